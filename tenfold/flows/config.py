@@ -1,0 +1,176 @@
+"""What a user can set about flows. Imports no PyTorch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tenfold.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TarFlowConfig:
+    """Geometry of a TarFlow (arXiv 2412.06329).
+
+    Attributes:
+        shape: (channels, height, width) of an image, or (tokens, dims) of a sequence of vectors.
+        patch: side of the square patches that become tokens (images only).
+        layout: order inside an image token: "channel_first" (channel, row, column), TarFlow's, or
+            "channel_last" (row, column, channel), STARFlow's.
+        width: transformer width, a multiple of ``head_size``.
+        blocks: number of flow blocks; odd ones read the tokens in reverse.
+        layers: transformer layers of each block.
+        head_size: width of an attention head.
+        expansion: hidden width of the feed-forward part, in multiples of ``width``.
+        volume_preserving: shift only (a = 0), with a learned diagonal prior.
+        classes: number of class labels; 0 for none.
+        context: width of a continuous condition vector; 0 for none.
+        dropout: dropout rate inside the transformer layers while training.
+    """
+
+    shape: tuple[int, ...] = (1, 8, 8)
+    patch: int = 2
+    layout: Literal["channel_first", "channel_last"] = "channel_first"
+    width: int = 64
+    blocks: int = 4
+    layers: int = 2
+    head_size: int = 64
+    expansion: int = 4
+    volume_preserving: bool = False
+    classes: int = 0
+    context: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        if len(self.shape) not in (2, 3) or min(self.shape) < 1:
+            raise UsageError(
+                f"shape is {self.shape}; give (channels, height, width) for images or (tokens, dims) for vectors"
+            )
+        if self.patch < 1:
+            raise UsageError(f"patch is {self.patch}; it must be at least 1")
+        if self.is_image and (self.shape[1] % self.patch or self.shape[2] % self.patch):
+            raise UsageError(
+                f"an image of {self.shape[1]}x{self.shape[2]} cannot be cut into {self.patch}x{self.patch} "
+                "patches; choose a patch that divides both sides"
+            )
+        if self.width < 1 or self.head_size < 1 or self.width % self.head_size:
+            raise UsageError(
+                f"width {self.width} is not a multiple of head_size {self.head_size}; change one of them"
+            )
+        for name, least in (("blocks", 1), ("layers", 1), ("expansion", 1), ("classes", 0), ("context", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.classes and self.context:
+            raise UsageError("set classes or context, not both: a flow takes one kind of condition")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"dropout is {self.dropout}; it must lie in [0, 1)")
+
+    @property
+    def is_image(self) -> bool:
+        """Whether inputs are images (else sequences of vectors)."""
+        return len(self.shape) == 3
+
+    @property
+    def tokens(self) -> int:
+        """T, the number of tokens."""
+        if not self.is_image:
+            return self.shape[0]
+        return (self.shape[1] // self.patch) * (self.shape[2] // self.patch)
+
+    @property
+    def token_dim(self) -> int:
+        """D, the dimensions of a token."""
+        return self.shape[0] * self.patch**2 if self.is_image else self.shape[1]
+
+    @property
+    def dimensions(self) -> int:
+        """T·D, the dimensions of an input."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class FlowObjective:
+    """What a flow on images is trained on.
+
+    Attributes:
+        noise: "uniform" dequantises integer levels (exact likelihood, bits per dimension); "gaussian" adds
+            noise of standard deviation ``sigma`` to images in [−1, 1] (generation, score denoising).
+        sigma: standard deviation of the Gaussian noise, on the [−1, 1] scale.
+        label_dropout: share of training labels replaced by "none" (−1).
+        flip: mirror images at random, left to right.
+        shift: largest random translation in pixels (0 to none), filled with the darkest level.
+    """
+
+    noise: Literal["uniform", "gaussian"] = "uniform"
+    sigma: float = 0.0
+    label_dropout: float = 0.1
+    flip: bool = False
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sigma < 0:
+            raise UsageError(f"sigma is {self.sigma}; a standard deviation cannot be negative")
+        if self.noise == "gaussian" and self.sigma == 0:
+            raise UsageError("Gaussian noise needs a sigma above 0; set --objective.sigma, 0.1 say")
+        if self.noise == "uniform" and self.sigma:
+            raise UsageError(f"uniform dequantisation takes no sigma, but sigma is {self.sigma}; set noise to gaussian")
+        if not 0.0 <= self.label_dropout < 1.0:
+            raise UsageError(f"label_dropout is {self.label_dropout}; it must lie in [0, 1)")
+        if self.shift < 0:
+            raise UsageError(f"shift is {self.shift}; it must be at least 0")
+
+
+@dataclass(frozen=True)
+class FlowEvaluation:
+    """How a trained flow is measured.
+
+    Attributes:
+        draws: dequantisation draws behind a bits-per-dimension value.
+        importance: K of the tighter importance-sampled bound (labelled apart); 1 leaves it out.
+        samples: generated images behind FID, KID, precision and recall; 0 leaves them out.
+        guidance: guidance weights at which samples are drawn.
+        baselines: compare with per-pixel histogram, Gaussian mixture and a neural spline flow.
+        baseline_seconds: training time of the spline flow; 0 takes the flow's own training time.
+    """
+
+    draws: int = 16
+    importance: int = 16
+    samples: int = 0
+    guidance: tuple[float, ...] = (0.0, 1.5)
+    baselines: bool = True
+    baseline_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class FlowSampling:
+    """Options of ``tenfold sample`` for a flow.
+
+    Attributes:
+        num: how many images.
+        classes: class label, or None for no label.
+        guidance: guidance weight w ≥ 0.
+        rule: how conditional and unconditional predictions combine.
+        what: which of log-scale (a) and shift (b) is guided.
+        schedule: constant weight, or linear over the tokens.
+        blocks: "all", "top", a number n (the first n sampled blocks), or comma-separated indices.
+        attention_temperature: of the second branch, for guiding unconditional flows.
+        denoise: apply the score step with the noise the flow was trained with.
+        denoise_rate: multiplier of the score step.
+        solver: how the inverse is computed.
+        tolerance: residual at which a parallel solver stops.
+        seed: of the noise.
+    """
+
+    num: int = 64
+    classes: int | None = None
+    guidance: float = 0.0
+    rule: Literal["tarflow", "starflow"] = "tarflow"
+    what: Literal["ab", "a", "b"] = "ab"
+    schedule: Literal["const", "linear"] = "const"
+    blocks: str = "all"
+    attention_temperature: float = 1.0
+    denoise: bool = False
+    denoise_rate: float = 1.0
+    solver: Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"] = "auto"
+    tolerance: float = 1e-4
+    seed: int = 0

@@ -1,0 +1,54 @@
+"""The training objective and the noise that the data get (arXiv 2412.06329, sections 3.2 and 3.3)."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tenfold.errors import UsageError
+
+
+def negative_log_likelihood(z: Float[Tensor, "b t d"], logdet: Float[Tensor, "b"]) -> Float[Tensor, ""]:
+    """mean ½z² − mean logdet: the negative log-likelihood in nats per dimension, less ½ ln 2π.
+
+    z (b, T, D) and logdet (b,) (a mean over dimensions) as ``TarFlow.forward`` returns them. Volume-preserving
+    flows are trained with it too, as in the reference, whatever their prior's variance."""
+    z = z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
+    return 0.5 * z.square().mean() - logdet.mean()
+
+
+def dequantise(
+    pixels: Int[Tensor, "b *shape"], levels: int, noise: Float[Tensor, "b *shape"]
+) -> Float[Tensor, "b *shape"]:
+    """Uniform dequantisation onto [−1, 1]: 2 (v + noise) / levels − 1 for integers v in [0, levels) and noise
+    in [0, 1).
+
+    Raises UsageError for integers outside the range or a floating-point input."""
+    if pixels.is_floating_point():
+        raise UsageError(f"dequantisation reads integer levels, but the images have dtype {pixels.dtype}")
+    if pixels.device.type == "cpu" and pixels.numel():
+        low, high = int(pixels.min()), int(pixels.max())
+        if low < 0 or high >= levels:
+            raise UsageError(
+                f"pixel value {low if low < 0 else high} is outside [0, {levels}); "
+                f"set levels to {high + 1 if low >= 0 else levels} or rescale the images"
+            )
+    return (pixels.to(noise.dtype) + noise) * (2.0 / levels) - 1.0
+
+
+def to_unit_range(pixels: Int[Tensor, "b *shape"], levels: int) -> Float[Tensor, "b *shape"]:
+    """Integers in [0, levels) onto [−1, 1], both ends included: 2 v / (levels − 1) − 1 (Gaussian-noise runs)."""
+    return pixels.float() * (2.0 / (levels - 1)) - 1.0
+
+
+def to_levels(x: Float[Tensor, "b *shape"], levels: int) -> Int[Tensor, "b *shape"]:
+    """Values in [−1, 1] to the nearest integer level, clipped to [0, levels); uint8 up to 256 levels."""
+    value = ((x + 1.0) * ((levels - 1) / 2.0)).round().clamp(0, levels - 1)
+    return value.to(torch.uint8 if levels <= 256 else torch.int64)
+
+
+def discrete_log_prob(log_prob: Float[Tensor, "*b"], dimensions: int, levels: int) -> Float[Tensor, "*b"]:
+    """log of the density of (v + u) on [0, levels)^dims, a lower bound of log P(v) in expectation over u, from
+    the density of x = 2 (v + u) / levels − 1: both in nats, summed over dimensions."""
+    return log_prob - dimensions * math.log(levels / 2.0)

@@ -1,0 +1,51 @@
+"""One measured value, as every report, table and ``evaluation.json`` holds it; and the units."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A row of ``evaluation.json``.
+
+    ``value`` is in ``unit``; ``standard_error`` (same unit) and ``draws`` say how a Monte-Carlo value was
+    averaged; ``model`` names the trained model or the baseline that the row is about.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    split: str = ""
+    model: str = ""
+    standard_error: float | None = None
+    draws: int | None = None
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary without the empty optional fields."""
+        return {k: v for k, v in asdict(self).items() if v is not None and v != ""}
+
+
+def nats_to_bits(nats: float) -> float:
+    """Nats to bits: divide by ln 2."""
+    return nats / math.log(2.0)
+
+
+def bits_per_dim(log_prob_nats: float, dimensions: int) -> float:
+    """−log2 p(x) per dimension from a **summed** log-probability in nats.
+
+    >>> round(bits_per_dim(-64 * math.log(2.0), 64), 6)
+    1.0
+    """
+    return -nats_to_bits(log_prob_nats) / dimensions
+
+
+def bits_per_character(log_prob_nats: float, characters: int) -> float:
+    """−log2 p(text) per character from a summed log-probability in nats."""
+    return bits_per_dim(log_prob_nats, characters)
+
+
+def perplexity(log_prob_nats: float, tokens: int) -> float:
+    """exp of the mean negative log-probability per token."""
+    return math.exp(-log_prob_nats / tokens)

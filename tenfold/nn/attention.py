@@ -1,0 +1,93 @@
+"""Causal self-attention, with a preallocated key-value cache for sequential and windowed decoding."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tenfold.nn.norm import LayerNorm
+
+
+class KeyValueCache:
+    """Keys and values of one attention layer, preallocated: (batch, heads, capacity, head size).
+
+    Tokens are *written* behind the ``length`` committed ones by a call of the layer and *committed* by
+    ``advance``. A window of tokens can so be evaluated again and again (Jacobi sweeps) at no extra cost, and
+    committed when it is final.
+    """
+
+    def __init__(
+        self,
+        batch: int,
+        heads: int,
+        capacity: int,
+        head_size: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.keys = torch.empty(batch, heads, capacity, head_size, dtype=dtype, device=device)
+        self.values = torch.empty_like(self.keys)
+        self.length = 0
+
+    def write(
+        self, keys: Float[Tensor, "b h n d"], values: Float[Tensor, "b h n d"]
+    ) -> tuple[Float[Tensor, "b h s d"], Float[Tensor, "b h s d"]]:
+        """Place n tokens behind the committed ones; return all keys and values up to them."""
+        end = self.length + keys.shape[2]
+        self.keys[:, :, self.length : end] = keys
+        self.values[:, :, self.length : end] = values
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def advance(self, count: int) -> None:
+        """Commit the first ``count`` written tokens."""
+        self.length += count
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all batch rows but ``rows`` (int64 indices or a boolean mask)."""
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+def causal_mask(new: int, past: int, device: torch.device | str) -> Tensor:
+    """Boolean (new, past + new): new token j sees the past and the new tokens up to itself."""
+    return torch.ones(new, past + new, dtype=torch.bool, device=device).tril(past)
+
+
+class CausalAttention(nn.Module):
+    """Pre-norm multi-head causal self-attention with a fused projection packed [queries | keys | values].
+
+    Logits are q·k / sqrt(head size), divided further by ``temperature`` (a number, or one per batch row).
+    """
+
+    def __init__(self, width: int, head_size: int) -> None:
+        super().__init__()
+        self.heads, self.head_size = width // head_size, head_size
+        self.norm = LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n width"],
+        cache: KeyValueCache | None = None,
+        temperature: float | Float[Tensor, "b"] = 1.0,
+    ) -> Float[Tensor, "b n width"]:
+        """Attend causally; with a cache, also to its committed tokens (and write, not commit, the new)."""
+        batch, new, width = x.shape
+        qkv = self.qkv(self.norm(x)).view(batch, new, 3, self.heads, self.head_size)
+        queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        if isinstance(temperature, Tensor):
+            queries = queries / temperature.to(queries.dtype).view(-1, 1, 1, 1)
+        elif temperature != 1.0:
+            queries = queries / temperature
+        past = 0
+        if cache is not None:
+            past = cache.length
+            keys, values = cache.write(keys, values)
+        if new == 1:
+            out = F.scaled_dot_product_attention(queries, keys, values)
+        elif past == 0:
+            out = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        else:
+            mask = causal_mask(new, past, x.device)
+            out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        return self.proj(out.transpose(1, 2).reshape(batch, new, width))

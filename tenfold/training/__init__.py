@@ -1,0 +1,1 @@
+"""The training foundation: loop, checkpoints, parallelism and randomness. It knows no system."""
