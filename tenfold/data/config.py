@@ -18,13 +18,21 @@ class ImageDataConfig:
         height: rows that images are resized and centre-cropped to; 0 keeps the source's.
         width: columns, likewise.
         channels: 1 (grey) or 3 (RGB).
-        levels: integer levels of a pixel value (17 for the digits, 256 for photographs).
-        validation: number of held-out training images, or a split's name for Hugging Face data.
+        levels: integer levels of a pixel value (17 for the digits, 256 for photographs; fewer than 256 levels
+            quantise photographs).
+        validation: number of held-out training images, or a split's name (Hugging Face) or a sub-folder's.
         test: number of test images, or a split's name.
         split_seed: seed of the split (the digits' published protocol is 0).
         streaming: read Hugging Face data as a stream, sharded over processes.
         image_column: Hugging Face column of the image; "" finds it.
         label_column: column of the label; "" finds it, "none" ignores labels.
+        train: name of the training split (Hugging Face) or sub-folder, where splits have names.
+        subset: Hugging Face configuration of a data set that has several.
+        revision: Hugging Face revision (commit, branch or tag).
+        lanes: independent parts of a stream; 0 takes the number of its files, at most 16. The order of
+            training samples depends on it, so it stays the same when a run resumes elsewhere.
+        block: records of a lane that are shuffled together.
+        memory_mb: decoded images are kept in memory when a split needs no more than this.
     """
 
     source: Literal["digits", "mnist5k", "folder", "huggingface"] = "digits"
@@ -39,11 +47,31 @@ class ImageDataConfig:
     streaming: bool = False
     image_column: str = ""
     label_column: str = ""
+    train: str = "train"
+    subset: str = ""
+    revision: str = ""
+    lanes: int = 0
+    block: int = 256
+    memory_mb: int = 1024
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise UsageError(f"channels is {self.channels}; images are grey (1) or RGB (3)")
         if self.levels < 2 or self.levels > 256:
             raise UsageError(f"levels is {self.levels}; pixels have between 2 and 256 integer levels")
+        if self.height < 0 or self.width < 0 or bool(self.height) != bool(self.width):
+            raise UsageError(
+                f"height and width are {self.height} and {self.width}; set both, or both to 0 to keep the source's"
+            )
         if self.source in ("folder", "huggingface") and not self.path:
             raise UsageError(f"data source {self.source!r} needs a path; set --data.path")
+        if self.streaming and self.source != "huggingface":
+            raise UsageError(f"data source {self.source!r} cannot be streamed; set --data.source=huggingface")
+        for name, size in (("validation", self.validation), ("test", self.test)):
+            if isinstance(size, int) and size < 0:
+                raise UsageError(f"{name} is {size}; a number of held-out images cannot be negative")
+            if isinstance(size, str) and self.source in ("digits", "mnist5k"):
+                raise UsageError(f"{name} is {size!r}; data source {self.source!r} has no named splits, give a number")
+        for name, least in (("lanes", 0), ("block", 1), ("memory_mb", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")

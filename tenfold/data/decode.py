@@ -1,0 +1,118 @@
+"""Image files to integer pixels: every mode that PIL opens is converted or refused by name."""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tenfold.errors import TenfoldError, UsageError
+
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_PLAIN = ("L", "RGB", "1", "P", "CMYK", "YCbCr")
+
+
+def open_image(value: Any, name: str) -> Image.Image:
+    """A decoded PIL image, upright (EXIF), from a path, bytes, {"bytes", "path"} of Hugging Face data sets, a PIL
+    image or a uint8 array (H, W) or (H, W, C).
+
+    Raises TenfoldError, naming ``name``, for files that are damaged or are no images."""
+    if isinstance(value, dict):
+        value = value["bytes"] if value.get("bytes") is not None else value.get("path")
+    if value is None:
+        raise TenfoldError(f"image {name} is empty; remove the record or set another image column")
+    if isinstance(value, (list, np.ndarray)):
+        return _from_array(np.asarray(value), name)
+    try:
+        image = value if isinstance(value, Image.Image) else None
+        if image is None:
+            image = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+            image.load()
+        return ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise TenfoldError(f"image {name} does not exist; it was there when the data were listed") from error
+    except Image.DecompressionBombError as error:
+        raise TenfoldError(f"image {name} is too large to decode safely ({error}); shrink it first") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TenfoldError(f"image {name} cannot be read ({reason}); repair or remove it") from error
+
+
+def to_pixels(image: Image.Image, height: int, width: int, channels: int, levels: int, name: str) -> np.ndarray:
+    """uint8 (channels, H, W) with values in [0, levels): converted to grey or RGB (transparent parts on white,
+    16-bit scaled to 8), the short side resized with antialiasing, then cropped at the centre to height x width;
+    height 0 keeps the image's size.
+
+    Raises TenfoldError for pixel modes that have no such meaning (32-bit and floating-point images)."""
+    image = _eight_bit(image, name)
+    if image.mode in _WITH_ALPHA or (image.mode == "P" and "transparency" in image.info):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    elif image.mode not in _PLAIN:
+        raise TenfoldError(f"image {name} has pixel mode {image.mode!r}; convert it to 8-bit grey or RGB")
+    image = image.convert("RGB") if image.mode != "L" else image
+    image = image.convert("L" if channels == 1 else "RGB")
+    array = np.asarray(image)
+    array = array[:, :, None] if array.ndim == 2 else array
+    if height:
+        array = resize_array(array, height, width)
+    return np.ascontiguousarray(quantise(array, levels).transpose(2, 0, 1))
+
+
+def resize_array(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 (h, w, C) to (height, width, C): scaled (antialiased bicubic) so that it just covers the target, then
+    cropped at the centre."""
+    rows, columns = array.shape[:2]
+    if (rows, columns) == (height, width):
+        return array
+    scale = max(height / rows, width / columns)
+    size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
+    image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    resized = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    resized = resized[:, :, None] if resized.ndim == 2 else resized
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    return resized[top : top + height, left : left + width]
+
+
+def quantise(array: np.ndarray, levels: int) -> np.ndarray:
+    """8-bit values to ``levels`` equally wide bins: ⌊v · levels / 256⌋, uint8 (the identity for 256)."""
+    if levels == 256:
+        return array
+    return (array.astype(np.uint16) * levels >> 8).astype(np.uint8)
+
+
+def check_levels(images: np.ndarray, levels: int, name: str) -> None:
+    """Raises UsageError when integer pixels lie outside [0, levels)."""
+    if images.size and (int(images.min()) < 0 or int(images.max()) >= levels):
+        low, high = int(images.min()), int(images.max())
+        raise UsageError(
+            f"{name} has pixel value {low if low < 0 else high}, outside [0, {levels}); "
+            "set --data.levels above the largest value"
+        )
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.dtype.kind not in "iu" or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise TenfoldError(
+            f"image {name} is an array of {array.dtype} with shape {array.shape}; "
+            "give integers 0 to 255 of shape (H, W), (H, W, 3) or (3, H, W)"
+        )
+    check_levels(array, 256, f"image {name}")
+    return Image.fromarray(array.astype(np.uint8))
+
+
+def _eight_bit(image: Image.Image, name: str) -> Image.Image:
+    # 16-bit grey PNGs open as "I;16" (older PIL: "I"); PIL's own conversion clips them at 255.
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise TenfoldError(f"image {name} has 32-bit pixels; convert it to 8 or 16 bits")
+        return Image.fromarray((values // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise TenfoldError(f"image {name} has floating-point pixels; convert it to 8 or 16 bits")
+    return image
