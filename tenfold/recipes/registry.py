@@ -11,15 +11,18 @@ from tenfold.recipes import tarflow
 class System:
     """One of the ten systems: what ``tenfold list`` says, and where its parts are imported from on use.
 
-    ``task`` is "module:callable", called with a recipe; ``sampling`` is "module:dataclass" of the options
-    of ``tenfold sample``. Both are empty where the system is not there yet.
+    ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model folders;
+    ``sampling`` "module:dataclass" of the options of ``tenfold sample``; ``published`` the reader of published
+    checkpoints behind ``tenfold convert``. They are empty where a part is not there.
     """
 
     title: str
     paper: str
     state: str
     task: str = ""
+    model: str = ""
     sampling: str = ""
+    published: str = ""
 
 
 SYSTEMS: dict[str, System] = {
@@ -27,8 +30,10 @@ SYSTEMS: dict[str, System] = {
         "TarFlow: transformer autoregressive flow on pixels",
         "arXiv:2412.06329",
         "ready",
-        "tenfold.flows.task:FlowTask",
-        "tenfold.flows.config:FlowSampling",
+        task="tenfold.flows.task:FlowTask",
+        model="tenfold.flows.model:TarFlow",
+        sampling="tenfold.flows.config:FlowSampling",
+        published="tenfold.flows.weights:read_published",
     ),
     "starflow": System("STARFlow: deep-shallow latent flow", "arXiv:2506.06276", "not yet"),
     "tarflowlm": System("TarFlowLM: language modelling with continuous flows", "arXiv:2507.00425", "not yet"),
@@ -38,14 +43,18 @@ SYSTEMS: dict[str, System] = {
     "energy": System("Distilled energy diffusion with Feynman-Kac SMC", "arXiv:2502.12786", "not yet"),
     "ordering": System("Right-to-left factorization and multiple choice", "arXiv:2502.18435", "not yet"),
     "detection": System("AI-TOD-R and DCFL: oriented tiny objects", "arXiv:2412.11582", "not yet"),
-    "quasiperiodic": System("Semi-algebraic discrepancy, quasi-periodic dynamics", "arXiv:2507.19783", "not yet"),
+    "quasiperiodic": System(
+        "Semi-algebraic discrepancy, quasi-periodic dynamics", "arXiv:2507.19783", "not yet"
+    ),
 }
 
 RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES}
 
+_PLAIN: dict[str, Any] = {"tarflow": tarflow.TarFlowRecipe()}
+
 
 def recipe(name: str) -> Any:
-    """The recipe called ``name``, a frozen dataclass (change it with ``dataclasses.replace``).
+    """The recipe called ``name``, a frozen dataclass (change it with ``tenfold.recipes.settings.change``).
 
     Raises UsageError, with a suggestion, for an unknown name.
 
@@ -55,3 +64,25 @@ def recipe(name: str) -> Any:
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}{suggest(name, RECIPES)}")
     return RECIPES[name][1]
+
+
+def name_of(recipe: Any) -> str:
+    """The name under which a recipe is listed; for a changed one, the first of its kind that is listed.
+
+    Raises UsageError for an object that is no recipe.
+    """
+    alike = [name for name, (_, known) in RECIPES.items() if type(known) is type(recipe)]
+    if not alike:
+        raise UsageError(
+            f"{type(recipe).__name__} is no recipe; give a recipe or one of {', '.join(RECIPES)}"
+        )
+    return next((name for name in alike if RECIPES[name][1] == recipe), alike[0])
+
+
+def plain(system: str) -> Any:
+    """A system's recipe with every setting at its default: what a bare model folder is completed with.
+
+    Raises UsageError for a system that has none."""
+    if system not in _PLAIN:
+        raise UsageError(f"there is no system {system!r} to use this model with{suggest(system, _PLAIN)}")
+    return _PLAIN[system]

@@ -1,0 +1,299 @@
+"""The verbs as Python functions: train, resume, evaluate, sample, report, load, convert.
+
+Everything heavy is imported inside the functions, so that importing this module stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tenfold import recipes
+from tenfold.errors import UsageError, suggest
+from tenfold.measurement import Measurement
+from tenfold.recipes.settings import as_dict, change, changed
+from tenfold.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# What a resumed run may change besides train.steps: nothing here alters the arithmetic of a step.
+RESUMABLE = ("log_every", "validate_every", "checkpoint_every", "keep_last", "tracker")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk: its folder, the recipe's name, and the settings it was trained with."""
+
+    folder: RunFolder
+    name: str
+    recipe: Any
+
+    @property
+    def path(self) -> Path:
+        """Where the run lives."""
+        return self.folder.path
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """The rows of ``evaluation.json``; empty before ``evaluate``."""
+        return self.folder.read_evaluation() if self.folder.evaluation.exists() else []
+
+
+def settings_of(name: str, recipe: Any) -> dict[str, Any]:
+    """What ``config.yaml`` holds: the recipe's name and all its settings; ``tenfold train --config`` reads it."""
+    return {"recipe": name, **as_dict(recipe)}
+
+
+def read_settings(settings: Mapping[str, Any]) -> tuple[str, Any]:
+    """The name and the recipe of ``settings_of``'s dictionary."""
+    values = dict(settings)
+    name = values.pop("recipe", None)
+    if not isinstance(name, str):
+        raise UsageError("the configuration names no recipe; add a line such as 'recipe: tarflow-digits'")
+    return name, change(recipes.recipe(name), values)
+
+
+def open_run(run: Run | str | os.PathLike[str]) -> Run:
+    """The run in a folder; raises UsageError where there is none."""
+    if isinstance(run, Run):
+        return run
+    folder = RunFolder(run)
+    folder.require_run()
+    name, recipe = read_settings(folder.load_config())
+    return Run(folder, name, recipe)
+
+
+def new_folder(name: str) -> Path:
+    """``runs/NAME-TIME``, where a run goes that was given no folder."""
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def make_task(name: str, recipe: Any) -> Any:
+    """The task (model, data, objective) of a recipe."""
+    return _part(recipe.system, "task")(recipe, name)
+
+
+def describe(recipe: Any) -> dict[str, Any]:
+    """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device."""
+    found: dict[str, Any] = _part(recipe.system, "task").describe(recipe)
+    return found
+
+
+def train(
+    recipe: Any,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    evaluate: bool = True,
+    **changes: Any,
+) -> Run:
+    """Train a recipe into a new run folder; then measure it and write its report.
+
+    Args:
+        recipe: a recipe or its name (``tenfold list``).
+        out: the run folder; ``runs/NAME-TIME`` without it.
+        evaluate: whether to measure and report after training.
+        changes: settings to change, by group: ``train={"steps": 100}, model={"width": 128}``.
+
+    Raises:
+        UsageError: an unknown name, a bad value, data that do not fit the model, a folder that holds a run;
+            all before anything is written.
+    """
+    settings = change(recipes.recipe(recipe) if isinstance(recipe, str) else recipe, changes)
+    name = recipe if isinstance(recipe, str) else recipes.name_of(recipe)
+    folder = RunFolder(new_folder(name) if out is None else out)
+    folder.refuse_existing_run()
+    return _train(Run(folder, name, settings), evaluate, resume=False, allow_inexact=False)
+
+
+def resume(
+    run: Run | str | os.PathLike[str], *, allow_inexact: bool = False, evaluate: bool = True, **changes: Any
+) -> Run:
+    """Go on with a run from its last good checkpoint, to the same weights as if it had never stopped.
+
+    ``train={"steps": N}`` extends it. Logging, validation, checkpoint intervals, the tracker and the evaluation
+    may change too; everything else is refused. ``allow_inexact`` permits another number of processes or
+    threads, which is no longer bit-exact.
+    """
+    before = open_run(run)
+    after = change(before.recipe, changes)
+    allowed = {"train.steps", *(f"train.{name}" for name in RESUMABLE)}
+    for name, (old, new) in changed(before.recipe, after).items():
+        if name not in allowed and not name.startswith("evaluation."):
+            raise UsageError(
+                f"{name} cannot change from {old} to {new} when a run is resumed; only "
+                f"{', '.join(sorted(allowed))} and evaluation.* can: start a new run for the rest"
+            )
+    return _train(replace(before, recipe=after), evaluate, resume=True, allow_inexact=allow_inexact)
+
+
+def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> Run:
+    from tenfold.training.loop import train as loop
+
+    task = make_task(run.name, run.recipe)
+    task.train_source()
+    settings = settings_of(run.name, run.recipe)
+    loop(task, run.recipe.train, run.folder, resume=resume, allow_inexact=allow_inexact, settings=settings)
+    if evaluate_too and int(os.environ.get("RANK", "0")) == 0:
+        evaluate(run)
+        report(run)
+    return run
+
+
+def trained_task(run: Run | str | os.PathLike[str]) -> Any:
+    """The task of a run with its trained weights."""
+    run = open_run(run)
+    if not run.folder.model.is_dir():
+        raise UsageError(
+            f"{run.path} has no trained model yet; finish it with 'tenfold train --resume {run.path}'"
+        )
+    task = make_task(run.name, run.recipe)
+    task.load(run.folder.model)
+    return task
+
+
+def evaluate(run: Run | str | os.PathLike[str]) -> list[Measurement]:
+    """Measure a run's model, and the baselines, into ``evaluation.json``; returns the rows."""
+    run = open_run(run)
+    task = trained_task(run)
+    with run.folder.lock():
+        rows = task.evaluate(training_seconds(run))
+        rows = [row if row.model else replace(row, model=run.name) for row in rows]
+        run.folder.write_evaluation(rows)
+    return rows
+
+
+def training_seconds(run: Run) -> float:
+    """Wall-clock seconds that a run has trained; 0 where it does not say."""
+    last = [r["seconds"] for r in run.folder.read_metrics() if isinstance(r.get("seconds"), int | float)]
+    return float(last[-1]) if last else 0.0
+
+
+def report(run: Run | str | os.PathLike[str]) -> Path:
+    """Draw a run's figures and write ``report.html``; returns its path."""
+    from tenfold.reports import write_report
+
+    run = open_run(run)
+    task = trained_task(run)
+    with run.folder.lock():
+        task.figures(run.folder.figures)
+        return Path(write_report(run.path))
+
+
+def joint_report(runs: list[Run], page: str | os.PathLike[str], title: str = "tenfold") -> Path:
+    """Write one self-contained HTML page about several runs; their figures must exist (``report``)."""
+    from tenfold.reports import write_joint_report
+
+    return Path(write_joint_report([run.path for run in runs], Path(page), title))
+
+
+def system_of(source: str | os.PathLike[str]) -> str:
+    """The system of a run folder, a model folder or a hub id."""
+    if _is_run(source):
+        return str(open_run(source).recipe.system)
+    return str(_model_config(source)["model_type"])
+
+
+def sample(
+    source: Run | str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    options: Any = None,
+    **changes: Any,
+) -> list[Path]:
+    """Draw samples and write them (a picture, the numbers, a record of how they were made).
+
+    Args:
+        source: a run, a model folder, or a hub id.
+        folder: where the files go; ``samples/`` of the run, or of the working directory.
+        options: the system's sampling options (``FlowSampling`` for flows); its defaults without.
+        changes: fields of the options: ``num=64, classes=3, guidance=1.5``.
+
+    Raises:
+        UsageError: options that do not fit the model, before any work.
+    """
+    if isinstance(source, Run) or _is_run(source):
+        run = open_run(source)
+        task, default = trained_task(run), run.path / "samples"
+    else:
+        task, default = _task_of_model(source), Path("samples")
+    options = change(options or _part(task.recipe.system, "sampling")(), changes)
+    written: list[Path] = task.sample(options, Path(folder or default))
+    return written
+
+
+def load(source: Run | str | os.PathLike[str]) -> nn.Module:
+    """The trained model of a run, a model folder or a hub id, ready to use (``log_prob``, ``sample``, ...)."""
+    from tenfold import hub
+
+    if isinstance(source, Run) or _is_run(source):
+        folder: str | os.PathLike[str] = open_run(source).folder.model
+        if not Path(folder).is_dir():
+            trained_task(source)
+    else:
+        folder = source
+    model: nn.Module = hub.from_pretrained(_part(_model_config(folder)["model_type"], "model"), folder)
+    return model.eval()
+
+
+def convert(
+    system: str, checkpoint: str | os.PathLike[str], out: str | os.PathLike[str], **options: Any
+) -> nn.Module:
+    """Read a published checkpoint, check every tensor, and write a model folder; returns the model.
+
+    ``options`` go to the system's reader (``channels`` and ``height`` for TarFlow), besides ``sigma``, the
+    Gaussian noise that the model was trained with, which is noted for ``sample --denoise``.
+    """
+    from tenfold import hub
+
+    readers = [name for name, s in recipes.SYSTEMS.items() if s.published]
+    if system not in readers:
+        raise UsageError(f"no published checkpoints can be read for {system!r}{suggest(system, readers)}")
+    if not Path(checkpoint).is_file():
+        raise UsageError(f"{checkpoint} is no file; give the published checkpoint")
+    if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
+        raise UsageError(f"{out} already exists and is not an empty folder; choose another OUT_DIR")
+    sigma = options.pop("sigma", None)
+    if sigma is not None and not sigma > 0:
+        raise UsageError(f"sigma is {sigma}; give the standard deviation of the training noise, above 0")
+    model: nn.Module = _part(system, "published")(checkpoint, **options)
+    noise = {"noise": "uniform", "sigma": 0.0} if sigma is None else {"noise": "gaussian", "sigma": sigma}
+    hub.save_pretrained(model, Path(out), {"name": Path(checkpoint).stem, "objective": noise, "levels": 256})
+    return model
+
+
+def _part(system: str, part: str) -> Any:
+    """What "module:name" of a system refers to."""
+    if system not in recipes.SYSTEMS:
+        raise UsageError(f"there is no system {system!r}{suggest(system, recipes.SYSTEMS)}")
+    where = getattr(recipes.SYSTEMS[system], part)
+    if not where:
+        raise UsageError(f"{system} is {recipes.SYSTEMS[system].state}")
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _is_run(source: Any) -> bool:
+    return Path(source).is_dir() and RunFolder(source).holds_run()
+
+
+def _model_config(source: str | os.PathLike[str]) -> dict[str, Any]:
+    from tenfold import hub
+
+    return hub.read_config(source)
+
+
+def _task_of_model(source: str | os.PathLike[str]) -> Any:
+    """A task around a model folder: the system's plainest recipe with the folder's geometry and objective."""
+    config = _model_config(source)
+    base = recipes.plain(config["model_type"])
+    changes: dict[str, Any] = {"model": config["config"], "data": {"levels": config.get("levels", 256)}}
+    if "objective" in config:
+        changes["objective"] = config["objective"]
+    task = make_task(config.get("name", config["model_type"]), change(base, changes))
+    task.load(source)
+    return task

@@ -1,0 +1,51 @@
+"""``tenfold bench``."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tenfold
+from tenfold.cli.parser import CommandParser
+from tenfold.errors import TenfoldError, UsageError, suggest
+
+EXAMPLES = """\
+  tenfold bench flows --quick
+  tenfold bench flows --json flows.json
+"""
+
+
+def rooms(root: Path) -> list[str]:
+    """The benchmark modules of a source checkout."""
+    files = (root / "benchmarks").glob("*.py")
+    return sorted(p.stem for p in files if not p.stem.startswith("_") and "if __name__" in p.read_text())
+
+
+def run(argv: list[str]) -> int:
+    """Run ``python -m benchmarks.ROOM`` of the source checkout."""
+    root = Path(tenfold.__file__).resolve().parent.parent
+    parser = CommandParser(
+        "bench",
+        "ROOM [--quick] [--json FILE]",
+        "Compare speed and results with the reference algorithm; prints ratios (above 1 means faster than it).",
+        EXAMPLES,
+    )
+    parser.add_argument("room", metavar="ROOM", help=", ".join(rooms(root)) or "flows, ...")
+    parser.switch("--quick", "small sizes, few repetitions")
+    parser.add_argument("--json", metavar="FILE", help="write the records here")
+    given = parser.parse_args(argv)
+    if not (root / "benchmarks").is_dir():
+        raise UsageError(
+            "there is no benchmarks folder beside the installed package; run 'tenfold bench' from a source checkout "
+            "installed with 'pip install -e .'"
+        )
+    if given.room not in rooms(root):
+        raise UsageError(f"there is no benchmark {given.room!r}{suggest(given.room, rooms(root))}")
+    command = [sys.executable, "-m", f"benchmarks.{given.room}"]
+    command += ["--quick"] if given.quick else []
+    command += ["--json", given.json] if given.json else []
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+    code = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+    if code not in (0, 2):
+        raise TenfoldError(f"the benchmark {given.room!r} failed with exit code {code}")
+    return code

@@ -1,0 +1,96 @@
+"""The ``tenfold`` command: finds the verb, runs it, and turns every failure into one line and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 bad arguments (found before any work).
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from tenfold import __version__
+from tenfold.errors import TenfoldError, suggest
+
+# verb -> (module with ``run(argv) -> int``, what it does)
+COMMANDS = {
+    "list": ("tenfold.cli.list", "the ten systems, their state, and the recipes"),
+    "train": ("tenfold.cli.train", "train a recipe, or resume a run; then evaluate and report"),
+    "sample": ("tenfold.cli.sample", "draw samples from a run or a model folder"),
+    "evaluate": ("tenfold.cli.evaluate", "measure a run again and print the table"),
+    "report": ("tenfold.cli.report", "write a run's figures and its self-contained HTML page"),
+    "convert": ("tenfold.cli.convert", "turn a published checkpoint into a model folder"),
+    "bench": ("tenfold.cli.bench", "compare speed with the reference algorithm (source checkout)"),
+}
+
+EXAMPLES = """\
+examples:
+  tenfold list
+  tenfold train tarflow-digits --out runs/a
+  tenfold sample runs/a --num 64 --out samples
+"""
+
+
+def usage() -> str:
+    """The page of ``tenfold --help``."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return (
+        "usage: tenfold [--version] [--help] COMMAND ...\n\n"
+        "Ten research systems in one PyTorch library and one command.\n\ncommands:\n"
+        + "\n".join(lines)
+        + "\n\n'tenfold COMMAND --help' explains a command and its options.\n\n"
+        + EXAMPLES
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (without the program's name) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except TenfoldError as error:
+        return _fail(str(error), error.exit_code, error)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "interrupted", 1)
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader left: nothing to complain about
+        return 1
+    except SystemExit as leave:  # --help
+        return leave.code if isinstance(leave.code, int) else 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1, error)
+    except Exception as error:
+        return _fail(
+            f"unexpected {type(error).__name__}: {error}; set TENFOLD_TRACEBACK=1 for the traceback", 1, error
+        )
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name == "--version":
+        print(f"tenfold {__version__}")
+        return 0
+    if name not in COMMANDS:
+        kind = "option" if name.startswith("-") else "command"
+        return _fail(f"there is no {kind} {name!r}{suggest(name, COMMANDS)}", 2)
+    run = import_module(COMMANDS[name][0]).run
+    return int(run(rest))
+
+
+def _fail(message: str, code: int, error: BaseException | None = None) -> int:
+    if error is not None and os.environ.get("TENFOLD_TRACEBACK", "0") not in ("", "0"):
+        raise error
+    print(f"tenfold: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""``tenfold sample``."""
+
+from dataclasses import fields
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from docstring_parser import parse as parse_docstring
+
+from tenfold import api
+from tenfold.cli import show
+from tenfold.cli.parser import CommandParser, positionals, wants_help
+from tenfold.errors import UsageError
+from tenfold.recipes import SYSTEMS
+
+SUMMARY = (
+    "Draw samples from a run, a model folder or a hub id: a picture, the numbers, and how they were made."
+)
+EXAMPLES = """\
+  tenfold sample runs/a --num 64 --out samples
+  tenfold sample runs/a --num 64 --class 3 --guidance 1.5 --denoise --json
+"""
+# Options whose field cannot, or should not, have the option's name.
+OPTION_OF = {"classes": "class"}
+SWITCHES = {"--json", "--help", "--denoise"}
+
+
+def run(argv: list[str]) -> int:
+    """Write samples into a folder."""
+    named = positionals(argv, SWITCHES)
+    if not named and not wants_help(argv):
+        raise UsageError(
+            "name a run, a model folder or a hub id to sample from, as in 'tenfold sample runs/a'"
+        )
+    systems = (
+        [api.system_of(named[0])]
+        if named and not wants_help(argv)
+        else [n for n, s in SYSTEMS.items() if s.sampling]
+    )
+    parser = CommandParser("sample", "RUN [--num N] [--out DIR] [options]", SUMMARY, EXAMPLES)
+    parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")
+    parser.add_argument("--out", metavar="DIR", help="where the files go (default: samples/ of the run)")
+    parser.switch("--json", "print JSON")
+    for system in systems:
+        add_options(parser, system)
+    given = parser.parse_args(argv)
+    changes = {f.name: given[_dest(f.name)] for f in fields(options_class(systems[0]))}
+    with show.busy("sampling"):
+        written = api.sample(given.source, given.out, **changes)
+    if given.json:
+        show.as_json({"files": [str(path) for path in written]})
+    else:
+        print("\n".join(str(path) for path in written))
+    return 0
+
+
+def options_class(system: str) -> Any:
+    """The dataclass of a system's sampling options."""
+    module, _, name = SYSTEMS[system].sampling.partition(":")
+    if not module:
+        raise UsageError(f"{system} draws no samples: its sampling is {SYSTEMS[system].state}")
+    return getattr(import_module(module), name)
+
+
+def add_options(parser: CommandParser, system: str) -> None:
+    """The sampling options of a system, with its docstring as help; names already there are left alone."""
+    options = options_class(system)
+    hints = get_type_hints(options)
+    helps = {p.arg_name: p.description for p in parse_docstring(options.__doc__ or "").params}
+    for f in fields(options):
+        option = f"--{OPTION_OF.get(f.name, f.name.replace('_', '-'))}"
+        if option not in parser._option_string_actions:
+            parser.add_option(option, hints[f.name], f.default, help=helps.get(f.name))
+
+
+def _dest(field: str) -> str:
+    return OPTION_OF.get(field, field)

@@ -1,0 +1,126 @@
+"""``tenfold train``."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tenfold import api, recipes
+from tenfold.cli import show
+from tenfold.cli.parser import CommandParser, option_value, positionals
+from tenfold.errors import UsageError
+from tenfold.recipes.settings import as_dict, rebuild
+
+SUMMARY = (
+    "Train a recipe (tenfold list names them) into a run folder, then measure it and write a report. Every setting "
+    "of the recipe is an option, --train.steps say, and can stand in a YAML file; the command line wins."
+)
+EXAMPLES = """\
+  tenfold train tarflow-digits --out runs/a
+  tenfold train tarflow-digits --out runs/b --train.steps 100 --model.width 128 --config my.yaml
+  tenfold train tarflow-digits --print-config > my.yaml
+  tenfold train --resume runs/a --train.steps 5000
+  tenfold train tarflow-imagenet64 --dry-run
+"""
+SWITCHES = {
+    "--print-config": "print all settings as YAML, with the changes of this line, and stop",
+    "--dry-run": "print parameters, memory and FLOPs per step (on the meta device: nothing is allocated) and stop",
+    "--allow-inexact": "resume with another number of processes or threads; no longer bit-exact",
+    "--skip-evaluation": "train only; 'tenfold evaluate' and 'tenfold report' do the rest later",
+    "--json": "print JSON",
+}
+
+
+def run(argv: list[str]) -> int:
+    """Train, resume, describe or print settings."""
+    resumed = option_value(argv, "--resume")
+    name, recipe = _settings_so_far(argv, resumed)
+    parser = _parser(recipe)
+    given = parser.parse_args(argv)
+    if recipe is None:
+        raise UsageError("name a recipe ('tenfold list' shows them), or --resume a run")
+    if resumed is not None and given.recipe is not None:
+        raise UsageError(f"give a recipe or --resume, not both ({given.recipe!r} and {resumed!r})")
+    if resumed is None and given.allow_inexact:
+        raise UsageError("--allow-inexact belongs to --resume")
+    if resumed is not None and given.out is not None:
+        raise UsageError("a resumed run stays in its folder; leave --out away")
+    settings = rebuild(recipe, given.as_dict())
+    if given.print_config:
+        print(yaml.safe_dump(api.settings_of(name, settings), sort_keys=False), end="")
+        return 0
+    if given.dry_run:
+        return _describe(name, settings, given.json)
+    if resumed is not None:
+        done = api.resume(resumed, allow_inexact=given.allow_inexact, evaluate=False, **as_dict(settings))
+    else:
+        done = api.train(name, given.out, evaluate=False, **as_dict(settings))
+    return _finish(done, given.skip_evaluation, given.json)
+
+
+def _settings_so_far(argv: list[str], resumed: str | None) -> tuple[str, Any]:
+    """The recipe that the line is about, before its settings can be parsed; None when it names none."""
+    if resumed is not None:
+        earlier = api.open_run(resumed)
+        return earlier.name, earlier.recipe
+    named = positionals(argv, {"--help", *SWITCHES})
+    name = next((token for token in argv if token in recipes.RECIPES), named[0] if named else None)
+    if name is None:
+        config = option_value(argv, "--config")
+        name = _recipe_in(Path(config)) if config is not None else None
+    return ("", None) if name is None else (name, recipes.recipe(name))
+
+
+def _recipe_in(config: Path) -> str | None:
+    try:
+        content = yaml.safe_load(config.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None  # the parser says what is wrong with the file
+    named = content.get("recipe") if isinstance(content, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def _parser(recipe: Any) -> CommandParser:
+    parser = CommandParser("train", "RECIPE [--out DIR] [options]", SUMMARY, EXAMPLES)
+    known = ", ".join(recipes.RECIPES)
+    more = "" if recipe is not None else "; 'tenfold train RECIPE --help' lists its settings"
+    parser.add_argument("recipe", nargs="?", help=f"{known}{more}")
+    parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/RECIPE-TIME)")
+    parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of settings")
+    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
+    for option, text in SWITCHES.items():
+        parser.switch(option, text)
+    if recipe is not None:
+        parser.add_settings(recipe)
+    return parser
+
+
+def _describe(name: str, settings: Any, as_json: bool) -> int:
+    facts = {"recipe": name, **api.describe(settings)}
+    if as_json:
+        show.as_json(facts)
+    else:
+        for key, value in facts.items():
+            print(f"{key.replace('_', ' '):<18} {show.quantity(key, value)}")
+    return 0
+
+
+def _finish(done: api.Run, skip: bool, as_json: bool) -> int:
+    if int(os.environ.get("RANK", "0")):
+        return 0
+    page = None
+    if not skip:
+        with show.busy("evaluating"):
+            api.evaluate(done)
+        with show.busy("writing the report"):
+            page = api.report(done)
+    rows = done.measurements if not skip else []
+    if as_json:
+        result = {"run": str(done.path), "report": page and str(page), "metrics": show.rows_as_json(rows)}
+        show.as_json(result)
+        return 0
+    if rows:
+        show.measurements(f"{done.path}", rows)
+    print(f"run: {done.path}" + (f"\nreport: {page}" if page else ""))
+    return 0
