@@ -40,6 +40,21 @@ class FlowBlock(nn.Module):
     # The first token that the network's outputs serve: outputs 0.. of the network belong to tokens 1.. .
     first_output = 1
 
+    @property
+    def steps(self) -> int:
+        """N, the tokens that the network reads, and the parameters (a, m) that it gives."""
+        return self.tokens - self.first_output
+
+    def chain(self, u: Float[Tensor, "b t d"]) -> Float[Tensor, "b n1 d"]:
+        """Tokens in the block's order as the chain that samplers solve: N + 1 slots, of which slot 0 is known
+        and the network's output on slots 0..j sets slot j + 1. Here the chain is the tokens themselves; a
+        block with a start token prepends it."""
+        return u
+
+    def unchain(self, chain: Float[Tensor, "b n1 d"]) -> Float[Tensor, "b t d"]:
+        """The tokens of a solved chain."""
+        return chain
+
     def order(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         """P: image order to the block's order; its own inverse."""
         return x.flip(1) if self.reverse else x
@@ -62,19 +77,23 @@ class FlowBlock(nn.Module):
     def predict(
         self,
         inputs: Float[Tensor, "b n d"],
-        positions: Float[Tensor, "n width"],
+        start: int,
         condition: Tensor | None,
         caches: list[KeyValueCache] | None = None,
         temperature: float | Tensor = 1.0,
     ) -> tuple[Float[Tensor, "b n d"] | None, Float[Tensor, "b n d"]]:
-        """(a, m) for the successors of n consecutive tokens in the block's order; a is None when the block
-        preserves volume. With caches, the tokens follow those committed there."""
-        h = self.proj_in(inputs) + positions
+        """(a, m) for the successors of the n consecutive tokens from ``start`` on, in the block's order; a, the
+        log-scale of the inverse, is None when the block preserves volume. ``condition`` is what the method of
+        that name returns. With caches, the tokens follow those committed there."""
+        h = self.proj_in(inputs) + self.positions()[start : start + inputs.shape[1]]
         if condition is not None:
             h = h + condition
         for number, layer in enumerate(self.layers):
             h = layer(h, caches[number] if caches is not None else None, temperature)
-        out = self.proj_out(h)
+        return self.split(self.proj_out(h))
+
+    def split(self, out: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The network's output as (a, m)."""
         if self.config.volume_preserving:
             return None, out
         log_scale, shift = out.chunk(2, dim=-1)
@@ -100,9 +119,7 @@ class FlowBlock(nn.Module):
         if self.tokens == 1:
             # Nothing precedes the only token: the network has no input, and its parameters no gradient.
             return (None if self.config.volume_preserving else first), first
-        log_scale, shift = self.predict(
-            u[:, :-1], self.positions()[:-1], self.condition(condition), None, temperature
-        )
+        log_scale, shift = self.predict(u[:, :-1], 0, self.condition(condition), None, temperature)
         shift = torch.cat([first.to(shift.dtype), shift], dim=1)
         if log_scale is not None:
             log_scale = torch.cat([first.to(log_scale.dtype), log_scale], dim=1)
@@ -112,11 +129,17 @@ class FlowBlock(nn.Module):
         """Empty key-value caches, one a layer, for ``capacity`` tokens (all inputs by default)."""
         weight = self.proj_in.weight
         heads = self.config.width // self.config.head_size
-        capacity = max(self.tokens - 1, 1) if capacity is None else capacity
+        capacity = max(self.steps, 1) if capacity is None else capacity
         return [
             KeyValueCache(batch, heads, capacity, self.config.head_size, weight.dtype, weight.device)
             for _ in self.layers
         ]
+
+    def begin(
+        self, batch: int, condition: Tensor | None, temperature: float | Tensor = 1.0
+    ) -> list[KeyValueCache]:
+        """Caches ready for the first slot of the chain. A block with a prefix (text) commits it here."""
+        return self.new_caches(batch)
 
 
 def scale_of(log_scale: Tensor) -> Tensor:

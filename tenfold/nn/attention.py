@@ -25,8 +25,9 @@ class KeyValueCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.keys = torch.empty(batch, heads, capacity, head_size, dtype=dtype, device=device)
-        self.values = torch.empty_like(self.keys)
+        # Keys and values share one tensor, so that a decoder can write a token's pair with one copy.
+        self.pair = torch.empty(2, batch, heads, capacity, head_size, dtype=dtype, device=device)
+        self.keys, self.values = self.pair.unbind(0)
         self.length = 0
 
     def write(
@@ -42,9 +43,15 @@ class KeyValueCache:
         """Commit the first ``count`` written tokens."""
         self.length += count
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all batch rows but ``rows`` (int64 indices or a boolean mask)."""
-        self.keys, self.values = self.keys[rows], self.values[rows]
+    def rows(self, rows: Tensor) -> "KeyValueCache":
+        """A cache of the batch rows ``rows`` (int64), with a copy of their committed tokens."""
+        part = object.__new__(KeyValueCache)
+        batch, length = len(rows), self.length
+        part.pair = self.pair.new_empty(2, batch, *self.keys.shape[1:])
+        part.pair[:, :, :, :length] = self.pair[:, :, :, :length].index_select(1, rows)
+        part.keys, part.values = part.pair.unbind(0)
+        part.length = length
+        return part
 
 
 def causal_mask(new: int, past: int, device: torch.device | str) -> Tensor:

@@ -1,0 +1,122 @@
+"""The fixed point that every sampler solves.
+
+A block's inverse is u_{j+1} = v_{j+1} exp(a_j) + m_j with (a_j, m_j) = net(u_0..u_j): N equations for the N + 1
+slots of a *chain* whose slot 0 is known (the first token, or a start token). ``ChainNetwork`` evaluates (a, m) on
+windows of the chain behind the slots that are committed to its key-value caches, with guidance: both branches run
+as one doubled batch. Solvers see nothing else of a block.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.flows.block import FlowBlock, scale_of
+from tenfold.flows.guidance import Guidance
+from tenfold.flows.sampling_info import BlockInfo
+from tenfold.nn import KeyValueCache
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The conditions of a batch: class mixtures or contexts (b, ·), or None for unconditional flows."""
+
+    conditional: Tensor | None
+    unconditional: Tensor | None
+
+    def rows(self, rows: Tensor) -> "Branches":
+        """Those of the samples ``rows``."""
+        return Branches(
+            None if self.conditional is None else self.conditional[rows],
+            None if self.unconditional is None else self.unconditional[rows],
+        )
+
+
+class ChainNetwork:
+    """(a, m) of windows of one block's chain for a batch of samples.
+
+    ``guidance`` None runs the conditional branch alone. ``committed`` slots lie in the caches; ``evaluate`` reads
+    the slots behind them, and ``commit`` fixes the first of those last read.
+    """
+
+    def __init__(
+        self, block: FlowBlock, branches: Branches, guidance: Guidance | None, batch: int, info: BlockInfo
+    ) -> None:
+        self.block, self.branches, self.guidance, self.batch, self.info = block, branches, guidance, batch, info
+        self.steps = block.steps
+        info.guided = guidance is not None
+        like = block.proj_in.weight
+        self.temperature: float | Tensor = 1.0
+        weights = branches.conditional
+        if guidance is not None:
+            if weights is not None:
+                assert branches.unconditional is not None
+                weights = torch.cat([weights, branches.unconditional])
+            self.strength = guidance.weights(max(self.steps, 1), like)
+            if guidance.attn_temp != 1.0:
+                self.temperature = like.new_ones(2 * batch)
+                self.temperature[batch:] = guidance.attn_temp
+        self.condition = block.condition(weights)
+        self.reset()
+
+    @property
+    def branch_rows(self) -> int:
+        """Rows of the network's batch: samples times branches."""
+        return self.batch if self.guidance is None else 2 * self.batch
+
+    def reset(self) -> None:
+        """Forget all committed slots."""
+        self.caches: list[KeyValueCache] = self.block.begin(self.branch_rows, self.condition, self.temperature)
+        self.committed = 0
+
+    def evaluate(
+        self, inputs: Float[Tensor, "b n d"]
+    ) -> tuple[Float[Tensor, "b n d"] | None, Float[Tensor, "b n d"]]:
+        """Guided (a, m) of the n slots behind the committed ones; nothing is committed."""
+        count = inputs.shape[1]
+        self.count(count)
+        if self.guidance is not None:
+            inputs = torch.cat([inputs, inputs])
+        parameters = self.block.predict(inputs, self.committed, self.condition, self.caches, self.temperature)
+        return self.guide(parameters, self.committed, count)
+
+    def guide(self, parameters: tuple[Tensor | None, Tensor], start: int, count: int) -> tuple[Tensor | None, Tensor]:
+        """(a, m) of the samples from those of the branches, (rows, count, d)."""
+        if self.guidance is None:
+            return parameters
+        log_scale, shift = parameters
+        m_c, m_u = shift.chunk(2)
+        a_c, a_u = (None, None) if log_scale is None else log_scale.chunk(2)
+        return self.guidance.combine((a_c, m_c), (a_u, m_u), self.strength[start : start + count])
+
+    def commit(self, count: int) -> None:
+        """Fix the first ``count`` slots of the last evaluated window."""
+        for cache in self.caches:
+            cache.advance(count)
+        self.committed += count
+
+    def count(self, tokens: int, calls: int = 1) -> None:
+        """Book the work of ``calls`` calls on ``tokens`` slots in all."""
+        self.info.calls += calls
+        self.info.tokens += self.branch_rows * tokens
+
+    def rows(self, rows: Tensor) -> "ChainNetwork":
+        """The network of the samples ``rows`` (int64), with a copy of their committed slots."""
+        part = ChainNetwork.__new__(ChainNetwork)
+        part.__dict__.update(self.__dict__)
+        part.batch, part.branches = len(rows), self.branches.rows(rows)
+        all_rows = rows if self.guidance is None else torch.cat([rows, rows + self.batch])
+        if self.condition is not None:
+            part.condition = self.condition[all_rows]
+        if isinstance(self.temperature, Tensor):
+            part.temperature = self.temperature[all_rows]
+        part.caches = [cache.rows(all_rows) for cache in self.caches]
+        return part
+
+
+def solve(noise: Tensor, log_scale: Tensor | None, shift: Tensor) -> Tensor:
+    """u = v exp(a) + m, in the dtype of the noise."""
+    if log_scale is None:
+        return noise + shift
+    return torch.addcmul(shift.to(noise.dtype), noise, scale_of(log_scale).to(noise.dtype))

@@ -1,0 +1,85 @@
+"""Which solver samples a block, and how it stops."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tenfold.errors import UsageError, suggest
+
+Solver = Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"]
+Init = Literal["v", "zeros", "first", "noise"]
+SOLVERS = ("sequential", "jacobi", "gs", "selective", "frontier", "auto")
+INITS = ("v", "zeros", "first", "noise")
+STOPS = ("change", "frobenius")
+
+# The tolerance of SeJD (arXiv 2505.24791): fast and approximate.
+SELECTIVE_TOL = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The solver of one block.
+
+    Attributes:
+        solver: "sequential", "jacobi" (all tokens at once), "gs" (``segments`` one after the other, Jacobi
+            inside), or "frontier" (a window that moves with the first unfinished token).
+        tol: largest change of a token at which it counts as solved, in the units of the tokens; None for
+            ``default_tol``.
+        max_sweeps: cap on the sweeps (of each segment); reaching it makes the result approximate.
+        init: first iterate: "v" the noise, "zeros", "first" (the first token everywhere) or "noise" (fresh
+            N(0, 1)). The first token itself is always known.
+        segments: number of Gauss-Seidel segments.
+        window: first width of the frontier's window, in tokens.
+        stop: "change": max |Δu| < tol for each sample; "frobenius": ‖Δu‖_F / (batch · dims) < tol over the
+            batch, the published rule of GS-Jacobi (arXiv 2505.12849), which depends on the batch.
+        approximate: accept a result that is only within ``tol``: no sequential repair.
+    """
+
+    solver: str = "sequential"
+    tol: float | None = None
+    max_sweeps: int | None = None
+    init: str = "v"
+    segments: int = 8
+    window: int = 32
+    stop: str = "change"
+    approximate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise UsageError(f"solver is {self.solver!r}, which is unknown{suggest(str(self.solver), SOLVERS)}")
+        if self.init not in INITS:
+            raise UsageError(f"init is {self.init!r}, which is unknown{suggest(str(self.init), INITS)}")
+        if self.stop not in STOPS:
+            raise UsageError(f"stop is {self.stop!r}, which is unknown{suggest(str(self.stop), STOPS)}")
+        if self.tol is not None and not self.tol > 0:
+            raise UsageError(f"tol is {self.tol}; give a tolerance above 0")
+        for name in ("max_sweeps", "segments", "window"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1")
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result is to agree with the sequential solver's."""
+        return not self.approximate and self.max_sweeps is None
+
+
+def default_tol(dtype: torch.dtype) -> float:
+    """1e-5 in single, 1e-12 in double, 1e-2 in half precision."""
+    return {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 1e-2)
+
+
+def first_iterate(noise: Tensor, init: str, generator: torch.Generator | None = None) -> Tensor:
+    """The chain (b, n + 1, d) that a solver starts from; slot 0 is the known one, noise[:, 0]."""
+    chain = noise.clone()
+    if init == "zeros":
+        chain[:, 1:] = 0.0
+    elif init == "first":
+        chain[:, 1:] = noise[:, :1]
+    elif init == "noise":
+        chain[:, 1:] = torch.randn(
+            chain[:, 1:].shape, dtype=chain.dtype, device=chain.device, generator=generator
+        )
+    return chain

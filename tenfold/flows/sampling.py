@@ -1,0 +1,274 @@
+"""Sampling: noise to data by inverting the flow block by block, with one interface to all solvers.
+
+Every solver computes the same fixed point (see ``tenfold.flows.chain``), guided or not. "sequential" solves it
+token by token; "jacobi", "gs" and "frontier" sweep many tokens at once and check the result; "selective" (SeJD,
+arXiv 2505.24791) is sequential in the first sampled block and stops early in the others: fast and approximate;
+"auto" takes, block by block, what a saved calibration says is quickest.
+"""
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.flows.certificate import certify, first_bad_sample
+from tenfold.flows.chain import Branches, ChainNetwork
+from tenfold.flows.frontier import frontier
+from tenfold.flows.guidance import Blocks, Guidance, Rule, Schedule
+from tenfold.flows.jacobi import segmented
+from tenfold.flows.model import TarFlow
+from tenfold.flows.plan import SELECTIVE_TOL, SOLVERS, Plan, default_tol
+from tenfold.flows.sampling_info import BlockInfo, SamplingInfo
+from tenfold.flows.sequential import sequential
+
+
+@overload
+def sample(
+    flow: TarFlow, n: int, condition: Tensor | int | None = None, *, return_info: Literal[False] = False, **options: Any
+) -> Tensor: ...
+@overload
+def sample(
+    flow: TarFlow, n: int, condition: Tensor | int | None = None, *, return_info: Literal[True], **options: Any
+) -> tuple[Tensor, SamplingInfo]: ...
+@overload
+def sample(
+    flow: TarFlow, n: int, condition: Tensor | int | None = None, *, return_info: bool, **options: Any
+) -> Tensor | tuple[Tensor, SamplingInfo]: ...
+def sample(
+    flow: TarFlow,
+    n: int,
+    condition: Tensor | int | None = None,
+    *,
+    guidance: float = 0.0,
+    rule: Rule = "tarflow",
+    what: Literal["ab", "a", "b"] = "ab",
+    schedule: Schedule = "const",
+    blocks: Blocks = "all",
+    attn_temp: float = 1.0,
+    solver: str | Sequence[Plan] = "sequential",
+    tol: float | None = None,
+    max_sweeps: int | None = None,
+    init: str = "v",
+    segments: int = 8,
+    window: int = 32,
+    stop: str = "change",
+    certify: bool | None = None,
+    denoise_sigma: float | None = None,
+    clip: bool = False,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    return_info: bool = False,
+) -> Tensor | tuple[Tensor, SamplingInfo]:
+    """n samples (n, *shape) of a flow.
+
+    Args:
+        flow: a TarFlow; its training mode is left as it was, sampling uses evaluation mode.
+        n: number of samples.
+        condition: labels (n,) int64 with −1 for none, one label for all, class mixtures (n, classes), contexts
+            (n, context), or None.
+        guidance, rule, what, schedule, blocks, attn_temp: see ``tenfold.flows.guidance.Guidance``.
+        solver: "sequential", "jacobi", "gs", "selective", "frontier", "auto", or one ``Plan`` per block in
+            sampling order.
+        tol, max_sweeps, init, segments, window, stop: see ``tenfold.flows.plan.Plan``. ``tol`` of the
+            selective solver is 0.5 by default.
+        certify: check the result of each block by one more pass; by default what is not sequential is checked.
+        denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with; removes it at
+            the end by one step along the score (``tenfold.flows.density.denoise``).
+        clip: clip the result to [−1, 1], after denoising.
+        noise: standard normal (n, T, D) to start from; else drawn with ``generator``.
+        return_info: return (samples, SamplingInfo).
+
+    Exact solvers whose check fails are finished by the sequential solver, from the first bad token. Raises
+    TenfoldError, naming block, token and sample, where that one overflows too: nothing is redrawn; and UsageError
+    for bad arguments.
+
+    >>> from tenfold.flows import TarFlow, TarFlowConfig
+    >>> sample(TarFlow(TarFlowConfig(shape=(1, 8, 8))), 2).shape
+    torch.Size([2, 1, 8, 8])
+    """
+    settings = Guidance(guidance, rule, what, schedule, blocks, attn_temp)
+    plans = _plans(
+        flow, solver, dict(tol=tol, max_sweeps=max_sweeps, init=init, segments=segments, window=window, stop=stop)
+    )
+    if denoise_sigma is not None and not denoise_sigma >= 0:
+        raise UsageError(f"denoise_sigma is {denoise_sigma}; the noise that the flow was trained with is at least 0")
+    z = _draw_noise(flow, n, noise, generator)
+    if isinstance(condition, int):
+        condition = torch.full((n,), condition, dtype=torch.int64, device=z.device)
+    tokens, info = invert(
+        flow, z * flow.var.to(z.dtype).sqrt(), condition, settings, plans, certify=certify, generator=generator,
+        solver=solver if isinstance(solver, str) else "plans",
+    )  # fmt: skip
+    x = flow.unpatchify(tokens)
+    if denoise_sigma is not None:
+        from tenfold.flows.density import denoise
+
+        with _evaluation(flow):
+            x = denoise(flow, x, denoise_sigma, condition)
+    if clip:
+        x = x.clamp(-1.0, 1.0)
+    return (x, info) if return_info else x
+
+
+def invert(
+    flow: TarFlow,
+    z: Tensor,
+    condition: Tensor | None = None,
+    guidance: Guidance | None = None,
+    plans: Sequence[Plan] | None = None,
+    *,
+    certify: bool | None = None,
+    generator: torch.Generator | None = None,
+    solver: str = "sequential",
+) -> tuple[Tensor, SamplingInfo]:
+    """The inverse of ``flow.forward``: noise z (b, T, D), not rescaled by the prior, to tokens (b, T, D), and the
+    record of the work. ``plans`` holds one Plan a block in sampling order; sequential by default.
+
+    Raises TenfoldError where the inverse overflows, UsageError for a wrong shape, NaN or infinite noise."""
+    config = flow.config
+    expected = (config.tokens, config.token_dim)
+    if z.ndim != 3 or tuple(z.shape[1:]) != expected:
+        raise UsageError(f"the noise has shape {tuple(z.shape)}; this flow expects (batch, {expected[0]}, {expected[1]})")
+    if not bool(torch.isfinite(z).all()):
+        raise UsageError("the noise holds NaN or infinite values; give finite noise")
+    count, batch = len(flow.blocks), z.shape[0]
+    guidance = guidance or Guidance()
+    plans = [Plan()] * count if plans is None else list(plans)
+    if len(plans) != count:
+        raise UsageError(f"{len(plans)} plans were given for a flow of {count} blocks; give one a block")
+    dtype = z.dtype
+    info = SamplingInfo(
+        samples=batch, solver=solver, exact=all(plan.exact for plan in plans), tol=plans[0].tol or default_tol(dtype)
+    )
+    with torch.inference_mode(), _evaluation(flow):
+        branches = Branches(flow.condition_weights(condition, batch), flow.condition_weights(None, batch))
+        guided = guidance.guided_blocks(count)
+        if guided and guidance.attn_temp == 1.0 and _same(branches):
+            guided = frozenset()
+            info.warnings.append(
+                "guidance has no effect: there is no condition, and attn_temp is 1; give a condition or another attn_temp"
+            )
+            warnings.warn(info.warnings[-1], stacklevel=3)
+        tokens = z
+        for position, plan in enumerate(plans):
+            index = count - 1 - position
+            tokens = _invert_block(
+                flow, index, tokens, branches, guidance if position in guided else None, plan, certify, generator, info
+            )
+    # A copy outside of inference mode can take part in autograd later.
+    return tokens.clone(), info
+
+
+def _invert_block(
+    flow: TarFlow,
+    index: int,
+    tokens: Tensor,
+    branches: Branches,
+    guidance: Guidance | None,
+    plan: Plan,
+    check: bool | None,
+    generator: torch.Generator | None,
+    info: SamplingInfo,
+) -> Tensor:
+    """Invert one block on tokens in image order, check the result, and repair it if it must be exact."""
+    block = flow.blocks[index]
+    record = BlockInfo(block=index, solver=plan.solver)
+    info.blocks.append(record)
+    began = time.perf_counter()
+    noise = block.chain(block.order(tokens))
+    net = ChainNetwork(block, branches, guidance, tokens.shape[0], record)
+    limit = 10.0 * (default_tol(noise.dtype) if plan.tol is None or not plan.exact else plan.tol)
+    bad: int | None = None
+    if plan.solver == "sequential":
+        chain = sequential(net, noise)
+        check = bool(check)
+    elif plan.solver == "frontier":
+        chain, record.certificate, bad = frontier(net, noise, plan, limit, generator)
+        check = False
+    else:
+        chain = segmented(net, noise, plan, generator)
+        check = check is None or check
+    if check:
+        record.certificate, bad = certify(net, noise, chain, limit)
+    if bad is not None and plan.solver != "sequential" and (plan.exact or not _finite(chain)):
+        record.fallback = f"sequential from token {bad} on: residual {_residual(record):.3g} at tolerance {limit:.3g}"
+        chain = sequential(net, noise, chain, bad - 1)
+        record.certificate, _ = certify(net, noise, chain, limit)
+    _raise_overflow(chain, index, block)
+    record.seconds = time.perf_counter() - began
+    return block.order(block.unchain(chain))
+
+
+def _residual(record: BlockInfo) -> float:
+    return record.certificate.residual if record.certificate is not None else float("nan")
+
+
+def _finite(chain: Tensor) -> bool:
+    return bool(torch.isfinite(chain).all())
+
+
+def _raise_overflow(chain: Tensor, index: int, block: nn.Module) -> None:
+    if _finite(chain):
+        return
+    wrong = first_bad_sample(chain)
+    assert wrong is not None
+    sample, slot, value = wrong
+    token = slot - 1 + int(block.first_output)
+    raise TenfoldError(
+        f"the inverse of block {index} overflows at token {token} (in the block's order) of sample {sample}: "
+        f"{value}; the flow's scales grow too large there (see its conditioning), or the guidance is too strong"
+    )
+
+
+def _plans(flow: TarFlow, solver: str | Sequence[Plan], options: dict[str, Any]) -> list[Plan]:
+    """One plan a block, in sampling order, from the arguments of ``sample``."""
+    count = len(flow.blocks)
+    if not isinstance(solver, str):
+        return list(solver)
+    if solver not in SOLVERS:
+        raise UsageError(f"solver is {solver!r}, which is unknown{suggest(solver, SOLVERS)}")
+    if solver == "selective":
+        options = options | {"tol": SELECTIVE_TOL if options["tol"] is None else options["tol"]}
+        if options["init"] == "v":
+            options["init"] = "zeros"
+        rest = Plan(solver="jacobi", approximate=True, **options)
+        return [Plan()] + [rest] * (count - 1)
+    if solver == "auto":
+        return [Plan()] * count
+    return [Plan(solver=solver, **options)] * count
+
+
+def _draw_noise(flow: TarFlow, n: int, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    if n < 1:
+        raise UsageError(f"n is {n}; ask for at least one sample")
+    shape = (n, flow.config.tokens, flow.config.token_dim)
+    if noise is None:
+        device = flow.var.device if generator is None else generator.device
+        drawn = torch.randn(shape, dtype=flow.var.dtype, device=device, generator=generator)
+        return drawn.to(flow.var.device)
+    if tuple(noise.shape) != shape:
+        raise UsageError(f"the noise has shape {tuple(noise.shape)}; {n} samples of this flow need {shape}")
+    return noise.to(flow.var.device)
+
+
+def _same(branches: Branches) -> bool:
+    """Whether the two branches have the same condition in every row."""
+    if branches.conditional is None or branches.unconditional is None:
+        return True
+    return bool(torch.equal(branches.conditional, branches.unconditional.expand_as(branches.conditional)))
+
+
+@contextmanager
+def _evaluation(flow: TarFlow) -> Iterator[None]:
+    """Evaluation mode for a while: dropout would make the inverse another function at every sweep."""
+    training = flow.training
+    flow.eval()
+    try:
+        yield
+    finally:
+        flow.train(training)

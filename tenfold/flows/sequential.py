@@ -1,0 +1,31 @@
+"""The exact sampler: one token after the other, with key-value caches."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.flows.chain import ChainNetwork, solve
+from tenfold.flows.stepping import stepper
+
+
+def sequential(
+    net: ChainNetwork, noise: Float[Tensor, "b n1 d"], solved: Float[Tensor, "b n1 d"] | None = None, start: int = 0
+) -> Float[Tensor, "b n1 d"]:
+    """The chain with noise ``noise`` (its slot 0 is the known one), exactly, in N network calls.
+
+    ``solved`` with slots 0..``start`` given continues there after one call that reads the finished slots."""
+    net.reset()
+    slots = noise.transpose(0, 1).contiguous()  # slot by slot: each is then one contiguous (b, d)
+    if start:
+        assert solved is not None
+        slots[: start + 1] = solved[:, : start + 1].transpose(0, 1)
+        net.evaluate(solved[:, :start])
+        net.commit(start)
+    step = stepper(net)
+    views = slots.unbind(0)
+    dtype = net.block.proj_in.weight.dtype
+    for j in range(start, net.steps):
+        log_scale, shift = step(views[j].to(dtype), j)
+        views[j + 1].copy_(solve(views[j + 1], log_scale, shift))
+    net.info.sweeps += net.steps - start
+    return slots.transpose(0, 1).contiguous()
