@@ -59,6 +59,7 @@ def sample(
     stop: str = "change",
     certify: bool | None = None,
     denoise_sigma: float | None = None,
+    denoise_rate: float = 1.0,
     clip: bool = False,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -78,7 +79,7 @@ def sample(
             selective solver is 0.5 by default.
         certify: check the result of each block by one more pass; by default what is not sequential is checked.
         denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with; removes it at
-            the end by one step along the score (``tenfold.flows.density.denoise``).
+            the end by one step along the score (``tenfold.flows.density.denoise``), times ``denoise_rate``.
         clip: clip the result to [−1, 1], after denoising.
         noise: standard normal (n, T, D) to start from; else drawn with ``generator``.
         return_info: return (samples, SamplingInfo).
@@ -109,7 +110,7 @@ def sample(
         from tenfold.flows.density import denoise
 
         with _evaluation(flow):
-            x = denoise(flow, x, denoise_sigma, condition)
+            x = denoise(flow, x, denoise_sigma, condition, denoise_rate)
     if clip:
         x = x.clamp(-1.0, 1.0)
     return (x, info) if return_info else x
