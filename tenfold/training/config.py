@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from tenfold.errors import UsageError
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -58,3 +60,17 @@ class TrainingConfig:
     keep_last: int = 2
     tracker: Literal["tensorboard", "none"] = "tensorboard"
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "log_every", "keep_last"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"train.{name} is {getattr(self, name)}; give at least 1")
+        for name in ("warmup_steps", "validate_every", "checkpoint_every", "threads"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"train.{name} is {getattr(self, name)}; give at least 0")
+        if not self.learning_rate > 0.0:
+            raise UsageError(f"train.learning_rate is {self.learning_rate}; give a positive number")
+        if self.clip is not None and not self.clip > 0.0:
+            raise UsageError(f"train.clip is {self.clip}; give a positive norm, or null for no clipping")
+        if self.ema is not None and not 0.0 <= self.ema < 1.0:
+            raise UsageError(f"train.ema is {self.ema}; give a decay in [0, 1), or null for no averaging")

@@ -1,7 +1,6 @@
-"""What the training loop needs from a system: a structural protocol that systems satisfy without importing it."""
+"""What the training loop needs from a system: a protocol that systems satisfy without importing it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +11,9 @@ from torch.optim import Optimizer
 
 from tenfold.measurement import Measurement
 from tenfold.training.streams import Draws
+from tenfold.update import Update
+
+__all__ = ["Batch", "MapSource", "StreamSource", "Task", "Update", "device_of"]
 
 Batch = Mapping[str, Tensor]
 
@@ -43,21 +45,6 @@ class StreamSource(Protocol):
 
     def collate(self, records: list[Any]) -> dict[str, Tensor]:
         """Decode and stack records."""
-
-
-@dataclass
-class Update:
-    """One optimiser update asked for by a system: a scalar ``loss`` and metrics (detached scalars).
-
-    ``optimizer`` names the entry of ``Task.optimizers`` that is stepped with the gradient of ``loss``;
-    ``check`` holds named scalars or tensors (one a block, say) that the NaN guard looks into to name the
-    culprit when the loss is not finite.
-    """
-
-    optimizer: str
-    loss: Tensor
-    metrics: dict[str, Tensor] = field(default_factory=dict)
-    check: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Task(Protocol):

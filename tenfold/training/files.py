@@ -1,0 +1,98 @@
+"""Files that are either whole or absent: atomic writes, checksums, and one sentence for a full disk."""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tenfold.errors import TenfoldError, UsageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or a directory's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Replace ``path`` by ``data``; a reader, or a kill at any moment, sees the old file or the new one."""
+    raw = data.encode() if isinstance(data, str) else data
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    """YAML in the order given, atomically; ``value`` holds plain dictionaries, lists and scalars."""
+    write_atomic(path, yaml.safe_dump(plain(value), sort_keys=False))
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists and paths as strings, so that YAML and JSON hold plain values only."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in ``path``; UsageError in one sentence when it is missing or malformed."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path} is not valid JSON: {error}") from None
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an exception says that the disk, the quota or the file-size limit is exhausted."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn 'no space left' while writing ``what`` into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise TenfoldError(full_sentence(what, error)) from error
+        raise
+
+
+def full_sentence(what: str, error: OSError) -> str:
+    """One sentence for a full disk."""
+    reason = (error.strerror or str(error)).lower()
+    return f"could not write {what}: {reason}; free some space there, what was saved before is untouched"

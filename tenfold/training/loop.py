@@ -1,0 +1,421 @@
+"""The training loop: the clock, precision, parallelism, checkpoints and progress of every system."""
+
+import math
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import TenfoldError
+from tenfold.training import parallel
+from tenfold.training import resume as resuming
+from tenfold.training.checkpoint import Checkpoints, State
+from tenfold.training.config import TrainingConfig
+from tenfold.training.ema import Ema
+from tenfold.training.files import disk_errors, plain, write_yaml
+from tenfold.training.guard import NanGuard
+from tenfold.training.interrupt import Interrupted, StopSignals
+from tenfold.training.loader import Batches
+from tenfold.training.metrics import Metrics, Tracker
+from tenfold.training.parallel import World
+from tenfold.training.progress import TrainingProgress, clock
+from tenfold.training.run_folder import RunFolder, provenance
+from tenfold.training.schedule import learning_rate_factor
+from tenfold.training.streams import Draws, key_of
+from tenfold.training.task import Task, Update
+from tenfold.training.validation import validate
+
+_GO, _STOP, _FAILED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run leaves: ``chosen_step`` is the step whose (averaged) weights were exported."""
+
+    run: RunFolder
+    steps: int
+    chosen_step: int
+    validation_loss: float | None
+    seconds: float
+    main: bool
+
+
+def train(
+    task: Task,
+    config: TrainingConfig,
+    run: RunFolder,
+    *,
+    resume: bool = False,
+    allow_inexact: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    show: bool = True,
+) -> TrainingResult:
+    """Train ``task`` in the folder ``run`` and export the chosen weights to ``run.model``.
+
+    The chosen weights are the averaged ones of the checkpoint with the lowest validation loss (of the last
+    one without validation data). Afterwards the task's own modules hold them, in the main process, on the
+    training device and in evaluation mode.
+
+    Args:
+        resume: continue the run from its newest good checkpoint (from the start when none was written yet).
+        allow_inexact: resume even where the result cannot be bit-exact.
+        settings: the whole configuration for ``config.yaml``; {"train": config} when left out.
+        show: progress and notes on standard error.
+
+    Raises:
+        UsageError: settings do not fit the processes, the folder or the run that is resumed.
+        Interrupted: SIGINT or SIGTERM; the state was saved.
+        TenfoldError: a value that is not finite, a full disk, no usable checkpoint, a folder in use.
+    """
+    world = parallel.set_up(config)
+    with ExitStack() as stack:
+        with world.agreed():
+            if world.main:
+                stack.enter_context(run.lock())
+        with world.agreed():
+            if resume:
+                run.require_run()
+                known = run.load_config()
+                settings = {**known, "train": asdict(config)} if settings is None else settings
+                resuming.check_settings(known, plain(settings), str(run.path))
+            else:
+                settings = {"train": asdict(config)} if settings is None else settings
+                if world.main:
+                    run.start(settings)
+        signals = stack.enter_context(StopSignals())
+        stack.enter_context(disk_errors(str(run.path)))
+        stack.callback(torch.set_rng_state, torch.get_rng_state())
+        return _Training(task, config, run, world, signals, show).go(resume, allow_inexact, settings)
+
+
+class _Training:
+    def __init__(
+        self,
+        task: Task,
+        config: TrainingConfig,
+        run: RunFolder,
+        world: World,
+        signals: StopSignals,
+        show: bool,
+    ) -> None:
+        self.task, self.config, self.run, self.world, self.signals = task, config, run, world, signals
+        self.show = show and world.main
+        self.step = 0  # finished updates
+        self.validated: int | None = None  # the last step that was validated
+        self.best: dict[str, Any] | None = None  # {"step", "loss"} of the lowest validation loss
+        self.saved: int | None = None  # the last step that has a checkpoint
+        self.seconds = 0.0  # trained before this process
+
+    def go(self, resume: bool, allow_inexact: bool, settings: Mapping[str, Any]) -> TrainingResult:
+        self._prepare()
+        self._restore(resume, allow_inexact, settings)
+        self.began = time.monotonic()
+        start = self.step
+        with TrainingProgress(self.config.steps, start, self.show) as self.progress:
+            batches = self.batches.ahead(start, self.config.steps)
+            try:
+                self._run(batches)
+            finally:
+                batches.close()  # type: ignore[attr-defined]
+                self.tracker.close()
+        return self._finish()
+
+    # Preparation
+
+    def _prepare(self) -> None:
+        task, config, world = self.task, self.config, self.world
+        self.own = task.modules()
+        for module in self.own.values():
+            module.train()
+        self.modules = parallel.wrap(self.own, world, config)
+        self.optimizers = task.optimizers(self.modules)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["peak"] = float(group["lr"])  # the schedule scales what the system chose
+        bare = {name: parallel.bare(module) for name, module in self.modules.items()}
+        self.ema = Ema(bare, config.ema) if config.ema is not None else None
+        source = task.train_source()
+        self.batches = Batches(
+            source, config.batch_size, config.seed, world.rank, world.size, config.accumulate
+        )
+        self.validation = task.validation_source()
+        self.state = State(task, self.modules, self.optimizers, self.ema.shadow if self.ema else {})
+        self.checkpoints = Checkpoints(self.run.checkpoints, world)
+        self.guard = NanGuard(world.device)
+        self.metrics = Metrics()
+        fingerprint = getattr(source, "fingerprint", "")
+        self.circumstances = resuming.circumstances(config, world, fingerprint)
+
+    def _restore(self, resume: bool, allow_inexact: bool, settings: Mapping[str, Any]) -> None:
+        self.checkpoints.clean()
+        found = self.checkpoints.newest_good(self.state, self._note) if resume else None
+        if found is not None:
+            step, saved = found
+            loop = saved["loop"]
+            for text in resuming.check(loop, self.circumstances, step, allow_inexact, str(self.run.path)):
+                self._note(text)
+            self.checkpoints.load(step, saved, self.state)
+            self.step = self.saved = step
+            self.best, self.validated, self.seconds = loop["best"], loop["validated"], loop["seconds"]
+            self._note(f"resumed {self.run.path} at step {step}")
+        elif resume:
+            self._note(f"{self.run.path} has no checkpoint yet: starting from its first step")
+        with self.world.agreed():
+            if self.world.main:
+                self.run.truncate_metrics(self.step)
+                if resume:
+                    write_yaml(self.run.config, dict(settings))
+                self._record_provenance()
+        self.tracker = Tracker(self.run, self.world, self.config.tracker, self.step)
+
+    def _record_provenance(self) -> None:
+        facts = provenance()
+        now = {key: self.circumstances[key] for key in ("processes", "parallel", "threads", "device")}
+        if self.step == 0:
+            self.run.write_provenance(**facts, **now, data=self.circumstances["fingerprint"], resumed=[])
+        else:
+            known = self.run.read_provenance().get("resumed", [])
+            self.run.write_provenance(resumed=[*known, {"step": self.step, **facts, **now}])
+
+    # The loop
+
+    def _run(self, batches: Iterator[list[dict[str, Tensor]]]) -> None:
+        config = self.config
+        while True:
+            last = self.step == config.steps
+            if self._due(config.validate_every) or last:
+                self._validate()
+            if self._due(config.checkpoint_every) or last:
+                self._save()
+            if last:
+                return
+            micro = self._next(batches)
+            if micro is None:
+                self._save()
+                raise Interrupted(
+                    f"stopped by {self.signals.received or 'a signal'} at step {self.step}; "
+                    f"the run is saved, {self._how_to_resume()}"
+                )
+            self._update(micro)
+            self.step += 1
+            self.progress.advance(self.step)
+            if self.step % config.log_every == 0 or self.step == config.steps:
+                self._check_finite()
+                self._log()
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.step > 0 and self.step % every == 0
+
+    def _next(self, batches: Iterator[list[dict[str, Tensor]]]) -> list[dict[str, Tensor]] | None:
+        """The next micro-batches, or None when any process was asked to stop; a failure reaches them all."""
+        micro, error = None, None
+        if not self.signals.received:
+            try:
+                micro = next(batches)
+            except Exception as caught:
+                error = caught
+        code = _FAILED if error else _STOP if self.signals.received else _GO
+        code = self.world.maximum(code)
+        if code == _FAILED:
+            self.world.agree(error)
+        return micro if code == _GO else None
+
+    def _update(self, micro: list[dict[str, Tensor]]) -> None:
+        """One step: each phase of ``task.step`` over all micro-batches, then its optimiser."""
+        config, device = self.config, self.world.device
+        # Layers that draw from torch's global generator (dropout) are keyed by the step as well.
+        torch.manual_seed(key_of(config.seed, "torch", self.step, self.world.rank) & (2**63 - 1))
+        factor = learning_rate_factor(self.step, config)
+        draws = Draws(config.seed, self.step)
+        moved = [{name: t.to(device, non_blocking=True) for name, t in batch.items()} for batch in micro]
+        phases = [self.task.step(self.modules, batch, draws) for batch in moved]
+        while True:
+            self._zero_gradients()  # a generator's loss also reaches the critic: those gradients do not count
+            stepped = self._phase(phases)
+            if stepped is None:
+                break
+            self._optimize(stepped, factor)
+        if self.ema is not None:
+            self.ema.update(self.step)
+
+    def _phase(self, phases: list[Iterator[Update]]) -> str | None:
+        """Forward and backward of one update over all micro-batches: the optimiser to step; None at the end."""
+        names: set[str | None] = set()
+        for number, phase in enumerate(phases):
+            with parallel.gradient_sync(self.modules, active=number == len(phases) - 1):
+                with self.world.accelerator.autocast():
+                    update = next(phase, None)
+                names.add(update.optimizer if update else None)
+                if update is not None:
+                    self._observe(update)
+                    (update.loss / len(phases)).backward()
+        if len(names) > 1:
+            raise TenfoldError(
+                f"micro-batches of a step ask for different updates: {sorted(map(str, names))}"
+            )
+        return names.pop()
+
+    def _observe(self, update: Update) -> None:
+        if update.loss.ndim:
+            raise TenfoldError(
+                f"the loss of {update.optimizer!r} has shape {tuple(update.loss.shape)}, expected a scalar"
+            )
+        for name, value in update.check.items():
+            self.guard.watch(self.step, name, value)
+        single = len(self.optimizers) == 1
+        loss = "loss" if single else f"loss/{update.optimizer}"
+        self.guard.watch(self.step, "the loss" if single else f"the loss of {update.optimizer}", update.loss)
+        self.metrics.add(loss, update.loss)
+        for name, value in update.metrics.items():
+            self.metrics.add(name, value)
+
+    def _optimize(self, name: str, factor: float) -> None:
+        if name not in self.optimizers:
+            raise TenfoldError(f"step() names the optimiser {name!r}, there are {sorted(self.optimizers)}")
+        optimizer = self.optimizers[name]
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.config.clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        norm = parallel.full_tensor(norm)
+        self.guard.watch(self.step, f"gradient of {name}", norm)
+        self.metrics.add("gradient_norm" if len(self.optimizers) == 1 else f"gradient_norm/{name}", norm)
+        if self.world.device.type == "cpu":
+            self._check_finite()  # free here, and before the bad step; on a GPU it waits for the next record
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        optimizer.step()
+
+    def _zero_gradients(self) -> None:
+        for module in self.modules.values():
+            module.zero_grad(set_to_none=True)
+
+    # What happens between steps
+
+    def _check_finite(self) -> None:
+        self.guard.raise_if_bad(self.world, self.modules, self._how_to_resume())
+
+    def _how_to_resume(self) -> str:
+        if self.saved is None and not self.checkpoints.steps():
+            return (
+                f"start again with 'tenfold train --resume {self.run.path}' (no checkpoint was written yet)"
+            )
+        return f"resume with 'tenfold train --resume {self.run.path}'"
+
+    def _log(self) -> None:
+        means = self.metrics.read(self.world)
+        group = next(iter(self.optimizers.values())).param_groups[0] if self.optimizers else {"lr": 0.0}
+        record = {**means, "learning_rate": group["lr"], "seconds": self._seconds()}
+        self._write("train", record)
+        losses = [value for name, value in means.items() if name == "loss" or name.startswith("loss/")]
+        self.progress.show(self.step, sum(losses))
+
+    def _write(self, kind: str, record: dict[str, float]) -> None:
+        with self.world.agreed():
+            if self.world.main:
+                finite = {k: v if math.isfinite(v) else None for k, v in record.items()}
+                self.run.append_metrics({"step": self.step, "kind": kind, **finite})
+                self.tracker.log(kind, record, self.step)
+
+    def _seconds(self) -> float:
+        return self.seconds + time.monotonic() - self.began
+
+    def _validate(self) -> None:
+        if self.validation is None or self.validated == self.step:
+            return
+        self._check_finite()
+        averaged = self.ema
+        if averaged:
+            averaged.swap()
+        try:
+            means = validate(
+                self.task,
+                self.modules,
+                self.validation,
+                self.config,
+                self.world,
+                lambda: bool(self.signals.received),
+            )
+        finally:
+            if averaged:
+                averaged.swap()
+        if means is None:
+            return  # interrupted: a resumed run validates this step first
+        self.validated = self.step
+        self._write("validation", {**means, "seconds": self._seconds()})
+        loss = means["loss"]
+        if math.isfinite(loss) and (self.best is None or loss < self.best["loss"]):
+            self.best = {"step": self.step, "loss": loss}
+            self._save()
+
+    def _save(self) -> None:
+        if self.saved == self.step:
+            return
+        self._check_finite()
+        loop = {
+            "best": self.best,
+            "validated": self.validated,
+            "seconds": self._seconds(),
+            "samples": self.step * self.config.batch_size,
+            **self.circumstances,
+        }
+        self.checkpoints.save(self.step, self.state, loop)
+        self.saved = self.step
+        self.checkpoints.prune(self.config.keep_last)
+
+    # The end
+
+    def _finish(self) -> TrainingResult:
+        chosen = self._load_chosen()
+        if self.ema is not None:
+            self.ema.swap()
+        parallel.unwrap(self.own, self.modules, self.world)
+        for module in self.own.values():
+            module.eval()
+        with self.world.agreed():
+            if self.world.main:
+                self._export()
+        loss = self.best["loss"] if self.best else None
+        seconds = self._seconds()
+        self._note(
+            f"trained {self.step} steps in {clock(seconds)}; the model of step {chosen} is {self.run.model}"
+        )
+        return TrainingResult(self.run, self.step, chosen, loss, seconds, self.world.main)
+
+    def _load_chosen(self) -> int:
+        if self.best is None or self.best["step"] == self.step:
+            return self.step
+        try:
+            self.checkpoints.load_weights(self.best["step"], self.state)
+        except TenfoldError as error:
+            self._note(f"{error}; exporting step {self.step} instead of the best one")
+            return self.step
+        return int(self.best["step"])
+
+    def _export(self) -> None:
+        with disk_errors(str(self.run.model)):
+            temporary = self.run.path / ".writing-model"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            self.task.export(temporary)
+            replace_folder(temporary, self.run.model)
+
+    def _note(self, text: str) -> None:
+        progress = getattr(self, "progress", None) or TrainingProgress(self.config.steps, 0, self.show)
+        progress.note(text)
+
+
+def replace_folder(temporary: Path, final: Path) -> None:
+    """Put a finished folder in the place of another."""
+    doomed = final.with_name(f".removing-{final.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if final.exists():
+        final.rename(doomed)
+    temporary.rename(final)
+    shutil.rmtree(doomed, ignore_errors=True)

@@ -1,0 +1,65 @@
+"""Means of the metrics since the last record, kept on the device; and the tracker they go to."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tenfold.errors import TenfoldError
+from tenfold.training.parallel import World
+from tenfold.training.run_folder import RunFolder
+
+
+class Metrics:
+    """Running sums on the device: adding costs no transfer, ``read`` costs one."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Count a scalar."""
+        value = value.detach().float()
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self, world: World) -> dict[str, float]:
+        """Means over steps, micro-batches and processes since the last read (collective); starts anew."""
+        names = sorted(self._sums)
+        if not names:
+            return {}
+        if world.size > 1 and len({tuple(other) for other in world.gather(names)}) > 1:
+            raise TenfoldError(f"processes report different metrics; this one: {', '.join(names)}")
+        own = torch.stack([self._sums[name] / self._counts[name] for name in names]).cpu()
+        means = world.sum(own) / world.size
+        self._sums, self._counts = {}, {}
+        return dict(zip(names, means.tolist(), strict=True))
+
+
+class Tracker:
+    """Accelerate's tracker in the run folder (``tensorboard/``); silent for "none". Main process only."""
+
+    def __init__(self, run: RunFolder, world: World, kind: str, step: int) -> None:
+        self._accelerator: Any = None
+        if kind == "none":
+            return
+        self._accelerator = world.accelerator
+        logging.getLogger("tensorboard").setLevel(logging.ERROR)
+        world.accelerator.log_with = [kind]
+        world.accelerator.project_configuration.logging_dir = str(run.path)
+        # Events after the step that a run resumes from belong to the future it lost.
+        options = {"tensorboard": {"purge_step": step + 1}}
+        world.accelerator.init_trackers("tensorboard", init_kwargs=options)
+
+    def log(self, kind: str, record: dict[str, float], step: int) -> None:
+        """Send one record as ``train/loss`` and so on."""
+        if self._accelerator is not None:
+            self._accelerator.log({f"{kind}/{name}": value for name, value in record.items()}, step=step)
+
+    def close(self) -> None:
+        """Flush; safe to call twice."""
+        if self._accelerator is not None:
+            for tracker in self._accelerator.trackers:
+                tracker.finish()
+            self._accelerator = None

@@ -1,0 +1,66 @@
+"""The mean over the whole validation split, sample by sample, whatever the number of processes."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import TenfoldError
+from tenfold.training.config import TrainingConfig
+from tenfold.training.parallel import World, reshard
+from tenfold.training.streams import Draws, key_of
+from tenfold.training.task import MapSource, Task
+
+
+@torch.no_grad()
+def validate(
+    task: Task,
+    modules: Mapping[str, nn.Module],
+    source: MapSource,
+    config: TrainingConfig,
+    world: World,
+    stopped: Callable[[], bool],
+) -> dict[str, float] | None:
+    """Means over the split of what ``task.validate`` gives per sample; None when ``stopped()`` midway.
+
+    Draws are keyed by the sample and not by the training step, so that two validations differ by the weights
+    alone. Sums are in float64, and a sample that only pads the last batch counts for nothing.
+    """
+    total = len(source)
+    if total == 0:
+        raise TenfoldError("the validation data is empty")
+    draws = Draws(key_of(config.seed, "validation"), 0)
+    rows = config.batch_size // world.size // config.accumulate
+    sums: dict[str, Tensor] = {}
+    for module in modules.values():
+        module.eval()
+    try:
+        for start in range(0, total, rows * world.size):
+            if world.maximum(int(stopped())):
+                return None
+            # The same number of rows in every process: FSDP2 gathers weights in all of them at once.
+            here = min(rows, -(-(total - start) // world.size))
+            position = start + world.rank + world.size * np.arange(here, dtype=np.int64)
+            index = np.where(position < total, position, 0)
+            counts = torch.from_numpy(position < total).to(world.device)
+            batch = {**source.batch(index), "index": torch.from_numpy(index)}
+            with world.accelerator.autocast():
+                on_device = {name: t.to(world.device) for name, t in batch.items()}
+                values = task.validate(modules, on_device, draws)
+            if "loss" not in values:
+                raise TenfoldError(f"validate() gave {sorted(values)}, expected 'loss' among them")
+            for name, value in values.items():
+                if value.shape != (here,):
+                    raise TenfoldError(
+                        f"validate() gave {name!r} of shape {tuple(value.shape)}, "
+                        f"expected one value per sample ({here},)"
+                    )
+                kept = torch.where(counts, value.double(), 0.0).sum()
+                sums[name] = sums[name] + kept if name in sums else kept
+    finally:
+        for module in modules.values():
+            reshard(module)
+            module.train()
+    means = world.sum(torch.stack([sums[name] for name in sorted(sums)]).cpu()) / total
+    return dict(zip(sorted(sums), means.tolist(), strict=True))
