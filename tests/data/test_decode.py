@@ -82,7 +82,11 @@ def test_quantising_fills_every_level_evenly() -> None:
 
 
 def test_damaged_missing_and_empty_images_name_themselves(tmp_path) -> None:
-    for value in (b"not an image", png(Image.new("L", (40, 40), 7))[:50], {"bytes": b"\x89PNG", "path": None}):
+    for value in (
+        b"not an image",
+        png(Image.new("L", (40, 40), 7))[:50],
+        {"bytes": b"\x89PNG", "path": None},
+    ):
         with pytest.raises(TenfoldError, match="image here cannot be read"):
             open_image(value, "here")
     with pytest.raises(TenfoldError, match="does not exist"):
