@@ -22,9 +22,6 @@ from tenfold.training.run_folder import RunFolder
 if TYPE_CHECKING:
     from torch import nn
 
-# What a resumed run may change besides train.steps: nothing here alters the arithmetic of a step.
-RESUMABLE = ("log_every", "validate_every", "checkpoint_every", "keep_last", "tracker")
-
 
 @dataclass(frozen=True)
 class Run:
@@ -46,7 +43,7 @@ class Run:
 
 
 def settings_of(name: str, recipe: Any) -> dict[str, Any]:
-    """What ``config.yaml`` holds: the recipe's name and all its settings; ``tenfold train --config`` reads it."""
+    """What ``config.yaml`` holds: the recipe's name and all its settings. ``train --config`` reads it."""
     return {"recipe": name, **as_dict(recipe)}
 
 
@@ -106,8 +103,11 @@ def train(
     """
     settings = change(recipes.recipe(recipe) if isinstance(recipe, str) else recipe, changes)
     name = recipe if isinstance(recipe, str) else recipes.name_of(recipe)
+    if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("several processes need one folder; set --out")
     folder = RunFolder(new_folder(name) if out is None else out)
-    folder.refuse_existing_run()
+    if _is_main():
+        folder.refuse_existing_run()
     return _train(Run(folder, name, settings), evaluate, resume=False, allow_inexact=False)
 
 
@@ -116,18 +116,17 @@ def resume(
 ) -> Run:
     """Go on with a run from its last good checkpoint, to the same weights as if it had never stopped.
 
-    ``train={"steps": N}`` extends it. Logging, validation, checkpoint intervals, the tracker and the evaluation
-    may change too; everything else is refused. ``allow_inexact`` permits another number of processes or
-    threads, which is no longer bit-exact.
+    ``train={"steps": N}`` extends it. The intervals of logging, validation and checkpoints, ``keep_last`` and
+    the tracker may change too; everything else is refused. ``allow_inexact`` permits another number of
+    processes or threads, which is no longer bit-exact.
     """
     before = open_run(run)
     after = change(before.recipe, changes)
-    allowed = {"train.steps", *(f"train.{name}" for name in RESUMABLE)}
     for name, (old, new) in changed(before.recipe, after).items():
-        if name not in allowed and not name.startswith("evaluation."):
+        if not name.startswith("train."):
             raise UsageError(
-                f"{name} cannot change from {old} to {new} when a run is resumed; only "
-                f"{', '.join(sorted(allowed))} and evaluation.* can: start a new run for the rest"
+                f"{name} of {before.path} is {old} and cannot change to {new} on resume; "
+                "leave it out or start a new run"
             )
     return _train(replace(before, recipe=after), evaluate, resume=True, allow_inexact=allow_inexact)
 
@@ -139,10 +138,14 @@ def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> R
     task.train_source()
     settings = settings_of(run.name, run.recipe)
     loop(task, run.recipe.train, run.folder, resume=resume, allow_inexact=allow_inexact, settings=settings)
-    if evaluate_too and int(os.environ.get("RANK", "0")) == 0:
+    if evaluate_too and _is_main():
         evaluate(run)
         report(run)
     return run
+
+
+def _is_main() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def trained_task(run: Run | str | os.PathLike[str]) -> Any:
@@ -157,9 +160,13 @@ def trained_task(run: Run | str | os.PathLike[str]) -> Any:
     return task
 
 
-def evaluate(run: Run | str | os.PathLike[str]) -> list[Measurement]:
-    """Measure a run's model, and the baselines, into ``evaluation.json``; returns the rows."""
+def evaluate(run: Run | str | os.PathLike[str], **changes: Any) -> list[Measurement]:
+    """Measure a run's model, and the baselines, into ``evaluation.json``; returns the rows.
+
+    ``changes`` are fields of the recipe's evaluation settings, ``draws=32`` say."""
     run = open_run(run)
+    if changes:
+        run = replace(run, recipe=change(run.recipe, {"evaluation": changes}))
     task = trained_task(run)
     with run.folder.lock():
         rows = task.evaluate(training_seconds(run))
@@ -227,7 +234,7 @@ def sample(
 
 
 def load(source: Run | str | os.PathLike[str]) -> nn.Module:
-    """The trained model of a run, a model folder or a hub id, ready to use (``log_prob``, ``sample``, ...)."""
+    """The trained model of a run, a model folder or a hub id, ready for ``log_prob``, ``sample``, ..."""
     from tenfold import hub
 
     if isinstance(source, Run) or _is_run(source):

@@ -27,7 +27,7 @@ def run(argv: list[str]) -> int:
     parser = CommandParser(
         "bench",
         "ROOM [--quick] [--json FILE]",
-        "Compare speed and results with the reference algorithm; prints ratios (above 1 means faster than it).",
+        "Compare speed and results with the reference algorithm; prints ratios (above 1: faster).",
         EXAMPLES,
     )
     parser.add_argument("room", metavar="ROOM", help=", ".join(rooms(root)) or "flows, ...")
@@ -36,8 +36,8 @@ def run(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     if not (root / "benchmarks").is_dir():
         raise UsageError(
-            "there is no benchmarks folder beside the installed package; run 'tenfold bench' from a source checkout "
-            "installed with 'pip install -e .'"
+            "there is no benchmarks folder beside the installed package; run 'tenfold bench' from a source "
+            "checkout installed with 'pip install -e .'"
         )
     if given.room not in rooms(root):
         raise UsageError(f"there is no benchmark {given.room!r}{suggest(given.room, rooms(root))}")

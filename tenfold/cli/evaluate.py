@@ -2,25 +2,35 @@
 
 from tenfold import api
 from tenfold.cli import show
-from tenfold.cli.parser import CommandParser
+from tenfold.cli.parser import CommandParser, positionals, wants_help
+from tenfold.errors import UsageError
 
 EXAMPLES = """\
   tenfold evaluate runs/a
-  tenfold evaluate runs/a --json
+  tenfold evaluate runs/a --evaluation.draws 64 --json
 """
 
 
 def run(argv: list[str]) -> int:
     """Measure a run and print the table."""
     parser = CommandParser(
-        "evaluate", "RUN [--json]", "Measure a run's model and its baselines into evaluation.json.", EXAMPLES
+        "evaluate",
+        "RUN [--json] [--evaluation.SETTING VALUE ...]",
+        "Measure a run's model and its baselines into evaluation.json.",
+        EXAMPLES,
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.switch("--json", "print JSON")
+    named = positionals(argv, {"--json", "--help"})
+    found = None if wants_help(argv) or not named else api.open_run(named[0])
+    settings = found and found.recipe.evaluation
+    if found:
+        parser.add_group("evaluation", settings)
     given = parser.parse_args(argv)
-    found = api.open_run(given.run)
+    if found is None:
+        raise UsageError("name a run to evaluate, as in 'tenfold evaluate runs/a'")
     with show.busy("evaluating"):
-        rows = api.evaluate(found)
+        rows = api.evaluate(found, **given.evaluation.as_dict())
     if given.json:
         show.as_json({"run": str(found.path), "metrics": show.rows_as_json(rows)})
     else:

@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 failed, 2 bad arguments (found before any work).
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from tenfold import __version__
@@ -45,9 +45,13 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (without the program's name) and return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(_dispatch, list(sys.argv[1:] if argv is None else argv))
+
+
+def guarded(run: Callable[[list[str]], int], argv: list[str]) -> int:
+    """``run(argv)`` with every failure as one line on standard error; returns the exit code."""
     try:
-        code = _dispatch(arguments)
+        code = run(argv)
         sys.stdout.flush()
         return code
     except TenfoldError as error:

@@ -13,8 +13,9 @@ from tenfold.errors import UsageError
 from tenfold.recipes.settings import as_dict, rebuild
 
 SUMMARY = (
-    "Train a recipe (tenfold list names them) into a run folder, then measure it and write a report. Every setting "
-    "of the recipe is an option, --train.steps say, and can stand in a YAML file; the command line wins."
+    "Train a recipe (tenfold list names them) into a run folder, then measure it and write a report. Every "
+    "setting of the recipe is an option, --train.steps say, and can stand in a YAML file; the command line "
+    "wins."
 )
 EXAMPLES = """\
   tenfold train tarflow-digits --out runs/a
@@ -25,7 +26,7 @@ EXAMPLES = """\
 """
 SWITCHES = {
     "--print-config": "print all settings as YAML, with the changes of this line, and stop",
-    "--dry-run": "print parameters, memory and FLOPs per step (on the meta device: nothing is allocated) and stop",
+    "--dry-run": "print parameters, memory and FLOPs per step (nothing is allocated) and stop",
     "--allow-inexact": "resume with another number of processes or threads; no longer bit-exact",
     "--skip-evaluation": "train only; 'tenfold evaluate' and 'tenfold report' do the rest later",
     "--json": "print JSON",

@@ -11,9 +11,9 @@ from tenfold.recipes import tarflow
 class System:
     """One of the ten systems: what ``tenfold list`` says, and where its parts are imported from on use.
 
-    ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model folders;
-    ``sampling`` "module:dataclass" of the options of ``tenfold sample``; ``published`` the reader of published
-    checkpoints behind ``tenfold convert``. They are empty where a part is not there.
+    ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model
+    folders; ``sampling`` "module:dataclass" of the options of ``tenfold sample``; ``published`` the reader of
+    published checkpoints behind ``tenfold convert``. They are empty where a part is not there.
     """
 
     title: str

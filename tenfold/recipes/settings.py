@@ -90,13 +90,17 @@ class SettingsParser(ArgumentParser):
         """Add every field of a settings dataclass, defaults from the instance, help from its docstring."""
         for f in fields(settings):
             value = getattr(settings, f.name)
-            hint = type(value) if is_dataclass(value) else get_type_hints(type(settings))[f.name]
+            hint = get_type_hints(type(settings))[f.name]
             if is_dataclass(value):
-                self.add_argument(f"--{f.name}", type=type(value), default=value)
-                inner = get_type_hints(type(value))
-                self._hints |= {f"{f.name}.{g.name}": inner[g.name] for g in fields(value)}
+                self.add_group(f.name, value)
             else:
                 self.add_option(f"--{f.name}", hint, value)
+
+    def add_group(self, name: str, settings: Any) -> None:
+        """Add the fields of one dataclass as ``--name.field``."""
+        self.add_argument(f"--{name}", type=type(settings), default=settings)
+        hints = get_type_hints(type(settings))
+        self._hints |= {f"{name}.{f.name}": hints[f.name] for f in fields(settings)}
 
     def add_option(self, option: str, hint: Any, default: Any, help: str | None = None) -> None:
         """Add one typed option."""
@@ -108,7 +112,8 @@ class SettingsParser(ArgumentParser):
         return super().parse_args(self._normalise(list(args or [])), *rest, **kwargs)
 
     def _normalise(self, argv: list[str]) -> list[str]:
-        first, others = [], []
+        first: list[str] = []
+        others: list[str] = []
         position = 0
         while position < len(argv):
             token = argv[position]
@@ -172,7 +177,9 @@ class SettingsParser(ArgumentParser):
         if found := re.match(r"Problems parsing config: (.*)", text):
             return f"the configuration is not valid YAML: {found[1]}"
         if found := re.match(r"Unexpected config: (.*)", text):
-            return f"the configuration holds {found[1]}; expected settings by name, such as 'train: {{steps: 100}}'"
+            return (
+                f"the configuration holds {found[1]}; expected settings by name, 'train: {{steps: 100}}' say"
+            )
         return text
 
     def _value_sentence(self, name: str, detail: str) -> str:

@@ -23,7 +23,7 @@ class TarFlowRecipe:
 def _published(
     model: TarFlowConfig, data: ImageDataConfig, objective: FlowObjective, batch: int, steps: int, warmup: int
 ) -> TarFlowRecipe:
-    """The paper's training settings: AdamW (0.9, 0.95), decay 1e-4, 1e-4 peak, cosine to 1e-6, no averaging."""
+    """The paper's training settings: AdamW (0.9, 0.95), decay 1e-4, peak 1e-4, cosine to 1e-6, no average."""
     return TarFlowRecipe(
         model=model,
         data=data,

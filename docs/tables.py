@@ -1,0 +1,114 @@
+"""Write the generated parts of README.md and docs/*.md: tables of results/*.json and the state of the systems.
+
+A part stands between markers; ``key=value`` filters choose rows::
+
+    <!-- table: results/digits.json split=test -->
+    <!-- end -->
+
+``python docs/tables.py`` writes all of them; ``--check`` only tells which ones differ, and exits with 1.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PART = re.compile(r"(<!-- (table|systems)(?:: ?([^\n]*?))? ?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
+METRIC_COLUMNS = ("name", "model", "split", "value", "unit", "draws", "seeds", "note")
+RECORD_COLUMNS = ("name", "ours", "other", "unit", "ratio", "max_error", "sizes")
+
+
+def documents() -> list[Path]:
+    """The files that may hold generated parts."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def written(text: str) -> str:
+    """The text of a document with every generated part made anew."""
+
+    def part(match: re.Match[str]) -> str:
+        made = systems() if match[2] == "systems" else table(match[3])
+        return f"{match[1]}{made}{match[5]}"
+
+    return PART.sub(part, text)
+
+
+def table(instruction: str) -> str:
+    """The Markdown table that "results/x.json key=value ..." asks for."""
+    name, *filters = instruction.split()
+    content = json.loads((ROOT / name).read_text())
+    wanted = dict(f.split("=", 1) for f in filters)
+    kind, columns = ("records", RECORD_COLUMNS) if "records" in content else ("metrics", METRIC_COLUMNS)
+    rows = [r for r in content[kind] if all(str(r.get(key)) == value for key, value in wanted.items())]
+    if not rows:
+        raise SystemExit(f"{instruction}: no such rows")
+    lines = markdown(columns, rows)
+    command = content.get("command")
+    return lines + (f"\nMeasured by `{command}`.\n" if command else "")
+
+
+def systems() -> str:
+    """The table of the ten systems and their state."""
+    from tenfold.recipes import SYSTEMS
+
+    lines = ["| system | what it is | paper | state |", "|---|---|---|---|"]
+    for name, s in SYSTEMS.items():
+        number = s.paper.removeprefix("arXiv:")
+        lines.append(f"| `{name}` | {s.title} | [{number}](https://arxiv.org/abs/{number}) | {s.state} |")
+    return "\n".join(lines) + "\n"
+
+
+def markdown(columns: Iterable[str], rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table of the columns that any row fills."""
+    shown = [c for c in columns if any(c in row for row in rows)]
+    titles = [c.replace("_", " ") for c in shown]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(shown)]
+    lines += [f"| {' | '.join(cell(row, column) for column in shown)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def cell(row: dict[str, Any], column: str) -> str:
+    """One value as text; a measured value with its standard error."""
+    value = row.get(column)
+    text = figure(value)
+    if column == "value" and row.get("standard_error") is not None:
+        text += f" ± {row['standard_error']:.2g}"
+    return text.replace("|", "\\|")
+
+
+def figure(value: Any) -> str:
+    """A number with four significant digits or so; lists and dictionaries on one line.
+
+    >>> figure(2.123456), figure(0.00001234), figure({"T": 256}), figure(None)
+    ('2.123', '1.23e-05', 'T 256', '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool | int | str):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {figure(v)}" for k, v in value.items())
+    return ", ".join(figure(v) for v in value)
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or with --check compare."""
+    stale = [path for path in documents() if written(path.read_text()) != path.read_text()]
+    for path in stale:
+        if "--check" in arguments:
+            print(
+                f"{path.relative_to(ROOT)}: a table differs from its source; run 'make docs'", file=sys.stderr
+            )
+        else:
+            path.write_text(written(path.read_text()))
+            print(f"wrote {path.relative_to(ROOT)}")
+    return int(bool(stale) and "--check" in arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,123 @@
+"""Redo everything under results/: ``python results/run.py [NAME ...]`` (all without names; hours).
+
+A benchmark job runs ``python -m benchmarks.ROOM``; a training job trains a recipe with several seeds into
+``runs/results/`` and stores every measured value as mean and standard error over the seeds. Interrupted
+trainings go on where they stopped, finished ones are not repeated: delete ``runs/results`` to start over.
+"""
+
+import json
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = ROOT / "runs" / "results"
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A recipe, trained with ``SEEDS``; ``options`` are further options of ``tenfold train``."""
+
+    recipe: str
+    options: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = field(default=SEEDS)
+
+    @property
+    def command(self) -> str:
+        """The command that trains one seed, as the docs show it."""
+        return " ".join(["tenfold train", self.recipe, *self.options, "--train.seed SEED"])
+
+    def make(self, name: str) -> dict[str, Any]:
+        """Train, measure, and average over the seeds."""
+        evaluations, facts = [], {}
+        for seed in self.seeds:
+            folder = RUNS / f"{name}-{seed}"
+            if not (folder / "evaluation.json").exists():
+                tenfold(*self.arguments(folder, seed))
+            evaluations.append(json.loads((folder / "evaluation.json").read_text())["metrics"])
+            facts = json.loads((folder / "provenance.json").read_text())
+        kept = {key: facts[key] for key in ("versions", "threads", "processes", "device") if key in facts}
+        return {"command": self.command, **kept, "metrics": averaged(evaluations)}
+
+    def arguments(self, folder: Path, seed: int) -> list[str]:
+        """The arguments of ``tenfold`` that train or resume one seed."""
+        if (folder / "config.yaml").exists():
+            return ["train", "--resume", str(folder)]
+        return ["train", self.recipe, "--out", str(folder), *self.options, "--train.seed", str(seed)]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A room whose benchmark writes its own records."""
+
+    room: str
+
+    def make(self, name: str) -> dict[str, Any]:
+        """Run it and add the command to what it wrote."""
+        file = RUNS / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{self.room}", "--json", str(file)], cwd=ROOT, check=True
+        )
+        return {"command": f"python -m benchmarks.{self.room}", **json.loads(file.read_text())}
+
+
+JOBS: dict[str, Training | Benchmark] = {
+    "tarflow-digits": Training("tarflow-digits"),
+    "tarflow-digits-noise": Training("tarflow-digits-noise"),
+    "benchmark-flows": Benchmark("flows"),
+}
+
+
+def tenfold(*arguments: str) -> None:
+    """Run the command; its failure ends everything."""
+    subprocess.run([sys.executable, "-m", "tenfold.cli.main", *arguments], cwd=ROOT, check=True)
+
+
+def averaged(evaluations: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Rows of several seeds as one row each: the mean, and the standard error between the seeds.
+
+    >>> averaged([[{"name": "a", "value": 1.0}], [{"name": "a", "value": 3.0}]])
+    [{'name': 'a', 'value': 2.0, 'standard_error': 1.0, 'seeds': 2}]
+    """
+    rows: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for evaluation in evaluations:
+        for row in evaluation:
+            rows.setdefault(tuple(row.get(k) for k in ("name", "model", "split", "unit", "note")), []).append(
+                row
+            )
+    result = []
+    for alike in rows.values():
+        values = [row["value"] for row in alike]
+        merged = {**alike[0], "value": fmean(values)}
+        if len(values) > 1:
+            merged["standard_error"] = stdev(values) / math.sqrt(len(values))
+        result.append({**merged, "seeds": len(values)})
+    return result
+
+
+def main(names: list[str]) -> int:
+    """Do the named jobs, or all."""
+    unknown = [name for name in names if name not in JOBS]
+    if unknown:
+        print(f"there is no result {unknown[0]!r}; choose from {', '.join(JOBS)}", file=sys.stderr)
+        return 2
+    for name in names or JOBS:
+        print(f"results/{name}.json", file=sys.stderr)
+        content = {
+            "machine": {"system": platform.system(), "machine": platform.machine()},
+            **JOBS[name].make(name),
+        }
+        (ROOT / "results" / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
