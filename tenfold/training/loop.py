@@ -245,7 +245,7 @@ class _Training:
             self.ema.update(self.step)
 
     def _phase(self, phases: list[Iterator[Update]]) -> str | None:
-        """Forward and backward of one update over all micro-batches: the optimiser to step; None at the end."""
+        """Forward and backward over all micro-batches: the optimiser to step, or None at the end."""
         names: set[str | None] = set()
         for number, phase in enumerate(phases):
             with parallel.gradient_sync(self.modules, active=number == len(phases) - 1):
@@ -302,11 +302,10 @@ class _Training:
         self.guard.raise_if_bad(self.world, self.modules, self._how_to_resume())
 
     def _how_to_resume(self) -> str:
-        if self.saved is None and not self.checkpoints.steps():
-            return (
-                f"start again with 'tenfold train --resume {self.run.path}' (no checkpoint was written yet)"
-            )
-        return f"resume with 'tenfold train --resume {self.run.path}'"
+        command = f"'tenfold train --resume {self.run.path}'"
+        if self.saved is None:
+            return f"start again with {command} (no checkpoint was written yet)"
+        return f"resume from step {self.saved} with {command}"
 
     def _log(self) -> None:
         means = self.metrics.read(self.world)
