@@ -70,9 +70,13 @@ class FlowBlock(nn.Module):
             return self.context_in(weights).unsqueeze(1)
         return None
 
-    def positions(self) -> Float[Tensor, "t width"]:
-        """Position vectors in the block's order; the table is indexed by image position."""
-        return self.pos_embed.flip(0) if self.reverse else self.pos_embed
+    def positions(self, start: int = 0, count: int | None = None) -> Float[Tensor, "n width"]:
+        """Position vectors of ``count`` tokens from ``start`` on in the block's order (all by default); the
+        table is indexed by image position."""
+        end = self.tokens if count is None else start + count
+        if self.reverse:
+            return self.pos_embed[self.tokens - end : self.tokens - start].flip(0)
+        return self.pos_embed[start:end]
 
     def predict(
         self,
@@ -85,7 +89,7 @@ class FlowBlock(nn.Module):
         """(a, m) for the successors of the n consecutive tokens from ``start`` on, in the block's order; a, the
         log-scale of the inverse, is None when the block preserves volume. ``condition`` is what the method of
         that name returns. With caches, the tokens follow those committed there."""
-        h = self.proj_in(inputs) + self.positions()[start : start + inputs.shape[1]]
+        h = self.proj_in(inputs) + self.positions(start, inputs.shape[1])
         if condition is not None:
             h = h + condition
         for number, layer in enumerate(self.layers):

@@ -13,15 +13,17 @@ from contextlib import contextmanager
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.flows.block import FlowBlock
+from tenfold.flows.calibration import automatic_plans
 from tenfold.flows.certificate import certify, first_bad_sample
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.frontier import frontier
 from tenfold.flows.guidance import Blocks, Guidance, Rule, Schedule
 from tenfold.flows.jacobi import segmented
-from tenfold.flows.model import TarFlow
+from tenfold.flows.model import TarFlow, is_half
 from tenfold.flows.plan import SELECTIVE_TOL, SOLVERS, Plan, default_tol
 from tenfold.flows.sampling_info import BlockInfo, SamplingInfo
 from tenfold.flows.sequential import sequential
@@ -63,6 +65,7 @@ def sample(
     clip: bool = False,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
+    compiled: bool = False,
     return_info: bool = False,
 ) -> Tensor | tuple[Tensor, SamplingInfo]:
     """n samples (n, *shape) of a flow.
@@ -82,6 +85,8 @@ def sample(
             the end by one step along the score (``tenfold.flows.density.denoise``), times ``denoise_rate``.
         clip: clip the result to [−1, 1], after denoising.
         noise: standard normal (n, T, D) to start from; else drawn with ``generator``.
+        compiled: compile the sequential solver's step with static shapes (CUDA graphs); worth its minute of
+            compilation for many samples on a GPU.
         return_info: return (samples, SamplingInfo).
 
     Exact solvers whose check fails are finished by the sequential solver, from the first bad token. Raises
@@ -93,18 +98,27 @@ def sample(
     torch.Size([2, 1, 8, 8])
     """
     settings = Guidance(guidance, rule, what, schedule, blocks, attn_temp)
-    plans = _plans(
-        flow, solver, dict(tol=tol, max_sweeps=max_sweeps, init=init, segments=segments, window=window, stop=stop)
-    )
+    options = dict(tol=tol, max_sweeps=max_sweeps, init=init, segments=segments, window=window, stop=stop)
     if denoise_sigma is not None and not denoise_sigma >= 0:
-        raise UsageError(f"denoise_sigma is {denoise_sigma}; the noise that the flow was trained with is at least 0")
-    z = _draw_noise(flow, n, noise, generator)
+        raise UsageError(
+            f"denoise_sigma is {denoise_sigma}; the noise that the flow was trained with is at least 0"
+        )
+    z = draw_noise(flow, n, noise, generator)
     if isinstance(condition, int):
         condition = torch.full((n,), condition, dtype=torch.int64, device=z.device)
+    plans, reasons = _plans(flow, solver, options, n, settings)
     tokens, info = invert(
-        flow, z * flow.var.to(z.dtype).sqrt(), condition, settings, plans, certify=certify, generator=generator,
+        flow,
+        z * flow.var.to(z.dtype).sqrt(),
+        condition,
+        settings,
+        plans,
+        certify=certify,
+        compiled=compiled,
+        generator=generator,
         solver=solver if isinstance(solver, str) else "plans",
-    )  # fmt: skip
+        reasons=reasons,
+    )
     x = flow.unpatchify(tokens)
     if denoise_sigma is not None:
         from tenfold.flows.density import denoise
@@ -122,19 +136,37 @@ def invert(
     condition: Tensor | None = None,
     guidance: Guidance | None = None,
     plans: Sequence[Plan] | None = None,
-    *,
-    certify: bool | None = None,
-    generator: torch.Generator | None = None,
-    solver: str = "sequential",
+    **options: Any,
 ) -> tuple[Tensor, SamplingInfo]:
     """The inverse of ``flow.forward``: noise z (b, T, D), not rescaled by the prior, to tokens (b, T, D), and the
-    record of the work. ``plans`` holds one Plan a block in sampling order; sequential by default.
+    record of the work; arguments and errors as in ``invert_states``."""
+    states, info = invert_states(flow, z, condition, guidance, plans, **options)
+    return states[-1], info
 
+
+def invert_states(
+    flow: TarFlow,
+    z: Tensor,
+    condition: Tensor | None = None,
+    guidance: Guidance | None = None,
+    plans: Sequence[Plan] | None = None,
+    *,
+    certify: bool | None = None,
+    compiled: bool = False,
+    generator: torch.Generator | None = None,
+    solver: str = "sequential",
+    reasons: Sequence[str] | None = None,
+) -> tuple[list[Tensor], SamplingInfo]:
+    """Noise z (b, T, D) and the tokens after each sampled block, in image order, and the record of the work.
+
+    ``plans`` holds one Plan a block in sampling order, sequential by default; ``reasons`` why they were chosen.
     Raises TenfoldError where the inverse overflows, UsageError for a wrong shape, NaN or infinite noise."""
     config = flow.config
     expected = (config.tokens, config.token_dim)
     if z.ndim != 3 or tuple(z.shape[1:]) != expected:
-        raise UsageError(f"the noise has shape {tuple(z.shape)}; this flow expects (batch, {expected[0]}, {expected[1]})")
+        raise UsageError(
+            f"the noise has shape {tuple(z.shape)}; this flow expects (batch, {expected[0]}, {expected[1]})"
+        )
     if not bool(torch.isfinite(z).all()):
         raise UsageError("the noise holds NaN or infinite values; give finite noise")
     count, batch = len(flow.blocks), z.shape[0]
@@ -142,51 +174,45 @@ def invert(
     plans = [Plan()] * count if plans is None else list(plans)
     if len(plans) != count:
         raise UsageError(f"{len(plans)} plans were given for a flow of {count} blocks; give one a block")
-    dtype = z.dtype
-    info = SamplingInfo(
-        samples=batch, solver=solver, exact=all(plan.exact for plan in plans), tol=plans[0].tol or default_tol(dtype)
-    )
+    info = SamplingInfo(batch, solver, all(p.exact for p in plans), plans[0].tol or default_tol(z.dtype))
+    guided = guidance.guided_blocks(count)
     with torch.inference_mode(), _evaluation(flow):
         branches = Branches(flow.condition_weights(condition, batch), flow.condition_weights(None, batch))
-        guided = guidance.guided_blocks(count)
         if guided and guidance.attn_temp == 1.0 and _same(branches):
             guided = frozenset()
             info.warnings.append(
-                "guidance has no effect: there is no condition, and attn_temp is 1; give a condition or another attn_temp"
+                "guidance has no effect: there is no condition and attn_temp is 1; give a condition or another "
+                "attn_temp"
             )
-            warnings.warn(info.warnings[-1], stacklevel=3)
-        tokens = z
+            warnings.warn(info.warnings[-1], stacklevel=4)
+        states = [z]
         for position, plan in enumerate(plans):
-            index = count - 1 - position
-            tokens = _invert_block(
-                flow, index, tokens, branches, guidance if position in guided else None, plan, certify, generator, info
-            )
-    # A copy outside of inference mode can take part in autograd later.
-    return tokens.clone(), info
+            record = BlockInfo(count - 1 - position, plan.solver, reason=reasons[position] if reasons else "")
+            info.blocks.append(record)
+            block = flow.blocks[record.block]
+            assert isinstance(block, FlowBlock)
+            net = ChainNetwork(block, branches, guidance if position in guided else None, batch, record)
+            states.append(_invert_block(net, states[-1], plan, certify, compiled, generator))
+    # Copies made outside of inference mode can take part in autograd later.
+    return [state.clone() for state in states], info
 
 
 def _invert_block(
-    flow: TarFlow,
-    index: int,
+    net: ChainNetwork,
     tokens: Tensor,
-    branches: Branches,
-    guidance: Guidance | None,
     plan: Plan,
     check: bool | None,
+    compiled: bool,
     generator: torch.Generator | None,
-    info: SamplingInfo,
 ) -> Tensor:
     """Invert one block on tokens in image order, check the result, and repair it if it must be exact."""
-    block = flow.blocks[index]
-    record = BlockInfo(block=index, solver=plan.solver)
-    info.blocks.append(record)
+    block, record = net.block, net.info
     began = time.perf_counter()
     noise = block.chain(block.order(tokens))
-    net = ChainNetwork(block, branches, guidance, tokens.shape[0], record)
     limit = 10.0 * (default_tol(noise.dtype) if plan.tol is None or not plan.exact else plan.tol)
     bad: int | None = None
     if plan.solver == "sequential":
-        chain = sequential(net, noise)
+        chain = sequential(net, noise, compiled=compiled)
         check = bool(check)
     elif plan.solver == "frontier":
         chain, record.certificate, bad = frontier(net, noise, plan, limit, generator)
@@ -197,60 +223,59 @@ def _invert_block(
     if check:
         record.certificate, bad = certify(net, noise, chain, limit)
     if bad is not None and plan.solver != "sequential" and (plan.exact or not _finite(chain)):
-        record.fallback = f"sequential from token {bad} on: residual {_residual(record):.3g} at tolerance {limit:.3g}"
+        residual = record.certificate.residual if record.certificate else float("nan")
+        record.fallback = f"sequential from slot {bad} on: residual {residual:.3g} at tolerance {limit:.3g}"
         chain = sequential(net, noise, chain, bad - 1)
         record.certificate, _ = certify(net, noise, chain, limit)
-    _raise_overflow(chain, index, block)
+    if not _finite(chain):
+        raise _overflow(chain, record.block, block.first_output)
     record.seconds = time.perf_counter() - began
     return block.order(block.unchain(chain))
-
-
-def _residual(record: BlockInfo) -> float:
-    return record.certificate.residual if record.certificate is not None else float("nan")
 
 
 def _finite(chain: Tensor) -> bool:
     return bool(torch.isfinite(chain).all())
 
 
-def _raise_overflow(chain: Tensor, index: int, block: nn.Module) -> None:
-    if _finite(chain):
-        return
+def _overflow(chain: Tensor, index: int, first_output: int) -> TenfoldError:
     wrong = first_bad_sample(chain)
     assert wrong is not None
     sample, slot, value = wrong
-    token = slot - 1 + int(block.first_output)
-    raise TenfoldError(
-        f"the inverse of block {index} overflows at token {token} (in the block's order) of sample {sample}: "
-        f"{value}; the flow's scales grow too large there (see its conditioning), or the guidance is too strong"
+    return TenfoldError(
+        f"the inverse of block {index} overflows at token {slot - 1 + first_output} (in the block's order) of sample "
+        f"{sample}: {value}; the flow's scales grow too large there (see its conditioning), or the guidance is too "
+        "strong"
     )
 
 
-def _plans(flow: TarFlow, solver: str | Sequence[Plan], options: dict[str, Any]) -> list[Plan]:
-    """One plan a block, in sampling order, from the arguments of ``sample``."""
+def _plans(
+    flow: TarFlow, solver: str | Sequence[Plan], options: dict[str, Any], n: int, guidance: Guidance
+) -> tuple[list[Plan], list[str]]:
+    """One plan a block, in sampling order, from the arguments of ``sample``; and why."""
     count = len(flow.blocks)
     if not isinstance(solver, str):
-        return list(solver)
+        return list(solver), [""] * count
     if solver not in SOLVERS:
         raise UsageError(f"solver is {solver!r}, which is unknown{suggest(solver, SOLVERS)}")
     if solver == "selective":
         options = options | {"tol": SELECTIVE_TOL if options["tol"] is None else options["tol"]}
-        if options["init"] == "v":
-            options["init"] = "zeros"
+        options |= {"init": "zeros" if options["init"] == "v" else options["init"]}
         rest = Plan(solver="jacobi", approximate=True, **options)
-        return [Plan()] + [rest] * (count - 1)
+        return [Plan()] + [rest] * (count - 1), [""] * count
     if solver == "auto":
-        return [Plan()] * count
-    return [Plan(solver=solver, **options)] * count
+        return automatic_plans(flow, n, guidance, options["tol"])
+    return [Plan(solver=solver, **options)] * count, [""] * count
 
 
-def _draw_noise(flow: TarFlow, n: int, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
+def draw_noise(flow: TarFlow, n: int, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    """Standard normal (n, T, D) on the flow's device, in single precision at least, or ``noise`` checked."""
     if n < 1:
         raise UsageError(f"n is {n}; ask for at least one sample")
     shape = (n, flow.config.tokens, flow.config.token_dim)
     if noise is None:
         device = flow.var.device if generator is None else generator.device
-        drawn = torch.randn(shape, dtype=flow.var.dtype, device=device, generator=generator)
+        dtype = torch.float32 if is_half(flow.var) else flow.var.dtype
+        drawn = torch.randn(shape, dtype=dtype, device=device, generator=generator)
         return drawn.to(flow.var.device)
     if tuple(noise.shape) != shape:
         raise UsageError(f"the noise has shape {tuple(noise.shape)}; {n} samples of this flow need {shape}")

@@ -1,15 +1,18 @@
 """The exact sampler: one token after the other, with key-value caches."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.flows.chain import ChainNetwork, solve
-from tenfold.flows.stepping import stepper
+from tenfold.flows.stepping import compiled_stepper, stepper
 
 
 def sequential(
-    net: ChainNetwork, noise: Float[Tensor, "b n1 d"], solved: Float[Tensor, "b n1 d"] | None = None, start: int = 0
+    net: ChainNetwork,
+    noise: Float[Tensor, "b n1 d"],
+    solved: Float[Tensor, "b n1 d"] | None = None,
+    start: int = 0,
+    compiled: bool = False,
 ) -> Float[Tensor, "b n1 d"]:
     """The chain with noise ``noise`` (its slot 0 is the known one), exactly, in N network calls.
 
@@ -21,7 +24,7 @@ def sequential(
         slots[: start + 1] = solved[:, : start + 1].transpose(0, 1)
         net.evaluate(solved[:, :start])
         net.commit(start)
-    step = stepper(net)
+    step = compiled_stepper(net) if compiled else stepper(net)
     views = slots.unbind(0)
     dtype = net.block.proj_in.weight.dtype
     for j in range(start, net.steps):

@@ -1,0 +1,320 @@
+"""Measurements that tell which solver is quickest for which block, and the "auto" choice made from them.
+
+* ``initial_guess_metric`` and ``convergence_ranking_metric``: IGM and CRM of GS-Jacobi (arXiv 2505.12849), computed
+  from one forward pass. The published average is signed over the batch, so that errors may cancel.
+* ``sweeps_to_tolerance``: our direct measure, the Jacobi sweeps until every sample is within the tolerance.
+* ``calibrate``: all of these, and each candidate solver run against the clock on the calibration batch. The times
+  hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and says so.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.errors import UsageError
+from tenfold.flows.block import FlowBlock, scale_of
+from tenfold.flows.chain import Branches, ChainNetwork, solve
+from tenfold.flows.frontier import frontier
+from tenfold.flows.guidance import Guidance
+from tenfold.flows.jacobi import sweep
+from tenfold.flows.model import TarFlow
+from tenfold.flows.plan import Plan, default_tol, first_iterate
+from tenfold.flows.sampling_info import BlockInfo
+from tenfold.flows.sequential import sequential
+
+FILE = "calibration.json"
+# A parallel solver must win by this much, so that noise in the measurement does not make "auto" slower.
+MARGIN = 0.9
+CANDIDATES = (
+    Plan("frontier", window=4),
+    Plan("frontier", window=8),
+    Plan("frontier", window=16),
+    Plan("frontier", window=32),
+    Plan("frontier", window=1 << 20),
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One solver of one block: time of the calibration batch in seconds, calls, tokens, and the largest error
+    against the sequential solver."""
+
+    plan: Plan
+    seconds: float
+    calls: int
+    tokens: int
+    max_error: float
+
+
+@dataclass(frozen=True)
+class BlockCalibration:
+    """One block; ``block`` counts from the data side.
+
+    igm: per init "v", "zeros".  crm: ‖mean(e^−a u)‖, ‖W_a‖, ‖W_m‖ and their combination (spectral norms).
+    crm_share: its share of all blocks' CRM.  sweeps: per init, Jacobi sweeps to the tolerance.
+    sequential_seconds: time of the sequential solver; ``timings`` those of the candidates.
+    """
+
+    block: int
+    igm: dict[str, float]
+    crm: tuple[float, float, float, float]
+    crm_share: float
+    sweeps: dict[str, int]
+    steps: int
+    sequential_seconds: float
+    timings: tuple[Timing, ...] = ()
+
+    @property
+    def best(self) -> Timing | None:
+        """The quickest candidate that beats the sequential solver by the margin, if any."""
+        winners = [t for t in self.timings if t.seconds < MARGIN * self.sequential_seconds]
+        return min(winners, key=lambda t: t.seconds) if winners else None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What ``calibrate`` measured, in sampling order, and where. Saved beside the weights as JSON."""
+
+    blocks: tuple[BlockCalibration, ...]
+    batch: int
+    guidance: float
+    tol: float
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Calibration":
+        """The inverse of ``to_dict``. Raises UsageError for a dictionary that is no calibration."""
+        try:
+            blocks = []
+            for block in values["blocks"]:
+                timings = tuple(Timing(**(t | {"plan": Plan(**t["plan"])})) for t in block["timings"])
+                blocks.append(BlockCalibration(**(block | {"crm": tuple(block["crm"]), "timings": timings})))
+            return cls(**(values | {"blocks": tuple(blocks)}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"this is no calibration of a sampler ({error}); calibrate again") from None
+
+    def mismatch(self, flow: TarFlow, batch: int, guidance: float) -> str:
+        """Why the times do not hold for a run; empty when they do."""
+        here = machine(flow)
+        different = [name for name in here if self.machine.get(name) != here[name]]
+        if len(self.blocks) != len(flow.blocks):
+            return f"calibrated for {len(self.blocks)} blocks, not {len(flow.blocks)}"
+        if different:
+            name = different[0]
+            return f"calibrated with {name} {self.machine.get(name)}, not {here[name]}"
+        if not self.batch / 2 <= batch <= self.batch * 2:
+            return f"calibrated for batches of {self.batch}, not {batch}"
+        if bool(guidance) != bool(self.guidance) or guidance > 1.5 * self.guidance:
+            return f"calibrated with guidance {self.guidance:g}, not {guidance:g}"
+        return ""
+
+
+def machine(flow: TarFlow) -> dict[str, Any]:
+    """What the times of a calibration depend on, besides the batch."""
+    device = flow.var.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        "dtype": str(flow.blocks[0].proj_in.weight.dtype),
+        "torch": torch.__version__,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@torch.no_grad()
+def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None) -> dict[str, float]:
+    """IGM: spectral norm of the (T, D) matrix mean_b(F(init) − u), for the inits "v" and "zeros"; x in image
+    order."""
+    u, v = block.order(x), block.order(block(x, weights)[0])
+    result = {}
+    for init in ("v", "zeros"):
+        log_scale, shift = block.parameters_of(first_iterate(v, init), weights)
+        error = (solve(v, log_scale, shift) - u).mean(dim=0)
+        result[init] = float(torch.linalg.matrix_norm(error, ord=2))
+    return result
+
+
+@torch.no_grad()
+def convergence_ranking_metric(
+    block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None
+) -> tuple[float, float, float, float]:
+    """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and W_m are
+    the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit scale."""
+    u = block.order(x)
+    log_scale, _ = block.parameters_of(u, weights)
+    scaled = u if log_scale is None else u * scale_of(-log_scale)
+    data = float(torch.linalg.matrix_norm(scaled.mean(dim=0), ord=2))
+    scale_part, shift_part = block.split(block.proj_out.weight.T)
+    shift = float(torch.linalg.matrix_norm(shift_part, ord=2))
+    scale = 0.0 if scale_part is None else float(torch.linalg.matrix_norm(scale_part, ord=2))
+    return data, scale, shift, data * scale + shift
+
+
+@torch.inference_mode()
+def sweeps_to_tolerance(
+    net: ChainNetwork,
+    noise: Float[Tensor, "b n1 d"],
+    solution: Float[Tensor, "b n1 d"],
+    init: str = "v",
+    tol: float = 1e-4,
+) -> int:
+    """Jacobi sweeps until max |u − solution| < ``tol`` over the batch (N at most)."""
+    net.reset()
+    chain = first_iterate(noise, init)
+    for number in range(net.steps + 1):
+        if float((chain - solution).abs().max()) < tol:
+            return number
+        new, _, _ = sweep(net, chain[:, :-1], noise[:, 1:])
+        chain[:, 1:] = new
+    return net.steps
+
+
+def calibrate(
+    flow: TarFlow,
+    x: Float[Tensor, "b *shape"],
+    condition: Tensor | None = None,
+    *,
+    guidance: Guidance | None = None,
+    tol: float | None = None,
+    candidates: Sequence[Plan] = CANDIDATES,
+    repeats: int = 3,
+) -> Calibration:
+    """Measure the samplers of ``flow`` on data x (b, *shape) and its condition; the batch size and guidance should
+    be those of later sampling.
+
+    Each block is inverted from its own noise of the calibration batch by every candidate, ``repeats`` times in
+    alternation (medians count). Costs about ``repeats`` × (candidates + 1) sampling runs."""
+    settings = guidance or Guidance()
+    tol = default_tol(x.dtype) if tol is None else tol
+    training = flow.training
+    flow.eval()
+    with torch.inference_mode():
+        tokens, count = flow.patchify(x), len(flow.blocks)
+        null = flow.condition_weights(None, x.shape[0])
+        branches = Branches(flow.condition_weights(condition, x.shape[0]), null)
+        metrics = []
+        for k in range(count):
+            block = _block(flow, k)
+            metrics.append((initial_guess_metric(block, tokens, null), convergence_ranking_metric(block, tokens, null)))
+            tokens = block(tokens, branches.conditional)[0]
+        total = sum(crm[3] for _, crm in metrics) or 1.0
+        guided, measured = settings.guided_blocks(count), []
+        for position in range(count):
+            k = count - 1 - position
+            block = _block(flow, k)
+            net = ChainNetwork(
+                block, branches, settings if position in guided else None, x.shape[0], BlockInfo(k, "calibration")
+            )
+            noise = block.chain(block.order(tokens))
+            solution, seconds, timings = _race(net, noise, candidates, tol, repeats)
+            igm, crm = metrics[k]
+            sweeps = {init: sweeps_to_tolerance(net, noise, solution, init, 10 * tol) for init in ("v", "zeros")}
+            measured.append(
+                BlockCalibration(k, igm, crm, crm[3] / total, sweeps, net.steps, seconds, tuple(timings))
+            )
+            tokens = block.order(block.unchain(solution))
+    flow.train(training)
+    return Calibration(tuple(measured), x.shape[0], settings.weight, tol, machine(flow))
+
+
+def _race(
+    net: ChainNetwork, noise: Tensor, candidates: Sequence[Plan], tol: float, repeats: int
+) -> tuple[Tensor, float, list[Timing]]:
+    """The solution, the sequential solver's median seconds, and the timing of each candidate."""
+    solution = sequential(net, noise)
+    plans = [replace(plan, tol=tol, window=min(plan.window, max(net.steps, 1))) for plan in candidates]
+    seconds: list[list[float]] = [[] for _ in range(len(plans) + 1)]
+    results: list[tuple[int, int, float]] = []
+    for _ in range(repeats):
+        seconds[0].append(_clock(lambda: sequential(net, noise), noise.device))
+        results = []
+        for number, plan in enumerate(plans):
+            net.info.calls = net.info.tokens = 0
+            chain: list[Tensor] = []
+            run = lambda plan=plan, chain=chain: chain.append(frontier(net, noise, plan, 1e9)[0])  # noqa: E731
+            seconds[number + 1].append(_clock(run, noise.device))
+            results.append((net.info.calls, net.info.tokens, float((chain[0] - solution).abs().max())))
+    medians = [sorted(times)[len(times) // 2] for times in seconds]
+    timings = [
+        Timing(plan, time_, calls, tokens, error)
+        for plan, time_, (calls, tokens, error) in zip(plans, medians[1:], results, strict=True)
+    ]
+    return solution, medians[0], timings
+
+
+def _clock(run: Any, device: torch.device) -> float:
+    began = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _block(flow: TarFlow, index: int) -> FlowBlock:
+    block = flow.blocks[index]
+    assert isinstance(block, FlowBlock)
+    return block
+
+
+def automatic_plans(
+    flow: TarFlow, batch: int, guidance: Guidance, tol: float | None = None
+) -> tuple[list[Plan], list[str]]:
+    """The plans of solver "auto" in sampling order, from ``flow.calibration``, and the reason for each."""
+    count = len(flow.blocks)
+    calibration: Calibration | None = getattr(flow, "calibration", None)
+    if calibration is None:
+        return [Plan()] * count, ["not calibrated: sequential"] * count
+    why = calibration.mismatch(flow, batch, guidance.weight)
+    if why:
+        return [Plan()] * count, [f"{why}: sequential"] * count
+    plans, reasons = [], []
+    for block in calibration.blocks:
+        best, base = block.best, block.sequential_seconds
+        if best is None:
+            plans.append(Plan())
+            fastest = min((t.seconds for t in block.timings), default=float("nan"))
+            reasons.append(f"sequential took {base:.3g} s, the quickest parallel solver {fastest:.3g} s")
+        else:
+            plans.append(best.plan if tol is None else replace(best.plan, tol=tol))
+            reasons.append(f"{best.plan.solver} took {best.seconds:.3g} s, sequential {base:.3g} s")
+    return plans, reasons
+
+
+def save_calibration(calibration: Calibration, folder: str | Path) -> Path:
+    """Write ``calibration.json`` into a model folder; returns its path."""
+    path = Path(folder) / FILE
+    path.write_text(json.dumps(calibration.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def load_calibration(folder: str | Path) -> Calibration | None:
+    """The calibration of a model folder; None if it has none. Raises UsageError for a broken file."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is not valid JSON ({error}); calibrate again") from None
