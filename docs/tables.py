@@ -1,4 +1,4 @@
-"""Write the generated parts of README.md and docs/*.md: tables of results/*.json and the state of the systems.
+"""Write the generated parts of README.md and docs/*.md: tables of results/*.json, and the systems' state.
 
 A part stands between markers; ``key=value`` filters choose rows::
 

@@ -12,14 +12,31 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "TarFlow": "tenfold.flows",
     "TarFlowConfig": "tenfold.flows",
-    "train": "tenfold.api",
+    "convert": "tenfold.api",
+    "evaluate": "tenfold.api",
     "load": "tenfold.api",
     "recipe": "tenfold.recipes",
+    "report": "tenfold.api",
+    "resume": "tenfold.api",
+    "sample": "tenfold.api",
+    "train": "tenfold.api",
 }
-__all__ = ["TarFlow", "TarFlowConfig", "__version__", "load", "recipe", "train"]
+__all__ = [
+    "TarFlow",
+    "TarFlowConfig",
+    "__version__",
+    "convert",
+    "evaluate",
+    "load",
+    "recipe",
+    "report",
+    "resume",
+    "sample",
+    "train",
+]
 
 if TYPE_CHECKING:
-    from tenfold.api import load, train
+    from tenfold.api import convert, evaluate, load, report, resume, sample, train
     from tenfold.flows import TarFlow, TarFlowConfig
     from tenfold.recipes import recipe
 

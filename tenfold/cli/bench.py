@@ -1,6 +1,5 @@
 """``tenfold bench``."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,9 +42,9 @@ def run(argv: list[str]) -> int:
         raise UsageError(f"there is no benchmark {given.room!r}{suggest(given.room, rooms(root))}")
     command = [sys.executable, "-m", f"benchmarks.{given.room}"]
     command += ["--quick"] if given.quick else []
-    command += ["--json", given.json] if given.json else []
-    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
-    code = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+    command += ["--json", str(Path(given.json).absolute())] if given.json else []
+    # From the checkout's folder, so that no other "benchmarks" on the way is found.
+    code = subprocess.run(command, cwd=root, check=False).returncode
     if code not in (0, 2):
         raise TenfoldError(f"the benchmark {given.room!r} failed with exit code {code}")
     return code

@@ -1,0 +1,150 @@
+"""The frame around the verbs: help, exit codes, one-line errors, signals."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tenfold.cli import main as cli
+from tenfold.cli.main import COMMANDS, guarded
+from tenfold.errors import TenfoldError, UsageError
+from tenfold.recipes import RECIPES, SYSTEMS
+
+
+def test_help_names_every_command(tenfold) -> None:
+    done = tenfold("--help")
+    assert done.code == 0
+    assert all(f"  {name} " in done.out for name in COMMANDS)
+
+
+def test_nothing_at_all_prints_help_and_fails(tenfold) -> None:
+    done = tenfold()
+    assert done.code == 2
+    assert "usage: tenfold" in done.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(tenfold, name: str) -> None:
+    done = tenfold(name, "--help")
+    assert done.code == 0
+    assert done.out.startswith(f"usage: tenfold {name}")
+    assert f"examples:\n  tenfold {name} " in done.out or name == "list"
+    assert "(default: null)" not in done.out
+
+
+def test_version(tenfold) -> None:
+    import tenfold as package
+
+    assert tenfold("--version").out == f"tenfold {package.__version__}\n"
+
+
+def test_list_says_what_there_is(tenfold) -> None:
+    text = tenfold("list").out
+    assert all(name in text for name in (*SYSTEMS, *RECIPES))
+    content = json.loads(tenfold("list", "--json").out)
+    assert [s["name"] for s in content["systems"]] == list(SYSTEMS)
+    assert {s["name"]: s["state"] for s in content["systems"]}["tarflow"] == "ready"
+    assert [r["name"] for r in content["recipes"]] == list(RECIPES)
+
+
+def test_systems_that_are_ready_have_their_parts_and_others_none() -> None:
+    for name, system in SYSTEMS.items():
+        assert bool(system.task) == bool(system.model) == (system.state == "ready"), name
+
+
+def test_misspelt_command(refused) -> None:
+    assert "'trian'; did you mean 'train'?" in refused("trian")
+
+
+def test_unknown_option_of_the_frame(refused) -> None:
+    assert "there is no option '--verbos'" in refused("--verbos")
+
+
+def test_settings_can_be_printed_and_read_again(tenfold, tmp_path) -> None:
+    first = tenfold("train", "tarflow-digits", "--print-config", "--train.steps", "7")
+    assert first.code == 0
+    (tmp_path / "a.yaml").write_text(first.out)
+    again = tenfold("train", "--config", tmp_path / "a.yaml", "--print-config")
+    assert again.out == first.out
+    assert "steps: 7" in again.out
+
+
+def test_print_config_has_the_recipes_defaults(tenfold) -> None:
+    text = tenfold("train", "tarflow-digits-noise", "--print-config").out
+    assert "noise: gaussian" in text
+    assert "recipe: tarflow-digits-noise" in text
+
+
+def raising(error: BaseException):
+    def run(argv: list[str]) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (TenfoldError("the disk\nis full"), 1, "tenfold: the disk is full\n"),
+        (UsageError("no"), 2, "tenfold: no\n"),
+        (KeyboardInterrupt(), 1, "tenfold: interrupted\n"),
+        (OSError(28, "No space left on device", "a.txt"), 1, "tenfold: a.txt: No space left on device\n"),
+        (KeyError("x"), 1, "tenfold: unexpected KeyError: 'x'; set TENFOLD_TRACEBACK=1 for the traceback\n"),
+    ],
+)
+def test_failures_are_one_line(error, code, words, capsys, monkeypatch) -> None:
+    monkeypatch.delenv("TENFOLD_TRACEBACK", raising=False)
+    assert guarded(raising(error), []) == code
+    assert capsys.readouterr() == ("", words)
+
+
+def test_the_traceback_can_be_had(monkeypatch) -> None:
+    monkeypatch.setenv("TENFOLD_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        guarded(raising(KeyError("x")), [])
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    line = f"{sys.executable} -m tenfold.cli.main list | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("0", "1")
+
+
+def test_exit_codes_of_the_process() -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "TENFOLD_TRACEBACK"}
+    for arguments, code in ((["list"], 0), (["lst"], 2), (["train", "tarflow-digits", "--train.steps", "x"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", "tenfold.cli.main", *arguments], capture_output=True, env=environment, timeout=60
+        )
+        assert done.returncode == code, done.stderr
+
+
+def test_bench_needs_a_source_checkout(refused, tmp_path, monkeypatch) -> None:
+    import tenfold as package
+
+    monkeypatch.setattr(package, "__file__", str(tmp_path / "tenfold" / "__init__.py"))
+    assert "source checkout" in refused("bench", "flows")
+
+
+def test_bench_runs_the_module_and_passes_its_failure_on(tenfold, refused, tmp_path, monkeypatch) -> None:
+    import tenfold as package
+
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
+    text = "import sys\nif __name__ == '__main__':\n    open(sys.argv[3], 'w').write(sys.argv[1])\n"
+    (tmp_path / "benchmarks" / "flows.py").write_text(text)
+    (tmp_path / "benchmarks" / "bad.py").write_text("if __name__ == '__main__':\n    raise SystemExit(3)\n")
+    monkeypatch.setattr(package, "__file__", str(tmp_path / "tenfold" / "__init__.py"))
+    assert tenfold("bench", "flows", "--quick", "--json", tmp_path / "out.json").code == 0
+    assert (tmp_path / "out.json").read_text() == "--quick"
+    assert tenfold("bench", "bad").code == 1
+    assert "'flow'; did you mean 'flows'?" in refused("bench", "flow")
+
+
+def test_main_uses_the_process_arguments(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["tenfold", "--version"])
+    assert cli.main() == 0
+    assert capsys.readouterr().out.startswith("tenfold ")
