@@ -86,9 +86,9 @@ class FlowBlock(nn.Module):
         caches: list[KeyValueCache] | None = None,
         temperature: float | Tensor = 1.0,
     ) -> tuple[Float[Tensor, "b n d"] | None, Float[Tensor, "b n d"]]:
-        """(a, m) for the successors of the n consecutive tokens from ``start`` on, in the block's order; a, the
-        log-scale of the inverse, is None when the block preserves volume. ``condition`` is what the method of
-        that name returns. With caches, the tokens follow those committed there."""
+        """(a, m) for the successors of the n consecutive tokens from ``start`` on, in the block's order; a,
+        the log-scale of the inverse, is None when the block preserves volume. ``condition`` is what the
+        method of that name returns. With caches, the tokens follow those committed there."""
         h = self.proj_in(inputs) + self.positions(start, inputs.shape[1])
         if condition is not None:
             h = h + condition

@@ -1,6 +1,6 @@
 """Measurements that tell which solver is quickest for which block, and the "auto" choice made from them.
 
-* ``initial_guess_metric`` and ``convergence_ranking_metric``: IGM and CRM of GS-Jacobi (arXiv 2505.12849), computed
+* ``initial_guess_metric`` and ``convergence_ranking_metric``: IGM and CRM of GS-Jacobi (arXiv 2505.12849),
   from one forward pass. The published average is signed over the batch, so that errors may cancel.
 * ``sweeps_to_tolerance``: our direct measure, the Jacobi sweeps until every sample is within the tolerance.
 * ``calibrate``: all of these, and each candidate solver run against the clock on the calibration batch. The times
@@ -128,7 +128,7 @@ def machine(flow: TarFlow) -> dict[str, Any]:
     return {
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
-        "dtype": str(flow.blocks[0].proj_in.weight.dtype),
+        "dtype": str(_block(flow, 0).proj_in.weight.dtype),
         "torch": torch.__version__,
     }
 
@@ -144,7 +144,9 @@ def _cpu_name() -> str:
 
 
 @torch.no_grad()
-def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None) -> dict[str, float]:
+def initial_guess_metric(
+    block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None
+) -> dict[str, float]:
     """IGM: spectral norm of the (T, D) matrix mean_b(F(init) − u), for the inits "v" and "zeros"; x in image
     order."""
     u, v = block.order(x), block.order(block(x, weights)[0])
@@ -160,8 +162,8 @@ def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: T
 def convergence_ranking_metric(
     block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None
 ) -> tuple[float, float, float, float]:
-    """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and W_m are
-    the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit scale."""
+    """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and W_m
+    are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit scale."""
     u = block.order(x)
     log_scale, _ = block.parameters_of(u, weights)
     scaled = u if log_scale is None else u * scale_of(-log_scale)
@@ -201,8 +203,8 @@ def calibrate(
     candidates: Sequence[Plan] = CANDIDATES,
     repeats: int = 3,
 ) -> Calibration:
-    """Measure the samplers of ``flow`` on data x (b, *shape) and its condition; the batch size and guidance should
-    be those of later sampling.
+    """Measure the samplers of ``flow`` on data x (b, *shape) and its condition; the batch size and guidance
+    should be those of later sampling.
 
     Each block is inverted from its own noise of the calibration batch by every candidate, ``repeats`` times in
     alternation (medians count). Costs about ``repeats`` × (candidates + 1) sampling runs."""
@@ -217,7 +219,9 @@ def calibrate(
         metrics = []
         for k in range(count):
             block = _block(flow, k)
-            metrics.append((initial_guess_metric(block, tokens, null), convergence_ranking_metric(block, tokens, null)))
+            metrics.append(
+                (initial_guess_metric(block, tokens, null), convergence_ranking_metric(block, tokens, null))
+            )
             tokens = block(tokens, branches.conditional)[0]
         total = sum(crm[3] for _, crm in metrics) or 1.0
         guided, measured = settings.guided_blocks(count), []
@@ -225,12 +229,18 @@ def calibrate(
             k = count - 1 - position
             block = _block(flow, k)
             net = ChainNetwork(
-                block, branches, settings if position in guided else None, x.shape[0], BlockInfo(k, "calibration")
+                block,
+                branches,
+                settings if position in guided else None,
+                x.shape[0],
+                BlockInfo(k, "calibration"),
             )
             noise = block.chain(block.order(tokens))
             solution, seconds, timings = _race(net, noise, candidates, tol, repeats)
             igm, crm = metrics[k]
-            sweeps = {init: sweeps_to_tolerance(net, noise, solution, init, 10 * tol) for init in ("v", "zeros")}
+            sweeps = {
+                init: sweeps_to_tolerance(net, noise, solution, init, 10 * tol) for init in ("v", "zeros")
+            }
             measured.append(
                 BlockCalibration(k, igm, crm, crm[3] / total, sweeps, net.steps, seconds, tuple(timings))
             )

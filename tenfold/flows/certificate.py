@@ -12,8 +12,8 @@ from tenfold.flows.sampling_info import Certificate
 def certify(
     net: ChainNetwork, noise: Float[Tensor, "b n1 d"], chain: Float[Tensor, "b n1 d"], limit: float
 ) -> tuple[Certificate, int | None]:
-    """max |v′ − v| and max |F(u) − u| of a chain, and the first slot whose residual exceeds ``limit``·(1 + |u|)
-    or is not finite (None if there is none). Costs one network call."""
+    """max |v′ − v| and max |F(u) − u| of a chain, and the first slot whose residual is not finite or exceeds
+    ``limit``·(1 + |u|) (None if there is none). Costs one network call."""
     if net.steps == 0:
         return Certificate(0.0, 0.0), None
     net.reset()

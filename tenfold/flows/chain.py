@@ -1,9 +1,9 @@
 """The fixed point that every sampler solves.
 
-A block's inverse is u_{j+1} = v_{j+1} exp(a_j) + m_j with (a_j, m_j) = net(u_0..u_j): N equations for the N + 1
-slots of a *chain* whose slot 0 is known (the first token, or a start token). ``ChainNetwork`` evaluates (a, m) on
-windows of the chain behind the slots that are committed to its key-value caches, with guidance: both branches run
-as one doubled batch. Solvers see nothing else of a block.
+A block's inverse is u_{j+1} = v_{j+1} exp(a_j) + m_j with (a_j, m_j) = net(u_0..u_j): N equations for the
+N + 1 slots of a *chain* whose slot 0 is known (the first token, or a start token). ``ChainNetwork`` evaluates
+(a, m) on windows of the chain behind the slots that are committed to its key-value caches, with guidance: both
+branches run as one doubled batch. Solvers see nothing else of a block.
 """
 
 from dataclasses import dataclass
@@ -36,14 +36,20 @@ class Branches:
 class ChainNetwork:
     """(a, m) of windows of one block's chain for a batch of samples.
 
-    ``guidance`` None runs the conditional branch alone. ``committed`` slots lie in the caches; ``evaluate`` reads
-    the slots behind them, and ``commit`` fixes the first of those last read.
+    ``guidance`` None runs the conditional branch alone. ``committed`` slots lie in the caches; ``evaluate``
+    reads the slots behind them, and ``commit`` fixes the first of those last read.
     """
 
     def __init__(
         self, block: FlowBlock, branches: Branches, guidance: Guidance | None, batch: int, info: BlockInfo
     ) -> None:
-        self.block, self.branches, self.guidance, self.batch, self.info = block, branches, guidance, batch, info
+        self.block, self.branches, self.guidance, self.batch, self.info = (
+            block,
+            branches,
+            guidance,
+            batch,
+            info,
+        )
         self.steps = block.steps
         info.guided = guidance is not None
         like = block.proj_in.weight
@@ -67,7 +73,9 @@ class ChainNetwork:
 
     def reset(self) -> None:
         """Forget all committed slots."""
-        self.caches: list[KeyValueCache] = self.block.begin(self.branch_rows, self.condition, self.temperature)
+        self.caches: list[KeyValueCache] = self.block.begin(
+            self.branch_rows, self.condition, self.temperature
+        )
         self.committed = 0
 
     def evaluate(
@@ -81,7 +89,9 @@ class ChainNetwork:
         parameters = self.block.predict(inputs, self.committed, self.condition, self.caches, self.temperature)
         return self.guide(parameters, self.committed, count)
 
-    def guide(self, parameters: tuple[Tensor | None, Tensor], start: int, count: int) -> tuple[Tensor | None, Tensor]:
+    def guide(
+        self, parameters: tuple[Tensor | None, Tensor], start: int, count: int
+    ) -> tuple[Tensor | None, Tensor]:
         """(a, m) of the samples from those of the branches, (rows, count, d)."""
         if self.guidance is None:
             return parameters

@@ -1,10 +1,10 @@
 """The adaptive frontier: a window of Jacobi sweeps that starts at the first unsolved token.
 
 Each sweep reads the window behind the cached prefix. The first unsolved slot comes out exact, because all it
-depends on is final; the slots after it are final too as long as they, and all between, changed by less than the
-tolerance. The frontier moves past them. A slot enters the cache only with a sweep that read its final value, so
-that nothing in the cache is stale, and that sweep compares F(u) with u on the frozen slots: the certificate of the
-result costs no pass of its own.
+depends on is final; the slots after it are final too as long as they, and all between, changed by less than
+the tolerance. The frontier moves past them. A slot enters the cache only with a sweep that read its final
+value, so that nothing in the cache is stale, and that sweep compares F(u) with u on the frozen slots: the
+certificate of the result costs no pass of its own.
 """
 
 import torch

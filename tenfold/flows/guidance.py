@@ -1,16 +1,17 @@
 """Guidance: extrapolating a conditional flow away from its unconditional branch, token by token.
 
-Every token is Gaussian given the earlier ones, N(m, exp(a)²), once with the condition (c) and once without (u).
+Every token is Gaussian given the earlier ones, N(m, exp(a)²), once with the condition (c) and once without
+(u).
 
 * Rule "tarflow" (arXiv 2412.06329, section 3.5): a_c + g (a_c − a_u) and m_c + g (m_c − m_u).
-* Rule "starflow" (arXiv 2506.06276, section 3.4): the normalised tilt p_c^(1+g) / p_u^g, which is Gaussian; s_u is
-  raised to s_c where it is smaller, without which the tilt need not be normalisable.
+* Rule "starflow" (arXiv 2506.06276, section 3.4): the normalised tilt p_c^(1+g) / p_u^g, which is Gaussian;
+  s_u is raised to s_c where it is smaller, without which the tilt need not be normalisable.
 
 Here g = 0 is no guidance. Papers that write m_u + γ (m_c − m_u) have γ = 1 + g.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,7 +62,9 @@ class Guidance:
             ("schedule", self.schedule, SCHEDULES),
         ):
             if value not in choices:
-                raise UsageError(f"{name} is {value!r}, which is no guidance {name}{suggest(str(value), choices)}")
+                raise UsageError(
+                    f"{name} is {value!r}, which is no guidance {name}{suggest(str(value), choices)}"
+                )
         if self.rule == "starflow" and self.what != "ab":
             raise UsageError(
                 f"what is {self.what!r}, but rule 'starflow' sets mean and scale together; use what='ab' or "
@@ -70,6 +73,7 @@ class Guidance:
 
     def guided_blocks(self, count: int) -> frozenset[int]:
         """The sampled-block indices that are guided, of ``count`` blocks; empty at weight 0."""
+        chosen: Iterable[int]
         if isinstance(self.blocks, str):
             if self.blocks not in ("all", "top"):
                 raise UsageError(
@@ -83,7 +87,9 @@ class Guidance:
         else:
             wrong = [k for k in self.blocks if not 0 <= k < count]
             if wrong:
-                raise UsageError(f"block {wrong[0]} cannot be guided; sampled blocks are numbered 0 to {count - 1}")
+                raise UsageError(
+                    f"block {wrong[0]} cannot be guided; sampled blocks are numbered 0 to {count - 1}"
+                )
             chosen = self.blocks
         return frozenset(chosen) if self.weight else frozenset()
 
@@ -96,7 +102,10 @@ class Guidance:
         return constant * ramp.unsqueeze(1).to(constant)
 
     def combine(
-        self, conditional: tuple[Tensor | None, Tensor], unconditional: tuple[Tensor | None, Tensor], weight: Tensor
+        self,
+        conditional: tuple[Tensor | None, Tensor],
+        unconditional: tuple[Tensor | None, Tensor],
+        weight: Tensor,
     ) -> tuple[Tensor | None, Tensor]:
         """(a, m) guided by ``weight`` (broadcast) from those of the two branches; a is None at unit scale."""
         (a_c, m_c), (a_u, m_u) = conditional, unconditional
@@ -116,8 +125,8 @@ def starflow_rule(
 ) -> tuple[Tensor | None, Tensor]:
     """Log-scale and mean of N(m_c, e^2a_c)^(1+g) / N(m_u, max(e^a_u, e^a_c)²)^g, normalised.
 
-    With r = min(s_c / s_u, 1)² and q = 1 + g − g r ≥ 1: m = m_c + (g r / q)(m_c − m_u), s = s_c / √q. Log-scales of
-    None stand for unit scales."""
+    With r = min(s_c / s_u, 1)² and q = 1 + g − g r ≥ 1: m = m_c + (g r / q)(m_c − m_u), s = s_c / √q.
+    Log-scales of None stand for unit scales."""
     if a_c is None or a_u is None:
         return a_c, m_c + weight * (m_c - m_u)
     ratio = (2.0 * (a_c - a_u)).clamp(max=0.0).exp()

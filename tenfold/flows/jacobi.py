@@ -1,8 +1,8 @@
 """Fixed-point samplers: Jacobi over all tokens, and Gauss-Seidel over segments with Jacobi inside.
 
-A sweep F(u)_{j+1} = v_{j+1} exp(a_j(u)) + m_j(u) is one causal pass. F is strictly triangular: t sweeps make the
-first t unknown slots exact from any first iterate (arXiv 2505.12849, arXiv 2505.24791). The change may grow for
-many sweeps before it vanishes, so only a small change stops the iteration, never a large one.
+A sweep F(u)_{j+1} = v_{j+1} exp(a_j(u)) + m_j(u) is one causal pass. F is strictly triangular: t sweeps make
+the first t unknown slots exact from any first iterate (arXiv 2505.12849, arXiv 2505.24791). The change may grow
+for many sweeps before it vanishes, so only a small change stops the iteration, never a large one.
 """
 
 import torch
@@ -22,8 +22,8 @@ def overflow_limit(dtype: torch.dtype) -> float:
 def sweep(
     net: ChainNetwork, inputs: Float[Tensor, "b n d"], noise: Float[Tensor, "b n d"]
 ) -> tuple[Float[Tensor, "b n d"], Tensor | None, Bool[Tensor, "b n d"] | None]:
-    """F on the n slots behind the committed ones: their successors, given the successors' noise; the log-scales;
-    and a mark on overflown entries, which are replaced by the noise (None where there are none)."""
+    """F on the n slots behind the committed ones: their successors, given the successors' noise; the
+    log-scales; and a mark on overflown entries, which are replaced by the noise (None where there are none)."""
     log_scale, shift = net.evaluate(inputs.to(net.block.proj_in.weight.dtype))
     new = solve(noise, log_scale, shift)
     # One reduction decides the usual case; NaN fails the comparison too.
@@ -39,8 +39,8 @@ def segmented(
 ) -> Float[Tensor, "b n1 d"]:
     """Gauss-Seidel over ``plan.segments`` (one for the Jacobi solver) with Jacobi sweeps inside each.
 
-    A finished segment's keys and values enter the cache with the first sweep of the next one, which reads both;
-    samples that have converged leave the batch."""
+    A finished segment's keys and values enter the cache with the first sweep of the next one, which reads
+    both; samples that have converged leave the batch."""
     net.reset()
     chain = first_iterate(noise, plan.init, generator)
     count = min(plan.segments, net.steps) if plan.solver == "gs" else 1
@@ -89,4 +89,3 @@ def _solve_segment(net: ChainNetwork, noise: Tensor, chain: Tensor, start: int, 
     full.info.residual = max(full.info.residual, 0.0 if finished and number == cap else float(residual.max()))
     if not finished and bool((residual >= tol).any()) and plan.stop == "change":
         full.info.converged = False
-

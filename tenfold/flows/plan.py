@@ -48,7 +48,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
-            raise UsageError(f"solver is {self.solver!r}, which is unknown{suggest(str(self.solver), SOLVERS)}")
+            raise UsageError(
+                f"solver is {self.solver!r}, which is unknown{suggest(str(self.solver), SOLVERS)}"
+            )
         if self.init not in INITS:
             raise UsageError(f"init is {self.init!r}, which is unknown{suggest(str(self.init), INITS)}")
         if self.stop not in STOPS:

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -29,18 +29,6 @@ from tenfold.flows.sampling_info import BlockInfo, SamplingInfo
 from tenfold.flows.sequential import sequential
 
 
-@overload
-def sample(
-    flow: TarFlow, n: int, condition: Tensor | int | None = None, *, return_info: Literal[False] = False, **options: Any
-) -> Tensor: ...
-@overload
-def sample(
-    flow: TarFlow, n: int, condition: Tensor | int | None = None, *, return_info: Literal[True], **options: Any
-) -> tuple[Tensor, SamplingInfo]: ...
-@overload
-def sample(
-    flow: TarFlow, n: int, condition: Tensor | int | None = None, *, return_info: bool, **options: Any
-) -> Tensor | tuple[Tensor, SamplingInfo]: ...
 def sample(
     flow: TarFlow,
     n: int,
@@ -67,8 +55,8 @@ def sample(
     generator: torch.Generator | None = None,
     compiled: bool = False,
     return_info: bool = False,
-) -> Tensor | tuple[Tensor, SamplingInfo]:
-    """n samples (n, *shape) of a flow.
+) -> Any:
+    """n samples (n, *shape) of a flow; with ``return_info`` a pair, the samples and a ``SamplingInfo``.
 
     Args:
         flow: a TarFlow; its training mode is left as it was, sampling uses evaluation mode.
@@ -138,8 +126,8 @@ def invert(
     plans: Sequence[Plan] | None = None,
     **options: Any,
 ) -> tuple[Tensor, SamplingInfo]:
-    """The inverse of ``flow.forward``: noise z (b, T, D), not rescaled by the prior, to tokens (b, T, D), and the
-    record of the work; arguments and errors as in ``invert_states``."""
+    """The inverse of ``flow.forward``: noise z (b, T, D), not rescaled by the prior, to tokens (b, T, D), and
+    the record of the work; arguments and errors as in ``invert_states``."""
     states, info = invert_states(flow, z, condition, guidance, plans, **options)
     return states[-1], info
 

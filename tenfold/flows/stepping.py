@@ -1,8 +1,8 @@
 """One token at a time, with as few kernels as possible: the inner loop of sequential sampling.
 
 A step of a small batch is bound by the number of kernels, by the layout of the weights and by reading the
-key-value cache, not by arithmetic. So the weights are transposed once, the queries' scale is folded into their
-weights, keys and values are written in one copy, and every view is made before the loop.
+key-value cache, not by arithmetic. So the weights are transposed once, the queries' scale is folded into
+their weights, keys and values are written in one copy, and every view is made before the loop.
 """
 
 import math
@@ -23,10 +23,17 @@ def stepper(net: ChainNetwork) -> Step:
 
     The quick form serves plain transformer layers in full precision; others go through ``evaluate``."""
     weight = net.block.proj_in.weight
-    plain = all(type(layer) is TransformerLayer for layer in net.block.layers)
-    if plain and weight.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(weight.device.type):
-        return _quick_stepper(net)
+    layers = _plain_layers(net)
+    full = weight.dtype in (torch.float32, torch.float64)
+    if layers and full and not torch.is_autocast_enabled(weight.device.type):
+        return _quick_stepper(net, layers)
     return _generic_stepper(net)
+
+
+def _plain_layers(net: ChainNetwork) -> list[TransformerLayer]:
+    """The block's layers if all are plain transformer layers, else none."""
+    layers = [layer for layer in net.block.layers if type(layer) is TransformerLayer]
+    return layers if len(layers) == len(net.block.layers) else []
 
 
 def _generic_stepper(net: ChainNetwork) -> Step:
@@ -38,7 +45,7 @@ def _generic_stepper(net: ChainNetwork) -> Step:
     return step
 
 
-def _quick_stepper(net: ChainNetwork) -> Step:
+def _quick_stepper(net: ChainNetwork, plain: list[TransformerLayer]) -> Step:
     block, rows, guided = net.block, net.branch_rows, net.guidance is not None
     weight_in = block.proj_in.weight.t().contiguous()
     positions = block.positions(0, net.steps).unbind(0)
@@ -46,7 +53,7 @@ def _quick_stepper(net: ChainNetwork) -> Step:
     weight_out, bias_out = block.proj_out.weight.t().contiguous(), block.proj_out.bias
     layers = [
         _layer_step(layer, cache, rows, net.temperature)
-        for layer, cache in zip(block.layers, net.caches, strict=True)
+        for layer, cache in zip(plain, net.caches, strict=True)
     ]
 
     def step(slot: Tensor, j: int) -> tuple[Tensor | None, Tensor]:
@@ -73,7 +80,8 @@ def _layer_step(
     like = attention.qkv.weight
     fold = like.new_ones(3 * width)
     fold[:width] = 1.0 / math.sqrt(size)
-    weight_qkv, bias_qkv = (attention.qkv.weight * fold.unsqueeze(1)).t().contiguous(), attention.qkv.bias * fold
+    weight_qkv = (attention.qkv.weight * fold.unsqueeze(1)).t().contiguous()
+    bias_qkv = attention.qkv.bias * fold
     weight_proj, bias_proj = attention.proj.weight.t().contiguous(), attention.proj.bias
     weight_up, bias_up = mlp.up.weight.t().contiguous(), mlp.up.bias
     weight_down, bias_down = mlp.down.weight.t().contiguous(), mlp.down.bias
@@ -117,8 +125,8 @@ def compiled_stepper(net: ChainNetwork, compile: bool = True) -> Step:
     """``stepper`` with static shapes for ``torch.compile`` and CUDA graphs, where a step is bound by kernel
     launches: the position is a tensor, and attention reads the whole cache under a mask."""
     block = net.block
-    layers = list(block.layers)
-    if not all(type(layer) is TransformerLayer for layer in layers):
+    layers = _plain_layers(net)
+    if not layers:
         return stepper(net)
     device = block.proj_in.weight.device
     table = block.positions(0, net.steps).contiguous()
@@ -166,6 +174,8 @@ def _static_layer(
         queries = queries / temperature.to(queries.dtype).view(-1, 1, 1, 1)
     cache.keys.index_copy_(2, position, keys.to(cache.keys.dtype))
     cache.values.index_copy_(2, position, values.to(cache.values.dtype))
-    out = F.scaled_dot_product_attention(queries.to(cache.keys.dtype), cache.keys, cache.values, attn_mask=mask)
+    out = F.scaled_dot_product_attention(
+        queries.to(cache.keys.dtype), cache.keys, cache.values, attn_mask=mask
+    )
     h = h + attention.proj(out.reshape(rows, width).to(h.dtype))
     return h + layer.mlp(h)
