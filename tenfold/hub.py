@@ -1,7 +1,7 @@
 """Model folders in the Hugging Face layout, saved whole and loaded strictly; and foreign checkpoints.
 
-A model class has ``model_type``, ``config_class`` (a dataclass), and ``config`` on its instances, and is built
-by ``cls(config)``. Its folder holds ``config.json`` and ``model.safetensors``. A missing, extra or
+A model class has ``model_type``, ``config_class`` (a dataclass), and ``config`` on its instances, and is
+built by ``cls(config)``. Its folder holds ``config.json`` and ``model.safetensors``. A missing, extra or
 mis-shaped tensor is an error that lists it.
 """
 
