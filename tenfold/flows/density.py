@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.flows.model import FlowOutput, TarFlow
 
+Density = Callable[[TarFlow, Tensor, Tensor | None], Tensor]
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -26,6 +27,15 @@ def log_prob(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | No
 
     A Gaussian-noise model's value is a density of noisy data: it is no bits per dimension."""
     return log_prob_of(flow, flow(x, condition))
+
+
+def unit_prior_log_prob(
+    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None
+) -> Float[Tensor, "b"]:
+    """``log_prob`` under a standard normal prior: what the training loss is about, and what the reference
+    denoises with. It differs from ``log_prob`` for volume-preserving flows only, whose prior is learned."""
+    z, logdet, _ = flow(x, condition)
+    return flow.config.dimensions * (logdet - _HALF_LOG_2PI) - 0.5 * z.square().sum(dim=(1, 2))
 
 
 def log_prob_mixture(
@@ -63,7 +73,11 @@ def token_nll(
 
 
 def score(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None, chunk: int = 256
+    flow: TarFlow,
+    x: Float[Tensor, "b *shape"],
+    condition: Tensor | None = None,
+    chunk: int = 256,
+    density: Density = log_prob,
 ) -> Float[Tensor, "b *shape"]:
     """∇_x log p(x | condition), by one backward pass per ``chunk`` rows (a pass holds all activations)."""
     parts = []
@@ -72,7 +86,7 @@ def score(
         for start in range(0, x.shape[0], chunk):
             part = x[start : start + chunk].detach().requires_grad_(True)
             rows = None if weights is None else weights[start : start + chunk].detach()
-            (gradient,) = torch.autograd.grad(log_prob(flow, part, rows).sum(), part)
+            (gradient,) = torch.autograd.grad(density(flow, part, rows).sum(), part)
             parts.append(gradient)
     return torch.cat(parts)
 
@@ -84,19 +98,21 @@ def denoise(
     condition: Tensor | None = None,
     rate: float = 1.0,
     chunk: int = 256,
+    density: Density = log_prob,
 ) -> Float[Tensor, "b *shape"]:
     """Tweedie's estimate x + rate·σ² ∇_x log p(x) of the clean image (arXiv 2412.06329, equation 8), for a
-    flow trained on data with Gaussian noise of standard deviation σ. Not clipped.
+    flow trained on data with Gaussian noise of standard deviation σ. Not clipped. ``density`` is
+    ``log_prob``, or ``unit_prior_log_prob`` to follow the reference for volume-preserving flows.
 
     Raises UsageError for a negative σ."""
     if sigma < 0:
         raise UsageError(f"sigma is {sigma}; the noise that the flow was trained with cannot be negative")
-    return x + rate * sigma**2 * score(flow, x, condition, chunk)
+    return x + rate * sigma**2 * score(flow, x, condition, chunk, density)
 
 
 def discrete_log_probs(
     flow: TarFlow,
-    pixels: Int[Tensor, "b *shape"],
+    pixels: Integer[Tensor, "b *shape"],
     levels: int,
     uniform: Callable[[int], Tensor],
     draws: int = 16,

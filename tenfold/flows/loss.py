@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from tenfold.errors import UsageError
@@ -19,7 +19,7 @@ def negative_log_likelihood(z: Float[Tensor, "b t d"], logdet: Float[Tensor, "b"
 
 
 def dequantise(
-    pixels: Int[Tensor, "b *shape"], levels: int, noise: Float[Tensor, "b *shape"]
+    pixels: Integer[Tensor, "b *shape"], levels: int, noise: Float[Tensor, "b *shape"]
 ) -> Float[Tensor, "b *shape"]:
     """Uniform dequantisation onto [−1, 1]: 2 (v + noise) / levels − 1 for integers v in [0, levels) and noise
     in [0, 1).
@@ -37,12 +37,12 @@ def dequantise(
     return (pixels.to(noise.dtype) + noise) * (2.0 / levels) - 1.0
 
 
-def to_unit_range(pixels: Int[Tensor, "b *shape"], levels: int) -> Float[Tensor, "b *shape"]:
+def to_unit_range(pixels: Integer[Tensor, "b *shape"], levels: int) -> Float[Tensor, "b *shape"]:
     """Integers in [0, levels) onto [−1, 1], both ends included: 2 v / (levels − 1) − 1 (Gaussian-noise runs)."""
     return pixels.float() * (2.0 / (levels - 1)) - 1.0
 
 
-def to_levels(x: Float[Tensor, "b *shape"], levels: int) -> Int[Tensor, "b *shape"]:
+def to_levels(x: Float[Tensor, "b *shape"], levels: int) -> Integer[Tensor, "b *shape"]:
     """Values in [−1, 1] to the nearest integer level, clipped to [0, levels); uint8 up to 256 levels."""
     value = ((x + 1.0) * ((levels - 1) / 2.0)).round().clamp(0, levels - 1)
     return value.to(torch.uint8 if levels <= 256 else torch.int64)

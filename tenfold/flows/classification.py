@@ -1,0 +1,37 @@
+"""Classification with a class-conditional flow: by Bayes' rule, and by one gradient."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.errors import UsageError
+from tenfold.flows.density import log_prob, log_prob_mixture
+from tenfold.flows.model import TarFlow
+
+
+@torch.no_grad()
+def bayes_log_posterior(
+    flow: TarFlow, x: Float[Tensor, "b *shape"], prior: Float[Tensor, "classes"] | None = None, chunk: int = 512
+) -> Float[Tensor, "b classes"]:
+    """log p(y|x) = log p(x|y) + log prior(y) − log Σ, in nats; one forward pass per class and row.
+
+    ``prior`` are class probabilities, uniform by default. The argmax is the Bayes-rule classifier. Raises
+    UsageError for a flow without classes."""
+    by_class = log_prob_mixture(flow, x, chunk)[1]
+    if prior is not None:
+        by_class = by_class + prior.log()
+    return by_class.log_softmax(dim=1)
+
+
+def one_gradient_scores(flow: TarFlow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b classes"]:
+    """∂ log p(x | softmax(λ)) / ∂λ at λ = 0: a first-order form of Bayes' rule for one forward and one backward
+    pass (R-REPA, arXiv 2511.22345).
+
+    At λ = 0 the class vector is the mean of the table, this flow's unconditional branch; rows sum to 0 and
+    their argmax predicts the class. Raises UsageError for a flow without classes."""
+    if not flow.config.classes:
+        raise UsageError("this flow has no classes; the one-gradient classifier needs a class-conditional flow")
+    with torch.enable_grad():
+        logits = x.new_zeros(x.shape[0], flow.config.classes, requires_grad=True)
+        (gradient,) = torch.autograd.grad(log_prob(flow, x, logits.softmax(dim=1)).sum(), logits)
+    return gradient

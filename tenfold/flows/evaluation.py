@@ -1,0 +1,169 @@
+"""The metrics of image flows, as ``Measurement`` rows."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from tenfold.errors import UsageError
+from tenfold.flows.classification import bayes_log_posterior, one_gradient_scores
+from tenfold.flows.density import (
+    denoise,
+    discrete_log_probs,
+    importance_bound,
+    log_prob,
+    log_prob_mixture,
+    token_nll,
+)
+from tenfold.flows.model import TarFlow
+from tenfold.measurement import Measurement, bits_per_dim
+
+
+def uniform_noise(shape: tuple[int, ...], seed: int) -> Callable[[int], Tensor]:
+    """Dequantisation noise of evaluation: draw k is the same for every model that is compared."""
+
+    def draw(k: int) -> Tensor:
+        generator = torch.Generator().manual_seed(1_000_003 * seed + k)
+        return torch.rand(shape, generator=generator)
+
+    return draw
+
+
+def _bits_row(name: str, values: Tensor, dimensions: int, **labels: str) -> Measurement:
+    """Mean and standard error over draws of bits/dim from log-probabilities (draws, b)."""
+    draws = values.double().mean(dim=1)
+    error = float(draws.std()) / math.sqrt(len(draws)) if len(draws) > 1 else None
+    return Measurement(
+        name,
+        bits_per_dim(float(draws.mean()), dimensions),
+        unit="bits/dim",
+        standard_error=None if error is None else error / (dimensions * math.log(2.0)),
+        draws=len(draws),
+        **labels,
+    )
+
+
+@torch.no_grad()
+def bits_per_dim_rows(
+    flow: TarFlow,
+    pixels: Integer[Tensor, "b *shape"],
+    labels: Integer[Tensor, "b"] | None,
+    levels: int,
+    noise: str,
+    model: str,
+    split: str,
+    draws: int = 16,
+    importance: int = 1,
+    seed: int = 0,
+) -> list[Measurement]:
+    """Exact-likelihood rows on integer images: "bits_per_dim" is −log2 p(x) per dimension, p averaged over the
+    classes for a class-conditional flow; then, as separate rows, "bits_per_dim_given_class" (when labels are
+    given) and "bits_per_dim_importance" (the K-sample bound). One dequantisation draw a value; mean and
+    standard error over ``draws``.
+
+    Raises UsageError for a flow trained with Gaussian noise: its density is one of noisy data."""
+    if noise != "uniform":
+        raise UsageError(
+            f"{model} was trained with Gaussian noise, so that its density is one of noisy images and no bits per "
+            "dimension of the data; train with --objective.noise uniform for a likelihood"
+        )
+    dims, device = flow.config.dimensions, flow.var.device
+    pixels = pixels.to(device)
+    uniform = uniform_noise(tuple(pixels.shape), seed)
+    uniform_here = lambda k: uniform(k).to(device)  # noqa: E731
+    mixture = flow.config.classes > 0
+    values = discrete_log_probs(flow, pixels, levels, uniform_here, draws, mixture=mixture)
+    rows = [_bits_row("bits_per_dim", values, dims, model=model, split=split)]
+    if mixture and labels is not None:
+        given = discrete_log_probs(flow, pixels, levels, uniform_here, draws, labels.to(device))
+        rows.append(
+            _bits_row("bits_per_dim_given_class", given, dims, model=model, split=split, note="p(x|y), true label")
+        )
+    if 1 < importance <= draws:
+        bound = importance_bound(values, importance)
+        rows.append(
+            _bits_row(
+                "bits_per_dim_importance", bound, dims, model=model, split=split, note=f"K = {importance} bound"
+            )
+        )
+    return rows
+
+
+def inversion_error(
+    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
+) -> Measurement:
+    """Largest |f⁻¹(f(x)) − x| over a batch, by the sequential inverse."""
+    with torch.no_grad():
+        back = flow.decode(flow.encode(x, condition), condition, solver="sequential")
+    return Measurement(
+        "inversion_error", float((back - x).abs().max()), unit="max |Δx|", model=model, split=split
+    )
+
+
+def accuracy(predicted: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Share of agreeing entries, and its binomial standard error."""
+    share = float((predicted == labels).double().mean())
+    return share, math.sqrt(share * (1 - share) / len(labels))
+
+
+def classification_rows(
+    flow: TarFlow, x: Float[Tensor, "b *shape"], labels: Integer[Tensor, "b"], model: str, split: str
+) -> list[Measurement]:
+    """Accuracy by Bayes' rule and by one gradient, and how often the two agree."""
+    bayes = bayes_log_posterior(flow, x).argmax(dim=1)
+    gradient = one_gradient_scores(flow, x).argmax(dim=1)
+    rows = []
+    for name, predicted, reference in (
+        ("bayes_accuracy", bayes, labels),
+        ("one_gradient_accuracy", gradient, labels),
+        ("classifier_agreement", gradient, bayes),
+    ):
+        share, error = accuracy(predicted, reference)
+        rows.append(Measurement(name, share, "share", split, model, standard_error=error))
+    return rows
+
+
+def denoising_rows(
+    flow: TarFlow,
+    clean: Float[Tensor, "b *shape"],
+    sigma: float,
+    condition: Tensor | None,
+    model: str,
+    split: str,
+    seed: int = 0,
+) -> list[Measurement]:
+    """Mean square error to the clean images, before and after the score step."""
+    generator = torch.Generator().manual_seed(seed)
+    noisy = clean + sigma * torch.randn(clean.shape, generator=generator).to(clean.device)
+    cleaned = denoise(flow, noisy, sigma, condition)
+    return [
+        Measurement("mse_noisy", float((noisy - clean).square().mean()), "(x − clean)²", split, model),
+        Measurement("mse_denoised", float((cleaned - clean).square().mean()), "(x − clean)²", split, model),
+    ]
+
+
+@torch.no_grad()
+def image_log_probs(flow: TarFlow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
+    """log p(x) in nats, averaged over the classes where there are any: what outliers are ranked by."""
+    return log_prob_mixture(flow, x)[0] if flow.config.classes else log_prob(flow, x)
+
+
+@torch.no_grad()
+def outlier_order(flow: TarFlow, x: Float[Tensor, "b *shape"]) -> tuple[Tensor, Tensor]:
+    """Indices of the images from least to most likely, and their per-token negative log-likelihoods (b, T)."""
+    return image_log_probs(flow, x).argsort(), token_nll(flow, x)
+
+
+def ood_rows(inside: np.ndarray, outside: dict[str, np.ndarray], model: str) -> list[Measurement]:
+    """Area under the ROC curve of log p(x) as a detector of each out-of-distribution set."""
+    from sklearn.metrics import roc_auc_score
+
+    rows = []
+    for name, values in outside.items():
+        truth = np.concatenate([np.ones(len(inside)), np.zeros(len(values))])
+        area = float(roc_auc_score(truth, np.concatenate([inside, values])))
+        rows.append(Measurement("ood_auroc", area, "area under ROC", f"test against {name}", model))
+    return rows

@@ -1,0 +1,125 @@
+"""Everything that is measured about a trained image flow, in one call."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenfold.data.images import ImageSource, ImageSplits
+from tenfold.data.outliers import ood_sets
+from tenfold.errors import UsageError
+from tenfold.flows.baselines import baseline_rows
+from tenfold.flows.config import FlowEvaluation, FlowObjective
+from tenfold.flows.evaluation import (
+    bits_per_dim_rows,
+    classification_rows,
+    denoising_rows,
+    image_log_probs,
+    inversion_error,
+    ood_rows,
+    uniform_noise,
+)
+from tenfold.flows.loss import dequantise, to_unit_range
+from tenfold.flows.model import TarFlow
+from tenfold.flows.sampling import sample
+from tenfold.measurement import Measurement
+
+
+def all_images(source: ImageSource, limit: int | None = None) -> dict[str, Tensor]:
+    """The first ``limit`` images of a split (all by default): "image" and "label"."""
+    count = len(source) if limit is None else min(limit, len(source))
+    return source.batch(np.arange(count))
+
+
+def measure(
+    flow: TarFlow,
+    splits: ImageSplits,
+    objective: FlowObjective,
+    options: FlowEvaluation,
+    name: str,
+    seconds: float = 0.0,
+) -> list[Measurement]:
+    """Rows of ``evaluation.json`` on the test split, baselines included.
+
+    Uniform noise: bits per dimension, inversion error, out-of-distribution detection, baselines (the spline flow
+    gets ``options.baseline_seconds``, or else ``seconds``). Gaussian noise: inversion error, classification
+    on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
+    test = all_images(splits.test)
+    pixels, labels = test["image"].to(flow.var.device), test["label"].to(flow.var.device)
+    conditional = flow.config.classes > 0
+    rows: list[Measurement] = []
+    if objective.noise == "uniform":
+        rows += bits_per_dim_rows(
+            flow, pixels, labels, splits.levels, "uniform", name, "test", options.draws, options.importance
+        )
+        x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0).to(pixels.device))
+        outside = {
+            key: dequantise(images, splits.levels, uniform_noise(tuple(images.shape), 1)(0)).to(pixels.device)
+            for key, images in ood_sets(splits).items()
+        }
+        rows += ood_rows(
+            image_log_probs(flow, x).cpu().numpy(),
+            {key: image_log_probs(flow, images).cpu().numpy() for key, images in outside.items()},
+            name,
+        )
+        if options.baselines:
+            rows += baseline_rows(splits, options.baseline_seconds or seconds, draws=options.draws)
+    else:
+        clean = to_unit_range(pixels, splits.levels)
+        generator = torch.Generator().manual_seed(0)
+        x = clean + objective.sigma * torch.randn(clean.shape, generator=generator).to(clean.device)
+        if conditional:
+            rows += classification_rows(flow, clean, labels, name, "test, clean")
+            rows += classification_rows(flow, x, labels, name, f"test, noise {objective.sigma:g}")
+        rows += denoising_rows(flow, clean, objective.sigma, labels if conditional else None, name, "test")
+        if options.samples:
+            rows += sample_rows(flow, splits, objective, options, name)
+    rows.append(inversion_error(flow, x[:64], labels[:64] if conditional else None, name, "test"))
+    return rows
+
+
+def sample_rows(
+    flow: TarFlow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, name: str
+) -> list[Measurement]:
+    """FID, KID, precision and recall of class-balanced samples at every guidance weight of ``options``, beside a
+    real-against-real floor, in the features of a classifier trained on the same training images."""
+    from tenfold.image_features import train_classifier
+    from tenfold.image_metrics import sample_metrics
+
+    if splits.classes == 0:
+        raise UsageError(
+            "sample metrics use a classifier's features, and these images have no labels; set evaluation.samples to 0"
+        )
+    extractor = train_classifier(splits)
+    real = all_images(splits.test, options.samples)["image"]
+    rows = sample_metrics(extractor, real, all_images(splits.train)["image"], "real (train)", "floor")
+    for weight in options.guidance if flow.config.classes else (0.0,):
+        images = class_balanced(flow, options.samples, weight, objective)
+        from tenfold.flows.loss import to_levels
+
+        pixels = to_levels(images, splits.levels).cpu()
+        rows += sample_metrics(extractor, real, pixels, name, f"guidance {weight:g}")
+    return rows
+
+
+def class_balanced(
+    flow: TarFlow, count: int, guidance: float, objective: FlowObjective, batch: int = 256, seed: int = 0
+) -> Tensor:
+    """``count`` samples with the classes in turn, denoised when the flow was trained with Gaussian noise."""
+    device = flow.var.device
+    generator = torch.Generator(device).manual_seed(seed)
+    parts = []
+    for rows in torch.arange(count, device=device).split(batch):
+        labels = rows % flow.config.classes if flow.config.classes else None
+        parts.append(
+            sample(
+                flow,
+                len(rows),
+                labels,
+                guidance=guidance,
+                denoise_sigma=objective.sigma if objective.noise == "gaussian" else None,
+                generator=generator,
+            )
+        )
+    return torch.cat(parts).clamp(-1, 1)
+
+

@@ -1,0 +1,242 @@
+"""TarFlow as the training loop sees it, and as ``sample``, ``evaluate`` and ``report`` use it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenfold import hub
+from tenfold.data.augment import flip, shift
+from tenfold.data.config import ImageDataConfig
+from tenfold.data.images import ImageSplits, load_images
+from tenfold.errors import UsageError
+from tenfold.flows import density, pictures
+from tenfold.flows.config import FlowEvaluation, FlowObjective, FlowSampling, TarFlowConfig
+from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
+from tenfold.flows.measure import measure
+from tenfold.flows.model import TarFlow
+from tenfold.flows.sampling import sample
+from tenfold.measurement import Measurement
+from tenfold.update import Update
+
+
+class FlowRecipe(Protocol):
+    """What a recipe must hold; ``train`` has the optimiser's fields and the seed."""
+
+    model: TarFlowConfig
+    data: ImageDataConfig
+    objective: FlowObjective
+    evaluation: FlowEvaluation
+    train: Any
+
+
+class FlowTask:
+    """A flow, its data and its objective.
+
+    Data are read on first use, so that a task built to sample or on the meta device reads none."""
+
+    validation_draws = 8
+
+    def __init__(self, recipe: FlowRecipe, name: str = "tarflow") -> None:
+        self.recipe, self.name = recipe, name
+        self.levels = recipe.data.levels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.train.seed)
+            self.flow = TarFlow(recipe.model)
+        self._splits: ImageSplits | None = None
+
+    @property
+    def splits(self) -> ImageSplits:
+        """The data, checked against the model's geometry."""
+        if self._splits is None:
+            splits = load_images(self.recipe.data)
+            model = self.recipe.model
+            if tuple(splits.shape) != model.shape:
+                raise UsageError(
+                    f"the images are {tuple(splits.shape)} (channels, height, width), but the model expects "
+                    f"{model.shape}; set --model.shape, or --data.height, --data.width and --data.channels"
+                )
+            if model.classes and model.classes != splits.classes:
+                raise UsageError(
+                    f"the data have {splits.classes} classes, but the model has {model.classes}; set --model.classes"
+                )
+            self._splits = splits
+        return self._splits
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The flow."""
+        return {"flow": self.flow}
+
+    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """AdamW over all parameters, as the reference has it."""
+        train = self.recipe.train
+        return {
+            "flow": torch.optim.AdamW(
+                modules["flow"].parameters(),
+                lr=train.learning_rate,
+                betas=train.betas,
+                eps=train.eps,
+                weight_decay=train.weight_decay,
+            )
+        }
+
+    def train_source(self) -> Any:
+        """The training images."""
+        return self.splits.train
+
+    def validation_source(self) -> Any:
+        """The validation images."""
+        return self.splits.validation
+
+    def inputs(self, batch: Mapping[str, Tensor], draws: Any, purpose: str) -> Tensor:
+        """Images of a batch as the flow reads them: dequantised, or on [−1, 1] with Gaussian noise."""
+        pixels, index, objective = batch["image"], batch["index"], self.recipe.objective
+        shape = tuple(pixels.shape[1:])
+        if objective.noise == "uniform":
+            return dequantise(pixels, self.levels, draws.uniform(purpose, index, shape))
+        return to_unit_range(pixels, self.levels) + objective.sigma * draws.normal(purpose, index, shape)
+
+    def augmented(self, batch: Mapping[str, Tensor], draws: Any) -> Mapping[str, Tensor]:
+        """The batch with mirrored and shifted images, as far as the objective asks for it."""
+        objective, index, images = self.recipe.objective, batch["index"], batch["image"]
+        if objective.flip:
+            images = flip(images, draws.uniform("flip", index) < 0.5)
+        if objective.shift:
+            offsets = draws.integers("shift", index, 2 * objective.shift + 1, (2,)) - objective.shift
+            images = shift(images, offsets)
+        return {**batch, "image": images}
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
+        """One maximum-likelihood update."""
+        batch = self.augmented(batch, draws)
+        x = self.inputs(batch, draws, "noise")
+        labels = None
+        if self.recipe.model.classes:
+            dropped = draws.uniform("label-dropout", batch["index"]) < self.recipe.objective.label_dropout
+            labels = torch.where(dropped, -1, batch["label"])
+        output = modules["flow"](x, labels)
+        loss = negative_log_likelihood(output.z, output.logdet)
+        checks = {f"block {k}": part for k, part in enumerate(output.blocks.detach())}
+        yield Update("flow", loss, {"logdet": output.logdet.detach().mean()}, {**checks, "noise": output.z.detach()})
+        if self.recipe.model.volume_preserving:
+            self.flow.update_prior(output.z)
+
+    def validate(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any
+    ) -> dict[str, Tensor]:
+        """Per image: "loss", −log p per dimension in nats, and for uniform noise "bits_per_dim"."""
+        values = []
+        for k in range(self.validation_draws):
+            x = self.inputs(batch, draws, f"validation-{k}")
+            output = modules["flow"](x, batch["label"] if self.recipe.model.classes else None)
+            values.append(density.log_prob_of(self.flow, output))
+        dims = self.recipe.model.dimensions
+        log_prob = torch.stack(values).mean(dim=0)
+        result = {"loss": -log_prob / dims}
+        if self.recipe.objective.noise == "uniform":
+            bits = -discrete_log_prob(log_prob, dims, self.levels) / (dims * np.log(2.0))
+            result["bits_per_dim"] = bits
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing besides the weights."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+    # --- using the trained flow ---------------------------------------------------------------------------
+
+    def export(self, folder: Path) -> None:
+        """Write the model folder, with what sampling needs to know of data and noise."""
+        extra = {
+            "name": self.name,
+            "objective": {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma},
+            "levels": self.levels,
+        }
+        hub.save_pretrained(self.flow, folder, extra)
+
+    def load(self, folder: Path | str) -> None:
+        """Take the weights of a model folder; raises UsageError where its geometry differs."""
+        flow = hub.from_pretrained(TarFlow, folder)
+        if flow.config != self.recipe.model:
+            raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
+        self.flow = flow
+
+    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+        """All metrics on the test split; ``seconds`` is the training time that baselines may use."""
+        self.flow.eval()
+        return measure(self.flow, self.splits, self.recipe.objective, self.recipe.evaluation, self.name, seconds)
+
+    def figures(self, directory: Path) -> list[Path]:
+        """Samples, per-token maps, outliers, denoising: PNG files with captions."""
+        self.flow.eval()
+        return pictures.draw(self.flow, self.splits, self.recipe.objective, self.recipe.evaluation, directory)
+
+    def sample(self, options: FlowSampling, folder: Path) -> list[Path]:
+        """Write samples as a picture grid, ``samples.npz`` (uint8 or float32 images) and ``samples.json``.
+
+        Raises UsageError, before any work, for options that do not fit the model."""
+        config, objective = self.flow.config, self.recipe.objective
+        if options.num < 1:
+            raise UsageError(f"num is {options.num}; ask for at least one sample")
+        if options.denoise and objective.noise != "gaussian":
+            raise UsageError(
+                f"{self.name} was trained without Gaussian noise, so there is nothing to denoise; leave --denoise out"
+            )
+        if options.classes is not None and not config.classes:
+            raise UsageError(f"{self.name} is unconditional and has no class {options.classes}; leave --class out")
+        if options.classes is not None and not 0 <= options.classes < config.classes:
+            raise UsageError(f"class {options.classes} is outside [0, {config.classes})")
+        device = self.flow.var.device
+        labels = None if options.classes is None else torch.full((options.num,), options.classes, device=device)
+        images, info = sample(
+            self.flow.eval(),
+            options.num,
+            labels,
+            guidance=options.guidance,
+            rule=options.rule,
+            what=options.what,
+            schedule=options.schedule,
+            blocks=parse_blocks(options.blocks),
+            attn_temp=options.attention_temperature,
+            solver=options.solver,
+            tol=options.tolerance,
+            denoise_sigma=objective.sigma if options.denoise else None,
+            denoise_rate=options.denoise_rate,
+            generator=torch.Generator(device).manual_seed(options.seed),
+            return_info=True,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = to_levels(images.clamp(-1, 1), self.levels).cpu().numpy()
+        np.savez_compressed(folder / "samples.npz", pixels=pixels, values=images.float().cpu().numpy())
+        picture = pictures.sample_grid(images, folder / "samples.png")
+        record = {"options": vars(options), "levels": self.levels, "info": info.to_dict()}
+        (folder / "samples.json").write_text(json.dumps(record, indent=2))
+        return [picture, folder / "samples.npz", folder / "samples.json"]
+
+    @staticmethod
+    def describe(recipe: FlowRecipe) -> dict[str, Any]:
+        """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
+        from tenfold.flows.cost import cost
+
+        return cost(recipe.model, recipe.train.batch_size, recipe.train.precision, recipe.train.activation_checkpointing)
+
+
+def parse_blocks(text: str) -> str | int | list[int]:
+    """"all", "top", "3" (the first three sampled blocks) or "0,2" (their indices) as sampling takes it."""
+    if text in ("all", "top"):
+        return text
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"blocks is {text!r}; give all, top, a number of blocks, or comma-separated block numbers"
+        ) from None
+    return numbers if "," in text else numbers[0]
