@@ -211,13 +211,13 @@ def _lead(run: RunFiles) -> str:
 def _headline(run: RunFiles, joint: bool) -> str:
     cards = []
     for group in group_rows(run.rows):
-        ours = [row for row in group.rows if row.model in run.own]
-        if not ours:
+        # The first in the file: the best of several splits would be a choice made after seeing them.
+        ours = next((row for row in run.rows if row in group.rows and row.model in run.own), None)
+        if ours is None:
             continue
-        best = ours[0]
-        others = [row for row in group.rows if row.model not in run.own and row.split == best.split]
-        note = f"{best.split}" + (f"; {others[0].model}: {format_value(others[0].value)}" if others else "")
-        value, _, error = format_value(best.value, best.standard_error).partition(" ± ")
+        others = [row for row in group.rows if row.model not in run.own and row.split == ours.split]
+        note = ours.split + (f"; {others[0].model}: {format_value(others[0].value)}" if others else "")
+        value, _, error = format_value(ours.value, ours.standard_error).partition(" ± ")
         cards.append(
             f'<div class="card stat"><span class="name">{escape(group.title)}</span><b>{escape(value)}</b>'
             f'<span class="note">{escape(f"± {error}, " if error else "")}{escape(note)}</span></div>'
@@ -235,9 +235,9 @@ def _pictures(run: RunFiles, joint: bool) -> str:
     for path, caption in run.figures:
         data = path.read_bytes()
         width, height = _png_size(data)
-        wide = " wide" if width > 1.7 * height or width > 1200 else ""
+        mark = ' class="wide"' if width > 1000 else ""
         figures.append(
-            f'<figure class="{wide.strip()}"><img alt="{escape(caption)}" width="{width}" height="{height}" '
+            f'<figure{mark}><img alt="{escape(caption)}" width="{width}" height="{height}" '
             f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )

@@ -134,7 +134,7 @@ def _value_html(row: Measurement) -> str:
 
 def _details(row: Measurement) -> str:
     parts = [row.note] if row.note else []
-    parts += [f"{row.draws} draws"] if row.draws is not None else []
+    parts += [f"{row.draws} draw{'s' * (row.draws != 1)}"] if row.draws is not None else []
     return escape(", ".join(parts))
 
 
