@@ -13,16 +13,14 @@ Here g = 0 is no guidance. Papers that write m_u + γ (m_c − m_u) have γ = 1 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
 
-Rule = Literal["tarflow", "starflow"]
-Schedule = Literal["const", "linear"]
-Blocks = Literal["all", "top"] | int | Sequence[int]
+# Strings are checked here and not by their types, so that a misspelt one gets a sentence.
+Blocks = str | int | Sequence[int]
 
 RULES = ("tarflow", "starflow")
 PARTS = ("ab", "a", "b")
@@ -45,9 +43,9 @@ class Guidance:
     """
 
     weight: float = 0.0
-    rule: Rule = "tarflow"
-    what: Literal["ab", "a", "b"] = "ab"
-    schedule: Schedule = "const"
+    rule: str = "tarflow"
+    what: str = "ab"
+    schedule: str = "const"
     blocks: Blocks = "all"
     attn_temp: float = 1.0
 

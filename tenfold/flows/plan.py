@@ -1,15 +1,12 @@
 """Which solver samples a block, and how it stops."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
 
-Solver = Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"]
-Init = Literal["v", "zeros", "first", "noise"]
 SOLVERS = ("sequential", "jacobi", "gs", "selective", "frontier", "auto")
 INITS = ("v", "zeros", "first", "noise")
 STOPS = ("change", "frobenius")

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from tenfold.flows.calibration import automatic_plans
 from tenfold.flows.certificate import certify, first_bad_sample
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.frontier import frontier
-from tenfold.flows.guidance import Blocks, Guidance, Rule, Schedule
+from tenfold.flows.guidance import Blocks, Guidance
 from tenfold.flows.jacobi import segmented
 from tenfold.flows.model import TarFlow, is_half
 from tenfold.flows.plan import SELECTIVE_TOL, SOLVERS, Plan, default_tol
@@ -35,9 +35,9 @@ def sample(
     condition: Tensor | int | None = None,
     *,
     guidance: float = 0.0,
-    rule: Rule = "tarflow",
-    what: Literal["ab", "a", "b"] = "ab",
-    schedule: Schedule = "const",
+    rule: str = "tarflow",
+    what: str = "ab",
+    schedule: str = "const",
     blocks: Blocks = "all",
     attn_temp: float = 1.0,
     solver: str | Sequence[Plan] = "sequential",
