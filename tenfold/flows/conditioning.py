@@ -11,6 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tenfold.flows.block import FlowBlock, scale_of
 from tenfold.flows.model import TarFlow
 
+EXACT_DIMENSIONS = 256
+
 Product = Callable[[Tensor], Tensor]
 
 
@@ -49,11 +51,57 @@ def conditioning(
     iterations: int = 30,
     generator: torch.Generator | None = None,
 ) -> Conditioning:
-    """Singular values by power iteration on JᵀJ and on its inverse, with Jacobian products only.
+    """Extreme singular values of the Jacobians at x.
 
-    A block's Jacobian is S − L with S = exp(−a) diagonal and L strictly triangular over tokens, so J w = t is
+    Up to ``EXACT_DIMENSIONS`` dimensions from the Jacobians themselves; beyond, by power iteration on JᵀJ and on
+    its inverse with Jacobian products only: a block's Jacobian is S − L with S = exp(−a) diagonal and L strictly triangular over tokens, so J w = t is
     solved exactly by at most T steps of w += S⁻¹ (t − J w). Power iteration approaches the extreme values
-    from inside: the reported ratio is a lower bound of the true one."""
+    from inside, so that its ratio is a lower bound of the true one."""
+    if flow.config.dimensions <= EXACT_DIMENSIONS:
+        return exact_conditioning(flow, x, condition)
+    return power_conditioning(flow, x, condition, iterations, generator)
+
+
+def exact_conditioning(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Conditioning:
+    """``conditioning`` from the whole Jacobians: (T·D)² numbers a row and block."""
+    tokens = flow.patchify(x)
+    weights = flow.condition_weights(condition, tokens.shape[0])
+    total, extremes = None, []
+    for block in flow.blocks:
+        jacobian = _jacobian(lambda u, b=block: b(u, weights)[0], tokens)
+        values = torch.linalg.svdvals(jacobian)
+        extremes.append((values[:, 0], values[:, -1]))
+        total = jacobian if total is None else jacobian @ total
+        with torch.no_grad():
+            tokens = block(tokens, weights)[0]
+    values = torch.linalg.svdvals(total)
+    return Conditioning(
+        torch.stack([high for high, _ in extremes]),
+        torch.stack([low for _, low in extremes]),
+        values[:, 0],
+        values[:, -1],
+    )
+
+
+def _jacobian(function: Product, u: Tensor) -> Tensor:
+    """(b, T·D, T·D): rows of the batch do not mix, so one batched backward pass serves them all."""
+    batch, size = u.shape[0], u[0].numel()
+    with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+        u = u.detach().requires_grad_(True)
+        v = function(u).flatten(1)
+        directions = torch.eye(size, dtype=u.dtype, device=u.device).unsqueeze(1).expand(size, batch, size)
+        (rows,) = torch.autograd.grad(v, u, directions, is_grads_batched=True)
+    return rows.flatten(2).transpose(0, 1)
+
+
+def power_conditioning(
+    flow: TarFlow,
+    x: Float[Tensor, "b *shape"],
+    condition: Tensor | None = None,
+    iterations: int = 30,
+    generator: torch.Generator | None = None,
+) -> Conditioning:
+    """``conditioning`` by power iteration, for sizes whose Jacobians do not fit into memory."""
     # The fused attention kernels have no forward-mode derivative.
     with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         tokens = flow.patchify(x)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from tenfold.measurement import Measurement
 from tenfold.update import Update
 
 
+@runtime_checkable
 class FlowRecipe(Protocol):
     """What a recipe must hold; ``train`` has the optimiser's fields and the seed."""
 
