@@ -203,6 +203,10 @@ def system_of(source: str | os.PathLike[str]) -> str:
     """The system of a run folder, a model folder or a hub id."""
     if _is_run(source):
         return str(open_run(source).recipe.system)
+    if Path(source).is_dir() and not (Path(source) / "config.json").exists():
+        raise UsageError(
+            f"{source} is neither a run nor a model folder: it has no config.yaml and no config.json"
+        )
     return str(_model_config(source)["model_type"])
 
 

@@ -33,7 +33,9 @@ def run(argv: list[str]) -> int:
             api.report(trained)
         done.append(trained)
     page = api.joint_report(done, folder / "report.html", TITLE)
-    show.measurements("the demonstration on held-out digits", [row for r in done for row in r.measurements])
+    show.measurements(
+        "the demonstration on held-out digits", [row for r in done for row in r.measurements], RECIPES
+    )
     print(f"report: {page}")
     return 0
 

@@ -34,5 +34,5 @@ def run(argv: list[str]) -> int:
     if given.json:
         show.as_json({"run": str(found.path), "metrics": show.rows_as_json(rows)})
     else:
-        show.measurements(str(found.path), rows)
+        show.measurements(str(found.path), rows, [found.name])
     return 0

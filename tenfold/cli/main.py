@@ -5,8 +5,10 @@ Exit codes: 0 done, 1 failed, 2 bad arguments (found before any work).
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 from tenfold import __version__
 from tenfold.errors import TenfoldError, suggest
@@ -51,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(run: Callable[[list[str]], int], argv: list[str]) -> int:
     """``run(argv)`` with every failure as one line on standard error; returns the exit code."""
     try:
-        code = run(argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = run(argv)
         sys.stdout.flush()
         return code
     except TenfoldError as error:
@@ -87,6 +91,10 @@ def _dispatch(arguments: list[str]) -> int:
         return _fail(f"there is no {kind} {name!r}{suggest(name, COMMANDS)}", 2)
     run = import_module(COMMANDS[name][0]).run
     return int(run(rest))
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"tenfold: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:

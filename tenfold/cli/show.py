@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from tenfold.measurement import Measurement
+from tenfold.reports.tables import metric_table
 
 
 def console() -> Console:
@@ -32,28 +32,9 @@ def rows_as_json(rows: Iterable[Measurement]) -> list[dict[str, Any]]:
     return [row.to_dict() for row in rows]
 
 
-def number(row: Measurement) -> str:
-    """A value with its standard error.
-
-    >>> number(Measurement("bits_per_dim", 2.1234, standard_error=0.0021))
-    '2.1234 ± 0.0021'
-    """
-    value = f"{row.value:.4f}" if 1e-3 <= abs(row.value) < 1e5 or row.value == 0 else f"{row.value:.3g}"
-    return value if row.standard_error is None else f"{value} ± {row.standard_error:.2g}"
-
-
-def measurements(title: str, rows: Iterable[Measurement]) -> None:
-    """Print measurements as one table."""
-    table = Table(title=title, title_justify="left")
-    for column in ("measure", "model", "split"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    for column in ("unit", "draws", "note"):
-        table.add_column(column)
-    for row in rows:
-        draws = "" if row.draws is None else str(row.draws)
-        table.add_row(row.name, row.model, row.split, number(row), row.unit, draws, row.note)
-    console().print(table)
+def measurements(title: str, rows: Sequence[Measurement], own: Collection[str] = ()) -> None:
+    """Print measurements as one table; the models in ``own`` stand out from what they are compared with."""
+    console().print(metric_table(rows, own, title))
 
 
 def quantity(name: str, value: Any) -> str:

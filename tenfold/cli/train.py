@@ -122,6 +122,6 @@ def _finish(done: api.Run, skip: bool, as_json: bool) -> int:
         show.as_json(result)
         return 0
     if rows:
-        show.measurements(f"{done.path}", rows)
+        show.measurements(str(done.path), rows, [done.name])
     print(f"run: {done.path}" + (f"\nreport: {page}" if page else ""))
     return 0

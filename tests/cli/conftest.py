@@ -1,10 +1,12 @@
 """The command line, run in this process."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tenfold import api
 from tenfold.cli.main import main
 
 
@@ -43,3 +45,18 @@ def refused(tenfold: Callable[..., Done]) -> Callable[..., str]:
         return done.err
 
     return run
+
+
+TINY = {"width": 64, "blocks": 2, "layers": 1}
+SHORT = {"steps": 2, "batch_size": 16, "tracker": "none", "threads": 1}
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two runs: "likelihood" (unconditional, uniform noise) and "noise" (by class, Gaussian noise)."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = {}
+    for name, recipe in (("likelihood", "tarflow-digits"), ("noise", "tarflow-digits-noise")):
+        api.train(recipe, folder / name, evaluate=False, train=SHORT, model=TINY)
+        made[name] = folder / name
+    return made

@@ -115,9 +115,16 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 def test_exit_codes_of_the_process() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TENFOLD_TRACEBACK"}
-    for arguments, code in ((["list"], 0), (["lst"], 2), (["train", "tarflow-digits", "--train.steps", "x"], 2)):
+    for arguments, code in (
+        (["list"], 0),
+        (["lst"], 2),
+        (["train", "tarflow-digits", "--train.steps", "x"], 2),
+    ):
         done = subprocess.run(
-            [sys.executable, "-m", "tenfold.cli.main", *arguments], capture_output=True, env=environment, timeout=60
+            [sys.executable, "-m", "tenfold.cli.main", *arguments],
+            capture_output=True,
+            env=environment,
+            timeout=60,
         )
         assert done.returncode == code, done.stderr
 
