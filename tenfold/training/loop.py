@@ -76,11 +76,12 @@ def train(
     world = parallel.set_up(config)
     with ExitStack() as stack:
         with world.agreed():
+            if resume:
+                run.require_run()  # before the lock, which would make the folder
             if world.main:
                 stack.enter_context(run.lock())
         with world.agreed():
             if resume:
-                run.require_run()
                 known = run.load_config()
                 settings = {**known, "train": asdict(config)} if settings is None else settings
                 resuming.check_settings(known, plain(settings), str(run.path))

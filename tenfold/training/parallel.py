@@ -252,6 +252,8 @@ def unwrap(own: Mapping[str, nn.Module], trained: Mapping[str, nn.Module], world
             forward = child.__dict__.get("forward")
             if isinstance(forward, functools.partial) and forward.func is checkpoint:
                 del child.forward
+                if child.forward != forward.args[0]:  # the module had one of its own
+                    child.forward = forward.args[0]
             child._compiled_call_impl = None  # torch.compile would specialise on every sampling shape
             child.zero_grad(set_to_none=True)
 

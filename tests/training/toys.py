@@ -282,4 +282,4 @@ def digest(folder: Path) -> str:
 def difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     """The largest absolute difference of two sets of weights with the same names."""
     assert set(a) == set(b) and a
-    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
+    return max(float((a[name].detach().double() - b[name].detach().double()).abs().max()) for name in a)
