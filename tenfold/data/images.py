@@ -8,7 +8,7 @@ into pixels. A split is a ``MapSource`` of the training loop (random access), a 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from tenfold.data.decode import quantise, resize_array
 from tenfold.errors import UsageError
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """Random-access images: ``batch`` returns "image" uint8 (B, C, H, W) in [0, levels) and "label" int64
     (B,), −1 where there is none."""
@@ -31,6 +32,7 @@ class ImageSource(Protocol):
         """The images ``indices`` (B,) int64."""
 
 
+@runtime_checkable
 class ImageStream(Protocol):
     """Sequential images in ``lanes`` endless lanes, read undecoded and decoded by ``collate``."""
 
