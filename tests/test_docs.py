@@ -76,9 +76,8 @@ def commands(document: Path) -> list[list[str]]:
     """The ``tenfold`` lines in the code blocks of a document."""
     found = []
     for block in re.findall(r"```\w*\n(.*?)```", document.read_text(), re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith("tenfold "):
-                found.append(shlex.split(line, comments=True)[1:])
+        lines = block.replace("\\\n", " ").splitlines()
+        found += [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("tenfold ")]
     return found
 
 
