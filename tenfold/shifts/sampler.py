@@ -1,7 +1,7 @@
 """Evenly spread uniform numbers for batches: diffusion times, dequantisation noise, expectations.
 
-Each point is exactly uniform on [0, 1)^d, so that an average over any mode's points is unbiased; the modes
-differ in how evenly a batch, and the batches of a run, cover the cube.
+Over the points of a batch and the seeds, every mode is exactly uniform on [0, 1)^d, so that a batch mean is
+unbiased; the modes differ in how evenly a batch, and the batches of a run, cover the cube.
 """
 
 import hashlib
