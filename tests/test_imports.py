@@ -40,7 +40,17 @@ def command(*arguments: str) -> str:
         command("train", "tarflow-digits", "--print-config"),
         command("sample", "--help"),
     ],
-    ids=["import", "settings", "help", "list", "list-json", "train-help", "recipe-help", "print-config", "sample-help"],
+    ids=[
+        "import",
+        "settings",
+        "help",
+        "list",
+        "list-json",
+        "train-help",
+        "recipe-help",
+        "print-config",
+        "sample-help",
+    ],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:
     done = run(code)
