@@ -41,7 +41,7 @@ class Toy(nn.Module):
         self.register_buffer("seen", torch.tensor(5))
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     hub.save_pretrained(Toy(ToyConfig(4, Inner((7, 1)), 0.5)), tmp_path / "m", {"levels": 17, "pair": (1, 2)})
     return tmp_path / "m"
@@ -53,12 +53,16 @@ def test_round_trip(folder: Path) -> None:
     assert isinstance(first.config.inner.sizes, tuple)
     assert not first.training
     saved = load_file(folder / "model.safetensors")
-    assert set(saved) == set(first.state_dict()) and len(saved) == 7
+    assert set(saved) == set(first.state_dict())
+    assert len(saved) == 7
     for name, tensor in first.state_dict().items():
-        assert torch.equal(tensor, saved[name]) and torch.equal(tensor, second.state_dict()[name])
+        assert torch.equal(tensor, saved[name])
+        assert torch.equal(tensor, second.state_dict()[name])
     assert first.tied.weight is first.first.weight
     config = json.loads((folder / "config.json").read_text())
-    assert config["model_type"] == "toy" and config["levels"] == 17 and config["pair"] == [1, 2]
+    assert config["model_type"] == "toy"
+    assert config["levels"] == 17
+    assert config["pair"] == [1, 2]
     assert config["tenfold_version"]
 
 
@@ -82,7 +86,8 @@ def test_tensors_that_do_not_fit_are_listed(folder: Path, change: Any, expected:
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(UsageError) as error:
         hub.from_pretrained(Toy, folder)
-    assert expected in str(error.value) and "\n" not in str(error.value)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +153,8 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(TenfoldError) as error:
         hub.from_pretrained(Toy, "owner/some-model")
-    assert "owner/some-model" in str(error.value) and "give a folder" in str(error.value)
+    assert "owner/some-model" in str(error.value)
+    assert "give a folder" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -163,7 +169,8 @@ def test_hub_id(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     model = hub.from_pretrained(Toy, "owner/some-model", revision="v2")
-    assert model.config.width == 4 and ("owner/some-model", "v2") in asked
+    assert model.config.width == 4
+    assert ("owner/some-model", "v2") in asked
 
 
 class Bomb:
@@ -180,7 +187,8 @@ def test_foreign_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     save_file(tensors, tmp_path / "s.safetensors")
     for path in (plain, wrapped, old, tmp_path / "s.safetensors"):
         found = hub.read_state_dict(path)
-        assert set(found) == {"a", "b"} and torch.equal(found["a"], tensors["a"])
+        assert set(found) == {"a", "b"}
+        assert torch.equal(found["a"], tensors["a"])
 
     bomb, cut, junk, pickled = (tmp_path / n for n in ("bomb.pth", "cut.pth", "junk.pth", "pickle.pth"))
     torch.save({"a": Bomb()}, bomb)
@@ -200,6 +208,7 @@ def test_foreign_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ):
         with pytest.raises(UsageError) as error:
             hub.read_state_dict(path)
-        assert expected in str(error.value) and str(path) in str(error.value), str(error.value)
+        assert expected in str(error.value), path
+        assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
     assert "never be printed" not in capsys.readouterr().out

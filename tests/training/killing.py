@@ -1,7 +1,7 @@
 """Kills a training process again and again; run as a script, because it forks before any thread exists.
 
-``python -m tests.training.killing FOLDER`` trains a reference in FOLDER/through, and in FOLDER/killed the same
-run under SIGKILLs: at random moments, and at chosen points inside a save. It prints one JSON object.
+``python -m tests.training.killing FOLDER`` trains a reference in FOLDER/through, and in FOLDER/killed the
+same run under SIGKILLs: at random moments, and at chosen points inside a save. It prints one JSON object.
 """
 
 import json
@@ -85,8 +85,10 @@ def stop_inside_a_save(point: str, pipe: int) -> None:
 
 
 def attempt(folder: Path, point: str | None, steps: int, delay: float, resume: bool) -> tuple[str, int]:
-    """Run until killed (after ``steps`` steps and ``delay`` seconds, or at ``point``) or finished: what happened
-    and how many steps were seen."""
+    """Run until killed (after ``steps`` steps and ``delay`` seconds, or at ``point``) or finished.
+
+    Returns what happened and how many steps were seen.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

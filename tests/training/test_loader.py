@@ -1,5 +1,7 @@
 """Batches as a pure function of the step, for every number of processes."""
 
+import functools
+import operator
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,15 +20,15 @@ def rows(batches: Batches, steps: range, key: str) -> list[list[Any]]:
 
 
 def test_map_epochs_are_permutations_that_batches_straddle() -> None:
-    seen = sum(rows(Batches(Table(10), 4, seed=3), range(15), "row"), [])
+    seen = functools.reduce(operator.iadd, rows(Batches(Table(10), 4, seed=3), range(15), "row"), [])
     epochs = [seen[i : i + 10] for i in range(0, 60, 10)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
-    assert sum(rows(Batches(Table(10), 4, seed=4), range(15), "row"), []) != seen
+    assert functools.reduce(operator.iadd, rows(Batches(Table(10), 4, seed=4), range(15), "row"), []) != seen
 
 
 def test_index_is_the_global_sample_number() -> None:
-    index = sum(rows(Batches(Table(10), 4, seed=3), range(5), "index"), [])
+    index = functools.reduce(operator.iadd, rows(Batches(Table(10), 4, seed=3), range(5), "index"), [])
     assert index == list(range(20))
 
 
@@ -42,17 +44,19 @@ def test_the_global_batch_is_the_same_for_every_world(source: Any, world: int, a
         found = {}
         for rank, batches in enumerate(ranks):
             parts = batches.at(step)
-            assert len(parts) == accumulate and {len(p["index"]) for p in parts} == {8 // world // accumulate}
+            assert len(parts) == accumulate
+            assert {len(p["index"]) for p in parts} == {8 // world // accumulate}
             for part in parts:
                 assert (part["index"] % world == rank).all()
                 found.update({int(i): r for i, r in zip(part["index"], part[key].tolist(), strict=True)})
-        assert found == expected and len(found) == 8
+        assert found == expected
+        assert len(found) == 8
 
 
 def test_stream_blocks_are_permutations_of_their_lane() -> None:
     lanes, block = 3, 5
     batches = Batches(Tape(lanes, block), 6, seed=2)
-    records = sum(rows(batches, range(10), "record"), [])
+    records = functools.reduce(operator.iadd, rows(batches, range(10), "record"), [])
     for lane in range(lanes):
         positions = [position for n, (found, position) in enumerate(records) if n % lanes == lane]
         assert all(found == lane for found, _ in records[lane::lanes])
@@ -83,7 +87,9 @@ def test_a_rank_opens_and_decodes_only_what_it_owns() -> None:
 
 def test_no_source_gives_indices_alone() -> None:
     batch = Batches(None, 4, 0, 1, 2).at(3)
-    assert len(batch) == 1 and list(batch[0]) == ["index"] and batch[0]["index"].tolist() == [13, 15]
+    assert len(batch) == 1
+    assert list(batch[0]) == ["index"]
+    assert batch[0]["index"].tolist() == [13, 15]
 
 
 def test_reading_ahead_gives_the_same_and_ends_its_thread() -> None:

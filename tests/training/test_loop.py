@@ -89,9 +89,9 @@ def test_learning_reduces_the_loss_and_metrics_are_written(tmp_path: Path) -> No
     best = min(validation, key=lambda r: r["loss"])
     assert (result.chosen_step, result.validation_loss) == (best["step"], best["loss"])
     provenance = json.loads((tmp_path / "provenance.json").read_text())
-    assert (
-        provenance["data"] == "toy-train-50" and provenance["processes"] == 1 and provenance["threads"] >= 1
-    )
+    assert provenance["data"] == "toy-train-50"
+    assert provenance["processes"] == 1
+    assert provenance["threads"] >= 1
     assert load_config(tmp_path)["train"]["steps"] == 120
 
 
@@ -201,7 +201,8 @@ def test_a_signal_saves_and_says_how_to_resume(tmp_path: Path, number: signal.Si
     with pytest.raises(Interrupted) as error:
         run(tmp_path / "a", task)
     assert error.value.exit_code == 1
-    assert number.name in str(error.value) and "at step 6" in str(error.value)
+    assert number.name in str(error.value)
+    assert "at step 6" in str(error.value)
     assert f"tenfold train --resume {tmp_path / 'a'}" in str(error.value)
     assert (tmp_path / "a" / "checkpoints" / "step-6").is_dir()  # not a multiple of checkpoint_every
     assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == handlers
@@ -238,7 +239,8 @@ def test_extending_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     run(tmp_path, Regression(configuration()))
     task = Regression(configuration(steps=20, checkpoint_every=3, keep_last=1))
     result = train(task, task.config, RunFolder(tmp_path), resume=True)
-    assert result.steps == 20 and len(task.indices) == 8
+    assert result.steps == 20
+    assert len(task.indices) == 8
     assert "train.steps was 12 and is 20: the learning rate follows a new cosine" in capsys.readouterr().err
     assert load_config(tmp_path)["train"]["steps"] == 20
     rate = [r["learning_rate"] for r in RunFolder(tmp_path).read_metrics() if r["kind"] == "train"]
@@ -253,7 +255,8 @@ def test_resuming_a_finished_run_exports_again(tmp_path: Path) -> None:
     (tmp_path / "model" / "model.safetensors").unlink()
     task = Regression(configuration(), validation=Table(9, "v"))
     run(tmp_path, task, resume=True)
-    assert task.indices == [] and digest(tmp_path) == whole
+    assert task.indices == []
+    assert digest(tmp_path) == whole
 
 
 @pytest.mark.parametrize(
@@ -311,9 +314,8 @@ def test_settings_outside_train_may_not_change(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"model\.patch of .* is \[2, 2\], not \[4, 2\], and cannot change"):
         run(tmp_path, task, resume=True, settings={"model": {"patch": (4, 2)}, "train": asdict(task.config)})
     run(tmp_path, task, resume=True)
-    assert (
-        load_config(tmp_path)["model"] == {"patch": [2, 2]} and load_config(tmp_path)["train"]["steps"] == 13
-    )
+    assert load_config(tmp_path)["model"] == {"patch": [2, 2]}
+    assert load_config(tmp_path)["train"]["steps"] == 13
 
 
 def test_folders_in_the_way(tmp_path: Path) -> None:
@@ -333,7 +335,8 @@ def test_the_nan_guard_names_step_and_block_and_no_poisoned_checkpoint_is_kept(t
     with pytest.raises(TenfoldError) as error:
         run(tmp_path, Regression(configuration(log_every=100), poison=6))
     text = str(error.value)
-    assert "stopped at step 7: block 3 is not finite" in text and "resume from step 4 with" in text
+    assert "stopped at step 7: block 3 is not finite" in text
+    assert "resume from step 4 with" in text
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-4"]
     run(tmp_path, Regression(configuration(log_every=100)), resume=True)
     run(tmp_path / "through", Regression(configuration(log_every=100)))
@@ -463,9 +466,8 @@ def test_tensorboard_by_default(tmp_path: Path) -> None:
     assert {"train/loss", "validation/loss", "train/learning_rate"} <= set(events.Tags()["scalars"])
     told = {r["step"]: r["loss"] for r in RunFolder(tmp_path).read_metrics() if r["kind"] == "train"}
     scalars = {event.step: event.value for event in events.Scalars("train/loss")}
-    assert scalars.keys() == told.keys() and all(
-        math.isclose(scalars[s], told[s], rel_tol=1e-6) for s in told
-    )
+    assert scalars.keys() == told.keys()
+    assert all(math.isclose(scalars[s], told[s], rel_tol=1e-6) for s in told)
 
 
 def test_progress_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -474,7 +476,9 @@ def test_progress_lines_without_a_terminal(tmp_path: Path, capsys: pytest.Captur
     task = Regression(configuration())
     train(task, task.config, RunFolder(tmp_path))
     told = capsys.readouterr().err
-    assert "step 12/12  loss" in told and "steps/s" in told and "eta 0:00" in told
+    assert "step 12/12  loss" in told
+    assert "steps/s" in told
+    assert "eta 0:00" in told
     run(tmp_path / "quiet", Regression(configuration()))
     assert capsys.readouterr().err == ""
 

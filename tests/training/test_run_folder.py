@@ -107,7 +107,8 @@ def test_lock_keeps_a_second_process_out_until_the_first_dies(tmp_path: Path) ->
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     try:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
         with pytest.raises(TenfoldError, match=rf"in use by another process \(pid {holder.pid}\)"):
             RunFolder(tmp_path).lock().__enter__()
     finally:

@@ -30,8 +30,10 @@ def test_keys() -> None:
 
 def test_uniform_moments() -> None:
     u = Draws(1, 2).uniform("u", torch.arange(4000), (25,))
-    assert u.shape == (4000, 25) and u.dtype == torch.float32
-    assert 0.0 <= float(u.min()) and float(u.max()) < 1.0
+    assert u.shape == (4000, 25)
+    assert u.dtype == torch.float32
+    assert float(u.min()) >= 0.0
+    assert float(u.max()) < 1.0
     n = u.numel()
     assert abs(float(u.mean()) - 0.5) < 5 * (1 / 12 / n) ** 0.5
     assert abs(float(u.var()) - 1 / 12) < 5 * (1 / 180 / n) ** 0.5
@@ -43,7 +45,8 @@ def test_uniform_moments() -> None:
 
 def test_double_uniform_has_more_than_single_precision() -> None:
     u = Draws(1, 2).uniform("u", torch.arange(1000), (4,), torch.float64)
-    assert u.dtype == torch.float64 and u.float().double().ne(u).float().mean() > 0.9
+    assert u.dtype == torch.float64
+    assert u.float().double().ne(u).float().mean() > 0.9
     assert abs(float(u.mean()) - 0.5) < 5 * (1 / 12 / 4000) ** 0.5
 
 
@@ -59,7 +62,8 @@ def test_integers_are_uniform() -> None:
     k = Draws(3, 0).integers("k", torch.arange(30000), 7)
     counts = torch.bincount(k, minlength=7).double()
     chi2 = float(((counts - 30000 / 7) ** 2 / (30000 / 7)).sum())
-    assert len(counts) == 7 and chi2 < 30.0  # 6 degrees of freedom: beyond the 99.99 % point
+    assert len(counts) == 7
+    assert chi2 < 30.0
 
 
 def test_a_row_depends_on_its_own_index_alone() -> None:

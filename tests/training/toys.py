@@ -281,5 +281,6 @@ def digest(folder: Path) -> str:
 
 def difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     """The largest absolute difference of two sets of weights with the same names."""
-    assert set(a) == set(b) and a
+    assert set(a) == set(b)
+    assert a
     return max(float((a[name].detach().double() - b[name].detach().double()).abs().max()) for name in a)
