@@ -21,10 +21,11 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.block import FlowBlock, scale_of
+from tenfold.flows.certificate import certify
 from tenfold.flows.chain import Branches, ChainNetwork, solve
 from tenfold.flows.frontier import frontier
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.jacobi import sweep
+from tenfold.flows.jacobi import segmented, sweep
 from tenfold.flows.model import TarFlow
 from tenfold.flows.plan import Plan, default_tol, first_iterate
 from tenfold.flows.sampling_info import BlockInfo
@@ -34,10 +35,11 @@ FILE = "calibration.json"
 # A parallel solver must win by this much, so that noise in the measurement does not make "auto" slower.
 MARGIN = 0.9
 CANDIDATES = (
-    Plan("frontier", window=4),
+    Plan("jacobi"),
+    Plan("jacobi", init="zeros"),
     Plan("frontier", window=8),
-    Plan("frontier", window=16),
     Plan("frontier", window=32),
+    Plan("frontier", window=64),
     Plan("frontier", window=1 << 20),
 )
 
@@ -263,7 +265,7 @@ def _race(
         for number, plan in enumerate(plans):
             net.info.calls = net.info.tokens = 0
             chain: list[Tensor] = []
-            run = lambda plan=plan, chain=chain: chain.append(frontier(net, noise, plan, 1e9)[0])  # noqa: E731
+            run = lambda plan=plan, chain=chain: chain.append(_checked(net, noise, plan))  # noqa: E731
             seconds[number + 1].append(_clock(run, noise.device))
             results.append((net.info.calls, net.info.tokens, float((chain[0] - solution).abs().max())))
     medians = [sorted(times)[len(times) // 2] for times in seconds]
@@ -272,6 +274,15 @@ def _race(
         for plan, time_, (calls, tokens, error) in zip(plans, medians[1:], results, strict=True)
     ]
     return solution, medians[0], timings
+
+
+def _checked(net: ChainNetwork, noise: Tensor, plan: Plan) -> Tensor:
+    """A parallel solver's chain, at the cost of its certificate too."""
+    if plan.solver == "frontier":
+        return frontier(net, noise, plan, torch.inf)[0]
+    chain = segmented(net, noise, plan)
+    certify(net, noise, chain, torch.inf)
+    return chain
 
 
 def _clock(run: Any, device: torch.device) -> float:

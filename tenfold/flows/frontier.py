@@ -32,7 +32,8 @@ def frontier(
     net.reset()
     tol = default_tol(noise.dtype) if plan.tol is None else plan.tol
     chain = first_iterate(noise, plan.init, generator)
-    width, solved, last_change, growth, full_steps = plan.window, 0, float("inf"), 0, 0
+    width, solved, growth, full_steps = plan.window, 0, 0, 0
+    previous: list[float] = []  # the last changes of the slots behind the frontier
     residual = noise_error = 0.0
     bad: int | None = None
     # Slots 0..solved are final, slots 0..net.committed − 1 are in the cache.
@@ -67,8 +68,10 @@ def frontier(
         solved += max(1, advance)
         net.info.residual = max(net.info.residual, *fresh[1:advance], 0.0)
         full_steps = full_steps + 1 if advance == len(fresh) else 0
-        growth = growth + 1 if max(fresh) > last_change else 0
-        last_change = max(fresh)
+        # Growth is judged on the slots that both windows hold: new ones always come in with large changes.
+        both = min(len(previous), len(fresh))
+        growth = growth + 1 if both and max(fresh[:both]) > max(previous[:both]) else 0
+        previous = fresh[max(1, advance) :]
         if full_steps == 2:
             width, full_steps = 2 * width, 0
         elif growth == 3:
