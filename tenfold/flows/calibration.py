@@ -96,7 +96,7 @@ class Calibration:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Calibration":
+    def from_dict(cls, values: Any) -> "Calibration":
         """The inverse of ``to_dict``. Raises UsageError for a dictionary that is no calibration."""
         try:
             blocks = []

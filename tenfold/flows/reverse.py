@@ -106,7 +106,9 @@ def _implicit(block: FlowBlock, solution: Tensor, noise: Tensor, weights: Tensor
         fixed = None if weights is None else weights.detach()
         image = _apply(block, point, noise.detach(), fixed)
 
-    def adjoint(gradient: Tensor) -> Tensor:
+    def adjoint(gradient: Tensor | None) -> Tensor | None:
+        if gradient is None:  # nothing downstream depends on the samples
+            return None
         total = gradient
         for _ in range(block.tokens):
             (pulled,) = torch.autograd.grad(image, point, total, retain_graph=True)

@@ -84,6 +84,7 @@ class FlowTask:
                 betas=train.betas,
                 eps=train.eps,
                 weight_decay=train.weight_decay,
+                fused=True,
             )
         }
 
