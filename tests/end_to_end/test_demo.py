@@ -1,0 +1,30 @@
+"""The demonstration, over two runs that were trained for a moment."""
+
+from pathlib import Path
+
+import pytest
+
+from tenfold import api, demo
+
+
+def test_the_demonstration_ends_with_a_table_and_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in demo.RECIPES:
+        api.train(
+            name,
+            tmp_path / name,
+            evaluate=False,
+            train={"steps": 2, "batch_size": 16, "tracker": "none"},
+            model={"blocks": 2, "layers": 1},
+            evaluation={"baselines": False, "draws": 2, "importance": 2},
+        )
+    capsys.readouterr()
+    assert demo.run([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in demo.RECIPES)
+    assert out.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in page for name in demo.RECIPES)
+    assert "data:image/png;base64," in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
