@@ -16,7 +16,7 @@ from tenfold.flows.plan import Plan
 from tenfold.flows.sampling import invert, sample
 from tenfold.flows.sampling_info import BlockInfo
 from tenfold.flows.sequential import sequential
-from tenfold.flows.stepping import compiled_stepper
+from tenfold.flows.static_step import compiled_stepper
 from tests.flows.helpers import linear_flow, random_flow
 
 SOLVERS = [
@@ -56,7 +56,9 @@ def test_inverse_both_ways(dtype, tolerance, options):
         TarFlowConfig(shape=(7, 3), width=32, head_size=16, blocks=2, layers=1),
         TarFlowConfig(shape=(1, 4), width=32, head_size=16, blocks=2, layers=1),
         TarFlowConfig(shape=(5, 2), width=32, head_size=16, blocks=2, layers=1, context=3),
-        TarFlowConfig(shape=(2, 4, 6), patch=2, layout="channel_last", width=32, head_size=16, volume_preserving=True),
+        TarFlowConfig(
+            shape=(2, 4, 6), patch=2, layout="channel_last", width=32, head_size=16, volume_preserving=True
+        ),
     ],
     ids=["vectors", "one-token", "context", "volume-preserving"],
 )
@@ -108,7 +110,9 @@ def test_linear_flow_samples_a_bivariate_gaussian():
 
 
 @pytest.mark.parametrize("options", PARALLEL, ids=str)
-@pytest.mark.parametrize("guided", [{}, {"guidance": 1.2}, {"guidance": 1.2, "rule": "starflow", "schedule": "linear"}])
+@pytest.mark.parametrize(
+    "guided", [{}, {"guidance": 1.2}, {"guidance": 1.2, "rule": "starflow", "schedule": "linear"}]
+)
 def test_solvers_agree(guided, options):
     flow, noise = flow_and_noise(spread=0.45)
     labels = torch.tensor([0, 3, 1])
@@ -120,7 +124,8 @@ def test_solvers_agree(guided, options):
 
 
 class Overflowing:
-    """A block's ``predict`` that gives an infinite log-scale at one slot as long as it reads far-off tokens."""
+    """A block's ``predict`` that gives an infinite log-scale at one slot as long as it reads far-off
+    tokens."""
 
     def __init__(self, block, slot):
         self.inner, self.slot, self.broken = block.predict, slot, 0
@@ -167,7 +172,11 @@ def test_no_guidance_in_four_ways(options):
     flow, noise = flow_and_noise()
     labels = torch.tensor([0, 3, 1])
     plain = sample(flow, 3, labels, noise=noise)
-    for guided in ({"guidance": 0.0, "attn_temp": 0.5}, {"guidance": 2.0, "blocks": 0}, {"guidance": 2.0, "blocks": []}):
+    for guided in (
+        {"guidance": 0.0, "attn_temp": 0.5},
+        {"guidance": 2.0, "blocks": 0},
+        {"guidance": 2.0, "blocks": []},
+    ):
         x, info = sample(flow, 3, labels, noise=noise, return_info=True, **guided, **options)
         torch.testing.assert_close(x, plain, atol=1e-11, rtol=0)
         assert not any(block.guided for block in info.blocks)

@@ -34,5 +34,5 @@ def test_twenty_steps_match(fixtures, case):
     moved = 0.0
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
-        moved = max(moved, float((a - start[name]).abs().max()))
+        moved = max(moved, float((a.detach() - start[name]).abs().max()))
     assert moved > 1e-3
