@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from tenfold.errors import TenfoldError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def fsync(path: Path) -> None:
@@ -76,6 +78,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def replace_folder(temporary: Path, final: Path) -> None:
+    """Put a finished folder in the place of another."""
+    doomed = final.with_name(f".removing-{final.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if final.exists():
+        final.rename(doomed)
+    temporary.rename(final)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def is_full(error: BaseException | None) -> bool:
     """Whether an exception says that the disk, the quota or the file-size limit is exhausted."""
     return isinstance(error, OSError) and error.errno in _FULL
@@ -83,12 +95,17 @@ def is_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turn 'no space left' while writing ``what`` into one sentence."""
+    """Turn 'no space left' and 'permission denied' while writing ``what`` into one sentence."""
     try:
         yield
     except OSError as error:
         if is_full(error):
             raise TenfoldError(full_sentence(what, error)) from error
+        if error.errno in _FORBIDDEN:
+            reason = (error.strerror or str(error)).lower()
+            raise TenfoldError(
+                f"could not write {what}: {reason}; choose a folder you may write to"
+            ) from error
         raise
 
 

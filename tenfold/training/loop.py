@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from tenfold.training import resume as resuming
 from tenfold.training.checkpoint import Checkpoints, State
 from tenfold.training.config import TrainingConfig
 from tenfold.training.ema import Ema
-from tenfold.training.files import disk_errors, plain, write_yaml
+from tenfold.training.files import disk_errors, plain, replace_folder, write_yaml
 from tenfold.training.guard import NanGuard
 from tenfold.training.interrupt import Interrupted, StopSignals
 from tenfold.training.loader import Batches
@@ -77,8 +76,10 @@ def train(
     with ExitStack() as stack:
         with world.agreed():
             if resume:
-                run.require_run()  # before the lock, which would make the folder
+                run.require_run()  # before the lock, which makes the folder
             if world.main:
+                if not resume:
+                    run.refuse_existing_run()
                 stack.enter_context(run.lock())
         with world.agreed():
             if resume:
@@ -231,7 +232,7 @@ class _Training:
         """One step: each phase of ``task.step`` over all micro-batches, then its optimiser."""
         config, device = self.config, self.world.device
         # Layers that draw from torch's global generator (dropout) are keyed by the step as well.
-        torch.manual_seed(key_of(config.seed, "torch", self.step, self.world.rank) & (2**63 - 1))
+        parallel.seed_everything(key_of(config.seed, "torch", self.step, self.world.rank), device)
         factor = learning_rate_factor(self.step, config)
         draws = Draws(config.seed, self.step)
         moved = [{name: t.to(device, non_blocking=True) for name, t in batch.items()} for batch in micro]
@@ -409,13 +410,3 @@ class _Training:
     def _note(self, text: str) -> None:
         progress = getattr(self, "progress", None) or TrainingProgress(self.config.steps, 0, self.show)
         progress.note(text)
-
-
-def replace_folder(temporary: Path, final: Path) -> None:
-    """Put a finished folder in the place of another."""
-    doomed = final.with_name(f".removing-{final.name}")
-    shutil.rmtree(doomed, ignore_errors=True)
-    if final.exists():
-        final.rename(doomed)
-    temporary.rename(final)
-    shutil.rmtree(doomed, ignore_errors=True)

@@ -91,7 +91,7 @@ class World:
 
     def maximum(self, value: int) -> int:
         """The largest of the processes' numbers."""
-        return int(self._reduced(torch.tensor([value]), dist.ReduceOp.MAX))
+        return value if self.size == 1 else int(self._reduced(torch.tensor([value]), dist.ReduceOp.MAX))
 
     def minimum(self, values: Tensor) -> Tensor:
         """Elementwise smallest over the processes, of a CPU tensor."""
@@ -102,8 +102,8 @@ class World:
         return self._reduced(values, dist.ReduceOp.SUM)
 
     def _reduced(self, values: Tensor, operation: Any) -> Tensor:
-        values = values.clone()
         if self.size > 1:
+            values = values.clone()
             dist.all_reduce(values, operation)
         return values
 
@@ -151,6 +151,14 @@ def _mode(config: TrainingConfig, size: int) -> Mode:
             "'torchrun --nproc-per-node N -m tenfold.cli.main train ...' or use auto"
         )
     return config.parallel
+
+
+def seed_everything(key: int, device: torch.device) -> None:
+    """Seed torch's global generators from 64 bits, without the queue that ``torch.manual_seed`` keeps on
+    machines whose GPU was never used."""
+    torch.default_generator.manual_seed(key & (2**63 - 1))
+    if device.type == "cuda":
+        torch.cuda.manual_seed(key & (2**63 - 1))
 
 
 def shut_down() -> None:

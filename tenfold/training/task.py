@@ -66,7 +66,12 @@ class Task(Protocol):
         """Yield one Update per optimiser update, in order; after each yield the loop has run the backward
         pass and, once all micro-batches have yielded, stepped the optimiser. Calls ``modules[name](...)``:
         the wrapped module's forward is the training computation. ``batch["index"]`` (B,) int64 is the
-        global sample index that keys every per-sample draw."""
+        global sample index that keys every per-sample draw.
+
+        The loop zeroes all gradients before each update and steps the named optimiser alone. Where several
+        processes train: run a module whose gradient an update does not need under ``torch.no_grad()`` (DDP
+        waits for the gradients of every forward that recorded them), and take losses as means over the
+        samples of the batch (gradients are averaged over micro-batches and processes)."""
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Per-sample values (B,); the mean of "loss" over the validation split selects the checkpoint."""

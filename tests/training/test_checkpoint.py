@@ -244,9 +244,13 @@ def fill(disk: Path, leave: int) -> None:
     """Use the disk up but for ``leave`` bytes."""
     with open(disk / "filler", "wb", buffering=0) as file:
         with pytest.raises(OSError, match="No space left"):
-            for _ in range(10_000):
-                file.write(b"x" * 4096)
+            overflow(file)
         file.truncate(file.tell() - leave)
+
+
+def overflow(file: Any) -> None:
+    for _ in range(10_000):
+        file.write(b"x" * 4096)
 
 
 @pytest.mark.parametrize("leave", [0, 4096, 12288])

@@ -328,6 +328,19 @@ def test_folders_in_the_way(tmp_path: Path) -> None:
         run(tmp_path / "a", Regression(configuration()), resume=True)
 
 
+def test_a_file_or_a_forbidden_folder_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="is a file; a run needs a folder"):
+        run(tmp_path / "file", Regression(configuration()))
+
+    def forbidden(self: Path, **options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    with pytest.raises(TenfoldError, match="permission denied; choose a folder you may write to"):
+        run(tmp_path / "b", Regression(configuration()))
+
+
 # Things that go wrong
 
 
