@@ -21,8 +21,8 @@ _FILE = "extractor.safetensors"
 
 
 class ClassifierFeatures(nn.Module):
-    """A small convolutional classifier whose last hidden layer, ``dim`` wide, is the feature: standardised on the
-    training images, so that distances are in their standard deviations.
+    """A small convolutional classifier whose last hidden layer, ``dim`` wide, is the feature: standardised
+    on the training images, so that distances are in their standard deviations.
 
     Called on images uint8 (N, C, H, W) in [0, levels), it gives features (N, dim), float32, without
     gradients. ``accuracy`` is its share of right answers on the validation split (on the test split without
@@ -38,18 +38,13 @@ class ClassifierFeatures(nn.Module):
         accuracy: float = math.nan,
     ) -> None:
         super().__init__()
-        self.shape, self.levels, self.classes, self.dim, self.accuracy = (
-            tuple(shape),
-            levels,
-            classes,
-            dim,
-            accuracy,
-        )
+        self.shape, self.levels, self.classes = tuple(shape), levels, classes
+        self.dim, self.accuracy = dim, accuracy
         channels, side = shape[0], min(shape[1:])
         layers: list[nn.Module] = []
-        for width in [32] + [64] * max(1, int(math.log2(max(side, 8) / 4))):
+        for width in [16] + [32] * max(1, int(math.log2(max(side, 8) / 4))):
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
-            layers += [nn.MaxPool2d(2)] if width == 64 else []
+            layers += [nn.MaxPool2d(2)] if width == 32 else []
             channels = width
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
         self.hidden = nn.Linear(channels * 16, dim)
@@ -129,7 +124,7 @@ class ClassifierFeatures(nn.Module):
 
 
 def train_classifier(
-    splits: ImageSplits, steps: int = 200, seed: int = 0, dim: int = 32, batch_size: int = 128
+    splits: ImageSplits, steps: int = 300, seed: int = 0, dim: int = 32, batch_size: int = 128
 ) -> ClassifierFeatures:
     """A classifier trained on the training split in some seconds, with small random shifts; the same seed
     gives the same weights on the same machine. Its ``accuracy`` is measured on the validation split, or the

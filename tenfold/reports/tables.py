@@ -164,12 +164,13 @@ def _compared(group: Group, own: Collection[str]) -> str:
 def _single(rows: Sequence[Measurement]) -> str:
     body = []
     for row in rows:
+        unit = f'<span class="unit">{escape(row.unit)}</span>'
         about = " · ".join(escape(part) for part in (row.model, row.split) if part)
         details = _details(row)
         body.append(
             f'<tr><th scope="row">{escape(title_of(row.name))}<span class="note">{about}</span>'
             + (f'<span class="note">{details}</span>' if details else "")
-            + f'</th><td class="num">{_value_html(row)} <span class="unit">{escape(row.unit)}</span></td></tr>'
+            + f'</th><td class="num">{_value_html(row)} {unit}</td></tr>'
         )
     table = f'<div class="scroll"><table>{"".join(body)}</table></div>'
     return f'<div class="card"><h3>More measurements</h3>{table}</div>'

@@ -194,7 +194,7 @@ def test_a_lane_that_is_all_held_out_is_refused(parquet) -> None:
 
 def test_data_without_images_and_damaged_images(tmp_path) -> None:
     datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(UsageError, match="no column of .* holds images"):
+    with pytest.raises(UsageError, match=r"no column of .* holds images"):
         load_images(config(tmp_path, test=0))
     broken = {"image": [{"bytes": b"nonsense", "path": None}] * 4}
     features = datasets.Features({"image": datasets.Image(decode=False)})

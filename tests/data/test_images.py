@@ -114,6 +114,12 @@ def folder(tmp_path):
     return tmp_path
 
 
+def read_everything(path) -> None:
+    splits = load_images(folder_config(path))
+    for source in (splits.train, splits.validation, splits.test):
+        read_all(source)
+
+
 def folder_config(path, **settings) -> ImageDataConfig:
     return ImageDataConfig(source="folder", path=str(path), **{"validation": 3, "test": 3, **settings})
 
@@ -184,17 +190,13 @@ def test_folder_errors_are_one_sentence(tmp_path, folder) -> None:
         load_images(folder_config(tmp_path / "empty"))
     (folder / "owl" / "2.png").write_bytes((folder / "owl" / "2.png").read_bytes()[:40])
     with pytest.raises(TenfoldError, match=r"owl.2\.png cannot be read") as caught:
-        splits = load_images(folder_config(folder))
-        for source in (splits.train, splits.validation, splits.test):
-            read_all(source)
+        read_everything(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_folder_of_mixed_sizes_needs_a_size(folder) -> None:
     Image.fromarray(np.zeros((9, 5), np.uint8)).save(folder / "cat" / "9.png")
     with pytest.raises(UsageError, match=r"9\.png is 9x5, the first one 6x6; set --data\.height"):
-        splits = load_images(folder_config(folder))
-        for source in (splits.train, splits.validation, splits.test):
-            read_all(source)
+        read_everything(folder)
     splits = load_images(folder_config(folder, height=4, width=4, channels=3))
     assert read_all(splits.train)[0].shape[1:] == (3, 4, 4)
