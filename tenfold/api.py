@@ -73,12 +73,12 @@ def new_folder(name: str) -> Path:
 
 def make_task(name: str, recipe: Any) -> Any:
     """The task (model, data, objective) of a recipe."""
-    return _part(recipe.system, "task")(recipe, name)
+    return part(recipe.system, "task")(recipe, name)
 
 
 def describe(recipe: Any) -> dict[str, Any]:
     """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device."""
-    found: dict[str, Any] = _part(recipe.system, "task").describe(recipe)
+    found: dict[str, Any] = part(recipe.system, "task").describe(recipe)
     return found
 
 
@@ -232,7 +232,7 @@ def sample(
         task, default = trained_task(run), run.path / "samples"
     else:
         task, default = _task_of_model(source), Path("samples")
-    options = change(options or _part(task.recipe.system, "sampling")(), changes)
+    options = change(options or part(task.recipe.system, "sampling")(), changes)
     written: list[Path] = task.sample(options, Path(folder or default))
     return written
 
@@ -247,7 +247,7 @@ def load(source: Run | str | os.PathLike[str]) -> nn.Module:
             trained_task(source)
     else:
         folder = source
-    model: nn.Module = hub.from_pretrained(_part(_model_config(folder)["model_type"], "model"), folder)
+    model: nn.Module = hub.from_pretrained(part(_model_config(folder)["model_type"], "model"), folder)
     return model.eval()
 
 
@@ -271,24 +271,28 @@ def convert(
     sigma = options.pop("sigma", None)
     if sigma is not None and not sigma > 0:
         raise UsageError(f"sigma is {sigma}; give the standard deviation of the training noise, above 0")
-    model: nn.Module = _part(system, "published")(checkpoint, **options)
+    model: nn.Module = part(system, "published")(checkpoint, **options)
     noise = {"noise": "uniform", "sigma": 0.0} if sigma is None else {"noise": "gaussian", "sigma": sigma}
     hub.save_pretrained(model, Path(out), {"name": Path(checkpoint).stem, "objective": noise, "levels": 256})
     return model
 
 
-def _part(system: str, part: str) -> Any:
-    """What "module:name" of a system refers to."""
+def part(system: str, name: str) -> Any:
+    """What a part of a system, "task" or "sampling" say, refers to; UsageError where it is not there."""
     if system not in recipes.SYSTEMS:
         raise UsageError(f"there is no system {system!r}{suggest(system, recipes.SYSTEMS)}")
-    where = getattr(recipes.SYSTEMS[system], part)
+    where = getattr(recipes.SYSTEMS[system], name)
     if not where:
-        raise UsageError(f"{system} is {recipes.SYSTEMS[system].state}")
-    module, _, name = where.partition(":")
-    return getattr(import_module(module), name)
+        raise UsageError(f"{system} has no {name}: it is {recipes.SYSTEMS[system].state}")
+    module, _, attribute = where.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _is_run(source: Any) -> bool:
+    if (
+        Path(source).parts[:1] == ("runs",) and not Path(source).exists()
+    ):  # no hub id: nobody is called "runs"
+        raise UsageError(f"{source} does not exist; a run is made with 'tenfold train RECIPE --out {source}'")
     return Path(source).is_dir() and RunFolder(source).holds_run()
 
 

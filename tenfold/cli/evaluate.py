@@ -2,7 +2,7 @@
 
 from tenfold import api
 from tenfold.cli import show
-from tenfold.cli.parser import CommandParser, positionals, wants_help
+from tenfold.cli.parser import CommandParser, positionals
 from tenfold.errors import UsageError
 
 EXAMPLES = """\
@@ -22,7 +22,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.switch("--json", "print JSON")
     named = positionals(argv, {"--json", "--help"})
-    found = None if wants_help(argv) or not named else api.open_run(named[0])
+    found = api.open_run(named[0]) if named else None
     settings = found and found.recipe.evaluation
     if found:
         parser.add_group("evaluation", settings)

@@ -1,8 +1,7 @@
 """``tenfold sample``."""
 
 from dataclasses import fields
-from importlib import import_module
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from docstring_parser import parse as parse_docstring
 
@@ -21,21 +20,17 @@ EXAMPLES = """\
 """
 # Options whose field cannot, or should not, have the option's name.
 OPTION_OF = {"classes": "class"}
-SWITCHES = {"--json", "--help", "--denoise"}
 
 
 def run(argv: list[str]) -> int:
     """Write samples into a folder."""
-    named = positionals(argv, SWITCHES)
+    drawing = [name for name, system in SYSTEMS.items() if system.sampling]
+    named = positionals(argv, {"--json", "--help", *(o for name in drawing for o in bare_options(name))})
     if not named and not wants_help(argv):
         raise UsageError(
             "name a run, a model folder or a hub id to sample from, as in 'tenfold sample runs/a'"
         )
-    systems = (
-        [api.system_of(named[0])]
-        if named and not wants_help(argv)
-        else [n for n, s in SYSTEMS.items() if s.sampling]
-    )
+    systems = [api.system_of(named[0])] if named else drawing
     parser = CommandParser("sample", "RUN [--num N] [--out DIR] [options]", SUMMARY, EXAMPLES)
     parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")
     parser.add_argument("--out", metavar="DIR", help="where the files go (default: samples/ of the run)")
@@ -43,7 +38,7 @@ def run(argv: list[str]) -> int:
     for system in systems:
         add_options(parser, system)
     given = parser.parse_args(argv)
-    changes = {f.name: given[_dest(f.name)] for f in fields(options_class(systems[0]))}
+    changes = {f.name: given[_dest(f.name)] for f in fields(api.part(systems[0], "sampling"))}
     with show.busy("sampling"):
         written = api.sample(given.source, given.out, **changes)
     if given.json:
@@ -53,23 +48,25 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def options_class(system: str) -> Any:
-    """The dataclass of a system's sampling options."""
-    module, _, name = SYSTEMS[system].sampling.partition(":")
-    if not module:
-        raise UsageError(f"{system} draws no samples: its sampling is {SYSTEMS[system].state}")
-    return getattr(import_module(module), name)
-
-
 def add_options(parser: CommandParser, system: str) -> None:
     """The sampling options of a system, with its docstring as help; names already there are left alone."""
-    options = options_class(system)
+    options = api.part(system, "sampling")
     hints = get_type_hints(options)
     helps = {p.arg_name: p.description for p in parse_docstring(options.__doc__ or "").params}
     for f in fields(options):
-        option = f"--{OPTION_OF.get(f.name, f.name.replace('_', '-'))}"
+        option = _option(f.name)
         if option not in parser._option_string_actions:
             parser.add_option(option, hints[f.name], f.default, help=helps.get(f.name))
+
+
+def bare_options(system: str) -> list[str]:
+    """The sampling options of a system that may stand without a value."""
+    options = api.part(system, "sampling")
+    return [_option(name) for name, hint in get_type_hints(options).items() if hint is bool]
+
+
+def _option(field: str) -> str:
+    return f"--{OPTION_OF.get(field, field.replace('_', '-'))}"
 
 
 def _dest(field: str) -> str:

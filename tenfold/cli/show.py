@@ -9,7 +9,6 @@ from typing import Any
 from rich.console import Console
 
 from tenfold.measurement import Measurement
-from tenfold.reports.tables import metric_table
 
 
 def console() -> Console:
@@ -34,6 +33,8 @@ def rows_as_json(rows: Iterable[Measurement]) -> list[dict[str, Any]]:
 
 def measurements(title: str, rows: Sequence[Measurement], own: Collection[str] = ()) -> None:
     """Print measurements as one table; the models in ``own`` stand out from what they are compared with."""
+    from tenfold.reports.tables import metric_table
+
     console().print(metric_table(rows, own, title))
 
 

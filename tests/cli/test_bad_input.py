@@ -4,6 +4,7 @@
 value, what was expected, and the fix.
 """
 
+import json
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -190,6 +191,30 @@ class TestNoRun:
 
     def test_an_empty_folder_to_sample(self, refused, tmp_path: Path) -> None:
         assert "neither a run nor a model folder" in refused("sample", tmp_path)
+
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            ({"model_type": "gpt2", "n_layer": 12}, ["not from tenfold"]),
+            ({"model_type": "gpt2", "config": {}}, ["'gpt2'", "tarflow"]),
+            ({"model_type": "starflow", "config": {}}, ["starflow", "not yet"]),
+            (
+                {"model_type": "tarflow", "config": {"widht": 3}},
+                ["model.widht", "did you mean 'model.width'"],
+            ),
+            ({"model_type": "tarflow", "config": {}}, ["model.safetensors"]),
+        ],
+        ids=["foreign", "family", "system", "field", "weights"],
+    )
+    def test_a_model_folder_of_another_kind(
+        self, refused, tmp_path: Path, config: dict, words: list[str]
+    ) -> None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        message = refused("sample", tmp_path)
+        assert [w for w in words if w not in message] == [], message
+
+    def test_a_misspelt_run_is_not_looked_up_on_the_hub(self, refused) -> None:
+        assert "runs/nope does not exist" in refused("sample", "runs/nope")
 
     def test_an_unfinished_run(self, refused, tmp_path: Path) -> None:
         from tenfold import api, recipes
