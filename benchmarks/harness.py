@@ -1,7 +1,7 @@
 """One way to compare two programs: paired, alternating runs after a warm-up, medians, equal thread counts.
 
-Every benchmark module is run as ``python -m benchmarks.<room> [--quick] [--json FILE] [--threads N]`` and writes
-``{"machine": ..., "versions": ..., "records": [...]}``.
+Every benchmark module is run as ``python -m benchmarks.<room> [--quick] [--json FILE] [--threads N]`` and
+writes ``{"machine": ..., "versions": ..., "records": [...]}``.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from typing import Any
 class Record:
     """One comparison.
 
-    ``ours`` and ``other`` are in ``unit``; ``ratio`` = other / ours, above 1 where ours is better (for units of
-    which less is better). ``max_error`` is the largest difference between the two results; ``sizes`` and ``details``
-    say what ran; ``note`` anything that a reader must know.
+    ``ours`` and ``other`` are in ``unit``; ``ratio`` = other / ours, above 1 where ours is better (less
+    is better in every unit). ``max_error`` is the largest difference between the two results; ``sizes`` and
+    ``details`` say what ran; ``note`` anything that a reader must know.
     """
 
     name: str
@@ -47,12 +47,16 @@ class Record:
 
 
 def paired(
-    ours: Callable[[], Any], other: Callable[[], Any], repeats: int = 5, warm_up: int = 1, synchronize: Any = None
+    ours: Callable[[], Any],
+    other: Callable[[], Any],
+    repeats: int = 5,
+    warm_up: int = 1,
+    synchronize: Any = None,
 ) -> tuple[float, float]:
     """Median seconds of ``ours`` and ``other``, run in turn ``repeats`` times after ``warm_up`` runs of each.
 
-    The order within a pair alternates, so that neither always runs on a warmer cache. ``synchronize`` is called
-    before each clock reading (a GPU)."""
+    The order within a pair alternates, so that neither always runs on a warmer cache. ``synchronize`` is
+    called before each clock reading (a GPU)."""
     for _ in range(warm_up):
         ours()
         other()
@@ -116,11 +120,15 @@ def main(
     packages: tuple[str, ...] = ("tenfold", "torch"),
     arguments: list[str] | None = None,
 ) -> int:
-    """The command line of a benchmark module: ``benchmarks(quick, emit)`` calls ``emit(record)`` for each result."""
+    """The command line of a benchmark module: ``benchmarks(quick, emit)`` calls ``emit(record)`` for each
+    result."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{room}", description=f"Benchmarks of {room} against the reference's algorithm."
+        prog=f"python -m benchmarks.{room}",
+        description=f"Benchmarks of {room} against the reference's algorithm.",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer repeats and less training; numbers are rough")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer repeats and less training; numbers are rough"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the records there")
     parser.add_argument("--threads", type=int, default=1, help="threads of both sides (1)")
     options = parser.parse_args(arguments)

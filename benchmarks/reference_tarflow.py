@@ -1,9 +1,10 @@
-"""The published TarFlow algorithm, written anew for comparison, with the costs that the published program has.
+"""The published TarFlow algorithm, written anew for comparison, with the costs of the published program.
 
-What it keeps from the published design (arXiv 2412.06329 and its repository): layers on (batch, tokens, width)
-tensors, normalisation through a cast to float32 and back, keys and values of each token in a Python list that is
-concatenated at every step, one list and one network call per guidance branch, no inference mode. Weights come from
-a ``tenfold`` flow. ``tests/benchmarks`` holds it to the recorded outputs of the published program.
+What it keeps from the published design (arXiv 2412.06329 and its repository): layers on (batch, tokens,
+width) tensors, normalisation through a cast to float32 and back, keys and values of each token in a Python
+list that is concatenated at every step, one list and one network call per guidance branch, no inference mode.
+Weights come from a ``tenfold`` flow. ``tests/benchmarks`` holds it to the recorded outputs of the published
+program.
 """
 
 import math
@@ -25,12 +26,15 @@ class Memory:
 
 
 class ReferenceTarFlow:
-    """The forward pass, the training loss and the sampler of the published program, on the weights of ``flow``."""
+    """The forward pass, the training loss and the sampler of the published program, on the weights of
+    ``flow``."""
 
     def __init__(self, flow: TarFlow) -> None:
         self.flow, self.config = flow, flow.config
 
-    def attention(self, layer: torch.nn.Module, h: Tensor, mask: Tensor | None, tau: float, memory: Memory | None) -> Tensor:
+    def attention(
+        self, layer: torch.nn.Module, h: Tensor, mask: Tensor | None, tau: float, memory: Memory | None
+    ) -> Tensor:
         """Self-attention of all tokens under ``mask``, or of one new token behind those in ``memory``."""
         batch, tokens, width = h.shape
         part = layer.attention

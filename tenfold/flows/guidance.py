@@ -75,7 +75,8 @@ class Guidance:
         if isinstance(self.blocks, str):
             if self.blocks not in ("all", "top"):
                 raise UsageError(
-                    f"blocks is {self.blocks!r}; give 'all', 'top', a count, or a list of sampled-block indices"
+                    f"blocks is {self.blocks!r}; give 'all', 'top', a count, or a list of sampled-block "
+                    "indices"
                 )
             chosen = range(count) if self.blocks == "all" else range(1)
         elif isinstance(self.blocks, int):

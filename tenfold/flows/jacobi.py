@@ -1,9 +1,11 @@
 """Fixed-point samplers: Jacobi over all tokens, and Gauss-Seidel over segments with Jacobi inside.
 
 A sweep F(u)_{j+1} = v_{j+1} exp(a_j(u)) + m_j(u) is one causal pass. F is strictly triangular: t sweeps make
-the first t unknown slots exact from any first iterate (arXiv 2505.12849, arXiv 2505.24791). The change may grow
-for many sweeps before it vanishes, so only a small change stops the iteration, never a large one.
+the first t unknown slots exact from any first iterate (arXiv 2505.12849, arXiv 2505.24791). The change may
+grow for many sweeps before it vanishes, so only a small change stops the iteration, never a large one.
 """
+
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,7 +25,8 @@ def sweep(
     net: ChainNetwork, inputs: Float[Tensor, "b n d"], noise: Float[Tensor, "b n d"]
 ) -> tuple[Float[Tensor, "b n d"], Tensor | None, Bool[Tensor, "b n d"] | None]:
     """F on the n slots behind the committed ones: their successors, given the successors' noise; the
-    log-scales; and a mark on overflown entries, which are replaced by the noise (None where there are none)."""
+    log-scales; and a mark on overflown entries, which are replaced by the noise (None where there are
+    none)."""
     log_scale, shift = net.evaluate(inputs.to(net.block.proj_in.weight.dtype))
     new = solve(noise, log_scale, shift)
     # One reduction decides the usual case; NaN fails the comparison too.
@@ -45,7 +48,7 @@ def segmented(
     chain = first_iterate(noise, plan.init, generator)
     count = min(plan.segments, net.steps) if plan.solver == "gs" else 1
     edges = [net.steps * g // count for g in range(count + 1)] if net.steps else [0]
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         _solve_segment(net, noise, chain, start, end, plan)
     return chain
 

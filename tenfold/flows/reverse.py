@@ -1,9 +1,9 @@
 """The inverse, with gradients.
 
 ``reverse_pass`` re-evaluates a known inverse in one parallel pass a block, so that gradients run along the
-generative direction at the price of a forward pass (R-REPA, arXiv 2511.22345). ``rsample`` draws samples that are
-differentiable in the noise, the condition and the parameters, by the implicit function theorem: of a solution
-u = F(u, v, θ) of the triangular fixed point (``tenfold.flows.chain``),
+generative direction at the price of a forward pass (R-REPA, arXiv 2511.22345). ``rsample`` draws samples
+that are differentiable in the noise, the condition and the parameters, by the implicit function theorem: of
+a solution u = F(u, v, θ) of the triangular fixed point (``tenfold.flows.chain``),
 
     dL/d(v, θ) = λᵀ ∂F/∂(v, θ)   with   λ = dL/du + (∂F/∂u)ᵀ λ,
 
@@ -25,7 +25,8 @@ from tenfold.flows.sampling import draw_noise, invert_states
 def block_inputs(
     flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None
 ) -> list[Tensor]:
-    """The tokens (b, T, D) that enter each block, in image order, and after the last block the noise; detached."""
+    """The tokens (b, T, D) that enter each block, in image order, and after the last block the noise;
+    detached."""
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
     states = [tokens]
@@ -43,9 +44,9 @@ def reverse_pass(
 ) -> list[Tensor]:
     """The states of the inverse, noise first and data tokens last, each (b, T, D) and differentiable.
 
-    ``cache`` is the result of ``block_inputs``, or data x (b, *shape) to make it from. The values are those of the
-    inverse to rounding; gradients reach the parameters, the condition and ``noise`` (the cached one by default)
-    with the context of each block held fixed."""
+    ``cache`` is the result of ``block_inputs``, or data x (b, *shape) to make it from. The values are those
+    of the inverse to rounding; gradients reach the parameters, the condition and ``noise`` (the cached one by
+    default) with the context of each block held fixed."""
     states = block_inputs(flow, cache, condition) if isinstance(cache, Tensor) else cache
     if len(states) != len(flow.blocks) + 1:
         raise UsageError(
@@ -70,10 +71,11 @@ def rsample(
     generator: torch.Generator | None = None,
     plans: list[Plan] | None = None,
 ) -> Float[Tensor, "b *shape"]:
-    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all parameters.
+    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all
+    parameters.
 
-    The values are found by ``plans`` (sequential by default) without a graph. The backward pass costs at most N
-    vector-Jacobian products a block, fewer once they stop changing. First derivatives only."""
+    The values are found by ``plans`` (sequential by default) without a graph. The backward pass costs at
+    most N vector-Jacobian products a block, fewer once they stop changing. First derivatives only."""
     z = draw_noise(flow, n, noise, generator)
     tokens = z * flow.var.to(z.dtype).sqrt()
     weights = flow.condition_weights(condition, n)

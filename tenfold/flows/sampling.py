@@ -1,9 +1,9 @@
 """Sampling: noise to data by inverting the flow block by block, with one interface to all solvers.
 
-Every solver computes the same fixed point (see ``tenfold.flows.chain``), guided or not. "sequential" solves it
-token by token; "jacobi", "gs" and "frontier" sweep many tokens at once and check the result; "selective" (SeJD,
-arXiv 2505.24791) is sequential in the first sampled block and stops early in the others: fast and approximate;
-"auto" takes, block by block, what a saved calibration says is quickest.
+Every solver computes the same fixed point (see ``tenfold.flows.chain``), guided or not. "sequential" solves
+it token by token; "jacobi", "gs" and "frontier" sweep many tokens at once and check the result; "selective"
+(SeJD, arXiv 2505.24791) is sequential in the first sampled block and stops early in the others: fast and
+approximate; "auto" takes, block by block, what a saved calibration says is quickest.
 """
 
 import time
@@ -61,15 +61,17 @@ def sample(
     Args:
         flow: a TarFlow; its training mode is left as it was, sampling uses evaluation mode.
         n: number of samples.
-        condition: labels (n,) int64 with −1 for none, one label for all, class mixtures (n, classes), contexts
+        condition: labels (n,) int64 with −1 for none, one label for all, class mixtures (n, classes),
+        contexts
             (n, context), or None.
         guidance, rule, what, schedule, blocks, attn_temp: see ``tenfold.flows.guidance.Guidance``.
         solver: "sequential", "jacobi", "gs", "selective", "frontier", "auto", or one ``Plan`` per block in
             sampling order.
         tol, max_sweeps, init, segments, window, stop: see ``tenfold.flows.plan.Plan``. ``tol`` of the
             selective solver is 0.5 by default.
-        certify: check the result of each block by one more pass; by default what is not sequential is checked.
-        denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with; removes it at
+        certify: check the result of each block by one more pass; by default what is not sequential is
+        checked. denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with;
+        removes it at
             the end by one step along the score (``tenfold.flows.density.denoise``), times ``denoise_rate``.
         clip: clip the result to [−1, 1], after denoising.
         noise: standard normal (n, T, D) to start from; else drawn with ``generator``.
@@ -78,8 +80,8 @@ def sample(
         return_info: return (samples, SamplingInfo).
 
     Exact solvers whose check fails are finished by the sequential solver, from the first bad token. Raises
-    TenfoldError, naming block, token and sample, where that one overflows too: nothing is redrawn; and UsageError
-    for bad arguments.
+    TenfoldError, naming block, token and sample, where that one overflows too: nothing is redrawn; and
+    UsageError for bad arguments.
 
     >>> from tenfold.flows import TarFlow, TarFlowConfig
     >>> sample(TarFlow(TarFlowConfig(shape=(1, 8, 8))), 2).shape
@@ -147,8 +149,9 @@ def invert_states(
 ) -> tuple[list[Tensor], SamplingInfo]:
     """Noise z (b, T, D) and the tokens after each sampled block, in image order, and the record of the work.
 
-    ``plans`` holds one Plan a block in sampling order, sequential by default; ``reasons`` why they were chosen.
-    Raises TenfoldError where the inverse overflows, UsageError for a wrong shape, NaN or infinite noise."""
+    ``plans`` holds one Plan a block in sampling order, sequential by default; ``reasons`` why they were
+    chosen. Raises TenfoldError where the inverse overflows, UsageError for a wrong shape, NaN or infinite
+    noise."""
     config = flow.config
     expected = (config.tokens, config.token_dim)
     if z.ndim != 3 or tuple(z.shape[1:]) != expected:
@@ -169,8 +172,8 @@ def invert_states(
         if guided and guidance.attn_temp == 1.0 and _same(branches):
             guided = frozenset()
             info.warnings.append(
-                "guidance has no effect: there is no condition and attn_temp is 1; give a condition or another "
-                "attn_temp"
+                "guidance has no effect: there is no condition and attn_temp is 1; give a condition or "
+                "another attn_temp"
             )
             warnings.warn(info.warnings[-1], stacklevel=4)
         states = [z]
@@ -230,9 +233,9 @@ def _overflow(chain: Tensor, index: int, first_output: int) -> TenfoldError:
     assert wrong is not None
     sample, slot, value = wrong
     return TenfoldError(
-        f"the inverse of block {index} overflows at token {slot - 1 + first_output} (in the block's order) of sample "
-        f"{sample}: {value}; the flow's scales grow too large there (see its conditioning), or the guidance is too "
-        "strong"
+        f"the inverse of block {index} overflows at token {slot - 1 + first_output} (in the block's order) "
+        f"of sample {sample}: {value}; the flow's scales grow too large there (see its conditioning), or the "
+        "guidance is too strong"
     )
 
 

@@ -4,7 +4,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.flows.chain import ChainNetwork, solve
-from tenfold.flows.stepping import compiled_stepper, stepper
+from tenfold.flows.static_step import compiled_stepper
+from tenfold.flows.stepping import stepper
 
 
 def sequential(

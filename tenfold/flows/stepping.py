@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tenfold.flows.block import FlowBlock
 from tenfold.flows.chain import ChainNetwork
 from tenfold.nn import KeyValueCache, LayerNorm, TransformerLayer
 
@@ -23,17 +24,17 @@ def stepper(net: ChainNetwork) -> Step:
 
     The quick form serves plain transformer layers in full precision; others go through ``evaluate``."""
     weight = net.block.proj_in.weight
-    layers = _plain_layers(net)
+    layers = plain_layers(net.block)
     full = weight.dtype in (torch.float32, torch.float64)
     if layers and full and not torch.is_autocast_enabled(weight.device.type):
         return _quick_stepper(net, layers)
     return _generic_stepper(net)
 
 
-def _plain_layers(net: ChainNetwork) -> list[TransformerLayer]:
+def plain_layers(block: FlowBlock) -> list[TransformerLayer]:
     """The block's layers if all are plain transformer layers, else none."""
-    layers = [layer for layer in net.block.layers if type(layer) is TransformerLayer]
-    return layers if len(layers) == len(net.block.layers) else []
+    layers = [layer for layer in block.layers if type(layer) is TransformerLayer]
+    return layers if len(layers) == len(block.layers) else []
 
 
 def _generic_stepper(net: ChainNetwork) -> Step:
@@ -119,63 +120,3 @@ def _layer_step(
 
 def _normalise(norm: LayerNorm, h: Tensor) -> Tensor:
     return torch.layer_norm(h, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-
-def compiled_stepper(net: ChainNetwork, compile: bool = True) -> Step:
-    """``stepper`` with static shapes for ``torch.compile`` and CUDA graphs, where a step is bound by kernel
-    launches: the position is a tensor, and attention reads the whole cache under a mask."""
-    block = net.block
-    layers = _plain_layers(net)
-    if not layers:
-        return stepper(net)
-    device = block.proj_in.weight.device
-    table = block.positions(0, net.steps).contiguous()
-    reach = torch.arange(net.caches[0].keys.shape[2] if net.caches else 1, device=device)
-    for cache in net.caches:
-        cache.pair[:, :, :, cache.length :] = 0.0  # masked, but 0 · NaN is NaN
-
-    def network(slot: Tensor, position: Tensor) -> tuple[Tensor | None, Tensor]:
-        h = block.proj_in(slot) + table.index_select(0, position)
-        if net.condition is not None:
-            h = h + net.condition[:, 0]
-        mask = (reach <= position).view(1, 1, 1, -1)
-        for layer, cache in zip(layers, net.caches, strict=True):
-            h = _static_layer(layer, cache, h, position, mask, net.temperature)
-        return block.split(block.proj_out(h))
-
-    run = torch.compile(network, mode="reduce-overhead", fullgraph=True) if compile else network
-    index = torch.zeros(1, dtype=torch.int64, device=device)
-
-    def step(slot: Tensor, j: int) -> tuple[Tensor | None, Tensor]:
-        if net.guidance is not None:
-            slot = torch.cat((slot, slot))
-        index.fill_(j)
-        if compile:
-            torch.compiler.cudagraph_mark_step_begin()
-        net.count(1)
-        return net.guide(run(slot, index), j, 1)
-
-    return step
-
-
-def _static_layer(
-    layer: TransformerLayer,
-    cache: KeyValueCache,
-    h: Tensor,
-    position: Tensor,
-    mask: Tensor,
-    temperature: float | Tensor,
-) -> Tensor:
-    attention = layer.attention
-    rows, width = h.shape
-    qkv = attention.qkv(attention.norm(h)).view(rows, 3, attention.heads, attention.head_size)
-    queries, keys, values = qkv.unsqueeze(3).unbind(1)
-    if isinstance(temperature, Tensor):
-        queries = queries / temperature.to(queries.dtype).view(-1, 1, 1, 1)
-    cache.keys.index_copy_(2, position, keys.to(cache.keys.dtype))
-    cache.values.index_copy_(2, position, values.to(cache.values.dtype))
-    out = F.scaled_dot_product_attention(
-        queries.to(cache.keys.dtype), cache.keys, cache.values, attn_mask=mask
-    )
-    h = h + attention.proj(out.reshape(rows, width).to(h.dtype))
-    return h + layer.mlp(h)
