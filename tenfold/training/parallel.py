@@ -9,6 +9,7 @@ import copy
 import functools
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -208,7 +209,10 @@ def _ddp(module: nn.Module, world: World) -> nn.Module:
         return module
     ids = [world.device.index] if world.device.type == "cuda" else None
     # Buffers are not broadcast at each forward: an adversarial pair calls a module twice per backward.
-    return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # Newer versions call it forward_sync_buffers; the oldest one we support does not know that name.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
 
 def units_of(module: nn.Module) -> list[nn.Module]:
