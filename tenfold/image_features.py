@@ -29,6 +29,9 @@ class ClassifierFeatures(nn.Module):
     one).
     """
 
+    center: Tensor
+    spread: Tensor
+
     def __init__(
         self,
         shape: tuple[int, int, int],

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from tenfold.errors import UsageError
@@ -111,7 +111,7 @@ def precision_recall(
     return _covered(b, a, neighbours, chunk), _covered(a, b, neighbours, chunk)
 
 
-def mean_squared_error(a: Float[Tensor, "n *shape"], b: Float[Tensor, "n *shape"]) -> Float[Tensor, "n"]:
+def mean_squared_error(a: Num[Tensor, "n *shape"], b: Num[Tensor, "n *shape"]) -> Num[Tensor, "n"]:
     """Mean square difference per image, float64, in squared units of the inputs (integers are converted)."""
     if a.shape != b.shape:
         raise UsageError(
@@ -120,7 +120,7 @@ def mean_squared_error(a: Float[Tensor, "n *shape"], b: Float[Tensor, "n *shape"
     return (a.double() - b.double()).square().flatten(1).mean(dim=1)
 
 
-def psnr(a: Float[Tensor, "n *shape"], b: Float[Tensor, "n *shape"], peak: float) -> Float[Tensor, "n"]:
+def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "n *shape"], peak: float) -> Num[Tensor, "n"]:
     """Peak signal-to-noise ratio per image in dB, 10 log10(peak² / MSE); ``peak`` is the range of a pixel (2
     for images in [−1, 1]); infinite for equal images."""
     if peak <= 0:
@@ -129,7 +129,7 @@ def psnr(a: Float[Tensor, "n *shape"], b: Float[Tensor, "n *shape"], peak: float
 
 
 def reconstruction_rows(
-    images: Float[Tensor, "n *shape"], rebuilt: Float[Tensor, "n *shape"], peak: float, model: str, split: str
+    images: Num[Tensor, "n *shape"], rebuilt: Num[Tensor, "n *shape"], peak: float, model: str, split: str
 ) -> list[Measurement]:
     """Mean square error and PSNR with their standard errors over the images."""
     rows = []
