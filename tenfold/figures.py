@@ -167,7 +167,8 @@ def heat_maps(
 
 def histograms(groups: Mapping[str, Any], path: Path_, xlabel: str, title: str = "") -> Path:
     """Distributions of one quantity in several groups (log-likelihoods of test and of other images), the
-    first filled, on common bins that cover 1 % to 99 % of every group.
+    first filled, on common bins that cover 1 % to 99 % of every group, as far as that leaves the first
+    an eighth of the width; mass beyond is drawn in the last bins.
 
     Raises UsageError for a group without finite values."""
     values = {name: _array(group).astype(np.float64).ravel() for name, group in groups.items()}
@@ -177,24 +178,34 @@ def histograms(groups: Mapping[str, Any], path: Path_, xlabel: str, title: str =
             raise UsageError(f"group {name!r} has no finite value to draw")
     left = min(float(np.quantile(group, 0.01)) for group in values.values())
     right = max(float(np.quantile(group, 0.99)) for group in values.values())
+    # Groups that spread far would press the first into a line: it gets an eighth of the width at least.
+    first = next(iter(values.values()))
+    low, high = float(np.quantile(first, 0.01)), float(np.quantile(first, 0.99))
+    reach = 7 * max(high - low, 1e-9) if len(values) > 1 and high > low else math.inf
+    cut = left < low - reach or right > high + reach
+    left, right = max(left, low - reach), min(right, high + reach)
     span = max(right - left, 1e-9)
-    bins = np.linspace(left - 0.05 * span, right + 0.05 * span, 61)
+    bins = np.linspace(left - 0.05 * span, right + 0.05 * span, 101)
     with _context():
         figure = _figure(7.2, 3.4)
         axes = figure.add_subplot()
+        highest = 0.0
         for i, (name, group) in enumerate(values.items()):
             colour = PALETTE[i % len(PALETTE)]
             # Mass beyond the bins is shown in the outermost ones, so that every histogram integrates to one.
             data, options = np.clip(group, bins[0], bins[-1]), {"bins": bins, "density": True}
             if i == 0:
                 axes.hist(data, color=colour, alpha=0.25, **options)
-            axes.hist(data, histtype="step", color=colour, lw=1.5, label=name, **options)
-        axes.set_xlabel(xlabel)
+            density = axes.hist(data, histtype="step", color=colour, lw=1.5, label=name, **options)[0]
+            highest = max(highest, float(density[1:-1].max()))
+        if cut and highest > 0:  # the last bins collect a lot: they may leave the picture
+            axes.set_ylim(0, 1.15 * highest)
+        axes.set_xlabel(f"{xlabel} (values beyond either end in the last bin)" if cut else xlabel)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.grid(axis="y", visible=False)
-        axes.set_title(title)
-        axes.legend(loc="upper left")
+        axes.set_title(title, pad=24 if title else None)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
         return _save(figure, path)
 
 

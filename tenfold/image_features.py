@@ -58,7 +58,7 @@ class ClassifierFeatures(nn.Module):
     @property
     def name(self) -> str:
         """What tables call the extractor."""
-        return f"a {self.classes}-class classifier (accuracy {self.accuracy:.3f})"
+        return f"classifier, accuracy {self.accuracy:.3f}"
 
     def hidden_features(self, images: Tensor) -> Float[Tensor, "n dim"]:
         """Features with gradients."""

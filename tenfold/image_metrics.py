@@ -158,8 +158,8 @@ def sample_metrics(
     distance = fid(a, b)
     mean, spread = kid(a, b)
     precision, recall = precision_recall(a, b, neighbours)
-    name = getattr(extractor, "name", "features")
-    count = f"N = {len(a)} real, {len(b)} compared; {a.shape[1]} features of {name}"
+    name = getattr(extractor, "name", "own extractor")
+    count = f"N = {len(a)} real, {len(b)} compared; {a.shape[1]} features ({name})"
     return [
         Measurement("fid", distance, "", split, model, note=count),
         Measurement("kid", mean, "", split, model, note=f"{count}; s.d. over subsets {spread:.2g}"),

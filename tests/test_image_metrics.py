@@ -184,7 +184,7 @@ def test_sample_metrics_say_how_many_images_stand_behind_them() -> None:
     rows = {row.name: row for row in sample_metrics(flat, real, fake, "model", "test")}
     assert set(rows) == {"fid", "kid", "precision", "recall"}
     assert rows["fid"].value == fid(flat(real), flat(fake))
-    assert all("N = 60 real, 50 compared; 4 features" in row.note for row in rows.values())
+    assert all("N = 60 real, 50 compared; 4 features (own extractor)" in row.note for row in rows.values())
     floor = {row.name: row for row in real_floor(flat, real)}
     assert floor["fid"].value < rows["fid"].value
     assert "N = 30 real, 30 compared" in floor["fid"].note

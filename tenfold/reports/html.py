@@ -235,7 +235,7 @@ def _pictures(run: RunFiles, joint: bool) -> str:
     for path, caption in run.figures:
         data = path.read_bytes()
         width, height = _png_size(data)
-        mark = ' class="wide"' if width > 1000 else ""
+        mark = ' class="wide"' if width > max(1000, 1.3 * height) else ""
         figures.append(
             f'<figure{mark}><img alt="{escape(caption)}" width="{width}" height="{height}" '
             f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'

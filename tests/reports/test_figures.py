@@ -134,3 +134,18 @@ def test_drawing_needs_no_display_and_leaves_pyplot_alone(tmp_path) -> None:
     loaded = "matplotlib.pyplot" in sys.modules
     figures.bars(["a"], [1.0], tmp_path / "b.png", "x")
     assert ("matplotlib.pyplot" in sys.modules) == loaded
+
+
+def test_a_far_group_does_not_press_the_first_into_a_line(tmp_path) -> None:
+    """The filled part of the first group takes about an eighth of the picture however far another one lies."""
+    near = np.linspace(-1, 1, 400)
+
+    def filled(other: float) -> int:
+        path = figures.histograms({"near": near, "far": near * 0.1 + other}, tmp_path / "h.png", "x")
+        # A quarter of the first colour over white.
+        shade = np.array([int(figures.PALETTE[0][i : i + 2], 16) for i in (1, 3, 5)]) * 0.25 + 255 * 0.75
+        columns = (np.abs(pixels(path)[:, :, :3] - shade).max(axis=2) < 3).any(axis=0)
+        return int(columns.sum())
+
+    assert filled(-1e6) > 80
+    assert filled(-3.0) > filled(-1e6)

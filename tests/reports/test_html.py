@@ -180,3 +180,11 @@ def test_reports_import_no_torch(tmp_path) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert (run / "report.html").exists()
+
+
+def test_only_pictures_wider_than_high_span_the_page(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    for name, size in (("a.png", (1100, 400)), ("b.png", (1100, 1100))):
+        Image.new("L", size).save(run / "figures" / name)
+    figures = [attributes for tag, attributes in parsed(write_report(run)).found if tag == "figure"]
+    assert [figure.get("class") for figure in figures] == [None, "wide", None, None]
