@@ -12,14 +12,14 @@ from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.flows.model import FlowOutput, TarFlow
 
 Density = Callable[[TarFlow, Tensor, Tensor | None], Tensor]
-_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def log_prob_of(flow: TarFlow, output: FlowOutput) -> Float[Tensor, "b"]:
     """log p(x) in nats, summed over dimensions, from a forward pass of ``flow`` on x."""
     z, logdet = output.z, output.logdet
     prior = 0.5 * (z.square() / flow.var + flow.var.log()).sum(dim=(1, 2))
-    return flow.config.dimensions * (logdet - _HALF_LOG_2PI) - prior
+    return flow.config.dimensions * (logdet - HALF_LOG_2PI) - prior
 
 
 def log_prob(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b"]:
@@ -35,7 +35,7 @@ def unit_prior_log_prob(
     """``log_prob`` under a standard normal prior: what the training loss is about, and what the reference
     denoises with. It differs from ``log_prob`` for volume-preserving flows only, whose prior is learned."""
     z, logdet, _ = flow(x, condition)
-    return flow.config.dimensions * (logdet - _HALF_LOG_2PI) - 0.5 * z.square().sum(dim=(1, 2))
+    return flow.config.dimensions * (logdet - HALF_LOG_2PI) - 0.5 * z.square().sum(dim=(1, 2))
 
 
 def log_prob_mixture(
@@ -69,7 +69,7 @@ def token_nll(
         if log_scale is not None:
             total = total + log_scale.sum(dim=2)
     prior = 0.5 * (tokens.square() / flow.var + flow.var.log()).sum(dim=2)
-    return total + prior + flow.config.token_dim * _HALF_LOG_2PI
+    return total + prior + flow.config.token_dim * HALF_LOG_2PI
 
 
 def score(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.classification import bayes_log_posterior, one_gradient_scores
+from tenfold.flows.conditioning import conditioning
 from tenfold.flows.density import (
     denoise,
     discrete_log_probs,
@@ -101,6 +102,17 @@ def inversion_error(
     return Measurement(
         "inversion_error", float((back - x).abs().max()), unit="max |Δx|", model=model, split=split
     )
+
+
+def conditioning_row(
+    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
+) -> Measurement:
+    """Decimal digits that the inverse can lose (the worst row), with the worst block named in the note."""
+    report = conditioning(flow, x, condition)
+    ratios = (report.block_largest / report.block_smallest).amax(dim=1).log10()
+    worst = int(ratios.argmax())
+    note = f"log10 of the Jacobian's condition number; worst block {worst}: {float(ratios[worst]):.1f}"
+    return Measurement("inverse_digits_lost", float(report.digits_lost.max()), "digits", split, model, note=note)
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> tuple[float, float]:

@@ -12,13 +12,14 @@ from tenfold.flows.config import FlowEvaluation, FlowObjective
 from tenfold.flows.evaluation import (
     bits_per_dim_rows,
     classification_rows,
+    conditioning_row,
     denoising_rows,
     image_log_probs,
     inversion_error,
     ood_rows,
     uniform_noise,
 )
-from tenfold.flows.loss import dequantise, to_unit_range
+from tenfold.flows.loss import dequantise, to_levels, to_unit_range
 from tenfold.flows.model import TarFlow
 from tenfold.flows.sampling import sample
 from tenfold.measurement import Measurement
@@ -73,7 +74,9 @@ def measure(
         rows += denoising_rows(flow, clean, objective.sigma, labels if conditional else None, name, "test")
         if options.samples:
             rows += sample_rows(flow, splits, objective, options, name)
-    rows.append(inversion_error(flow, x[:64], labels[:64] if conditional else None, name, "test"))
+    labels = labels if conditional else None
+    rows.append(inversion_error(flow, x[:64], None if labels is None else labels[:64], name, "test"))
+    rows.append(conditioning_row(flow, x[:16], None if labels is None else labels[:16], name, "test"))
     return rows
 
 
@@ -83,20 +86,17 @@ def sample_rows(
     """FID, KID, precision and recall of class-balanced samples at every guidance weight of ``options``, beside a
     real-against-real floor, in the features of a classifier trained on the same training images."""
     from tenfold.image_features import train_classifier
-    from tenfold.image_metrics import sample_metrics
+    from tenfold.image_metrics import real_floor, sample_metrics
 
     if splits.classes == 0:
         raise UsageError(
             "sample metrics use a classifier's features, and these images have no labels; set evaluation.samples to 0"
         )
     extractor = train_classifier(splits)
-    real = all_images(splits.test, options.samples)["image"]
-    rows = sample_metrics(extractor, real, all_images(splits.train)["image"], "real (train)", "floor")
+    real = all_images(splits.test)["image"]
+    rows = real_floor(extractor, real, all_images(splits.train)["image"], options.samples)
     for weight in options.guidance if flow.config.classes else (0.0,):
-        images = class_balanced(flow, options.samples, weight, objective)
-        from tenfold.flows.loss import to_levels
-
-        pixels = to_levels(images, splits.levels).cpu()
+        pixels = to_levels(class_balanced(flow, options.samples, weight, objective), splits.levels).cpu()
         rows += sample_metrics(extractor, real, pixels, name, f"guidance {weight:g}")
     return rows
 

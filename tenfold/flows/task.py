@@ -132,7 +132,8 @@ class FlowTask:
     def validate(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any
     ) -> dict[str, Tensor]:
-        """Per image: "loss", −log p per dimension in nats, and for uniform noise "bits_per_dim"."""
+        """Per image: "loss", the training objective under the flow's own prior, in nats per dimension, and for
+        uniform noise "bits_per_dim"."""
         values = []
         for k in range(self.validation_draws):
             x = self.inputs(batch, draws, f"validation-{k}")
@@ -140,7 +141,7 @@ class FlowTask:
             values.append(density.log_prob_of(self.flow, output))
         dims = self.recipe.model.dimensions
         log_prob = torch.stack(values).mean(dim=0)
-        result = {"loss": -log_prob / dims}
+        result = {"loss": -log_prob / dims - density.HALF_LOG_2PI}
         if self.recipe.objective.noise == "uniform":
             bits = -discrete_log_prob(log_prob, dims, self.levels) / (dims * np.log(2.0))
             result["bits_per_dim"] = bits

@@ -1,6 +1,6 @@
 """TarFlow's recipes (arXiv 2412.06329)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from tenfold.data.config import ImageDataConfig
@@ -70,24 +70,32 @@ def _steps(images: int, batch: int, epochs: int) -> int:
 
 
 DIGITS_DATA = ImageDataConfig(source="digits", levels=17)
+# Four small heads, dropout and a high rate with small batches: what held-out likelihood on 1,297 images asks for.
+_DIGITS_MODEL = TarFlowConfig(
+    shape=(1, 8, 8), patch=2, width=64, blocks=4, layers=2, head_size=16, dropout=0.15
+)
+_DIGITS_TRAIN = TrainingConfig(
+    steps=2000, batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), ema=0.995, validate_every=250
+)
 
 RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
     "tarflow-digits": (
         "8x8 digits, uniform dequantisation: exact bits per dimension, per-token maps, outliers",
         TarFlowRecipe(
-            model=TarFlowConfig(shape=(1, 8, 8), patch=2, width=64, blocks=4, layers=2),
+            model=_DIGITS_MODEL,
             data=DIGITS_DATA,
             objective=FlowObjective(noise="uniform"),
-            train=TrainingConfig(steps=2500),
+            train=_DIGITS_TRAIN,
         ),
     ),
     "tarflow-digits-noise": (
         "8x8 digits by class, Gaussian noise 0.1: samples, guidance, denoising, Bayes-rule classification",
         TarFlowRecipe(
-            model=TarFlowConfig(shape=(1, 8, 8), patch=2, width=64, blocks=4, layers=2, classes=10),
+            model=replace(_DIGITS_MODEL, classes=10),
             data=DIGITS_DATA,
             objective=FlowObjective(noise="gaussian", sigma=0.1),
-            train=TrainingConfig(steps=1500, ema=0.998),
+            train=replace(_DIGITS_TRAIN, steps=1200),
+            evaluation=FlowEvaluation(samples=360),
         ),
     ),
     "tarflow-mnist": (
