@@ -69,9 +69,19 @@ class Benchmark:
         return {"command": f"python -m benchmarks.{self.room}", **json.loads(file.read_text())}
 
 
+# The published protocol's model and optimiser (spec of the reference run): 2-64-4-2, 454 steps of 128.
+_PROTOCOL = (
+    *("--model.head_size", "64", "--model.dropout", "0", "--train.steps", "454", "--train.batch_size", "128"),
+    *("--train.learning_rate", "1e-3", "--train.betas", "[0.9, 0.95]", "--train.ema", "0.99"),
+    *("--evaluation.baselines", "false"),
+)
+_ONE_THREAD = ("--train.threads", "1")
+
 JOBS: dict[str, Training | Benchmark] = {
-    "tarflow-digits": Training("tarflow-digits"),
-    "tarflow-digits-noise": Training("tarflow-digits-noise"),
+    "tarflow-digits": Training("tarflow-digits", _ONE_THREAD),
+    "tarflow-digits-noise": Training("tarflow-digits-noise", _ONE_THREAD),
+    "tarflow-digits-long": Training("tarflow-digits-long", _ONE_THREAD),
+    "tarflow-digits-protocol": Training("tarflow-digits", (*_ONE_THREAD, *_PROTOCOL)),
     "benchmark-flows": Benchmark("flows"),
 }
 
@@ -90,15 +100,16 @@ def averaged(evaluations: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, A
     rows: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for evaluation in evaluations:
         for row in evaluation:
-            rows.setdefault(tuple(row.get(k) for k in ("name", "model", "split", "unit", "note")), []).append(
-                row
-            )
+            rows.setdefault(tuple(row.get(k) for k in ("name", "model", "split", "unit")), []).append(row)
     result = []
     for alike in rows.values():
         values = [row["value"] for row in alike]
         merged = {**alike[0], "value": fmean(values)}
         if len(values) > 1:
             merged["standard_error"] = stdev(values) / math.sqrt(len(values))
+        notes = dict.fromkeys(row["note"] for row in alike if row.get("note"))
+        if notes:
+            merged["note"] = " / ".join(notes)
         result.append({**merged, "seeds": len(values)})
     return result
 
