@@ -5,6 +5,7 @@ autocast context and the trackers.
 """
 
 import atexit
+import gc
 import copy
 import functools
 import json
@@ -166,6 +167,8 @@ def shut_down() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+        # Sharded modules hold the group in cycles: left to the interpreter's end, its threads would abort it.
+        gc.collect()
 
 
 def wrap(modules: Mapping[str, nn.Module], world: World, config: TrainingConfig) -> dict[str, nn.Module]:

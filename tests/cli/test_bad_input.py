@@ -18,7 +18,7 @@ from tenfold.flows.model import TarFlow
 SETTINGS = {
     "patch": (["--model.patch", 3], ["8x8", "3x3 patches", "divides both sides"]),
     "patch-zero": (["--model.patch", 0], ["patch is 0", "at least 1"]),
-    "head-size": (["--model.width", 100], ["width 100", "multiple of head_size 64"]),
+    "head-size": (["--model.width", 100], ["width 100", "multiple of head_size 16"]),
     "shape": (["--model.shape", "8"], ["shape is (8,)", "(channels, height, width)"]),
     "channels": (["--model.shape", "3,8,8"], ["(1, 8, 8)", "(3, 8, 8)", "--model.shape"]),
     "side": (["--model.shape", "1,16,16"], ["(1, 8, 8)", "(1, 16, 16)"]),
