@@ -126,9 +126,7 @@ def main(
         prog=f"python -m benchmarks.{room}",
         description=f"Benchmarks of {room} against the reference's algorithm.",
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer repeats and less training; numbers are rough"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer repeats and less training; numbers are rough")
     parser.add_argument("--json", metavar="FILE", help="write the records there")
     parser.add_argument("--threads", type=int, default=1, help="threads of both sides (1)")
     options = parser.parse_args(arguments)

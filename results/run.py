@@ -63,9 +63,7 @@ class Benchmark:
         """Run it and add the command to what it wrote."""
         file = RUNS / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{self.room}", "--json", str(file)], cwd=ROOT, check=True
-        )
+        subprocess.run([sys.executable, "-m", f"benchmarks.{self.room}", "--json", str(file)], cwd=ROOT, check=True)
         return {"command": f"python -m benchmarks.{self.room}", **json.loads(file.read_text())}
 
 

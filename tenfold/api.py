@@ -152,9 +152,7 @@ def trained_task(run: Run | str | os.PathLike[str]) -> Any:
     """The task of a run with its trained weights."""
     run = open_run(run)
     if not run.folder.model.is_dir():
-        raise UsageError(
-            f"{run.path} has no trained model yet; finish it with 'tenfold train --resume {run.path}'"
-        )
+        raise UsageError(f"{run.path} has no trained model yet; finish it with 'tenfold train --resume {run.path}'")
     task = make_task(run.name, run.recipe)
     task.load(run.folder.model)
     return task
@@ -204,9 +202,7 @@ def system_of(source: str | os.PathLike[str]) -> str:
     if _is_run(source):
         return str(open_run(source).recipe.system)
     if Path(source).is_dir() and not (Path(source) / "config.json").exists():
-        raise UsageError(
-            f"{source} is neither a run nor a model folder: it has no config.yaml and no config.json"
-        )
+        raise UsageError(f"{source} is neither a run nor a model folder: it has no config.yaml and no config.json")
     return str(_model_config(source)["model_type"])
 
 
@@ -251,9 +247,7 @@ def load(source: Run | str | os.PathLike[str]) -> nn.Module:
     return model.eval()
 
 
-def convert(
-    system: str, checkpoint: str | os.PathLike[str], out: str | os.PathLike[str], **options: Any
-) -> nn.Module:
+def convert(system: str, checkpoint: str | os.PathLike[str], out: str | os.PathLike[str], **options: Any) -> nn.Module:
     """Read a published checkpoint, check every tensor, and write a model folder; returns the model.
 
     ``options`` go to the system's reader (``channels`` and ``height`` for TarFlow), besides ``sigma``, the
@@ -289,9 +283,7 @@ def part(system: str, name: str) -> Any:
 
 
 def _is_run(source: Any) -> bool:
-    if (
-        Path(source).parts[:1] == ("runs",) and not Path(source).exists()
-    ):  # no hub id: nobody is called "runs"
+    if Path(source).parts[:1] == ("runs",) and not Path(source).exists():  # no hub id: nobody is called "runs"
         raise UsageError(f"{source} does not exist; a run is made with 'tenfold train RECIPE --out {source}'")
     return Path(source).is_dir() and RunFolder(source).holds_run()
 

@@ -23,9 +23,7 @@ def run(argv: list[str]) -> int:
         print(f"{name}: training into {folder / name}", file=sys.stderr)
         started = (folder / name / "config.yaml").exists()
         trained = (
-            api.resume(folder / name, evaluate=False)
-            if started
-            else api.train(name, folder / name, evaluate=False)
+            api.resume(folder / name, evaluate=False) if started else api.train(name, folder / name, evaluate=False)
         )
         with show.busy(f"{name}: evaluating"):
             api.evaluate(trained)
@@ -33,9 +31,7 @@ def run(argv: list[str]) -> int:
             api.report(trained)
         done.append(trained)
     page = api.joint_report(done, folder / "report.html", TITLE)
-    show.measurements(
-        "the demonstration on held-out digits", [row for r in done for row in r.measurements], RECIPES
-    )
+    show.measurements("the demonstration on held-out digits", [row for r in done for row in r.measurements], RECIPES)
     print(f"report: {page}")
     return 0
 

@@ -221,9 +221,7 @@ def bars(
     order from the top; ``errors`` are standard errors, ``highlight`` names the bars that stand out."""
     numbers = _array(values).astype(np.float64)
     if len(labels) != len(numbers) or not len(numbers):
-        raise UsageError(
-            f"{len(labels)} labels and {len(numbers)} values make no bar chart; give one label a value"
-        )
+        raise UsageError(f"{len(labels)} labels and {len(numbers)} values make no bar chart; give one label a value")
     with _context():
         figure = _figure(7.2, 0.42 * len(labels) + 0.9)
         axes = figure.add_subplot()
@@ -299,9 +297,7 @@ def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[l
     for record in records:
         for key, value in record.items():
             prefix, slash, name = key.partition("/")
-            kind = (
-                prefix if slash and prefix in ("train", "validation", "val") else record.get("kind", "train")
-            )
+            kind = prefix if slash and prefix in ("train", "validation", "val") else record.get("kind", "train")
             kind = "validation" if kind == "val" else str(kind)
             name = name if slash and prefix in ("train", "validation", "val") else key
             numeric = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -310,9 +306,7 @@ def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[l
             steps, values = found.setdefault(name, {}).setdefault(kind, ([], []))
             steps.append(float(record["step"]))
             values.append(float(value))
-    kept = {
-        name: kinds for name, kinds in found.items() if any(len(steps) > 1 for steps, _ in kinds.values())
-    }
+    kept = {name: kinds for name, kinds in found.items() if any(len(steps) > 1 for steps, _ in kinds.values())}
     return kept
 
 

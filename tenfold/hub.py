@@ -30,9 +30,7 @@ _LISTED = 8
 _WRAPPERS = ("state_dict", "model")
 
 
-def save_pretrained(
-    model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None
-) -> None:
+def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors``, each whole or not at all.
 
     Args:
@@ -117,14 +115,9 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
     if misshaped:
         complaints.append(_listed(misshaped))
     if complaints:
-        raise UsageError(
-            f"the tensors of {source} do not fit {type(model).__name__}: {'; '.join(complaints)}"
-        )
+        raise UsageError(f"the tensors of {source} do not fit {type(model).__name__}: {'; '.join(complaints)}")
     for name, tensor in tensors.items():
-        if (
-            own[name].is_floating_point()
-            and torch.promote_types(tensor.dtype, own[name].dtype) != own[name].dtype
-        ):
+        if own[name].is_floating_point() and torch.promote_types(tensor.dtype, own[name].dtype) != own[name].dtype:
             model.to(tensor.dtype)
             break
     model.load_state_dict(dict(tensors))
@@ -222,12 +215,9 @@ def _build(config_class: type, values: Mapping[str, Any], file: Path) -> Any:
     known = {field.name: field for field in fields(typing.cast(Any, config_class))}
     if unknown := sorted(set(values) - set(known)):
         raise UsageError(
-            f"{file} has unknown field(s) {', '.join(unknown)}; "
-            f"{config_class.__name__} has {', '.join(known)}"
+            f"{file} has unknown field(s) {', '.join(unknown)}; {config_class.__name__} has {', '.join(known)}"
         )
-    required = {
-        n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and f.init
-    }
+    required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and f.init}
     if absent := sorted(required - set(values)):
         raise UsageError(f"{file} lacks the field(s) {', '.join(absent)} of {config_class.__name__}")
     hints = typing.get_type_hints(config_class)

@@ -109,9 +109,7 @@ class ClassifierFeatures(nn.Module):
 
         path = Path(folder) / _FILE
         if not path.is_file():
-            raise UsageError(
-                f"{path} does not exist; make an extractor with train_classifier(...).save(folder)"
-            )
+            raise UsageError(f"{path} does not exist; make an extractor with train_classifier(...).save(folder)")
         try:
             with safe_open(path, "pt") as file:
                 settings = json.loads((file.metadata() or {})["extractor"])
@@ -120,9 +118,7 @@ class ClassifierFeatures(nn.Module):
             model.load_state_dict(state)
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise TenfoldError(
-                f"{path} is damaged or no feature extractor ({reason}); train one anew"
-            ) from None
+            raise TenfoldError(f"{path} is damaged or no feature extractor ({reason}); train one anew") from None
         return model.eval()
 
 
@@ -177,9 +173,7 @@ class InceptionFeatures:
 
     dim, name = 2048, "Inception v3"
 
-    def __init__(
-        self, path: str | os.PathLike[str], levels: int = 256, device: str = "cpu", chunk: int = 32
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], levels: int = 256, device: str = "cpu", chunk: int = 32) -> None:
         self.levels, self.chunk = levels, chunk
         self.network = InceptionV3()
         self.network.load(_state(Path(path)), str(path))
@@ -209,9 +203,7 @@ def _state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors readers raise types of their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TenfoldError(
-            f"{path} is damaged or holds more than tensors ({reason}); fetch it anew"
-        ) from None
+        raise TenfoldError(f"{path} is damaged or holds more than tensors ({reason}); fetch it anew") from None
     if not isinstance(state, dict):
         raise TenfoldError(f"{path} holds {type(state).__name__}, expected a dictionary of tensors")
     return state

@@ -114,9 +114,7 @@ def precision_recall(
 def mean_squared_error(a: Num[Tensor, "n *shape"], b: Num[Tensor, "n *shape"]) -> Num[Tensor, "n"]:
     """Mean square difference per image, float64, in squared units of the inputs (integers are converted)."""
     if a.shape != b.shape:
-        raise UsageError(
-            f"images of shapes {tuple(a.shape)} and {tuple(b.shape)} do not match pixel by pixel"
-        )
+        raise UsageError(f"images of shapes {tuple(a.shape)} and {tuple(b.shape)} do not match pixel by pixel")
     return (a.double() - b.double()).square().flatten(1).mean(dim=1)
 
 
@@ -140,9 +138,7 @@ def reconstruction_rows(
         error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None
         error = error if error is not None and math.isfinite(error) else None
         note = f"N = {len(values)}"
-        rows.append(
-            Measurement(name, float(values.mean()), unit, split, model, standard_error=error, note=note)
-        )
+        rows.append(Measurement(name, float(values.mean()), unit, split, model, standard_error=error, note=note))
     return rows
 
 
@@ -181,9 +177,7 @@ def real_floor(
         first, second = torch.randperm(len(real), generator=generator).split((len(real) + 1) // 2)
         real, other = real[first], real[second]
     if count is not None and count > len(other):
-        raise UsageError(
-            f"a floor with {count} images needs as many real ones to compare, but there are {len(other)}"
-        )
+        raise UsageError(f"a floor with {count} images needs as many real ones to compare, but there are {len(other)}")
     chosen = other[torch.randperm(len(other), generator=generator)[:count]]
     return sample_metrics(extractor, real, chosen, "real images", "floor")
 
@@ -191,8 +185,7 @@ def real_floor(
 def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise UsageError(
-            f"features have shapes {tuple(real.shape)} and {tuple(fake.shape)}; "
-            "give (N, F) and (M, F) of one extractor"
+            f"features have shapes {tuple(real.shape)} and {tuple(fake.shape)}; give (N, F) and (M, F) of one extractor"
         )
     for name, features in (("real", real), ("generated", fake)):
         if not bool(torch.isfinite(features).all()):
@@ -202,8 +195,6 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 def _covered(points: Tensor, manifold: Tensor, neighbours: int, chunk: int) -> float:
     # The nearest of all distances to one's own set is to oneself, hence the (k + 1)-th smallest.
-    radii = torch.cat(
-        [torch.cdist(part, manifold).kthvalue(neighbours + 1).values for part in manifold.split(chunk)]
-    )
+    radii = torch.cat([torch.cdist(part, manifold).kthvalue(neighbours + 1).values for part in manifold.split(chunk)])
     inside = [(torch.cdist(part, manifold) <= radii).any(dim=1) for part in points.split(chunk)]
     return float(torch.cat(inside).double().mean())

@@ -104,11 +104,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_python_in_the_documents_uses_names_that_exist(document: Path) -> None:
     for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
         for node in ast.walk(ast.parse(block)):
-            if (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == "tenfold"
-            ):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tenfold":
                 assert node.attr in tenfold.__all__, node.attr
 
 

@@ -104,9 +104,7 @@ def test_pooling_of_the_last_blocks_is_that_of_the_tensorflow_network() -> None:
 def test_inception_weights_are_read_strictly(tmp_path) -> None:
     torch.manual_seed(0)
     network = InceptionV3().eval()
-    state = {
-        key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")
-    }
+    state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     path = tmp_path / "inception.pth"
     torch.save(state, path)
     features = InceptionFeatures(path, levels=17)

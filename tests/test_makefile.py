@@ -34,9 +34,7 @@ def test_no_python_at_all_is_said(tmp_path: Path) -> None:
 
 def test_installs_happen_once_and_again_after_a_change(tmp_path: Path) -> None:
     first = make(tmp_path, "-n", "PYTHON=python3", "test").stdout
-    assert (
-        first.index("-m venv") < first.index("torch==") < first.index("'.[dev]'") < first.index("-m pytest")
-    )
+    assert first.index("-m venv") < first.index("torch==") < first.index("'.[dev]'") < first.index("-m pytest")
     (tmp_path / ".venv").mkdir()
     for stamp in (".made", ".torch", ".dev"):
         (tmp_path / ".venv" / stamp).touch()

@@ -20,20 +20,12 @@ def run(argv: list[str]) -> int:
         "Turn a published checkpoint (.pth or .safetensors; nothing is unpickled) into a model folder.",
         EXAMPLES,
     )
-    parser.add_argument(
-        "system", metavar="SYSTEM", help=", ".join(n for n, s in SYSTEMS.items() if s.published)
-    )
+    parser.add_argument("system", metavar="SYSTEM", help=", ".join(n for n, s in SYSTEMS.items() if s.published))
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the published file")
     parser.add_argument("out", metavar="OUT_DIR", help="the model folder to write")
-    parser.add_option(
-        "--channels", int | None, None, help="colour channels (default: 3, or 1, whichever fits)"
-    )
-    parser.add_option(
-        "--height", int | None, None, help="image height in pixels (default: the image is square)"
-    )
-    parser.add_option(
-        "--sigma", float | None, None, help="Gaussian noise of its training, for sample --denoise"
-    )
+    parser.add_option("--channels", int | None, None, help="colour channels (default: 3, or 1, whichever fits)")
+    parser.add_option("--height", int | None, None, help="image height in pixels (default: the image is square)")
+    parser.add_option("--sigma", float | None, None, help="Gaussian noise of its training, for sample --denoise")
     parser.switch("--json", "print JSON")
     given = parser.parse_args(argv)
     model = api.convert(

@@ -14,16 +14,13 @@ EXAMPLES = """\
 
 def run(argv: list[str]) -> int:
     """Print the systems and the recipes."""
-    parser = CommandParser(
-        "list", "[--json]", "The ten systems, their state, and the recipes to train.", EXAMPLES
-    )
+    parser = CommandParser("list", "[--json]", "The ten systems, their state, and the recipes to train.", EXAMPLES)
     parser.switch("--json", "print JSON")
     if parser.parse_args(argv).json:
         show.as_json(
             {
                 "systems": [
-                    {"name": name, "title": s.title, "paper": s.paper, "state": s.state}
-                    for name, s in SYSTEMS.items()
+                    {"name": name, "title": s.title, "paper": s.paper, "state": s.state} for name, s in SYSTEMS.items()
                 ],
                 "recipes": [
                     {"name": name, "system": recipe.system, "summary": summary}

@@ -63,9 +63,7 @@ def guarded(run: Callable[[list[str]], int], argv: list[str]) -> int:
     except KeyboardInterrupt as error:
         return _fail(str(error) or "interrupted", 1)
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader left: nothing to complain about
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to complain about
         return 1
     except SystemExit as leave:  # --help
         return leave.code if isinstance(leave.code, int) else 0
@@ -73,9 +71,7 @@ def guarded(run: Callable[[list[str]], int], argv: list[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 1, error)
     except Exception as error:
-        return _fail(
-            f"unexpected {type(error).__name__}: {error}; set TENFOLD_TRACEBACK=1 for the traceback", 1, error
-        )
+        return _fail(f"unexpected {type(error).__name__}: {error}; set TENFOLD_TRACEBACK=1 for the traceback", 1, error)
 
 
 def _dispatch(arguments: list[str]) -> int:

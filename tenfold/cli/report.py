@@ -25,11 +25,7 @@ def run(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     found = [api.open_run(folder) for folder in given.runs]
     with show.busy("writing the report"):
-        page = (
-            api.joint_report(found, given.out, given.title)
-            if given.out
-            else [api.report(r) for r in found][-1]
-        )
+        page = api.joint_report(found, given.out, given.title) if given.out else [api.report(r) for r in found][-1]
     pages = [page] if given.out else [r.folder.report for r in found]
     if given.json:
         show.as_json({"reports": [str(p) for p in pages]})

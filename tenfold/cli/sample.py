@@ -11,9 +11,7 @@ from tenfold.cli.parser import CommandParser, positionals, wants_help
 from tenfold.errors import UsageError
 from tenfold.recipes import SYSTEMS
 
-SUMMARY = (
-    "Draw samples from a run, a model folder or a hub id: a picture, the numbers, and how they were made."
-)
+SUMMARY = "Draw samples from a run, a model folder or a hub id: a picture, the numbers, and how they were made."
 EXAMPLES = """\
   tenfold sample runs/a --num 64 --out samples
   tenfold sample runs/a --num 64 --class 3 --guidance 1.5 --denoise --json
@@ -27,9 +25,7 @@ def run(argv: list[str]) -> int:
     drawing = [name for name, system in SYSTEMS.items() if system.sampling]
     named = positionals(argv, {"--json", "--help", *(o for name in drawing for o in bare_options(name))})
     if not named and not wants_help(argv):
-        raise UsageError(
-            "name a run, a model folder or a hub id to sample from, as in 'tenfold sample runs/a'"
-        )
+        raise UsageError("name a run, a model folder or a hub id to sample from, as in 'tenfold sample runs/a'")
     systems = [api.system_of(named[0])] if named else drawing
     parser = CommandParser("sample", "RUN [--num N] [--out DIR] [options]", SUMMARY, EXAMPLES)
     parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")

@@ -61,8 +61,7 @@ class ImageDataConfig:
             raise UsageError(f"levels is {self.levels}; pixels have between 2 and 256 integer levels")
         if self.height < 0 or self.width < 0 or bool(self.height) != bool(self.width):
             raise UsageError(
-                f"height and width are {self.height} and {self.width}; set both, "
-                "or both to 0 to keep the source's"
+                f"height and width are {self.height} and {self.width}; set both, or both to 0 to keep the source's"
             )
         if self.source in ("folder", "huggingface") and not self.path:
             raise UsageError(f"data source {self.source!r} needs a path; set --data.path")
@@ -72,9 +71,7 @@ class ImageDataConfig:
             if isinstance(size, int) and size < 0:
                 raise UsageError(f"{name} is {size}; a number of held-out images cannot be negative")
             if isinstance(size, str) and self.source in ("digits", "mnist5k"):
-                raise UsageError(
-                    f"{name} is {size!r}; data source {self.source!r} has no named splits, give a number"
-                )
+                raise UsageError(f"{name} is {size!r}; data source {self.source!r} has no named splits, give a number")
         for name, least in (("lanes", 0), ("block", 1), ("memory_mb", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")

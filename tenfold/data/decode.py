@@ -38,9 +38,7 @@ def open_image(value: Any, name: str) -> Image.Image:
         raise TenfoldError(f"image {name} cannot be read ({reason}); repair or remove it") from error
 
 
-def to_pixels(
-    image: Image.Image, height: int, width: int, channels: int, levels: int, name: str
-) -> np.ndarray:
+def to_pixels(image: Image.Image, height: int, width: int, channels: int, levels: int, name: str) -> np.ndarray:
     """uint8 (channels, H, W) with values in [0, levels): converted to grey or RGB (transparent parts on
     white, 16-bit scaled to 8), the short side resized with antialiasing, then cropped at the centre to
     height x width; height 0 keeps the image's size.

@@ -35,9 +35,7 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
     if not files:
         raise UsageError(f"folder {config.path!r} holds no image files ({', '.join(SUFFIXES)})")
     train, validation, test = _named(config, root, files)
-    names = sorted(
-        {_class_of(path, base) for base, group in (train, validation, test) for path in group} - {""}
-    )
+    names = sorted({_class_of(path, base) for base, group in (train, validation, test) for path in group} - {""})
     if config.label_column == "none":
         names = []
     decoder = Decoder(config.height, config.width, config.channels, config.levels)

@@ -42,9 +42,7 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
     for option in ("validation", "test"):
         name = getattr(config, option)
         if isinstance(name, str) and name not in splits:
-            raise UsageError(
-                f"{config.path!r} has no split {name!r}{suggest(name, splits)}, with --data.{option}"
-            )
+            raise UsageError(f"{config.path!r} has no split {name!r}{suggest(name, splits)}, with --data.{option}")
     columns = _Columns(splits[config.train], config)
     decoder = Decoder(config.height, config.width, config.channels, config.levels)
     undecoded = {name: columns.undecoded(split) for name, split in splits.items()}
@@ -98,8 +96,7 @@ class ImageRecords:
                 length = sum(1 for _ in self._parts[lane]) - self._held_out
                 if length <= 0:
                     raise TenfoldError(
-                        f"lane {lane} of the stream has no training record; "
-                        "lower --data.lanes or the held-out sizes"
+                        f"lane {lane} of the stream has no training record; lower --data.lanes or the held-out sizes"
                     )
                 self._lengths[lane] = length
                 start %= length
@@ -116,9 +113,7 @@ class ImageRecords:
     def heads(self, count: int) -> list[Any]:
         """The first ``count`` records of the lanes, taken in turns: what is held out."""
         per_lane = [list(part.take(math.ceil(count / self.lanes))) for part in self._parts]
-        return [lane[i] for i in range(math.ceil(count / self.lanes)) for lane in per_lane if i < len(lane)][
-            :count
-        ]
+        return [lane[i] for i in range(math.ceil(count / self.lanes)) for lane in per_lane if i < len(lane)][:count]
 
 
 class StreamedSplit:
@@ -161,13 +156,10 @@ class _Columns:
         # Data without declared features (some streams) show what they are in their first record.
         kinds = dict(features) if features is not None else dict(next(iter(dataset), {}))
         images = [name for name, kind in kinds.items() if isinstance(kind, Image)]
-        self.image = _choose(
-            config.image_column, "image", kinds, [*images, *(n for n in _IMAGE_NAMES if n in kinds)]
-        )
+        self.image = _choose(config.image_column, "image", kinds, [*images, *(n for n in _IMAGE_NAMES if n in kinds)])
         if not self.image:
             raise UsageError(
-                f"no column of {config.path!r} holds images (it has {', '.join(kinds)}); "
-                "set --data.image_column"
+                f"no column of {config.path!r} holds images (it has {', '.join(kinds)}); set --data.image_column"
             )
         self._cast = self.image in images
         self.label = ""
@@ -188,9 +180,7 @@ class _Columns:
                     "set --data.label_column=none, or --data.streaming=false"
                 )
             else:
-                values = sorted(
-                    {value for value in dataset[:][self.label] if value is not None}, key=_natural
-                )
+                values = sorted({value for value in dataset[:][self.label] if value is not None}, key=_natural)
                 self.names = tuple(str(value) for value in values)
                 self._number = {value: i for i, value in enumerate(values)}
 
@@ -237,8 +227,7 @@ def _load(config: ImageDataConfig) -> dict[str, Any]:
         import datasets
     except ImportError as error:
         raise UsageError(
-            "data source 'huggingface' reads the datasets package, which is missing; "
-            "run: pip install 'tenfold[data]'"
+            "data source 'huggingface' reads the datasets package, which is missing; run: pip install 'tenfold[data]'"
         ) from error
     path = Path(config.path)
     try:
@@ -311,9 +300,7 @@ def _mapped(
     order = stratified_order(_labels(splits[config.train], columns), config.split_seed)
     first, second, rest = np.split(order, [n_test, n_test + n_validation])
     test = source(config.test) if isinstance(config.test, str) else source(config.train, first)
-    validation = (
-        source(config.validation) if isinstance(config.validation, str) else source(config.train, second)
-    )
+    validation = source(config.validation) if isinstance(config.validation, str) else source(config.train, second)
     return _splits(config, source(config.train, rest), validation, test, columns, decoder)
 
 
@@ -325,8 +312,7 @@ def _streamed(
     dataset = splits[config.train]
     if config.lanes > dataset.num_shards:
         raise UsageError(
-            f"lanes is {config.lanes}, but the stream has {dataset.num_shards} files; "
-            "set --data.lanes to at most that"
+            f"lanes is {config.lanes}, but the stream has {dataset.num_shards} files; set --data.lanes to at most that"
         )
     lanes = config.lanes or min(dataset.num_shards, _MOST_LANES)
     held_out = math.ceil((test + validation) / lanes)

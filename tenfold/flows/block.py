@@ -31,8 +31,7 @@ class FlowBlock(nn.Module):
         if config.context:
             self.context_in = nn.Linear(config.context, width)
         self.layers = nn.ModuleList(
-            TransformerLayer(width, config.head_size, config.expansion, config.dropout)
-            for _ in range(config.layers)
+            TransformerLayer(width, config.head_size, config.expansion, config.dropout) for _ in range(config.layers)
         )
         self.proj_out = nn.Linear(width, dim if config.volume_preserving else 2 * dim)
         nn.init.zeros_(self.proj_out.weight)
@@ -139,9 +138,7 @@ class FlowBlock(nn.Module):
             for _ in self.layers
         ]
 
-    def begin(
-        self, batch: int, condition: Tensor | None, temperature: float | Tensor = 1.0
-    ) -> list[KeyValueCache]:
+    def begin(self, batch: int, condition: Tensor | None, temperature: float | Tensor = 1.0) -> list[KeyValueCache]:
         """Caches ready for the first slot of the chain. A block with a prefix (text) commits it here."""
         return self.new_caches(batch)
 

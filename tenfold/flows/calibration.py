@@ -147,9 +147,7 @@ def _cpu_name() -> str:
 
 
 @torch.no_grad()
-def initial_guess_metric(
-    block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None
-) -> dict[str, float]:
+def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None) -> dict[str, float]:
     """IGM: spectral norm of the (T, D) matrix mean_b(F(init) − u), for the inits "v" and "zeros"; x in image
     order."""
     u, v = block.order(x), block.order(block(x, weights)[0])
@@ -223,9 +221,7 @@ def calibrate(
         metrics = []
         for k in range(count):
             block = _block(flow, k)
-            metrics.append(
-                (initial_guess_metric(block, tokens, null), convergence_ranking_metric(block, tokens, null))
-            )
+            metrics.append((initial_guess_metric(block, tokens, null), convergence_ranking_metric(block, tokens, null)))
             tokens = block(tokens, branches.conditional)[0]
         total = sum(crm[3] for _, crm in metrics) or 1.0
         guided, measured = settings.guided_blocks(count), []
@@ -242,12 +238,8 @@ def calibrate(
             noise = block.chain(block.order(tokens))
             solution, seconds, timings = _race(net, noise, candidates, tol, repeats)
             igm, crm = metrics[k]
-            sweeps = {
-                init: sweeps_to_tolerance(net, noise, solution, init, 10 * tol) for init in ("v", "zeros")
-            }
-            measured.append(
-                BlockCalibration(k, igm, crm, crm[3] / total, sweeps, net.steps, seconds, tuple(timings))
-            )
+            sweeps = {init: sweeps_to_tolerance(net, noise, solution, init, 10 * tol) for init in ("v", "zeros")}
+            measured.append(BlockCalibration(k, igm, crm, crm[3] / total, sweeps, net.steps, seconds, tuple(timings)))
             tokens = block.order(block.unchain(solution))
     flow.train(training)
     return Calibration(tuple(measured), x.shape[0], settings.weight, tol, machine(flow))

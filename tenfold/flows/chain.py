@@ -73,14 +73,10 @@ class ChainNetwork:
 
     def reset(self) -> None:
         """Forget all committed slots."""
-        self.caches: list[KeyValueCache] = self.block.begin(
-            self.branch_rows, self.condition, self.temperature
-        )
+        self.caches: list[KeyValueCache] = self.block.begin(self.branch_rows, self.condition, self.temperature)
         self.committed = 0
 
-    def evaluate(
-        self, inputs: Float[Tensor, "b n d"]
-    ) -> tuple[Float[Tensor, "b n d"] | None, Float[Tensor, "b n d"]]:
+    def evaluate(self, inputs: Float[Tensor, "b n d"]) -> tuple[Float[Tensor, "b n d"] | None, Float[Tensor, "b n d"]]:
         """Guided (a, m) of the n slots behind the committed ones; nothing is committed."""
         count = inputs.shape[1]
         self.count(count)
@@ -89,9 +85,7 @@ class ChainNetwork:
         parameters = self.block.predict(inputs, self.committed, self.condition, self.caches, self.temperature)
         return self.guide(parameters, self.committed, count)
 
-    def guide(
-        self, parameters: tuple[Tensor | None, Tensor], start: int, count: int
-    ) -> tuple[Tensor | None, Tensor]:
+    def guide(self, parameters: tuple[Tensor | None, Tensor], start: int, count: int) -> tuple[Tensor | None, Tensor]:
         """(a, m) of the samples from those of the branches, (rows, count, d)."""
         if self.guidance is None:
             return parameters

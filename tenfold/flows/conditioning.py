@@ -54,9 +54,9 @@ def conditioning(
     """Extreme singular values of the Jacobians at x.
 
     Up to ``EXACT_DIMENSIONS`` dimensions from the Jacobians themselves; beyond, by power iteration on JᵀJ and on
-    its inverse with Jacobian products only: a block's Jacobian is S − L with S = exp(−a) diagonal and L strictly triangular over tokens, so J w = t is
-    solved exactly by at most T steps of w += S⁻¹ (t − J w). Power iteration approaches the extreme values
-    from inside, so that its ratio is a lower bound of the true one."""
+    its inverse with Jacobian products only: a block's Jacobian is S − L with S = exp(−a) diagonal and L strictly
+    triangular over tokens, so that J w = t is solved exactly by at most T steps of w += S⁻¹ (t − J w). Power
+    iteration approaches the extreme values from inside, so that its ratio is a lower bound of the true one."""
     if flow.config.dimensions <= EXACT_DIMENSIONS:
         return exact_conditioning(flow, x, condition)
     return power_conditioning(flow, x, condition, iterations, generator)
@@ -68,7 +68,7 @@ def exact_conditioning(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: T
     weights = flow.condition_weights(condition, tokens.shape[0])
     total, extremes = None, []
     for block in flow.blocks:
-        jacobian = _jacobian(lambda u, b=block: b(u, weights)[0], tokens)
+        jacobian = _jacobian(block, tokens, weights)
         values = torch.linalg.svdvals(jacobian)
         extremes.append((values[:, 0], values[:, -1]))
         total = jacobian if total is None else jacobian @ total
@@ -83,12 +83,12 @@ def exact_conditioning(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: T
     )
 
 
-def _jacobian(function: Product, u: Tensor) -> Tensor:
+def _jacobian(block: FlowBlock, u: Tensor, weights: Tensor | None) -> Tensor:
     """(b, T·D, T·D): rows of the batch do not mix, so one batched backward pass serves them all."""
     batch, size = u.shape[0], u[0].numel()
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         u = u.detach().requires_grad_(True)
-        v = function(u).flatten(1)
+        v = block(u, weights)[0].flatten(1)
         directions = torch.eye(size, dtype=u.dtype, device=u.device).unsqueeze(1).expand(size, batch, size)
         (rows,) = torch.autograd.grad(v, u, directions, is_grads_batched=True)
     return rows.flatten(2).transpose(0, 1)
@@ -129,9 +129,9 @@ def _products(block: FlowBlock, u: Tensor, weights: Tensor | None) -> _Products:
         log_scale, shift = block.parameters_of(point, weights)
         return point - shift if log_scale is None else (point - shift) * scale_of(-log_scale)
 
-    log_scale, _ = block.parameters_of(u, weights)
+    log_scale = block.parameters_of(u, weights)[0]
     unscale = torch.ones_like(u) if log_scale is None else scale_of(log_scale)
-    _, transposed = torch.func.vjp(value, u)
+    _, transposed = torch.func.vjp(value, u)  # type: ignore[misc]
 
     def forward(t: Tensor) -> Tensor:
         return torch.func.jvp(value, (u,), (t,))[1]
@@ -160,9 +160,7 @@ def _in_image_order(part: _Products, block: FlowBlock) -> _Products:
 
 def _extremes(chain: Sequence[_Products], start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
     high = _power([p.forward for p in chain], [p.transpose for p in reversed(chain)], start, iterations)
-    low = _power(
-        [p.inverse for p in reversed(chain)], [p.inverse_transpose for p in chain], start, iterations
-    )
+    low = _power([p.inverse for p in reversed(chain)], [p.inverse_transpose for p in chain], start, iterations)
     return high, 1.0 / low
 
 

@@ -54,9 +54,7 @@ class TarFlowConfig:
                 "patches; choose a patch that divides both sides"
             )
         if self.width < 1 or self.head_size < 1 or self.width % self.head_size:
-            raise UsageError(
-                f"width {self.width} is not a multiple of head_size {self.head_size}; change one of them"
-            )
+            raise UsageError(f"width {self.width} is not a multiple of head_size {self.head_size}; change one of them")
         for name, least in (("blocks", 1), ("layers", 1), ("expansion", 1), ("classes", 0), ("context", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")

@@ -54,9 +54,7 @@ def log_prob_mixture(
     return by_class.logsumexp(dim=1) - math.log(classes), by_class
 
 
-def token_nll(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None
-) -> Float[Tensor, "b t"]:
+def token_nll(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b t"]:
     """−log p(x) split over the tokens of the image, in nats: row sums equal −log_prob.
 
     Token t gets ½ z_t² + Σ_k a_t of block k: each block's map is triangular, so its log-determinant is a sum

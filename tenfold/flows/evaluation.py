@@ -86,9 +86,7 @@ def bits_per_dim_rows(
     if 1 < importance <= draws:
         bound = importance_bound(values, importance)
         rows.append(
-            _bits_row(
-                "bits_per_dim_importance", bound, dims, model=model, split=split, note=f"K = {importance} bound"
-            )
+            _bits_row("bits_per_dim_importance", bound, dims, model=model, split=split, note=f"K = {importance} bound")
         )
     return rows
 
@@ -99,9 +97,7 @@ def inversion_error(
     """Largest |f⁻¹(f(x)) − x| over a batch, by the sequential inverse."""
     with torch.no_grad():
         back = flow.decode(flow.encode(x, condition), condition, solver="sequential")
-    return Measurement(
-        "inversion_error", float((back - x).abs().max()), unit="max |Δx|", model=model, split=split
-    )
+    return Measurement("inversion_error", float((back - x).abs().max()), unit="max |Δx|", model=model, split=split)
 
 
 def conditioning_row(

@@ -60,9 +60,7 @@ class Guidance:
             ("schedule", self.schedule, SCHEDULES),
         ):
             if value not in choices:
-                raise UsageError(
-                    f"{name} is {value!r}, which is no guidance {name}{suggest(str(value), choices)}"
-                )
+                raise UsageError(f"{name} is {value!r}, which is no guidance {name}{suggest(str(value), choices)}")
         if self.rule == "starflow" and self.what != "ab":
             raise UsageError(
                 f"what is {self.what!r}, but rule 'starflow' sets mean and scale together; use what='ab' or "
@@ -75,8 +73,7 @@ class Guidance:
         if isinstance(self.blocks, str):
             if self.blocks not in ("all", "top"):
                 raise UsageError(
-                    f"blocks is {self.blocks!r}; give 'all', 'top', a count, or a list of sampled-block "
-                    "indices"
+                    f"blocks is {self.blocks!r}; give 'all', 'top', a count, or a list of sampled-block indices"
                 )
             chosen = range(count) if self.blocks == "all" else range(1)
         elif isinstance(self.blocks, int):
@@ -86,9 +83,7 @@ class Guidance:
         else:
             wrong = [k for k in self.blocks if not 0 <= k < count]
             if wrong:
-                raise UsageError(
-                    f"block {wrong[0]} cannot be guided; sampled blocks are numbered 0 to {count - 1}"
-                )
+                raise UsageError(f"block {wrong[0]} cannot be guided; sampled blocks are numbered 0 to {count - 1}")
             chosen = self.blocks
         return frozenset(chosen) if self.weight else frozenset()
 

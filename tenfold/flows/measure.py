@@ -1,5 +1,7 @@
 """Everything that is measured about a trained image flow, in one call."""
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -74,9 +76,8 @@ def measure(
         rows += denoising_rows(flow, clean, objective.sigma, labels if conditional else None, name, "test")
         if options.samples:
             rows += sample_rows(flow, splits, objective, options, name)
-    labels = labels if conditional else None
-    rows.append(inversion_error(flow, x[:64], None if labels is None else labels[:64], name, "test"))
-    rows.append(conditioning_row(flow, x[:16], None if labels is None else labels[:16], name, "test"))
+    rows.append(inversion_error(flow, x[:64], labels[:64] if conditional else None, name, "test"))
+    rows.append(conditioning_row(flow, x[:16], labels[:16] if conditional else None, name, "test"))
     return rows
 
 
@@ -94,7 +95,9 @@ def sample_rows(
         )
     extractor = train_classifier(splits)
     real = all_images(splits.test)["image"]
-    rows = real_floor(extractor, real, all_images(splits.train)["image"], options.samples)
+    if not hasattr(splits.train, "batch"):
+        raise UsageError("sample metrics need random access to the training images; set data.streaming to false")
+    rows = real_floor(extractor, real, all_images(cast(ImageSource, splits.train))["image"], options.samples)
     for weight in options.guidance if flow.config.classes else (0.0,):
         pixels = to_levels(class_balanced(flow, options.samples, weight, objective), splits.levels).cpu()
         rows += sample_metrics(extractor, real, pixels, name, f"guidance {weight:g}")
@@ -121,5 +124,3 @@ def class_balanced(
             )
         )
     return torch.cat(parts).clamp(-1, 1)
-
-

@@ -1,6 +1,7 @@
 """TarFlow: a transformer autoregressive normalizing flow (Zhai et al., arXiv 2412.06329)."""
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,18 @@ class FlowOutput(NamedTuple):
     z: Tensor
     logdet: Tensor
     blocks: Tensor
+
+
+class Blocks(nn.ModuleList):
+    """A module list whose items are known to be flow blocks."""
+
+    def __iter__(self) -> Iterator[FlowBlock]:
+        """The blocks, from data to noise."""
+        return iter(cast(list[FlowBlock], list(self._modules.values())))
+
+    def __getitem__(self, index: int) -> FlowBlock:  # type: ignore[override]
+        """One block."""
+        return cast(FlowBlock, super().__getitem__(index))
 
 
 class TarFlow(nn.Module):
@@ -46,7 +59,7 @@ class TarFlow(nn.Module):
     def __init__(self, config: TarFlowConfig) -> None:
         super().__init__()
         self.config = config
-        self.blocks = nn.ModuleList(FlowBlock(config, reverse=bool(k % 2)) for k in range(config.blocks))
+        self.blocks: Blocks = Blocks(FlowBlock(config, reverse=bool(k % 2)) for k in range(config.blocks))
         if config.context:
             self.null_context = nn.Parameter(torch.zeros(config.context))
         self.register_buffer("var", torch.ones(config.tokens, config.token_dim))
@@ -109,8 +122,7 @@ class TarFlow(nn.Module):
                 return self.null_context.expand(batch, -1)
             if condition.shape != (batch, config.context):
                 raise UsageError(
-                    f"the context has shape {tuple(condition.shape)}, but this flow expects "
-                    f"({batch}, {config.context})"
+                    f"the context has shape {tuple(condition.shape)}, but this flow expects ({batch}, {config.context})"
                 )
             return condition
         if condition is None:
@@ -157,13 +169,13 @@ class TarFlow(nn.Module):
         """Standard normal noise (b, T, D) to x (b, *shape); options as in ``tenfold.flows.sampling.sample``."""
         from tenfold.flows.sampling import sample
 
-        return sample(self, noise.shape[0], condition, noise=noise, **options)  # type: ignore[arg-type,return-value]
+        return sample(self, noise.shape[0], condition, noise=noise, **options)  # type: ignore[arg-type]
 
     def sample(self, n: int, condition: Tensor | None = None, **options: object) -> Tensor:
         """n samples (n, *shape); options as in ``tenfold.flows.sampling.sample``."""
         from tenfold.flows.sampling import sample
 
-        return sample(self, n, condition, **options)  # type: ignore[arg-type,return-value]
+        return sample(self, n, condition, **options)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def update_prior(self, z: Float[Tensor, "b t d"], rate: float = 0.1) -> None:

@@ -57,7 +57,13 @@ def _samples(flow: TarFlow, objective: FlowObjective, options: FlowEvaluation, d
         image_grid(images.clamp(-1, 1).cpu(), directory / name, columns=columns)
         captions[name] = (
             f"Samples{', one class a row' if classes else ''}, {f'guidance {weight:g}' if weight else 'no guidance'}"
-            + (", denoised by one step along the score" if clean else ", as drawn (with the training noise)" if gaussian else "")
+            + (
+                ", denoised by one step along the score"
+                if clean
+                else ", as drawn (with the training noise)"
+                if gaussian
+                else ""
+            )
             + "; the same noise in every grid."
         )
     return captions

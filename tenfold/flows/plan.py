@@ -45,9 +45,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
-            raise UsageError(
-                f"solver is {self.solver!r}, which is unknown{suggest(str(self.solver), SOLVERS)}"
-            )
+            raise UsageError(f"solver is {self.solver!r}, which is unknown{suggest(str(self.solver), SOLVERS)}")
         if self.init not in INITS:
             raise UsageError(f"init is {self.init!r}, which is unknown{suggest(str(self.init), INITS)}")
         if self.stop not in STOPS:
@@ -78,7 +76,5 @@ def first_iterate(noise: Tensor, init: str, generator: torch.Generator | None = 
     elif init == "first":
         chain[:, 1:] = noise[:, :1]
     elif init == "noise":
-        chain[:, 1:] = torch.randn(
-            chain[:, 1:].shape, dtype=chain.dtype, device=chain.device, generator=generator
-        )
+        chain[:, 1:] = torch.randn(chain[:, 1:].shape, dtype=chain.dtype, device=chain.device, generator=generator)
     return chain

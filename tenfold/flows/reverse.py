@@ -22,9 +22,7 @@ from tenfold.flows.sampling import draw_noise, invert_states
 
 
 @torch.no_grad()
-def block_inputs(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None
-) -> list[Tensor]:
+def block_inputs(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> list[Tensor]:
     """The tokens (b, T, D) that enter each block, in image order, and after the last block the noise;
     detached."""
     tokens = flow.patchify(x)
@@ -49,9 +47,7 @@ def reverse_pass(
     default) with the context of each block held fixed."""
     states = block_inputs(flow, cache, condition) if isinstance(cache, Tensor) else cache
     if len(states) != len(flow.blocks) + 1:
-        raise UsageError(
-            f"the cache holds {len(states)} states; a flow of {len(flow.blocks)} blocks has one more"
-        )
+        raise UsageError(f"the cache holds {len(states)} states; a flow of {len(flow.blocks)} blocks has one more")
     state = states[-1] if noise is None else noise
     weights = flow.condition_weights(condition, state.shape[0])
     reverse = [state]

@@ -90,9 +90,7 @@ def sample(
     settings = Guidance(guidance, rule, what, schedule, blocks, attn_temp)
     options = dict(tol=tol, max_sweeps=max_sweeps, init=init, segments=segments, window=window, stop=stop)
     if denoise_sigma is not None and not denoise_sigma >= 0:
-        raise UsageError(
-            f"denoise_sigma is {denoise_sigma}; the noise that the flow was trained with is at least 0"
-        )
+        raise UsageError(f"denoise_sigma is {denoise_sigma}; the noise that the flow was trained with is at least 0")
     z = draw_noise(flow, n, noise, generator)
     if isinstance(condition, int):
         condition = torch.full((n,), condition, dtype=torch.int64, device=z.device)

@@ -32,12 +32,8 @@ class StaticStep(nn.Module):
         shape = (rows, attention.heads, max(block.steps, 1), attention.head_size)
         for number in range(len(layers)):
             # Zeros, not garbage: slots ahead are masked, but 0 · NaN is NaN.
-            self.register_buffer(
-                f"keys{number}", torch.zeros(shape, dtype=weight.dtype, device=weight.device)
-            )
-            self.register_buffer(
-                f"values{number}", torch.zeros(shape, dtype=weight.dtype, device=weight.device)
-            )
+            self.register_buffer(f"keys{number}", torch.zeros(shape, dtype=weight.dtype, device=weight.device))
+            self.register_buffer(f"values{number}", torch.zeros(shape, dtype=weight.dtype, device=weight.device))
         self.register_buffer("reach", torch.arange(max(block.steps, 1), device=weight.device))
 
     def forward(self, slot: Tensor, position: Tensor, offset: Tensor, heat: Tensor) -> Float[Tensor, "b out"]:
@@ -81,9 +77,7 @@ def compiled_stepper(net: ChainNetwork, compile: bool = True) -> Step:
         return stepper(net)
     like = block.proj_in.weight
     static = _static_step(block, rows, compile)
-    offset = (
-        like.new_zeros(rows, like.shape[0]) if net.condition is None else net.condition[:, 0].to(like.dtype)
-    )
+    offset = like.new_zeros(rows, like.shape[0]) if net.condition is None else net.condition[:, 0].to(like.dtype)
     heat = like.new_ones(rows)
     if isinstance(net.temperature, Tensor):
         heat = net.temperature.to(like.dtype).reciprocal()

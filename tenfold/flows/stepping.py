@@ -52,10 +52,7 @@ def _quick_stepper(net: ChainNetwork, plain: list[TransformerLayer]) -> Step:
     positions = block.positions(0, net.steps).unbind(0)
     offset = block.proj_in.bias if net.condition is None else block.proj_in.bias + net.condition[:, 0]
     weight_out, bias_out = block.proj_out.weight.t().contiguous(), block.proj_out.bias
-    layers = [
-        _layer_step(layer, cache, rows, net.temperature)
-        for layer, cache in zip(plain, net.caches, strict=True)
-    ]
+    layers = [_layer_step(layer, cache, rows, net.temperature) for layer, cache in zip(plain, net.caches, strict=True)]
 
     def step(slot: Tensor, j: int) -> tuple[Tensor | None, Tensor]:
         if guided:

@@ -129,9 +129,7 @@ class FlowTask:
         if self.recipe.model.volume_preserving:
             self.flow.update_prior(output.z)
 
-    def validate(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any
-    ) -> dict[str, Tensor]:
+    def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
         """Per image: "loss", the training objective under the flow's own prior, in nats per dimension, and for
         uniform noise "bits_per_dim"."""
         values = []
@@ -229,11 +227,13 @@ class FlowTask:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
         from tenfold.flows.cost import cost
 
-        return cost(recipe.model, recipe.train.batch_size, recipe.train.precision, recipe.train.activation_checkpointing)
+        return cost(
+            recipe.model, recipe.train.batch_size, recipe.train.precision, recipe.train.activation_checkpointing
+        )
 
 
 def parse_blocks(text: str) -> str | int | list[int]:
-    """"all", "top", "3" (the first three sampled blocks) or "0,2" (their indices) as sampling takes it."""
+    """ "all", "top", "3" (the first three sampled blocks) or "0,2" (their indices) as sampling takes it."""
     if text in ("all", "top"):
         return text
     try:

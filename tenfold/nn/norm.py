@@ -11,7 +11,7 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., width), same dtype."""
         if x.dtype in (torch.bfloat16, torch.float16):
-            return F.layer_norm(
-                x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
-            ).to(x.dtype)
+            return F.layer_norm(x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps).to(
+                x.dtype
+            )
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)

@@ -43,9 +43,7 @@ SYSTEMS: dict[str, System] = {
     "energy": System("Distilled energy diffusion with Feynman-Kac SMC", "arXiv:2502.12786", "not yet"),
     "ordering": System("Right-to-left factorization and multiple choice", "arXiv:2502.18435", "not yet"),
     "detection": System("AI-TOD-R and DCFL: oriented tiny objects", "arXiv:2412.11582", "not yet"),
-    "quasiperiodic": System(
-        "Semi-algebraic discrepancy, quasi-periodic dynamics", "arXiv:2507.19783", "not yet"
-    ),
+    "quasiperiodic": System("Semi-algebraic discrepancy, quasi-periodic dynamics", "arXiv:2507.19783", "not yet"),
 }
 
 RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES}
@@ -73,9 +71,7 @@ def name_of(recipe: Any) -> str:
     """
     alike = [name for name, (_, known) in RECIPES.items() if type(known) is type(recipe)]
     if not alike:
-        raise UsageError(
-            f"{type(recipe).__name__} is no recipe; give a recipe or one of {', '.join(RECIPES)}"
-        )
+        raise UsageError(f"{type(recipe).__name__} is no recipe; give a recipe or one of {', '.join(RECIPES)}")
     return next((name for name in alike if RECIPES[name][1] == recipe), alike[0])
 
 

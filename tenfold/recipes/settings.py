@@ -53,9 +53,7 @@ def rebuild(settings: T, values: Mapping[str, Any]) -> T:
         current, value = getattr(settings, f.name), values[f.name]
         if is_dataclass(current):
             if not isinstance(value, Mapping):
-                raise UsageError(
-                    f"{f.name} is {value!r}; expected its settings by name, {fields(current)[0].name} say"
-                )
+                raise UsageError(f"{f.name} is {value!r}; expected its settings by name, {fields(current)[0].name} say")
             value = rebuild(current, value)
         arguments[f.name] = value
     return type(settings)(**arguments)
@@ -177,9 +175,7 @@ class SettingsParser(ArgumentParser):
         if found := re.match(r"Problems parsing config: (.*)", text):
             return f"the configuration is not valid YAML: {found[1]}"
         if found := re.match(r"Unexpected config: (.*)", text):
-            return (
-                f"the configuration holds {found[1]}; expected settings by name, 'train: {{steps: 100}}' say"
-            )
+            return f"the configuration holds {found[1]}; expected settings by name, 'train: {{steps: 100}}' say"
         return text
 
     def _value_sentence(self, name: str, detail: str) -> str:

@@ -71,9 +71,7 @@ def _steps(images: int, batch: int, epochs: int) -> int:
 
 DIGITS_DATA = ImageDataConfig(source="digits", levels=17)
 # Four small heads, dropout and a high rate with small batches: what held-out likelihood on 1,297 images asks for.
-_DIGITS_MODEL = TarFlowConfig(
-    shape=(1, 8, 8), patch=2, width=64, blocks=4, layers=2, head_size=16, dropout=0.25
-)
+_DIGITS_MODEL = TarFlowConfig(shape=(1, 8, 8), patch=2, width=64, blocks=4, layers=2, head_size=16, dropout=0.25)
 _DIGITS_TRAIN = TrainingConfig(
     steps=2000, batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), ema=0.995, validate_every=250
 )

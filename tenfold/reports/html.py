@@ -123,9 +123,7 @@ def _rows(path: Path) -> list[Measurement]:
     try:
         return [Measurement(**row) for row in json.loads(path.read_text())["metrics"]]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise TenfoldError(
-            f"{path} is not a list of measurements ({error}); redo it with 'tenfold evaluate'"
-        ) from None
+        raise TenfoldError(f"{path} is not a list of measurements ({error}); redo it with 'tenfold evaluate'") from None
 
 
 def _names(settings: str, folder: Path) -> tuple[str, str]:

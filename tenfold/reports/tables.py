@@ -92,9 +92,7 @@ def metric_table(rows: Sequence[Measurement], own: Collection[str] = (), title: 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=title or None, title_justify="left", header_style="bold", show_edge=False, pad_edge=False
-    )
+    table = Table(title=title or None, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
     for column in ("measure", "model", "split"):
         table.add_column(column)
     table.add_column("value", justify="right", no_wrap=True)

@@ -111,9 +111,7 @@ class Checkpoints:
             with self.world.agreed(), disk_errors(str(self.path(step))):
                 if self.world.main:
                     content = {"format": FORMAT, "step": step, "loop": dict(loop)}
-                    write_json(
-                        temporary / "state.json", content | {"skeleton": skeleton, "tensors": described}
-                    )
+                    write_json(temporary / "state.json", content | {"skeleton": skeleton, "tensors": described})
             self._write_manifest(temporary, step)
             with self.world.agreed(), disk_errors(str(self.path(step))):
                 if self.world.main:
@@ -250,9 +248,7 @@ class Checkpoints:
     def _read(self, step: int, targets: dict[str, Tensor]) -> None:
         path = self.path(step)
         with _readable_failures(str(path)), _quiet():
-            dcp.load(
-                targets, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=self.world.size == 1
-            )
+            dcp.load(targets, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=self.world.size == 1)
 
 
 def _split(state: State, rank: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -298,9 +294,7 @@ def _target(
         if parameter is not None and list(parameter.shape) == shape:
             target = torch.zeros_like(parameter, dtype=dtype)
         elif isinstance(parameter, DTensor) and shape:
-            raise TenfoldError(
-                f"the optimiser state {place} {tree.shape_text(shape)} cannot be sharded again"
-            )
+            raise TenfoldError(f"the optimiser state {place} {tree.shape_text(shape)} cannot be sharded again")
         else:
             target = torch.zeros(shape, dtype=dtype)
         targets[place] = target
@@ -352,9 +346,7 @@ def _refuse_other_model(path: Path, saved: Mapping[str, Any], shapes: Mapping[st
     if misshaped:
         complaints.append(_listed(misshaped))
     if complaints:
-        raise Unusable(
-            f"{path} is a checkpoint of another model: {'; '.join(complaints)}".replace("model/", "")
-        )
+        raise Unusable(f"{path} is a checkpoint of another model: {'; '.join(complaints)}".replace("model/", ""))
 
 
 def _listed(names: list[str]) -> str:

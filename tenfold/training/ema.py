@@ -30,8 +30,7 @@ class Ema:
             for name, module in modules.items()
         }
         self.shadow = {
-            name: {key: p.detach().clone() for key, p in parameters.items()}
-            for name, parameters in self.live.items()
+            name: {key: p.detach().clone() for key, p in parameters.items()} for name, parameters in self.live.items()
         }
         self._modules = modules
 

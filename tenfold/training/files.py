@@ -103,9 +103,7 @@ def disk_errors(what: str) -> Iterator[None]:
             raise TenfoldError(full_sentence(what, error)) from error
         if error.errno in _FORBIDDEN:
             reason = (error.strerror or str(error)).lower()
-            raise TenfoldError(
-                f"could not write {what}: {reason}; choose a folder you may write to"
-            ) from error
+            raise TenfoldError(f"could not write {what}: {reason}; choose a folder you may write to") from error
         raise
 
 

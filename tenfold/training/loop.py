@@ -143,9 +143,7 @@ class _Training:
         bare = {name: parallel.bare(module) for name, module in self.modules.items()}
         self.ema = Ema(bare, config.ema) if config.ema is not None else None
         source = task.train_source()
-        self.batches = Batches(
-            source, config.batch_size, config.seed, world.rank, world.size, config.accumulate
-        )
+        self.batches = Batches(source, config.batch_size, config.seed, world.rank, world.size, config.accumulate)
         self.validation = task.validation_source()
         self.state = State(task, self.modules, self.optimizers, self.ema.shadow if self.ema else {})
         self.checkpoints = Checkpoints(self.run.checkpoints, world)
@@ -258,9 +256,7 @@ class _Training:
                     self._observe(update)
                     (update.loss / len(phases)).backward()
         if len(names) > 1:
-            raise TenfoldError(
-                f"micro-batches of a step ask for different updates: {sorted(map(str, names))}"
-            )
+            raise TenfoldError(f"micro-batches of a step ask for different updates: {sorted(map(str, names))}")
         return names.pop()
 
     def _observe(self, update: Update) -> None:
@@ -384,9 +380,7 @@ class _Training:
                 self._export()
         loss = self.best["loss"] if self.best else None
         seconds = self._seconds()
-        self._note(
-            f"trained {self.step} steps in {clock(seconds)}; the model of step {chosen} is {self.run.model}"
-        )
+        self._note(f"trained {self.step} steps in {clock(seconds)}; the model of step {chosen} is {self.run.model}")
         return TrainingResult(self.run, self.step, chosen, loss, seconds, self.world.main)
 
     def _load_chosen(self) -> int:

@@ -5,9 +5,9 @@ autocast context and the trackers.
 """
 
 import atexit
-import gc
 import copy
 import functools
+import gc
 import json
 import os
 import warnings

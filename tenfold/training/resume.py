@@ -35,9 +35,7 @@ def circumstances(config: TrainingConfig, world: World, fingerprint: str) -> dic
     }
 
 
-def check(
-    saved: Mapping[str, Any], now: Mapping[str, Any], step: int, allow_inexact: bool, folder: str
-) -> list[str]:
+def check(saved: Mapping[str, Any], now: Mapping[str, Any], step: int, allow_inexact: bool, folder: str) -> list[str]:
     """Notes for the user about a resume at ``step``; UsageError when a difference is not allowed.
 
     ``saved`` and ``now`` are ``circumstances`` of the checkpoint and of this process.

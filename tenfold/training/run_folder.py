@@ -73,9 +73,7 @@ class RunFolder:
     def require_run(self) -> None:
         """UsageError unless a run was started here."""
         if not self.path.is_dir():
-            raise UsageError(
-                f"{self.path} is not a folder; a run is made with 'tenfold train NAME --out FOLDER'"
-            )
+            raise UsageError(f"{self.path} is not a folder; a run is made with 'tenfold train NAME --out FOLDER'")
         if not self.holds_run():
             raise UsageError(f"{self.path} holds no run (no config.yaml); make one with 'tenfold train NAME'")
 

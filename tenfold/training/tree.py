@@ -71,20 +71,14 @@ def optimizer_state(optimizer: Optimizer, names: Mapping[int, str]) -> dict[str,
 
 def optimizer_template(optimizer: Optimizer, names: Mapping[int, str], place: str) -> dict[str, Tensor]:
     """The parameter behind each place of an optimiser's state: what is shaped like it is sharded like it."""
-    return {
-        f"{place}/state/{names[id(p)]}": p.detach()
-        for group in optimizer.param_groups
-        for p in group["params"]
-    }
+    return {f"{place}/state/{names[id(p)]}": p.detach() for group in optimizer.param_groups for p in group["params"]}
 
 
 def load_optimizer_state(optimizer: Optimizer, saved: Mapping[str, Any], names: Mapping[int, str]) -> None:
     """Restore ``optimizer_state``; TenfoldError when it belongs to other parameters."""
     fresh = optimizer.state_dict()
     numbers: dict[str, int] = {}
-    for group, packed, old in zip(
-        optimizer.param_groups, fresh["param_groups"], saved["param_groups"], strict=True
-    ):
+    for group, packed, old in zip(optimizer.param_groups, fresh["param_groups"], saved["param_groups"], strict=True):
         ours = [names[id(p)] for p in group["params"]]
         if ours != old["params"]:
             different = sorted(set(ours) ^ set(old["params"]))[:5]

@@ -33,11 +33,7 @@ def test_sampling(fixtures, case):
     for name in ref:
         if name.startswith("rev_cfg/"):
             _, what, schedule = name.split("/")
-            x = reference.sample(
-                ref["noise"], ref["y"], float(ref["guidance"]), what, linear=schedule == "annealed"
-            )
+            x = reference.sample(ref["noise"], ref["y"], float(ref["guidance"]), what, linear=schedule == "annealed")
             close(x, ref[name], 1e-4)
-    x = reference.sample(
-        ref["noise"], None, float(ref["guidance_attn"]), tau=float(ref["attn_temp"]), linear=True
-    )
+    x = reference.sample(ref["noise"], None, float(ref["guidance_attn"]), tau=float(ref["attn_temp"]), linear=True)
     close(x, ref["rev_attn_temp"], 1e-4)

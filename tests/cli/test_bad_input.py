@@ -206,9 +206,7 @@ class TestNoRun:
         ],
         ids=["foreign", "family", "system", "field", "weights"],
     )
-    def test_a_model_folder_of_another_kind(
-        self, refused, tmp_path: Path, config: dict, words: list[str]
-    ) -> None:
+    def test_a_model_folder_of_another_kind(self, refused, tmp_path: Path, config: dict, words: list[str]) -> None:
         (tmp_path / "config.json").write_text(json.dumps(config))
         message = refused("sample", tmp_path)
         assert [w for w in words if w not in message] == [], message

@@ -55,9 +55,7 @@ def parquet(tmp_path):
 
 
 def config(path, **settings) -> ImageDataConfig:
-    return ImageDataConfig(
-        **{"source": "huggingface", "path": str(path), "validation": 3, "test": "test", **settings}
-    )
+    return ImageDataConfig(**{"source": "huggingface", "path": str(path), "validation": 3, "test": "test", **settings})
 
 
 def shades(source) -> list[int]:
@@ -88,9 +86,7 @@ def test_image_folder_with_metadata_free_classes(tmp_path) -> None:
     for c, name in enumerate(("x", "y")):
         (tmp_path / "train" / name).mkdir(parents=True)
         for i in range(4):
-            Image.fromarray(np.full((5, 5), 10 * c + i, np.uint8)).save(
-                tmp_path / "train" / name / f"{i}.png"
-            )
+            Image.fromarray(np.full((5, 5), 10 * c + i, np.uint8)).save(tmp_path / "train" / name / f"{i}.png")
     splits = load_images(config(tmp_path, test=2, validation=2))
     assert splits.class_names == ("x", "y")
     images, labels = read_all(splits.train)
@@ -98,9 +94,7 @@ def test_image_folder_with_metadata_free_classes(tmp_path) -> None:
 
 
 def test_saved_to_disk_with_and_without_named_splits(tmp_path) -> None:
-    datasets.DatasetDict({"train": make_dataset(12), "val": make_dataset(3, 50)}).save_to_disk(
-        tmp_path / "dict"
-    )
+    datasets.DatasetDict({"train": make_dataset(12), "val": make_dataset(3, 50)}).save_to_disk(tmp_path / "dict")
     splits = load_images(config(tmp_path / "dict", test=3, validation="val"))
     assert shades(splits.validation) == [50, 51, 52]
     make_dataset(12).save_to_disk(tmp_path / "single")
@@ -165,9 +159,7 @@ def test_stream_from_a_saved_data_set(tmp_path) -> None:
     )
     splits = load_images(config(tmp_path / "dict", streaming=True))
     assert splits.train.lanes == 3
-    assert sorted(v for lane in range(3) for v in read(splits.train, lane, 0, 3)) == sorted(
-        set(range(12)) - {0, 4, 8}
-    )
+    assert sorted(v for lane in range(3) for v in read(splits.train, lane, 0, 3)) == sorted(set(range(12)) - {0, 4, 8})
 
 
 @pytest.mark.parametrize(
@@ -212,9 +204,7 @@ def test_hub_out_of_reach_is_one_sentence() -> None:
         "except TenfoldError as error: print(error)\n"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     lines = result.stdout.strip().splitlines()
     assert len(lines) == 1
     assert "'nobody/nothing-of-the-kind'" in lines[0]

@@ -148,9 +148,7 @@ def test_folder_is_the_same_with_and_without_memory_and_repeats(folder) -> None:
 def test_folder_fingerprint_sees_a_changed_file(folder) -> None:
     before = load_images(folder_config(folder)).fingerprint
     assert before == load_images(folder_config(folder)).fingerprint
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 6), np.uint8)).save(
-        folder / "cat" / "0.png"
-    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 6), np.uint8)).save(folder / "cat" / "0.png")
     assert before != load_images(folder_config(folder)).fingerprint
 
 
@@ -160,9 +158,7 @@ def test_folder_named_splits(folder) -> None:
             (folder / "named" / name / c).mkdir(parents=True)
             shade = {"train": 10, "val": 20}[name] + ord(c) - 97
             for i in range(3):
-                Image.fromarray(np.full((6, 6), shade, np.uint8)).save(
-                    folder / "named" / name / c / f"{i}.png"
-                )
+                Image.fromarray(np.full((6, 6), shade, np.uint8)).save(folder / "named" / name / c / f"{i}.png")
     splits = load_images(folder_config(folder / "named", validation="val", test=2))
     assert splits.class_names == ("a", "b")
     images, labels = read_all(splits.validation)

@@ -31,9 +31,7 @@ def test_transformed_digits_are_what_their_names_say() -> None:
     independent = sets["independent-pixels"]
     assert torch.equal(independent.flatten(1).sort(dim=0).values, images.flatten(1).sort(dim=0).values)
     # The marginals agree, the dependence does not: correlations between pixels shrink.
-    strength = [
-        torch.corrcoef(x.flatten(1).float().T).nan_to_num().abs().mean() for x in (images, independent)
-    ]
+    strength = [torch.corrcoef(x.flatten(1).float().T).nan_to_num().abs().mean() for x in (images, independent)]
     assert strength[1] < 0.5 * strength[0]
 
 

@@ -76,9 +76,7 @@ def test_evaluate_prints_and_stores_the_same_rows(run: Path, capsys: pytest.Capt
     assert {row["model"] for row in result["metrics"]} >= {"tarflow-digits-noise"}
 
 
-def test_sample_writes_what_was_asked_for(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sample_writes_what_was_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--num", 5, "--class", 3, "--guidance", 1.5, "--denoise", "--seed", 1]
     first = call(capsys, "sample", run, *options, "--out", tmp_path / "a")
     second = call(capsys, "sample", run / "model", *options, "--out", tmp_path / "b")
@@ -91,9 +89,7 @@ def test_sample_writes_what_was_asked_for(
     assert record["options"]["denoise"] is True
 
 
-def test_report_of_one_run_and_of_several(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_of_one_run_and_of_several(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "report.html").unlink()
     assert call(capsys, "report", run)["reports"] == [str(run / "report.html")]
     assert (run / "report.html").stat().st_size > 1000
@@ -102,9 +98,7 @@ def test_report_of_one_run_and_of_several(
     assert joint.stat().st_size > 1000
 
 
-def test_convert_gives_a_model_that_samples(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_convert_gives_a_model_that_samples(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flow = api.load(run)
     assert isinstance(flow, TarFlow)
     renames = (("layers.", "attn_blocks."), (".mlp.up.", ".mlp.main.0."), (".mlp.down.", ".mlp.main.2."))
@@ -115,9 +109,7 @@ def test_convert_gives_a_model_that_samples(
         state[name] = tensor
     torch.save(state, tmp_path / "published.pth")
     out = tmp_path / "model"
-    result = call(
-        capsys, "convert", "tarflow", tmp_path / "published.pth", out, "--channels", 1, "--sigma", 0.1
-    )
+    result = call(capsys, "convert", "tarflow", tmp_path / "published.pth", out, "--channels", 1, "--sigma", 0.1)
     assert result["config"]["classes"] == 10
     x, labels = torch.rand(3, 1, 8, 8), torch.tensor([1, 2, -1])
     assert torch.equal(api.load(out).log_prob(x, labels), flow.log_prob(x, labels))
@@ -132,9 +124,7 @@ def test_dry_run_of_a_published_recipe(capsys: pytest.CaptureFixture[str]) -> No
     assert "GiB" in capsys.readouterr().out
 
 
-def test_the_default_folder_is_named_after_recipe_and_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_folder_is_named_after_recipe_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", "tarflow-digits", "--train.steps", "1", *TINY, "--skip-evaluation"]) == 0
     (made,) = (tmp_path / "runs").iterdir()
@@ -156,14 +146,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tenfold.cli.main", *line]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         deadline = time.monotonic() + 120
-        while (
-            not (folder / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline
-        ):
+        while not (folder / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)

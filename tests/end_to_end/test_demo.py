@@ -7,9 +7,7 @@ import pytest
 from tenfold import api, demo
 
 
-def test_the_demonstration_ends_with_a_table_and_a_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demonstration_ends_with_a_table_and_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in demo.RECIPES:
         api.train(
             name,

@@ -1,5 +1,6 @@
 """The flow as a density: closed forms, normalisation, scores, bounds, classifiers."""
 
+import itertools
 import math
 
 import pytest
@@ -88,7 +89,8 @@ def test_dequantisation_covers_each_bin_and_inverts():
     pixels = torch.arange(17, dtype=torch.uint8).reshape(17, 1)
     low = dequantise(pixels, 17, torch.zeros(17, 1))
     high = dequantise(pixels, 17, torch.full((17, 1), 1 - 1e-6))
-    assert low.min() == -1.0 and high.max() < 1.0
+    assert low.min() == -1.0
+    assert high.max() < 1.0
     assert torch.equal(((low + 1) / 2 * 17).round().to(torch.uint8), pixels)
     assert torch.equal(((high + 1) / 2 * 17).floor().to(torch.uint8), pixels)
     assert torch.equal(to_levels(to_unit_range(pixels, 17), 17), pixels)
@@ -99,7 +101,7 @@ def test_dequantisation_covers_each_bin_and_inverts():
 def test_importance_bound_tightens_and_is_exact_for_equal_draws():
     values = torch.randn(64, 5, dtype=torch.float64)
     means = [importance_bound(values, k).mean() for k in (1, 4, 16, 64)]
-    assert all(a < b for a, b in zip(means, means[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(means))
     same = torch.full((8, 3), -1.5, dtype=torch.float64)
     torch.testing.assert_close(importance_bound(same, 8), same[:1])
     with pytest.raises(UsageError, match="K = 65 needs at least 65 draws, but there are 64"):
@@ -155,7 +157,8 @@ def test_bits_per_dim_rows_name_their_bounds():
     rows = bits_per_dim_rows(flow, pixels, torch.arange(6) % 2, 17, "uniform", "m", "test", 16, 4)
     table = {row.name: row for row in rows}
     assert list(table) == ["bits_per_dim", "bits_per_dim_given_class", "bits_per_dim_importance"]
-    assert table["bits_per_dim"].draws == 16 and table["bits_per_dim"].standard_error > 0
+    assert table["bits_per_dim"].draws == 16
+    assert table["bits_per_dim"].standard_error > 0
     assert table["bits_per_dim_importance"].value <= table["bits_per_dim"].value
     uniform = lambda k: torch.rand(pixels.shape, generator=torch.Generator().manual_seed(k))  # noqa: E731
     by_hand = -discrete_log_probs(flow, pixels, 17, uniform, 16, mixture=True).detach().mean() / 16 / math.log(2)

@@ -56,9 +56,7 @@ def test_inverse_both_ways(dtype, tolerance, options):
         TarFlowConfig(shape=(7, 3), width=32, head_size=16, blocks=2, layers=1),
         TarFlowConfig(shape=(1, 4), width=32, head_size=16, blocks=2, layers=1),
         TarFlowConfig(shape=(5, 2), width=32, head_size=16, blocks=2, layers=1, context=3),
-        TarFlowConfig(
-            shape=(2, 4, 6), patch=2, layout="channel_last", width=32, head_size=16, volume_preserving=True
-        ),
+        TarFlowConfig(shape=(2, 4, 6), patch=2, layout="channel_last", width=32, head_size=16, volume_preserving=True),
     ],
     ids=["vectors", "one-token", "context", "volume-preserving"],
 )
@@ -110,9 +108,7 @@ def test_linear_flow_samples_a_bivariate_gaussian():
 
 
 @pytest.mark.parametrize("options", PARALLEL, ids=str)
-@pytest.mark.parametrize(
-    "guided", [{}, {"guidance": 1.2}, {"guidance": 1.2, "rule": "starflow", "schedule": "linear"}]
-)
+@pytest.mark.parametrize("guided", [{}, {"guidance": 1.2}, {"guidance": 1.2, "rule": "starflow", "schedule": "linear"}])
 def test_solvers_agree(guided, options):
     flow, noise = flow_and_noise(spread=0.45)
     labels = torch.tensor([0, 3, 1])
@@ -334,9 +330,7 @@ def test_denoising_and_clipping():
 
 def test_one_label_for_all():
     flow, noise = flow_and_noise()
-    torch.testing.assert_close(
-        sample(flow, 3, 2, noise=noise), sample(flow, 3, torch.full((3,), 2), noise=noise)
-    )
+    torch.testing.assert_close(sample(flow, 3, 2, noise=noise), sample(flow, 3, torch.full((3,), 2), noise=noise))
 
 
 @pytest.mark.parametrize(

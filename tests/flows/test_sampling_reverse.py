@@ -48,9 +48,7 @@ def test_rsample_gradients(config):
         condition = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
     elif config.classes:
         condition = torch.randn(2, 3, dtype=torch.float64).softmax(1).requires_grad_(True)
-    torch.testing.assert_close(
-        rsample(flow, 2, condition, noise=noise), sample(flow, 2, condition, noise=noise)
-    )
+    torch.testing.assert_close(rsample(flow, 2, condition, noise=noise), sample(flow, 2, condition, noise=noise))
     inputs = (noise,) if condition is None else (noise, condition)
     run = lambda noise, condition=None: rsample(flow, 2, condition, noise=noise)  # noqa: E731
     assert torch.autograd.gradcheck(run, inputs)
@@ -86,9 +84,7 @@ def test_rsample_of_a_linear_flow_in_closed_form():
     noise = torch.randn(1, 2, 1, dtype=torch.float64, requires_grad=True)
     x = rsample(flow, 1, noise=noise)
     (slope,) = torch.autograd.grad(x[0, 1, 0], noise)
-    expected = torch.tensor(
-        [[[0.7], [torch.exp(torch.tensor(0.2, dtype=torch.float64))]]], dtype=torch.float64
-    )
+    expected = torch.tensor([[[0.7], [torch.exp(torch.tensor(0.2, dtype=torch.float64))]]], dtype=torch.float64)
     torch.testing.assert_close(slope, expected)
 
 

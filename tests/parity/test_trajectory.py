@@ -12,7 +12,7 @@ from tests.flows.helpers import fixture_flow
 
 @pytest.mark.parametrize("case", ["tarflow_uncond", "tarflow_cond"])
 def test_twenty_steps_match(fixtures, case):
-    ours, ref = fixture_flow(fixtures / "image_flows" / f"{case}.npz")
+    ours, _ = fixture_flow(fixtures / "image_flows" / f"{case}.npz")
     theirs = copy.deepcopy(ours)
     reference = ReferenceTarFlow(theirs)
     options = dict(lr=1e-4, betas=(0.9, 0.95), weight_decay=1e-4)

@@ -54,9 +54,7 @@ def test_large_images_keep_their_pixels(tmp_path) -> None:
 
 def test_ranges_of_integers_and_floats() -> None:
     assert figures.to_rgb(np.array([[[0, 16]]], np.uint8), high=16).ravel().tolist() == [0] * 3 + [255] * 3
-    assert (
-        figures.to_rgb(torch.tensor([[[-1.0, 0.0, 2.0]]])).ravel().tolist() == [0] * 3 + [128] * 3 + [255] * 3
-    )
+    assert figures.to_rgb(torch.tensor([[[-1.0, 0.0, 2.0]]])).ravel().tolist() == [0] * 3 + [128] * 3 + [255] * 3
     colour = figures.to_rgb(np.array([255, 0, 128], np.uint8).reshape(1, 3, 1, 1))
     assert colour.ravel().tolist() == [255, 0, 128]
 
@@ -93,15 +91,9 @@ def test_ranked_shows_lowest_then_highest(tmp_path) -> None:
 def test_plots_are_written_and_checked(tmp_path) -> None:
     rng = np.random.default_rng(0)
     paths = [
-        figures.heat_maps(
-            rng.random((3, 1, 8, 8)), rng.random((3, 4, 4)), tmp_path / "h.png", titles=list("abc")
-        ),
-        figures.histograms(
-            {"test": rng.normal(size=50), "other": [1.0, np.nan, 2.0]}, tmp_path / "d.png", "nats"
-        ),
-        figures.bars(
-            ["a", "b"], [2.0, 1.0], tmp_path / "b.png", "bits", errors=[0.1, None or 0.0], highlight=["a"]
-        ),
+        figures.heat_maps(rng.random((3, 1, 8, 8)), rng.random((3, 4, 4)), tmp_path / "h.png", titles=list("abc")),
+        figures.histograms({"test": rng.normal(size=50), "other": [1.0, np.nan, 2.0]}, tmp_path / "d.png", "nats"),
+        figures.bars(["a", "b"], [2.0, 1.0], tmp_path / "b.png", "bits", errors=[0.1, None or 0.0], highlight=["a"]),
     ]
     for path in paths:
         shape = pixels(path).shape
@@ -115,9 +107,7 @@ def test_plots_are_written_and_checked(tmp_path) -> None:
 
 
 def test_curves_read_both_kinds_of_records(tmp_path) -> None:
-    records = [
-        {"step": i, "kind": "train", "loss": 5.0 / i, "note": "text", "seconds": i} for i in range(1, 40)
-    ]
+    records = [{"step": i, "kind": "train", "loss": 5.0 / i, "note": "text", "seconds": i} for i in range(1, 40)]
     records += [{"step": i, "validation/loss": 6.0 / i} for i in range(10, 40, 10)]
     records += [{"step": 5, "kind": "train", "loss": float("nan")}]
     series = figures._series(records)

@@ -122,9 +122,7 @@ def test_everything_from_files_is_escaped(tmp_path) -> None:
 def test_joint_report_has_common_tables_and_a_section_for_each_run(tmp_path) -> None:
     shared = Measurement("bits_per_dim", 2.4212, "bits/dim", "test", "histogram")
     runs = [
-        make_run(
-            tmp_path / name, name, [Measurement("bits_per_dim", value, "bits/dim", "test", name), shared]
-        )
+        make_run(tmp_path / name, name, [Measurement("bits_per_dim", value, "bits/dim", "test", name), shared])
         for name, value in (("first", 2.15), ("second", 2.2))
     ]
     page = write_joint_report(runs, tmp_path / "out" / "both.html", "Two & more")
@@ -139,9 +137,7 @@ def test_joint_report_has_common_tables_and_a_section_for_each_run(tmp_path) -> 
     assert len(pictures(page)) == 8
 
 
-@pytest.mark.parametrize(
-    "missing", ["config.yaml", "metrics.jsonl", "evaluation.json", "provenance.json", "figures"]
-)
+@pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl", "evaluation.json", "provenance.json", "figures"])
 def test_any_file_may_be_missing(tmp_path, missing: str) -> None:
     run = make_run(tmp_path / "run")
     if missing == "figures":

@@ -64,9 +64,7 @@ def stop_inside_a_save(point: str, pipe: int) -> None:
 
     def at_rename(source: Path, target: Path) -> None:
         pruning = target.name.startswith(".removing")
-        if (point == "before the rename" and saves[0] == 2 and not pruning) or (
-            point == "pruning" and pruning
-        ):
+        if (point == "before the rename" and saves[0] == 2 and not pruning) or (point == "pruning" and pruning):
             wait()
 
     def on_second(*_: Any) -> None:
@@ -133,9 +131,7 @@ def main(folder: Path) -> None:
     total = 0
     for point in points:
         resume = (path / "config.yaml").exists()
-        leftovers += len(list(path.glob("checkpoints/.writing-*"))) + len(
-            list(path.glob("checkpoints/.removing-*"))
-        )
+        leftovers += len(list(path.glob("checkpoints/.writing-*"))) + len(list(path.glob("checkpoints/.removing-*")))
         random_steps, random_delay = int(generator.integers(0, 9)), float(generator.uniform(0, 0.03))
         outcome, steps = attempt(path, point, random_steps, random_delay, resume)
         outcomes.append((outcome, point if outcome == "killed in a save" else None))

@@ -148,9 +148,7 @@ def scenarios() -> dict[str, Callable[[], list[Report]]]:
     def simple(name: str, world: int, make: Callable[[], Any], **options: Any) -> Callable[[], list[Report]]:
         return lambda: together(world, lambda rank: trained(FOLDER / name, make(), **options))
 
-    def extended(
-        name: str, world: int, make: Callable[[], Any], **options: Any
-    ) -> Callable[[], list[Report]]:
+    def extended(name: str, world: int, make: Callable[[], Any], **options: Any) -> Callable[[], list[Report]]:
         def play() -> list[Report]:
             copy = FOLDER / f"{name}-on-{world}{'' if options else '-exactly'}"
             shutil.copytree(FOLDER / name, copy)
@@ -194,9 +192,7 @@ def scenarios() -> dict[str, Callable[[], list[Report]]]:
         "ddp4": simple("ddp4", 4, lambda: regression("ddp")),
         "fsdp2": simple("fsdp2", 2, lambda: regression("fsdp")),
         "fsdp2-accumulated": simple("fsdp2-accumulated", 2, lambda: regression("fsdp", 2)),
-        "fsdp2-recomputed": simple(
-            "fsdp2-recomputed", 2, lambda: regression("fsdp", activation_checkpointing=True)
-        ),
+        "fsdp2-recomputed": simple("fsdp2-recomputed", 2, lambda: regression("fsdp", activation_checkpointing=True)),
         "fsdp4": simple("fsdp4", 4, lambda: regression("fsdp")),
         "pair": simple("pair", 1, lambda: adversarial("auto")),
         "pair-ddp2": simple("pair-ddp2", 2, lambda: adversarial("ddp")),

@@ -43,9 +43,7 @@ def test_files_of_a_checkpoint(trained: Path) -> None:
     assert {key.split("/")[0] for key in tensors} == {"model", "ema", "optimizers"}
     assert "optimizers/adamw/state/net/layers.0.weight/exp_avg" in tensors
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert {n: f["sha256"] for n, f in manifest["files"].items()} == {
-        n: files.sha256(folder / n) for n in names[1:]
-    }
+    assert {n: f["sha256"] for n, f in manifest["files"].items()} == {n: files.sha256(folder / n) for n in names[1:]}
     loop = json.loads((folder / "state.json").read_text())["loop"]
     assert loop["samples"] == 64
     assert loop["processes"] == 1
@@ -227,11 +225,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    done = (
-        subprocess.run(command, capture_output=True, text=True, check=False)
-        if shutil.which("mount")
-        else None
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("mount") else None
     if done is None or done.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip() if done else 'no mount command'}")
     try:

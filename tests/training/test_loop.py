@@ -128,10 +128,7 @@ def test_only_the_named_optimisers_gradients_count(tmp_path: Path) -> None:
         optimizers[update.optimizer].step()
     plain = {f"{n}.{k}": t for n, m in modules.items() for k, t in m.state_dict().items()}
     assert difference(weights(tmp_path), plain) < 1e-7
-    assert (
-        difference(dict(Adversarial(config).critic.named_parameters()), dict(task.critic.named_parameters()))
-        > 0
-    )
+    assert difference(dict(Adversarial(config).critic.named_parameters()), dict(task.critic.named_parameters())) > 0
 
 
 def _first_batch(config: Any) -> dict[str, torch.Tensor]:
@@ -363,9 +360,7 @@ def test_the_nan_guard_names_a_gradient(tmp_path: Path) -> None:
             # sqrt has an infinite slope at zero: the loss is finite, its gradient is not.
             yield Update("adamw", errors.mean() + (out.sum() * 0.0).abs().sqrt())
 
-    with pytest.raises(
-        TenfoldError, match=r"at step 1: gradient of adamw is not finite \(first in net\.layers"
-    ):
+    with pytest.raises(TenfoldError, match=r"at step 1: gradient of adamw is not finite \(first in net\.layers"):
         run(tmp_path, Steep(configuration()))
 
 
@@ -390,16 +385,12 @@ def test_validation_values_that_do_not_fit(tmp_path: Path) -> None:
         def validate(self, modules: Any, batch: Any, draws: Draws) -> Any:
             return {"loss": super().validate(modules, batch, draws)["loss"].mean()}
 
-    with pytest.raises(
-        TenfoldError, match=r"gave 'loss' of shape \(\), expected one value per sample \(8,\)"
-    ):
+    with pytest.raises(TenfoldError, match=r"gave 'loss' of shape \(\), expected one value per sample \(8,\)"):
         run(tmp_path, Scalar(configuration(), validation=Table(9, "v")))
 
 
 def test_batch_and_rounds_must_fit(tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"batch_size 8 cannot be split over 1 processes and 3 accumulation rounds"
-    ):
+    with pytest.raises(UsageError, match=r"batch_size 8 cannot be split over 1 processes and 3 accumulation rounds"):
         run(tmp_path, Regression(configuration(accumulate=3)))
     with pytest.raises(UsageError, match="only one process was started"):
         run(tmp_path, Regression(configuration(parallel="fsdp")))

@@ -50,9 +50,7 @@ def without_calls(folder: Path) -> dict[str, torch.Tensor]:
         ("stream-fsdp2", 2, "stream"),
     ],
 )
-def test_several_processes_reach_the_single_process(
-    played: Any, name: str, world: int, reference: str
-) -> None:
+def test_several_processes_reach_the_single_process(played: Any, name: str, world: int, reference: str) -> None:
     folder, reports = played
     ranks, alone = reports[name], reports[reference][0]
     assert len(ranks) == world
@@ -76,9 +74,7 @@ def _fresh() -> dict[str, torch.Tensor]:
     return Net().state_dict()
 
 
-@pytest.mark.parametrize(
-    ("name", "world"), [("fsdp2", 2), ("fsdp4", 4), ("pair-fsdp2", 2), ("stream-fsdp2", 2)]
-)
+@pytest.mark.parametrize(("name", "world"), [("fsdp2", 2), ("fsdp4", 4), ("pair-fsdp2", 2), ("stream-fsdp2", 2)])
 def test_fsdp2_really_shards(played: Any, name: str, world: int) -> None:
     for report in played[1][name]:
         assert all(kind.startswith("FSDP") for kind in report["kinds"])
@@ -98,9 +94,7 @@ def test_ddp_replicates(played: Any, name: str, world: int) -> None:
         assert report["local"] == report["numel"]
 
 
-@pytest.mark.parametrize(
-    ("name", "world"), [("ddp2", 2), ("ddp4", 4), ("fsdp2", 2), ("fsdp4", 4), ("stream-fsdp2", 2)]
-)
+@pytest.mark.parametrize(("name", "world"), [("ddp2", 2), ("ddp4", 4), ("fsdp2", 2), ("fsdp4", 4), ("stream-fsdp2", 2)])
 def test_processes_see_different_data_and_together_all_of_it(played: Any, name: str, world: int) -> None:
     per_rank = [{i for batch in r["indices"] for i in batch} for r in played[1][name]]
     assert all(len(seen) == 80 // world for seen in per_rank)

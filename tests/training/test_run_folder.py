@@ -96,16 +96,12 @@ def test_provenance_names_no_user_and_no_host() -> None:
     text = json.dumps(facts)
     assert os.uname().nodename not in text.replace(os.uname().release, "") or len(os.uname().nodename) < 4
     inside = str(Path.cwd() / "runs" / "a")
-    told = command_line(
-        ["/home/someone/bin/tenfold", "train", "/home/someone/data", f"--out={inside}", "--x=/y/z"]
-    )
+    told = command_line(["/home/someone/bin/tenfold", "train", "/home/someone/data", f"--out={inside}", "--x=/y/z"])
     assert told == ["tenfold", "train", ".../data", "--out=runs/a", "--x=.../z"]
 
 
 def test_lock_keeps_a_second_process_out_until_the_first_dies(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -137,9 +133,7 @@ with RunFolder(sys.argv[1]).lock():
     print(child, flush=True)
     os._exit(0)  # the parent dies inside the lock, the child lives on
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=True)
     child = int(done.stdout)
     try:
         with RunFolder(tmp_path).lock():

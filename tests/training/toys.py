@@ -137,9 +137,7 @@ class Regression:
     def validation_source(self) -> Any:
         return self.validation
 
-    def step(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws
-    ) -> Iterator[Update]:
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws) -> Iterator[Update]:
         if draws.step in self.at:
             self.at[draws.step]()
         self.indices.append(batch["index"].tolist())
@@ -213,9 +211,7 @@ class Adversarial(Regression):
             "critic": torch.optim.SGD(modules["critic"].parameters(), lr=1e-2, momentum=0.9),
         }
 
-    def step(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws
-    ) -> Iterator[Update]:
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws) -> Iterator[Update]:
         self.indices.append(batch["index"].tolist())
         noise = draws.normal("noise", batch["index"], (4,))
         with torch.no_grad():
@@ -234,9 +230,7 @@ class Replay(Regression):
         self.buffer = torch.zeros(16, 4)
         self.history: dict[str, Any] = {"cursor": 0, "means": []}
 
-    def step(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws
-    ) -> Iterator[Update]:
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws) -> Iterator[Update]:
         if draws.step in self.at:
             self.at[draws.step]()
         pick = draws.integers("pick", batch["index"], len(self.buffer))
