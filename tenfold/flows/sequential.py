@@ -1,5 +1,6 @@
 """The exact sampler: one token after the other, with key-value caches."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,7 +20,8 @@ def sequential(
 
     ``solved`` with slots 0..``start`` given continues there after one call that reads the finished slots."""
     net.reset()
-    slots = noise.transpose(0, 1).contiguous()  # slot by slot: each is then one contiguous (b, d)
+    # Slot by slot, so that each is one contiguous (b, d). A clone: of one sample, contiguous() is the input itself.
+    slots = noise.transpose(0, 1).clone(memory_format=torch.contiguous_format)
     if start:
         assert solved is not None
         slots[: start + 1] = solved[:, : start + 1].transpose(0, 1)
