@@ -118,7 +118,7 @@ def automatic(emit: Emit, flow: TarFlow, images: Tensor, labels: Tensor, batch: 
     run = lambda: sample(flow, batch, classes, noise=noise, solver="auto")  # noqa: E731
     base = lambda: sample(flow, batch, classes, noise=noise)  # noqa: E731
     result, info = sample(flow, batch, classes, noise=noise, solver="auto", return_info=True)
-    seconds = paired(run, base, 2 * repeats + 1)
+    seconds = paired(run, base, 4 * repeats + 1)
     details = {"calls": info.calls, "tokens": info.tokens, "reasons": [block.reason for block in info.blocks]}
     details["solvers"] = [block.solver for block in info.blocks]
     emit(Record(f"auto-b{batch}", *seconds, "seconds", difference(result, base()), sizes(flow, batch), details))

@@ -9,6 +9,7 @@
 """
 
 import json
+import math
 import platform
 import time
 from collections.abc import Sequence
@@ -77,8 +78,9 @@ class BlockCalibration:
 
     @property
     def best(self) -> Timing | None:
-        """The quickest candidate that beats the sequential solver by the margin, if any."""
-        winners = [t for t in self.timings if t.seconds < MARGIN * self.sequential_seconds]
+        """The quickest candidate that beats the sequential solver by the margin, if any; not one that overflowed."""
+        enough = MARGIN * self.sequential_seconds
+        winners = [t for t in self.timings if t.seconds < enough and math.isfinite(t.max_error)]
         return min(winners, key=lambda t: t.seconds) if winners else None
 
 
@@ -203,7 +205,7 @@ def calibrate(
     guidance: Guidance | None = None,
     tol: float | None = None,
     candidates: Sequence[Plan] = CANDIDATES,
-    repeats: int = 3,
+    repeats: int = 5,
 ) -> Calibration:
     """Measure the samplers of ``flow`` on data x (b, *shape) and its condition; the batch size and guidance
     should be those of later sampling.

@@ -109,6 +109,14 @@ def test_auto_takes_the_quickest_solver_of_each_block():
     assert "frontier took 0.5 s, sequential 1 s" in reasons[0]
 
 
+def test_auto_takes_no_solver_that_overflowed():
+    flow = with_times(calibrated(), 0.5)
+    first, second = flow.calibration.blocks
+    first = replace(first, timings=(replace(first.timings[0], max_error=float("nan")),))
+    flow.calibration = replace(flow.calibration, blocks=(first, second))
+    assert auto(flow)[0] == ["sequential", "sequential"]
+
+
 def test_auto_needs_a_margin():
     assert auto(with_times(calibrated(), 0.95))[0] == ["sequential", "sequential"]
 
