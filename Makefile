@@ -15,7 +15,8 @@ demo: .venv/.demo
 	$(BIN)/python -m tenfold.demo
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	@# One thread: the tests are many small ones, and threads that wait for each other slow them down.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

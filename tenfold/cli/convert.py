@@ -25,6 +25,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("out", metavar="OUT_DIR", help="the model folder to write")
     parser.add_option("--channels", int | None, None, help="colour channels (default: 3, or 1, whichever fits)")
     parser.add_option("--height", int | None, None, help="image height in pixels (default: the image is square)")
+    parser.add_option("--head-size", int, 64, help="width of an attention head, which no tensor tells (published: 64)")
     parser.add_option("--sigma", float | None, None, help="Gaussian noise of its training, for sample --denoise")
     parser.switch("--json", "print JSON")
     given = parser.parse_args(argv)
@@ -34,6 +35,7 @@ def run(argv: list[str]) -> int:
         given.out,
         channels=given.channels,
         height=given.height,
+        head_size=given.head_size,
         sigma=given.sigma,
     )
     settings = as_dict(model.config)

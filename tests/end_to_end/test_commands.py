@@ -109,7 +109,8 @@ def test_convert_gives_a_model_that_samples(run: Path, tmp_path: Path, capsys: p
         state[name] = tensor
     torch.save(state, tmp_path / "published.pth")
     out = tmp_path / "model"
-    result = call(capsys, "convert", "tarflow", tmp_path / "published.pth", out, "--channels", 1, "--sigma", 0.1)
+    options = ("--channels", 1, "--sigma", 0.1, "--head-size", flow.config.head_size)
+    result = call(capsys, "convert", "tarflow", tmp_path / "published.pth", out, *options)
     assert result["config"]["classes"] == 10
     x, labels = torch.rand(3, 1, 8, 8), torch.tensor([1, 2, -1])
     assert torch.equal(api.load(out).log_prob(x, labels), flow.log_prob(x, labels))
