@@ -14,8 +14,8 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 demo: .venv/.demo
 	$(BIN)/python -m tenfold.demo
 
+# One thread: the tests are many small ones, and threads that wait for each other slow them down.
 test: .venv/.dev
-	@# One thread: the tests are many small ones, and threads that wait for each other slow them down.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: .venv/.dev

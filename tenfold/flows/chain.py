@@ -59,7 +59,7 @@ class ChainNetwork:
             if weights is not None:
                 assert branches.unconditional is not None
                 weights = torch.cat([weights, branches.unconditional])
-            self.strength = guidance.weights(max(self.steps, 1), like)
+            self.strength = guidance.weights(max(self.steps, 1), _at_least_single(like))
             if guidance.attn_temp != 1.0:
                 self.temperature = like.new_ones(2 * batch)
                 self.temperature[batch:] = guidance.attn_temp
@@ -89,7 +89,8 @@ class ChainNetwork:
         """(a, m) of the samples from those of the branches, (rows, count, d)."""
         if self.guidance is None:
             return parameters
-        log_scale, shift = parameters
+        log_scale, shift = (None if part is None else _at_least_single(part) for part in parameters)
+        assert shift is not None
         m_c, m_u = shift.chunk(2)
         a_c, a_u = (None, None) if log_scale is None else log_scale.chunk(2)
         return self.guidance.combine((a_c, m_c), (a_u, m_u), self.strength[start : start + count])
@@ -117,6 +118,11 @@ class ChainNetwork:
             part.temperature = self.temperature[all_rows]
         part.caches = [cache.rows(all_rows) for cache in self.caches]
         return part
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    """x, in single precision where it is held in half: guidance takes differences of close numbers."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def solve(noise: Tensor, log_scale: Tensor | None, shift: Tensor) -> Tensor:
