@@ -88,7 +88,8 @@ class FlowBlock(nn.Module):
         """(a, m) for the successors of the n consecutive tokens from ``start`` on, in the block's order; a,
         the log-scale of the inverse, is None when the block preserves volume. ``condition`` is what the
         method of that name returns. With caches, the tokens follow those committed there."""
-        h = self.proj_in(inputs) + self.positions(start, inputs.shape[1])
+        # Tokens may be held in a higher precision than the weights.
+        h = self.proj_in(inputs.to(self.proj_in.weight.dtype)) + self.positions(start, inputs.shape[1])
         if condition is not None:
             h = h + condition
         for number, layer in enumerate(self.layers):

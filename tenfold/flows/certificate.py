@@ -17,7 +17,7 @@ def certify(
     if net.steps == 0:
         return Certificate(0.0, 0.0), None
     net.reset()
-    log_scale, shift = net.evaluate(chain[:, :-1].to(net.block.proj_in.weight.dtype))
+    log_scale, shift = net.evaluate(chain[:, :-1])
     residual = (solve(noise[:, 1:], log_scale, shift) - chain[:, 1:]).abs()
     recovered = (chain[:, 1:] - shift) if log_scale is None else (chain[:, 1:] - shift) * scale_of(-log_scale)
     error = float((recovered - noise[:, 1:]).abs().max())

@@ -27,7 +27,7 @@ def sweep(
     """F on the n slots behind the committed ones: their successors, given the successors' noise; the
     log-scales; and a mark on overflown entries, which are replaced by the noise (None where there are
     none)."""
-    log_scale, shift = net.evaluate(inputs.to(net.block.proj_in.weight.dtype))
+    log_scale, shift = net.evaluate(inputs)
     new = solve(noise, log_scale, shift)
     # One reduction decides the usual case; NaN fails the comparison too.
     if bool(new.abs().amax() <= overflow_limit(new.dtype)):
