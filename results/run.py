@@ -10,6 +10,7 @@ import math
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,8 +99,11 @@ def averaged(evaluations: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, A
     """
     rows: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for evaluation in evaluations:
+        seen: Counter[tuple[Any, ...]] = Counter()  # rows that differ in their note only are told apart by order
         for row in evaluation:
-            rows.setdefault(tuple(row.get(k) for k in ("name", "model", "split", "unit")), []).append(row)
+            key = tuple(row.get(k) for k in ("name", "model", "split", "unit"))
+            rows.setdefault((*key, seen[key]), []).append(row)
+            seen[key] += 1
     result = []
     for alike in rows.values():
         values = [row["value"] for row in alike]
