@@ -64,7 +64,8 @@ def from_pretrained(
     revision: str | None = None,
     device: str | torch.device = "cpu",
 ) -> Any:
-    """The model in a local folder or in a Hugging Face hub repository, in evaluation mode.
+    """The model in a local folder or in a Hugging Face hub repository, in evaluation mode. A model's own
+    ``read_extras(folder)``, if it has one, may read further files there.
 
     Raises:
         UsageError: no such folder, another kind of model, unknown or missing configuration fields, and
@@ -82,6 +83,9 @@ def from_pretrained(
     except (TypeError, AssertionError) as error:
         raise UsageError(f"{folder / CONFIG} does not describe a {expected}: {error}") from None
     load_strict(model, _folder_tensors(folder), str(folder))
+    extras = getattr(model, "read_extras", None)
+    if extras is not None:
+        extras(folder)
     return model.to(device).eval()
 
 

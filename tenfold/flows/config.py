@@ -127,6 +127,7 @@ class FlowEvaluation:
         importance: K of the tighter importance-sampled bound (labelled apart); 1 leaves it out.
         samples: generated images behind FID, KID, precision and recall; 0 leaves them out.
         guidance: guidance weights at which samples are drawn.
+        calibrate: images behind the calibration of the "auto" sampler that is saved with the weights; 0 saves none.
         baselines: compare with per-pixel histogram, Gaussian mixture and a neural spline flow.
         baseline_seconds: training time of the spline flow; 0 takes the flow's own training time.
     """
@@ -135,6 +136,7 @@ class FlowEvaluation:
     importance: int = 16
     samples: int = 0
     guidance: tuple[float, ...] = (0.0, 1.5)
+    calibrate: int = 64
     baselines: bool = True
     baseline_seconds: float = 0.0
 
@@ -155,7 +157,7 @@ class FlowSampling:
         denoise: apply the score step with the noise the flow was trained with.
         denoise_rate: multiplier of the score step.
         solver: how the inverse is computed.
-        tolerance: residual at which a parallel solver stops.
+        tolerance: residual at which a parallel solver stops; its own default if not given.
         seed: of the noise.
     """
 
@@ -170,5 +172,5 @@ class FlowSampling:
     denoise: bool = False
     denoise_rate: float = 1.0
     solver: Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"] = "auto"
-    tolerance: float = 1e-4
+    tolerance: float | None = None
     seed: int = 0

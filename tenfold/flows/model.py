@@ -1,6 +1,7 @@
 """TarFlow: a transformer autoregressive normalizing flow (Zhai et al., arXiv 2412.06329)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar, NamedTuple, cast
 
 import torch
@@ -68,6 +69,12 @@ class TarFlow(nn.Module):
     def shard_units(self) -> list[nn.Module]:
         """The modules that fully sharded training wraps one by one."""
         return [layer for block in self.blocks for layer in block.layers]
+
+    def read_extras(self, folder: Path) -> None:
+        """Take the samplers' calibration of a model folder, if it has one."""
+        from tenfold.flows.calibration import load_calibration
+
+        self.calibration = load_calibration(folder)
 
     def patchify(self, x: Tensor) -> Float[Tensor, "b t d"]:
         """Inputs (b, *shape) to tokens (b, T, D), patches in raster order; vectors pass unchanged."""

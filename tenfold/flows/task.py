@@ -15,6 +15,7 @@ from tenfold.data.config import ImageDataConfig
 from tenfold.data.images import ImageSplits, load_images
 from tenfold.errors import UsageError
 from tenfold.flows import density, pictures
+from tenfold.flows.calibration import Calibration, calibrate, save_calibration
 from tenfold.flows.config import FlowEvaluation, FlowObjective, FlowSampling, TarFlowConfig
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
 from tenfold.flows.measure import measure
@@ -162,6 +163,20 @@ class FlowTask:
             "levels": self.levels,
         }
         hub.save_pretrained(self.flow, folder, extra)
+        if self.recipe.evaluation.calibrate:
+            save_calibration(self.calibration(self.recipe.evaluation.calibrate), folder)
+
+    def calibration(self, count: int) -> Calibration:
+        """What the "auto" sampler needs to know, measured on ``count`` validation images."""
+        batch = self.splits.validation.batch(np.arange(min(count, len(self.splits.validation))))
+        pixels, generator = batch["image"].to(self.flow.var.device), torch.Generator().manual_seed(0)
+        if self.recipe.objective.noise == "uniform":
+            x = dequantise(pixels, self.levels, torch.rand(pixels.shape, generator=generator).to(pixels.device))
+        else:
+            noise = torch.randn(pixels.shape, generator=generator).to(pixels.device)
+            x = to_unit_range(pixels, self.levels) + self.recipe.objective.sigma * noise
+        labels = batch["label"].to(pixels.device) if self.recipe.model.classes else None
+        return calibrate(self.flow, x, labels, repeats=3)
 
     def load(self, folder: Path | str) -> None:
         """Take the weights of a model folder; raises UsageError where its geometry differs."""

@@ -45,7 +45,7 @@ def _published(
             validate_every=5000,
             checkpoint_every=5000,
         ),
-        evaluation=FlowEvaluation(baselines=False, samples=50_000),
+        evaluation=FlowEvaluation(baselines=False, samples=50_000, calibrate=0),
     )
 
 
