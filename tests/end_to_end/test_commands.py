@@ -18,7 +18,16 @@ from tenfold.cli.main import main
 from tenfold.flows.model import TarFlow
 
 TINY = ["--model.blocks", "2", "--model.layers", "1", "--train.batch_size", "16", "--train.tracker", "none"]
-QUICK = ["--evaluation.baselines", "false", "--evaluation.calibrate", "4", "--evaluation.draws", "2", "--evaluation.importance", "2"]
+QUICK = [
+    "--evaluation.baselines",
+    "false",
+    "--evaluation.calibrate",
+    "4",
+    "--evaluation.draws",
+    "2",
+    "--evaluation.importance",
+    "2",
+]
 
 
 @pytest.fixture(scope="module")
