@@ -39,6 +39,8 @@ def written(text: str) -> str:
 def table(instruction: str) -> str:
     """The Markdown table that "results/x.json key=value ..." asks for."""
     name, *filters = instruction.split()
+    if not (ROOT / name).exists():
+        raise SystemExit(f"{name} does not exist; make it with 'python results/run.py {Path(name).stem}'")
     content = json.loads((ROOT / name).read_text())
     wanted = dict(f.split("=", 1) for f in filters)
     kind, columns = ("records", RECORD_COLUMNS) if "records" in content else ("metrics", METRIC_COLUMNS)
