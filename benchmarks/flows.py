@@ -18,8 +18,8 @@ from benchmarks.harness import Record, main, paired
 from benchmarks.reference_tarflow import ReferenceTarFlow
 from benchmarks.trained import LONG, SHORT, trained
 from tenfold.flows.calibration import calibrate
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.loss import negative_log_likelihood
-from tenfold.flows.model import TarFlow
 from tenfold.flows.sampling import sample
 
 Emit = Callable[[Record], None]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 
 
 @dataclass

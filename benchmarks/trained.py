@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tenfold.flows.config import TarFlowConfig
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.loss import negative_log_likelihood
-from tenfold.flows.model import TarFlow
 
 
 @dataclass(frozen=True)

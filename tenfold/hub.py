@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from tenfold import __version__
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.training.files import disk_errors, plain, read_json, write_atomic, write_json
+from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.data.augment import shift
-from tenfold.data.images import ImageSplits, read_all
+from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.inception import InceptionV3
 

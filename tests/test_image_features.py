@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import ImageSplits, load_images, read_all
+from tenfold.data.images import load_images
+from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.image_features import ClassifierFeatures, InceptionFeatures, train_classifier
 from tenfold.inception import BlockE, InceptionV3, Unit

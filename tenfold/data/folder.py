@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import ImageSplits, held_out_sizes, sha256, stratified_order
 from tenfold.data.lazy import Decoder, LazyImages
+from tenfold.data.splits import ImageSplits, held_out_sizes, sha256, stratified_order
 from tenfold.errors import UsageError, suggest
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".tga")

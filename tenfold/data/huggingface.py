@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import ArrayImages, ImageSplits, held_out_sizes, sha256, stratified_order
 from tenfold.data.lazy import Decoder, LazyImages
+from tenfold.data.splits import ArrayImages, ImageSplits, held_out_sizes, sha256, stratified_order
 from tenfold.errors import TenfoldError, UsageError, suggest
 
 _IMAGE_NAMES = ("image", "img", "images", "pixel_values", "png", "jpg", "jpeg", "webp", "picture")

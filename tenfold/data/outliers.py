@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.decode import resize_array
-from tenfold.data.images import ImageSplits, read_all
+from tenfold.data.splits import ImageSplits, read_all
 
 
 def ood_sets(splits: ImageSplits, count: int = 360, seed: int = 0) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 _PUBLIC = {
-    "TarFlow": "tenfold.flows.model",
+    "TarFlow": "tenfold.flows.flow",
     "TarFlowConfig": "tenfold.flows.config",
     "denoise": "tenfold.flows.density",
     "log_prob": "tenfold.flows.density",

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tenfold.data.images import ImageSplits, read_all
+from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.measurement import Measurement, bits_per_dim

@@ -28,7 +28,7 @@ from tenfold.flows.chain import Branches, ChainNetwork, solve
 from tenfold.flows.frontier import frontier
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.jacobi import segmented, sweep
-from tenfold.flows.model import TarFlow
+from tenfold.flows.model import FlowNetwork
 from tenfold.flows.plan import Plan, default_tol, first_iterate
 from tenfold.flows.sampling_info import BlockInfo
 from tenfold.flows.sequential import sequential
@@ -110,7 +110,7 @@ class Calibration:
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"this is no calibration of a sampler ({error}); calibrate again") from None
 
-    def mismatch(self, flow: TarFlow, batch: int, guidance: float) -> str:
+    def mismatch(self, flow: FlowNetwork, batch: int, guidance: float) -> str:
         """Why the times do not hold for a run; empty when they do."""
         here = machine(flow)
         different = [name for name in here if self.machine.get(name) != here[name]]
@@ -126,7 +126,7 @@ class Calibration:
         return ""
 
 
-def machine(flow: TarFlow) -> dict[str, Any]:
+def machine(flow: FlowNetwork) -> dict[str, Any]:
     """What the times of a calibration depend on, besides the batch."""
     device = flow.var.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
@@ -198,7 +198,7 @@ def sweeps_to_tolerance(
 
 
 def calibrate(
-    flow: TarFlow,
+    flow: FlowNetwork,
     x: Float[Tensor, "b *shape"],
     condition: Tensor | None = None,
     *,
@@ -289,14 +289,14 @@ def _clock(run: Any, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _block(flow: TarFlow, index: int) -> FlowBlock:
+def _block(flow: FlowNetwork, index: int) -> FlowBlock:
     block = flow.blocks[index]
     assert isinstance(block, FlowBlock)
     return block
 
 
 def automatic_plans(
-    flow: TarFlow, batch: int, guidance: Guidance, tol: float | None = None
+    flow: FlowNetwork, batch: int, guidance: Guidance, tol: float | None = None
 ) -> tuple[list[Plan], list[str]]:
     """The plans of solver "auto" in sampling order, from ``flow.calibration``, and the reason for each."""
     count = len(flow.blocks)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.density import log_prob, log_prob_mixture
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tenfold.flows.block import FlowBlock, scale_of
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 
 EXACT_DIMENSIONS = 256
 

@@ -6,15 +6,21 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 
 
-def cost(config: TarFlowConfig, batch: int, precision: str = "fp32", checkpointing: bool = False) -> dict[str, Any]:
+def cost(
+    config: TarFlowConfig,
+    batch: int,
+    precision: str = "fp32",
+    checkpointing: bool = False,
+    averaged: bool = True,
+) -> dict[str, Any]:
     """Parameters, bytes and floating-point operations of a training step of a global batch.
 
     FLOPs: the forward pass counted by PyTorch on meta tensors, three times (backward costs twice as much), and
-    once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and averaged weights
-    in float32, and the tensors that autograd keeps for the backward pass."""
+    once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and (when
+    ``averaged``) averaged weights in float32, and the tensors that autograd keeps for the backward pass."""
     with torch.device("meta"):
         flow = TarFlow(config)
         x = torch.empty(1, *config.shape)
@@ -46,9 +52,9 @@ def cost(config: TarFlowConfig, batch: int, precision: str = "fp32", checkpointi
         "weights_bytes": 4 * parameters,
         "optimizer_bytes": 8 * parameters,
         "gradients_bytes": 4 * parameters,
-        "ema_bytes": 4 * parameters,
+        "ema_bytes": 4 * parameters * averaged,
         "activation_bytes": activations * batch,
-        "total_bytes": 20 * parameters + activations * batch,
+        "total_bytes": (20 if averaged else 16) * parameters + activations * batch,
         "tokens": config.tokens,
         "token_dim": config.token_dim,
         "batch_size": batch,

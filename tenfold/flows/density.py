@@ -9,20 +9,20 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.loss import dequantise, discrete_log_prob
-from tenfold.flows.model import FlowOutput, TarFlow
+from tenfold.flows.model import FlowNetwork, FlowOutput
 
-Density = Callable[[TarFlow, Tensor, Tensor | None], Tensor]
+Density = Callable[[FlowNetwork, Tensor, Tensor | None], Tensor]
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
-def log_prob_of(flow: TarFlow, output: FlowOutput) -> Float[Tensor, "b"]:
+def log_prob_of(flow: FlowNetwork, output: FlowOutput) -> Float[Tensor, "b"]:
     """log p(x) in nats, summed over dimensions, from a forward pass of ``flow`` on x."""
     z, logdet = output.z, output.logdet
     prior = 0.5 * (z.square() / flow.var + flow.var.log()).sum(dim=(1, 2))
     return flow.config.dimensions * (logdet - HALF_LOG_2PI) - prior
 
 
-def log_prob(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b"]:
+def log_prob(flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b"]:
     """log p(x | condition) in nats, **summed** over dimensions; x in the flow's own scale, [−1, 1].
 
     A Gaussian-noise model's value is a density of noisy data: it is no bits per dimension."""
@@ -30,7 +30,7 @@ def log_prob(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | No
 
 
 def unit_prior_log_prob(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None
+    flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor | None = None
 ) -> Float[Tensor, "b"]:
     """``log_prob`` under a standard normal prior: what the training loss is about, and what the reference
     denoises with. It differs from ``log_prob`` for volume-preserving flows only, whose prior is learned."""
@@ -39,7 +39,7 @@ def unit_prior_log_prob(
 
 
 def log_prob_mixture(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], chunk: int = 512
+    flow: FlowNetwork, x: Float[Tensor, "b *shape"], chunk: int = 512
 ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b classes"]]:
     """log p(x) = log (1/N) Σ_y p(x|y) of a class-conditional flow, and log p(x|y) for every class, in nats.
 
@@ -54,7 +54,7 @@ def log_prob_mixture(
     return by_class.logsumexp(dim=1) - math.log(classes), by_class
 
 
-def token_nll(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b t"]:
+def token_nll(flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b t"]:
     """−log p(x) split over the tokens of the image, in nats: row sums equal −log_prob.
 
     Token t gets ½ z_t² + Σ_k a_t of block k: each block's map is triangular, so its log-determinant is a sum
@@ -71,7 +71,7 @@ def token_nll(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | N
 
 
 def score(
-    flow: TarFlow,
+    flow: FlowNetwork,
     x: Float[Tensor, "b *shape"],
     condition: Tensor | None = None,
     chunk: int = 256,
@@ -90,7 +90,7 @@ def score(
 
 
 def denoise(
-    flow: TarFlow,
+    flow: FlowNetwork,
     x: Float[Tensor, "b *shape"],
     sigma: float,
     condition: Tensor | None = None,
@@ -109,7 +109,7 @@ def denoise(
 
 
 def discrete_log_probs(
-    flow: TarFlow,
+    flow: FlowNetwork,
     pixels: Integer[Tensor, "b *shape"],
     levels: int,
     uniform: Callable[[int], Tensor],

@@ -19,7 +19,7 @@ from tenfold.flows.density import (
     log_prob_mixture,
     token_nll,
 )
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 from tenfold.measurement import Measurement, bits_per_dim
 
 

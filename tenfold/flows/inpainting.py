@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.density import log_prob
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 
 
 @dataclass(frozen=True)

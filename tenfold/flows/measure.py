@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.data.images import ImageSource, ImageSplits
 from tenfold.data.outliers import ood_sets
+from tenfold.data.splits import ImageSource, ImageSplits
 from tenfold.errors import UsageError
 from tenfold.flows.baselines import baseline_rows
 from tenfold.flows.config import FlowEvaluation, FlowObjective
@@ -21,8 +21,8 @@ from tenfold.flows.evaluation import (
     ood_rows,
     uniform_noise,
 )
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.loss import dequantise, to_levels, to_unit_range
-from tenfold.flows.model import TarFlow
 from tenfold.flows.sampling import sample
 from tenfold.measurement import Measurement
 

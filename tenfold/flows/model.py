@@ -1,8 +1,7 @@
-"""TarFlow: a transformer autoregressive normalizing flow (Zhai et al., arXiv 2412.06329)."""
+"""The network of TarFlow (Zhai et al., arXiv 2412.06329): images or vectors to noise."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import ClassVar, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -25,7 +24,7 @@ class FlowOutput(NamedTuple):
     blocks: Tensor
 
 
-class Blocks(nn.ModuleList):
+class BlockList(nn.ModuleList):
     """A module list whose items are known to be flow blocks."""
 
     def __iter__(self) -> Iterator[FlowBlock]:
@@ -37,30 +36,18 @@ class Blocks(nn.ModuleList):
         return cast(FlowBlock, super().__getitem__(index))
 
 
-class TarFlow(nn.Module):
-    """A stack of autoregressive flow blocks over image patches or vectors, alternating in direction.
+class FlowNetwork(nn.Module):
+    """The map x -> z: a stack of autoregressive blocks over image patches or vectors, alternating in direction.
 
-    ``forward`` is the training computation x -> z; densities, samples and inverses are functions of
-    ``tenfold.flows.density`` and ``tenfold.flows.sampling``, with ``log_prob``, ``sample``, ``encode`` and
-    ``decode`` here as shortcuts.
+    ``forward`` is the training computation. ``tenfold.flows.flow.TarFlow`` is this network with its density and
+    sampler as methods."""
 
-    Conditions: int64 labels (b,) where −1 means none; class mixtures (b, classes); contexts (b, context);
-    or None, the mean of the class table (a learned null vector for contexts).
-
-    >>> import torch
-    >>> flow = TarFlow(TarFlowConfig(shape=(1, 8, 8), width=64, classes=10))
-    >>> flow.log_prob(torch.zeros(2, 1, 8, 8), torch.tensor([3, -1])).shape
-    torch.Size([2])
-    """
-
-    model_type: ClassVar[str] = "tarflow"
-    config_class: ClassVar[type] = TarFlowConfig
     var: Tensor
 
     def __init__(self, config: TarFlowConfig) -> None:
         super().__init__()
         self.config = config
-        self.blocks: Blocks = Blocks(FlowBlock(config, reverse=bool(k % 2)) for k in range(config.blocks))
+        self.blocks: BlockList = BlockList(FlowBlock(config, reverse=bool(k % 2)) for k in range(config.blocks))
         if config.context:
             self.null_context = nn.Parameter(torch.zeros(config.context))
         self.register_buffer("var", torch.ones(config.tokens, config.token_dim))
@@ -69,12 +56,6 @@ class TarFlow(nn.Module):
     def shard_units(self) -> list[nn.Module]:
         """The modules that fully sharded training wraps one by one."""
         return [layer for block in self.blocks for layer in block.layers]
-
-    def read_extras(self, folder: Path) -> None:
-        """Take the samplers' calibration of a model folder, if it has one."""
-        from tenfold.flows.calibration import load_calibration
-
-        self.calibration = load_calibration(folder)
 
     def patchify(self, x: Tensor) -> Float[Tensor, "b t d"]:
         """Inputs (b, *shape) to tokens (b, T, D), patches in raster order; vectors pass unchanged."""
@@ -160,29 +141,6 @@ class TarFlow(nn.Module):
                 parts.append(-log_scale.float().mean(dim=(1, 2)) if is_half(log_scale) else -log_scale.mean((1, 2)))
         blocks = torch.stack(parts)
         return FlowOutput(tokens, blocks.sum(dim=0), blocks)
-
-    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Float[Tensor, "b"]:
-        """log p(x | condition) in nats, summed over dimensions (see ``tenfold.flows.density.log_prob``)."""
-        from tenfold.flows.density import log_prob
-
-        return log_prob(self, x, condition)
-
-    def encode(self, x: Tensor, condition: Tensor | None = None) -> Float[Tensor, "b t d"]:
-        """x to standard normal noise (b, T, D)."""
-        return self.forward(x, condition).z / self.var.sqrt()
-
-    @torch.no_grad()
-    def decode(self, noise: Float[Tensor, "b t d"], condition: Tensor | None = None, **options: object) -> Tensor:
-        """Standard normal noise (b, T, D) to x (b, *shape); options as in ``tenfold.flows.sampling.sample``."""
-        from tenfold.flows.sampling import sample
-
-        return sample(self, noise.shape[0], condition, noise=noise, **options)  # type: ignore[arg-type]
-
-    def sample(self, n: int, condition: Tensor | None = None, **options: object) -> Tensor:
-        """n samples (n, *shape); options as in ``tenfold.flows.sampling.sample``."""
-        from tenfold.flows.sampling import sample
-
-        return sample(self, n, condition, **options)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def update_prior(self, z: Float[Tensor, "b t d"], rate: float = 0.1) -> None:

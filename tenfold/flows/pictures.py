@@ -5,15 +5,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenfold.data.images import ImageSplits
 from tenfold.data.outliers import ood_sets
+from tenfold.data.splits import ImageSplits
 from tenfold.figures import heat_maps, histograms, image_grid, ranked, write_captions
 from tenfold.flows.config import FlowEvaluation, FlowObjective
 from tenfold.flows.density import denoise
 from tenfold.flows.evaluation import image_log_probs, outlier_order, uniform_noise
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.loss import dequantise, to_unit_range
 from tenfold.flows.measure import all_images
-from tenfold.flows.model import TarFlow
 from tenfold.flows.sampling import sample
 
 

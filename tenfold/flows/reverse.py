@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.block import FlowBlock, scale_of
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.plan import Plan
 from tenfold.flows.sampling import draw_noise, invert_states
 

@@ -23,14 +23,14 @@ from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.frontier import frontier
 from tenfold.flows.guidance import Blocks, Guidance
 from tenfold.flows.jacobi import segmented
-from tenfold.flows.model import TarFlow, is_half
+from tenfold.flows.model import FlowNetwork, is_half
 from tenfold.flows.plan import SELECTIVE_TOL, SOLVERS, Plan, default_tol
 from tenfold.flows.sampling_info import BlockInfo, SamplingInfo
 from tenfold.flows.sequential import sequential
 
 
 def sample(
-    flow: TarFlow,
+    flow: FlowNetwork,
     n: int,
     condition: Tensor | int | None = None,
     *,
@@ -119,7 +119,7 @@ def sample(
 
 
 def invert(
-    flow: TarFlow,
+    flow: FlowNetwork,
     z: Tensor,
     condition: Tensor | None = None,
     guidance: Guidance | None = None,
@@ -133,7 +133,7 @@ def invert(
 
 
 def invert_states(
-    flow: TarFlow,
+    flow: FlowNetwork,
     z: Tensor,
     condition: Tensor | None = None,
     guidance: Guidance | None = None,
@@ -238,7 +238,7 @@ def _overflow(chain: Tensor, index: int, first_output: int) -> TenfoldError:
 
 
 def _plans(
-    flow: TarFlow, solver: str | Sequence[Plan], options: dict[str, Any], n: int, guidance: Guidance
+    flow: FlowNetwork, solver: str | Sequence[Plan], options: dict[str, Any], n: int, guidance: Guidance
 ) -> tuple[list[Plan], list[str]]:
     """One plan a block, in sampling order, from the arguments of ``sample``; and why."""
     count = len(flow.blocks)
@@ -256,7 +256,7 @@ def _plans(
     return [Plan(solver=solver, **options)] * count, [""] * count
 
 
-def draw_noise(flow: TarFlow, n: int, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
+def draw_noise(flow: FlowNetwork, n: int, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
     """Standard normal (n, T, D) on the flow's device, in single precision at least, or ``noise`` checked."""
     if n < 1:
         raise UsageError(f"n is {n}; ask for at least one sample")
@@ -279,7 +279,7 @@ def _same(branches: Branches) -> bool:
 
 
 @contextmanager
-def _evaluation(flow: TarFlow) -> Iterator[None]:
+def _evaluation(flow: FlowNetwork) -> Iterator[None]:
     """Evaluation mode for a while: dropout would make the inverse another function at every sweep."""
     training = flow.training
     flow.eval()

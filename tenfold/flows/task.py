@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from tenfold import hub
 from tenfold.data.augment import flip, shift
 from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import ImageSplits, load_images
+from tenfold.data.images import load_images
+from tenfold.data.splits import ImageSplits
 from tenfold.errors import UsageError
 from tenfold.flows import density, pictures
 from tenfold.flows.calibration import Calibration, calibrate, save_calibration
 from tenfold.flows.config import FlowEvaluation, FlowObjective, FlowSampling, TarFlowConfig
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
 from tenfold.flows.measure import measure
-from tenfold.flows.model import TarFlow
 from tenfold.flows.sampling import sample
 from tenfold.measurement import Measurement
 from tenfold.update import Update
@@ -242,8 +243,9 @@ class FlowTask:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
         from tenfold.flows.cost import cost
 
+        train = recipe.train
         return cost(
-            recipe.model, recipe.train.batch_size, recipe.train.precision, recipe.train.activation_checkpointing
+            recipe.model, train.batch_size, train.precision, train.activation_checkpointing, train.ema is not None
         )
 
 

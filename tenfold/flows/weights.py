@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 
 # published name -> ours; everything else is named alike
 _RENAMES = (

@@ -31,7 +31,7 @@ SYSTEMS: dict[str, System] = {
         "arXiv:2412.06329",
         "ready",
         task="tenfold.flows.task:FlowTask",
-        model="tenfold.flows.model:TarFlow",
+        model="tenfold.flows.flow:TarFlow",
         sampling="tenfold.flows.config:FlowSampling",
         published="tenfold.flows.weights:read_published",
     ),

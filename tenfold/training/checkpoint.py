@@ -25,8 +25,8 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from tenfold.errors import TenfoldError
+from tenfold.files import disk_errors, fsync, full_sentence, is_full, sha256, write_json
 from tenfold.training import tree
-from tenfold.training.files import disk_errors, fsync, full_sentence, is_full, sha256, write_json
 from tenfold.training.parallel import World, bare
 from tenfold.training.task import Task
 

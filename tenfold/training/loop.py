@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import TenfoldError
+from tenfold.files import disk_errors, plain, replace_folder, write_yaml
 from tenfold.training import parallel
 from tenfold.training import resume as resuming
 from tenfold.training.checkpoint import Checkpoints, State
 from tenfold.training.config import TrainingConfig
 from tenfold.training.ema import Ema
-from tenfold.training.files import disk_errors, plain, replace_folder, write_yaml
 from tenfold.training.guard import NanGuard
 from tenfold.training.interrupt import Interrupted, StopSignals
 from tenfold.training.loader import Batches

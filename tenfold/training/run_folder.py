@@ -19,8 +19,8 @@ from typing import IO, Any
 import yaml
 
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.files import disk_errors, fsync, read_json, write_json, write_yaml
 from tenfold.measurement import Measurement
-from tenfold.training.files import disk_errors, fsync, read_json, write_json, write_yaml
 
 _PACKAGES = ("tenfold", "torch", "numpy", "accelerate", "safetensors")
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 
 SETTINGS = {
     "patch": (["--model.patch", 3], ["8x8", "3x3 patches", "divides both sides"]),

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images, read_all
+from tenfold.data.images import load_images
+from tenfold.data.splits import read_all
 from tenfold.errors import TenfoldError, UsageError
 
 datasets = pytest.importorskip("datasets")

@@ -9,7 +9,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import ArrayImages, load_images, read_all, stratified_order
+from tenfold.data.images import load_images
+from tenfold.data.splits import ArrayImages, read_all, stratified_order
 from tenfold.errors import TenfoldError, UsageError
 
 

@@ -3,8 +3,9 @@
 import torch
 
 from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images, read_all
+from tenfold.data.images import load_images
 from tenfold.data.outliers import ood_sets
+from tenfold.data.splits import read_all
 
 
 def test_sets_have_the_shape_range_and_size_of_the_test_split() -> None:

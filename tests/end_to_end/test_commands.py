@@ -15,7 +15,7 @@ import torch
 
 from tenfold import api
 from tenfold.cli.main import main
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 
 TINY = ["--model.blocks", "2", "--model.layers", "1", "--train.batch_size", "16", "--train.tracker", "none"]
 QUICK = [

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.weights import load_published
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import ArrayImages, ImageSplits, load_images
+from tenfold.data.images import load_images
+from tenfold.data.splits import ArrayImages, ImageSplits
 from tenfold.errors import UsageError
 from tenfold.flows import baselines
 

@@ -7,7 +7,7 @@ import torch
 
 from tenfold.errors import UsageError
 from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.model import TarFlow
+from tenfold.flows.flow import TarFlow
 from tests.flows.helpers import random_flow
 
 SMALL = dict(width=32, head_size=16, layers=1)

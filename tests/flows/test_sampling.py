@@ -10,8 +10,8 @@ from tenfold.errors import TenfoldError, UsageError
 from tenfold.flows.block import FlowBlock
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.config import TarFlowConfig
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.jacobi import segmented
-from tenfold.flows.model import TarFlow
 from tenfold.flows.plan import Plan
 from tenfold.flows.sampling import invert, sample
 from tenfold.flows.sampling_info import BlockInfo

@@ -9,8 +9,8 @@ from sklearn.datasets import make_moons
 
 from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.density import log_prob
+from tenfold.flows.flow import TarFlow
 from tenfold.flows.loss import negative_log_likelihood
-from tenfold.flows.model import TarFlow
 from tenfold.flows.sampling import sample
 
 # Wide enough for the tails: a flow of affine blocks has some mass far from the data.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tenfold import files
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.measurement import Measurement
-from tenfold.training import files
 from tenfold.training.run_folder import RunFolder, command_line, load_config, provenance
 
 HOLDER = """

@@ -1,0 +1,55 @@
+"""TarFlow, the density: the network with its likelihood and its sampler as methods."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.flows.calibration import load_calibration
+from tenfold.flows.config import TarFlowConfig
+from tenfold.flows.density import log_prob
+from tenfold.flows.model import FlowNetwork
+from tenfold.flows.sampling import sample
+
+
+class TarFlow(FlowNetwork):
+    """A transformer autoregressive normalizing flow (Zhai et al., arXiv 2412.06329) on images or vectors.
+
+    ``forward`` is the training computation x -> z; the methods are shortcuts to the functions of
+    ``tenfold.flows.density`` and ``tenfold.flows.sampling``, which do more.
+
+    Conditions: int64 labels (b,) where −1 means none; class mixtures (b, classes); contexts (b, context); or None,
+    the mean of the class table (a learned null vector for contexts).
+
+    >>> import torch
+    >>> flow = TarFlow(TarFlowConfig(shape=(1, 8, 8), width=64, classes=10))
+    >>> flow.log_prob(torch.zeros(2, 1, 8, 8), torch.tensor([3, -1])).shape
+    torch.Size([2])
+    """
+
+    model_type: ClassVar[str] = "tarflow"
+    config_class: ClassVar[type] = TarFlowConfig
+
+    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Float[Tensor, "b"]:
+        """log p(x | condition) in nats, summed over dimensions (see ``tenfold.flows.density.log_prob``)."""
+        return log_prob(self, x, condition)
+
+    def encode(self, x: Tensor, condition: Tensor | None = None) -> Float[Tensor, "b t d"]:
+        """x (b, *shape) to standard normal noise (b, T, D)."""
+        return self.forward(x, condition).z / self.var.sqrt()
+
+    @torch.no_grad()
+    def decode(self, noise: Float[Tensor, "b t d"], condition: Tensor | None = None, **options: Any) -> Tensor:
+        """Standard normal noise (b, T, D) to x (b, *shape); options as in ``tenfold.flows.sampling.sample``."""
+        x: Tensor = sample(self, noise.shape[0], condition, noise=noise, **options)
+        return x
+
+    def sample(self, n: int, condition: Tensor | None = None, **options: Any) -> Any:
+        """n samples (n, *shape); options as in ``tenfold.flows.sampling.sample``."""
+        return sample(self, n, condition, **options)
+
+    def read_extras(self, folder: Path) -> None:
+        """Take the samplers' calibration of a model folder, if it has one."""
+        self.calibration = load_calibration(folder)
