@@ -75,13 +75,12 @@ _PROTOCOL = (
     *("--train.final_fraction", "1"),
     *("--evaluation.baselines", "false"),
 )
-_ONE_THREAD = ("--train.threads", "1")
 
 JOBS: dict[str, Training | Benchmark] = {
-    "tarflow-digits": Training("tarflow-digits", _ONE_THREAD),
-    "tarflow-digits-noise": Training("tarflow-digits-noise", _ONE_THREAD),
-    "tarflow-digits-long": Training("tarflow-digits-long", _ONE_THREAD),
-    "tarflow-digits-protocol": Training("tarflow-digits", (*_ONE_THREAD, *_PROTOCOL)),
+    "tarflow-digits": Training("tarflow-digits"),
+    "tarflow-digits-noise": Training("tarflow-digits-noise"),
+    "tarflow-digits-long": Training("tarflow-digits-long"),
+    "tarflow-digits-protocol": Training("tarflow-digits", _PROTOCOL),
     "benchmark-flows": Benchmark("flows"),
 }
 

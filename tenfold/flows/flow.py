@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenfold.errors import UsageError
 from tenfold.flows.calibration import load_calibration
 from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.density import log_prob
@@ -33,12 +34,14 @@ class TarFlow(FlowNetwork):
     config_class: ClassVar[type] = TarFlowConfig
 
     def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Float[Tensor, "b"]:
-        """log p(x | condition) in nats, summed over dimensions (see ``tenfold.flows.density.log_prob``)."""
-        return log_prob(self, x, condition)
+        """log p(x | condition) in nats, summed over dimensions (see ``tenfold.flows.density.log_prob``).
+
+        Raises UsageError for NaN or infinite values and for what the network refuses."""
+        return log_prob(self, finite(x), condition)
 
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Float[Tensor, "b t d"]:
         """x (b, *shape) to standard normal noise (b, T, D)."""
-        return self.forward(x, condition).z / self.var.sqrt()
+        return self.forward(finite(x), condition).z / self.var.sqrt()
 
     @torch.no_grad()
     def decode(self, noise: Float[Tensor, "b t d"], condition: Tensor | None = None, **options: Any) -> Tensor:
@@ -53,3 +56,14 @@ class TarFlow(FlowNetwork):
     def read_extras(self, folder: Path) -> None:
         """Take the samplers' calibration of a model folder, if it has one."""
         self.calibration = load_calibration(folder)
+
+
+def finite(x: Tensor) -> Tensor:
+    """x itself; raises UsageError, naming the first bad row, where it holds NaN or infinite values."""
+    bad = ~torch.isfinite(x).flatten(1).all(dim=1)
+    if bool(bad.any()):
+        raise UsageError(
+            f"row {int(bad.int().argmax())} of the input holds NaN or infinite values ({int(bad.sum())} of {len(x)} "
+            "rows do); clean the data first"
+        )
+    return x

@@ -162,6 +162,11 @@ def test_bad_inputs():
         flow(torch.zeros(2, 1, 4, 4), torch.tensor([0, 3]))
     with pytest.raises(UsageError, match="2 rows for a batch of 1"):
         flow(torch.zeros(1, 1, 4, 4), torch.tensor([0, 1]))
+    broken = torch.zeros(3, 1, 4, 4)
+    broken[1, 0, 2, 2] = float("nan")
+    for verb in (flow.log_prob, flow.encode):
+        with pytest.raises(UsageError, match=r"row 1 of the input holds NaN or infinite values \(1 of 3"):
+            verb(broken)
     unconditional = TarFlow(TarFlowConfig(shape=(1, 4, 4), patch=2, **SMALL))
     with pytest.raises(UsageError, match="unconditional"):
         unconditional(torch.zeros(1, 1, 4, 4), torch.tensor([0]))

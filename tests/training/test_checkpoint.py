@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tenfold import files
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.training import checkpoint, files, tree
+from tenfold.training import checkpoint, tree
 from tenfold.training.run_folder import RunFolder
 from tests.training.toys import Regression, Replay, Table, configuration, digest, run, weights
 
