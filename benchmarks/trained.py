@@ -85,7 +85,9 @@ def trained(setting: Setting, quick: bool = False) -> tuple[TarFlow, Tensor, Ten
         flow.load_state_dict(load_file(file))
     else:
         _train(flow, x, y, setting, steps)
-        save_file(flow.state_dict(), file)
+        partial = file.with_suffix(".part")
+        save_file(flow.state_dict(), partial)
+        partial.replace(file)
     return flow.eval(), x, y
 
 

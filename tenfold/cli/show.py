@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tenfold.measurement import Measurement
 
@@ -17,8 +18,16 @@ def console() -> Console:
 
 
 def busy(what: str) -> AbstractContextManager[Any]:
-    """A spinner on standard error while something runs."""
-    return Console(stderr=True).status(f"{what} ...")
+    """A spinner and the elapsed time on standard error while something runs."""
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    progress.add_task(f"{what} ...", total=None)
+    return progress
 
 
 def as_json(value: Any) -> None:
