@@ -19,13 +19,8 @@ def console() -> Console:
 
 def busy(what: str) -> AbstractContextManager[Any]:
     """A spinner and the elapsed time on standard error while something runs."""
-    progress = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     progress.add_task(f"{what} ...", total=None)
     return progress
 
