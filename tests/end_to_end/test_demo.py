@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tenfold import api, demo
+from tenfold.errors import TenfoldError
 
 
 def test_the_demonstration_ends_with_a_table_and_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,3 +27,19 @@ def test_the_demonstration_ends_with_a_table_and_a_report(tmp_path: Path, capsys
     assert all(name in page for name in demo.RECIPES)
     assert "data:image/png;base64," in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_failure_beside_is_told(tmp_path: Path) -> None:
+    (tmp_path / "nonsense").mkdir()
+    with (
+        pytest.raises(TenfoldError, match=r"training nonsense failed: there is no recipe 'nonsense'"),
+        demo.trained_beside("nonsense", tmp_path),
+    ):
+        pass
+    assert "there is no recipe" in demo.log_of(tmp_path, "nonsense").read_text()
+
+
+def test_an_interruption_stops_the_process_beside(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), demo.trained_beside("tarflow-digits-noise", tmp_path):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "tarflow-digits-noise" / "model").exists()
