@@ -234,7 +234,9 @@ def main(folder: Path) -> None:
     global FOLDER
     FOLDER = folder
     if "WORLD_SIZE" in os.environ:  # started by torchrun
-        print(json.dumps(trained(folder, regression("fsdp"))))
+        # A file each: what two processes print to one pipe may interleave.
+        report = trained(folder, regression("fsdp"))
+        folder.with_name(f"rank-{os.environ['RANK']}.json").write_text(json.dumps(report))
     else:
         print(json.dumps({name: play() for name, play in scenarios().items()}))
 
