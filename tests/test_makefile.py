@@ -38,7 +38,7 @@ def test_installs_happen_once_and_again_after_a_change(tmp_path: Path) -> None:
     (tmp_path / ".venv").mkdir()
     for stamp in (".made", ".torch", ".dev"):
         (tmp_path / ".venv" / stamp).touch()
-    run = ["make", "-n", "PYTHON=python3", "test"]
+    run = ["make", "--no-print-directory", "-n", "PYTHON=python3", "test"]
     again = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60).stdout
     assert again.split("\n")[0] == "OMP_NUM_THREADS=1 .venv/bin/python -m pytest"
     later = (tmp_path / ".venv" / ".dev").stat().st_mtime + 10

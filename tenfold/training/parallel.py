@@ -7,9 +7,9 @@ autocast context and the trackers.
 import atexit
 import copy
 import functools
-import gc
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -164,11 +164,14 @@ def seed_everything(key: int, device: torch.device) -> None:
 
 
 def shut_down() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if there is one.
+
+    Gloo's threads need Python's lock to release the tensors of a finished collective. The pause lets them have it:
+    without it, destroying the group while they wait for the lock that its destructor holds is a deadlock, and at the
+    interpreter's end an abort."""
     if dist.is_initialized():
+        time.sleep(0.2)
         dist.destroy_process_group()
-        # Sharded modules hold the group in cycles: left to the interpreter's end, its threads would abort it.
-        gc.collect()
 
 
 def wrap(modules: Mapping[str, nn.Module], world: World, config: TrainingConfig) -> dict[str, nn.Module]:
