@@ -23,7 +23,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, li
     """Every scenario of processes.py, played once."""
     folder = tmp_path_factory.mktemp("processes")
     command = [sys.executable, "-W", "ignore", "-m", "tests.training.processes", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     reports = json.loads(done.stdout.splitlines()[-1])
     crashes = [r["crash"] for ranks in reports.values() for r in ranks if "crash" in r]
@@ -169,7 +169,7 @@ def test_under_torchrun(tmp_path: Path) -> None:
         "--master-addr", "127.0.0.1", "--master-port", str(free_port()), "-m", "tests.training.processes",
         str(tmp_path / "a"),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     reports = [json.loads(path.read_text()) for path in tmp_path.glob("rank-*.json")]
     assert len(reports) == 2
