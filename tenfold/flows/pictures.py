@@ -86,8 +86,7 @@ def _likelihood(flow: TarFlow, splits: ImageSplits, directory: Path) -> dict[str
         low=0,
         high=splits.levels - 1,
     )
-    shown = torch.cat([order[:20], order[-20:]]).cpu()
-    ranked(pixels[shown], log_probs[shown], directory / "outliers.png", low=0, high=splits.levels - 1)
+    ranked(pixels, log_probs, directory / "outliers.png", low=0, high=splits.levels - 1)
     groups = {"test": log_probs.numpy()}
     for name, images in ood_sets(splits).items():
         noisy = dequantise(images, splits.levels, uniform_noise(tuple(images.shape), 1)(0)).to(device)
@@ -95,7 +94,7 @@ def _likelihood(flow: TarFlow, splits: ImageSplits, directory: Path) -> dict[str
     histograms(groups, directory / "likelihood.png", "log p(x), nats")
     return {
         "token-nll.png": "Negative log-likelihood per token: the six least and the six most likely test images.",
-        "outliers.png": "Test images ranked by likelihood: the twenty least likely, then the twenty most likely.",
+        "outliers.png": "Test images ranked by log p(x) in nats: the ten least likely, and the ten most likely.",
         "likelihood.png": "Log-likelihood of test images against out-of-distribution images.",
     }
 
