@@ -1,5 +1,6 @@
 """Hugging Face data sets made on the spot: parquet shards, image folders, save_to_disk, streams."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from tenfold.data.images import load_images
 from tenfold.data.splits import read_all
 from tenfold.errors import TenfoldError, UsageError
 
-datasets = pytest.importorskip("datasets")
+datasets = importlib.import_module("datasets")
 
 
 @pytest.fixture(autouse=True)

