@@ -19,7 +19,7 @@ from tenfold.flows.density import (
     log_prob_mixture,
     token_nll,
 )
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 from tenfold.measurement import Measurement, bits_per_dim
 
 
@@ -49,7 +49,7 @@ def _bits_row(name: str, values: Tensor, dimensions: int, **labels: str) -> Meas
 
 @torch.no_grad()
 def bits_per_dim_rows(
-    flow: TarFlow,
+    flow: Flow,
     pixels: Integer[Tensor, "b *shape"],
     labels: Integer[Tensor, "b"] | None,
     levels: int,
@@ -92,7 +92,7 @@ def bits_per_dim_rows(
 
 
 def inversion_error(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
 ) -> Measurement:
     """Largest |f⁻¹(f(x)) − x| over a batch, by the sequential inverse."""
     with torch.no_grad():
@@ -101,7 +101,7 @@ def inversion_error(
 
 
 def conditioning_row(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
 ) -> Measurement:
     """Decimal digits that the inverse can lose (the worst row), with the worst block named in the note."""
     report = conditioning(flow, x, condition)
@@ -118,7 +118,7 @@ def accuracy(predicted: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def classification_rows(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], labels: Integer[Tensor, "b"], model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], labels: Integer[Tensor, "b"], model: str, split: str
 ) -> list[Measurement]:
     """Accuracy by Bayes' rule and by one gradient, and how often the two agree."""
     bayes = bayes_log_posterior(flow, x).argmax(dim=1)
@@ -135,7 +135,7 @@ def classification_rows(
 
 
 def denoising_rows(
-    flow: TarFlow,
+    flow: Flow,
     clean: Float[Tensor, "b *shape"],
     sigma: float,
     condition: Tensor | None,
@@ -154,13 +154,13 @@ def denoising_rows(
 
 
 @torch.no_grad()
-def image_log_probs(flow: TarFlow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
+def image_log_probs(flow: Flow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
     """log p(x) in nats, averaged over the classes where there are any: what outliers are ranked by."""
     return log_prob_mixture(flow, x)[0] if flow.config.classes else log_prob(flow, x)
 
 
 @torch.no_grad()
-def outlier_order(flow: TarFlow, x: Float[Tensor, "b *shape"]) -> tuple[Tensor, Tensor]:
+def outlier_order(flow: Flow, x: Float[Tensor, "b *shape"]) -> tuple[Tensor, Tensor]:
     """Indices of the images from least to most likely, and their per-token negative log-likelihoods (b, T)."""
     return image_log_probs(flow, x).argsort(), token_nll(flow, x)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.density import log_prob
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Inpainting:
 
 
 def inpaint(
-    flow: TarFlow,
+    flow: Flow,
     x: Float[Tensor, "b *shape"],
     mask: Bool[Tensor, "..."],
     condition: Tensor | None = None,
@@ -58,6 +58,7 @@ def inpaint(
 
     Raises UsageError for a mask of another shape, an empty mask, or "prefix" where it is not exact.
     """
+    flow = flow.like(x)
     if tuple(mask.shape) != flow.config.shape:
         raise UsageError(f"the mask has shape {tuple(mask.shape)}, but images are {flow.config.shape}")
     if not bool(mask.any()):
@@ -77,7 +78,7 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 @torch.no_grad()
 def _prefix(
-    flow: TarFlow, x: Tensor, mask: Tensor, condition: Tensor | None, generator: torch.Generator | None
+    flow: Flow, x: Tensor, mask: Tensor, condition: Tensor | None, generator: torch.Generator | None
 ) -> Inpainting:
     if flow.config.blocks != 1:
         raise UsageError(
@@ -98,7 +99,7 @@ def _prefix(
 
 
 def _metropolis(
-    flow: TarFlow,
+    flow: Flow,
     x: Tensor,
     mask: Tensor,
     condition: Tensor | None,
@@ -141,7 +142,7 @@ def _metropolis(
 
 
 def _value_and_gradient(
-    flow: TarFlow, x: Tensor, condition: Tensor | None, mask: Tensor, langevin: bool
+    flow: Flow, x: Tensor, condition: Tensor | None, mask: Tensor, langevin: bool
 ) -> tuple[Tensor, Tensor]:
     if not langevin:
         with torch.no_grad():
@@ -155,7 +156,7 @@ def _value_and_gradient(
 
 @torch.no_grad()
 def _published(
-    flow: TarFlow,
+    flow: Flow,
     x: Tensor,
     mask: Tensor,
     condition: Tensor | None,
