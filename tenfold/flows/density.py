@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.flows.model import FlowNetwork, FlowOutput
@@ -49,9 +50,27 @@ def log_prob_mixture(
         raise UsageError("this flow has no classes; use log_prob")
     batch = x.shape[0]
     rows = torch.arange(batch * classes, device=x.device)
-    parts = [log_prob(flow, x[r // classes], r % classes) for r in rows.split(chunk)]
+    chunks = progress.track(rows.split(chunk), "classes", "chunks")
+    parts = [log_prob(flow, x[r // classes], r % classes) for r in chunks]
     by_class = torch.cat(parts).view(batch, classes)
     return by_class.logsumexp(dim=1) - math.log(classes), by_class
+
+
+@torch.no_grad()
+def log_probs(
+    flow: FlowNetwork,
+    x: Float[Tensor, "b *shape"],
+    condition: Tensor | None = None,
+    mixture: bool = False,
+    chunk: int = 512,
+) -> Float[Tensor, "b"]:
+    """``log_prob`` of many inputs without gradients, in chunks of ``chunk`` rows; ``mixture`` averages p over the
+    classes of a class-conditional flow, without ``condition``."""
+    if mixture:
+        return log_prob_mixture(flow, x, chunk)[0]
+    weights = flow.condition_weights(condition, x.shape[0])
+    chunks = progress.track(torch.arange(x.shape[0], device=x.device).split(chunk), "log p", "chunks")
+    return torch.cat([log_prob(flow, x[r], None if weights is None else weights[r]) for r in chunks])
 
 
 def token_nll(flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b t"]:
@@ -81,7 +100,7 @@ def score(
     parts = []
     weights = flow.condition_weights(condition, x.shape[0])
     with torch.enable_grad():
-        for start in range(0, x.shape[0], chunk):
+        for start in progress.track(range(0, x.shape[0], chunk), "score", "chunks"):
             part = x[start : start + chunk].detach().requires_grad_(True)
             rows = None if weights is None else weights[start : start + chunk].detach()
             (gradient,) = torch.autograd.grad(density(flow, part, rows).sum(), part)
@@ -117,14 +136,15 @@ def discrete_log_probs(
     condition: Tensor | None = None,
     mixture: bool = False,
 ) -> Float[Tensor, "draws b"]:
-    """log p(v + u_k) − the change of scale, in nats summed over dimensions, one row per dequantisation draw.
+    """log p(v + u_k) − the change of scale, in nats summed over dimensions, one row per dequantisation draw; without
+    gradients.
 
     ``uniform(k)`` gives the k-th noise (b, *shape) in [0, 1). ``mixture`` averages p over the classes. Each
     row is an unbiased sample of the K = 1 bound; ``importance_bound`` combines them into tighter ones."""
     rows = []
-    for k in range(draws):
+    for k in progress.track(range(draws), "dequantisation", "draws"):
         x = dequantise(pixels, levels, uniform(k))
-        value = log_prob_mixture(flow, x)[0] if mixture else log_prob(flow, x, condition)
+        value = log_probs(flow, x, condition, mixture)
         rows.append(discrete_log_prob(value, flow.config.dimensions, levels))
     return torch.stack(rows)
 

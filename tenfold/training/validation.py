@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tenfold import progress
 from tenfold.errors import TenfoldError
 from tenfold.training.config import TrainingConfig
 from tenfold.training.parallel import World, reshard
@@ -36,7 +37,7 @@ def validate(
     for module in modules.values():
         module.eval()
     try:
-        for start in range(0, total, rows * world.size):
+        for start in progress.track(range(0, total, rows * world.size), "validation", "batches"):
             if world.maximum(int(stopped())):
                 return None
             # The same number of rows in every process: FSDP2 gathers weights in all of them at once.
