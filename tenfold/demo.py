@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.main import guarded
 from tenfold.errors import TenfoldError
@@ -33,9 +33,9 @@ def run(argv: list[str]) -> int:
             api.train(first, folder / first, evaluate=False)
     done = [api.open_run(folder / name) for name in RECIPES]
     for finished in done:
-        with show.busy(f"{finished.name}: evaluating"):
+        with progress.shown(f"{finished.name}: evaluating"):
             api.evaluate(finished)
-        with show.busy(f"{finished.name}: drawing"):
+        with progress.shown(f"{finished.name}: drawing"):
             api.report(finished)
     page = api.joint_report(done, folder / "report.html", TITLE)
     show.measurements("the demonstration on held-out digits", [row for r in done for row in r.measurements], RECIPES)
@@ -62,7 +62,7 @@ def trained_beside(name: str, folder: Path) -> Iterator[None]:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
         yield
-        with show.busy(f"{name}: training"):
+        with progress.shown(f"{name}: training"):
             code = process.wait()
     except BaseException:
         process.terminate()  # it saves, and resumes next time

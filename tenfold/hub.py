@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from tenfold import __version__
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
+from tenfold.tensors import differences, listed
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_LISTED = 8
 _WRAPPERS = ("state_dict", "model")
 
 
@@ -106,20 +106,8 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
     Where the file is more precise than the model, the model takes the file's type: nothing is rounded.
     """
     own = model.state_dict()
-    complaints = []
-    if missing := sorted(set(own) - set(tensors)):
-        complaints.append(f"missing {_listed(missing)}")
-    if extra := sorted(set(tensors) - set(own)):
-        complaints.append(f"extra {_listed(extra)}")
-    misshaped = [
-        f"{name} of shape {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in sorted(set(own) & set(tensors))
-        if own[name].shape != tensors[name].shape
-    ]
-    if misshaped:
-        complaints.append(_listed(misshaped))
-    if complaints:
-        raise UsageError(f"the tensors of {source} do not fit {type(model).__name__}: {'; '.join(complaints)}")
+    if wrong := differences(tensors, own):
+        raise UsageError(f"the tensors of {source} do not fit {type(model).__name__}: {wrong}")
     for name, tensor in tensors.items():
         if own[name].is_floating_point() and torch.promote_types(tensor.dtype, own[name].dtype) != own[name].dtype:
             model.to(tensor.dtype)
@@ -210,7 +198,7 @@ def _folder_tensors(folder: Path) -> dict[str, Tensor]:
             raise UsageError(f"{folder / INDEX} lists {shard}, which is not in the folder")
         tensors.update(_safetensors(folder / shard))
     if different := sorted(set(tensors) ^ set(index)):
-        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {_listed(different)}")
+        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {listed(different)}")
     return tensors
 
 
@@ -277,8 +265,3 @@ def _resolve(source: str | os.PathLike[str], revision: str | None) -> Path:
 
 def _type_of(cls: type) -> str:
     return str(typing.cast(Any, cls).model_type)
-
-
-def _listed(names: list[str]) -> str:
-    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + rest

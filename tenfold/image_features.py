@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tenfold import progress
 from tenfold.data.augment import shift
 from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.hub import read_state_dict
 from tenfold.inception import InceptionV3
 
 _FILE = "extractor.safetensors"
@@ -81,7 +83,8 @@ class ClassifierFeatures(nn.Module):
                 f"the feature extractor reads uint8 images of shape {self.shape}, not {images.dtype} of "
                 f"{tuple(images.shape[1:])}"
             )
-        parts = [(self.hidden_features(part) - self.center) / self.spread for part in images.split(512)]
+        chunks = progress.track(images.split(512), "features", "chunks")
+        parts = [(self.hidden_features(part) - self.center) / self.spread for part in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0, self.dim)
 
     @torch.no_grad()
@@ -142,7 +145,7 @@ def train_classifier(
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=max(2, steps))
     reach = max(1, min(splits.shape[1:]) // 16)
-    for _ in range(steps):
+    for _ in progress.track(range(steps), "classifier for features", "steps"):
         rows = torch.randint(len(source), (batch_size,), generator=generator)
         batch = source.batch(rows.numpy())
         offsets = torch.randint(-reach, reach + 1, (batch_size, 2), generator=generator)
@@ -176,13 +179,13 @@ class InceptionFeatures:
     def __init__(self, path: str | os.PathLike[str], levels: int = 256, device: str = "cpu", chunk: int = 32) -> None:
         self.levels, self.chunk = levels, chunk
         self.network = InceptionV3()
-        self.network.load(_state(Path(path)), str(path))
+        self.network.load(read_state_dict(path), str(path))
         self.network.to(device).eval()
         self.device = device
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Float[Tensor, "n 2048"]:
-        parts = [self._features(part).cpu() for part in images.split(self.chunk)]
+        parts = [self._features(part).cpu() for part in progress.track(images.split(self.chunk), "features", "chunks")]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
     def _features(self, images: Tensor) -> Tensor:
@@ -190,20 +193,3 @@ class InceptionFeatures:
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         features: Tensor = self.network(F.interpolate(x, (299, 299), mode="bilinear", align_corners=False))
         return features
-
-
-def _state(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist; give the file of the Inception v3 weights for FID")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors readers raise types of their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TenfoldError(f"{path} is damaged or holds more than tensors ({reason}); fetch it anew") from None
-    if not isinstance(state, dict):
-        raise TenfoldError(f"{path} holds {type(state).__name__}, expected a dictionary of tensors")
-    return state

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.measurement import Measurement
 
@@ -70,7 +71,7 @@ def kid(
     size = min(subset_size, smaller // 2)
     generator = torch.Generator().manual_seed(seed)
     values = []
-    for _ in range(subsets):
+    for _ in progress.track(range(subsets), "KID", "subsets"):
         i = torch.randperm(len(a), generator=generator)[:size]
         j = torch.randperm(len(b), generator=generator)[:size]
         values.append(mmd(a[i], b[j]))
@@ -196,5 +197,6 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 def _covered(points: Tensor, manifold: Tensor, neighbours: int, chunk: int) -> float:
     # The nearest of all distances to one's own set is to oneself, hence the (k + 1)-th smallest.
     radii = torch.cat([torch.cdist(part, manifold).kthvalue(neighbours + 1).values for part in manifold.split(chunk)])
-    inside = [(torch.cdist(part, manifold) <= radii).any(dim=1) for part in points.split(chunk)]
+    parts = progress.track(points.split(chunk), "precision and recall", "chunks")
+    inside = [(torch.cdist(part, manifold) <= radii).any(dim=1) for part in parts]
     return float(torch.cat(inside).double().mean())

@@ -1,6 +1,6 @@
 """``tenfold evaluate``."""
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.parser import CommandParser, positionals
 from tenfold.errors import UsageError
@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     if found is None:
         raise UsageError("name a run to evaluate, as in 'tenfold evaluate runs/a'")
-    with show.busy("evaluating"):
+    with progress.shown("evaluating"):
         rows = api.evaluate(found, **given.evaluation.as_dict())
     if given.json:
         show.as_json({"run": str(found.path), "metrics": show.rows_as_json(rows)})

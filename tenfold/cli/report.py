@@ -1,6 +1,6 @@
 """``tenfold report``."""
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.parser import CommandParser
 
@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
     parser.switch("--json", "print JSON")
     given = parser.parse_args(argv)
     found = [api.open_run(folder) for folder in given.runs]
-    with show.busy("writing the report"):
+    with progress.shown("writing the report"):
         page = api.joint_report(found, given.out, given.title) if given.out else [api.report(r) for r in found][-1]
     pages = [page] if given.out else [r.folder.report for r in found]
     if given.json:

@@ -5,7 +5,7 @@ from typing import get_type_hints
 
 from docstring_parser import parse as parse_docstring
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.parser import CommandParser, positionals, wants_help
 from tenfold.errors import UsageError
@@ -35,7 +35,7 @@ def run(argv: list[str]) -> int:
         add_options(parser, system)
     given = parser.parse_args(argv)
     changes = {f.name: given[_dest(f.name)] for f in fields(api.part(systems[0], "sampling"))}
-    with show.busy("sampling"):
+    with progress.shown("sampling"):
         written = api.sample(given.source, given.out, **changes)
     if given.json:
         show.as_json({"files": [str(path) for path in written]})

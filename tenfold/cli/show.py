@@ -1,13 +1,11 @@
-"""Printing: tables for people, JSON for machines, and a spinner for what takes a while."""
+"""Printing: tables for people, JSON for machines."""
 
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tenfold.measurement import Measurement
 
@@ -15,14 +13,6 @@ from tenfold.measurement import Measurement
 def console() -> Console:
     """The terminal's standard output; wide where it is a file or a pipe, so that no line is cut."""
     return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=160)
-
-
-def busy(what: str) -> AbstractContextManager[Any]:
-    """A spinner and the elapsed time on standard error while something runs."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    progress.add_task(f"{what} ...", total=None)
-    return progress
 
 
 def as_json(value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tenfold import api, recipes
+from tenfold import api, progress, recipes
 from tenfold.cli import show
 from tenfold.cli.parser import CommandParser, option_value, positionals
 from tenfold.errors import UsageError
@@ -112,9 +112,9 @@ def _finish(done: api.Run, skip: bool, as_json: bool) -> int:
         return 0
     page = None
     if not skip:
-        with show.busy("evaluating"):
+        with progress.shown("evaluating"):
             api.evaluate(done)
-        with show.busy("writing the report"):
+        with progress.shown("writing the report"):
             page = api.report(done)
     rows = done.measurements if not skip else []
     if as_json:

@@ -10,7 +10,6 @@
 
 import json
 import math
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.certificate import certify
@@ -32,6 +32,7 @@ from tenfold.flows.model import FlowNetwork
 from tenfold.flows.plan import Plan, default_tol, first_iterate
 from tenfold.flows.sampling_info import BlockInfo
 from tenfold.flows.sequential import sequential
+from tenfold.machine import cpu_name
 
 FILE = "calibration.json"
 # A parallel solver must win by this much, so that noise in the measurement does not make "auto" slower.
@@ -132,23 +133,13 @@ class Calibration:
 def machine(flow: FlowNetwork) -> dict[str, Any]:
     """What the times of a calibration depend on, besides the batch."""
     device = flow.var.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
         "dtype": str(_block(flow, 0).proj_in.weight.dtype),
         "torch": torch.__version__,
     }
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 @torch.no_grad()
@@ -235,7 +226,7 @@ def calibrate(
             tokens = block(tokens, given)[0]
         total = sum(crm[3] for _, crm in metrics) or 1.0
         measured = []
-        for position in range(count):
+        for position in progress.track(range(count), "calibration", "blocks"):
             k = count - 1 - position
             block = _block(flow, k)
             net = ChainNetwork(
@@ -263,7 +254,7 @@ def _race(
     plans = [replace(plan, tol=tol, window=min(plan.window, max(net.steps, 1))) for plan in candidates]
     seconds: list[list[float]] = [[] for _ in range(len(plans) + 1)]
     results: list[tuple[int, int, float]] = []
-    for _ in range(repeats):
+    for _ in progress.track(range(repeats), "solvers against the clock", "rounds"):
         seconds[0].append(_clock(lambda: sequential(net, noise), noise.device))
         results = []
         for number, plan in enumerate(plans):

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tenfold import progress
 from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.flow import Flow
 
@@ -69,7 +70,7 @@ def exact_conditioning(flow: Flow, x: Float[Tensor, "b *shape"], condition: Tens
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
     total, extremes = None, []
-    for block in flow.blocks:
+    for block in progress.track(flow.blocks, "Jacobians", "blocks"):
         jacobian = _jacobian(block, tokens, weights)
         values = torch.linalg.svdvals(jacobian)
         extremes.append((values[:, 0], values[:, -1]))
@@ -115,7 +116,8 @@ def power_conditioning(
             chain.append(_products(block, u, weights))
             tokens = block(tokens, weights)[0]
         start = torch.randn(tokens.shape, dtype=tokens.dtype, device=tokens.device, generator=generator)
-        extremes = [_extremes([part], start, iterations) for part in chain]
+        parts = progress.track(chain, "conditioning", "blocks")
+        extremes = [_extremes([part], start, iterations) for part in parts]
         # Blocks work in their own orders; a flip between them is orthogonal but must be applied.
         turned = [_in_image_order(part, block) for part, block in zip(chain, flow.blocks, strict=True)]
         largest, smallest = _extremes(turned, start, iterations)

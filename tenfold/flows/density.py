@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition
 from tenfold.flows.loss import dequantise, discrete_log_prob
@@ -50,9 +51,26 @@ def log_prob_mixture(
         raise UsageError("this flow has no classes; use log_prob")
     batch = x.shape[0]
     rows = torch.arange(batch * classes, device=x.device)
-    parts = [log_prob(flow, x[r // classes], r % classes) for r in rows.split(chunk)]
+    chunks = progress.track(rows.split(chunk), "classes", "chunks")
+    parts = [log_prob(flow, x[r // classes], r % classes) for r in chunks]
     by_class = torch.cat(parts).view(batch, classes)
     return by_class.logsumexp(dim=1) - math.log(classes), by_class
+
+
+@torch.no_grad()
+def log_probs(
+    flow: FlowNetwork,
+    x: Float[Tensor, "b *shape"],
+    condition: Condition | None = None,
+    mixture: bool = False,
+    chunk: int = 512,
+) -> Float[Tensor, "b"]:
+    """``log_prob`` of many inputs without gradients, in chunks of ``chunk`` rows; ``mixture`` averages p over the
+    classes of a class-conditional flow, without ``condition``."""
+    if mixture:
+        return log_prob_mixture(flow, x, chunk)[0]
+    chunks = progress.track(torch.arange(x.shape[0], device=x.device).split(chunk), "log p", "chunks")
+    return torch.cat([log_prob(flow, x[rows], rows_of(condition, rows)) for rows in chunks])
 
 
 def token_nll(
@@ -84,7 +102,7 @@ def score(
     """∇_x log p(x | condition), by one backward pass per ``chunk`` rows (a pass holds all activations)."""
     parts = []
     with torch.enable_grad():
-        for rows in torch.arange(x.shape[0], device=x.device).split(chunk):
+        for rows in progress.track(torch.arange(x.shape[0], device=x.device).split(chunk), "score", "chunks"):
             part = x[rows].detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(density(flow, part, rows_of(condition, rows)).sum(), part)
             parts.append(gradient)
@@ -124,14 +142,15 @@ def discrete_log_probs(
     condition: Condition | None = None,
     mixture: bool = False,
 ) -> Float[Tensor, "draws b"]:
-    """log p(v + u_k) − the change of scale, in nats summed over dimensions, one row per dequantisation draw.
+    """log p(v + u_k) − the change of scale, in nats summed over dimensions, one row per dequantisation draw; without
+    gradients.
 
     ``uniform(k)`` gives the k-th noise (b, *shape) in [0, 1). ``mixture`` averages p over the classes. Each
     row is an unbiased sample of the K = 1 bound; ``importance_bound`` combines them into tighter ones."""
     rows = []
-    for k in range(draws):
+    for k in progress.track(range(draws), "dequantisation", "draws"):
         x = dequantise(pixels, levels, uniform(k))
-        value = log_prob_mixture(flow, x)[0] if mixture else log_prob(flow, x, condition)
+        value = log_probs(flow, x, condition, mixture)
         rows.append(discrete_log_prob(value, flow.config.dimensions, levels))
     return torch.stack(rows)
 

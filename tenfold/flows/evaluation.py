@@ -15,9 +15,7 @@ from tenfold.flows.density import (
     denoise,
     discrete_log_probs,
     importance_bound,
-    log_prob,
-    log_prob_mixture,
-    token_nll,
+    log_probs,
 )
 from tenfold.flows.flow import Flow
 from tenfold.measurement import Measurement, bits_per_dim
@@ -153,16 +151,9 @@ def denoising_rows(
     ]
 
 
-@torch.no_grad()
 def image_log_probs(flow: Flow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
     """log p(x) in nats, averaged over the classes where there are any: what outliers are ranked by."""
-    return log_prob_mixture(flow, x)[0] if flow.config.classes else log_prob(flow, x)
-
-
-@torch.no_grad()
-def outlier_order(flow: Flow, x: Float[Tensor, "b *shape"]) -> tuple[Tensor, Tensor]:
-    """Indices of the images from least to most likely, and their per-token negative log-likelihoods (b, T)."""
-    return image_log_probs(flow, x).argsort(), token_nll(flow, x)
+    return log_probs(flow, x, mixture=flow.config.classes > 0)
 
 
 def ood_rows(inside: np.ndarray, outside: dict[str, np.ndarray], model: str) -> list[Measurement]:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.flows.density import log_prob
 from tenfold.flows.flow import Flow
@@ -115,7 +116,7 @@ def _metropolis(
     state = torch.where(mask, 0.5 * _normal(x, generator), x)
     value, gradient = _value_and_gradient(flow, state, condition, mask, langevin)
     accepted = torch.zeros_like(log_step)
-    for number in range(warmup + steps):
+    for number in progress.track(range(warmup + steps), "inpainting", "steps"):
         h = log_step.exp().view(per_row)
         drift = 0.5 * h.square() * gradient
         proposal = state + mask * (drift + h * _normal(state, generator))
@@ -169,7 +170,7 @@ def _published(
     state = torch.where(mask, _normal(x, generator), x)
     value = log_prob(flow, state, condition)
     accepted = torch.zeros_like(value)
-    for _ in range(steps):
+    for _ in progress.track(range(steps), "inpainting", "steps"):
         z = flow.encode(state, condition)
         moved = flow.decode(z + tau * latent_mask * _normal(z, generator), condition)
         proposal = torch.where(mask, moved, x)

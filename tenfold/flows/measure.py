@@ -2,12 +2,12 @@
 
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.data.outliers import ood_sets
-from tenfold.data.splits import ImageSource, ImageSplits
+from tenfold.data.splits import ImageSource, ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.baselines import baseline_rows
 from tenfold.flows.config import FlowEvaluation, FlowObjective
@@ -29,8 +29,8 @@ from tenfold.measurement import Measurement
 
 def all_images(source: ImageSource, limit: int | None = None) -> dict[str, Tensor]:
     """The first ``limit`` images of a split (all by default): "image" and "label"."""
-    count = len(source) if limit is None else min(limit, len(source))
-    return source.batch(np.arange(count))
+    images, labels = read_all(source, limit)
+    return {"image": images, "label": labels}
 
 
 def measure(
@@ -111,7 +111,8 @@ def class_balanced(
     device = flow.var.device
     generator = torch.Generator(device).manual_seed(seed)
     parts = []
-    for rows in torch.arange(count, device=device).split(batch):
+    batches = torch.arange(count, device=device).split(batch)
+    for rows in progress.track(batches, f"samples, guidance {guidance:g}", "batches"):
         labels = rows % flow.config.classes if flow.config.classes else None
         parts.append(
             sample(

@@ -5,12 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.data.outliers import ood_sets
 from tenfold.data.splits import ImageSplits
 from tenfold.figures import heat_maps, histograms, image_grid, ranked, write_captions
 from tenfold.flows.config import FlowEvaluation, FlowObjective
-from tenfold.flows.density import denoise
-from tenfold.flows.evaluation import image_log_probs, outlier_order, uniform_noise
+from tenfold.flows.density import denoise, token_nll
+from tenfold.flows.evaluation import image_log_probs, uniform_noise
 from tenfold.flows.flow import Flow
 from tenfold.flows.loss import dequantise, to_unit_range
 from tenfold.flows.measure import all_images
@@ -49,7 +50,7 @@ def _samples(flow: Flow, objective: FlowObjective, options: FlowEvaluation, dire
     ways = [(weight, False) for weight in ((0.0, *options.guidance) if classes else (0.0,))]
     ways += [(weight, True) for weight, _ in ways if gaussian]
     captions = {}
-    for weight, clean in dict.fromkeys(ways):
+    for weight, clean in progress.track(dict.fromkeys(ways), "pictures of samples", "pictures"):
         images = sample(
             flow, count, labels, guidance=weight, noise=noise, denoise_sigma=objective.sigma if clean else None
         )
@@ -73,14 +74,15 @@ def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, s
     device = flow.var.device
     pixels = all_images(splits.test)["image"]
     x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0)).to(device)
-    order, maps = outlier_order(flow, x)
     log_probs = image_log_probs(flow, x).cpu()
+    order = log_probs.argsort()
+    chosen = torch.cat([order[:6], order[-6:]])
+    with torch.no_grad():
+        maps = token_nll(flow, x[chosen.to(device)]).cpu()
     patch = flow.config.patch
-    grid = maps.cpu().view(-1, flow.config.shape[1] // patch, flow.config.shape[2] // patch)
-    chosen = torch.cat([order[:6], order[-6:]]).cpu()
     heat_maps(
         pixels[chosen],
-        grid[chosen],
+        maps.view(-1, flow.config.shape[1] // patch, flow.config.shape[2] // patch),
         directory / "token-nll.png",
         titles=[f"{log_probs[i]:.0f} nats" for i in chosen],
         low=0,

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.flows.block import Condition, FlowBlock
 from tenfold.flows.calibration import automatic_plans
@@ -183,13 +184,14 @@ def invert_states(
             )
             warnings.warn(info.warnings[-1], stacklevel=4)
         states = [z]
-        for position, plan in enumerate(plans):
-            record = BlockInfo(count - 1 - position, plan.solver, reason=reasons[position] if reasons else "")
-            info.blocks.append(record)
-            block = flow.blocks[record.block]
-            assert isinstance(block, FlowBlock)
-            net = ChainNetwork(block, branches, guidance if position in guided else None, batch, record)
-            states.append(_invert_block(net, states[-1], plan, certify, compiled, generator))
+        with progress.task("tokens", sum(block.steps for block in flow.blocks), "tokens") as done:
+            for position, plan in enumerate(plans):
+                record = BlockInfo(count - 1 - position, plan.solver, reason=reasons[position] if reasons else "")
+                info.blocks.append(record)
+                block = flow.blocks[record.block]
+                assert isinstance(block, FlowBlock)
+                net = ChainNetwork(block, branches, guidance if position in guided else None, batch, record)
+                states.append(_invert_block(net, states[-1], plan, certify, compiled, generator, done))
     # Copies made outside of inference mode can take part in autograd later.
     return [state.clone() for state in states], info
 
@@ -201,6 +203,7 @@ def _invert_block(
     check: bool | None,
     compiled: bool,
     generator: torch.Generator | None,
+    done: progress.Task,
 ) -> Tensor:
     """Invert one block on tokens in image order, check the result, and repair it if it must be exact."""
     block, record = net.block, net.info
@@ -209,7 +212,7 @@ def _invert_block(
     limit = 10.0 * (default_tol(noise.dtype) if plan.tol is None or not plan.exact else plan.tol)
     bad: int | None = None
     if plan.solver == "sequential":
-        chain = sequential(net, noise, compiled=compiled)
+        chain = sequential(net, noise, compiled=compiled, done=done)
         check = bool(check)
     elif plan.solver == "frontier":
         chain, record.certificate, bad = frontier(net, noise, plan, limit, generator)
@@ -224,6 +227,8 @@ def _invert_block(
         record.fallback = f"sequential from slot {bad} on: residual {residual:.3g} at tolerance {limit:.3g}"
         chain = sequential(net, noise, chain, bad - 1)
         record.certificate, _ = certify(net, noise, chain, limit)
+    if plan.solver != "sequential":
+        done(net.steps)
     if not _finite(chain):
         raise _overflow(chain, record.block, block.first_output)
     record.seconds = time.perf_counter() - began

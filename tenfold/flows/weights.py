@@ -10,6 +10,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.flow import TarFlow
+from tenfold.tensors import differences
 
 # published name -> ours; everything else is named alike
 _RENAMES = (
@@ -85,22 +86,14 @@ def load_published(
 ) -> TarFlow:
     """A TarFlow with the weights of a published state dict; the geometry is inferred (see ``infer_config``).
 
-    Strict: raises UsageError that lists missing, unknown or mis-shaped tensors and the inferred geometry."""
+    Strict: raises UsageError that lists missing, extra or mis-shaped tensors and the inferred geometry."""
     state = rename(published)
     config = infer_config(state, channels, height, head_size)
     with torch.device("meta"):
         expected = TarFlow(config).state_dict()
     state.setdefault("var", torch.ones(config.tokens, config.token_dim))
-    missing = sorted(expected.keys() - state.keys())
-    extra = sorted(state.keys() - expected.keys())
-    shaped = [n for n in expected.keys() & state.keys() if expected[n].shape != state[n].shape]
-    if missing or extra or shaped:
-        problems = [
-            f"{label} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-            for label, names in (("missing", missing), ("unknown", extra), ("wrong shape", sorted(shaped)))
-            if names
-        ]
-        raise UsageError(f"the checkpoint does not fit the inferred {config}: {'; '.join(problems)}")
+    if wrong := differences(state, expected):
+        raise UsageError(f"the checkpoint does not fit the inferred {config}: {wrong}")
     flow = TarFlow(config)
     flow.load_state_dict(state)
     return flow

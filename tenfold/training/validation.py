@@ -1,11 +1,12 @@
 """The mean over the whole validation split, sample by sample, whatever the number of processes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tenfold import progress
 from tenfold.errors import TenfoldError
 from tenfold.training.config import TrainingConfig
 from tenfold.training.parallel import World, reshard
@@ -36,7 +37,7 @@ def validate(
     for module in modules.values():
         module.eval()
     try:
-        for records in _batches(source, rows * world.size):
+        for records in progress.track(_batches(source, rows * world.size), "validation", "batches"):
             if world.maximum(int(stopped())):
                 return None
             # The same number of rows in every process: FSDP2 gathers weights in all of them at once.
@@ -66,10 +67,8 @@ def validate(
     return dict(zip(sorted(sums), means.tolist(), strict=True))
 
 
-def _batches(source: MapSource, size: int) -> Iterator[np.ndarray]:
+def _batches(source: MapSource, size: int) -> list[np.ndarray]:
     """All records in order, at most ``size`` at once; records of several groups group by group."""
     groups = np.asarray(getattr(source, "groups", np.zeros(len(source), dtype=np.int64)))
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group).astype(np.int64)
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    return [rows[start : start + size] for rows in members for start in range(0, len(rows), size)]

@@ -262,7 +262,7 @@ class TestConvert:
         torch.save(state, tmp_path / "a.pth")
         message = refused("convert", "tarflow", tmp_path / "a.pth", tmp_path / "out", "--channels", 1)
         assert "missing blocks.0.proj_in.bias" in message
-        assert "unknown blocks.0.extra" in message
+        assert "extra blocks.0.extra" in message
         assert "width=64" in message
 
     def test_a_geometry_that_does_not_fit(self, refused, published: Path, tmp_path: Path) -> None:
