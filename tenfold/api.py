@@ -13,8 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold import recipes
+from tenfold import progress, recipes
 from tenfold.errors import UsageError, suggest
+from tenfold.files import write_yaml
 from tenfold.measurement import Measurement
 from tenfold.recipes.settings import as_dict, change, changed
 from tenfold.training.run_folder import RunFolder
@@ -53,7 +54,9 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[str, Any]:
     name = values.pop("recipe", None)
     if not isinstance(name, str):
         raise UsageError("the configuration names no recipe; add a line such as 'recipe: tarflow-digits'")
-    return name, change(recipes.recipe(name), values)
+    # A stage of a larger run is called by its system.
+    base = recipes.recipe(name) if name in recipes.RECIPES else recipes.plain(name)
+    return name, change(base, values)
 
 
 def open_run(run: Run | str | os.PathLike[str]) -> Run:
@@ -64,6 +67,24 @@ def open_run(run: Run | str | os.PathLike[str]) -> Run:
     folder.require_run()
     name, recipe = read_settings(folder.load_config())
     return Run(folder, name, recipe)
+
+
+def stages_of(run: Run) -> list[Run]:
+    """The stages of a run whose recipe has several, in order, each a run of its own in a folder below; else the run
+    itself.
+
+    A recipe of several stages has ``stages``, their names, ``main``, the one that samples and scores, and
+    ``stage(name, folder)``, the stage's own recipe with the earlier stages' results filled in."""
+    if not hasattr(run.recipe, "stages"):
+        return [run]
+    recipes_ = [(name, run.recipe.stage(name, str(run.path))) for name in run.recipe.stages]
+    return [Run(RunFolder(run.path / name), recipe.system, recipe) for name, recipe in recipes_]
+
+
+def main_stage(run: Run) -> Run:
+    """The stage that samples and scores, of a run of several; else the run itself."""
+    stages = getattr(run.recipe, "stages", ())
+    return stages_of(run)[stages.index(run.recipe.main)] if stages else run
 
 
 def new_folder(name: str) -> Path:
@@ -77,7 +98,10 @@ def make_task(name: str, recipe: Any) -> Any:
 
 
 def describe(recipe: Any) -> dict[str, Any]:
-    """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device."""
+    """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device; of each stage, where it has
+    several."""
+    if hasattr(recipe, "stages"):
+        return {name: describe(recipe.stage(name, "")) for name in recipe.stages}
     found: dict[str, Any] = part(recipe.system, "task").describe(recipe)
     return found
 
@@ -134,14 +158,38 @@ def resume(
 def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> Run:
     from tenfold.training.loop import train as loop
 
-    task = make_task(run.name, run.recipe)
-    task.train_source()
-    settings = settings_of(run.name, run.recipe)
-    loop(task, run.recipe.train, run.folder, resume=resume, allow_inexact=allow_inexact, settings=settings)
+    if hasattr(run.recipe, "stages"):
+        _train_stages(run, resume, allow_inexact)
+    else:
+        task = make_task(run.name, run.recipe)
+        task.train_source()
+        settings = settings_of(run.name, run.recipe)
+        loop(task, run.recipe.train, run.folder, resume=resume, allow_inexact=allow_inexact, settings=settings)
     if evaluate_too and _is_main():
         evaluate(run)
         report(run)
     return run
+
+
+def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
+    """Train what is not finished yet of each stage, in order; interrupted, the run is resumed as any other."""
+    from tenfold.training.interrupt import Interrupted
+
+    settings = settings_of(run.name, run.recipe)
+    if _is_main():
+        if resume:
+            write_yaml(run.folder.config, settings)
+        else:
+            run.folder.start(settings)
+    for stage in stages_of(run):
+        started = stage.folder.holds_run()
+        if started and stage.folder.model.is_dir() and open_run(stage.path).recipe == stage.recipe:
+            continue
+        progress.note(f"{run.path}: {stage.path.name}")
+        try:
+            _train(stage, False, resume=started, allow_inexact=allow_inexact)
+        except Interrupted as stop:  # says how to resume: the whole run, not the stage
+            raise Interrupted(str(stop).replace(str(stage.path), str(run.path))) from None
 
 
 def _is_main() -> bool:
@@ -151,10 +199,14 @@ def _is_main() -> bool:
 def trained_task(run: Run | str | os.PathLike[str]) -> Any:
     """The task of a run with its trained weights."""
     run = open_run(run)
-    if not run.folder.model.is_dir():
-        raise UsageError(f"{run.path} has no trained model yet; finish it with 'tenfold train --resume {run.path}'")
-    task = make_task(run.name, run.recipe)
-    task.load(run.folder.model)
+    for stage in stages_of(run):
+        if not stage.folder.model.is_dir():
+            raise UsageError(
+                f"{stage.path} has no trained model yet; finish it with 'tenfold train --resume {run.path}'"
+            )
+    main = main_stage(run)
+    task = make_task(run.name, main.recipe)
+    task.load(main.folder.model)
     return task
 
 
@@ -163,8 +215,18 @@ def evaluate(run: Run | str | os.PathLike[str], **changes: Any) -> list[Measurem
 
     ``changes`` are fields of the recipe's evaluation settings, ``draws=32`` say."""
     run = open_run(run)
-    if changes:
-        run = replace(run, recipe=change(run.recipe, {"evaluation": changes}))
+    trained_task(run)  # says what is missing, before any work
+    rows: list[Measurement] = []
+    for stage in stages_of(run):
+        if changes and stage.path == main_stage(run).path:
+            stage = replace(stage, recipe=change(stage.recipe, {"evaluation": changes}))
+        rows += _measured(stage)
+    if hasattr(run.recipe, "stages"):
+        run.folder.write_evaluation(rows)
+    return rows
+
+
+def _measured(run: Run) -> list[Measurement]:
     task = trained_task(run)
     with run.folder.lock():
         rows = task.evaluate(training_seconds(run))
@@ -184,10 +246,16 @@ def report(run: Run | str | os.PathLike[str]) -> Path:
     from tenfold.reports import write_report
 
     run = open_run(run)
-    task = trained_task(run)
-    with run.folder.lock():
-        task.figures(run.folder.figures)
-        return Path(write_report(run.path))
+    for stage in stages_of(run):
+        task = trained_task(stage)
+        with stage.folder.lock():
+            task.figures(stage.folder.figures)
+            page = Path(write_report(stage.path))
+    if hasattr(run.recipe, "stages"):
+        # What the run is about comes first.
+        pages = sorted(stages_of(run), key=lambda stage: stage.path != main_stage(run).path)
+        page = joint_report(pages, run.folder.report, run.name)
+    return page
 
 
 def joint_report(runs: list[Run], page: str | os.PathLike[str], title: str = "tenfold") -> Path:
@@ -200,7 +268,7 @@ def joint_report(runs: list[Run], page: str | os.PathLike[str], title: str = "te
 def system_of(source: str | os.PathLike[str]) -> str:
     """The system of a run folder, a model folder or a hub id."""
     if _is_run(source):
-        return str(open_run(source).recipe.system)
+        return str(main_stage(open_run(source)).recipe.system)
     if Path(source).is_dir() and not (Path(source) / "config.json").exists():
         raise UsageError(f"{source} is neither a run nor a model folder: it has no config.yaml and no config.json")
     return str(_model_config(source)["model_type"])
@@ -238,9 +306,9 @@ def load(source: Run | str | os.PathLike[str]) -> nn.Module:
     from tenfold import hub
 
     if isinstance(source, Run) or _is_run(source):
-        folder: str | os.PathLike[str] = open_run(source).folder.model
-        if not Path(folder).is_dir():
-            trained_task(source)
+        run = open_run(source)
+        trained_task(run)
+        folder: str | os.PathLike[str] = main_stage(run).folder.model
     else:
         folder = source
     model: nn.Module = hub.from_pretrained(part(_model_config(folder)["model_type"], "model"), folder)

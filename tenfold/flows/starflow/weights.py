@@ -12,6 +12,7 @@ from tenfold.errors import UsageError
 from tenfold.flows.starflow.config import StarFlowConfig
 from tenfold.flows.starflow.flow import StarFlow
 from tenfold.nn.config import LayerConfig
+from tenfold.tensors import differences
 
 # published name -> ours; everything else is named alike
 _RENAMES = (
@@ -151,16 +152,8 @@ def load_published(published: Mapping[str, Tensor], **options: object) -> StarFl
         expected = StarFlow(config).state_dict()
     if config.text_tokens:
         state.setdefault("null_text", torch.full((config.text_tokens, config.text_dim), torch.nan))
-    missing = sorted(expected.keys() - state.keys())
-    extra = sorted(state.keys() - expected.keys())
-    shaped = sorted(n for n in expected.keys() & state.keys() if expected[n].shape != state[n].shape)
-    if missing or extra or shaped:
-        problems = [
-            f"{label} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-            for label, names in (("missing", missing), ("unknown", extra), ("wrong shape", shaped))
-            if names
-        ]
-        raise UsageError(f"the checkpoint does not fit the inferred {config}: {'; '.join(problems)}")
+    if problems := differences(state, expected):
+        raise UsageError(f"the checkpoint does not fit the inferred {config}: {problems}")
     flow = StarFlow(config)
     flow.load_state_dict(state)
     return flow

@@ -31,7 +31,7 @@ def small_config(**changes: Any) -> StarFlowConfig:
 
 
 def random_flow(config: StarFlowConfig, seed: int = 0, spread: float = 0.3) -> StarFlow:
-    """A flow whose output layers are random too, in float64 and evaluation mode; with a null text where it needs one."""
+    """A flow whose output layers are random too, in float64 and evaluation mode; with a null text where needed."""
     torch.manual_seed(seed)
     flow = StarFlow(config).double().eval()
     with torch.no_grad():
