@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -318,34 +319,43 @@ def load(source: Run | str | os.PathLike[str]) -> nn.Module:
 def convert(system: str, checkpoint: str | os.PathLike[str], out: str | os.PathLike[str], **options: Any) -> nn.Module:
     """Read a published checkpoint, check every tensor, and write a model folder; returns the model.
 
-    ``options`` go to the system's reader (``channels`` and ``height`` for TarFlow), besides ``sigma``, the
-    Gaussian noise that the model was trained with, which is noted for ``sample --denoise``.
+    ``options`` go to the system's reader (``channels`` and ``height`` for TarFlow, ``scale_factor`` for an
+    autoencoder), besides ``sigma``, the Gaussian noise that the model was trained with, which is noted for
+    ``sample --denoise`` of a flow, and for whoever uses a decoder.
     """
     from tenfold import hub
 
-    readers = [name for name, s in recipes.SYSTEMS.items() if s.published]
+    known = {**recipes.SYSTEMS, **recipes.COMPONENTS}
+    readers = [name for name, s in known.items() if s.published]
     if system not in readers:
         raise UsageError(f"no published checkpoints can be read for {system!r}{suggest(system, readers)}")
-    if not Path(checkpoint).is_file():
-        raise UsageError(f"{checkpoint} is no file; give the published checkpoint")
     if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UsageError(f"{out} already exists and is not an empty folder; choose another OUT_DIR")
     sigma = options.pop("sigma", None)
     if sigma is not None and not sigma > 0:
         raise UsageError(f"sigma is {sigma}; give the standard deviation of the training noise, above 0")
-    model: nn.Module = part(system, "published")(checkpoint, **options)
-    noise = {"noise": "uniform", "sigma": 0.0} if sigma is None else {"noise": "gaussian", "sigma": sigma}
-    hub.save_pretrained(model, Path(out), {"name": Path(checkpoint).stem, "objective": noise, "levels": 256})
+    reader = part(system, "published")
+    if unknown := sorted(set(options) - set(signature(reader).parameters)):
+        raise UsageError(f"{system} takes no option {unknown[0]} when a checkpoint is read; leave it out")
+    model: nn.Module = reader(checkpoint, **options)
+    extra: dict[str, Any] = {"name": Path(checkpoint).stem, "levels": 256}
+    if known[system].sampling:
+        noise = {"noise": "uniform", "sigma": 0.0} if sigma is None else {"noise": "gaussian", "sigma": sigma}
+        extra["objective"] = noise
+    elif sigma is not None:
+        extra["sigma"] = sigma
+    hub.save_pretrained(model, Path(out), extra)
     return model
 
 
 def part(system: str, name: str) -> Any:
     """What a part of a system, "task" or "sampling" say, refers to; UsageError where it is not there."""
-    if system not in recipes.SYSTEMS:
-        raise UsageError(f"there is no system {system!r}{suggest(system, recipes.SYSTEMS)}")
-    where = getattr(recipes.SYSTEMS[system], name)
+    known = {**recipes.SYSTEMS, **recipes.COMPONENTS}
+    if system not in known:
+        raise UsageError(f"there is no system {system!r}{suggest(system, known)}")
+    where = getattr(known[system], name)
     if not where:
-        raise UsageError(f"{system} has no {name}: it is {recipes.SYSTEMS[system].state}")
+        raise UsageError(f"{system} has no {name}: it is {known[system].state}")
     module, _, attribute = where.partition(":")
     return getattr(import_module(module), attribute)
 

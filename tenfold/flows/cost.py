@@ -1,5 +1,6 @@
 """What a configuration costs, computed on the meta device: nothing is allocated."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +8,23 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.flow import TarFlow
+
+
+def traced(forward: Callable[[], Any]) -> tuple[int, int]:
+    """Floating-point operations of a forward pass on meta tensors, and the bytes that autograd keeps for the
+    backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[id(tensor)] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    counter = FlopCounterMode(display=False)
+    # The meta device has no fused attention: it counts and keeps what the plain one would.
+    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        forward()
+    return int(counter.get_total_flops()), sum(kept.values())
 
 
 def cost(
@@ -27,21 +45,10 @@ def cost(
         condition = torch.zeros(1, config.classes) if config.classes else None
         if config.context:
             condition = torch.zeros(1, config.context)
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            kept[id(tensor)] = tensor.numel() * tensor.element_size()
-        return tensor
-
-    counter = FlopCounterMode(display=False)
-    # The meta device has no fused attention: it counts and keeps what the plain one would.
-    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        flow(x, condition)
-    forward = counter.get_total_flops()
+    forward, kept = traced(lambda: flow(x, condition))
     parameters = sum(p.numel() for p in flow.parameters())
     half = 2 if precision == "bf16" else 1
-    activations = sum(kept.values()) // half
+    activations = kept // half
     if checkpointing:
         # Only the input of every transformer layer stays; one layer at a time is recomputed.
         layers = config.blocks * config.layers

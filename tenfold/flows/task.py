@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import hub
-from tenfold.data.augment import flip, shift
+from tenfold.data.augment import augmented
 from tenfold.data.config import ImageDataConfig
 from tenfold.data.images import load_images
 from tenfold.data.splits import ImageSplits
@@ -108,12 +108,8 @@ class FlowTask:
 
     def augmented(self, batch: Mapping[str, Tensor], draws: Any) -> Mapping[str, Tensor]:
         """The batch with mirrored and shifted images, as far as the objective asks for it."""
-        objective, index, images = self.recipe.objective, batch["index"], batch["image"]
-        if objective.flip:
-            images = flip(images, draws.uniform("flip", index) < 0.5)
-        if objective.shift:
-            offsets = draws.integers("shift", index, 2 * objective.shift + 1, (2,)) - objective.shift
-            images = shift(images, offsets)
+        objective = self.recipe.objective
+        images = augmented(batch["image"], batch["index"], draws, objective.flip, objective.shift)
         return {**batch, "image": images}
 
     def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:

@@ -1,15 +1,16 @@
-"""The ten systems and all recipes, by name."""
+"""The ten systems, their separately trained parts, and all recipes, by name."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import tarflow
+from tenfold.recipes import autoencoder, tarflow
 
 
 @dataclass(frozen=True)
 class System:
-    """One of the ten systems: what ``tenfold list`` says, and where its parts are imported from on use.
+    """One of the ten systems, or a part of one: what ``tenfold list`` says, and where its parts are imported from
+    on use.
 
     ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model
     folders; ``sampling`` "module:dataclass" of the options of ``tenfold sample``; ``published`` the reader of
@@ -46,9 +47,32 @@ SYSTEMS: dict[str, System] = {
     "quasiperiodic": System("Semi-algebraic discrepancy, quasi-periodic dynamics", "arXiv:2507.19783", "not yet"),
 }
 
-RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES}
+# Parts of systems that are trained, converted and measured by themselves.
+COMPONENTS: dict[str, System] = {
+    "autoencoder": System(
+        "Autoencoder of images, in the layout of Stable Diffusion's",
+        "arXiv:2112.10752",
+        "a part of starflow, whose flow draws the latents",
+        task="tenfold.flows.autoencoder.task:AutoencoderTask",
+        model="tenfold.nn.autoencoder:Autoencoder",
+        published="tenfold.flows.autoencoder.weights:read_published",
+    ),
+    "decoder": System(
+        "Decoder that removes the noise of latents",
+        "arXiv:2506.06276",
+        "a part of starflow, whose flow draws the latents",
+        task="tenfold.flows.autoencoder.decoder_task:DecoderTask",
+        model="tenfold.nn.autoencoder:Autoencoder",
+    ),
+}
 
-_PLAIN: dict[str, Any] = {"tarflow": tarflow.TarFlowRecipe()}
+RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES, **autoencoder.RECIPES}
+
+_PLAIN: dict[str, Any] = {
+    "tarflow": tarflow.TarFlowRecipe(),
+    "autoencoder": autoencoder.AutoencoderRecipe(),
+    "decoder": autoencoder.DecoderRecipe(),
+}
 
 
 def recipe(name: str) -> Any:
