@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-_SECONDS_BETWEEN_LINES = 10.0
+from tenfold.progress import SECONDS_BETWEEN_LINES, clock
 
 
 class TrainingProgress:
@@ -55,7 +55,7 @@ class TrainingProgress:
         detail = f"loss {loss:.4g}  {rate:.3g} steps/s  eta {clock(left)}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, detail=detail)
-        elif step == self.steps or time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+        elif step == self.steps or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             print(f"step {step}/{self.steps}  {detail}", file=sys.stderr, flush=True)
 
@@ -67,14 +67,3 @@ class TrainingProgress:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> clock(3725)
-    '1:02:05'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
