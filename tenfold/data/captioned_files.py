@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.data.aspect import nearest_ratio, with_ratio
 from tenfold.data.captioned import CaptionedSplits, numbered, one_group
 from tenfold.data.decode import image_size
@@ -21,7 +22,6 @@ from tenfold.data.lazy import Decoder, LazyImages
 from tenfold.data.splits import held_out_sizes, sha256, stratified_order
 from tenfold.data.text_config import CaptionDataConfig
 from tenfold.errors import TenfoldError, UsageError, suggest
-from tenfold.progress import progress
 
 _TEXT_NAMES = ("text", "caption", "captions", "prompt", "description", "sentence", "title")
 _LINES = ("metadata.jsonl", "captions.jsonl")
@@ -235,7 +235,7 @@ def _groups(read: Read, count: int, config: CaptionDataConfig) -> np.ndarray:
     if len(ratios) == 1:
         return np.zeros(count, dtype=np.int64)
     groups = []
-    with progress("reading image sizes", count, "images") as advance:
+    with progress.task("reading image sizes", count, "images") as advance:
         for start in range(0, count, 256):
             values, names = read(np.arange(start, min(start + 256, count)))
             sizes = [image_size(value, name) for value, name in zip(values, names, strict=True)]

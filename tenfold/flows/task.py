@@ -19,6 +19,7 @@ from tenfold.flows import density, pictures
 from tenfold.flows.calibration import Calibration, calibrate, save_calibration
 from tenfold.flows.config import FlowEvaluation, FlowObjective, FlowSampling, TarFlowConfig
 from tenfold.flows.flow import TarFlow
+from tenfold.flows.guidance import parse_blocks
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
 from tenfold.flows.measure import measure
 from tenfold.flows.sampling import sample
@@ -239,20 +240,8 @@ class FlowTask:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
         from tenfold.flows.cost import cost
 
-        train = recipe.train
-        return cost(
-            recipe.model, train.batch_size, train.precision, train.activation_checkpointing, train.ema is not None
-        )
-
-
-def parse_blocks(text: str) -> str | int | list[int]:
-    """ "all", "top", "3" (the first three sampled blocks) or "0,2" (their indices) as sampling takes it."""
-    if text in ("all", "top"):
-        return text
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"blocks is {text!r}; give all, top, a number of blocks, or comma-separated block numbers"
-        ) from None
-    return numbers if "," in text else numbers[0]
+        config = recipe.model
+        with torch.device("meta"):
+            flow, x = TarFlow(config), torch.empty(1, *config.shape)
+            given = torch.zeros(1, config.classes or config.context) if config.classes or config.context else None
+        return cost(flow, x, given, recipe.train)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import autoencoder, tarflow
+from tenfold.recipes import autoencoder, starflow, tarflow
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,15 @@ SYSTEMS: dict[str, System] = {
         sampling="tenfold.flows.config:FlowSampling",
         published="tenfold.flows.weights:read_published",
     ),
-    "starflow": System("STARFlow: deep-shallow latent flow", "arXiv:2506.06276", "not yet"),
+    "starflow": System(
+        "STARFlow: deep-shallow latent flow",
+        "arXiv:2506.06276",
+        "not yet",
+        task="tenfold.flows.starflow.task:StarFlowTask",
+        model="tenfold.flows.starflow.flow:StarFlow",
+        sampling="tenfold.flows.starflow.options:StarFlowSampling",
+        published="tenfold.flows.starflow.weights:read_published",
+    ),
     "tarflowlm": System("TarFlowLM: language modelling with continuous flows", "arXiv:2507.00425", "not yet"),
     "diffucoder": System("DiffuCoder: masked diffusion for code", "arXiv:2506.20639", "not yet"),
     "tcsm": System("TCSM: target concrete score matching", "arXiv:2504.16431", "not yet"),
@@ -66,10 +74,11 @@ COMPONENTS: dict[str, System] = {
     ),
 }
 
-RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES, **autoencoder.RECIPES}
+RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES, **starflow.RECIPES, **autoencoder.RECIPES}
 
 _PLAIN: dict[str, Any] = {
     "tarflow": tarflow.TarFlowRecipe(),
+    "starflow": starflow.StarFlowRecipe(),
     "autoencoder": autoencoder.AutoencoderRecipe(),
     "decoder": autoencoder.DecoderRecipe(),
 }
