@@ -12,13 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenfold import files, text_models
+from tenfold import files, progress, text_models
 from tenfold.data.captioned import numbered
 from tenfold.data.splits import sha256
 from tenfold.data.tensor_file import TensorFile, read_tensor_file
 from tenfold.data.text_config import TextEncoderConfig
 from tenfold.errors import UsageError
-from tenfold.progress import progress
 
 
 class TextEncoder:
@@ -93,7 +92,7 @@ class TextEncoder:
                 )
         return tokens
 
-    def encode_table(self, texts: Sequence[str], folder: Path | None = None, show: bool = True) -> "TextTable":
+    def encode_table(self, texts: Sequence[str], folder: Path | None = None) -> "TextTable":
         """The vectors of a fixed list of texts, each distinct one encoded once.
 
         With a ``folder`` they are kept there in a file named after the fingerprint of encoder and texts, and
@@ -104,20 +103,18 @@ class TextEncoder:
         fingerprint = sha256(self.fingerprint, *distinct)
         path = None if folder is None else folder / f"captions-{fingerprint[:16]}.safetensors"
         if path is None or not path.is_file():
-            arrays = self._encode_distinct(distinct, path, fingerprint, show)
+            arrays = self._encode_distinct(distinct, path, fingerprint)
         if path is not None:
             arrays = read_tensor_file(path)[0]
         return TextTable(arrays["vector"], arrays["start"], rows, self.config.tokens, fingerprint)
 
-    def _encode_distinct(
-        self, texts: Sequence[str], path: Path | None, fingerprint: str, show: bool
-    ) -> dict[str, np.ndarray]:
+    def _encode_distinct(self, texts: Sequence[str], path: Path | None, fingerprint: str) -> dict[str, np.ndarray]:
         tokens = self.tokenize(texts)
         start = np.cumsum([0, *(len(numbers) for numbers in tokens)])
         dim = self.dim
         if path is None:
             arrays = {"vector": np.zeros((start[-1], dim), np.float32), "start": start}
-            self._fill(arrays["vector"], tokens, start, show)
+            self._fill(arrays["vector"], tokens, start)
             return arrays
         with files.disk_errors(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,16 +122,16 @@ class TextEncoder:
             file = TensorFile(path, shapes, {"fingerprint": fingerprint})
             try:
                 file.arrays["start"][:] = start
-                self._fill(file.arrays["vector"], tokens, start, show)
+                self._fill(file.arrays["vector"], tokens, start)
                 file.finish()
             except BaseException:
                 file.discard()
                 raise
         return {}
 
-    def _fill(self, target: np.ndarray, tokens: list[list[int]], start: np.ndarray, show: bool) -> None:
+    def _fill(self, target: np.ndarray, tokens: list[list[int]], start: np.ndarray) -> None:
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        with progress("encoding captions", len(tokens), "captions", show=show) as advance:
+        with progress.task("encoding captions", len(tokens), "captions") as advance:
             for first in range(0, len(order), self.config.batch):
                 rows = order[first : first + self.config.batch]
                 vectors = self._vectors([tokens[i] for i in rows]).cpu().numpy()

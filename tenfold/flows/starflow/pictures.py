@@ -1,6 +1,7 @@
 """The pictures of a trained latent flow."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def _samples(generator: ImageGenerator, options: StarFlowEvaluation, directory: 
         ways += [("starflow", weight) for weight in sorted(options.guidance) if weight]
         ways += [("tarflow", largest)] * (largest > 0)
     for rule, weight in ways:
-        guidance = {"guidance": weight, "rule": rule} if rule else {}
+        guidance: dict[str, Any] = {"guidance": weight, "rule": rule} if rule else {}
         images = generator.sample(count, labels, noise=noise, **guidance)
         name = f"samples-{rule}-{weight:g}.png" if rule else "samples.png"
         image_grid(images, directory / name, columns=_COLUMNS)
