@@ -75,7 +75,8 @@ def stages_of(run: Run) -> list[Run]:
     itself.
 
     A recipe of several stages has ``stages``, their names, ``main``, the one that samples and scores, and
-    ``stage(name, folder)``, the stage's own recipe with the earlier stages' results filled in."""
+    ``stage(name, folder)``, the stage's own recipe with the earlier stages' results filled in; ``described`` names
+    the stages whose size is known before any is trained."""
     if not hasattr(run.recipe, "stages"):
         return [run]
     recipes_ = [(name, run.recipe.stage(name, str(run.path))) for name in run.recipe.stages]
@@ -102,7 +103,7 @@ def describe(recipe: Any) -> dict[str, Any]:
     """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device; of each stage, where it has
     several."""
     if hasattr(recipe, "stages"):
-        return {name: describe(recipe.stage(name, "")) for name in recipe.stages}
+        return {name: describe(recipe.stage(name, "")) for name in recipe.described}
     found: dict[str, Any] = part(recipe.system, "task").describe(recipe)
     return found
 

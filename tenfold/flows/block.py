@@ -21,14 +21,16 @@ from tenfold.nn import KeyValueCache, LayerConfig, TransformerLayer
 @dataclass(frozen=True)
 class Context:
     """Vectors that a block's network reads before the first slot of its chain: (b, L, width), and their rotary
-    turns (2, L, head size / 2)."""
+    turns (2, L, head size / 2). ``images`` counts the images among them, each of which moves what follows one step
+    along the third axis of the positions."""
 
     vectors: Tensor
     rotary: Tensor
+    images: int = 0
 
     def __getitem__(self, rows: Tensor) -> "Context":
         """Those of the samples ``rows``."""
-        return Context(self.vectors[rows], self.rotary)
+        return Context(self.vectors[rows], self.rotary, self.images)
 
 
 Condition = Tensor | Context
@@ -77,8 +79,9 @@ class FlowBlock(nn.Module):
         """The layers' output as (a, m); a is None when the block preserves volume."""
         raise NotImplementedError
 
-    def rotary(self, start: int, count: int) -> Float[Tensor, "2 n half"] | None:
-        """The rotary turns of ``count`` slots from ``start`` on; None for blocks with learned positions."""
+    def rotary(self, start: int, count: int, images: int = 0) -> Float[Tensor, "2 n half"] | None:
+        """The rotary turns of ``count`` slots from ``start`` on, after ``images`` whole images; None for blocks with
+        learned positions."""
         return None
 
     def start_token(self) -> Float[Tensor, "1 1 d"] | None:
@@ -120,7 +123,7 @@ class FlowBlock(nn.Module):
         (from ``begin``) the slots follow those committed there; without, they are the first ones."""
         # Tokens may be held in a higher precision than the weights.
         h = self.embed(inputs.to(self.proj_in.weight.dtype), start, condition)
-        rotary, skipped = self.rotary(start, inputs.shape[1]), 0
+        rotary, skipped = self.rotary(start, inputs.shape[1], images_before(condition)), 0
         if caches is None and isinstance(condition, Context):
             skipped = condition.vectors.shape[1]
             h = torch.cat([condition.vectors.to(h.dtype), h], dim=1)
@@ -228,6 +231,11 @@ class TarFlowBlock(FlowBlock):
             return None, out
         log_scale, shift = out.chunk(2, dim=-1)
         return log_scale, shift
+
+
+def images_before(condition: Condition | None) -> int:
+    """The images in a prepared condition."""
+    return condition.images if isinstance(condition, Context) else 0
 
 
 def scale_of(log_scale: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ def _stacked(first: Condition, second: Condition | None) -> Condition:
                 f"the condition is a context of {first.vectors.shape[1]} tokens, the one to guide away from has "
                 f"{second.vectors.shape[1]}; give contexts of equal length"
             )
-        return Context(torch.cat([first.vectors, second.vectors]), first.rotary)
+        return Context(torch.cat([first.vectors, second.vectors]), first.rotary, first.images)
     assert isinstance(second, Tensor)
     return torch.cat([first, second])
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.flows.block import Context, FlowBlock
+from tenfold.flows.block import Context, FlowBlock, images_before
 from tenfold.flows.chain import ChainNetwork
 from tenfold.flows.stepping import Step, constants, plain_layers, stepper
 from tenfold.nn import KeyValueCache, TransformerLayer
@@ -22,9 +22,12 @@ class StaticStep(nn.Module):
     """(a, m) of the block = step(slot (rows, D), position (1,), offset (rows, width), heat (rows,)).
 
     ``offset`` is what is added for each row's condition (zeros for none), ``heat`` the reciprocal attention
-    temperature; ``before`` counts the tokens of a context, whose keys and values ``take`` copies in."""
+    temperature; ``before`` counts the tokens of a context, whose keys and values ``take`` copies in, and ``images``
+    the images in it."""
 
-    def __init__(self, block: FlowBlock, layers: list[TransformerLayer], rows: int, before: int) -> None:
+    def __init__(
+        self, block: FlowBlock, layers: list[TransformerLayer], rows: int, before: int = 0, images: int = 0
+    ) -> None:
         super().__init__()
         self.block, self.layers, self.before = block, layers, before
         weight = block.proj_in.weight
@@ -36,7 +39,7 @@ class StaticStep(nn.Module):
             self.register_buffer(f"keys{number}", torch.zeros(shape, dtype=weight.dtype, device=weight.device))
             self.register_buffer(f"values{number}", torch.zeros(shape, dtype=weight.dtype, device=weight.device))
         self.register_buffer("reach", torch.arange(before + steps, device=weight.device))
-        rotary = block.rotary(0, steps)
+        rotary = block.rotary(0, steps, images)
         self.register_buffer("rotary", weight.new_zeros(0) if rotary is None else rotary)
 
     def take(self, caches: list[KeyValueCache]) -> None:
@@ -72,10 +75,10 @@ class StaticStep(nn.Module):
 
 # Compiling takes far longer than sampling, so that compiled steps are kept, those of a few flows at most.
 @lru_cache(maxsize=64)
-def _static_step(block: FlowBlock, rows: int, before: int, compile: bool) -> StaticStep:
+def _static_step(block: FlowBlock, rows: int, before: int, images: int, compile: bool) -> StaticStep:
     # Normal tensors, also within inference mode: the buffers outlive this sampling run.
     with torch.inference_mode(False), torch.no_grad():
-        static = StaticStep(block, plain_layers(block), rows, before)
+        static = StaticStep(block, plain_layers(block), rows, before, images)
         if compile:
             static.compile(mode="reduce-overhead", fullgraph=True)
     return static
@@ -91,7 +94,7 @@ def compiled_stepper(net: ChainNetwork, compile: bool = True) -> Step:
         return stepper(net)
     like = block.proj_in.weight
     context = net.condition.vectors.shape[1] if isinstance(net.condition, Context) else 0
-    static = _static_step(block, rows, context, compile)
+    static = _static_step(block, rows, context, images_before(net.condition), compile)
     static.take(net.caches)
     added = constants(block)
     offset = like.new_zeros(rows, like.shape[0])

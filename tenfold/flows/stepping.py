@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.flows.block import FlowBlock
+from tenfold.flows.block import FlowBlock, images_before
 from tenfold.flows.chain import ChainNetwork
 from tenfold.nn import KeyValueCache, LayerNorm, TransformerLayer
 
@@ -60,7 +60,7 @@ def _quick_stepper(net: ChainNetwork, plain: list[TransformerLayer]) -> Step:
     weight_in = block.proj_in.weight.t().contiguous()
     added = constants(block).unbind(0)
     condition = net.condition[:, 0] if isinstance(net.condition, Tensor) else None
-    rotary = block.rotary(0, max(net.steps, 1))
+    rotary = block.rotary(0, max(net.steps, 1), images_before(net.condition))
     turned = None if rotary is None else torch.complex(rotary[0], rotary[1]).unbind(0)
     layers = [_layer_step(layer, cache, rows, net.temperature) for layer, cache in zip(plain, net.caches, strict=True)]
 

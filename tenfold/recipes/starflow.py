@@ -33,6 +33,7 @@ class StarFlowPipeline:
     system: ClassVar[str] = "starflow"
     stages: ClassVar[tuple[str, ...]] = ("autoencoder", "flow", "decoder")
     main: ClassVar[str] = "flow"
+    described: ClassVar[tuple[str, ...]] = ("autoencoder", "flow")  # a decoder is as large as its autoencoder
     autoencoder: AutoencoderRecipe = field(default_factory=AutoencoderRecipe)
     flow: StarFlowRecipe = field(default_factory=StarFlowRecipe)
     decoder: DecoderRecipe = field(default_factory=DecoderRecipe)

@@ -61,33 +61,35 @@ class StarFlowBlock(FlowBlock):
         """Projected slots; positions enter in the attention."""
         return self.proj_in(inputs)
 
-    def rotary(self, start: int, count: int, turn: int = 0) -> Float[Tensor, "2 n half"]:
+    def rotary(self, start: int, count: int, images: int = 0) -> Float[Tensor, "2 n half"]:
         """The turns of ``count`` slots from ``start`` on: slot k has the place of the k-th token in raster order,
-        whatever the block's direction. ``turn`` is the place on the third axis in units of the grid's extent: 0, but
-        for the later images of a sequence of several (``tenfold.flows.starflow.editing``)."""
+        whatever the block's direction. On the third axis an image lies at 0, but for the later ones of a sequence of
+        several (``tenfold.flows.starflow.editing``), which lie one grid's extent after the image before."""
         weight = self.proj_in.weight
-        key = (self.config.grid, self.config.extent, turn, weight.device, weight.dtype)
+        key = (self.config.grid, self.config.extent, images, weight.device, weight.dtype)
         if self._table is None or self._table[0] != key:
             # A normal tensor, also within inference mode: training may use it later.
             with torch.inference_mode(False):
-                self._table = key, self._turns(self._angles(self.tokens + 1, turn))
+                self._table = key, self._turns(self._angles(self.tokens + 1, images))
         return self._table[1][:, start : start + count]
 
-    def _angles(self, count: int, turn: int) -> Float[Tensor, "n half"]:
+    def _angles(self, count: int, images: int) -> Float[Tensor, "n half"]:
         config, size = self.config, self.layer.head_size
         if self.on_line:
-            return line_angles(torch.arange(config.prefix, config.prefix + count, dtype=torch.float64), size)
+            first = config.prefix + images * (config.prefix + self.tokens + 1)
+            return line_angles(torch.arange(first, first + count, dtype=torch.float64), size)
         rows, columns = raster(*config.grid, config.extent, count)
-        third = torch.full_like(rows, turn * config.extent) if config.prefix else None
+        third = torch.full_like(rows, images * config.extent) if config.prefix else None
         return grid_angles(rows, columns, third, size)
 
-    def text_rotary(self, count: int, turn: int = 0) -> Float[Tensor, "2 n half"]:
-        """The turns of a text of ``count`` tokens: places j / count on the third axis, in units of the grid's extent,
-        from ``turn`` on; on a line, simply j."""
+    def text_rotary(self, count: int, images: int = 0) -> Float[Tensor, "2 n half"]:
+        """The turns of a text of ``count`` tokens after ``images`` images: places j / count on the third axis, in
+        units of the grid's extent, from the image before on; on a line, simply j."""
         places = torch.arange(count, dtype=torch.float64)
         if self.on_line:
+            places = places + images * (self.config.prefix + self.tokens + 1)
             return self._turns(line_angles(places, self.layer.head_size))
-        third = (places / count + turn) * self.config.extent
+        third = (places / count + images) * self.config.extent
         zeros = torch.zeros_like(third)
         return self._turns(grid_angles(zeros, zeros, third, self.layer.head_size))
 
