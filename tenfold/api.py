@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold import progress, recipes
+from tenfold import progress, reading, recipes
 from tenfold.errors import UsageError, suggest
 from tenfold.files import write_yaml
 from tenfold.measurement import Measurement
@@ -321,8 +320,8 @@ def convert(system: str, checkpoint: str | os.PathLike[str], out: str | os.PathL
     """Read a published checkpoint, check every tensor, and write a model folder; returns the model.
 
     ``options`` go to the system's reader (``channels`` and ``height`` for TarFlow, ``scale_factor`` for an
-    autoencoder), besides ``sigma``, the Gaussian noise that the model was trained with, which is noted for
-    ``sample --denoise`` of a flow, and for whoever uses a decoder.
+    autoencoder, the fields of ``PublishedGeometry`` for STARFlow), besides ``sigma``, the Gaussian noise that the model
+    was trained with, which is noted for ``sample --denoise`` of a flow, and for whoever uses a decoder.
     """
     from tenfold import hub
 
@@ -335,14 +334,11 @@ def convert(system: str, checkpoint: str | os.PathLike[str], out: str | os.PathL
     sigma = options.pop("sigma", None)
     if sigma is not None and not sigma > 0:
         raise UsageError(f"sigma is {sigma}; give the standard deviation of the training noise, above 0")
-    reader = part(system, "published")
-    if unknown := sorted(set(options) - set(signature(reader).parameters)):
-        raise UsageError(f"{system} takes no option {unknown[0]} when a checkpoint is read; leave it out")
-    model: nn.Module = reader(checkpoint, **options)
-    extra: dict[str, Any] = {"name": Path(checkpoint).stem, "levels": 256}
-    if known[system].sampling:
-        noise = {"noise": "uniform", "sigma": 0.0} if sigma is None else {"noise": "gaussian", "sigma": sigma}
-        extra["objective"] = noise
+    model: nn.Module = reading.read(part(system, "published"), checkpoint, options, system)
+    extra: dict[str, Any] = {"name": Path(checkpoint).stem}
+    if sigma is not None and known[system].sampling:
+        with_kind = hasattr(recipes.plain(system).objective, "noise")
+        extra["recipe"] = {"objective": {"sigma": sigma, **({"noise": "gaussian"} if with_kind else {})}}
     elif sigma is not None:
         extra["sigma"] = sigma
     hub.save_pretrained(model, Path(out), extra)
@@ -374,12 +370,11 @@ def _model_config(source: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _task_of_model(source: str | os.PathLike[str]) -> Any:
-    """A task around a model folder: the system's plainest recipe with the folder's geometry and objective."""
+    """A task around a model folder: the system's plainest recipe with the folder's geometry, and what else of the
+    recipe it was trained with the folder says ("recipe")."""
     config = _model_config(source)
     base = recipes.plain(config["model_type"])
-    changes: dict[str, Any] = {"model": config["config"], "data": {"levels": config.get("levels", 256)}}
-    if "objective" in config:
-        changes["objective"] = config["objective"]
+    changes: dict[str, Any] = {**config.get("recipe", {}), "model": config["config"]}
     task = make_task(config.get("name", config["model_type"]), change(base, changes))
     task.load(source)
     return task

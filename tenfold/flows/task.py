@@ -155,12 +155,9 @@ class FlowTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, with what sampling needs to know of data and noise."""
-        extra = {
-            "name": self.name,
-            "objective": {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma},
-            "levels": self.levels,
-        }
-        hub.save_pretrained(self.flow, folder, extra)
+        objective = {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma}
+        recipe = {"objective": objective, "data": {"levels": self.levels}}
+        hub.save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
         if self.recipe.evaluation.calibrate:
             save_calibration(self.calibration(self.recipe.evaluation.calibrate), folder)
 

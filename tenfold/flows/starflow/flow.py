@@ -59,6 +59,11 @@ class StarFlow(Flow):
             raise UsageError("the null text holds NaN or infinite values; encode the empty text anew")
         self.null_text.copy_(self._fitted(text.unsqueeze(0))[0])
 
+    @property
+    def has_null_text(self) -> bool:
+        """Whether the null text was set, or is not needed."""
+        return not self.config.text_tokens or bool(torch.isfinite(self.null_text[0, 0]))
+
     def condition_weights(self, condition: Condition | None, batch: int) -> Condition | None:
         """The condition as prefix vectors (b, tokens, dim); None if unconditional.
 
@@ -78,7 +83,7 @@ class StarFlow(Flow):
             none[-1] = 1.0
             return class_weights(condition, batch, config.classes, none).unsqueeze(1)
         if condition is None:
-            if not bool(torch.isfinite(self.null_text[0, 0])):
+            if not self.has_null_text:
                 raise UsageError(
                     "the null text is missing: encode the empty text with the flow's text encoder and give it to "
                     "set_null_text, or give a text for every sample and no guidance"

@@ -104,6 +104,7 @@ class StarFlowSampling:
         attention_temperature: of the second branch, for guiding without a condition.
         decoder: "auto" takes the decoder that removes noise if there is one; "plain" the autoencoder's own;
             "denoise" the autoencoder's own after one step along the flow's score.
+        autoencoder: decodes instead of the one that the run names: run or model folder, published weights or hub id.
         solver: how the inverse is computed.
         tolerance: residual at which a parallel solver stops; its own default if not given.
         seed: of the noise.
@@ -120,6 +121,7 @@ class StarFlowSampling:
     blocks: str = "all"
     attention_temperature: float = 1.0
     decoder: Literal["auto", "plain", "denoise"] = "auto"
+    autoencoder: str = ""
     solver: Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"] = "auto"
     tolerance: float | None = None
     seed: int = 0

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -131,8 +132,14 @@ class StarFlowTask:
     # --- using the trained flow ---------------------------------------------------------------------------
 
     def export(self, folder: Path) -> None:
-        """Write the model folder, with the noise of training, and the calibration of the "auto" sampler."""
-        hub.save_pretrained(self.flow, folder, {"name": self.name, "sigma": self.recipe.objective.sigma})
+        """Write the model folder, with the noise of training and what makes images of its latents, and the calibration
+        of the "auto" sampler."""
+        data = self.recipe.data
+        recipe = {
+            "objective": {"sigma": self.recipe.objective.sigma},
+            "data": {"autoencoder": data.autoencoder, "decoder": data.decoder, "text": vars(data.text)},
+        }
+        hub.save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
         if self.recipe.evaluation.calibrate:
             rows = np.flatnonzero(self.latents.validation.groups == self.latents.validation.groups[0])
             batch = self.latents.validation.batch(rows[: self.recipe.evaluation.calibrate])
@@ -154,6 +161,8 @@ class StarFlowTask:
     def generator(self) -> ImageGenerator:
         """The flow with its decoders and text encoder."""
         text = self.data.text_encoder if self.flow.config.text_tokens else None
+        if text is not None and not self.flow.has_null_text:  # a published checkpoint has none
+            self.flow.set_null_text(text.null())
         sigma = self.recipe.objective.sigma
         return ImageGenerator(self.flow.eval(), self.data.autoencoder, self.data.decoder, sigma, text)
 
@@ -182,6 +191,8 @@ class StarFlowTask:
             raise UsageError(f"class {options.classes} is outside [0, {config.classes})")
         if options.text and not config.text_tokens:
             raise UsageError(f"{self.name} takes no text; leave --text out")
+        if options.autoencoder:
+            self.data = LatentData(replace(self.recipe.data, autoencoder=options.autoencoder, decoder=""))
         condition: Any = options.text or options.classes
         images, info = self.generator.sample(
             options.num,

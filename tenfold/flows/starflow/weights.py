@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.flows.starflow.config import StarFlowConfig
 from tenfold.flows.starflow.flow import StarFlow
+from tenfold.hub import read_state_dict
 from tenfold.nn.config import LayerConfig
 from tenfold.tensors import differences
 
@@ -42,26 +45,41 @@ def rename(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def infer_config(
-    published: Mapping[str, Tensor],
-    channels: int = 4,
-    side: int | None = None,
-    head_size: int = 64,
-    text_tokens: int | None = None,
-    order: str = "L2R",
-    soft_clip: float = 4.0,
-    scale: str = "softplus",
-    rotary: str = "interleaved",
-    positions: str = "grid",
-) -> StarFlowConfig:
+@dataclass(frozen=True)
+class PublishedGeometry:
+    """What the tensors of a published checkpoint do not tell; the defaults are the published 256-pixel models'.
+
+    Attributes:
+        channels: channels of a latent.
+        side: tokens along a side of the training grid; None takes it from the checkpoint's buffers, else 32.
+        head_size: width of an attention head.
+        text_tokens: most tokens of a text; None takes it from the checkpoint's buffers, else 128.
+        order: "L2R" reverses the blocks with even indices, "R2L" those with odd ones.
+        soft_clip: bound of the network's outputs; 0 for none.
+        scale: map from outputs to scales.
+        rotary: layout of the rotary pairs.
+        positions: of the deep block, on the grid or on a line.
+    """
+
+    channels: int = 4
+    side: int | None = None
+    head_size: int = 64
+    text_tokens: int | None = None
+    order: Literal["L2R", "R2L"] = "L2R"
+    soft_clip: float = 4.0
+    scale: Literal["softplus", "exp"] = "softplus"
+    rotary: Literal["interleaved", "half"] = "interleaved"
+    positions: Literal["grid", "line"] = "grid"
+
+
+def infer_config(published: Mapping[str, Tensor], given: PublishedGeometry) -> StarFlowConfig:
     """The geometry of a published state dict.
 
-    From the tensors: token size, blocks, layers, widths, feed-forward kind, norms, biases, heads of ``head_size``,
-    start token, final norm, text width, which blocks see the text. From buffers that a checkpoint may hold: the
-    training side (``var``) and the text tokens (``feat_rope.freqs_cos``). What no tensor tells comes from the
-    arguments, whose defaults are the published 256-pixel models'.
+    From the tensors: token size, blocks, layers, widths, feed-forward kind, norms, biases, numbers of heads,
+    start token, final norm, text width, which blocks see the text; the rest is ``given``.
 
-    Raises UsageError when the tensors do not belong to a STARFlow or do not fit the arguments."""
+    Raises UsageError when the tensors do not belong to a STARFlow or do not fit what is given."""
+    channels, side, text_tokens = given.channels, given.side, given.text_tokens
     state = rename(published)
     numbers = sorted({int(n.split(".")[1]) for n in state if re.match(r"blocks\.\d+\.", n)})
     needed = [f"blocks.{k}.{n}" for k in numbers for n in ("proj_in.weight", "proj_out.weight")]
@@ -98,17 +116,17 @@ def infer_config(
         layers=tuple(
             1 + max(int(n.split(".")[3]) for n in state if n.startswith(f"blocks.{k}.layers.")) for k in numbers
         ),
-        shallow=_layer(state, 0, head_size, rotary),
-        deep=_layer(state, last, head_size, rotary),
-        order=order,  # type: ignore[arg-type]
+        shallow=_layer(state, 0, given.head_size, given.rotary),
+        deep=_layer(state, last, given.head_size, given.rotary),
+        order=given.order,
         start_token="blocks.0.start" in state,
-        scale=scale,  # type: ignore[arg-type]
-        soft_clip=soft_clip,
+        scale=given.scale,
+        soft_clip=given.soft_clip,
         final_norm="blocks.0.final_norm.weight" in state,
         text_tokens=text_tokens if text is not None else 0,
         text_dim=text.shape[1] if text is not None else 0,
         condition="all" if last and "blocks.0.text_in.weight" in state else "top",
-        deep_positions=positions,  # type: ignore[arg-type]
+        deep_positions=given.positions,
     )
 
 
@@ -140,27 +158,36 @@ def _layer(state: Mapping[str, Tensor], block: int, head_size: int, rotary: str)
     )
 
 
-def load_published(published: Mapping[str, Tensor], **options: object) -> StarFlow:
-    """A STARFlow with the weights of a published state dict; ``options`` are those of ``infer_config``.
+def load_published(published: Mapping[str, Tensor], **geometry: Any) -> StarFlow:
+    """A STARFlow with the weights of a published state dict; ``geometry`` are fields of ``PublishedGeometry``.
 
     The null text of a text model is not in a checkpoint: give the encoding of the empty text to
     ``set_null_text``. Strict: raises UsageError that lists missing, unknown or mis-shaped tensors and the inferred
     geometry."""
-    config = infer_config(published, **options)  # type: ignore[arg-type]
+    config = infer_config(published, PublishedGeometry(**geometry))
     state = rename(published)
     with torch.device("meta"):
-        expected = StarFlow(config).state_dict()
+        flow = StarFlow(config)
     if config.text_tokens:
         state.setdefault("null_text", torch.full((config.text_tokens, config.text_dim), torch.nan))
-    if problems := differences(state, expected):
+    if problems := differences(state, flow.state_dict()):
         raise UsageError(f"the checkpoint does not fit the inferred {config}: {problems}")
     flow = StarFlow(config)
     flow.load_state_dict(state)
     return flow
 
 
-def read_published(path: str | Path, **options: object) -> StarFlow:
-    """``load_published`` of a ``.pth`` or ``.safetensors`` file; pickled objects other than tensors are refused."""
-    from tenfold.hub import read_state_dict
+def read_published(path: str | Path, geometry: PublishedGeometry | None = None) -> StarFlow:
+    """``load_published`` of a ``.pth`` or ``.safetensors`` file; pickled objects other than tensors are refused, and
+    so is a folder of torch's distributed checkpoint, whose index is a pickle.
 
-    return load_published(read_state_dict(path), **options)
+    Args:
+        path: the file.
+        geometry: what the tensors do not tell."""
+    if (Path(path) / ".metadata").exists():
+        raise UsageError(
+            f"{path} is a distributed checkpoint, whose index is a pickle that could run code; make one file of it "
+            f"with 'python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE.pth' and convert that"
+        )
+    given = PublishedGeometry() if geometry is None else geometry
+    return load_published(read_state_dict(path), **vars(given))

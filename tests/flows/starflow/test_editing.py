@@ -67,6 +67,9 @@ def test_bad_sequences():
         context_of(random_flow(small_config(classes=2)), [Text(text())])
     with pytest.raises(UsageError, match="condition 'top'"):
         context_of(random_flow(small_config(condition="all", **TEXT)), [Text(text())])
+    context, short = (
+        context_of(flow, [Text(text()), Image(image(3, 4)), Text(text())]),
+        context_of(flow, [Text(text())]),
+    )
     with pytest.raises(UsageError, match="equal length"):
-        context = context_of(flow, [Text(text()), Image(image(3, 4)), Text(text())])
-        flow.sample(2, context, guidance=1.0, unconditional=context_of(flow, [Text(text())]))
+        flow.sample(2, context, guidance=1.0, unconditional=short)
