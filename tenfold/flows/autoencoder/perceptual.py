@@ -1,6 +1,5 @@
 """A perceptual distance in the hidden layers of whatever local network is given."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -115,8 +114,8 @@ def _transformer(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
         from transformers import AutoModel
     except ImportError:
         raise UsageError(
-            f"{folder} holds a transformers model, and the transformers package is missing; run: pip install "
-            "transformers"
+            f"the perceptual network in {folder} needs the package transformers, which is missing; run: "
+            "pip install 'tenfold[lm]'"
         ) from None
     preparation = folder / "preprocessor_config.json"
     values = read_json(preparation) if preparation.is_file() else {}
@@ -125,11 +124,7 @@ def _transformer(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
             f"{folder} is no vision model that images can be prepared for: it has no preprocessor_config.json with "
             "image_mean and image_std"
         )
-    try:
-        model: Any = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TenfoldError(f"{folder} cannot be read as a transformers model ({reason})") from None
+    model = _read_transformer(AutoModel, folder)
     model = getattr(model, "vision_model", model)  # of a pair of an image and a text network
     if model.main_input_name != "pixel_values":
         raise UsageError(f"{folder} holds {type(model).__name__}, which reads no images; give a vision model")
@@ -149,6 +144,28 @@ def _transformer(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
         return [h.transpose(1, 2) if h.ndim == 3 else h for h in hidden]  # (b, tokens, width) of transformers
 
     return Perceptual(model, layers, _fingerprint(folder))
+
+
+def _read_transformer(loader: Any, folder: Path) -> Any:
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it reports the head of a classifier, which nobody wants here, as unexpected
+    logging.disable_progress_bar()
+    try:
+        model, report = loader.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except Exception as error:  # readers of weights and configurations raise types of their own
+        reason = " ".join(str(error).split())[:200]
+        raise TenfoldError(f"{folder} cannot be read as a transformers model ({reason}); fetch it anew") from None
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+    # Absent weights would be drawn at random; the pooler follows the hidden states, which are all that is used.
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
+        raise UsageError(f"the weights in {folder} lack {', '.join(missing[:5])}; fetch the model anew")
+    return model
 
 
 def _coloured(x: Tensor) -> Tensor:

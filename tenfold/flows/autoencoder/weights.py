@@ -114,7 +114,10 @@ def read_published(
                 f"{path} has no {hub.CONFIG} beside it that tells the scale of its latents; give the scale factor "
                 "(0.18215 for Stable Diffusion 1 and 2, 0.13025 for XL)"
             )
-    config = AutoencoderConfig(**settings)
+    try:
+        config = AutoencoderConfig(**settings)
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"{path if values is None else beside}: {error}") from None
     model = Autoencoder(config)
     hub.load_strict(model, state, f"{path}, read as {config},")
     return model.eval()
@@ -163,7 +166,10 @@ def config_of_diffusers(values: Any, source: str) -> dict[str, Any]:
     for name, known in expected.items():
         if name in values and values[name] not in known:
             raise UsageError(f"{source} has {name} {values[name]}; only {known[0]} can be read")
-    shift = values.get("shift_factor")
+    scale, shift = values.get("scaling_factor", 0.18215), values.get("shift_factor") or 0.0
+    for name, value in (("scaling_factor", scale), ("shift_factor", shift)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{source} has {name} {value!r}; expected a number")
     # Absent fields have the defaults of diffusers' class.
     return {
         "channels": values.get("in_channels", 3),
@@ -173,8 +179,8 @@ def config_of_diffusers(values: Any, source: str) -> dict[str, Any]:
         "norm_groups": values.get("norm_num_groups", 32),
         "mid_attention": values.get("mid_block_add_attention", True),
         "quant_convs": values.get("use_quant_conv", True),
-        "scale_factor": values.get("scaling_factor", 0.18215),
-        "shift_factor": 0.0 if shift is None else shift,
+        "scale_factor": float(scale),
+        "shift_factor": float(shift),
     }
 
 
