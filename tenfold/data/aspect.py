@@ -7,7 +7,7 @@ A ratio is written "width:height".
 import math
 from collections.abc import Sequence
 
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import UsageError
 
 RATIOS = ("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
 
@@ -20,9 +20,12 @@ def ratio_value(ratio: str) -> float:
     >>> ratio_value("3:2")
     1.5
     """
-    if ratio not in RATIOS:
-        raise UsageError(f"unknown aspect ratio {ratio!r}{suggest(ratio, RATIOS)}")
     width, _, height = ratio.partition(":")
+    if ratio not in RATIOS:
+        numbers = width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0
+        near = nearest_ratio(int(height), int(width)) if numbers else ""
+        advice = f"the nearest is {near!r}" if near else f"choose one of {', '.join(RATIOS)}"
+        raise UsageError(f"unknown aspect ratio {ratio!r}; {advice}")
     return int(width) / int(height)
 
 

@@ -174,7 +174,7 @@ class Compositions:
         ``texts``, "attributes" int64 (B, 3, 4), and "label" −1.
 
         Raises UsageError for records of several canvas shapes."""
-        indices = np.asarray(indices, dtype=np.int64)
+        indices = np.ascontiguousarray(indices, dtype=np.int64)
         channels, height, width = self.shapes[one_group(self.groups, indices)]
         images = np.zeros((len(indices), 1, height, width), np.uint8)
         for image, number in zip(images, indices, strict=True):

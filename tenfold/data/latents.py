@@ -170,8 +170,6 @@ class _Writer:
         self.source, self.encode, self.folder, self.size = source, encode, folder, batch
         self.identity = {"images": source.fingerprint, "encoder": encoder}
         groups = np.asarray(getattr(source, "groups", np.zeros(len(source), dtype=np.int64)))
-        if shapes := getattr(source, "shapes", None):  # aspect ratios that are rounded to one shape are one shard
-            groups = np.array([shapes.index(shape) for shape in shapes], dtype=np.int64)[groups]
         self.rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
         self._saved = time.monotonic()
 

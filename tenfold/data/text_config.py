@@ -84,11 +84,18 @@ class CaptionDataConfig:
     memory_mb: int = 1024
 
     def __post_init__(self) -> None:
-        for ratio in self.ratio_names:
-            size_of(ratio, self.side, self.multiple)
+        first: dict[tuple[int, int, int], str] = {}
+        for ratio, shape in zip(self.ratio_names, self.shapes, strict=True):
+            if first.setdefault(shape, ratio) != ratio:
+                raise UsageError(
+                    f"ratios {first[shape]} and {ratio} have one canvas, {shape[1]}x{shape[2]}, on multiples of "
+                    f"{self.multiple}; lower multiple, raise side, or leave one out"
+                )
         if not 1 <= self.most_digits <= 3:
             raise UsageError(f"most_digits is {self.most_digits}; a composition has 1 to 3 digits")
         if self.source == "compositions":
+            if self.channels not in (1, 3):
+                raise UsageError(f"channels is {self.channels}; images are grey (1) or RGB (3)")
             if self.side < 24:
                 raise UsageError(f"side is {self.side}; digits are not legible on canvases below 24")
             for name, least in (("samples", 1), ("validation", 0), ("test", 0)):
