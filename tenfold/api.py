@@ -141,14 +141,14 @@ def resume(
 ) -> Run:
     """Go on with a run from its last good checkpoint, to the same weights as if it had never stopped.
 
-    ``train={"steps": N}`` extends it. The intervals of logging, validation and checkpoints, ``keep_last`` and
+    ``train={"steps": N}`` extends it (``flow={"train": {"steps": N}}`` for one of several stages). The intervals of logging, validation and checkpoints, ``keep_last`` and
     the tracker may change too; everything else is refused. ``allow_inexact`` permits another number of
     processes or threads, which is no longer bit-exact.
     """
     before = open_run(run)
     after = change(before.recipe, changes)
     for name, (old, new) in changed(before.recipe, after).items():
-        if not name.startswith("train."):
+        if "train" not in name.split(".")[:-1]:  # train.steps, or a stage's: flow.train.steps
             raise UsageError(
                 f"{name} of {before.path} is {old} and cannot change to {new} on resume; "
                 "leave it out or start a new run"
