@@ -88,7 +88,7 @@ class Display:
         number = None
         if self._bars is not None:
             name = "  " * len(self._shown) + task.name
-            number = self._bars.add_task(name, total=task.total, completed=task.done, state=task.state)
+            number = self._bars.add_task(name, total=task.total, completed=int(task.done), state=task.state)
         self._shown[task] = number
 
     def update(self, task: Task) -> None:

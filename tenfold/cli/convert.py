@@ -1,6 +1,6 @@
 """``tenfold convert``."""
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.parser import CommandParser
 from tenfold.recipes import SYSTEMS
@@ -29,15 +29,16 @@ def run(argv: list[str]) -> int:
     parser.add_option("--sigma", float | None, None, help="Gaussian noise of its training, for sample --denoise")
     parser.switch("--json", "print JSON")
     given = parser.parse_args(argv)
-    model = api.convert(
-        given.system,
-        given.checkpoint,
-        given.out,
-        channels=given.channels,
-        height=given.height,
-        head_size=given.head_size,
-        sigma=given.sigma,
-    )
+    with progress.shown("converting"):
+        model = api.convert(
+            given.system,
+            given.checkpoint,
+            given.out,
+            channels=given.channels,
+            height=given.height,
+            head_size=given.head_size,
+            sigma=given.sigma,
+        )
     settings = as_dict(model.config)
     if given.json:
         show.as_json({"model": given.out, "config": settings})

@@ -13,6 +13,17 @@ from tenfold.errors import UsageError, suggest
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".tga")
 
 
+def image_files(root: Path) -> list[Path]:
+    """The image files below a folder, sorted; hidden ones left out."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+
+
 def load_folder(config: ImageDataConfig) -> ImageSplits:
     """Splits of the image files under ``config.path``, found recursively (hidden files left out).
 
@@ -25,13 +36,7 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
     root = Path(config.path)
     if not root.is_dir():
         raise UsageError(f"{config.path!r} is not a folder; set --data.path to a folder of image files")
-    files = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    files = image_files(root)
     if not files:
         raise UsageError(f"folder {config.path!r} holds no image files ({', '.join(SUFFIXES)})")
     train, validation, test = _named(config, root, files)

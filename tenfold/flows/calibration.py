@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError
+from tenfold.files import write_output
 from tenfold.flows.block import FlowBlock, scale_of
 from tenfold.flows.certificate import certify
 from tenfold.flows.chain import Branches, ChainNetwork, solve
@@ -312,9 +313,7 @@ def automatic_plans(
 
 def save_calibration(calibration: Calibration, folder: str | Path) -> Path:
     """Write ``calibration.json`` into a model folder; returns its path."""
-    path = Path(folder) / FILE
-    path.write_text(json.dumps(calibration.to_dict(), indent=2) + "\n", encoding="utf-8")
-    return path
+    return write_output(Path(folder) / FILE, json.dumps(calibration.to_dict(), indent=2) + "\n")
 
 
 def load_calibration(folder: str | Path) -> Calibration | None:

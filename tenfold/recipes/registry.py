@@ -12,8 +12,8 @@ class System:
     """One of the ten systems: what ``tenfold list`` says, and where its parts are imported from on use.
 
     ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model
-    folders; ``sampling`` "module:dataclass" of the options of ``tenfold sample``; ``published`` the reader of
-    published checkpoints behind ``tenfold convert``. They are empty where a part is not there.
+    folders; ``sampling`` and ``score`` "module:dataclass" of the options of the commands ``sample`` and ``score``;
+    ``published`` the reader of published checkpoints behind ``convert``. They are empty where a part is not there.
     """
 
     title: str
@@ -22,6 +22,7 @@ class System:
     task: str = ""
     model: str = ""
     sampling: str = ""
+    score: str = ""
     published: str = ""
 
 
@@ -33,6 +34,7 @@ SYSTEMS: dict[str, System] = {
         task="tenfold.flows.task:FlowTask",
         model="tenfold.flows.flow:TarFlow",
         sampling="tenfold.flows.config:FlowSampling",
+        score="tenfold.flows.config:FlowScoring",
         published="tenfold.flows.weights:read_published",
     ),
     "starflow": System("STARFlow: deep-shallow latent flow", "arXiv:2506.06276", "not yet"),

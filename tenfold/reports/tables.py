@@ -21,7 +21,7 @@ _ACRONYMS = {
     "auroc": "AUROC",
 }
 _ACRONYMS |= {"dim": "dimension", "std": "s.d.", "bpd": "bits/dim", "map": "mAP", "ess": "ESS", "kl": "KL"}
-_HIGHER = ("accuracy", "precision", "recall", "auroc", "psnr", "ess", "average_precision", "agreement")
+_HIGHER = ("log_prob", "accuracy", "precision", "recall", "auroc", "psnr", "ess", "average_precision", "agreement")
 
 
 @dataclass(frozen=True)
