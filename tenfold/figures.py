@@ -1,5 +1,4 @@
-"""Pictures for reports: curves, image grids, maps, histograms, bars. Pure functions of arrays, each writing
-one PNG.
+"""Pictures for reports: curves, image grids, maps, histograms, bars. Pure functions of arrays, each writing one PNG.
 
 Arrays may be NumPy or (CPU) PyTorch. matplotlib is imported when a picture is drawn, through its object
 interface: no global figure, no display.

@@ -1,5 +1,4 @@
-"""Feature extractors for image metrics: a small classifier of the data at hand, and Inception v3 from a
-file."""
+"""Feature extractors for image metrics: a small classifier of the data at hand, and Inception v3 from a file."""
 
 import json
 import math
@@ -29,8 +28,7 @@ class ClassifierFeatures(nn.Module):
     on the training images, so that distances are in their standard deviations.
 
     Called on images uint8 (N, C, H, W) in [0, levels), it gives features (N, dim), float32, without
-    gradients. ``accuracy`` is its share of right answers on the validation split (on the test split without
-    one).
+    gradients. ``accuracy`` is its share of right answers on the validation split (on the test split without one).
     """
 
     center: Tensor

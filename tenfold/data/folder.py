@@ -29,8 +29,7 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
 
     The class of an image is its first folder below the split's. Named splits (``test="val"``) are folders of
     that name at the top, and training images then come from the folder ``config.train`` where it exists, else
-    from all others; numbers of held-out images are drawn from the training images, in proportion to the
-    classes.
+    from all others; numbers of held-out images are drawn from the training images, in proportion to the classes.
 
     Raises UsageError for a path that is no folder, holds no images or has no folder for a named split."""
     root = Path(config.path)

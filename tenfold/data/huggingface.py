@@ -32,8 +32,7 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
     """Splits of a Hugging Face image data set: a name on the hub, a folder written by ``save_to_disk``, or a
     local folder of parquet files or images.
 
-    Raises UsageError for an unknown data set, split or column, and TenfoldError when the hub cannot be
-    reached."""
+    Raises UsageError for an unknown data set, split or column, and TenfoldError when the hub cannot be reached."""
     splits = _load(config)
     if config.train not in splits:
         raise UsageError(
@@ -276,8 +275,7 @@ def _load_error(config: ImageDataConfig, error: Exception) -> TenfoldError:
 
 
 def _listing(config: ImageDataConfig, dataset: Any) -> str:
-    # What identifies the data without reading them all: names and sizes of local files, or the hub's
-    # checksums.
+    # What identifies the data without reading them all: names and sizes of local files, or the hub's checksums.
     path = Path(config.path)
     if path.exists():
         files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith((".", "cache-")))

@@ -4,8 +4,7 @@
   from one forward pass. The published average is signed over the batch, so that errors may cancel.
 * ``sweeps_to_tolerance``: our direct measure, the Jacobi sweeps until every sample is within the tolerance.
 * ``calibrate``: all of these, and each candidate solver run against the clock on the calibration batch. The
-  times hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and
-  says so.
+  times hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and says so.
 """
 
 import json
@@ -142,8 +141,7 @@ def machine(flow: FlowNetwork) -> dict[str, Any]:
 
 @torch.no_grad()
 def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None) -> dict[str, float]:
-    """IGM: spectral norm of the (T, D) matrix mean_b(F(init) − u), for the inits "v" and "zeros"; x in image
-    order."""
+    """IGM: spectral norm of the (T, D) matrix mean_b(F(init) − u), for the inits "v" and "zeros"; x in image order."""
     u, v = block.order(x), block.order(block(x, weights)[0])
     result = {}
     for init in ("v", "zeros"):
@@ -158,8 +156,7 @@ def convergence_ranking_metric(
     block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None
 ) -> tuple[float, float, float, float]:
     """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and
-    W_m are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit
-    scale."""
+    W_m are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit scale."""
     u = block.order(x)
     log_scale, _ = block.parameters_of(u, weights)
     scaled = u if log_scale is None else u * scale_of(-log_scale)

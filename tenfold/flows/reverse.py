@@ -23,8 +23,7 @@ from tenfold.flows.sampling import draw_noise, invert_states
 
 @torch.no_grad()
 def block_inputs(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> list[Tensor]:
-    """The tokens (b, T, D) that enter each block, in image order, and after the last block the noise;
-    detached."""
+    """The tokens (b, T, D) that enter each block, in image order, and after the last block the noise; detached."""
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
     states = [tokens]
@@ -67,8 +66,7 @@ def rsample(
     generator: torch.Generator | None = None,
     plans: list[Plan] | None = None,
 ) -> Float[Tensor, "b *shape"]:
-    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all
-    parameters.
+    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all parameters.
 
     The values are found by ``plans`` (sequential by default) without a graph. The backward pass costs at
     most N vector-Jacobian products a block, fewer once they stop changing. First derivatives only."""

@@ -102,8 +102,7 @@ def load_published(
 def read_published(
     path: str | Path, channels: int | None = None, height: int | None = None, head_size: int = 64
 ) -> TarFlow:
-    """``load_published`` of a ``.pth`` or ``.safetensors`` file; pickled objects other than tensors are
-    refused."""
+    """``load_published`` of a ``.pth`` or ``.safetensors`` file; pickled objects other than tensors are refused."""
     from tenfold.hub import read_state_dict
 
     return load_published(read_state_dict(path), channels, height, head_size)

@@ -87,8 +87,7 @@ def group_rows(rows: Iterable[Measurement]) -> list[Group]:
 
 
 def metric_table(rows: Sequence[Measurement], own: Collection[str] = (), title: str = "") -> "Table":
-    """A rich table of all rows; the models in ``own`` are bold, the others are what they are compared
-    with."""
+    """A rich table of all rows; the models in ``own`` are bold, the others are what they are compared with."""
     from rich.table import Table
     from rich.text import Text
 
