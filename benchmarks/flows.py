@@ -1,5 +1,4 @@
-"""TarFlow against the published algorithm, and the solvers against each other: ``python -m
-benchmarks.flows``.
+"""TarFlow against the published algorithm, and the solvers against each other: ``python -m benchmarks.flows``.
 
 Weights are trained on real digits first (three minutes on two idle cores; less with ``--quick``; kept in a
 cache), because how fast parallel solvers converge is a property of trained weights. Where a CUDA device is
@@ -188,8 +187,7 @@ def training(emit: Emit, flow: TarFlow, images: Tensor, labels: Tensor, repeats:
 
 
 def gpu(emit: Emit, repeats: int) -> None:
-    """The same on a GPU, with random weights: a step is bound by kernel launches, whatever the weights
-    are."""
+    """The same on a GPU, with random weights: a step is bound by kernel launches, whatever the weights are."""
     for side in (32, 64):
         config = replace(LONG.config, shape=(3, side, side), width=512, blocks=4, layers=4)
         torch.manual_seed(0)

@@ -112,8 +112,7 @@ def main(
     packages: tuple[str, ...] = ("tenfold", "torch"),
     arguments: list[str] | None = None,
 ) -> int:
-    """The command line of a benchmark module: ``benchmarks(quick, emit)`` calls ``emit(record)`` for each
-    result."""
+    """The command line of a benchmark module: ``benchmarks(quick, emit)`` calls ``emit(record)`` for each result."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{room}",
         description=f"Benchmarks of {room} against the reference's algorithm.",

@@ -72,8 +72,7 @@ def images(name: str) -> tuple[Tensor, Tensor]:
 
 
 def trained(setting: Setting, quick: bool = False) -> tuple[TarFlow, Tensor, Tensor]:
-    """The flow in evaluation mode, and the images and labels it was trained on; from the cache if it is
-    there.
+    """The flow in evaluation mode, and the images and labels it was trained on; from the cache if it is there.
 
     Training takes one to three minutes on two cores; ``quick`` a quarter of the steps."""
     x, y = images(setting.data)

@@ -19,6 +19,7 @@ _PUBLIC = {
     "report": "tenfold.api",
     "resume": "tenfold.api",
     "sample": "tenfold.api",
+    "score": "tenfold.api",
     "train": "tenfold.api",
 }
 __all__ = [
@@ -32,11 +33,12 @@ __all__ = [
     "report",
     "resume",
     "sample",
+    "score",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from tenfold.api import convert, evaluate, load, report, resume, sample, train
+    from tenfold.api import convert, evaluate, load, report, resume, sample, score, train
     from tenfold.flows import TarFlow, TarFlowConfig
     from tenfold.recipes import recipe
 

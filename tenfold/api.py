@@ -1,4 +1,4 @@
-"""The verbs as Python functions: train, resume, evaluate, sample, report, load, convert.
+"""The verbs as Python functions: train, resume, evaluate, sample, score, report, load, convert.
 
 Everything heavy is imported inside the functions, so that importing this module stays quick.
 """
@@ -18,6 +18,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.files import write_yaml
 from tenfold.measurement import Measurement
 from tenfold.recipes.settings import as_dict, change, changed
+from tenfold.scores import Scores, check_target
 from tenfold.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -141,9 +142,9 @@ def resume(
 ) -> Run:
     """Go on with a run from its last good checkpoint, to the same weights as if it had never stopped.
 
-    ``train={"steps": N}`` extends it (``flow={"train": {"steps": N}}`` for one of several stages). The intervals of logging, validation and checkpoints, ``keep_last`` and
-    the tracker may change too; everything else is refused. ``allow_inexact`` permits another number of
-    processes or threads, which is no longer bit-exact.
+    ``train={"steps": N}`` extends it (``flow={"train": {"steps": N}}`` for one of several stages). The intervals of
+    logging, validation and checkpoints, ``keep_last`` and the tracker may change too; everything else is refused.
+    ``allow_inexact`` permits another number of processes or threads, which is no longer bit-exact.
     """
     before = open_run(run)
     after = change(before.recipe, changes)
@@ -292,14 +293,45 @@ def sample(
     Raises:
         UsageError: options that do not fit the model, before any work.
     """
-    if isinstance(source, Run) or _is_run(source):
-        run = open_run(source)
-        task, default = trained_task(run), run.path / "samples"
-    else:
-        task, default = _task_of_model(source), Path("samples")
+    task, run = _task_of(source)
     options = change(options or part(task.recipe.system, "sampling")(), changes)
-    written: list[Path] = task.sample(options, Path(folder or default))
+    target = Path(folder or (Path("samples") if run is None else run.path / "samples"))
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file; samples need a folder, choose another --out")
+    written: list[Path] = task.sample(options, target)
     return written
+
+
+def score(
+    source: Run | str | os.PathLike[str],
+    inputs: Any,
+    out: str | os.PathLike[str] | None = None,
+    options: Any = None,
+    **changes: Any,
+) -> Scores:
+    """Log-likelihoods of data, from the least to the most likely.
+
+    Args:
+        source: a run, a model folder, or a hub id.
+        inputs: for flows on images an image file, a folder of them, a .npy or .npz file, or an array; integers are
+            levels of pixels, floats are in the model's own scale.
+        out: a .csv or .json file for the scores, with a picture beside it.
+        options: the system's scoring options (``FlowScoring`` for flows); its defaults without.
+        changes: fields of the options: ``classes=3, draws=64``.
+
+    Raises:
+        UsageError: inputs and options that do not fit the model, before any work.
+    """
+    target = None if out is None else Path(out)
+    if target is not None:
+        check_target(target)
+    task, _ = _task_of(source)
+    options = change(options or part(task.recipe.system, "score")(), changes)
+    found: Scores = task.score(options, inputs, None if target is None else target.with_suffix(".png"))
+    if target is None:
+        return found
+    found.write(target)
+    return replace(found, files=(target, *found.files))
 
 
 def load(source: Run | str | os.PathLike[str]) -> nn.Module:
@@ -367,6 +399,14 @@ def _model_config(source: str | os.PathLike[str]) -> dict[str, Any]:
     from tenfold import hub
 
     return hub.read_config(source)
+
+
+def _task_of(source: Run | str | os.PathLike[str]) -> tuple[Any, Run | None]:
+    """The task of a run, with the run, or of a model folder or a hub id."""
+    if isinstance(source, Run) or _is_run(source):
+        run = open_run(source)
+        return trained_task(run), run
+    return _task_of_model(source), None
 
 
 def _task_of_model(source: str | os.PathLike[str]) -> Any:

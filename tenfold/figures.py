@@ -1,10 +1,10 @@
-"""Pictures for reports: curves, image grids, maps, histograms, bars. Pure functions of arrays, each writing
-one PNG.
+"""Pictures for reports: curves, image grids, maps, histograms, bars. Pure functions of arrays, each writing one PNG.
 
 Arrays may be NumPy or (CPU) PyTorch. matplotlib is imported when a picture is drawn, through its object
 interface: no global figure, no display.
 """
 
+import io
 import json
 import math
 import os
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tenfold.errors import UsageError
+from tenfold.files import write_output
 
 PALETTE = ("#2f6fdb", "#e07b39", "#3a9b6b", "#b4488e", "#7a68c9", "#8a8f98", "#c2a12e", "#2aa5b5")
 _INK, _SOFT, _LINE = "#1b2430", "#5b6675", "#e1e5ea"
@@ -123,10 +124,9 @@ def image_grid(
             draw.text((left + cell / 2, top + h * scale + 3), titles[i], _SOFT, font, "ma")
     for row, text in enumerate(row_titles or ()):
         draw.text((gap, gap + row * (height + gap) + h * scale / 2), text, _INK, font, "lm")
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(target, "PNG")
-    return target
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    return write_output(Path(path), content.getvalue())
 
 
 def heat_maps(
@@ -354,14 +354,12 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path_) -> Path:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=130, format="png")
-    return target
+    content = io.BytesIO()
+    figure.savefig(content, dpi=130, format="png")
+    return write_output(Path(path), content.getvalue())
 
 
 def write_captions(directory: Path_, captions: Mapping[str, str]) -> Path:
     """``captions.json`` in a folder of figures: what the report writes under each, in reading order."""
-    target = Path(directory) / "captions.json"
-    target.write_text(json.dumps(dict(captions), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return target
+    text = json.dumps(dict(captions), indent=2, ensure_ascii=False) + "\n"
+    return write_output(Path(directory) / "captions.json", text)

@@ -1,5 +1,4 @@
-"""Feature extractors for image metrics: a small classifier of the data at hand, and Inception v3 from a
-file."""
+"""Feature extractors for image metrics: a small classifier of the data at hand, and Inception v3 from a file."""
 
 import json
 import math
@@ -16,9 +15,11 @@ from tenfold import progress
 from tenfold.data.augment import shift
 from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.files import write_output
 from tenfold.hub import read_state_dict
 from tenfold.inception import InceptionV3
 
+CLASSIFIER_FEATURES = 32
 _FILE = "extractor.safetensors"
 
 
@@ -27,8 +28,7 @@ class ClassifierFeatures(nn.Module):
     on the training images, so that distances are in their standard deviations.
 
     Called on images uint8 (N, C, H, W) in [0, levels), it gives features (N, dim), float32, without
-    gradients. ``accuracy`` is its share of right answers on the validation split (on the test split without
-    one).
+    gradients. ``accuracy`` is its share of right answers on the validation split (on the test split without one).
     """
 
     center: Tensor
@@ -39,7 +39,7 @@ class ClassifierFeatures(nn.Module):
         shape: tuple[int, int, int],
         levels: int,
         classes: int,
-        dim: int = 32,
+        dim: int = CLASSIFIER_FEATURES,
         accuracy: float = math.nan,
     ) -> None:
         super().__init__()
@@ -94,14 +94,11 @@ class ClassifierFeatures(nn.Module):
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write weights and geometry as one safetensors file."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         geometry = {"shape": self.shape, "levels": self.levels, "classes": self.classes, "dim": self.dim}
         text = json.dumps({**geometry, "accuracy": self.accuracy})
-        save_file(self.state_dict(), target / _FILE, metadata={"extractor": text})
-        return target / _FILE
+        return write_output(Path(folder) / _FILE, save(self.state_dict(), metadata={"extractor": text}))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "ClassifierFeatures":
@@ -126,7 +123,7 @@ class ClassifierFeatures(nn.Module):
 
 
 def train_classifier(
-    splits: ImageSplits, steps: int = 300, seed: int = 0, dim: int = 32, batch_size: int = 128
+    splits: ImageSplits, steps: int = 300, seed: int = 0, dim: int = CLASSIFIER_FEATURES, batch_size: int = 128
 ) -> ClassifierFeatures:
     """A classifier trained on the training split in some seconds, with small random shifts; the same seed
     gives the same weights on the same machine. Its ``accuracy`` is measured on the validation split, or the

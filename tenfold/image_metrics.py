@@ -42,8 +42,7 @@ def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"]) -> float:
             )
     difference = a.mean(dim=0) - b.mean(dim=0)
     first, second = torch.cov(a.T).reshape(a.shape[1], -1), torch.cov(b.T).reshape(b.shape[1], -1)
-    # tr (Σ₁ Σ₂)^½ = tr (R Σ₂ R)^½ with R = Σ₁^½: symmetric, so that eigenvalues are real and rounding is
-    # mild.
+    # tr (Σ₁ Σ₂)^½ = tr (R Σ₂ R)^½ with R = Σ₁^½: symmetric, so that eigenvalues are real and rounding is mild.
     values, vectors = torch.linalg.eigh(first)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
@@ -146,8 +145,7 @@ def reconstruction_rows(
 def sample_metrics(
     extractor: Extractor, real: Tensor, fake: Tensor, model: str, split: str, neighbours: int = 3
 ) -> list[Measurement]:
-    """FID, KID, precision and recall of ``fake`` against ``real`` images, both uint8 (N, C, H, W) in [0,
-    levels).
+    """FID, KID, precision and recall of ``fake`` against ``real`` images, both uint8 (N, C, H, W) in [0, levels).
 
     Values depend on the numbers of images, which the notes give: put ``real_floor`` at the same numbers
     beside them. Raises UsageError where either number does not exceed the features' width."""
@@ -169,8 +167,7 @@ def real_floor(
     extractor: Extractor, real: Tensor, other: Tensor | None = None, count: int | None = None, seed: int = 0
 ) -> list[Measurement]:
     """What the metrics read for real images: ``real`` against ``other`` real ones (or, without them, against
-    each other in two disjoint random halves), of which ``count`` are drawn, as many as there are samples to
-    judge.
+    each other in two disjoint random halves), of which ``count`` are drawn, as many as there are samples to judge.
 
     Raises UsageError when there are fewer than ``count``."""
     generator = torch.Generator().manual_seed(seed)

@@ -65,8 +65,7 @@ def test_wrong_images_are_refused(classifier, digits) -> None:
 def test_inception_has_the_published_size_and_blocks() -> None:
     with torch.device("meta"):
         network = InceptionV3()
-    # torchvision's v3 with its auxiliary head has 27,161,264 parameters, the head 3,326,696; 8 classes more
-    # here.
+    # torchvision's v3 with its auxiliary head has 27,161,264 parameters, the head 3,326,696; 8 classes more here.
     assert sum(p.numel() for p in network.parameters()) == 27_161_264 - 3_326_696 + 8 * 2049
     x = network(torch.empty(2, 3, 299, 299, device="meta"))
     assert x.shape == (2, 2048)

@@ -1,6 +1,6 @@
 """``tenfold convert``."""
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.parser import CommandParser, positionals
 from tenfold.reading import options_of
@@ -38,7 +38,8 @@ def run(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     options = {name: given[name] for name, option in known.items() if given[name] != option.default}
     options |= {} if given.sigma is None else {"sigma": given.sigma}
-    model = api.convert(given.system, given.checkpoint, given.out, **options)
+    with progress.shown("converting"):
+        model = api.convert(given.system, given.checkpoint, given.out, **options)
     settings = as_dict(model.config)
     if given.json:
         show.as_json({"model": given.out, "config": settings})

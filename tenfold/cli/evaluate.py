@@ -2,6 +2,7 @@
 
 from tenfold import api, progress
 from tenfold.cli import show
+from tenfold.cli.options import bare_settings
 from tenfold.cli.parser import CommandParser, positionals
 from tenfold.errors import UsageError
 
@@ -21,7 +22,7 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.switch("--json", "print JSON")
-    named = positionals(argv, {"--json", "--help"})
+    named = positionals(argv, {"--json", "--help", *bare_settings()})
     found = api.open_run(named[0]) if named else None
     settings = found and api.main_stage(found).recipe.evaluation
     if found:

@@ -6,8 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from tenfold.measurement import Measurement
+from tenfold.scores import Scores
+
+_MOST_ROWS = 40
 
 
 def console() -> Console:
@@ -30,6 +34,29 @@ def measurements(title: str, rows: Sequence[Measurement], own: Collection[str] =
     from tenfold.reports.tables import metric_table
 
     console().print(metric_table(rows, own, title))
+
+
+def scores(found: Scores) -> None:
+    """Print scored items as a table, of many the least and the most likely ones, and the means."""
+    from rich.table import Table
+
+    from tenfold.reports.tables import title_of
+
+    table = Table(title=found.model, title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("name")
+    for name, unit in found.columns.items():
+        table.add_column(f"{title_of(name)}\n{unit}", justify="right")
+    count = len(found.names)
+    most = _MOST_ROWS // 2
+    for i, (name, values) in enumerate(zip(found.names, found.values, strict=True)):
+        if count <= _MOST_ROWS or i < most or i >= count - most:
+            table.add_row(str(i + 1), escape(name), *(f"{value:.4f}" for value in values))
+        elif i == most:
+            table.add_row("", f"... {count - _MOST_ROWS} more, which --out FILE and --json have")
+    console().print(table)
+    print(found.note)
+    measurements("mean", found.summary)
 
 
 def quantity(name: str, value: Any) -> str:

@@ -8,6 +8,7 @@ import yaml
 
 from tenfold import api, progress, recipes
 from tenfold.cli import show
+from tenfold.cli.options import bare_settings
 from tenfold.cli.parser import CommandParser, option_value, positionals
 from tenfold.errors import UsageError
 from tenfold.recipes.settings import as_dict, rebuild
@@ -65,8 +66,8 @@ def _settings_so_far(argv: list[str], resumed: str | None) -> tuple[str, Any]:
     if resumed is not None:
         earlier = api.open_run(resumed)
         return earlier.name, earlier.recipe
-    named = positionals(argv, {"--help", *SWITCHES})
-    name = next((token for token in argv if token in recipes.RECIPES), named[0] if named else None)
+    named = positionals(argv, {"--help", *SWITCHES, *bare_settings()})
+    name = named[0] if named else None
     if name is None:
         config = option_value(argv, "--config")
         name = _recipe_in(Path(config)) if config is not None else None

@@ -110,14 +110,13 @@ def quantise(array: np.ndarray, levels: int) -> np.ndarray:
     return (array.astype(np.uint16) * levels >> 8).astype(np.uint8)
 
 
-def check_levels(images: np.ndarray, levels: int, name: str) -> None:
-    """Raises UsageError when integer pixels lie outside [0, levels)."""
+def check_levels(
+    images: np.ndarray, levels: int, name: str, fix: str = "set --data.levels above the largest value"
+) -> None:
+    """Raises UsageError when integer pixels lie outside [0, levels); ``fix`` tells what to do."""
     if images.size and (int(images.min()) < 0 or int(images.max()) >= levels):
         low, high = int(images.min()), int(images.max())
-        raise UsageError(
-            f"{name} has pixel value {low if low < 0 else high}, outside [0, {levels}); "
-            "set --data.levels above the largest value"
-        )
+        raise UsageError(f"{name} has pixel value {low if low < 0 else high}, outside [0, {levels}); {fix}")
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:

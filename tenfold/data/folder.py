@@ -67,13 +67,13 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
     )
 
 
-def image_files(folder: str) -> list[Path]:
+def image_files(folder: str | Path) -> list[Path]:
     """The image files below ``folder``, sorted, hidden ones left out.
 
     Raises UsageError for a path that is no folder or holds no images."""
     root = Path(folder)
     if not root.is_dir():
-        raise UsageError(f"{folder!r} is not a folder; set --data.path to a folder of image files")
+        raise UsageError(f"{str(folder)!r} is not a folder; set --data.path to a folder of image files")
     files = sorted(
         path
         for path in root.rglob("*")
@@ -82,7 +82,7 @@ def image_files(folder: str) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
     if not files:
-        raise UsageError(f"folder {folder!r} holds no image files ({', '.join(SUFFIXES)})")
+        raise UsageError(f"folder {str(folder)!r} holds no image files ({', '.join(SUFFIXES)})")
     return files
 
 

@@ -196,6 +196,11 @@ class Columns:
         value = record.get(self.label) if self.label else None
         if value is None:
             return -1
+        if self._number and value not in self._number:
+            raise UsageError(
+                f"label {value!r} in column {self.label!r} does not occur in the training split, so that it has no "
+                "number; set --data.label_column=none, or correct the data"
+            )
         return self._number[value] if self._number else int(value)
 
     def name_of(self, record: Any) -> str:

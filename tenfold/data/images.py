@@ -41,8 +41,7 @@ def load_images(config: ImageDataConfig) -> ImageSplits:
 
 
 def _digits(config: ImageDataConfig) -> ImageSplits:
-    # The published protocol: torch.randperm(1797, seed 0), then 360 test, 140 validation, 1,297 training
-    # images.
+    # The published protocol: torch.randperm(1797, seed 0), then 360 test, 140 validation, 1,297 training images.
     from sklearn.datasets import load_digits
 
     if (config.height, config.width) not in ((0, 0), (8, 8)) or config.channels != 1:

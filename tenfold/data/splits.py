@@ -117,8 +117,7 @@ def held_out_sizes(config: ImageDataConfig, total: int) -> tuple[int, int]:
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A seeded permutation (N,) whose every prefix holds the classes in proportion (to within one image a
-    class).
+    """A seeded permutation (N,) whose every prefix holds the classes in proportion (to within one image a class).
 
     Image r of a class with n images (in seeded random order) sorts at (r + ½) / n."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).numpy()

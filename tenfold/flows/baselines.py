@@ -1,9 +1,7 @@
-"""What a sceptic would compare an image flow with: densities of integer pixels that take minutes to fit or
-less.
+"""What a sceptic would compare an image flow with: densities of integer pixels that take minutes to fit or less.
 
 Every value is in bits per dimension of the integers on the test split, with the flows' own uniform
-dequantisation where the model is a density: v + u on [0, levels) per pixel, one independent noise draw per
-value.
+dequantisation where the model is a density: v + u on [0, levels) per pixel, one independent noise draw per value.
 """
 
 import copy

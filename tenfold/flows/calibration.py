@@ -4,8 +4,7 @@
   from one forward pass. The published average is signed over the batch, so that errors may cancel.
 * ``sweeps_to_tolerance``: our direct measure, the Jacobi sweeps until every sample is within the tolerance.
 * ``calibrate``: all of these, and each candidate solver run against the clock on the calibration batch. The
-  times hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and
-  says so.
+  times hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and says so.
 """
 
 import json
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError
+from tenfold.files import write_output
 from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.certificate import certify
 from tenfold.flows.chain import Branches, ChainNetwork, solve
@@ -161,8 +161,7 @@ def convergence_ranking_metric(
     block: FlowBlock, x: Float[Tensor, "b t d"], weights: Condition | None
 ) -> tuple[float, float, float, float]:
     """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and
-    W_m are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit
-    scale."""
+    W_m are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit scale."""
     u = block.order(x)
     log_scale, _ = block.parameters_of(u, weights)
     scaled = u if log_scale is None else u * scale_of(-log_scale)
@@ -320,9 +319,7 @@ def automatic_plans(
 
 def save_calibration(calibration: Calibration, folder: str | Path) -> Path:
     """Write ``calibration.json`` into a model folder; returns its path."""
-    path = Path(folder) / FILE
-    path.write_text(json.dumps(calibration.to_dict(), indent=2) + "\n", encoding="utf-8")
-    return path
+    return write_output(Path(folder) / FILE, json.dumps(calibration.to_dict(), indent=2) + "\n")
 
 
 def load_calibration(folder: str | Path) -> Calibration | None:

@@ -21,8 +21,7 @@ Product = Callable[[Tensor], Tensor]
 class Conditioning:
     """Largest and smallest singular values of dv/du per block, (K, b), and of dz/dx, (b,).
 
-    ``digits_lost`` is log10 of their ratio for the whole flow: about how many of its digits the inverse
-    loses."""
+    ``digits_lost`` is log10 of their ratio for the whole flow: about how many of its digits the inverse loses."""
 
     block_largest: Tensor
     block_smallest: Tensor

@@ -1,6 +1,7 @@
 """The metrics of image flows, as ``Measurement`` rows."""
 
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -81,7 +82,10 @@ def bits_per_dim_rows(
         rows.append(
             _bits_row("bits_per_dim_given_class", given, dims, model=model, split=split, note="p(x|y), true label")
         )
-    if 1 < importance <= draws:
+    if importance > draws:
+        text = f"the bound with K = {importance} needs as many draws, and there are {draws}: it is left out"
+        warnings.warn(text, stacklevel=2)
+    elif importance > 1:
         bound = importance_bound(values, importance)
         rows.append(
             _bits_row("bits_per_dim_importance", bound, dims, model=model, split=split, note=f"K = {importance} bound")

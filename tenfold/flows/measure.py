@@ -1,5 +1,6 @@
 """Everything that is measured about a trained image flow, in one call."""
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -46,6 +47,7 @@ def measure(
     Uniform noise: bits per dimension, inversion error, out-of-distribution detection, baselines (the spline flow
     gets ``options.baseline_seconds``, or else ``seconds``). Gaussian noise: inversion error, classification
     on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
+    refuse_impossible(splits, options if objective.noise == "gaussian" else replace(options, samples=0))
     test = all_images(splits.test)
     pixels, labels = test["image"].to(flow.var.device), test["label"].to(flow.var.device)
     conditional = flow.config.classes > 0
@@ -81,6 +83,34 @@ def measure(
     return rows
 
 
+def refuse_impossible(splits: ImageSplits, options: FlowEvaluation) -> None:
+    """Raise UsageError, before any work, where the data do not suffice for what ``options`` ask for."""
+    from tenfold.image_features import CLASSIFIER_FEATURES as FEATURES
+
+    if not len(splits.test):
+        raise UsageError("there are no test images to measure with; set data.test when training")
+    if not options.samples:
+        return
+    if splits.classes < 2:
+        raise UsageError(
+            "sample metrics use a classifier's features, and these images have no two classes; set evaluation.samples "
+            "to 0"
+        )
+    if not hasattr(splits.train, "batch"):
+        raise UsageError("sample metrics need random access to the training images; set data.streaming to false")
+    most = len(cast(ImageSource, splits.train))
+    if not FEATURES < options.samples <= most:
+        raise UsageError(
+            f"evaluation.samples is {options.samples}; give more than the {FEATURES} features that samples are "
+            f"compared in, and at most as many as there are training images to compare with, {most}"
+        )
+    if len(splits.test) <= FEATURES:
+        raise UsageError(
+            f"there are {len(splits.test)} test images, but FID in {FEATURES} features needs more than that many; set "
+            "evaluation.samples to 0, or data.test when training"
+        )
+
+
 def sample_rows(
     flow: Flow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, name: str
 ) -> list[Measurement]:
@@ -89,14 +119,8 @@ def sample_rows(
     from tenfold.image_features import train_classifier
     from tenfold.image_metrics import real_floor, sample_metrics
 
-    if splits.classes == 0:
-        raise UsageError(
-            "sample metrics use a classifier's features, and these images have no labels; set evaluation.samples to 0"
-        )
     extractor = train_classifier(splits)
     real = all_images(splits.test)["image"]
-    if not hasattr(splits.train, "batch"):
-        raise UsageError("sample metrics need random access to the training images; set data.streaming to false")
     rows = real_floor(extractor, real, all_images(cast(ImageSource, splits.train))["image"], options.samples)
     for weight in options.guidance if flow.config.classes else (0.0,):
         pixels = to_levels(class_balanced(flow, options.samples, weight, objective), splits.levels).cpu()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tenfold import progress
+from tenfold.data.inputs import Inputs
 from tenfold.data.outliers import ood_sets
 from tenfold.data.splits import ImageSplits
 from tenfold.figures import heat_maps, histograms, image_grid, ranked, write_captions
@@ -16,11 +17,20 @@ from tenfold.flows.flow import Flow
 from tenfold.flows.loss import dequantise, to_unit_range
 from tenfold.flows.measure import all_images
 from tenfold.flows.sampling import sample
+from tenfold.scores import Scores
 
 
 def sample_grid(images: Tensor, path: Path) -> Path:
     """Samples on [−1, 1] as one picture."""
     return image_grid(images.float().clamp(-1, 1).cpu(), path)
+
+
+def ranked_inputs(inputs: Inputs, found: Scores, levels: int, path: Path) -> Path:
+    """A user's images that score lowest, above those that score highest."""
+    place = {name: i for i, name in enumerate(inputs.names)}
+    images = inputs.array[[place[name] for name in found.names]]
+    low, high = (0.0, levels - 1.0) if inputs.are_pixels else (-1.0, 1.0)
+    return ranked(images, [values[0] for values in found.values], path, low=low, high=high)
 
 
 def draw(

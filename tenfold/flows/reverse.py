@@ -70,8 +70,7 @@ def rsample(
     generator: torch.Generator | None = None,
     plans: list[Plan] | None = None,
 ) -> Float[Tensor, "b *shape"]:
-    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all
-    parameters.
+    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all parameters.
 
     The values are found by ``plans`` (sequential by default) without a graph. The backward pass costs at
     most N vector-Jacobian products a block, fewer once they stop changing. First derivatives only."""

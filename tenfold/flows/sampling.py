@@ -63,18 +63,16 @@ def sample(
     Args:
         flow: a TarFlow; its training mode is left as it was, sampling uses evaluation mode.
         n: number of samples.
-        condition: labels (n,) int64 with −1 for none, one label for all, class mixtures (n, classes),
-        contexts
+        condition: labels (n,) int64 with −1 for none, one label for all, class mixtures (n, classes), contexts
             (n, context), or None.
         guidance, rule, what, schedule, blocks, attn_temp: see ``tenfold.flows.guidance.Guidance``.
         solver: "sequential", "jacobi", "gs", "selective", "frontier", "auto", or one ``Plan`` per block in
             sampling order.
         tol, max_sweeps, init, segments, window, stop: see ``tenfold.flows.plan.Plan``. ``tol`` of the
             selective solver is 0.5 by default.
-        certify: check the result of each block by one more pass; by default what is not sequential is
-        checked. denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with;
-        removes it at
-            the end by one step along the score (``tenfold.flows.density.denoise``), times ``denoise_rate``.
+        certify: check the result of each block by one more pass; by default what is not sequential is checked.
+        denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with; removes it at the end
+            by one step along the score (``tenfold.flows.density.denoise``), times ``denoise_rate``.
         clip: clip the result to [−1, 1], after denoising.
         noise: standard normal (n, T, D) to start from; else drawn with ``generator``.
         compiled: compile the sequential solver's step with static shapes (CUDA graphs); worth its minute of
@@ -152,8 +150,7 @@ def invert_states(
     """Noise z (b, T, D) and the tokens after each sampled block, in image order, and the record of the work.
 
     ``plans`` holds one Plan a block in sampling order, sequential by default; ``reasons`` why they were
-    chosen. Raises TenfoldError where the inverse overflows, UsageError for a wrong shape, NaN or infinite
-    noise."""
+    chosen. Raises TenfoldError where the inverse overflows, UsageError for a wrong shape, NaN or infinite noise."""
     config = flow.config
     expected = (config.tokens, config.token_dim)
     if z.ndim != 3 or tuple(z.shape[1:]) != expected:

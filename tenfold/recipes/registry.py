@@ -13,8 +13,8 @@ class System:
     on use.
 
     ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model
-    folders; ``sampling`` "module:dataclass" of the options of ``tenfold sample``; ``published`` the reader of
-    published checkpoints behind ``tenfold convert``. They are empty where a part is not there.
+    folders; ``sampling`` and ``score`` "module:dataclass" of the options of the commands ``sample`` and ``score``;
+    ``published`` the reader of published checkpoints behind ``convert``. They are empty where a part is not there.
     """
 
     title: str
@@ -23,6 +23,7 @@ class System:
     task: str = ""
     model: str = ""
     sampling: str = ""
+    score: str = ""
     published: str = ""
 
 
@@ -34,6 +35,7 @@ SYSTEMS: dict[str, System] = {
         task="tenfold.flows.task:FlowTask",
         model="tenfold.flows.flow:TarFlow",
         sampling="tenfold.flows.config:FlowSampling",
+        score="tenfold.flows.config:FlowScoring",
         published="tenfold.flows.weights:read_published",
     ),
     "starflow": System(

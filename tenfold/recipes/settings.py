@@ -16,7 +16,7 @@ from tenfold.errors import UsageError, suggest
 
 T = TypeVar("T")
 
-_TRUTH = {"true", "false", "yes", "no"}
+TRUTH = {"true", "false", "yes", "no"}
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class SettingsParser(ArgumentParser):
             if equals:
                 here.append(_written(value, hint))
             elif hint is bool:
-                follows = position < len(argv) and argv[position].lower() in _TRUTH
+                follows = position < len(argv) and argv[position].lower() in TRUTH
                 here.append(argv[position].lower() if follows else "true")
                 position += follows
             elif (hint is not None or option == "--config") and position < len(argv):
@@ -181,6 +181,7 @@ class SettingsParser(ArgumentParser):
     def _value_sentence(self, name: str, detail: str) -> str:
         if name == "config":
             return f"cannot read --config: {detail[0].lower()}{detail[1:]}"
+        name = name if name in self._hints else name.replace("_", "-")  # as it is written on the command line
         hint = self._hints.get(name)
         value = re.search(r"(?:Got|Given) value: (.*)$", detail)
         if hint is None or value is None:
