@@ -42,6 +42,7 @@ class ImageGenerator:
         condition: Tensor | int | str | list[str] | None = None,
         *,
         ratio: str = "",
+        size: tuple[int, int] | None = None,
         decoder: How = "auto",
         return_info: bool = False,
         **options: Any,
@@ -51,11 +52,12 @@ class ImageGenerator:
         Args:
             condition: labels (n,), one label, one text or n texts, text vectors (n, tokens, dim), or None.
             ratio: aspect ratio width:height, of the nine of ``tenfold.data.aspect``; "" for the shape of training.
+            size: (height, width) of the latents instead.
             decoder: see ``decode``.
             options: those of ``tenfold.flows.sampling.sample``.
 
         Raises UsageError for an unknown aspect ratio, a text for a flow without, and what the sampler refuses."""
-        flow = self.shaped(ratio)
+        flow = self.shaped(ratio) if size is None else self.flow.at(*size)
         given = self.encoded(n, condition)
         latents, info = flow.sample(n, given, return_info=True, **options)
         images = self.decode(latents, given, decoder)

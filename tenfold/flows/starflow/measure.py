@@ -45,7 +45,7 @@ def measure(
         from tenfold.flows.starflow import captions
 
         assert isinstance(latents.images, CaptionedSplits)
-        rows += captions.matching(generator, data, latents.images, options, name)
+        rows += captions.matching(generator, data.config.captioned, latents.images, options, data.folder, name)
     return rows
 
 

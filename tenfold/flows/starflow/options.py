@@ -66,7 +66,6 @@ class StarFlowEvaluation:
         samples: generated images behind every row about samples; 0 leaves them out.
         guidance: guidance weights at which samples are drawn, by both rules.
         images: test images behind reconstruction rows.
-        judge_samples: fresh images (captioned data) that the judge of captions is trained on.
         timing: images whose sampling is timed; 0 for none.
         calibrate: latents behind the calibration of the "auto" sampler that is saved with the weights; 0 for none.
     """
@@ -75,12 +74,11 @@ class StarFlowEvaluation:
     samples: int = 1000
     guidance: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 5.0)
     images: int = 1000
-    judge_samples: int = 20_000
     timing: int = 64
     calibrate: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("draws", 1), ("samples", 0), ("images", 1), ("judge_samples", 1), ("timing", 0)):
+        for name, least in (("draws", 1), ("samples", 0), ("images", 1), ("timing", 0), ("calibrate", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if any(not weight >= 0 for weight in self.guidance):
