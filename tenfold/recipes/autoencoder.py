@@ -45,10 +45,10 @@ RECIPES: dict[str, tuple[str, AutoencoderRecipe | DecoderRecipe]] = {
     "autoencoder-mnist": (
         "5,000 MNIST digits of 28x28 to 7x7 latents of 4 channels and back, about 4 min",
         AutoencoderRecipe(
-            model=AutoencoderConfig(widths=(16, 32, 32), mid_attention=False),
+            model=AutoencoderConfig(widths=(8, 16, 32), mid_attention=False),
             data=_MNIST_DATA,
             train=TrainingConfig(
-                steps=1000, batch_size=32, learning_rate=3e-3, ema=0.99, validate_every=250, threads=1
+                steps=1200, batch_size=32, learning_rate=4e-3, ema=0.99, validate_every=200, threads=1
             ),
             evaluation=AutoencoderEvaluation(sigma=0.3, fid=True),
         ),
@@ -58,9 +58,7 @@ RECIPES: dict[str, tuple[str, AutoencoderRecipe | DecoderRecipe]] = {
         DecoderRecipe(
             data=_MNIST_DATA,
             objective=DecoderObjective(sigma=0.3),
-            train=TrainingConfig(
-                steps=1000, batch_size=32, learning_rate=1e-3, ema=0.99, validate_every=250, threads=1
-            ),
+            train=TrainingConfig(steps=800, batch_size=32, learning_rate=2e-3, ema=0.99, validate_every=200, threads=1),
             evaluation=AutoencoderEvaluation(fid=True),
         ),
     ),

@@ -6,6 +6,7 @@ from typing import ClassVar
 from tenfold.data.config import ImageDataConfig
 from tenfold.data.text_config import CaptionDataConfig, TextEncoderConfig
 from tenfold.errors import UsageError
+from tenfold.flows.autoencoder.config import AutoencoderEvaluation
 from tenfold.flows.starflow.config import StarFlowConfig
 from tenfold.flows.starflow.options import LatentDataConfig, LatentObjective, StarFlowEvaluation
 from tenfold.nn.config import LayerConfig
@@ -98,8 +99,32 @@ _MNIST_FLOW = StarFlowRecipe(
     model=StarFlowConfig(shape=(4, 7, 7), layers=(1, 1, 1, 5), shallow=_SMALL, deep=_SMALL, classes=10),
     data=LatentDataConfig(images=_MNIST_DATA),
     train=TrainingConfig(
-        steps=3000, batch_size=64, learning_rate=2e-3, betas=(0.9, 0.95), ema=0.995, validate_every=250, threads=1
+        steps=2000, batch_size=64, learning_rate=2e-3, betas=(0.9, 0.95), ema=0.995, validate_every=250, threads=1
     ),
+)
+_CANVAS = ImageDataConfig(source="compositions", height=32, width=32, validation=250, test=500)
+_CAPTIONS_AUTOENCODER = replace(
+    autoencoder.RECIPES["autoencoder-mnist"][1], data=_CANVAS, evaluation=AutoencoderEvaluation(sigma=0.3)
+)
+_CAPTIONS_DECODER = replace(autoencoder.RECIPES["decoder-mnist"][1], data=_CANVAS, evaluation=AutoencoderEvaluation())
+_CAPTIONS_FLOW = StarFlowRecipe(
+    model=StarFlowConfig(
+        shape=(4, 8, 8),
+        layers=(1, 1, 1, 6),
+        shallow=replace(_SMALL, dropout=0.0),
+        deep=replace(_SMALL, dropout=0.0),
+        text_tokens=32,
+        text_dim=384,
+    ),
+    data=LatentDataConfig(
+        kind="captioned",
+        captioned=CaptionDataConfig(most_digits=2, ratios="1:1,3:2,2:3", samples=20_000, validation=250, test=1000),
+        text=TextEncoderConfig(source="minilm", tokens=32),
+    ),
+    train=TrainingConfig(
+        steps=3000, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.95), ema=0.995, validate_every=500, threads=1
+    ),
+    evaluation=StarFlowEvaluation(guidance=(0.0, 1.0, 2.0, 4.0), timing=0),
 )
 
 RECIPES: dict[str, tuple[str, StarFlowRecipe | StarFlowPipeline]] = {
@@ -109,6 +134,14 @@ RECIPES: dict[str, tuple[str, StarFlowRecipe | StarFlowPipeline]] = {
             autoencoder=autoencoder.RECIPES["autoencoder-mnist"][1],  # type: ignore[arg-type]
             flow=_MNIST_FLOW,
             decoder=autoencoder.RECIPES["decoder-mnist"][1],  # type: ignore[arg-type]
+        ),
+    ),
+    "starflow-captions": (
+        "one or two real digits on canvases of three shapes, from captions that say which, where and how large",
+        StarFlowPipeline(
+            autoencoder=_CAPTIONS_AUTOENCODER,  # type: ignore[arg-type]
+            flow=_CAPTIONS_FLOW,
+            decoder=_CAPTIONS_DECODER,  # type: ignore[arg-type]
         ),
     ),
     "starflow-imagenet256": (
