@@ -136,6 +136,10 @@ RECIPES: dict[str, tuple[str, StarFlowRecipe | StarFlowPipeline]] = {
             decoder=autoencoder.RECIPES["decoder-mnist"][1],  # type: ignore[arg-type]
         ),
     ),
+    "starflow-mnist-flow": (
+        "the flow of starflow-mnist alone, on the latents of an autoencoder-mnist run (--data.autoencoder)",
+        _MNIST_FLOW,
+    ),
     "starflow-captions": (
         "one or two real digits on canvases of three shapes, from captions that say which, where and how large",
         StarFlowPipeline(

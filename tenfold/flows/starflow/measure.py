@@ -37,8 +37,9 @@ def measure(
     if options.timing:
         rows += timing_rows(flow.like(some), options.timing, given, name)
     if isinstance(latents.images, ImageSplits):
-        few, conditions = first_latents(generator, latents, options.images)
-        rows += decoder_rows(generator, latents.images, few.cpu(), conditions)
+        if options.images:
+            few, conditions = first_latents(generator, latents, options.images)
+            rows += decoder_rows(generator, latents.images, few.cpu(), conditions)
         if options.samples and flow.config.classes:
             rows += guidance_rows(generator, latents.images, options.samples, options.guidance, name)
     elif options.samples:

@@ -65,7 +65,7 @@ class StarFlowEvaluation:
         draws: noise draws behind a likelihood.
         samples: generated images behind every row about samples; 0 leaves them out.
         guidance: guidance weights at which samples are drawn, by both rules.
-        images: test images behind reconstruction rows.
+        images: test images behind reconstruction rows; 0 leaves them out.
         timing: images whose sampling is timed; 0 for none.
         calibrate: latents behind the calibration of the "auto" sampler that is saved with the weights; 0 for none.
     """
@@ -78,7 +78,7 @@ class StarFlowEvaluation:
     calibrate: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("draws", 1), ("samples", 0), ("images", 1), ("timing", 0), ("calibrate", 0)):
+        for name, least in (("draws", 1), ("samples", 0), ("images", 0), ("timing", 0), ("calibrate", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if any(not weight >= 0 for weight in self.guidance):
