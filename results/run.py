@@ -104,7 +104,7 @@ _PROTOCOL = (
     *("--evaluation.baselines", "false"),
 )
 
-# The same eight layers in four blocks: most of them in the deep one, or evenly.
+# The same six layers in three blocks: most of them in the deep one, or evenly.
 _SPLIT = (
     *("--data.autoencoder", "runs/results/starflow-mnist-0/autoencoder"),
     *("--evaluation.samples", "0", "--evaluation.images", "0"),
@@ -120,7 +120,7 @@ JOBS: dict[str, Training | Comparison | Benchmark] = {
     "starflow-split": Comparison(
         {
             "deep-shallow": Training("starflow-mnist-flow", _SPLIT),
-            "even": Training("starflow-mnist-flow", (*_SPLIT, "--model.layers", "2,2,2,2")),
+            "even": Training("starflow-mnist-flow", (*_SPLIT, "--model.layers", "2,2,2")),
         },
         ("latent_nll", "sampling_seconds"),
         after="starflow-mnist",

@@ -96,10 +96,10 @@ _SD_VAE = "stabilityai/sd-vae-ft-ema"
 _MNIST_DATA = autoencoder.RECIPES["autoencoder-mnist"][1].data
 _SMALL = LayerConfig(width=64, head_size=32, rotary="interleaved", dropout=0.1)
 _MNIST_FLOW = StarFlowRecipe(
-    model=StarFlowConfig(shape=(4, 7, 7), layers=(1, 1, 1, 5), shallow=_SMALL, deep=_SMALL, classes=10),
+    model=StarFlowConfig(shape=(4, 7, 7), layers=(1, 1, 4), shallow=_SMALL, deep=_SMALL, order="R2L", classes=10),
     data=LatentDataConfig(images=_MNIST_DATA),
     train=TrainingConfig(
-        steps=2000, batch_size=64, learning_rate=2e-3, betas=(0.9, 0.95), ema=0.995, validate_every=250, threads=1
+        steps=1500, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.95), ema=0.995, validate_every=250, threads=1
     ),
 )
 _CANVAS = ImageDataConfig(source="compositions", height=32, width=32, validation=250, test=500)
@@ -110,19 +110,23 @@ _CAPTIONS_DECODER = replace(autoencoder.RECIPES["decoder-mnist"][1], data=_CANVA
 _CAPTIONS_FLOW = StarFlowRecipe(
     model=StarFlowConfig(
         shape=(4, 8, 8),
-        layers=(1, 1, 1, 6),
+        patch=2,
+        layers=(1, 1, 4),
         shallow=replace(_SMALL, dropout=0.0),
         deep=replace(_SMALL, dropout=0.0),
+        order="R2L",
         text_tokens=32,
         text_dim=384,
     ),
     data=LatentDataConfig(
         kind="captioned",
-        captioned=CaptionDataConfig(most_digits=2, ratios="1:1,3:2,2:3", samples=20_000, validation=250, test=1000),
+        captioned=CaptionDataConfig(
+            multiple=8, most_digits=2, ratios="1:1,3:2,2:3", samples=20_000, validation=250, test=1000
+        ),
         text=TextEncoderConfig(source="minilm", tokens=32),
     ),
     train=TrainingConfig(
-        steps=3000, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.95), ema=0.995, validate_every=500, threads=1
+        steps=4000, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.95), ema=0.998, validate_every=500, threads=1
     ),
     evaluation=StarFlowEvaluation(guidance=(0.0, 1.0, 2.0, 4.0), timing=0),
 )
