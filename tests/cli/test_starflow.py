@@ -25,10 +25,13 @@ def autoencoder(tmp_path):
 
 @pytest.fixture
 def text_model(tmp_path, autoencoder):
-    flow = StarFlow(small_config(shape=(2, 4, 4), text_tokens=3, text_dim=5))
-    recipe = {"data": {"autoencoder": str(autoencoder)}}
-    hub.save_pretrained(flow, tmp_path / "text", {"name": "text-model", "recipe": recipe})
-    return tmp_path / "text"
+    def made(dim):
+        flow = StarFlow(small_config(shape=(2, 4, 4), text_tokens=3, text_dim=dim))
+        recipe = {"data": {"autoencoder": str(autoencoder), "text": {"source": "minilm", "tokens": 3}}}
+        hub.save_pretrained(flow, tmp_path / "text", {"name": "text-model", "recipe": recipe})
+        return tmp_path / "text"
+
+    return made
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def test_sampling_from_a_model_folder(tenfold, class_model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--ratio", "7:5"), "unknown aspect ratio '7:5'; did you mean"),
+        (("--ratio", "7:5"), "unknown aspect ratio '7:5'; the nearest is '3:2'"),
         (("--class", "3"), "class 3 is outside [0, 3)"),
         (("--text", "a seven"), "takes no text"),
         (("--guidance", "-1"), "guidance is -1.0"),
@@ -72,10 +75,10 @@ def test_latents_of_another_autoencoder(refused, class_model, tmp_path):
 
 
 def test_texts_that_do_not_fit(refused, text_model):
-    sentence = refused("sample", text_model, "--num", "1", "--text", "one two three four five six seven")
+    sentence = refused("sample", text_model(384), "--num", "1", "--text", "one two three four five six seven")
     assert "has 9 tokens, more than the encoder's 3" in sentence
-    # The text encoder of this folder gives wider vectors than the flow reads.
-    assert "(batch, tokens, 5)" in refused("sample", text_model, "--num", "1", "--text", "a")
+    # The text encoder that the folder names gives wider vectors than the flow reads.
+    assert "(batch, tokens, 5)" in refused("sample", text_model(5), "--num", "1", "--text", "a")
 
 
 def test_training_without_an_autoencoder(refused, tmp_path):
