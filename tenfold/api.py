@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
@@ -164,7 +165,8 @@ def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> R
         _train_stages(run, resume, allow_inexact)
     else:
         task = make_task(run.name, run.recipe)
-        task.train_source()
+        with progress.shown("reading the data") if _is_main() else nullcontext():
+            task.train_source()
         settings = settings_of(run.name, run.recipe)
         loop(task, run.recipe.train, run.folder, resume=resume, allow_inexact=allow_inexact, settings=settings)
     if evaluate_too and _is_main():

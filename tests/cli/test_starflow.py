@@ -74,11 +74,21 @@ def test_latents_of_another_autoencoder(refused, class_model, tmp_path):
     assert "latents have 2 channels, but the autoencoder's have 3" in sentence
 
 
-def test_texts_that_do_not_fit(refused, text_model):
-    sentence = refused("sample", text_model(384), "--num", "1", "--text", "one two three four five six seven")
-    assert "has 9 tokens, more than the encoder's 3" in sentence
-    # The text encoder that the folder names gives wider vectors than the flow reads.
-    assert "(batch, tokens, 5)" in refused("sample", text_model(5), "--num", "1", "--text", "a")
+@pytest.mark.parametrize(
+    ("dim", "text", "sentence"),
+    [
+        (384, "one two three four five six seven", "has 9 tokens, more than the encoder's 3"),
+        # The text encoder that the folder names gives wider vectors than the flow reads.
+        (5, "a", "(batch, tokens, 5)"),
+    ],
+)
+def test_texts_that_do_not_fit(tenfold, text_model, dim, text, sentence):
+    done = tenfold("sample", text_model(dim), "--num", "1", "--text", text)
+    # Reading the text encoder may take so long that a line about it comes first.
+    last = done.err.splitlines()[-1]
+    assert (done.code, done.out) == (2, "")
+    assert last.startswith("tenfold: ")
+    assert sentence in last
 
 
 def test_training_without_an_autoencoder(refused, tmp_path):
