@@ -121,7 +121,7 @@ _CAPTIONS_FLOW = StarFlowRecipe(
     data=LatentDataConfig(
         kind="captioned",
         captioned=CaptionDataConfig(
-            multiple=8, most_digits=2, ratios="1:1,3:2,2:3", samples=20_000, validation=250, test=1000
+            multiple=8, most_digits=2, ratios="1:1,3:2,2:3", samples=8000, validation=250, test=600
         ),
         text=TextEncoderConfig(source="minilm", tokens=32),
     ),
