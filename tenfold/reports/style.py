@@ -23,10 +23,12 @@ nav a { color:var(--accent); text-decoration:none; border:1px solid var(--line);
 nav a:hover { border-color:var(--accent); }
 .cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(190px,1fr)); gap:14px; margin:18px 0 6px; }
 .card { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px 18px; min-width:0; }
-.stat b { display:block; font-size:1.75rem; line-height:1.25; letter-spacing:-.02em; font-variant-numeric:tabular-nums; }
+.stat b { display:block; font-size:1.75rem; line-height:1.25; letter-spacing:-.02em;
+  font-variant-numeric:tabular-nums; }
 .stat .name { font-size:.9rem; color:var(--soft); }
 .stat .note { font-size:.84rem; margin-top:4px; }
-.metrics { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr)); gap:14px; align-items:start; }
+.metrics { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr)); gap:14px;
+  align-items:start; }
 .scroll { overflow-x:auto; }
 table { border-collapse:collapse; width:100%; font-size:.93rem; }
 th, td { padding:7px 0; border-top:1px solid var(--line); text-align:left; vertical-align:top; font-weight:400; }
@@ -44,12 +46,15 @@ tr.own td.bar i { background:var(--own); }
 .note { display:block; font-size:.82rem; }
 .better { font-size:.82rem; margin:0 0 8px; }
 .unit { font-weight:400; font-size:.85rem; }
-.figures { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr)); gap:14px; align-items:start; }
-figure { margin:0; background:var(--card); border:1px solid var(--line); border-radius:12px; padding:14px; min-width:0; }
+.figures { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr)); gap:14px;
+  align-items:start; }
+figure { margin:0; background:var(--card); border:1px solid var(--line); border-radius:12px; padding:14px;
+  min-width:0; }
 figure.wide { grid-column:1/-1; }
 figure img { display:block; max-width:100%; height:auto; margin:0 auto; background:#fff; border-radius:6px; }
 figcaption { font-size:.9rem; margin-top:10px; }
-details { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:10px 18px; margin-top:14px; }
+details { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:10px 18px;
+  margin-top:14px; }
 summary { cursor:pointer; font-weight:600; }
 pre { overflow-x:auto; background:var(--code); padding:12px 14px; border-radius:8px; font-size:.84rem; margin:10px 0; }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:4px 18px; font-size:.9rem; margin:10px 0; }
