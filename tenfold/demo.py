@@ -13,7 +13,7 @@ from pathlib import Path
 from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.main import guarded
-from tenfold.errors import TenfoldError
+from tenfold.errors import TenfoldError, UsageError
 
 RECIPES = ("tarflow-digits", "tarflow-digits-noise")
 FOLDER = Path("runs/demo")
@@ -22,6 +22,10 @@ TITLE = "TarFlow on 8x8 digits: exact likelihoods, samples, guidance and denoisi
 
 def run(argv: list[str]) -> int:
     """Train the two recipes into ``runs/demo`` (or the folder given), measure them, print and report."""
+    if len(argv) > 1 or (argv and argv[0].startswith("-")):
+        raise UsageError(
+            f"the demonstration takes a folder for its runs ({FOLDER} without one), not {' '.join(argv)!r}"
+        )
     folder = Path(argv[0]) if argv else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     first, second = RECIPES

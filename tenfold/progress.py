@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_UPDATES = 0.1
+_FRAMES_PER_SECOND = 4  # each takes the processor away from the work
 _SECONDS_UNTIL_SEEN = 0.5  # what is over sooner would only flicker
 
 
@@ -119,7 +120,9 @@ class _Bars(Progress):
 
     def __init__(self, console: Console, transient: bool) -> None:
         columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")
-        super().__init__(*columns, TimeElapsedColumn(), console=console, transient=transient)
+        super().__init__(
+            *columns, TimeElapsedColumn(), console=console, transient=transient, refresh_per_second=_FRAMES_PER_SECOND
+        )
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """One table of all tasks that have run for a while."""
@@ -166,11 +169,14 @@ def task(name: str, total: float | None = None, unit: str = "", *, done: float =
 
 
 def track(items: Iterable[T], name: str, unit: str = "") -> Iterator[T]:
-    """``items``, counted as they are used up.
+    """``items``, counted as they are used up; one item alone is no task.
 
     >>> list(track("ab", "letters"))
     ['a', 'b']
     """
+    if isinstance(items, Sized) and len(items) < 2:
+        yield from items
+        return
     with task(name, len(items) if isinstance(items, Sized) else None, unit) as step:
         for item in items:
             yield item

@@ -42,6 +42,9 @@ def infer_config(
     Token size and number come from ``var``. The patch side is the largest p with channels·p² = D; channels are
     taken as 3, else 1, unless given. The image is square unless ``height`` (pixels) is given. Raises
     UsageError when the tensors do not belong to a TarFlow or the sizes do not fit."""
+    for name, value in (("channels", channels), ("height", height), ("head_size", head_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}; give at least 1, or leave it out")
     blocks = {int(n.split(".")[1]) for n in state if n.startswith("blocks.") and n.split(".")[1].isdigit()}
     needed = [f"blocks.{k}.{n}" for k in sorted(blocks) for n in ("pos_embed", "proj_in.weight", "proj_out.weight")]
     missing = [n for n in needed if n not in state]
@@ -66,6 +69,8 @@ def infer_config(
         )
     patch = math.isqrt(dim // fitting[0])
     rows = math.isqrt(tokens) if height is None else height // patch
+    if height is not None and height % patch:
+        raise UsageError(f"height {height} is no multiple of the patch side {patch}; give the image's height in pixels")
     if rows < 1 or tokens % rows or (height is None and rows * rows != tokens):
         raise UsageError(f"{tokens} tokens of {patch}x{patch} pixels are no square image; give its height")
     return TarFlowConfig(

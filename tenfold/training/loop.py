@@ -377,7 +377,7 @@ class _Training:
         with self.world.agreed():
             if self.world.main:
                 self.run.replace_model(self.task.export)
-        loss = self.best["loss"] if self.best else None
+        loss = self.best["loss"] if self.best and self.best["step"] == chosen else None
         seconds = self._seconds()
         self._note(
             f"trained {self.step} steps in {progress.clock(seconds)}; the model of step {chosen} is {self.run.model}"

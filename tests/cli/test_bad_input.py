@@ -310,6 +310,10 @@ class TestNoRun:
             assert "--resume" in refused(verb, folder.path)
 
 
+def test_a_title_without_a_joint_page(refused, runs) -> None:
+    assert "--title belongs to" in refused("report", runs["noise"], "--title", "x")
+
+
 class TestConvert:
     def test_an_unknown_system(self, refused, tmp_path: Path) -> None:
         assert "'tarflo'; did you mean 'tarflow'?" in refused("convert", "tarflo", "x.pth", tmp_path / "out")
@@ -354,6 +358,15 @@ class TestConvert:
     def test_a_geometry_that_does_not_fit(self, refused, published: Path, tmp_path: Path) -> None:
         message = refused("convert", "tarflow", published, tmp_path / "out", "--channels", 3)
         assert "3 channels" in message
+
+    @pytest.mark.parametrize("option", ["--channels", "--height", "--head-size"])
+    def test_sizes(self, refused, published: Path, tmp_path: Path, option: str) -> None:
+        message = refused("convert", "tarflow", published, tmp_path / "out", option, 0)
+        assert f"{option[2:].replace('-', '_')} is 0; give at least 1" in message
+
+    def test_a_height_between_patches(self, refused, published: Path, tmp_path: Path) -> None:
+        line = ("convert", "tarflow", published, tmp_path / "out", "--channels", 1)
+        assert "height 9 is no multiple of the patch side 2" in refused(*line, "--height", 9)
 
     def test_sigma(self, refused, published: Path, tmp_path: Path) -> None:
         message = refused("convert", "tarflow", published, tmp_path / "out", "--sigma", -1)
