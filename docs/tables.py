@@ -53,8 +53,8 @@ def table(instruction: str) -> str:
 
 
 def chosen(row: dict[str, Any], key: str, value: str) -> bool:
-    """Whether a row passes one filter: ``key=value``, with _ for spaces in the value, or ``prefix=`` and ``without=`` of
-    the beginning of its name."""
+    """Whether a row passes one filter: ``key=value``, with _ for spaces in the value, or ``prefix=`` and ``without=``
+    of the beginning of its name."""
     if key in ("prefix", "without"):
         return row["name"].startswith(value) is (key == "prefix")
     return str(row.get(key)).replace(" ", "_") == value.replace(" ", "_")
