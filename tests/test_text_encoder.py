@@ -167,8 +167,8 @@ def test_fingerprint_sees_weights_tokens_and_tokenizer(tmp_path: Path) -> None:
 def test_table_is_encoded_once_and_read_without_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = encoder(t5(tmp_path / "m"))
     texts = [TEXTS[0], TEXTS[1], TEXTS[0]]
-    memory = ours.encode_table(texts, show=False)
-    written = ours.encode_table(texts, tmp_path / "cache", show=False)
+    memory = ours.encode_table(texts)
+    written = ours.encode_table(texts, tmp_path / "cache")
     expected = ours.encode(texts)
     monkeypatch.setattr("tenfold.text_models.load", None)  # calling it would fail
     read = encoder(tmp_path / "m").encode_table(texts, tmp_path / "cache")
@@ -187,14 +187,14 @@ def test_table_is_encoded_once_and_read_without_the_network(tmp_path: Path, monk
 
 def test_a_cut_table_is_refused_and_a_failed_one_leaves_nothing(tmp_path: Path) -> None:
     ours = encoder(t5(tmp_path / "m"))
-    ours.encode_table(TEXTS, tmp_path / "cache", show=False)
+    ours.encode_table(TEXTS, tmp_path / "cache")
     (file,) = (tmp_path / "cache").iterdir()
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(TenfoldError, match=r"captions-\w+\.safetensors is truncated"):
-        ours.encode_table(TEXTS, tmp_path / "cache", show=False)
+        ours.encode_table(TEXTS, tmp_path / "cache")
     ours._vectors = lambda tokens: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        ours.encode_table(["a"], tmp_path / "other", show=False)
+        ours.encode_table(["a"], tmp_path / "other")
     assert list((tmp_path / "other").iterdir()) == []
 
 

@@ -74,7 +74,7 @@ def test_a_cache_is_read_not_made_again(tmp_path: Path) -> None:
 
 def test_canvases_become_shards_with_their_captions(tmp_path: Path) -> None:
     source = compositions(CaptionDataConfig(ratios="1:1,21:9,9:21"), "train", 30)
-    found = cache_latents(source, Encoder(), "e", tmp_path, batch=7, show=False)
+    found = cache_latents(source, Encoder(), "e", tmp_path, batch=7)
     assert found.groups.tolist() == source.groups.tolist()
     assert found.shapes == [(2, 8, 8), (2, 5, 12), (2, 12, 5)]
     assert found.texts == source.texts
@@ -97,13 +97,13 @@ def test_an_interrupted_cache_is_taken_up_where_it_stopped(
     monkeypatch.setattr(module, "_SECONDS_BETWEEN_SAVES", 0.0)
     source = compositions(CaptionDataConfig(ratios="1:1,21:9,9:21"), "train", 30)
     with pytest.raises(RuntimeError, match="stopped"):
-        cache_latents(source, Encoder(fail_at), "e", tmp_path / "a", batch=2, show=False)
+        cache_latents(source, Encoder(fail_at), "e", tmp_path / "a", batch=2)
     with pytest.raises(UsageError, match="holds no finished latents"):
         open_latents(tmp_path / "a")
     rest = Encoder()
-    resumed = cache_latents(source, rest, "e", tmp_path / "a", batch=2, show=False)
+    resumed = cache_latents(source, rest, "e", tmp_path / "a", batch=2)
     assert rest.seen <= 30 - fail_at + 2
-    cache_latents(source, Encoder(), "e", tmp_path / "b", show=False)
+    cache_latents(source, Encoder(), "e", tmp_path / "b")
     assert (tmp_path / "a" / "latents.json").read_text() == (tmp_path / "b" / "latents.json").read_text()
     for file in (tmp_path / "b").glob("*.safetensors"):
         assert (tmp_path / "a" / file.name).read_bytes() == file.read_bytes()
@@ -163,7 +163,7 @@ def test_encoders_that_return_no_latents(encode, message: str, tmp_path: Path) -
 def test_latents_of_two_canvases_must_differ_in_shape(tmp_path: Path) -> None:
     source = compositions(CaptionDataConfig(ratios="1:1,21:9"), "train", 8)
     with pytest.raises(TenfoldError, match="images of two shapes have latents of 1x1"):
-        cache_latents(source, lambda x: x.float().mean(dim=(2, 3), keepdim=True), "e", tmp_path, show=False)
+        cache_latents(source, lambda x: x.float().mean(dim=(2, 3), keepdim=True), "e", tmp_path)
     with pytest.raises(UsageError, match="there are no images"):
         cache_latents(compositions(CaptionDataConfig(), "train", 0), Encoder(), "e", tmp_path)
 
