@@ -107,7 +107,7 @@ _PROTOCOL = (
 # The same six layers in three blocks: most of them in the deep one, or evenly.
 _SPLIT = (
     *("--data.autoencoder", "runs/results/starflow-mnist-0/autoencoder"),
-    *("--train.steps", "800", "--evaluation.samples", "0", "--evaluation.images", "0"),
+    *("--train.steps", "800", "--evaluation.draws", "4", "--evaluation.samples", "0", "--evaluation.images", "0"),
 )
 
 JOBS: dict[str, Training | Comparison | Benchmark] = {

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "StarFlow": "tenfold.flows.starflow.flow",
+    "StarFlowConfig": "tenfold.flows.starflow.config",
     "TarFlow": "tenfold.flows",
     "TarFlowConfig": "tenfold.flows",
     "convert": "tenfold.api",
@@ -23,6 +25,8 @@ _PUBLIC = {
     "train": "tenfold.api",
 }
 __all__ = [
+    "StarFlow",
+    "StarFlowConfig",
     "TarFlow",
     "TarFlowConfig",
     "__version__",
@@ -40,6 +44,8 @@ __all__ = [
 if TYPE_CHECKING:
     from tenfold.api import convert, evaluate, load, report, resume, sample, score, train
     from tenfold.flows import TarFlow, TarFlowConfig
+    from tenfold.flows.starflow.config import StarFlowConfig
+    from tenfold.flows.starflow.flow import StarFlow
     from tenfold.recipes import recipe
 
 
