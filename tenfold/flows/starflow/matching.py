@@ -125,8 +125,8 @@ def on_grid(attributes: Int64[Tensor, "b n 4"], rows: int, columns: int) -> Int6
 
 
 @torch.no_grad()
-def read_images(judge: Judge, images: UInt8[Tensor, "b c h w"]) -> Int64[Tensor, "b rows columns 2"]:
-    """What the judge sees at each place, as ``on_grid`` writes it; on the CPU."""
+def read_images(judge: nn.Module, images: UInt8[Tensor, "b c h w"]) -> Int64[Tensor, "b rows columns 2"]:
+    """What the judge, or another module with its outputs, sees at each place, as ``on_grid`` writes it; on the CPU."""
     parts = []
     for part in images.split(256):
         digits, sizes = (logits.argmax(dim=-1) for logits in judge(part))
@@ -135,7 +135,7 @@ def read_images(judge: Judge, images: UInt8[Tensor, "b c h w"]) -> Int64[Tensor,
 
 
 def match_score(
-    judge: Judge, images: UInt8[Tensor, "b c h w"], attributes: Int64[Tensor, "b n 4"]
+    judge: nn.Module, images: UInt8[Tensor, "b c h w"], attributes: Int64[Tensor, "attributes n 4"]
 ) -> dict[str, Bool[Tensor, "b"]]:
     """Whether each image shows its attributes, by ``ASPECTS``.
 
@@ -169,8 +169,8 @@ def derangement(count: int, generator: torch.Generator) -> Int64[Tensor, "n"]:
 
 
 def matching_rows(
-    judge: Judge,
-    batches: Iterable[tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, "b n 4"]]],
+    judge: nn.Module,
+    batches: Iterable[tuple[UInt8[Tensor, "_ c _ _"], Int64[Tensor, "_ n 4"]]],
     model: str,
     split: str = "test",
     seed: int = 0,
