@@ -245,6 +245,28 @@ def bars(
         return _save(figure, path)
 
 
+def lines(
+    series: Mapping[str, tuple[Any, Any]], path: Path_, xlabel: str, ylabel: str, level: tuple[str, float] | None = None
+) -> Path:
+    """Curves y over x by name (class accuracy over the guidance weight, say), points marked; ``level`` is the name and
+    the height of a horizontal line to compare with.
+
+    Raises UsageError for a curve whose x and y differ in number."""
+    with _context():
+        figure = _figure(6.0, 3.4)
+        axes = figure.add_subplot()
+        for i, (name, (x, y)) in enumerate(series.items()):
+            if len(x) != len(y):
+                raise UsageError(f"curve {name!r} has {len(x)} places and {len(y)} values; give as many of both")
+            axes.plot(_array(x), _array(y), color=PALETTE[i % len(PALETTE)], lw=1.5, marker="o", ms=4, label=name)
+        if level is not None:
+            axes.axhline(level[1], color=_SOFT, lw=1, ls="--", label=level[0])
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.legend()
+        return _save(figure, path)
+
+
 def ranked(
     images: Any,
     scores: Any,

@@ -9,7 +9,7 @@ import os
 import pickle
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def from_pretrained(
             missing, extra or mis-shaped tensors (listed).
         TenfoldError: the hub cannot be reached.
     """
-    folder = _resolve(source, revision)
+    folder = resolve(source, revision)
     file = read_config(folder)
     expected = _type_of(cls)
     if file["model_type"] != expected:
@@ -91,7 +91,7 @@ def from_pretrained(
 
 def read_config(source: str | os.PathLike[str], revision: str | None = None) -> dict[str, Any]:
     """``config.json`` of a model folder or hub repository: "model_type", "config" and what was saved too."""
-    folder = _resolve(source, revision)
+    folder = resolve(source, revision)
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder} is no model folder: it has no {CONFIG}")
     file = read_json(folder / CONFIG)
@@ -236,20 +236,32 @@ def _value(hint: Any, value: Any, file: Path) -> Any:
     return value
 
 
-def _resolve(source: str | os.PathLike[str], revision: str | None) -> Path:
-    """A local folder, or the local copy of a hub repository."""
+def resolve(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    wanted: Sequence[str] = (CONFIG, INDEX, "*.safetensors"),
+) -> Path:
+    """A local folder, or the local copy of those files of a hub repository that match a pattern of ``wanted``.
+
+    Raises UsageError for what is neither, TenfoldError where the hub cannot be reached."""
     folder = Path(source)
     if folder.is_dir():
         return folder
     name = str(source)
     if folder.is_absolute() or name.startswith(".") or name.count("/") != 1 or folder.parent.is_dir():
         raise UsageError(f"{name} is neither a model folder nor a hub id (owner/name)")
+    return download(name, revision, wanted)
+
+
+def download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The local copy of the files that match ``patterns`` in a hub repository (owner/name).
+
+    Raises UsageError for a repository that does not exist, TenfoldError when the hub cannot be reached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = [CONFIG, WEIGHTS, INDEX, "*.safetensors"]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except HFValidationError:
         raise UsageError(f"{name} is neither a model folder nor a hub id (owner/name)") from None
     except HfHubHTTPError as error:

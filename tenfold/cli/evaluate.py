@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
     parser.switch("--json", "print JSON")
     named = positionals(argv, {"--json", "--help", *bare_settings()})
     found = api.open_run(named[0]) if named else None
-    settings = found and found.recipe.evaluation
+    settings = found and api.main_stage(found).recipe.evaluation
     if found:
         parser.add_group("evaluation", settings)
     given = parser.parse_args(argv)

@@ -104,7 +104,11 @@ def _describe(name: str, settings: Any, as_json: bool) -> int:
         show.as_json(facts)
     else:
         for key, value in facts.items():
-            print(f"{key.replace('_', ' '):<18} {show.quantity(key, value)}")
+            stage = value if isinstance(value, dict) else {key: value}
+            if stage is value:
+                print(f"{key}:")
+            for name, amount in stage.items():
+                print(f"{name.replace('_', ' '):<18} {show.quantity(name, amount)}")
     return 0
 
 

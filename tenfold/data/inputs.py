@@ -57,8 +57,6 @@ def read_inputs(source: Any, shape: tuple[int, ...], levels: int, key: str = "",
     if len(shape) != 3:
         raise UsageError(f"this model reads vectors of shape {shape}, no images; give a .npy or .npz file of floats")
     files = image_files(path) if path.is_dir() else [path]
-    if not files:
-        raise UsageError(f"folder {path} holds no image files ({', '.join(SUFFIXES)})")
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} is no image by its name ({', '.join(SUFFIXES)}) and no .npy or .npz file")
     pixels = [_decoded(file, shape, levels, resize) for file in progress.track(files, "reading images", "images")]

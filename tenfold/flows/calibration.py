@@ -22,7 +22,7 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.files import write_output
-from tenfold.flows.block import FlowBlock, scale_of
+from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.certificate import certify
 from tenfold.flows.chain import Branches, ChainNetwork, solve
 from tenfold.flows.frontier import frontier
@@ -117,6 +117,9 @@ class Calibration:
         different = [name for name in here if self.machine.get(name) != here[name]]
         if len(self.blocks) != len(flow.blocks):
             return f"calibrated for {len(self.blocks)} blocks, not {len(flow.blocks)}"
+        steps = flow.blocks[0].steps
+        if self.blocks[0].steps != steps:
+            return f"calibrated for {self.blocks[0].steps} steps a block, not {steps}"
         if different:
             name = different[0]
             return f"calibrated with {name} {self.machine.get(name)}, not {here[name]}"
@@ -140,12 +143,14 @@ def machine(flow: FlowNetwork) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None) -> dict[str, float]:
-    """IGM: spectral norm of the (T, D) matrix mean_b(F(init) − u), for the inits "v" and "zeros"; x in image order."""
+def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: Condition | None) -> dict[str, float]:
+    """IGM: spectral norm of the (T, D) matrix mean_b(F(init) − u), for the inits "v" and "zeros"; x in image
+    order."""
     u, v = block.order(x), block.order(block(x, weights)[0])
     result = {}
     for init in ("v", "zeros"):
-        log_scale, shift = block.parameters_of(first_iterate(v, init), weights)
+        start = block.unchain(first_iterate(block.chain(v), init))
+        log_scale, shift = block.parameters_of(start, weights)
         error = (solve(v, log_scale, shift) - u).mean(dim=0)
         result[init] = float(torch.linalg.matrix_norm(error, ord=2))
     return result
@@ -153,7 +158,7 @@ def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: T
 
 @torch.no_grad()
 def convergence_ranking_metric(
-    block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None
+    block: FlowBlock, x: Float[Tensor, "b t d"], weights: Condition | None
 ) -> tuple[float, float, float, float]:
     """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and
     W_m are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit scale."""
@@ -161,9 +166,9 @@ def convergence_ranking_metric(
     log_scale, _ = block.parameters_of(u, weights)
     scaled = u if log_scale is None else u * scale_of(-log_scale)
     data = float(torch.linalg.matrix_norm(scaled.mean(dim=0), ord=2))
-    scale_part, shift_part = block.split(block.proj_out.weight.T)
-    shift = float(torch.linalg.matrix_norm(shift_part, ord=2))
-    scale = 0.0 if scale_part is None else float(torch.linalg.matrix_norm(scale_part, ord=2))
+    halves = block.proj_out.weight.chunk(1 if block.preserves_volume else 2)
+    shift = float(torch.linalg.matrix_norm(halves[-1], ord=2))
+    scale = 0.0 if block.preserves_volume else float(torch.linalg.matrix_norm(halves[0], ord=2))
     return data, scale, shift, data * scale + shift
 
 
@@ -207,15 +212,19 @@ def calibrate(
     flow.eval()
     with torch.inference_mode():
         tokens, count = flow.patchify(x), len(flow.blocks)
-        null = flow.condition_weights(None, x.shape[0])
-        branches = Branches(flow.condition_weights(condition, x.shape[0]), null)
+        flow = flow.like(x)
+        given = flow.condition_weights(condition, x.shape[0])
+        guided = settings.guided_blocks(count)
+        branches = Branches(given, flow.condition_weights(None, x.shape[0]) if guided else None)
         metrics = []
         for k in range(count):
             block = _block(flow, k)
-            metrics.append((initial_guess_metric(block, tokens, null), convergence_ranking_metric(block, tokens, null)))
-            tokens = block(tokens, branches.conditional)[0]
+            metrics.append(
+                (initial_guess_metric(block, tokens, given), convergence_ranking_metric(block, tokens, given))
+            )
+            tokens = block(tokens, given)[0]
         total = sum(crm[3] for _, crm in metrics) or 1.0
-        guided, measured = settings.guided_blocks(count), []
+        measured = []
         for position in progress.track(range(count), "calibration", "blocks"):
             k = count - 1 - position
             block = _block(flow, k)

@@ -7,12 +7,12 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.flows.density import log_prob, log_prob_mixture
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 
 
 @torch.no_grad()
 def bayes_log_posterior(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], prior: Float[Tensor, "classes"] | None = None, chunk: int = 512
+    flow: Flow, x: Float[Tensor, "b *shape"], prior: Float[Tensor, "classes"] | None = None, chunk: int = 512
 ) -> Float[Tensor, "b classes"]:
     """log p(y|x) = log p(x|y) + log prior(y) − log Σ, in nats; one forward pass per class and row.
 
@@ -24,7 +24,7 @@ def bayes_log_posterior(
     return by_class.log_softmax(dim=1)
 
 
-def one_gradient_scores(flow: TarFlow, x: Float[Tensor, "b *shape"], chunk: int = 256) -> Float[Tensor, "b classes"]:
+def one_gradient_scores(flow: Flow, x: Float[Tensor, "b *shape"], chunk: int = 256) -> Float[Tensor, "b classes"]:
     """∂ log p(x | softmax(λ)) / ∂λ at λ = 0: a first-order form of Bayes' rule for one forward and one backward
     pass (R-REPA, arXiv 2511.22345).
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.nn.config import LayerConfig
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,19 @@ class TarFlowConfig:
                 f"an image of {self.shape[1]}x{self.shape[2]} cannot be cut into {self.patch}x{self.patch} "
                 "patches; choose a patch that divides both sides"
             )
-        if self.width < 1 or self.head_size < 1 or self.width % self.head_size:
-            raise UsageError(f"width {self.width} is not a multiple of head_size {self.head_size}; change one of them")
         for name, least in (("blocks", 1), ("layers", 1), ("expansion", 1), ("classes", 0), ("context", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.classes and self.context:
             raise UsageError("set classes or context, not both: a flow takes one kind of condition")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"dropout is {self.dropout}; it must lie in [0, 1)")
+        _ = self.layer  # its own checks: width, head_size, dropout
+
+    @property
+    def layer(self) -> LayerConfig:
+        """The shape of every transformer layer."""
+        return LayerConfig(
+            width=self.width, head_size=self.head_size, expansion=float(self.expansion), dropout=self.dropout
+        )
 
     @property
     def is_image(self) -> bool:

@@ -18,7 +18,7 @@ from tenfold.flows.density import (
     importance_bound,
     log_probs,
 )
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 from tenfold.measurement import Measurement, bits_per_dim
 
 
@@ -48,7 +48,7 @@ def _bits_row(name: str, values: Tensor, dimensions: int, **labels: str) -> Meas
 
 @torch.no_grad()
 def bits_per_dim_rows(
-    flow: TarFlow,
+    flow: Flow,
     pixels: Integer[Tensor, "b *shape"],
     labels: Integer[Tensor, "b"] | None,
     levels: int,
@@ -94,7 +94,7 @@ def bits_per_dim_rows(
 
 
 def inversion_error(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
 ) -> Measurement:
     """Largest |f⁻¹(f(x)) − x| over a batch, by the sequential inverse."""
     with torch.no_grad():
@@ -103,7 +103,7 @@ def inversion_error(
 
 
 def conditioning_row(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
 ) -> Measurement:
     """Decimal digits that the inverse can lose (the worst row), with the worst block named in the note."""
     report = conditioning(flow, x, condition)
@@ -120,7 +120,7 @@ def accuracy(predicted: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def classification_rows(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], labels: Integer[Tensor, "b"], model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], labels: Integer[Tensor, "b"], model: str, split: str
 ) -> list[Measurement]:
     """Accuracy by Bayes' rule and by one gradient, and how often the two agree."""
     bayes = bayes_log_posterior(flow, x).argmax(dim=1)
@@ -137,7 +137,7 @@ def classification_rows(
 
 
 def denoising_rows(
-    flow: TarFlow,
+    flow: Flow,
     clean: Float[Tensor, "b *shape"],
     sigma: float,
     condition: Tensor | None,
@@ -155,7 +155,7 @@ def denoising_rows(
     ]
 
 
-def image_log_probs(flow: TarFlow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
+def image_log_probs(flow: Flow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
     """log p(x) in nats, averaged over the classes where there are any: what outliers are ranked by."""
     return log_probs(flow, x, mixture=flow.config.classes > 0)
 

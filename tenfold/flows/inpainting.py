@@ -18,7 +18,7 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.flows.density import log_prob
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Inpainting:
 
 
 def inpaint(
-    flow: TarFlow,
+    flow: Flow,
     x: Float[Tensor, "b *shape"],
     mask: Bool[Tensor, "..."],
     condition: Tensor | None = None,
@@ -59,6 +59,7 @@ def inpaint(
 
     Raises UsageError for a mask of another shape, an empty mask, or "prefix" where it is not exact.
     """
+    flow = flow.like(x)
     if tuple(mask.shape) != flow.config.shape:
         raise UsageError(f"the mask has shape {tuple(mask.shape)}, but images are {flow.config.shape}")
     if not bool(mask.any()):
@@ -78,7 +79,7 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 @torch.no_grad()
 def _prefix(
-    flow: TarFlow, x: Tensor, mask: Tensor, condition: Tensor | None, generator: torch.Generator | None
+    flow: Flow, x: Tensor, mask: Tensor, condition: Tensor | None, generator: torch.Generator | None
 ) -> Inpainting:
     if flow.config.blocks != 1:
         raise UsageError(
@@ -99,7 +100,7 @@ def _prefix(
 
 
 def _metropolis(
-    flow: TarFlow,
+    flow: Flow,
     x: Tensor,
     mask: Tensor,
     condition: Tensor | None,
@@ -142,7 +143,7 @@ def _metropolis(
 
 
 def _value_and_gradient(
-    flow: TarFlow, x: Tensor, condition: Tensor | None, mask: Tensor, langevin: bool
+    flow: Flow, x: Tensor, condition: Tensor | None, mask: Tensor, langevin: bool
 ) -> tuple[Tensor, Tensor]:
     if not langevin:
         with torch.no_grad():
@@ -156,7 +157,7 @@ def _value_and_gradient(
 
 @torch.no_grad()
 def _published(
-    flow: TarFlow,
+    flow: Flow,
     x: Tensor,
     mask: Tensor,
     condition: Tensor | None,

@@ -22,7 +22,7 @@ from tenfold.flows.evaluation import (
     ood_rows,
     uniform_noise,
 )
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 from tenfold.flows.loss import dequantise, to_levels, to_unit_range
 from tenfold.flows.sampling import sample
 from tenfold.measurement import Measurement
@@ -35,7 +35,7 @@ def all_images(source: ImageSource, limit: int | None = None) -> dict[str, Tenso
 
 
 def measure(
-    flow: TarFlow,
+    flow: Flow,
     splits: ImageSplits,
     objective: FlowObjective,
     options: FlowEvaluation,
@@ -112,7 +112,7 @@ def refuse_impossible(splits: ImageSplits, options: FlowEvaluation) -> None:
 
 
 def sample_rows(
-    flow: TarFlow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, name: str
+    flow: Flow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, name: str
 ) -> list[Measurement]:
     """FID, KID, precision and recall of class-balanced samples at every guidance weight of ``options``, beside a
     real-against-real floor, in the features of a classifier trained on the same training images."""
@@ -129,7 +129,7 @@ def sample_rows(
 
 
 def class_balanced(
-    flow: TarFlow, count: int, guidance: float, objective: FlowObjective, batch: int = 256, seed: int = 0
+    flow: Flow, count: int, guidance: float, objective: FlowObjective, batch: int = 256, seed: int = 0
 ) -> Tensor:
     """``count`` samples with the classes in turn, denoised when the flow was trained with Gaussian noise."""
     device = flow.var.device

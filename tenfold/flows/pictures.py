@@ -13,7 +13,7 @@ from tenfold.figures import heat_maps, histograms, image_grid, ranked, write_cap
 from tenfold.flows.config import FlowEvaluation, FlowObjective
 from tenfold.flows.density import denoise, token_nll
 from tenfold.flows.evaluation import image_log_probs, uniform_noise
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 from tenfold.flows.loss import dequantise, to_unit_range
 from tenfold.flows.measure import all_images
 from tenfold.flows.sampling import sample
@@ -34,7 +34,7 @@ def ranked_inputs(inputs: Inputs, found: Scores, levels: int, path: Path) -> Pat
 
 
 def draw(
-    flow: TarFlow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, directory: Path
+    flow: Flow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, directory: Path
 ) -> list[Path]:
     """All pictures that fit the model, as PNG files in ``directory``, with captions beside them."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def draw(
     return [directory / name for name in captions]
 
 
-def _samples(flow: TarFlow, objective: FlowObjective, options: FlowEvaluation, directory: Path) -> dict[str, str]:
+def _samples(flow: Flow, objective: FlowObjective, options: FlowEvaluation, directory: Path) -> dict[str, str]:
     """One grid a way of sampling, all from the same noise: a row a class where there are classes."""
     device, classes = flow.var.device, min(flow.config.classes, 10)
     columns = 10 if classes else 12
@@ -80,7 +80,7 @@ def _samples(flow: TarFlow, objective: FlowObjective, options: FlowEvaluation, d
     return captions
 
 
-def _likelihood(flow: TarFlow, splits: ImageSplits, directory: Path) -> dict[str, str]:
+def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, str]:
     device = flow.var.device
     pixels = all_images(splits.test)["image"]
     x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0)).to(device)
@@ -111,7 +111,7 @@ def _likelihood(flow: TarFlow, splits: ImageSplits, directory: Path) -> dict[str
     }
 
 
-def _denoising(flow: TarFlow, splits: ImageSplits, objective: FlowObjective, directory: Path) -> dict[str, str]:
+def _denoising(flow: Flow, splits: ImageSplits, objective: FlowObjective, directory: Path) -> dict[str, str]:
     test = all_images(splits.test, 12)
     clean = to_unit_range(test["image"], splits.levels)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError, suggest
-from tenfold.flows.block import FlowBlock
+from tenfold.flows.block import Condition, FlowBlock
 from tenfold.flows.calibration import automatic_plans
 from tenfold.flows.certificate import certify, first_bad_sample
 from tenfold.flows.chain import Branches, ChainNetwork
@@ -33,10 +33,10 @@ from tenfold.flows.sequential import sequential
 def sample(
     flow: FlowNetwork,
     n: int,
-    condition: Tensor | int | None = None,
+    condition: Condition | int | None = None,
     *,
     guidance: float = 0.0,
-    rule: str = "tarflow",
+    rule: str | None = None,
     what: str = "ab",
     schedule: str = "const",
     blocks: Blocks = "all",
@@ -52,6 +52,7 @@ def sample(
     denoise_sigma: float | None = None,
     denoise_rate: float = 1.0,
     clip: bool = False,
+    unconditional: Condition | None = None,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
     compiled: bool = False,
@@ -86,7 +87,7 @@ def sample(
     >>> sample(TarFlow(TarFlowConfig(shape=(1, 8, 8))), 2).shape
     torch.Size([2, 1, 8, 8])
     """
-    settings = Guidance(guidance, rule, what, schedule, blocks, attn_temp)
+    settings = Guidance(guidance, rule or flow.default_rule, what, schedule, blocks, attn_temp)
     options = dict(tol=tol, max_sweeps=max_sweeps, init=init, segments=segments, window=window, stop=stop)
     if denoise_sigma is not None and not denoise_sigma >= 0:
         raise UsageError(f"denoise_sigma is {denoise_sigma}; the noise that the flow was trained with is at least 0")
@@ -100,6 +101,7 @@ def sample(
         condition,
         settings,
         plans,
+        unconditional=unconditional,
         certify=certify,
         compiled=compiled,
         generator=generator,
@@ -120,7 +122,7 @@ def sample(
 def invert(
     flow: FlowNetwork,
     z: Tensor,
-    condition: Tensor | None = None,
+    condition: Condition | None = None,
     guidance: Guidance | None = None,
     plans: Sequence[Plan] | None = None,
     **options: Any,
@@ -134,10 +136,11 @@ def invert(
 def invert_states(
     flow: FlowNetwork,
     z: Tensor,
-    condition: Tensor | None = None,
+    condition: Condition | None = None,
     guidance: Guidance | None = None,
     plans: Sequence[Plan] | None = None,
     *,
+    unconditional: Condition | None = None,
     certify: bool | None = None,
     compiled: bool = False,
     generator: torch.Generator | None = None,
@@ -164,8 +167,13 @@ def invert_states(
     info = SamplingInfo(batch, solver, all(p.exact for p in plans), plans[0].tol or default_tol(z.dtype))
     guided = guidance.guided_blocks(count)
     with torch.inference_mode(), _evaluation(flow):
-        branches = Branches(flow.condition_weights(condition, batch), flow.condition_weights(None, batch))
-        if guided and guidance.attn_temp == 1.0 and _same(branches):
+        branches = Branches(flow.condition_weights(condition, batch))
+        if guided:
+            branches = Branches(branches.conditional, flow.condition_weights(unconditional, batch))
+        if guidance.attn_temp == 1.0:
+            # Without a condition both branches of a block are the same.
+            guided = frozenset(p for p in guided if flow.blocks[count - 1 - p].conditional)
+        if guidance.weight and guidance.attn_temp == 1.0 and (not guided or _same(branches)):
             guided = frozenset()
             info.warnings.append(
                 "guidance has no effect: there is no condition and attn_temp is 1; give a condition or "
@@ -275,9 +283,10 @@ def draw_noise(flow: FlowNetwork, n: int, noise: Tensor | None, generator: torch
 
 def _same(branches: Branches) -> bool:
     """Whether the two branches have the same condition in every row."""
-    if branches.conditional is None or branches.unconditional is None:
-        return True
-    return bool(torch.equal(branches.conditional, branches.unconditional.expand_as(branches.conditional)))
+    given, without = branches.conditional, branches.unconditional
+    if isinstance(given, Tensor) and isinstance(without, Tensor):
+        return given.shape == without.shape and bool(torch.equal(given, without))
+    return given is None or without is None
 
 
 @contextmanager

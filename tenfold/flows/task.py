@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import hub
-from tenfold.data.augment import flip, shift
+from tenfold.data.augment import augmented
 from tenfold.data.config import ImageDataConfig
 from tenfold.data.images import load_images
 from tenfold.data.inputs import read_inputs
@@ -23,6 +23,7 @@ from tenfold.flows import density, pictures
 from tenfold.flows.calibration import Calibration, calibrate, save_calibration
 from tenfold.flows.config import FlowEvaluation, FlowObjective, FlowSampling, FlowScoring, TarFlowConfig
 from tenfold.flows.flow import TarFlow
+from tenfold.flows.guidance import parse_blocks
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
 from tenfold.flows.measure import measure
 from tenfold.flows.sampling import sample
@@ -114,12 +115,8 @@ class FlowTask:
 
     def augmented(self, batch: Mapping[str, Tensor], draws: Any) -> Mapping[str, Tensor]:
         """The batch with mirrored and shifted images, as far as the objective asks for it."""
-        objective, index, images = self.recipe.objective, batch["index"], batch["image"]
-        if objective.flip:
-            images = flip(images, draws.uniform("flip", index) < 0.5)
-        if objective.shift:
-            offsets = draws.integers("shift", index, 2 * objective.shift + 1, (2,)) - objective.shift
-            images = shift(images, offsets)
+        objective = self.recipe.objective
+        images = augmented(batch["image"], batch["index"], draws, objective.flip, objective.shift)
         return {**batch, "image": images}
 
     def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
@@ -164,12 +161,9 @@ class FlowTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, with what sampling needs to know of data and noise."""
-        extra = {
-            "name": self.name,
-            "objective": {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma},
-            "levels": self.levels,
-        }
-        hub.save_pretrained(self.flow, folder, extra)
+        objective = {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma}
+        recipe = {"objective": objective, "data": {"levels": self.levels}}
+        hub.save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
         if self.recipe.evaluation.calibrate and len(self.splits.validation):
             save_calibration(self.calibration(self.recipe.evaluation.calibrate), folder)
 
@@ -267,20 +261,8 @@ class FlowTask:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
         from tenfold.flows.cost import cost
 
-        train = recipe.train
-        return cost(
-            recipe.model, train.batch_size, train.precision, train.activation_checkpointing, train.ema is not None
-        )
-
-
-def parse_blocks(text: str) -> str | int | list[int]:
-    """ "all", "top", "3" (the first three sampled blocks) or "0,2" (their indices) as sampling takes it."""
-    if text in ("all", "top"):
-        return text
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"blocks is {text!r}; give all, top, a number of blocks, or comma-separated block numbers"
-        ) from None
-    return numbers if "," in text else numbers[0]
+        config = recipe.model
+        with torch.device("meta"):
+            flow, x = TarFlow(config), torch.empty(1, *config.shape)
+            given = torch.zeros(1, config.classes or config.context) if config.classes or config.context else None
+        return cost(flow, x, given, recipe.train)

@@ -107,7 +107,14 @@ def load_published(
 def read_published(
     path: str | Path, channels: int | None = None, height: int | None = None, head_size: int = 64
 ) -> TarFlow:
-    """``load_published`` of a ``.pth`` or ``.safetensors`` file; pickled objects other than tensors are refused."""
+    """``load_published`` of a ``.pth`` or ``.safetensors`` file; pickled objects other than tensors are
+    refused.
+
+    Args:
+        path: the file.
+        channels: colour channels; 3, or 1, whichever fits, by default.
+        height: image height in pixels; the image is square by default.
+        head_size: width of an attention head, which no tensor tells."""
     from tenfold.hub import read_state_dict
 
     return load_published(read_state_dict(path), channels, height, head_size)

@@ -97,13 +97,13 @@ class SettingsParser(ArgumentParser):
     def add_group(self, name: str, settings: Any) -> None:
         """Add the fields of one dataclass as ``--name.field``."""
         self.add_argument(f"--{name}", type=type(settings), default=settings)
-        hints = get_type_hints(type(settings))
-        self._hints |= {f"{name}.{f.name}": hints[f.name] for f in fields(settings)}
+        self._hints |= _hints(settings, f"{name}.")
 
     def add_option(self, option: str, hint: Any, default: Any, help: str | None = None) -> None:
         """Add one typed option."""
         self.add_argument(option, type=hint, default=default, help=help)
-        self._hints[option.removeprefix("--")] = hint
+        name = option.removeprefix("--")
+        self._hints |= {name: hint, name.replace("-", "_"): hint}  # as it is written, and as messages name it
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse a command line; raises UsageError instead of leaving the process."""
@@ -190,6 +190,18 @@ class SettingsParser(ArgumentParser):
         if get_origin(hint) is Literal:
             end = _nearest(value[1], [str(a) for a in get_args(hint)], whole=False)
         return f"{self._dotted}{name} is {value[1]!r}; expected {expected(hint)}{end}"
+
+
+def _hints(settings: Any, prefix: str) -> dict[str, Any]:
+    """Dotted name and type of every setting of a dataclass, of nested ones too."""
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if is_dataclass(value):
+            found |= _hints(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = hint
+    return found
 
 
 def _written(value: str, hint: Any) -> str:

@@ -21,7 +21,8 @@ _ACRONYMS = {
     "auroc": "AUROC",
 }
 _ACRONYMS |= {"dim": "dimension", "std": "s.d.", "bpd": "bits/dim", "map": "mAP", "ess": "ESS", "kl": "KL"}
-_HIGHER = ("log_prob", "accuracy", "precision", "recall", "auroc", "psnr", "ess", "average_precision", "agreement")
+_HIGHER: tuple[str, ...] = ("log_prob", "accuracy", "precision", "recall", "auroc", "psnr", "ess")
+_HIGHER += ("average_precision", "agreement", "diversity")
 
 
 @dataclass(frozen=True)
