@@ -385,8 +385,11 @@ def part(system: str, name: str) -> Any:
     if system not in known:
         raise UsageError(f"there is no system {system!r}{suggest(system, known)}")
     where = getattr(known[system], name)
-    if not where:
+    if not where and known[system].state != "ready":
         raise UsageError(f"{system} has no {name}: it is {known[system].state}")
+    if not where:
+        others = ", ".join(other for other, parts in known.items() if getattr(parts, name))
+        raise UsageError(f"{system} has no {name}; what has one: {others}")
     module, _, attribute = where.partition(":")
     return getattr(import_module(module), attribute)
 

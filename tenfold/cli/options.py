@@ -1,6 +1,6 @@
 """Options of a verb that each system defines: a dataclass that the registry names, as an option a field."""
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -37,11 +37,20 @@ def bare_options(part: str) -> set[str]:
 
 def bare_settings() -> set[str]:
     """The settings of all recipes that may stand without a value, ``--objective.flip`` say."""
-    found = set()
+    found: set[str] = set()
+
+    def collect(settings: Any, prefix: str) -> None:
+        for name, hint in get_type_hints(type(settings)).items():
+            value = getattr(settings, name)
+            if hint is bool:
+                found.add(f"--{prefix}{name}")
+            elif is_dataclass(value):
+                collect(value, f"{prefix}{name}.")
+                if hasattr(value, "system"):  # a stage of a recipe, whose settings also stand alone
+                    collect(value, "")
+
     for recipe in {type(recipe): recipe for _, recipe in RECIPES.values()}.values():
-        for group in fields(recipe):
-            own = get_type_hints(type(getattr(recipe, group.name)))
-            found |= {f"--{group.name}.{name}" for name, hint in own.items() if hint is bool}
+        collect(recipe, "")
     return found
 
 

@@ -95,8 +95,8 @@ def train(
         result = _Training(task, config, run, world, signals, show).go(resume, allow_inexact, settings)
         if signals.received:
             raise Interrupted(
-                f"stopped by {signals.received} after the training; the model is {run.model}, and 'tenfold evaluate "
-                f"{run.path}' and 'tenfold report {run.path}' do the rest"
+                f"stopped by {signals.received} after the training; the model is {run.model}, and what is left is done "
+                f"by 'tenfold train --resume {run.path}'"
             )
         return result
 

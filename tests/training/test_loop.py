@@ -257,7 +257,7 @@ def test_a_signal_during_the_export_is_heeded(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             super().export(folder)
 
-    with pytest.raises(Interrupted, match=r"SIGINT after the training.*tenfold evaluate"):
+    with pytest.raises(Interrupted, match=r"SIGINT after the training.*tenfold train --resume"):
         run(tmp_path, Stopping(configuration()))
     assert RunFolder(tmp_path).model.is_dir()
 

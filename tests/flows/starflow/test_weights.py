@@ -70,11 +70,9 @@ def test_wrong_checkpoints_are_explained(fixtures, tmp_path):
         load_published(state, side=8, head_size=48, text_tokens=6)
     with pytest.raises(UsageError, match="no square patch of 3 channels"):
         load_published(state, channels=3)
-    broken = {name: tensor for name, tensor in state.items() if name != "blocks.1.sos_embed"} | {
-        "oddity": torch.zeros(1)
-    }
+    broken = {name: tensor for name, tensor in state.items() if name != "blocks.1.sos_embed"}
     with pytest.raises(UsageError, match=r"missing blocks\.1\.start.*extra oddity"):
-        load_published(broken, side=8, head_size=32, text_tokens=6)
+        load_published(broken | {"oddity": torch.zeros(1)}, side=8, head_size=32, text_tokens=6)
     with pytest.raises(UsageError, match="tenfold convert tarflow"):
         load_published(published(fixtures, "tarflow_cond"))
     with pytest.raises(UsageError, match="this is no STARFlow checkpoint"):
