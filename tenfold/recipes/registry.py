@@ -41,7 +41,7 @@ SYSTEMS: dict[str, System] = {
     "starflow": System(
         "STARFlow: deep-shallow latent flow",
         "arXiv:2506.06276",
-        "not yet",
+        "ready",
         task="tenfold.flows.starflow.task:StarFlowTask",
         model="tenfold.flows.starflow.flow:StarFlow",
         sampling="tenfold.flows.starflow.options:StarFlowSampling",
