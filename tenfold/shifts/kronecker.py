@@ -170,6 +170,11 @@ class Kronecker:
             _step_slack=tuple(abs(step) * s for s in self._step_slack),
         )
 
+    def at_origin(self) -> "Kronecker":
+        """The same steps from θ = 0."""
+        zero = (0,) * self.dim
+        return self._copy(theta=tuple(Number.of(0) for _ in zero), starts=zero, _start_slack=zero)
+
     def split(self, rank: int, world: int) -> "Kronecker":
         """What process ``rank`` of ``world`` takes: n ↦ x_{rank + n · world}."""
         if not 0 <= rank < world:
