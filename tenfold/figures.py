@@ -245,6 +245,44 @@ def bars(
         return _save(figure, path)
 
 
+def lines(
+    series: Mapping[str, tuple[Any, Any]],
+    path: Path_,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    log: tuple[bool, bool] = (False, False),
+    dashed: Sequence[str] = (),
+) -> Path:
+    """Curves y(x) by name, with marks where a curve has few points; ``log`` makes the axes logarithmic, ``dashed``
+    names reference curves, drawn grey and without marks.
+
+    Raises UsageError without curves, or for one whose x and y differ in length."""
+    if not series:
+        raise UsageError("there is no curve to draw; give at least one")
+    with _context():
+        figure = _figure(7.2, 4.0)
+        axes = figure.add_subplot()
+        colours = iter(PALETTE * (1 + len(series) // len(PALETTE)))
+        for name, (x, y) in series.items():
+            x, y = _array(x).astype(np.float64), _array(y).astype(np.float64)
+            if x.shape != y.shape:
+                raise UsageError(f"curve {name!r} has {x.size} values of x and {y.size} of y; give as many")
+            if name in dashed:
+                axes.plot(x, y, "--", color=_SOFT, lw=1.1, label=name, zorder=1)
+            else:
+                axes.plot(x, y, color=next(colours), lw=1.5, label=name, marker="o" if x.size < 40 else None, ms=3.5)
+        if log[0]:
+            axes.set_xscale("log")
+        if log[1]:
+            axes.set_yscale("log")
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.set_title(title)
+        axes.legend()
+        return _save(figure, path)
+
+
 def ranked(
     images: Any,
     scores: Any,

@@ -13,7 +13,7 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.cells import Cells, Classifier, meeting
 from tenfold.quasiperiodic.covering import MAX_K
 from tenfold.quasiperiodic.floor_sums import count_in, first_in, list_in, widened
-from tenfold.quasiperiodic.intervals import PhaseRanges, phase_ranges
+from tenfold.quasiperiodic.roots import PhaseRanges, phase_ranges
 from tenfold.quasiperiodic.lattice_hits import lattice_hits
 from tenfold.quasiperiodic.membership import UNIT
 from tenfold.quasiperiodic.sets import Set

@@ -11,7 +11,7 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.cells import BLOCK, Classifier, halved
-from tenfold.quasiperiodic.intervals import phase_ranges
+from tenfold.quasiperiodic.roots import phase_ranges
 from tenfold.quasiperiodic.polynomials import Poly
 from tenfold.quasiperiodic.sets import Set
 

@@ -98,7 +98,7 @@ def _lengths(sizes: tuple[int, ...], N: int, block: Literal["auto"] | int | None
 
 
 @dataclass(frozen=True)
-class GoodBox:
+class GoodBoxDistance:
     """Within how many shifts N a good box of size M must lie, in dimension 1 (derived; hypotheses as given).
 
     ``case`` "degree": N = 3 M^q, as q_{k+1} ≤ e^{M^s}/2; "denominator": N = q_{k+1}."""
@@ -119,7 +119,7 @@ class GoodBox:
         }  # fmt: skip
 
 
-def good_box(frequency: Any, M: float, q: float, s: float) -> GoodBox:
+def good_box_distance(frequency: Any, M: float, q: float, s: float) -> GoodBoxDistance:
     """The N with a point x_n ∉ S, 0 ≤ n ≤ N, for every bad set S ⊂ T of at most M^q intervals and Leb S ≤ e^{−M^s}.
 
     With q_k ≤ 3 M^q < q_{k+1} the best approximation denominators around 3 M^q (derived): each interval of length l
@@ -143,5 +143,5 @@ def good_box(frequency: Any, M: float, q: float, s: float) -> GoodBox:
         raise UsageError(f"the frequency {found.frequency} is rational with denominator {found.sizes[-1]}; its orbit is finite")
     below = max(n for n in found.sizes if n <= target)
     if Decimal(above).ln() <= Decimal(M**s) - Decimal(2).ln():
-        return GoodBox(target, "degree", M, q, s, below, above)
-    return GoodBox(above, "denominator", M, q, s, below, above)
+        return GoodBoxDistance(target, "degree", M, q, s, below, above)
+    return GoodBoxDistance(above, "denominator", M, q, s, below, above)

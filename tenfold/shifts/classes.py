@@ -20,9 +20,9 @@ from tenfold.shifts.frequency import Frequency
 class DiophantineEstimate:
     """A class that the records in a range are consistent with; no proof beyond it.
 
-    ``tau_fit`` and ``kappa_fit`` are least squares of log distance on log size over the records; ``tau`` is the
-    steepest slope of their lower envelope's chords from the first record, and ``kappa`` the largest constant with
-    distance ≥ κ / size^τ over the range at that τ. ``almost_every`` is the τ of almost every α (b or 1/b)."""
+    ``tau_fit`` and ``kappa_fit`` are least squares of log distance on log size over the records; ``tau`` is that of
+    the records on the lower convex envelope alone, and ``kappa`` the largest constant with distance ≥ κ / size^τ over
+    the range at that τ. ``almost_every`` is the τ of almost every α (b or 1/b)."""
 
     kind: str
     tau_fit: float
@@ -62,8 +62,8 @@ def estimate_dc(alpha: Any, kind: Literal["dual", "simultaneous"], limit: int, l
     x = np.array([_log(Fraction(s)) for s, _ in kept])
     y = np.array([_log(d) for _, d in kept])
     slope, intercept = np.polyfit(x, y, 1)
-    # The steepest chord from the start bounds how quickly the lower envelope falls in the range.
-    tau = float(max(-(y[1:] - y[0]) / (x[1:] - x[0])))
+    lower = _envelope(x, y)
+    tau = -float(np.polyfit(x[lower], y[lower], 1)[0])
     kappa = float(np.exp((y + tau * x).min()))
     b = Frequency.of(alpha).dim
     return DiophantineEstimate(
@@ -142,6 +142,20 @@ def khintchine_transfer(b: int, dual: float | None = None, simultaneous: float |
         raise UsageError(f"the simultaneous exponent is {v}; Dirichlet's theorem makes it at least 1/b = {1 / b:.4g}")
     high = b * v / (1 - (b - 1) * v) if (b - 1) * v < 1 else float("inf")
     return b * v + b - 1, high
+
+
+def _envelope(x: np.ndarray, y: np.ndarray) -> list[int]:
+    """Indices of the lower convex hull of points with increasing x."""
+    hull: list[int] = []
+    for i in range(len(x)):
+        while len(hull) > 1:
+            a, b = hull[-2], hull[-1]
+            if (y[b] - y[a]) * (x[i] - x[a]) >= (y[i] - y[a]) * (x[b] - x[a]):
+                hull.pop()
+            else:
+                break
+        hull.append(i)
+    return hull
 
 
 def _log(value: Fraction) -> float:
