@@ -24,7 +24,11 @@ class Outcome:
 
 # name -> (verb, "module:function", what it shows); the function is called with (figures folder, quick, progress).
 EXAMPLES: dict[str, tuple[str, str, str]] = {
-    "slabs": ("discrepancy", "tenfold.quasiperiodic.examples.slabs:run", "slab deviations against N^{1−1/b}, b = 1, 2, 3"),
+    "slabs": (
+        "discrepancy",
+        "tenfold.quasiperiodic.examples.slabs:run",
+        "slab deviations against N^{1−1/b}, b = 1, 2, 3",
+    ),
     "bad-set": ("discrepancy", "tenfold.quasiperiodic.examples.bad_sets:run", "hits of a set of small determinants"),
     "samplers": ("discrepancy", "tenfold.quasiperiodic.examples.samplers:run", "variance of losses by time sampler"),
 }
@@ -41,8 +45,8 @@ def run_example(
     page and the measurements.
 
     Raises UsageError for an unknown name, or a folder that holds a run already."""
-    from tenfold.files import write_json
     from tenfold.figures import write_captions
+    from tenfold.files import write_json
     from tenfold.reports import write_report
     from tenfold.training.run_folder import RunFolder, provenance
 
@@ -79,7 +83,9 @@ def flow_dequantisation(run: str | os.PathLike[str], images: int = 16) -> tuple[
 
     found = api.open_run(run)
     if getattr(found.recipe, "system", "") != "tarflow" or found.recipe.objective.noise != "uniform":
-        raise UsageError(f"{run} holds no flow with uniform dequantisation; train one with 'tenfold train tarflow-digits'")
+        raise UsageError(
+            f"{run} holds no flow with uniform dequantisation; train one with 'tenfold train tarflow-digits'"
+        )
     flow, splits = api.load(found), load_images(found.recipe.data)
     pixels, _ = read_all(splits.test, images)
     dims = pixels[0].numel()
@@ -88,7 +94,8 @@ def flow_dequantisation(run: str | os.PathLike[str], images: int = 16) -> tuple[
         values = []
         for row in torch.from_numpy(noise).to(torch.float32):
             x = dequantise(pixels, splits.levels, row.reshape(pixels.shape[1:]).expand(pixels.shape))
-            values.append(float(-image_log_probs(flow, x).mean()) / dims / np.log(2.0))
+            nats = -image_log_probs(flow, x).mean()  # type: ignore[arg-type]
+            values.append(float(nats) / dims / np.log(2.0))
         return np.array(values)
 
     return loss, dims

@@ -56,7 +56,9 @@ def _example(given: Any) -> int:
     if given.example not in mine:
         raise UsageError(f"there is no example {given.example!r}{suggest(given.example, mine)}")
     if given.out is None:
-        raise UsageError(f"an example writes a folder; name it, as in --example {given.example} --out runs/{given.example}")
+        raise UsageError(
+            f"an example writes a folder; name it, as in --example {given.example} --out runs/{given.example}"
+        )
     options: dict[str, Any] = {}
     if given.flow is not None:
         if given.example != "samplers":
@@ -196,8 +198,11 @@ def _bound(argv: list[str]) -> int:
         show.as_json({**bound.to_dict(), "hits": hits.count, "theta": given.theta})
         return 0
     print(f"at most {bound.bound} hits for 0 <= n <= {N} and every theta (derived)")
-    print(f"blocks of {bound.block}: points {bound.delta:.4g} apart, {bound.cells} cells of side 1/{bound.K} meet the set")
-    print(f"one block: {bound.plain if bound.plain is not None else 'grid too fine'}; counted at theta = {given.theta}: {hits.count}")
+    print(
+        f"blocks of {bound.block}: points {bound.delta:.4g} apart, {bound.cells} cells of side 1/{bound.K} meet the set"
+    )
+    one = bound.plain if bound.plain is not None else "grid too fine"
+    print(f"one block: {one}; counted at theta = {given.theta}: {hits.count}")
     return 0
 
 
@@ -213,7 +218,8 @@ def _cover(argv: list[str]) -> int:
     if given.json:
         show.as_json({"set": region.to_dict(), "cover": cover.to_dict(), "measure": measure.to_dict()})
         return 0
-    print(f"{cover.low} <= cells <= {cover.cells} (inside {cover.inside}, boundary {cover.boundary}), side 1/{K}, degree {region.degree}")
+    kinds = f"inside {cover.inside}, boundary {cover.boundary}"
+    print(f"{cover.low} <= cells <= {cover.cells} ({kinds}), side 1/{K}, degree {region.degree}")
     exact = f" = {measure.exact}" if measure.exact is not None else ""
     print(f"{measure.low:.8g} <= measure <= {measure.high:.8g}{exact} ({measure.method})")
     return 0
@@ -249,7 +255,10 @@ def _slab(argv: list[str]) -> int:
     for w in found:
         print(f"N = {w.N}: |count - N volume| = {w.deviation:.4g}, k = {list(w.k)}, {w.low} <= k.x < {w.high}")
     if fit is not None:
-        print(f"exponent {fit.slope:.3f} ({fit.low:.3f} ... {fit.high:.3f}), theory {theory:.3g}; lower estimates of the supremum")
+        print(
+            f"exponent {fit.slope:.3f} ({fit.low:.3f} ... {fit.high:.3f}), theory {theory:.3g}; "
+            "deviations are lower estimates of the supremum"
+        )
     return 0
 
 
@@ -261,7 +270,9 @@ def _points(argv: list[str]) -> int:
     parser.add_option("--theta", str, "0", help="start of the orbit")
     parser.add_option("--stop", str, "1000", help="number of points N: x_0 ... x_(N-1)")
     parser.add_option("--file", str | None, None, help=".npz, .npy or .csv file of points (N, d), instead of an orbit")
-    parser.add_option("--kind", str, "star", help="star, extreme, cube, halfplane, L2star, centred, wraparound, mixture, periodic")
+    parser.add_option(
+        "--kind", str, "star", help="star, extreme, cube, halfplane, L2star, centred, wraparound, mixture, periodic"
+    )
     parser.switch("--squared", "the square of an L2 discrepancy")
     parser.switch("--exact", "refuse bounds: an exact value or an error")
     given = parser.parse_args(argv)

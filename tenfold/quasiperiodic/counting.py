@@ -13,9 +13,9 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.cells import Cells, Classifier, meeting
 from tenfold.quasiperiodic.covering import MAX_K
 from tenfold.quasiperiodic.floor_sums import count_in, first_in, list_in, widened
-from tenfold.quasiperiodic.roots import PhaseRanges, phase_ranges
 from tenfold.quasiperiodic.lattice_hits import lattice_hits
 from tenfold.quasiperiodic.membership import UNIT
+from tenfold.quasiperiodic.roots import PhaseRanges, phase_ranges
 from tenfold.quasiperiodic.sets import Set
 from tenfold.shifts.kronecker import Kronecker
 
@@ -24,6 +24,7 @@ METHODS = ("auto", "enumerate", "floor_sum", "lattice")
 CHUNK = 1 << 17
 FEW = 1 << 18
 KEPT_HITS = 10_000_000
+MOST_RECHECKS = 20_000
 
 
 class Orbit(Protocol):
@@ -53,9 +54,9 @@ class HitCount:
     """#{n0 ≤ n ≤ n1 : x_n ∈ S}.
 
     ``certified``: the number is exact for the real frequency, not only for its stored bits: every point that
-    float64 left open was re-evaluated in whole numbers (``rechecked`` of them), and none lay within ``phase_error``,
-    the largest distance between a real and a stored point, of a boundary. ``hits`` lists the n where the method
-    finds them. ``cells`` is what the lattice method visited."""
+    float64 left open was re-evaluated in whole numbers (``rechecked`` of them), and with more bits where it lay
+    within ``phase_error``, the largest distance between a real and a stored point, of a boundary. ``hits`` lists
+    the n where the method finds them. ``cells`` is what the lattice method visited."""
 
     count: int
     n0: int
@@ -100,7 +101,7 @@ def count(
     check(region, orbit, n0, n1)
     chosen = _chosen(region, orbit, n0, n1, method)
     if chosen == "floor_sum":
-        return _by_floor_sum(region, orbit, n0, n1, exact, _ranges_of(region, orbit))
+        return _by_floor_sum(region, orbit, n0, n1, exact, _ranges_of(region, orbit))[0]
     test = _Test(region, orbit, n0, n1, exact)
     if chosen == "enumerate":
         hits, cells = np.concatenate(list(_enumerated(test, n0, n1, progress))), None
@@ -122,14 +123,18 @@ def hits(region: Set, orbit: Orbit, n0: int, n1: int, method: Method = "auto") -
     chosen = _chosen(region, orbit, n0, n1, method)
     if chosen == "floor_sum":
         ranges = _ranges_of(region, orbit)
-        number = _by_floor_sum(region, orbit, n0, n1, True, ranges).count
-        if number < 2000 or n1 - n0 > 1 << 30:
-            return np.array([n0 + i for i in _listed(ranges, orbit, n0, n1)], dtype=np.int64)
+        found, moved = _by_floor_sum(region, orbit, n0, n1, True, ranges)
+        if found.count < 2000 or n1 - n0 > 1 << 30:
+            listed = {n0 + i for i in _listed(ranges, orbit, n0, n1)}
+            listed = listed - {n for n, inside in moved.items() if not inside} | {
+                n for n, inside in moved.items() if inside
+            }
+            return np.array(sorted(listed), dtype=np.int64)
         chosen = "enumerate"
-    found = count(region, orbit, n0, n1, chosen).hits
-    if found is None:
+    kept = count(region, orbit, n0, n1, chosen).hits
+    if kept is None:
         raise UsageError(f"the set has over {KEPT_HITS} hits in the range; count them, or list a shorter range")
-    return found
+    return kept
 
 
 def first_hit(region: Set, orbit: Orbit, n0: int, n1: int) -> int | None:
@@ -137,10 +142,18 @@ def first_hit(region: Set, orbit: Orbit, n0: int, n1: int) -> int | None:
     check(region, orbit, n0, n1)
     if _floor_sum_applies(region, orbit):
         ranges = _ranges_of(region, orbit)
-        _by_floor_sum(region, orbit, n0, n1, True, ranges)
-        (modulus,), (start,) = orbit.moduli, orbit.exact_at(n0)
-        found = first_in(ranges.inside, start, _step(orbit), modulus, n1 - n0 + 1)
-        return None if found is None else n0 + found
+        _, moved = _by_floor_sum(region, orbit, n0, n1, True, ranges)
+        (modulus,) = orbit.moduli
+        dropped = [n for n, inside in moved.items() if not inside]
+        at: int | None = n0
+        while at is not None and at <= n1:
+            step = first_in(ranges.inside, orbit.exact_at(at)[0], _step(orbit), modulus, n1 - at + 1)
+            at = None if step is None else at + step
+            if at not in dropped:
+                break
+            at = at + 1 if at is not None else None
+        candidates = [n for n, inside in moved.items() if inside] + ([at] if at is not None and at <= n1 else [])
+        return min(candidates, default=None)
     begin, size = n0, 1 << 12
     while begin <= n1:
         end = min(n1, begin + size - 1)
@@ -161,7 +174,7 @@ def running_counts(region: Set, orbit: Orbit, ladder: Sequence[int], n0: int = 0
         raise UsageError(f"the ladder begins at N = {steps[0]}, before n0 = {n0}")
     if _chosen(region, orbit, n0, steps[-1], method) == "floor_sum":
         ranges = _ranges_of(region, orbit)
-        return [_by_floor_sum(region, orbit, n0, n, True, ranges).count for n in steps]
+        return [_by_floor_sum(region, orbit, n0, n, True, ranges)[0].count for n in steps]
     found = hits(region, orbit, n0, steps[-1], method)
     return [int(i) for i in np.searchsorted(found, steps, side="right")]
 
@@ -182,7 +195,12 @@ class ThetaCounts:
 
 
 def count_over_theta(
-    region: Set, frequency: Any, thetas: Sequence[Any], N: int, bits: int = 128, method: Method = "auto",
+    region: Set,
+    frequency: Any,
+    thetas: Sequence[Any],
+    N: int,
+    bits: int = 128,
+    method: Method = "auto",
     allow_resonant: bool = False,
 ) -> ThetaCounts:
     """Counts over 0 ≤ n ≤ N for each θ of a batch; cells and roots are found once for all."""
@@ -198,7 +216,7 @@ def count_over_theta(
         if chosen == "floor_sum":
             (modulus,) = orbit.moduli
             ranges.setdefault(modulus, phase_ranges(region, modulus))
-            found = _by_floor_sum(region, orbit, 0, N, True, ranges[modulus])
+            found, _ = _by_floor_sum(region, orbit, 0, N, True, ranges[modulus])
             counts.append(found.count)
             certified &= found.certified
             continue
@@ -248,7 +266,9 @@ def _chosen(region: Set, orbit: Orbit, n0: int, n1: int, method: str) -> Method:
         raise UsageError("method 'lattice' counts Kronecker sequences; a skew shift is counted by 'enumerate'")
     K = grid_side(points, region.dim)
     if method == "lattice" and K > MAX_K:
-        raise UsageError(f"method 'lattice' needs a grid of K = {K} cells a side, and goes to {MAX_K}; shorten the range")
+        raise UsageError(
+            f"method 'lattice' needs a grid of K = {K} cells a side, and goes to {MAX_K}; shorten the range"
+        )
     if method != "auto":
         return method  # type: ignore[return-value]
     if _floor_sum_applies(region, orbit):
@@ -295,6 +315,9 @@ class _Test:
 
     def _recheck(self, n: int) -> bool:
         self.rechecked += 1
+        if self.rechecked > MOST_RECHECKS and self.error > UNIT:
+            numerators = self.orbit.exact_at(n)
+            raise too_few_bits(self.orbit, n, self.region.membership.closest(numerators, self.orbit.moduli))
         return decided(self.region, self.orbit, n)
 
 
@@ -308,23 +331,31 @@ def _as_floats_have_it(region: Set, points: np.ndarray) -> np.ndarray:
 
 
 def decided(region: Set, orbit: Orbit, n: int) -> bool:
-    """Membership of one orbit point in whole numbers.
+    """Membership of one real orbit point: in the stored bits, and where these do not tell, in up to sixteen times as
+    many, or as an exact fraction.
 
-    Raises UsageError where the stored bits cannot tell."""
+    Raises UsageError where that does not tell either."""
     numerators = orbit.exact_at(n)
     answer = region.membership.exact(numerators, orbit.moduli, orbit.slack(n))
+    if isinstance(orbit, Kronecker):
+        bits = orbit.bits
+        while answer is None and bits < 16 * orbit.bits:
+            bits *= 2
+            answer = region.membership.exact(*orbit.real_at(n, bits))
     if answer is None:
-        closest = region.membership.closest(numerators, orbit.moduli)
-        raise UsageError(
-            f"{orbit.bits} bits are too few: point n = {n} is known to {orbit.phase_error(n):.2g} (n·2^-{orbit.bits}), "
-            f"but there the closest |P| is {closest:.2g}; use more bits (64, 128 or 256), or exact=False (--inexact)"
-        )
+        raise too_few_bits(orbit, n, region.membership.closest(numerators, orbit.moduli))
     return answer
 
 
-def _enumerated(
-    test: _Test, n0: int, n1: int, progress: Callable[[float], None] | None
-) -> Iterator[np.ndarray]:
+def too_few_bits(orbit: Orbit, n: int, closest: float) -> UsageError:
+    """The refusal of a count whose phases are too coarse."""
+    return UsageError(
+        f"{orbit.bits} bits are too few: point n = {n} is known to {orbit.phase_error(n):.2g} (n·2^-{orbit.bits}), but "
+        f"there the closest |P| is {closest:.2g}; use more bits (64, 128 or 256), or exact=False (--inexact)"
+    )
+
+
+def _enumerated(test: _Test, n0: int, n1: int, progress: Callable[[float], None] | None) -> Iterator[np.ndarray]:
     buffer = np.empty((min(CHUNK, n1 - n0 + 1), test.orbit.dim))
     kronecker = isinstance(test.orbit, Kronecker)
     for begin in range(n0, n1 + 1, CHUNK):
@@ -346,27 +377,33 @@ def _ranges_of(region: Set, orbit: Orbit) -> PhaseRanges:
     return phase_ranges(region, orbit.moduli[0])
 
 
-def _by_floor_sum(region: Set, orbit: Orbit, n0: int, n1: int, exact: bool, ranges: PhaseRanges) -> HitCount:
+def _by_floor_sum(
+    region: Set, orbit: Orbit, n0: int, n1: int, exact: bool, ranges: PhaseRanges
+) -> tuple[HitCount, dict[int, bool]]:
+    """The count, and the n whose real point is on the other side of a boundary than the stored one."""
     (modulus,), (start,) = orbit.moduli, orbit.exact_at(n0)
     points, step = n1 - n0 + 1, _step(orbit)
     total = count_in(ranges.inside, start, step, modulus, points)
     error = max(orbit.phase_error(n0), orbit.phase_error(n1))
+    moved: dict[int, bool] = {}
     rechecked = 0
-    if exact:
+    if exact and error:
         # Only points within the error of a boundary (or of the seam at 0) can be on its other side in truth.
         reach = max(orbit.slack(n0)[0], orbit.slack(n1)[0]) + 1
-        near = widened(sorted({0, *ranges.critical}), reach, modulus) if error else []
-        if near:
-            suspects = count_in(near, start, step, modulus, points)
-            if suspects > 10_000:
-                raise UsageError(
-                    f"{orbit.bits} bits are too few: {suspects} points lie within {error:.2g} (N·2^-{orbit.bits}) of a "
-                    "boundary; use more bits (64, 128 or 256), or exact=False (--inexact)"
-                )
-            for i in list_in(near, start, step, modulus, points):
-                rechecked += 1
-                decided(region, orbit, n0 + i)
-    return HitCount(total, n0, n1, "floor_sum", exact, rechecked, error, region.degree)
+        near = widened(sorted({0, *ranges.critical}), reach, modulus)
+        suspects = count_in(near, start, step, modulus, points)
+        if suspects > MOST_RECHECKS:
+            i = next(list_in(near, start, step, modulus, points))
+            raise too_few_bits(orbit, n1, region.membership.closest(orbit.exact_at(n0 + i), orbit.moduli))
+        for i in list_in(near, start, step, modulus, points) if suspects else ():
+            rechecked += 1
+            r = (start + i * step) % modulus
+            stored = any(low <= r < high for low, high in ranges.inside)
+            real = decided(region, orbit, n0 + i)
+            if real != stored:
+                moved[n0 + i] = real
+                total += 1 if real else -1
+    return HitCount(total, n0, n1, "floor_sum", exact, rechecked, error, region.degree), moved
 
 
 def _listed(ranges: PhaseRanges, orbit: Orbit, n0: int, n1: int) -> Iterator[int]:

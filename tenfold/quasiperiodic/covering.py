@@ -47,7 +47,9 @@ def cover(region: Set, K: int) -> Cover:
     for part in meeting(region, K, Classifier(region)):
         sizes = part.high - part.low
         if part.inside:
-            inside += int(sum(int(np.prod(s.astype(object))) for s in sizes)) if K > 1 << 20 else int(sizes.prod(1).sum())
+            inside += (
+                int(sum(int(np.prod(s.astype(object))) for s in sizes)) if K > 1 << 20 else int(sizes.prod(1).sum())
+            )
             continue
         boundary += len(sizes)
         found = np.zeros(len(sizes), bool)

@@ -13,7 +13,7 @@ def star_bounds(x: np.ndarray, budget: int = 200_000, tol: float = 1e-3) -> tupl
     and the bracket with the largest bound is halved until ``tol`` or ``budget`` brackets are reached (the brackets
     of Thiémard 2001, chosen by best-first search). Lower bound by the corners met, and by threshold accepting on the
     grid of the points' coordinates (Winker and Fang 1997)."""
-    n, d = x.shape
+    _n, d = x.shape
     low = _threshold_accepting(x)
     a, b = np.zeros((1, d)), np.ones((1, d))
     bound, reached = _brackets(x, a, b)

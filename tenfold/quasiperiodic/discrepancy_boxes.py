@@ -11,8 +11,8 @@ def star(x: np.ndarray) -> float:
     n, d = x.shape
     if d == 1:
         s = np.sort(x[:, 0])
-        i = np.arange(1, n + 1)
-        return float(max((i / n - s).max(), (s - (i - 1) / n).max()))
+        rank = np.arange(1, n + 1)
+        return float(max((rank / n - s).max(), (s - (rank - 1) / n).max()))
     grids = [np.unique(np.append(x[:, j], 1.0)) for j in range(d)]
     places = [np.searchsorted(g, x[:, j]) for j, g in enumerate(grids)]
     order = np.argsort(places[0], kind="stable")
@@ -53,12 +53,12 @@ def extreme(x: np.ndarray) -> float:
     n, d = x.shape
     if d == 1:
         s = np.sort(x[:, 0])
-        i = np.arange(1, n + 1)
+        rank = np.arange(1, n + 1)
         # closed intervals between points; open ones between points or ends.
-        over = (i / n - s).max() + (s - (i - 1) / n).max()
+        over = (rank / n - s).max() + (s - (rank - 1) / n).max()
         lows, highs = np.append(0.0, s), np.append(s, 1.0)
         # (a, b) holds #{< b} − #{≤ a} points.
-        below, upto = np.append(i - 1, n) / n, np.append(0, i) / n
+        below, upto = np.append(rank - 1, n) / n, np.append(0, rank) / n
         gain = highs - below
         best = np.maximum.accumulate(gain[::-1])[::-1]
         return float(max(over, (best - (lows - upto)).max()))

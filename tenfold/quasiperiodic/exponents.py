@@ -48,7 +48,7 @@ def fit_exponent(
     x = np.log(sizes)
     slope, intercept = np.polyfit(x, np.log(values.mean(axis=0)), 1)
     generator = np.random.default_rng(seed)
-    drawn = []
+    drawn: list[float] = []
     several = len(values) > 1
     while len(drawn) < resamples:
         if several:

@@ -31,7 +31,9 @@ def count_in(ranges: Ranges, start: int, step: int, modulus: int, n: int) -> int
     """#{0 ≤ i < n : (start + i · step) mod modulus lies in one of the disjoint ranges [low, high)}."""
     total = 0
     for low, high in ranges:
-        total += floor_sum(n, modulus, step, start - low + modulus) - floor_sum(n, modulus, step, start - high + modulus)
+        total += floor_sum(n, modulus, step, start - low + modulus) - floor_sum(
+            n, modulus, step, start - high + modulus
+        )
     return total
 
 

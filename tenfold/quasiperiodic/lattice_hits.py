@@ -43,7 +43,9 @@ class OrbitLattice:
         one that its orbit of this length is far from spread."""
         b = sequence.dim
         scale = points * math.lcm(*sequence.moduli)
-        rows = [[scale // points] + [a * K * (scale // m) for a, m in zip(sequence.steps, sequence.moduli, strict=True)]]
+        rows = [
+            [scale // points] + [a * K * (scale // m) for a, m in zip(sequence.steps, sequence.moduli, strict=True)]
+        ]
         rows += [[0] + [K * scale if i == j else 0 for i in range(b)] for j in range(b)]
         reduced, transform = reduce(rows)
         basis = np.array([[x / scale for x in row] for row in reduced])

@@ -11,8 +11,8 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.cells import BLOCK, Classifier, halved
-from tenfold.quasiperiodic.roots import phase_ranges
 from tenfold.quasiperiodic.polynomials import Poly
+from tenfold.quasiperiodic.roots import phase_ranges
 from tenfold.quasiperiodic.sets import Set
 
 MAX_CELLS = 2_000_000

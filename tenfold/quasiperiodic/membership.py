@@ -54,7 +54,9 @@ class Membership:
             part = x[begin : begin + CHUNK]
             some, possible = self._three_valued(self.values(part), delta)
             # A coordinate this near to 0 may in truth lie just below 1.
-            wraps = ((part <= delta) | (part >= 1.0 - 2 * delta)).any(axis=1) if delta > 0 else np.zeros(len(part), bool)
+            wraps = (
+                ((part <= delta) | (part >= 1.0 - 2 * delta)).any(axis=1) if delta > 0 else np.zeros(len(part), bool)
+            )
             yes[begin : begin + CHUNK] = some
             maybe[begin : begin + CHUNK] = (possible & ~some) | wraps
         return yes, maybe
@@ -74,13 +76,15 @@ class Membership:
                     here, may = v < -e, v <= e
                 all_certain = here if all_certain is None else all_certain & here
                 all_possible = may if all_possible is None else all_possible & may
-            certain = all_certain if certain is None else certain | all_certain  # type: ignore[operator]
-            possible = all_possible if possible is None else possible | all_possible  # type: ignore[operator]
+            certain = all_certain if certain is None else certain | all_certain
+            possible = all_possible if possible is None else possible | all_possible
         assert certain is not None
         assert possible is not None
         return certain, possible
 
-    def exact(self, numerators: Sequence[int], moduli: Sequence[int], slack: Sequence[int] | None = None) -> bool | None:
+    def exact(
+        self, numerators: Sequence[int], moduli: Sequence[int], slack: Sequence[int] | None = None
+    ) -> bool | None:
         """Whether the point numerators / moduli lies in the set; with ``slack`` (units of 1/modulus per coordinate),
         whether all points that near do: None when some do and some may not."""
         if slack is None or not any(slack):
@@ -126,9 +130,7 @@ def _holds(sign: int | None, relation: str) -> bool | None:
     return {">": sign > 0, ">=": sign >= 0, "<": sign < 0, "<=": sign <= 0, "==": sign == 0}[relation]
 
 
-def _monomials(
-    wanted: list[tuple[int, ...]], dim: int
-) -> tuple[list[tuple[int, int]], dict[tuple[int, ...], int]]:
+def _monomials(wanted: list[tuple[int, ...]], dim: int) -> tuple[list[tuple[int, int]], dict[tuple[int, ...], int]]:
     """Products to form, each a former product (or −1) times a coordinate, and where each monomial ends up; the
     constant monomial is at −1."""
     plan: list[tuple[int, int]] = []

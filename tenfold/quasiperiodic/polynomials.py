@@ -122,7 +122,7 @@ class Poly:
         x = np.asarray(x, dtype=np.float64)
         total = np.zeros(x.shape[:-1])
         for e, c in self.terms:
-            total = total + float(c) * np.prod([x[..., j] ** k for j, k in enumerate(e) if k] or [1.0], axis=0)
+            total = total + float(c) * np.prod([x[..., j] ** k for j, k in enumerate(e)], axis=0)
         return total
 
     # --- arithmetic --------------------------------------------------------------------------------------
@@ -178,9 +178,7 @@ class Poly:
         names = "xyz" if self.dim <= 3 else None
         parts = []
         for e, c in reversed(self.terms):
-            factors = [
-                (names[j] if names else f"x{j + 1}") + (f"^{k}" if k > 1 else "") for j, k in enumerate(e) if k
-            ]
+            factors = [(names[j] if names else f"x{j + 1}") + (f"^{k}" if k > 1 else "") for j, k in enumerate(e) if k]
             number = [] if abs(c) == 1 and factors else [str(abs(c))]
             parts.append(("- " if c < 0 else "+ ") + "·".join(number + factors))
         text = " ".join(parts) or "0"
@@ -200,7 +198,11 @@ def _coefficient(value: Any) -> Fraction:
     if isinstance(value, (float, np.floating)) and not math.isfinite(value):
         raise UsageError(f"a coefficient is {value}; expected a finite number")
     try:
-        return Fraction(str(value)) if isinstance(value, str) else Fraction(value if not hasattr(value, "item") else value.item())
+        return (
+            Fraction(str(value))
+            if isinstance(value, str)
+            else Fraction(value if not hasattr(value, "item") else value.item())
+        )
     except (TypeError, ValueError, ZeroDivisionError):
         raise UsageError(f"a coefficient is {value!r}; expected a number, a fraction or text such as '1/50'") from None
 

@@ -1,5 +1,6 @@
 """One dimension: a semi-algebraic set as ranges of whole phases, exactly, by isolating roots."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +27,7 @@ def phase_ranges(region: Set, modulus: int) -> PhaseRanges:
     cuts = sorted({0, modulus, *critical, *(g + 1 for g in critical)})
     inside: list[tuple[int, int]] = []
     # Between two cuts no polynomial changes sign on whole phases, so that one representative decides.
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in itertools.pairwise(cuts):
         if region.membership.exact([low], [modulus]):
             if inside and inside[-1][1] == low:
                 inside[-1] = (inside[-1][0], high)
@@ -150,4 +151,4 @@ def _sturm(p: Coefficients) -> list[Coefficients]:
 
 def _changes(chain: list[Coefficients], x: int) -> int:
     signs = [s for s in (_sign(_value(p, x)) for p in chain) if s]
-    return sum(a != b for a, b in zip(signs[:-1], signs[1:], strict=True))
+    return sum(a != b for a, b in itertools.pairwise(signs))

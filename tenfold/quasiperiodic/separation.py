@@ -133,14 +133,18 @@ def good_box_distance(frequency: Any, M: float, q: float, s: float) -> GoodBoxDi
     if not (M > 0 and q > 0 and s > 0):
         raise UsageError(f"M, q, s are {M}, {q}, {s}; expected positive numbers")
     if not M**s > 1.8:
-        raise UsageError(f"exp(-M^s) is {2.718281828 ** -(M**s):.3g} for M = {M}, s = {s}; the argument needs it below 1/6")
+        raise UsageError(
+            f"exp(-M^s) is {2.718281828 ** -(M**s):.3g} for M = {M}, s = {s}; the argument needs it below 1/6"
+        )
     target = ceil(3 * M**q)
     found = best_simultaneous(frequency, 2 * target)
     while found.sizes[-1] <= target and found.limit < 1 << 200 and found.distances[-1]:
         found = best_simultaneous(frequency, found.limit << 16)
     above = next((n for n in found.sizes if n > target), None)
     if above is None:
-        raise UsageError(f"the frequency {found.frequency} is rational with denominator {found.sizes[-1]}; its orbit is finite")
+        raise UsageError(
+            f"the frequency {found.frequency} is rational with denominator {found.sizes[-1]}; its orbit is finite"
+        )
     below = max(n for n in found.sizes if n <= target)
     if Decimal(above).ln() <= Decimal(M**s) - Decimal(2).ln():
         return GoodBoxDistance(target, "degree", M, q, s, below, above)

@@ -81,7 +81,9 @@ class Set:
         """Whether points (…, b), floats taken exactly, lie in the set: bool (…,), decided exactly."""
         points = np.asarray(x, dtype=np.float64)
         if points.shape[-1:] != (self.dim,):
-            raise UsageError(f"points have shape {points.shape}, but the set has b = {self.dim}; expected (…, {self.dim})")
+            raise UsageError(
+                f"points have shape {points.shape}, but the set has b = {self.dim}; expected (…, {self.dim})"
+            )
         flat = points.reshape(-1, self.dim)
         if not ((flat >= 0) & (flat <= 1)).all():
             raise UsageError("a point lies outside [0, 1]; reduce coordinates modulo 1 first")
@@ -136,7 +138,7 @@ class Set:
         """The set of ``to_dict``, or of a bare list of clauses [[[[coefficient, exponents], …], relation], …].
 
         Raises UsageError for anything else."""
-        clauses = data.get("clauses") if isinstance(data, dict) else data
+        clauses: Any = data.get("clauses") if isinstance(data, dict) else data
         try:
             read = [
                 [(Poly.of([e for _, e in terms], [c for c, _ in terms]), relation) for terms, relation in clause]

@@ -92,7 +92,13 @@ def from_sympy(expression: Any, symbols: Sequence[Any]) -> Set:
         return result
     if isinstance(expression, sympy.Not):
         return ~from_sympy(expression.args[0], symbols)
-    if not isinstance(expression, sympy.core.relational.Relational) or expression.rel_op not in (">=", "<=", ">", "<", "=="):
+    if not isinstance(expression, sympy.core.relational.Relational) or expression.rel_op not in (
+        ">=",
+        "<=",
+        ">",
+        "<",
+        "==",
+    ):
         raise UsageError(f"{expression} is no inequality between polynomials; build it of >=, <=, >, < and Eq")
     try:
         poly = sympy.Poly(expression.lhs - expression.rhs, *symbols)
@@ -141,7 +147,12 @@ def trigonometric_sublevel(
     that leaves at most ``budget`` in all (coefficients are rounded to rational numbers, which the error includes).
     Raises UsageError when the budget is not below δ, or needs an order over 80."""
     vectors = np.asarray(k)
-    if vectors.ndim != 2 or vectors.dtype.kind not in "iu" or len(vectors) != len(cosines) or len(sines) != len(cosines):
+    if (
+        vectors.ndim != 2
+        or vectors.dtype.kind not in "iu"
+        or len(vectors) != len(cosines)
+        or len(sines) != len(cosines)
+    ):
         raise UsageError("k has to be whole numbers (terms, b), with one cosine and one sine coefficient each")
     if not 0 < budget < delta:
         raise UsageError(f"the error budget is {budget} and delta {delta}; expected 0 < budget < delta")
@@ -151,7 +162,9 @@ def trigonometric_sublevel(
     while sum(weights) * _remainder(reach, order) > budget / 2:
         order += 1
         if order > 80:
-            raise UsageError(f"|k| is so large that no Taylor polynomial of order 80 is within {budget}; rescale or cut")
+            raise UsageError(
+                f"|k| is so large that no Taylor polynomial of order 80 is within {budget}; rescale or cut"
+            )
     dim = vectors.shape[1]
     pi = Fraction(3) + Fraction(Frequency.named("pi").components[0].fixed(200), 1 << 200)
     total = Poly.constant(dim, -Fraction(float(energy)))

@@ -104,7 +104,7 @@ def small_forms(frequency: Any, N: int, number: int) -> list[tuple[int, ...]]:
                 k = tuple(sign * x for x in v[:-1])
                 scored.append((N * abs(v[-1]) / (1 << bits) + max(map(abs, k)) / side, k))
         scored = sorted(set(scored))
-        if sum(score <= c for score, _ in scored) >= number or box[0] == limit and box[-1] == 1 << bits - 1:
+        if sum(score <= c for score, _ in scored) >= number or (box[0] == limit and box[-1] == 1 << bits - 1):
             return [k for _, k in scored[:number]]
         c *= 1.5
 

@@ -32,7 +32,9 @@ def parse_set(text: str, dim: int) -> Set:
 
 
 def _refused(text: str, why: str) -> UsageError:
-    return UsageError(f"cannot read the set {text!r}: {why}; expected inequalities such as 'abs(y - x^2) <= 1/50 & x < 1/2'")
+    return UsageError(
+        f"cannot read the set {text!r}: {why}; expected inequalities such as 'abs(y - x^2) <= 1/50 & x < 1/2'"
+    )
 
 
 class _Reader:
@@ -54,14 +56,14 @@ class _Reader:
             return ~self.set(node.operand)
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            result = None
+            joined: Set | None = None
             for left, operation, right in zip(sides[:-1], node.ops, sides[1:], strict=True):
                 if type(operation) not in _RELATIONS:
                     raise _refused(self.text, "only >=, <=, >, < and == compare")
                 part = self.comparison(left, _RELATIONS[type(operation)], right)
-                result = part if result is None else result & part
-            assert result is not None
-            return result
+                joined = part if joined is None else joined & part
+            assert joined is not None
+            return joined
         raise _refused(self.text, f"{ast.unparse(node)!r} is no inequality")
 
     def comparison(self, left: ast.expr, relation: str, right: ast.expr) -> Set:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -147,8 +148,12 @@ def best_simultaneous(alpha: Any, limit: int, method: str = "lattice") -> Record
     (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
     Raises UsageError for ``limit`` < 1."""
-    frequency = Frequency.of(alpha)
     _positive(limit, "limit")
+    return _best_simultaneous(Frequency.of(alpha), limit, method)
+
+
+@lru_cache(maxsize=64)
+def _best_simultaneous(frequency: Frequency, limit: int, method: str) -> Records:
     bits = BITS + 2 * limit.bit_length()
     steps, moduli = _stored(frequency, bits)
     error = Fraction(limit, 1 << bits) if any(c.value is None for c in frequency.components) else Fraction(0)
@@ -240,7 +245,11 @@ def relation(alpha: Any) -> tuple[int, ...] | None:
 
     |k|_∞ goes up to 4096, or as far as the known bits of α rule out chance; a k is reported when k · α is a whole
     number to within what rounding α explains."""
-    frequency = Frequency.of(alpha)
+    return _relation(Frequency.of(alpha))
+
+
+@lru_cache(maxsize=256)
+def _relation(frequency: Frequency) -> tuple[int, ...] | None:
     if any(c.kind == "phase" for c in frequency.components):
         return None
     known = min(BITS if c.known_bits is None else c.known_bits for c in frequency.components)
@@ -249,17 +258,14 @@ def relation(alpha: Any) -> tuple[int, ...] | None:
         reach, known = 64, BITS
     steps, modulus, inexact = _common(frequency, BITS)
     rows = _dual_rows(steps, modulus)
-    size = 1
-    while True:
-        size = min(size, reach)
+    # Small boxes first: a rational vector has so many relations in the large one.
+    for size in sorted({min(8, reach), min(128, reach), reach}):
         noise = size * frequency.dim if inexact or known < BITS else 0
         half = [size] * frequency.dim + [max(1, noise << BITS - known if modulus == 1 << BITS else noise)]
         found = [_sign(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1])]
         if found:
             return min(found, key=lambda k: (max(map(abs, k)), sum(map(abs, k)), [-x for x in k]))
-        if size == reach:
-            return None
-        size *= 4
+    return None
 
 
 def _common(frequency: Frequency, bits: int) -> tuple[list[int], int, bool]:

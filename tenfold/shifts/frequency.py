@@ -47,7 +47,8 @@ class Number:
         if isinstance(given, (bool, np.bool_)):
             raise UsageError(f"{given!r} is no frequency; give a number, a fraction or a name")
         if isinstance(given, (int, np.integer, Fraction)):
-            return cls(str(given), Fraction(given) % 1, kind="rational")
+            exact = given if isinstance(given, Fraction) else Fraction(int(given))
+            return cls(str(given), exact % 1, kind="rational")
         if isinstance(given, (float, np.floating)):
             if not math.isfinite(given):
                 raise UsageError(f"a frequency is {given}; expected a finite number")

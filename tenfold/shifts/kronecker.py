@@ -67,6 +67,8 @@ class Kronecker:
         )
         self._step_slack = tuple(int(not _is_exact(a, m)) for (a, _), m in zip(pairs, self.moduli, strict=True))
         self._start_slack = tuple(int(not _is_exact(t, m)) for (_, t), m in zip(pairs, self.moduli, strict=True))
+        # The real sequence: x_n = origin + (offset + n · step) · base.
+        self._base_alpha, self._origin, self._offset, self._multiple = self.frequency.components, self.theta, 0, 1
         self._warned = False
 
     @property
@@ -138,7 +140,8 @@ class Kronecker:
         return result
 
     def integers(self, start: int, stop: int) -> np.ndarray:
-        """Whole numbers (Θ_j + n A_j) mod M_j, n = start … stop − 1: Python integers, dtype object (stop − start, b)."""
+        """Whole numbers (Θ_j + n A_j) mod M_j, n = start … stop − 1: Python integers (dtype object),
+        (stop − start, b)."""
         self._checked(start, stop, np.float64)
         table = np.empty((stop - start, self.dim), dtype=object)
         for row, n in enumerate(range(start, stop)):
@@ -149,6 +152,23 @@ class Kronecker:
         """The whole numbers of one point, over ``moduli``; any n."""
         return tuple((t + n * a) % m for t, a, m in zip(self.starts, self.steps, self.moduli, strict=True))
 
+    def real_at(self, n: int, bits: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """The real point n to ``bits`` bits: (numerators, moduli, slack), slack in units of 1/modulus; 0 where the
+        coordinate is a known fraction (θ at n = 0, and every point of exactly given numbers)."""
+        m = self._offset + n * self._multiple
+        numerators, moduli, slack = [], [], []
+        for alpha, theta in zip(self._base_alpha, self._origin, strict=True):
+            if theta.value is not None and (m == 0 or alpha.value is not None):
+                x = (theta.value + (m * alpha.value if alpha.value is not None else 0)) % 1
+                numerators.append(x.numerator)
+                moduli.append(x.denominator)
+                slack.append(0)
+            else:
+                numerators.append((theta.rounded(bits) + m * alpha.fixed(bits)) % (1 << bits))
+                moduli.append(1 << bits)
+                slack.append(abs(m) + 1)
+        return tuple(numerators), tuple(moduli), tuple(slack)
+
     # --- derived sequences -------------------------------------------------------------------------------
 
     def skip(self, count: int) -> "Kronecker":
@@ -158,6 +178,7 @@ class Kronecker:
             theta=tuple(t.plus(a.times(count)) for t, a in pairs),
             starts=self.exact_at(count),
             _start_slack=self.slack(count),
+            _offset=self._offset + count * self._multiple,
         )
 
     def stride(self, step: int) -> "Kronecker":
@@ -168,12 +189,14 @@ class Kronecker:
             frequency=Frequency(tuple(a.times(step) for a in self.frequency.components), f"{step}·({self.frequency})"),
             steps=tuple(a * step % m for a, m in zip(self.steps, self.moduli, strict=True)),
             _step_slack=tuple(abs(step) * s for s in self._step_slack),
+            _multiple=self._multiple * step,
         )
 
     def at_origin(self) -> "Kronecker":
         """The same steps from θ = 0."""
         zero = (0,) * self.dim
-        return self._copy(theta=tuple(Number.of(0) for _ in zero), starts=zero, _start_slack=zero)
+        theta = tuple(Number.of(0) for _ in zero)
+        return self._copy(theta=theta, starts=zero, _start_slack=zero, _origin=theta, _offset=0)
 
     def split(self, rank: int, world: int) -> "Kronecker":
         """What process ``rank`` of ``world`` takes: n ↦ x_{rank + n · world}."""
@@ -191,6 +214,7 @@ class Kronecker:
         shift = Frequency.from_phases(moves, self.bits).components
         return self._copy(
             theta=tuple(t.plus(move) for t, move in zip(self.theta, shift, strict=True)),
+            _origin=tuple(t.plus(move) for t, move in zip(self._origin, shift, strict=True)),
             moduli=wide,
             steps=tuple(a * (w // m) for a, _, m, w in old),
             starts=tuple((t * (w // m) + move * (w >> self.bits)) % w for (_, t, m, w), move in
@@ -337,7 +361,7 @@ def offsets(theta: Any, dim: int, phases: bool) -> tuple[Number, ...]:
         theta = 0
     if phases:
         given = [theta] * dim if isinstance(theta, (int, np.integer)) else list(theta)
-        numbers = Frequency.from_phases(given).components if given else ()
+        numbers = Frequency.from_phases(map(int, given)).components if given else ()
     elif isinstance(theta, str) or np.ndim(np.asarray(theta, dtype=object)) == 0:
         numbers = Frequency.of(theta).components
         numbers = numbers * dim if len(numbers) == 1 else numbers

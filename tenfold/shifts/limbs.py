@@ -80,7 +80,8 @@ def _wide(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def prefix_sums(a: Limbs) -> Limbs:
     """Exclusive sums a_0 + … + a_{i−1} along the first axis, which holds at most 2^31 numbers."""
     # Halves of limbs can be summed that often without overflow; the carries are passed on afterwards.
-    sums, carry = [], np.uint64(0)
+    sums = []
+    carry: np.ndarray | np.uint64 = np.uint64(0)
     for limb in a:
         halves = []
         for half in (limb & _LOW, limb >> _HALF):

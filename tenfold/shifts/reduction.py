@@ -91,7 +91,7 @@ def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple
     reduced, transform = reduce(scaled)
     basis = np.array([[x / scale for x in row] for row in reduced])
     # Gram–Schmidt norms and coefficients.
-    q, r = np.linalg.qr(basis.T)
+    _q, r = np.linalg.qr(basis.T)
     diagonal = np.abs(np.diag(r))
     mu = r / np.diag(r)[:, None]
     squared = (len(half)) * (1 + 1e-6)

@@ -127,7 +127,7 @@ class ShiftSampler:
             raise UsageError(f"a batch has {batch} points; expected at least 1")
         if self.mode == "vdm_stream" and self._shape not in (None, (batch, world)):
             raise UsageError(
-                f"mode 'vdm_stream' began with batches of {self._shape[0]} on {self._shape[1]} processes and cannot "  # type: ignore[index]
+                f"mode 'vdm_stream' began with batches of {self._shape[0]} on {self._shape[1]} processes and cannot "
                 f"go on with {batch} on {world}; keep both, or start a new sampler"
             )
         points = self._draw(self._batches, self._points, batch, rank, world)

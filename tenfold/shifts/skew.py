@@ -43,10 +43,11 @@ class SkewShift:
         """The phases of point n, whole numbers modulo 2^bits."""
         if n < 0:
             raise UsageError(f"n is {n}; a skew shift is given for n ≥ 0")
-        return tuple(
-            (self._starts[k - 1] + sum(comb(n, j) * self._starts[k - j - 1] for j in range(1, k)) + comb(n, k) * self._step)
-            % self.moduli[0] for k in range(1, self.dim + 1)
-        )  # fmt: skip
+        starts, found = self._starts, []
+        for k in range(1, self.dim + 1):
+            total = comb(n, k) * self._step + sum(comb(n, j) * starts[k - j - 1] for j in range(k))
+            found.append(total % self.moduli[0])
+        return tuple(found)
 
     def slack(self, n: int) -> tuple[int, ...]:
         """How far the real point n can lie from the stored one, in units of 2^−bits per coordinate."""

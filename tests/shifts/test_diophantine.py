@@ -38,7 +38,9 @@ def test_fixture(name):
     assert list(found.sizes) == [n for n, _ in expected]
     assert all(abs(d - Fraction(e)) < Fraction(1, 10**18) for d, (_, e) in zip(found.distances, expected, strict=True))
     dual = best_dual(omega(case), case["dual_searched_radius"])
-    assert [[s, list(k)] for s, k in zip(dual.sizes, dual.vectors, strict=True)] == [r[:2] for r in case["best_dual_linf"]]
+    assert [[s, list(k)] for s, k in zip(dual.sizes, dual.vectors, strict=True)] == [
+        r[:2] for r in case["best_dual_linf"]
+    ]
     rows = zip(dual.distances, case["best_dual_linf"], strict=True)
     assert all(abs(d - Fraction(e[2])) < Fraction(1, 10**18) for d, e in rows)
     if "cf" in case:
@@ -123,7 +125,7 @@ def test_estimates_say_consistent_with_and_satisfy_transference():
     records = best_simultaneous("cubic", 10**9)
     floor = [simultaneous.kappa / n**simultaneous.tau for n in records.sizes]
     assert all(float(d) >= f * (1 - 1e-9) for d, f in zip(records.distances, floor, strict=True))
-    with pytest.raises(UsageError, match="needs? 3"):
+    with pytest.raises(UsageError, match="an estimate needs 3"):
         estimate_dc("cubic", "dual", 1)
 
 

@@ -26,8 +26,9 @@ Determinant = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class BadSet:
-    """The sublevel set as intervals whose ends bisection found to 2^−44 of the grid's spacing; ``fraction`` of the grid in it, and ``length``
-    of the intervals. Numerical: narrower excursions than the grid sees, without a change of sign, are missed."""
+    """The sublevel set as intervals, ends bisected to 2^−44 of the grid's spacing; ``fraction`` of the grid in it, and
+    ``length`` of the intervals. Numerical: excursions that the grid does not see, without a change of sign, are
+    missed."""
 
     region: Set | None
     ends: tuple[tuple[float, float], ...]
@@ -98,7 +99,12 @@ def _bisected(stays: Callable[[np.ndarray], np.ndarray], outside: np.ndarray, in
 
 
 def run(
-    figures: Path, quick: bool, progress: Callable[[float], None], coupling: float = 1.0, energy: float = 0.0, s: float = 0.5
+    figures: Path,
+    quick: bool,
+    progress: Callable[[float], None],
+    coupling: float = 1.0,
+    energy: float = 0.0,
+    s: float = 0.5,
 ) -> Outcome:
     """Almost Mathieu determinants at λ = ``coupling``, E = ``energy`` along the golden rotation, M = 8 … 64."""
     frequency = Frequency.named("golden")
@@ -120,9 +126,15 @@ def run(
         for key, value in zip(measured, (bad.length, len(found), bound.bound, len(bad.ends)), strict=True):
             measured[key].append(value)
         rows += [
-            Measurement("bad_set_measure", bad.length, "", f"M = {M}", "almost Mathieu", note=f"{len(bad.ends)} intervals"),
-            Measurement("hits", len(found), "", f"M = {M}, N = {N}", "golden orbit", note=f"N · measure = {N * bad.length:.1f}"),
-            Measurement("block_separation_bound", bound.bound, "", f"M = {M}, N = {N}", "every θ", note=f"block {bound.block}"),
+            Measurement(
+                "bad_set_measure", bad.length, "", f"M = {M}", "almost Mathieu", note=f"{len(bad.ends)} intervals"
+            ),
+            Measurement(
+                "hits", len(found), "", f"M = {M}, N = {N}", "golden orbit", note=f"N · measure = {N * bad.length:.1f}"
+            ),
+            Measurement(
+                "block_separation_bound", bound.bound, "", f"M = {M}, N = {N}", "every θ", note=f"block {bound.block}"
+            ),
         ]
         data.append(
             {"M": M, "set": bad.to_dict(), "bound": bound.to_dict(), "hits": [int(n) for n in found[:1000]],
@@ -130,24 +142,30 @@ def run(
         )  # fmt: skip
         last = bad
     if not kept:
-        raise UsageError(f"at E = {energy}, λ = {coupling} no box has a determinant below its level; choose another energy")
+        raise UsageError(
+            f"at E = {energy}, λ = {coupling} no box has a determinant below its level; choose another energy"
+        )
     lines(
         {"measure": (kept, measured["measure"]), "e^(-M^s)": (kept, np.exp(-np.array(kept, float) ** s))},
-        figures / "measure.png", "M", "measure", "Measure of the θ with a small determinant", (False, True), ("e^(-M^s)",),
+        figures / "measure.png", "M", "measure", "Measure of the θ with a small determinant", (False, True),
+        ("e^(-M^s)",),
     )  # fmt: skip
     lines(
         {"hits, 0 ≤ n ≤ N": (kept, measured["hits"]), "block separation bound": (kept, measured["bound"])},
         figures / "hits.png", "M", f"hits (N = {N:,})", "Hits along the orbit, and their bound", (False, True),
     )  # fmt: skip
     ladder = np.unique(np.geomspace(10, N, 40).astype(int))
-    counts = np.array(running_counts(last.region, orbit, ladder.tolist()))  # type: ignore[arg-type]
+    assert last.region is not None
+    counts: np.ndarray = np.array(running_counts(last.region, orbit, ladder.tolist()))
     lines(
         {f"hits, M = {kept[-1]}": (ladder, np.maximum(counts, 0.5)), "N · measure": (ladder, ladder * last.length)},
         figures / "running.png", "N", "hits in 0 … N", "Running count", (True, True), ("N · measure",),
     )  # fmt: skip
     captions = {
         "measure.png": f"Measured on a grid with bisected ends: λ = {coupling}, E = {energy}, level e^(−M^{s}).",
-        "hits.png": "Counted exactly by floor sums; the bound is the derived block separation bound and holds for every θ.",
+        "hits.png": "Counted exactly by floor sums; the bound (derived, by separated blocks) holds for every θ.",
         "running.png": "Hits of the largest M's set along the orbit (0 drawn at 0.5).",
     }
-    return Outcome(rows, captions, {"coupling": coupling, "energy": energy, "s": s, "N": N, "M": list(sides)}, {"sets": data})
+    return Outcome(
+        rows, captions, {"coupling": coupling, "energy": energy, "s": s, "N": N, "M": list(sides)}, {"sets": data}
+    )

@@ -166,7 +166,9 @@ def run(
     curve = digits.table(times, draws, common=True)
     rough = digits.table(times, draws, common=False)
     design = Design(32, 8, 400 if quick else 4000)
-    rows += variance_rows(lambda p: np.interp(p[:, 0], times, rough), 1, TIMES, design, "digits, L(t), new noise a time")
+    rows += variance_rows(
+        lambda p: np.interp(p[:, 0], times, rough), 1, TIMES, design, "digits, L(t), new noise a time"
+    )
     progress(0.4)
     rows += variance_rows(lambda p: np.interp(p[:, 0], times, curve), 1, TIMES, design, "digits, L(t), common noise")
     progress(0.6)
@@ -176,7 +178,9 @@ def run(
         size = len(points)
         return digits.loss(points[:, 0], generator.integers(1797, size=size), generator.standard_normal((size, 64)))
 
-    rows += variance_rows(full, 1, ("iid", "vdm", "vdm_stream"), Design(32, 8, 20 if quick else 200), "digits, full loss")
+    rows += variance_rows(
+        full, 1, ("iid", "vdm", "vdm_stream"), Design(32, 8, 20 if quick else 200), "digits, full loss"
+    )
     progress(0.8)
     mixture = Mixture()
     repeats = 100 if quick else 400
@@ -188,17 +192,24 @@ def run(
         loss, dim = dequantisation
         rows += variance_rows(loss, dim, some, Design(16, 4, 10 if quick else 100), f"flow, dequantisation ({dim} dim)")
     progress(1.0)
-    lines({"common noise": (times, curve), "new noise at each time": (times, rough)}, figures / "loss.png", "t", "mean squared noise error", "Digits: loss over time")
+    lines(
+        {"common noise": (times, curve), "new noise at each time": (times, rough)},
+        figures / "loss.png",
+        "t",
+        "mean squared noise error",
+        "Digits: loss over time",
+    )
     lines(
         {
-            mode: (np.arange(32), np.sort(ShiftSampler(1, mode, 0).batch(0, 32).ravel()) - (np.arange(32) + 0.5) / 32)  # type: ignore[arg-type]
+            mode: (np.arange(32), np.sort(ShiftSampler(1, mode, 0).batch(0, 32).ravel()) - (np.arange(32) + 0.5) / 32)
             for mode in ("iid", "vdm", "jitter", "kronecker")
         },
         figures / "batch.png", "rank of the point in a batch of 32", "distance from even spacing", "One batch of times",
     )  # fmt: skip
     captions = {
         "loss.png": "The digits' loss as a function of time, tabulated at 65 times; it varies smoothly and vanishes "
-        "at both ends, so that even spacing pays. The full loss also varies with data and noise, which a time sampler does not touch.",
-        "batch.png": "Sorted times of one batch, less the even spacing: independent times wander, the others keep near 0.",
+        "at both ends, so that even spacing pays. The full loss also varies with data and noise, which a time sampler "
+        "does not touch.",
+        "batch.png": "Sorted times of one batch, less the even spacing: independent times wander, others stay near.",
     }
     return Outcome(rows, captions, {"quick": quick, "modes": list(TIMES)})

@@ -11,9 +11,9 @@ from tenfold.figures import lines
 from tenfold.measurement import Measurement
 from tenfold.quasiperiodic.counting import count
 from tenfold.quasiperiodic.exponents import Exponent, fit_exponent
+from tenfold.quasiperiodic.polynomials import variables
 from tenfold.quasiperiodic.separation import separation_bound
 from tenfold.quasiperiodic.shapes import band
-from tenfold.quasiperiodic.polynomials import variables
 from tenfold.quasiperiodic.slabs import worst_slab
 from tenfold.shifts import Frequency, Kronecker
 
@@ -47,7 +47,13 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
         curves[name] = (sizes, curves[NAMES[b]][1][0] * (np.array(sizes) / sizes[0]) ** (1 - 1 / b))
         names.append(name)
     lines(
-        curves, figures / "slabs.png", "N", "|count − N · volume|", "Largest deviation of a slab found", (True, True), names
+        curves,
+        figures / "slabs.png",
+        "N",
+        "|count − N · volume|",
+        "Largest deviation of a slab found",
+        (True, True),
+        names,
     )
     captions = {
         "slabs.png": "Deviation of the worst slab found among 25 directions, θ = 0, with N^{1−1/b} through the first "
@@ -56,7 +62,7 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
     more, counted = _bands(figures, quick, lambda done: progress(0.5 + done / 2))
     captions["bands.png"] = (
         "The band |y − x²| ≤ 1/(5N), whose expected number of hits stays near 0.4: cells that the lattice method "
-        "visits, hits found, and the block separation bound, which holds for every θ. Enumeration would look at N points."
+        "visits, hits found, and the block separation bound, which holds for every θ. Enumeration would look at all N."
     )
     return Outcome(rows + more, captions, {"sizes": sizes, "thetas": list(thetas)}, {**data, "bands": counted})
 
@@ -81,10 +87,16 @@ def _bands(
     rows = [
         _row("cells_visited_exponent", NAMES[2], fit, fit, 0.5),
         Measurement(
-            "cells_visited_over_root_N", float(np.mean(np.array(cells) / np.sqrt(sizes))), "", f"N ≤ {sizes[-1]:.0e}", NAMES[2]
+            "cells_visited_over_root_N",
+            float(np.mean(np.array(cells) / np.sqrt(sizes))),
+            "",
+            f"N ≤ {sizes[-1]:.0e}",
+            NAMES[2],
         ),
         Measurement("hits_of_the_band", hits[-1], "", f"N = {sizes[-1]:.0e}", NAMES[2], note="certified"),
-        Measurement("block_separation_bound", bounds[-1], "", f"N = {sizes[-1]:.0e}", NAMES[2], note="derived, every θ"),
+        Measurement(
+            "block_separation_bound", bounds[-1], "", f"N = {sizes[-1]:.0e}", NAMES[2], note="derived, every θ"
+        ),
     ]
     lines(
         {
