@@ -124,7 +124,8 @@ def hits(region: Set, orbit: Orbit, n0: int, n1: int, method: Method = "auto") -
     if chosen == "floor_sum":
         ranges = _ranges_of(region, orbit)
         found, moved = _by_floor_sum(region, orbit, n0, n1, True, ranges)
-        if found.count < 2000 or n1 - n0 > 1 << 30:
+        # One bisected hit costs as much as some hundred thousand enumerated points.
+        if found.count << 18 < n1 - n0 or n1 - n0 > 1 << 30:
             listed = {n0 + i for i in _listed(ranges, orbit, n0, n1)}
             listed = listed - {n for n, inside in moved.items() if not inside} | {
                 n for n, inside in moved.items() if inside

@@ -7,9 +7,12 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.cells import Classifier, meeting
+from tenfold.quasiperiodic.floor_sums import merged
+from tenfold.quasiperiodic.roots import phase_ranges
 from tenfold.quasiperiodic.sets import Set
 
 MAX_K = 10**7
+_MODULUS = 1 << 192
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,13 @@ class Cover:
 
 
 def cover(region: Set, K: int) -> Cover:
-    """Count the cells of side 1/K that meet the set, by adaptive subdivision: O(boundary cells) work.
+    """Count the cells of side 1/K that meet the set, by adaptive subdivision in O(boundary cells), in dimension 1 from
+    its roots.
 
     Raises UsageError for K < 1, or K > 10^7 in two dimensions and more (in one, K ≤ 2^40)."""
     check_side(K, region.dim)
+    if region.dim == 1:
+        return _on_the_line(region, K)
     inside = boundary = hit = 0
     test = region.membership
     for part in meeting(region, K, Classifier(region)):
@@ -58,6 +64,19 @@ def cover(region: Set, K: int) -> Cover:
             found |= sure & ~unknown
         hit += int(found.sum())
     return Cover(K, inside + boundary, inside + hit, inside, boundary, region.dim, region.degree)
+
+
+def _on_the_line(region: Set, K: int) -> Cover:
+    """Dimension 1: cells of the ranges of phases that lie in the set, and of its polynomials' roots, where it may have
+    a point between two phases."""
+    ranges = phase_ranges(region, _MODULUS)
+    sure = merged([(low * K // _MODULUS, (high - 1) * K // _MODULUS + 1) for low, high in ranges.inside])
+    roots = {cell for g in ranges.critical for cell in (g * K // _MODULUS, ((g + 1) * K - 1) // _MODULUS)}
+    maybe = merged([*sure, *((c, c + 1) for c in roots)])
+    full = [(-(-low * K // _MODULUS), high * K // _MODULUS) for low, high in ranges.inside]
+    inside = sum(max(0, b - a) - sum(a <= c < b for c in roots) for a, b in full if b > a)
+    cells = sum(b - a for a, b in maybe)
+    return Cover(K, cells, sum(b - a for a, b in sure), inside, cells - inside, 1, region.degree)
 
 
 def check_side(K: int, dim: int) -> None:

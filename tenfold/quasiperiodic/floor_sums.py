@@ -75,10 +75,15 @@ def widened(points: Sequence[int], reach: int, modulus: int) -> list[tuple[int, 
             pieces += [(low, modulus), (0, high - modulus)]
         else:
             pieces.append((low, high))
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(pieces):
-        if merged and low <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+    return merged(pieces)
+
+
+def merged(ranges: Ranges) -> list[tuple[int, int]]:
+    """Overlapping and touching ranges as disjoint ones, in order."""
+    joined: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
         else:
-            merged.append((low, high))
-    return merged
+            joined.append((low, high))
+    return joined

@@ -44,7 +44,7 @@ class Measure:
 def measure(region: Set, tol: float = 1e-4) -> Measure:
     """Leb S to within ``tol``, or as near as two million cells reach (read ``low`` and ``high``).
 
-    One clause that is a box, a half-space or a slab is done exactly, dimension 1 to 2^−200 by isolating roots, all
+    One clause that is a box, a half-space or a slab is done exactly, dimension 1 to 2^−192 by isolating roots, all
     else by subdivision: cells inside count, cells on the boundary are the uncertainty."""
     if not tol > 0:
         raise UsageError(f"tol is {tol}; expected a positive number")
@@ -52,7 +52,7 @@ def measure(region: Set, tol: float = 1e-4) -> Measure:
     if exact is not None:
         return Measure(float(exact), float(exact), exact, 0, "exact")
     if region.dim == 1:
-        modulus = 1 << 200
+        modulus = 1 << 192
         ranges = phase_ranges(region, modulus)
         total = sum(high - low for low, high in ranges.inside)
         spread = 2.0 * (len(ranges.critical) + 1) / modulus

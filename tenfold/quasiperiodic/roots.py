@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from tenfold.quasiperiodic.polynomials import Poly
 from tenfold.quasiperiodic.sets import Set
@@ -21,6 +22,7 @@ class PhaseRanges:
     critical: tuple[int, ...]
 
 
+@lru_cache(maxsize=64)
 def phase_ranges(region: Set, modulus: int) -> PhaseRanges:
     """Reduce a set in dimension 1 to ranges of whole phases modulo ``modulus``; all in whole numbers."""
     critical = sorted({g for p in region.polynomials for g in root_floors(p, modulus) if g < modulus})

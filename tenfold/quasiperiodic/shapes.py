@@ -36,10 +36,7 @@ def intervals(ends: Sequence[tuple[Any, Any]]) -> Set:
     """A union of half-open intervals [a, b) in dimension 1."""
     if not len(ends):
         raise UsageError("a union of intervals has none; give at least one pair of ends")
-    result = box([ends[0][0]], [ends[0][1]])
-    for a, b in ends[1:]:
-        result = result | box([a], [b])
-    return result
+    return Set(dict.fromkeys(box([a], [b]).clauses[0] for a, b in ends))
 
 
 def ball(centre: Sequence[Any], radius: Any) -> Set:

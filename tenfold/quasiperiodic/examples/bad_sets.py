@@ -98,6 +98,9 @@ def _bisected(stays: Callable[[np.ndarray], np.ndarray], outside: np.ndarray, in
     return inside
 
 
+SIDES, QUICK_SIDES = (8, 12, 16, 24, 32, 48, 64), (8, 12, 16, 24, 32)
+
+
 def run(
     figures: Path,
     quick: bool,
@@ -108,7 +111,7 @@ def run(
 ) -> Outcome:
     """Almost Mathieu determinants at λ = ``coupling``, E = ``energy`` along the golden rotation, M = 8 … 64."""
     frequency = Frequency.named("golden")
-    sides = (8, 12, 16, 24, 32) if quick else (8, 12, 16, 24, 32, 48, 64)
+    sides = QUICK_SIDES if quick else SIDES
     N = 10**4 if quick else 10**6
     orbit = Kronecker(frequency)
     rows: list[Measurement] = []

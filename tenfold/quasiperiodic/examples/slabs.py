@@ -21,9 +21,15 @@ FREQUENCIES = {1: Frequency.named("golden"), 2: Frequency.named("cubic"), 3: Fre
 NAMES = {1: "golden (b = 1)", 2: "2^(k/3) (b = 2)", 3: "2^(k/4) (b = 3)"}
 
 
+# Exponents of the numbers of points: of slabs (powers of 2), of bands (powers of 10).
+POWERS, BANDS = (8, 17), (5, 12)
+QUICK_POWERS, QUICK_BANDS = (8, 13), (5, 8)
+
+
 def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcome:
     """Slabs for N = 2^8 … 2^17 and several θ; thin bands counted to N = 10^12 (quick: 2^13 and 10^8)."""
-    sizes = [2**k for k in range(8, 14 if quick else 18)]
+    first, last = QUICK_POWERS if quick else POWERS
+    sizes = [2**k for k in range(first, last + 1)]
     thetas = ("0", "0.1234567", "0.6180339", "0.7320508") if not quick else ("0", "0.1234567")
     rows: list[Measurement] = []
     curves: dict[str, tuple[Any, Any]] = {}
@@ -33,8 +39,8 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
         deviations = np.array([[w.deviation for w in line] for line in found])
         theory = 1 - 1 / b
         # θ = 0 is the checked row; the interval comes from all θ.
-        first, spread = fit_exponent(sizes, deviations[0], theory), fit_exponent(sizes, deviations, theory)
-        rows.append(_row("slab_exponent", NAMES[b], first, spread, theory))
+        checked, spread = fit_exponent(sizes, deviations[0], theory), fit_exponent(sizes, deviations, theory)
+        rows.append(_row("slab_exponent", NAMES[b], checked, spread, theory))
         scaled = deviations[0] / np.array(sizes) ** theory
         rows.append(Measurement("slab_constant_least", float(scaled.min()), "", "θ = 0", NAMES[b]))
         rows.append(Measurement("slab_constant_largest", float(scaled.max()), "", "θ = 0", NAMES[b]))
@@ -72,7 +78,8 @@ def _bands(
 ) -> tuple[list[Measurement], list[dict[str, Any]]]:
     x, _ = variables(2)
     frequency = FREQUENCIES[2]
-    sizes = [10**k for k in range(5, 9 if quick else 13)]
+    low, high = QUICK_BANDS if quick else BANDS
+    sizes = [10**k for k in range(low, high + 1)]
     cells, hits, bounds, table = [], [], [], []
     for i, N in enumerate(sizes):
         region = band(x**2, f"1/{5 * N}")
