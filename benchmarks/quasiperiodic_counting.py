@@ -104,7 +104,7 @@ def _qmcpy(alpha: Frequency, points: int) -> Callable[[], np.ndarray] | None:
         import qmcpy
     except ImportError:
         return None
-    generator = qmcpy.Kronecker(dimension=alpha.dim, alpha=alpha.floats(), randomize="FALSE")
+    generator = qmcpy.Kronecker(alpha.dim, randomize="FALSE", generating_vector=alpha.floats(), warn=False)
     return lambda: np.asarray(generator(points))
 
 
