@@ -1,5 +1,5 @@
-"""Point generation against QMCPy and SciPy, and hit counting against enumeration. ``benchmarks(quick, emit)`` is one half
-of the room's benchmark; run alone: ``python -m benchmarks.quasiperiodic_counting``."""
+"""Point generation against QMCPy and SciPy, and hit counting against enumeration. ``benchmarks(quick, emit)`` is one
+half of the room's benchmark; run alone: ``python -m benchmarks.quasiperiodic_counting``."""
 
 import math
 import statistics
@@ -64,11 +64,19 @@ def floor_sums(quick: bool, emit: Callable[[Record], None]) -> None:
     check = count(region, few, 0, sample, "enumerate").count - count(region, few, 0, sample, "floor_sum").count
     emit(
         Record(
-            "count-floor-sum", seconds, enumerated, "s", float(abs(check)), {"b": 1, "N": N, "bits": 256},
-            {"count": str(count(region, orbit, 0, N).count), "other": f"enumeration, extrapolated from N = {sample:.0e}"},
+            "count-floor-sum",
+            seconds,
+            enumerated,
+            "s",
+            float(abs(check)),
+            {"b": 1, "N": N, "bits": 256},
+            {
+                "count": str(count(region, orbit, 0, N).count),
+                "other": f"enumeration, extrapolated from N = {sample:.0e}",
+            },
             f"certified; max error is the difference of counts at N = {sample:.0e}",
         )
-    )  # fmt: skip
+    )
 
 
 def lattice(quick: bool, emit: Callable[[Record], None]) -> None:
@@ -85,13 +93,22 @@ def lattice(quick: bool, emit: Callable[[Record], None]) -> None:
     found = count(region, orbit, 0, N, "lattice")
     emit(
         Record(
-            "count-enumeration", seconds, small * N / sample, "s", float(abs(difference)), {"b": 2, "N": N},
-            {"cells": found.cells, "cells over sqrt N": round((found.cells or 0) / math.sqrt(N), 3), "hits": found.count,
-             "other": f"our enumeration, extrapolated from N = {sample:.0e}",
-             "enumerated points per second": round(sample / small)},
+            "count-enumeration",
+            seconds,
+            small * N / sample,
+            "s",
+            float(abs(difference)),
+            {"b": 2, "N": N},
+            {
+                "cells": found.cells,
+                "cells over sqrt N": round((found.cells or 0) / math.sqrt(N), 3),
+                "hits": found.count,
+                "other": f"our enumeration, extrapolated from N = {sample:.0e}",
+                "enumerated points per second": round(sample / small),
+            },
             f"certified; max error is the difference of counts at N = {sample:.0e}",
         )
-    )  # fmt: skip
+    )
 
 
 def _rate(name: str, ours: float, other: float, points: int, what: str, error: float | None) -> Record:
@@ -104,7 +121,7 @@ def _qmcpy(alpha: Frequency, points: int) -> Callable[[], np.ndarray] | None:
         import qmcpy
     except ImportError:
         return None
-    generator = qmcpy.Kronecker(dimension=alpha.dim, alpha=alpha.floats(), randomize="FALSE")
+    generator = qmcpy.Kronecker(alpha.dim, randomize="FALSE", generating_vector=alpha.floats(), warn=False)
     return lambda: np.asarray(generator(points))
 
 

@@ -81,7 +81,7 @@ def golden_power(dim: int, k: int, bits: int) -> int:
         return result
 
     # y = 1/g solves y^{d+1} + y^d = 1; Newton doubles the digits of a double-precision start.
-    start = 0.7
+    start = 1.0  # right of the root of a convex function: Newton comes down to it
     for _ in range(60):
         start -= (start ** (dim + 1) + start**dim - 1) / ((dim + 1) * start**dim + dim * start ** (dim - 1))
     y = int(start * 2**53) << bits + _GUARD - 53
