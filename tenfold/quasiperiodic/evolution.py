@@ -1,0 +1,444 @@
+"""Wave packets ψ(t) = e^{−itH} φ on the lattice, in boxes that are certified to be large enough, or in given boxes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any, Literal
+
+import numpy as np
+
+from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.quasiperiodic.boxes import Box, Norm
+from tenfold.quasiperiodic.chebyshev import Report
+from tenfold.quasiperiodic.dense import diagonalise
+from tenfold.quasiperiodic.front import Front, certified_reach, fronts, moment_tail, truncation_bound
+from tenfold.quasiperiodic.hopping import Kernel
+from tenfold.quasiperiodic.lanczos import evolve_lanczos
+from tenfold.quasiperiodic.leak import Surface, spectral_loss, surface
+from tenfold.quasiperiodic.memory import require
+from tenfold.quasiperiodic.moments import moments, moments_error
+from tenfold.quasiperiodic.operators import LongRange
+from tenfold.quasiperiodic.panels import panel_count, run_panels
+from tenfold.quasiperiodic.states import Initial, on_box, supports
+from tenfold.quasiperiodic.trotter import evolve_trotter
+
+Method = Literal["auto", "chebyshev", "lanczos", "dense", "trotter"]
+METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
+MOST_DENSE = 2000
+_LARGEST_REACH = 1 << 26
+_EPS = 2.0**-53
+
+
+class BoxTooSmallError(TenfoldError, ValueError):
+    """The state reached the edge of its box: what was computed is not the evolution on the lattice."""
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """States at times, with their error bound.
+
+    ``psi`` complex128 (times, N), or (times, batch, N); ``error_bound`` bounds ‖ψ − ψ_computed‖/‖φ‖ at every time, in
+    exact arithmetic; ``parts`` splits it. ``certificate`` says what it rests on: "a priori" (certified box), "a
+    posteriori" (loss through the surface, measured), "finite system" (the box is the system), or "estimate".
+    ``rounding`` is an estimate of floating-point error, not part of the bound. ``edge_mass`` is the largest mass that
+    any state had in the outermost max(R, 8) layers."""
+
+    box: Box
+    times: np.ndarray
+    psi: np.ndarray
+    method: str
+    tol: float
+    error_bound: float
+    parts: dict[str, float]
+    certificate: str
+    edge_mass: float
+    products: int
+    rounding: float
+    initial: list[tuple[np.ndarray, np.ndarray]] = field(repr=False, default_factory=list)
+
+    @property
+    def reach(self) -> int:
+        """L: how far the box reaches from its centre."""
+        return min(self.box.shape) // 2
+
+    def moments(self, p: float | list[float], norm: Norm = "linf", origin: Any = None) -> np.ndarray:
+        """⟨|X|^p⟩(t) = Σ |n − origin|^p |ψ_n(t)|², (times, ...) or (times, ..., len(p)) for a list of p."""
+        return moments(self.box, self.psi, p, norm, origin)
+
+    def moments_error(self, p: float, norm: Norm = "linf") -> np.ndarray:
+        """A bound on the error of ``moments(p, norm)`` about the centre, (times,): 2 ε ‖φ‖² max|n|^p inside the box, and
+        the front bound on what is outside; inf where the outside is not bounded (no certified front)."""
+        return moments_error(self, p, norm)
+
+    def probabilities(self) -> np.ndarray:
+        """|ψ_n(t)|²."""
+        return np.abs(self.psi) ** 2
+
+    def norms(self) -> np.ndarray:
+        """‖ψ(t)‖."""
+        return np.linalg.norm(self.psi, axis=-1)
+
+    def energies(self) -> np.ndarray:
+        """⟨ψ(t), H ψ(t)⟩ in the box."""
+        return np.real((np.conj(self.psi) * self.box.matvec(self.psi)).sum(-1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was computed and how well, without the states."""
+        return {
+            "method": self.method,
+            "times": self.times.tolist(),
+            "box": self.box.to_dict(),
+            "tol": self.tol,
+            "error_bound": self.error_bound if isfinite(self.error_bound) else None,
+            "error_parts": {k: v if isfinite(v) else None for k, v in self.parts.items()},
+            "certificate": self.certificate,
+            "edge_mass": self.edge_mass,
+            "products": self.products,
+            "rounding_estimate": self.rounding,
+            "conventions": CONVENTIONS,
+        }
+
+
+CONVENTIONS = {
+    "evolution": "psi(t) = exp(-i t H) phi",
+    "operator": "(H u)_n = sum_m a_m u_(n-m) + lambda v(theta + n.Omega) u_n",
+    "error": "norm of the difference, relative to the norm of phi",
+    "edge_mass": "sum of |psi_n|^2 over the outermost max(R, 8) layers, largest over the times",
+}
+
+
+@dataclass
+class _Run:
+    """What a method found in one box: states (times, S, N) and the parts of their error."""
+
+    states: np.ndarray
+    products: int = 0
+    polynomial: float = 0.0
+    loss: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    peak: float = 0.0
+    estimated: bool = False
+
+
+def evolve(
+    system: LongRange | Box,
+    phi: Initial = None,
+    times: Any = (),
+    *,
+    tol: float = 1e-12,
+    method: Method = "auto",
+    box: Literal["certified", "adaptive"] | int = "certified",
+    centre: int | tuple[int, ...] = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Evolution:
+    """ψ(t) = e^{−itH} φ at ``times`` (any real numbers), to ``tol`` in norm.
+
+    Args:
+        system: an operator on Z^d, or a Box that is itself the system (then nothing is lost at its edges).
+        phi: {site: amplitude}, a list of such states, an array on a given Box; δ at the centre by default.
+        method: "chebyshev", "lanczos", "dense" (N ≤ 2000), "trotter" (rings, error estimated), or "auto".
+        box: "certified" chooses the box from an a-priori bound for every real potential; "adaptive" grows it while the
+            edge holds more than tol² (cheap where the dynamics is localised); a number L takes |n_j − centre| ≤ L and
+            raises BoxTooSmallError when more than ``tol`` of mass reaches the edge.
+        progress: called with the fraction that is done.
+
+    Raises UsageError for bad arguments before any work."""
+    sequence = check_times(times)
+    _check(tol, method)
+    if isinstance(system, Box):
+        states = on_box(system, phi)
+        run = _in_box(system, states, sequence, tol, method, None, progress)
+        return _result(system, sequence, run, tol, states, "estimate" if run.estimated else "finite system", {}, method)
+    until = float(np.abs(sequence).max())
+    if isinstance(phi, np.ndarray):
+        if not isinstance(box, int):
+            raise UsageError("an array of amplitudes belongs to a box; pass the Box, or a state {site: amplitude}")
+        return _in_given_box(system.box(box, centre), phi, sequence, tol, method, [], progress)
+    middle = tuple(int(c) for c in np.atleast_1d(centre))
+    middle = middle * system.dim if len(middle) == 1 else middle
+    parts = supports(phi, middle)
+    if box == "certified":
+        return _certified(system, phi, parts, sequence, until, tol, method, middle, progress)
+    if box == "adaptive":
+        return _adaptive(system, phi, parts, sequence, tol, method, middle, progress)
+    if isinstance(box, str):
+        raise UsageError(f"there is no box {box!r}{suggest(box, ('certified', 'adaptive'))}, or give a number of sites")
+    made = system.box(box, middle)
+    return _in_given_box(made, on_box(made, phi), sequence, tol, method, parts, progress)
+
+
+def check_times(times: Any) -> np.ndarray:
+    """Times as float64 (nt,); UsageError for none or for values that are not finite."""
+    sequence = np.atleast_1d(np.asarray(times, dtype=np.float64)).ravel()
+    if not len(sequence):
+        raise UsageError("there are no times; give at least one")
+    if not np.isfinite(sequence).all():
+        raise UsageError("a time is not finite; give finite numbers")
+    return sequence
+
+
+def _check(tol: float, method: str) -> None:
+    if not 1e-14 <= tol < 1:
+        raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}{suggest(method, METHODS)}")
+
+
+# --- the three ways to choose a box --------------------------------------------------------------------------
+
+
+def certified_box(
+    system: LongRange, parts: list[tuple[np.ndarray, np.ndarray]], until: float, tol: float, centre: tuple[int, ...]
+) -> tuple[Box, float, list[Front]]:
+    """The smallest cube about ``centre`` whose truncation error to time ``until`` is at most ``tol`` times ‖φ‖ for every
+    state, that error's bound, and the tabulated fronts."""
+    table = fronts(system.hopping)
+    reach = max(certified_reach(table, until, tol * float(np.linalg.norm(a)), s, a) for s, a in parts)
+    if reach > _LARGEST_REACH:
+        raise UsageError(
+            f"the certified box for t = {until:g} reaches {reach:.3g} sites; use box='adaptive' where the dynamics is "
+            "localised, or a smaller time"
+        )
+    made = system.box(reach, centre)
+    bound = max(truncation_bound(table, until, [reach] * system.dim, s, a) / float(np.linalg.norm(a)) for s, a in parts)
+    return made, bound, table
+
+
+def _certified(
+    system: LongRange,
+    phi: Initial,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    times: np.ndarray,
+    until: float,
+    tol: float,
+    method: Method,
+    centre: tuple[int, ...],
+    progress: Callable[[float], None] | None,
+) -> Evolution:
+    made, bound, _ = certified_box(system, parts, until, tol / 2, centre)
+    run = _in_box(made, on_box(made, phi), times, tol / 2, method, None, progress)
+    parts_of_error = {"box": bound, "truncated_hopping": until * system.hopping.tail}
+    return _result(made, times, run, tol, on_box(made, phi), "a priori", parts_of_error, method, parts)
+
+
+def _in_given_box(
+    made: Box,
+    states: np.ndarray,
+    times: np.ndarray,
+    tol: float,
+    method: Method,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    progress: Callable[[float], None] | None,
+) -> Evolution:
+    skin = surface(made)
+    run = _in_box(made, states, times, tol, method, skin, progress)
+    result = _posterior(made, times, run, tol, states, method, parts)
+    mass = result.edge_mass / float((np.abs(states) ** 2).sum(-1).max())
+    if mass > tol:
+        raise BoxTooSmallError(
+            f"the box {made.describe()} is too small: {mass:.2g} of the mass reached its edge by t = "
+            f"{np.abs(times).max():g}, above tol {tol:g}; give a larger box, box='certified' or 'adaptive' (--box), a "
+            "shorter time, or evolve the Box itself if it is the system"
+        )
+    return result
+
+
+def _adaptive(
+    system: LongRange,
+    phi: Initial,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    times: np.ndarray,
+    tol: float,
+    method: Method,
+    centre: tuple[int, ...],
+    progress: Callable[[float], None] | None,
+) -> Evolution:
+    margin = max(system.hopping.range, 8)
+    reach = max(32, 4 * margin) + max(int(np.abs(s).max()) for s, _ in parts)
+    until = float(np.abs(times).max())
+    while True:
+        made = system.box(reach, centre)
+        states = on_box(made, phi)
+        skin = surface(made)
+        # What rounding alone leaves on the surface cannot be grown away.
+        floor = 8 * _EPS * skin.strength * np.sqrt(max(len(skin.edge), 1))
+        rate = max(tol / max(until, 1e-300), floor)
+        stop = _Limit(tol**2, rate, margin)
+        run = _in_box(made, states, times, tol / 2, method, skin, progress, stop)
+        if not stop.exceeded:
+            return _posterior(made, times, run, tol, states, method, parts)
+        reach = int(np.ceil(1.6 * reach))
+        if reach > _LARGEST_REACH:
+            raise BoxTooSmallError(f"the adaptive box grew beyond {reach:,} sites; the state spreads: choose a shorter time")
+
+
+def _posterior(
+    made: Box,
+    times: np.ndarray,
+    run: _Run,
+    tol: float,
+    states: np.ndarray,
+    method: Method,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+) -> Evolution:
+    until = float(np.abs(times).max())
+    scale = np.linalg.norm(states.reshape(-1, states.shape[-1]), axis=-1)
+    lost = float((np.sqrt(until * run.loss) / scale).max())
+    parts_of_error = {"box": lost, "truncated_hopping": until * made.operator.hopping.tail}
+    certificate = "estimate" if run.estimated else "a posteriori"
+    return _result(made, times, run, tol, states, certificate, parts_of_error, method, parts)
+
+
+def _result(
+    made: Box,
+    times: np.ndarray,
+    run: _Run,
+    tol: float,
+    states: np.ndarray,
+    certificate: str,
+    parts: dict[str, float],
+    method: str,
+    initial: list[tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Evolution:
+    parts = {**parts, "polynomial": run.polynomial}
+    batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
+    psi = run.states.reshape(len(times), *batch, made.size)
+    edge = made.edge(max(made.operator.hopping.range, 8))
+    mass = float((np.abs(psi[..., edge]) ** 2).sum(-1).max()) if len(edge) else 0.0
+    used = method if method != "auto" else choose(made, times, int(np.prod(batch)))
+    rounding = 4 * _EPS * max(float(run.products), np.abs(times).max() * max(abs(made.interval.low), abs(made.interval.high)))
+    return Evolution(
+        made, times, psi, used, tol, sum(parts.values()), parts, certificate, mass, run.products, rounding, initial or []
+    )
+
+
+# --- methods in a box ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Limit:
+    """Stops an evolution once the edge holds more than ``mass`` or loses more than ``rate`` a time."""
+
+    mass: float
+    rate: float
+    margin: int
+    exceeded: bool = False
+
+    def look(self, box: Box, states: np.ndarray, loss: np.ndarray, duration: float) -> bool:
+        edge = box.edge(self.margin)
+        scale = (np.abs(states) ** 2).sum(-1).max()
+        mass = float((np.abs(states[..., edge]) ** 2).sum(-1).max()) / float(scale) if states.size else 0.0
+        floor = (8 * _EPS) ** 2 * len(edge)
+        lost = float(np.sqrt((loss / scale).max() / max(abs(duration), 1e-300)))
+        self.exceeded = self.exceeded or mass > max(self.mass, floor) or lost > self.rate
+        return self.exceeded
+
+
+def choose(box: Box, times: np.ndarray, batch: int) -> str:
+    """The cheaper of "dense" and "chebyshev" by counted flops."""
+    n, z = box.size, box.interval.half_width * float(np.abs(times).max())
+    if n > MOST_DENSE:
+        return "chebyshev"
+    step = 8e3 + batch * (box.product.flops / 3 + 3 * n)  # nanoseconds of a product and its overhead
+    sweeps = (1.05 * z + 40) * step
+    systems = int(np.prod(box.potential.shape[:-1]))
+    return "dense" if systems * (3.0 * n**3 / 3) + len(times) * n * n < sweeps else "chebyshev"
+
+
+def _in_box(
+    box: Box,
+    states: np.ndarray,
+    times: np.ndarray,
+    tol: float,
+    method: Method,
+    skin: Surface | None,
+    progress: Callable[[float], None] | None,
+    limit: _Limit | None = None,
+) -> _Run:
+    batch = np.broadcast_shapes(states.shape[:-1], box.potential.shape[:-1])
+    flat = np.ascontiguousarray(np.broadcast_to(states, (*batch, box.size)).reshape(-1, box.size))
+    require(len(times) * flat.size * 16 * 2, f"states of {box.size:,} sites at {len(times)} times")
+    if box.potential.ndim > 1:
+        shape = (*batch, box.size)
+        box = replace(box, potential=np.ascontiguousarray(np.broadcast_to(box.potential, shape)).reshape(-1, box.size))
+    used = method if method != "auto" else choose(box, times, len(flat))
+    if used == "dense" and box.size > MOST_DENSE:
+        raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
+    run = _Run(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
+    for sign in (1, -1):
+        index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
+        if not len(index) or (limit is not None and limit.exceeded):
+            continue
+        index = index[np.argsort(np.abs(times[index]), kind="stable")]
+        _one_direction(box, flat, times[index], index, tol, used, skin, progress, limit, run)
+    return run
+
+
+def _one_direction(
+    box: Box,
+    flat: np.ndarray,
+    times: np.ndarray,
+    index: np.ndarray,
+    tol: float,
+    method: str,
+    skin: Surface | None,
+    progress: Callable[[float], None] | None,
+    limit: _Limit | None,
+    run: _Run,
+) -> None:
+    report = _reporter(box, times, skin is not None, progress)
+    if method == "chebyshev":
+        for panel in run_panels(box, flat, times, tol, skin, report):
+            run.states[index[panel.first : panel.first + len(panel.states)]] = panel.states
+            run.products += panel.products
+            run.polynomial += panel.remainder
+            run.loss = run.loss + panel.loss
+            run.peak = max(run.peak, panel.peak)
+            both = np.concatenate([panel.states, panel.last[None]])
+            if limit is not None and limit.look(box, both, panel.loss, panel.end - panel.start):
+                return
+        return
+    if method == "dense":
+        spectral = diagonalise(box)
+        run.states[index] = spectral.evolve(flat, times)
+        if skin is not None and len(skin.edge):
+            run.loss = run.loss + spectral_loss(box, spectral, flat, abs(float(times[-1])) * (1 if times[-1] >= 0 else -1))
+    elif method == "lanczos":
+        run.states[index], products, error = evolve_lanczos(box, flat, times, tol, report=report)
+        run.products += products
+        run.polynomial = max(run.polynomial, error)
+        run.loss = run.loss + _sampled_loss(box, run.states[index], times, skin)
+        run.estimated = run.estimated or skin is not None
+    else:
+        run.states[index], products, error = evolve_trotter(box, flat, times, tol, report=report)
+        run.products += products
+        run.polynomial = max(run.polynomial, error)
+        run.estimated = True
+    if limit is not None:
+        limit.look(box, run.states[index], run.loss, float(times[-1]))
+
+
+def _sampled_loss(box: Box, states: np.ndarray, times: np.ndarray, skin: Surface | None) -> np.ndarray:
+    # Lanczos has no probe between the output times: the largest sampled loss stands for all.
+    if skin is None or not len(skin.edge):
+        return np.zeros(states.shape[1])
+    return abs(float(times[-1])) * skin.loss(states[..., skin.edge]).max(0)
+
+
+def _reporter(box: Box, times: np.ndarray, probed: bool, progress: Callable[[float], None] | None) -> Report | None:
+    if progress is None:
+        return None
+    z = box.interval.half_width * abs(float(times[-1]))
+    panels = panel_count(box, float(times[-1]), probed)
+    each = z / panels
+    total = panels * (each + 11.5 * each ** (1 / 3) + 15)
+    done = 0
+
+    def report(products: int) -> None:
+        nonlocal done
+        done += products
+        progress(min(1.0, done / total))
+
+    return report
+
+
+__all__ = ["CONVENTIONS", "METHODS", "BoxTooSmallError", "Evolution", "certified_box", "evolve", "moment_tail"]
