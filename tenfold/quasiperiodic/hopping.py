@@ -115,11 +115,13 @@ def nearest_neighbour(dim: int = 1, t: float = 1.0) -> Hopping:
 
 
 def exponential(t: float, rho: float, dim: int = 1, radius: int | None = None) -> Hopping:
-    """a_m = t e^{−ρ|m|₁} for m ≠ 0, cut at |m|∞ ≤ radius (by default where the rest is below 1e-17 of the sum).
+    """a_m = t e^{−ρ|m|₁} for m ≠ 0; with a ``radius`` the finite list |m|∞ ≤ radius is the model.
 
-    ``tail`` holds the exact l¹ norm of the rest."""
+    Without one, the infinite hopping is cut where the rest is below 1e-17 of the sum; ``tail`` is that rest's l¹ norm."""
     if not (rho > 0 and isfinite(rho) and isfinite(t)):
-        raise UsageError(f"exponential hopping has rate {rho:g}; it is summable for finite rates above 0")
+        raise UsageError(f"exponential hopping has t = {t:g} and rate {rho:g}; it is summable for finite rates above 0")
+    if radius is not None and radius < 1:
+        raise UsageError(f"the hopping's radius is {radius}; give at least 1")
     # Σ over all of Z^d is (coth ρ/2)^d; over |m|∞ ≤ R it is (1 + 2 q (1 − q^R)/(1 − q))^d, q = e^{−ρ}.
     q = exp(-rho)
     whole = (1 + q) / (1 - q)
@@ -133,19 +135,21 @@ def exponential(t: float, rho: float, dim: int = 1, radius: int | None = None) -
     cut = radius if radius is not None else next(r for r in range(1, 10**6) if rest(r) <= _TINY * whole**dim)
     offsets = _ball(dim, cut)
     coefs = t * np.exp(-rho * np.abs(offsets).sum(1))
-    return Hopping(offsets, coefs, rho, abs(t) * rest(cut), f"exponential, rate {rho:g}")
+    return Hopping(offsets, coefs, rho, 0.0 if radius else abs(t) * rest(cut), f"exponential, rate {rho:g}")
 
 
 def power_law(t: float, exponent: float, radius: int) -> Hopping:
-    """a_m = t |m|^{−s} for 0 < |m| ≤ radius, d = 1. Raises UsageError for s ≤ 1, which is not summable.
+    """a_m = t |m|^{−s} for 0 < |m| ≤ radius, d = 1: the finite list is the model, as a power law has no exponential
+    decay that a certified box could stand on. It differs from the infinite one by at most 2|t| R^{1−s}/(s − 1) in norm.
 
-    There is no exponential decay: a certified box belongs to the truncated hopping, with ``tail`` ≤ 2|t| R^{1−s}/(s−1)."""
+    Raises UsageError for s ≤ 1, which is not summable."""
+    if radius < 1:
+        raise UsageError(f"the power law's radius is {radius}; give at least 1")
     if not exponent > 1:
         raise UsageError(f"power-law hopping |m|^-{exponent:g} is not summable on Z; give an exponent above 1")
     m = np.arange(1, radius + 1)
     coefs = t * m**-float(exponent)
-    tail = 2 * abs(t) * radius ** (1.0 - exponent) / (exponent - 1)
-    return Hopping(np.concatenate([m, -m]), np.concatenate([coefs, coefs]), inf, tail, f"power law {exponent:g}")
+    return Hopping(np.concatenate([m, -m]), np.concatenate([coefs, coefs]), name=f"power law {exponent:g}")
 
 
 def from_symbol(symbol: Callable[[np.ndarray], np.ndarray], radius: int, oversampling: int = 8) -> Hopping:
