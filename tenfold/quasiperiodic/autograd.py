@@ -15,7 +15,6 @@ from tenfold.quasiperiodic.chebyshev import coefficients
 from tenfold.quasiperiodic.evolution import check_times
 from tenfold.quasiperiodic.hopping import Kernel
 from tenfold.quasiperiodic.moments import powers
-from tenfold.quasiperiodic.operators import LongRange
 from tenfold.quasiperiodic.phases import LatticeOrbit, to_unit
 from tenfold.quasiperiodic.potentials import Function, TrigPolynomial
 from tenfold.quasiperiodic.spectrum import symbol_range
@@ -67,7 +66,8 @@ def torch_states(
     table, _ = coefficients(h * sequence, tol)
     weights = torch.as_tensor(table.T.copy(), device=device).to(start.dtype)
     before, now = start.expand(shape), (0.5 * diagonal * start + multiply(start) / h).expand(shape)
-    even, odd = 0, 0
+    even = torch.zeros((len(sequence), *shape), dtype=start.dtype, device=device)
+    odd = torch.zeros_like(even)
     for first in range(0, len(table), 64):
         vectors = []
         for k in range(first, min(first + 64, len(table))):
@@ -83,7 +83,6 @@ def torch_states(
         if len(vectors) > 1:
             odd = odd + torch.tensordot(part[:, 1::2], block[1::2], 1)
     turn = torch.as_tensor(np.exp(-1j * c * sequence), device=device).reshape(-1, *[1] * len(shape))
-    odd = torch.zeros_like(even) if isinstance(odd, int) else odd
     states = torch.complex(even, -odd) if real else even - 1j * odd
     return turn * states
 
@@ -162,8 +161,8 @@ def _product(box: Box, coefs: "Tensor", real: bool) -> Any:
     hopping = box.operator.hopping
     assert not isinstance(hopping, Kernel)
     periodic = box.boundary == "periodic"
-    needed = zip(box.shape, hopping.radius, strict=True)
-    lengths = list(box.shape) if periodic else [scipy.fft.next_fast_len(max(n + r, 2 * r + 1), real=True) for n, r in needed]
+    needed = [max(n + r, 2 * r + 1) for n, r in zip(box.shape, hopping.radius, strict=True)]
+    lengths = list(box.shape) if periodic else [scipy.fft.next_fast_len(n, real=True) for n in needed]
     axes = list(range(-len(lengths), 0))
     place = tuple(torch.as_tensor(hopping.offsets[:, j] % lengths[j], device=coefs.device) for j in range(len(lengths)))
     kernel = torch.zeros(lengths, dtype=coefs.dtype, device=coefs.device).index_put(place, coefs, accumulate=True)

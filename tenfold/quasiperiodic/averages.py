@@ -7,8 +7,9 @@ Weights of the time t ≥ 0, each of integral one:
     resolvent (abel): prob_n = (1/πT) ∫ |⟨δ_n, (H − E − i/T)^{−1} φ⟩|² dE, by Parseval;
     quadrature: Gauss-Legendre panels of evolved states.
 
-What the box loses: with g = Q A P ψ_L and A = ∫ w ‖g‖² dt, the bound (leak) of ``leak.py`` averages to ∫ w ‖ψ − ψ_L‖ dt ≤
-κ T √A, κ = √2 Γ(3/2) (abel), 2/3 (cesaro), √(2/√π) 2^{−1/4} Γ(3/4) (gaussian), as ∫₀ᵗ ‖g‖² ≤ A/w(t) for falling w.
+What the box loses: with g = Q A P ψ_L and A = ∫ w ‖g‖² dt, the bound (leak) of ``leak.py`` averages to
+∫ w ‖ψ − ψ_L‖ dt ≤ κ T √A, κ = √2 Γ(3/2) (abel), 2/3 (cesaro), √(2/√π) 2^{−1/4} Γ(3/4) (gaussian), as
+∫₀ᵗ ‖g‖² ≤ A/w(t) for falling w.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +22,11 @@ import numpy as np
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.boxes import Box, Norm
 from tenfold.quasiperiodic.dense import diagonalise
-from tenfold.quasiperiodic.evolution import MOST_DENSE, BoxTooSmallError
+from tenfold.quasiperiodic.evolution import BoxTooSmallError
 from tenfold.quasiperiodic.green import solver
 from tenfold.quasiperiodic.leak import Surface, nodes, surface
 from tenfold.quasiperiodic.memory import require
+from tenfold.quasiperiodic.methods import MOST_DENSE
 from tenfold.quasiperiodic.moments import moments_of_probabilities, powers
 from tenfold.quasiperiodic.operators import LongRange
 from tenfold.quasiperiodic.panels import LONGEST_PROBED, run_panel
@@ -117,14 +119,18 @@ def time_averaged(
     _check(kind, method, tol)
     allowed = sqrt(tol) if edge_tol is None else edge_tol
     if isinstance(system, Box):
-        return _in_box(system, on_box(system, phi), scales, exponents, kind, method, norm, tol, "finite system", progress)
+        return _in_box(
+            system, on_box(system, phi), scales, exponents, kind, method, norm, tol, "finite system", progress
+        )
     middle = tuple(int(c) for c in np.atleast_1d(centre))
     middle = middle * system.dim if len(middle) == 1 else middle
     fixed = isinstance(box, int)
     if isinstance(box, str) and box != "adaptive":
         raise UsageError(f"there is no box {box!r} for averages; give 'adaptive' or a number of sites")
     parts = supports(phi, middle)
-    reach = box if isinstance(box, int) else max(64, 4 * system.hopping.range) + max(int(np.abs(s).max()) for s, _ in parts)
+    reach = (
+        box if isinstance(box, int) else max(64, 4 * system.hopping.range) + max(int(np.abs(s).max()) for s, _ in parts)
+    )
     while True:
         made = system.box(reach, middle)
         if method == "eig" and made.size > MOST_DENSE:
@@ -269,8 +275,8 @@ def by_resolvent(
     count = int(np.ceil(log(2 / tol) * (h * T + 1)))
     if count > _MOST_NODES:
         raise UsageError(
-            f"the resolvent average at T = {T:g} needs {count:.2g} energies, more than {_MOST_NODES:.2g}; use 'eig' or a "
-            "smaller T"
+            f"the resolvent average at T = {T:g} needs {count:.2g} energies, more than {_MOST_NODES:.2g}; "
+            "use 'eig' or a smaller T"
         )
     x = (np.arange(count) + 0.5) * pi / count - pi / 2
     energies, weights = c + h * np.tan(x), h / np.cos(x) ** 2 * (pi / count) / (pi * T)
@@ -347,5 +353,3 @@ def weight(kind: Kind, t: np.ndarray, T: float) -> np.ndarray:
     if kind == "abel":
         return 2 / T * np.exp(-2 * t / T)
     return np.full_like(t, 1 / T) if kind == "cesaro" else 2 / (sqrt(pi) * T) * np.exp(-((t / T) ** 2))
-
-

@@ -20,9 +20,9 @@ from tenfold.quasiperiodic.operators import LongRange
 class TransportBound:
     """⟨|X|^p⟩(T) ≤ C (log T)^{p·distance + ε} under ``hypotheses``.
 
-    ``distance`` is the exponent a in N = M^{a + ε}: how far the next good box of side M can be. ``case`` names the class
-    of frequencies; where a concrete M was given, ``good_within`` is N for it and ``reason`` says which case of b = 1
-    holds. The inputs b, q, s are the user's: nothing here checks them."""
+    ``distance`` is the exponent a in N = M^{a + ε}: how far the next good box of side M can be. ``case`` names the
+    class of frequencies; where a concrete M was given, ``good_within`` is N for it and ``reason`` says which case of
+    b = 1 holds. The inputs b, q, s are the user's: nothing here checks them."""
 
     p: float
     distance: float
@@ -70,9 +70,9 @@ def transport_bound(
     if sum(x is not None for x in (tau, dual, quotients)) > 1:
         raise UsageError("give one of tau, dual and quotients; each names the class of frequencies")
     bad = (
-        f"for every box side M the set of theta whose box is not good is semi-algebraic in T^{b} of degree at most M^{q:g} "
-        f"and measure at most exp(-M^{s:g})",
-        "boxes that overlap a good box inherit its Green's-function decay (large-deviation and resolvent-identity input)",
+        f"for every box side M the set of theta whose box is not good is semi-algebraic in T^{b} of degree at most "
+        f"M^{q:g} and measure at most exp(-M^{s:g})",
+        "boxes that overlap a good box inherit its Green's-function decay (large deviations, resolvent identity)",
         "M is proportional to log T, so that amplitudes beyond the good boxes cost exp(-c M) = T^(-power)",
     )
     if quotients is not None:
@@ -93,7 +93,10 @@ def transport_bound(
         case, condition = f"WDC with tau = {tau:g}", f"||n alpha|| >= kappa n^-{tau:g} for all n != 0"
     else:
         tau = 1 / b
-        case, condition = "almost every frequency", "||n alpha|| >= kappa n^-(1/b + eps) for all n != 0 (almost every alpha)"
+        case, condition = (
+            "almost every frequency",
+            "||n alpha|| >= kappa n^-(1/b + eps) for all n != 0 (almost every alpha)",
+        )
     distance = q / (1 - tau * (b - 1))
     small = f"the measure is small to the end of the search: N^(tau b) exp(-M^{s:g}) <= 1 with N = M^{distance:g}"
     return TransportBound(p, distance, p * distance, case, (condition, *bad, small))
@@ -172,8 +175,8 @@ class TransferDiagnostic:
             "left": self.left,
             "value": self.value,
             "energies": self.energies,
-            "status": "diagnostic: T^3 int (max_n ||Phi(n, E + i/T)||^2)^-1 dE per side; constants and the e^{-cN} term of "
-            "the Damanik-Tcheremchantsev method are not included",
+            "status": "diagnostic: T^3 int (max_n ||Phi(n, E + i/T)||^2)^-1 dE per side; constants and the e^{-cN} "
+            "term of the Damanik-Tcheremchantsev method are not included",
         }
 
 
@@ -205,7 +208,7 @@ def transfer_bound(
     strength, middle = abs(one), float(np.real(hopping.coefs[hopping.offsets[:, 0] == 0]).sum())
     values = box.potential + middle
     sides = []
-    for i, part in enumerate((values[N : 2 * N], values[N : 0 : -1])):
+    for i, part in enumerate((values[N : 2 * N], values[N:0:-1])):
         sides.append(T**3 * width * float((1 / _largest_squared(part, grid, strength)).sum()))
         if progress is not None:
             progress((i + 1) / 2)
@@ -228,5 +231,3 @@ def _largest_squared(values: np.ndarray, z: np.ndarray, strength: float) -> np.n
         np.maximum(largest, scale, out=largest)
     # The Frobenius norm, within a factor two of the operator norm squared.
     return np.exp(np.minimum(largest, 700.0))
-
-

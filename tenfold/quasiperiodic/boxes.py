@@ -96,13 +96,15 @@ class Box:
         """The matrix, (N, N) or (batch, N, N)."""
         batch = int(np.prod(self.potential.shape[:-1]))
         require(batch * self.size**2 * (8 if self.is_real else 16), f"a dense matrix of {self.size} sites")
-        matrix = np.broadcast_to(self._hopping_matrix.toarray(), (*self.potential.shape[:-1], self.size, self.size)).copy()
+        matrix = np.broadcast_to(
+            self._hopping_matrix.toarray(), (*self.potential.shape[:-1], self.size, self.size)
+        ).copy()
         diagonal = np.arange(self.size)
         matrix[..., diagonal, diagonal] += self.potential
         return matrix
 
     def banded(self) -> np.ndarray:
-        """The matrix of a one-dimensional open box in LAPACK's full band storage (2R + 1, N): row R + i − j, column j."""
+        """The matrix of an open one-dimensional box in LAPACK's band storage (2R + 1, N): row R + i − j, column j."""
         if len(self.shape) != 1 or self.boundary == "periodic":
             raise UsageError(f"band storage is for open one-dimensional boxes, not for {self.describe()}")
         reach, n = min(self.operator.hopping.range, self.size - 1), self.size
@@ -183,7 +185,9 @@ def periodic_box(
     return _make(operator, low, shape, "periodic", low)
 
 
-def _make(operator: LongRange, lower: tuple[int, ...], shape: tuple[int, ...], boundary: Boundary, centre: tuple[int, ...]) -> Box:
+def _make(
+    operator: LongRange, lower: tuple[int, ...], shape: tuple[int, ...], boundary: Boundary, centre: tuple[int, ...]
+) -> Box:
     sites = int(np.prod([float(n) for n in shape]))
     batch = len(operator.orbit.theta) if operator.orbit is not None and operator.orbit.batched else 1
     torus = operator.orbit.torus if operator.orbit is not None else 1

@@ -111,7 +111,10 @@ class _Output:
 
     def __init__(self, z: np.ndarray, at: slice | np.ndarray, rows: np.ndarray, tol: float) -> None:
         self.at = at
-        self.table, self.remainder = _cached(tuple(z.tolist()), tol) if len(z) else (np.zeros((1, 0)), 0.0)
+        self.table: np.ndarray = np.zeros((1, 0))
+        self.remainder = 0.0
+        if len(z):
+            self.table, self.remainder = _cached(tuple(z.tolist()), tol)
         self.shape = (len(z), *rows[..., at].shape)
         self.even = np.zeros((len(z), int(np.prod(self.shape[1:]))), dtype=rows.dtype)
         self.odd = np.zeros_like(self.even)

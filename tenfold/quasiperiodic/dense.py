@@ -33,7 +33,13 @@ def diagonalise(box: Box) -> Spectral:
     from scipy.linalg import eigh_tridiagonal
 
     hopping = box.operator.hopping
-    if len(box.shape) == 1 and box.boundary == "open" and box.potential.ndim == 1 and box.is_real and hopping.range == 1:
+    if (
+        len(box.shape) == 1
+        and box.boundary == "open"
+        and box.potential.ndim == 1
+        and box.is_real
+        and hopping.range == 1
+    ):
         bands = box.banded()
         return Spectral(*eigh_tridiagonal(bands[1], bands[0, 1:]))
     return Spectral(*np.linalg.eigh(box.dense()))

@@ -1,7 +1,7 @@
 """Wave packets ψ(t) = e^{−itH} φ on the lattice, in boxes that are certified to be large enough, or in given boxes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
@@ -9,24 +9,14 @@ import numpy as np
 
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.quasiperiodic.boxes import Box, Norm
-from tenfold.quasiperiodic.chebyshev import Report
-from tenfold.quasiperiodic.dense import diagonalise
-from tenfold.quasiperiodic.front import Front, certified_reach, fronts, moment_tail, truncation_bound
-from tenfold.quasiperiodic.hopping import Kernel
-from tenfold.quasiperiodic.lanczos import evolve_lanczos
-from tenfold.quasiperiodic.leak import Surface, spectral_loss, surface
-from tenfold.quasiperiodic.memory import require
+from tenfold.quasiperiodic.front import Front, certified_reach, fronts, truncation_bound
+from tenfold.quasiperiodic.leak import surface
+from tenfold.quasiperiodic.methods import EPS, METHODS, Limit, Method, Run, choose, run_in_box
 from tenfold.quasiperiodic.moments import moments, moments_error
 from tenfold.quasiperiodic.operators import LongRange
-from tenfold.quasiperiodic.panels import panel_count, run_panels
 from tenfold.quasiperiodic.states import Initial, on_box, supports
-from tenfold.quasiperiodic.trotter import evolve_trotter
 
-Method = Literal["auto", "chebyshev", "lanczos", "dense", "trotter"]
-METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
-MOST_DENSE = 2000
 _LARGEST_REACH = 1 << 26
-_EPS = 2.0**-53
 
 
 class BoxTooSmallError(TenfoldError, ValueError):
@@ -66,8 +56,8 @@ class Evolution:
         return moments(self.box, self.psi, p, norm, origin)
 
     def moments_error(self, p: float, norm: Norm = "linf") -> np.ndarray:
-        """A bound on the error of ``moments(p, norm)`` about the centre, (times,): 2 ε ‖φ‖² max|n|^p inside the box, and
-        the front bound on what is outside; inf where the outside is not bounded (no certified front)."""
+        """A bound on the error of ``moments(p, norm)`` about the centre, (times,): ε (2 + ε) ‖φ‖² max|n|^p inside the
+        box, and the front bound on what is outside; inf where the outside is not bounded."""
         return moments_error(self, p, norm)
 
     def probabilities(self) -> np.ndarray:
@@ -107,18 +97,6 @@ CONVENTIONS = {
 }
 
 
-@dataclass
-class _Run:
-    """What a method found in one box: states (times, S, N) and the parts of their error."""
-
-    states: np.ndarray
-    products: int = 0
-    polynomial: float = 0.0
-    loss: np.ndarray = field(default_factory=lambda: np.zeros(1))
-    peak: float = 0.0
-    estimated: bool = False
-
-
 def evolve(
     system: LongRange | Box,
     phi: Initial = None,
@@ -146,7 +124,7 @@ def evolve(
     _check(tol, method)
     if isinstance(system, Box):
         states = on_box(system, phi)
-        run = _in_box(system, states, sequence, tol, method, None, progress)
+        run = run_in_box(system, states, sequence, tol, method, None, progress)
         return _result(system, sequence, run, tol, states, "estimate" if run.estimated else "finite system", {}, method)
     until = float(np.abs(sequence).max())
     if isinstance(phi, np.ndarray):
@@ -189,8 +167,8 @@ def _check(tol: float, method: str) -> None:
 def certified_box(
     system: LongRange, parts: list[tuple[np.ndarray, np.ndarray]], until: float, tol: float, centre: tuple[int, ...]
 ) -> tuple[Box, float, list[Front]]:
-    """The smallest cube about ``centre`` whose truncation error to time ``until`` is at most ``tol`` times ‖φ‖ for every
-    state, that error's bound, and the tabulated fronts."""
+    """The smallest cube about ``centre`` whose truncation error to time ``until`` is at most ``tol`` times ‖φ‖ for
+    every state, that error's bound, and the tabulated fronts."""
     table = fronts(system.hopping)
     reach = max(certified_reach(table, until, tol * float(np.linalg.norm(a)), s, a) for s, a in parts)
     if reach > _LARGEST_REACH:
@@ -215,7 +193,7 @@ def _certified(
     progress: Callable[[float], None] | None,
 ) -> Evolution:
     made, bound, _ = certified_box(system, parts, until, tol / 2, centre)
-    run = _in_box(made, on_box(made, phi), times, tol / 2, method, None, progress)
+    run = run_in_box(made, on_box(made, phi), times, tol / 2, method, None, progress)
     parts_of_error = {"box": bound, "truncated_hopping": until * system.hopping.tail}
     return _result(made, times, run, tol, on_box(made, phi), "a priori", parts_of_error, method, parts)
 
@@ -230,7 +208,7 @@ def _in_given_box(
     progress: Callable[[float], None] | None,
 ) -> Evolution:
     skin = surface(made)
-    run = _in_box(made, states, times, tol, method, skin, progress)
+    run = run_in_box(made, states, times, tol, method, skin, progress)
     result = _posterior(made, times, run, tol, states, method, parts)
     mass = result.edge_mass / float((np.abs(states) ** 2).sum(-1).max())
     if mass > tol:
@@ -260,21 +238,23 @@ def _adaptive(
         states = on_box(made, phi)
         skin = surface(made)
         # What rounding alone leaves on the surface cannot be grown away.
-        floor = 8 * _EPS * skin.strength * np.sqrt(max(len(skin.edge), 1))
+        floor = 8 * EPS * skin.strength * np.sqrt(max(len(skin.edge), 1))
         rate = max(tol / max(until, 1e-300), floor)
-        stop = _Limit(tol**2, rate, margin)
-        run = _in_box(made, states, times, tol / 2, method, skin, progress, stop)
+        stop = Limit(tol**2, rate, margin)
+        run = run_in_box(made, states, times, tol / 2, method, skin, progress, stop)
         if not stop.exceeded:
             return _posterior(made, times, run, tol, states, method, parts)
         reach = int(np.ceil(1.6 * reach))
         if reach > _LARGEST_REACH:
-            raise BoxTooSmallError(f"the adaptive box grew beyond {reach:,} sites; the state spreads: choose a shorter time")
+            raise BoxTooSmallError(
+                f"the adaptive box grew beyond {reach:,} sites; the state spreads: choose a shorter time"
+            )
 
 
 def _posterior(
     made: Box,
     times: np.ndarray,
-    run: _Run,
+    run: Run,
     tol: float,
     states: np.ndarray,
     method: Method,
@@ -291,7 +271,7 @@ def _posterior(
 def _result(
     made: Box,
     times: np.ndarray,
-    run: _Run,
+    run: Run,
     tol: float,
     states: np.ndarray,
     certificate: str,
@@ -305,140 +285,20 @@ def _result(
     edge = made.edge(max(made.operator.hopping.range, 8))
     mass = float((np.abs(psi[..., edge]) ** 2).sum(-1).max()) if len(edge) else 0.0
     used = method if method != "auto" else choose(made, times, int(np.prod(batch)))
-    rounding = 4 * _EPS * max(float(run.products), np.abs(times).max() * max(abs(made.interval.low), abs(made.interval.high)))
-    return Evolution(
-        made, times, psi, used, tol, sum(parts.values()), parts, certificate, mass, run.products, rounding, initial or []
+    rounding = (
+        4 * EPS * max(float(run.products), np.abs(times).max() * max(abs(made.interval.low), abs(made.interval.high)))
     )
-
-
-# --- methods in a box ---------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Limit:
-    """Stops an evolution once the edge holds more than ``mass`` or loses more than ``rate`` a time."""
-
-    mass: float
-    rate: float
-    margin: int
-    exceeded: bool = False
-
-    def look(self, box: Box, states: np.ndarray, loss: np.ndarray, duration: float) -> bool:
-        edge = box.edge(self.margin)
-        scale = (np.abs(states) ** 2).sum(-1).max()
-        mass = float((np.abs(states[..., edge]) ** 2).sum(-1).max()) / float(scale) if states.size else 0.0
-        floor = (8 * _EPS) ** 2 * len(edge)
-        lost = float(np.sqrt((loss / scale).max() / max(abs(duration), 1e-300)))
-        self.exceeded = self.exceeded or mass > max(self.mass, floor) or lost > self.rate
-        return self.exceeded
-
-
-def choose(box: Box, times: np.ndarray, batch: int) -> str:
-    """The cheaper of "dense" and "chebyshev" by counted flops."""
-    n, z = box.size, box.interval.half_width * float(np.abs(times).max())
-    if n > MOST_DENSE:
-        return "chebyshev"
-    step = 8e3 + batch * (box.product.flops / 3 + 3 * n)  # nanoseconds of a product and its overhead
-    sweeps = (1.05 * z + 40) * step
-    systems = int(np.prod(box.potential.shape[:-1]))
-    return "dense" if systems * (3.0 * n**3 / 3) + len(times) * n * n < sweeps else "chebyshev"
-
-
-def _in_box(
-    box: Box,
-    states: np.ndarray,
-    times: np.ndarray,
-    tol: float,
-    method: Method,
-    skin: Surface | None,
-    progress: Callable[[float], None] | None,
-    limit: _Limit | None = None,
-) -> _Run:
-    batch = np.broadcast_shapes(states.shape[:-1], box.potential.shape[:-1])
-    flat = np.ascontiguousarray(np.broadcast_to(states, (*batch, box.size)).reshape(-1, box.size))
-    require(len(times) * flat.size * 16 * 2, f"states of {box.size:,} sites at {len(times)} times")
-    if box.potential.ndim > 1:
-        shape = (*batch, box.size)
-        box = replace(box, potential=np.ascontiguousarray(np.broadcast_to(box.potential, shape)).reshape(-1, box.size))
-    used = method if method != "auto" else choose(box, times, len(flat))
-    if used == "dense" and box.size > MOST_DENSE:
-        raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
-    run = _Run(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
-    for sign in (1, -1):
-        index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
-        if not len(index) or (limit is not None and limit.exceeded):
-            continue
-        index = index[np.argsort(np.abs(times[index]), kind="stable")]
-        _one_direction(box, flat, times[index], index, tol, used, skin, progress, limit, run)
-    return run
-
-
-def _one_direction(
-    box: Box,
-    flat: np.ndarray,
-    times: np.ndarray,
-    index: np.ndarray,
-    tol: float,
-    method: str,
-    skin: Surface | None,
-    progress: Callable[[float], None] | None,
-    limit: _Limit | None,
-    run: _Run,
-) -> None:
-    report = _reporter(box, times, skin is not None, progress)
-    if method == "chebyshev":
-        for panel in run_panels(box, flat, times, tol, skin, report):
-            run.states[index[panel.first : panel.first + len(panel.states)]] = panel.states
-            run.products += panel.products
-            run.polynomial += panel.remainder
-            run.loss = run.loss + panel.loss
-            run.peak = max(run.peak, panel.peak)
-            both = np.concatenate([panel.states, panel.last[None]])
-            if limit is not None and limit.look(box, both, panel.loss, panel.end - panel.start):
-                return
-        return
-    if method == "dense":
-        spectral = diagonalise(box)
-        run.states[index] = spectral.evolve(flat, times)
-        if skin is not None and len(skin.edge):
-            run.loss = run.loss + spectral_loss(box, spectral, flat, abs(float(times[-1])) * (1 if times[-1] >= 0 else -1))
-    elif method == "lanczos":
-        run.states[index], products, error = evolve_lanczos(box, flat, times, tol, report=report)
-        run.products += products
-        run.polynomial = max(run.polynomial, error)
-        run.loss = run.loss + _sampled_loss(box, run.states[index], times, skin)
-        run.estimated = run.estimated or skin is not None
-    else:
-        run.states[index], products, error = evolve_trotter(box, flat, times, tol, report=report)
-        run.products += products
-        run.polynomial = max(run.polynomial, error)
-        run.estimated = True
-    if limit is not None:
-        limit.look(box, run.states[index], run.loss, float(times[-1]))
-
-
-def _sampled_loss(box: Box, states: np.ndarray, times: np.ndarray, skin: Surface | None) -> np.ndarray:
-    # Lanczos has no probe between the output times: the largest sampled loss stands for all.
-    if skin is None or not len(skin.edge):
-        return np.zeros(states.shape[1])
-    return abs(float(times[-1])) * skin.loss(states[..., skin.edge]).max(0)
-
-
-def _reporter(box: Box, times: np.ndarray, probed: bool, progress: Callable[[float], None] | None) -> Report | None:
-    if progress is None:
-        return None
-    z = box.interval.half_width * abs(float(times[-1]))
-    panels = panel_count(box, float(times[-1]), probed)
-    each = z / panels
-    total = panels * (each + 11.5 * each ** (1 / 3) + 15)
-    done = 0
-
-    def report(products: int) -> None:
-        nonlocal done
-        done += products
-        progress(min(1.0, done / total))
-
-    return report
-
-
-__all__ = ["CONVENTIONS", "METHODS", "BoxTooSmallError", "Evolution", "certified_box", "evolve", "moment_tail"]
+    return Evolution(
+        made,
+        times,
+        psi,
+        used,
+        tol,
+        sum(parts.values()),
+        parts,
+        certificate,
+        mass,
+        run.products,
+        rounding,
+        initial or [],
+    )

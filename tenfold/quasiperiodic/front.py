@@ -117,9 +117,7 @@ def front_radius(hopping: Hopping | Kernel, time: float, tol: float, axis: int =
     return int(np.ceil(((abs(time) * f.growth + log(1 / tol)) / f.mu).min()))
 
 
-def certified_reach(
-    table: Sequence[Front], time: float, tol: float, sites: np.ndarray, amplitudes: np.ndarray
-) -> int:
+def certified_reach(table: Sequence[Front], time: float, tol: float, sites: np.ndarray, amplitudes: np.ndarray) -> int:
     """The smallest L for which ``truncation_bound`` of the box [−L, L]^d is at most ``tol``."""
     share = log(tol) - 0.5 * log(len(table))
     need = 1

@@ -49,7 +49,9 @@ def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
 
     Raises UsageError unless 0 < s < 1 and rate > 0."""
     if not (0 < s < 1 and rate > 0 and np.isfinite(energy)):
-        raise UsageError(f"a good box needs 0 < s < 1, a rate above 0 and a finite energy, not {s:g}, {rate:g}, {energy:g}")
+        raise UsageError(
+            f"a good box needs 0 < s < 1, a rate above 0 and a finite energy, not {s:g}, {rate:g}, {energy:g}"
+        )
     if box.size > _MOST:
         raise UsageError(f"the good-box test inverts a dense matrix; {box.size} sites are more than {_MOST}")
     side = max(box.shape)
@@ -131,8 +133,8 @@ class DeterminantScan:
     """log|det(H_M(θ) − E)| and its sign over a grid of θ (k, b), M = ``side`` sites.
 
     ``below(level)`` marks |det| < e^{level}. For a trigonometric potential the determinant is a trigonometric
-    polynomial in θ of degree at most ``degree`` (side times the potential's), so that a sublevel set is semi-algebraic in
-    the cosines and sines of θ; None for other potentials."""
+    polynomial in θ of degree at most ``degree`` (side times the potential's), so that a sublevel set is semi-algebraic
+    in the cosines and sines of θ; None for other potentials."""
 
     theta: np.ndarray
     log_abs: np.ndarray
@@ -147,7 +149,7 @@ class DeterminantScan:
 
     def sublevel(self, s: float) -> dict[str, Any]:
         """{|det| < e^{−side^s}}: its mask over the grid, the fraction of it, and the level."""
-        level = -float(self.side) ** s
+        level = -(float(self.side) ** s)
         mask = self.below(level)
         return {"level": level, "mask": mask, "fraction": float(mask.mean()), "degree": self.degree}
 
@@ -158,7 +160,11 @@ class DeterminantScan:
             "energy": self.energy,
             "side": self.side,
             "degree": self.degree,
-            "log_abs": {"min": float(self.log_abs.min()), "mean": float(self.log_abs.mean()), "max": float(self.log_abs.max())},
+            "log_abs": {
+                "min": float(self.log_abs.min()),
+                "mean": float(self.log_abs.mean()),
+                "max": float(self.log_abs.max()),
+            },
             "convention": "log|det(H_M(theta) - E)| of the open box, natural logarithm",
         }
 
@@ -168,11 +174,13 @@ def determinant_scan(
 ) -> DeterminantScan:
     """Determinants of H − E on the sites start … start + side − 1 (one-dimensional, open), at every row of ``theta``.
 
-    Nearest neighbours by the three-term recursion for all θ at once, rescaled against overflow; longer ranges by stacked
-    LU. Raises UsageError in more than one dimension or for side < 1."""
+    Nearest neighbours by the three-term recursion for all θ at once, rescaled against overflow; longer ranges by
+    stacked LU. Raises UsageError in more than one dimension or for side < 1."""
     hopping = operator.hopping
     if operator.dim != 1 or side < 1 or not np.isfinite(energy):
-        raise UsageError(f"determinants need a one-dimensional box of at least one site and a finite energy, not {side}")
+        raise UsageError(
+            f"determinants need a one-dimensional box of at least one site and a finite energy, not {side}"
+        )
     rows = _rows(theta)
     values = operator.at(rows.tolist()).values([start], [side]) - energy
     degree = side * operator.potential.degree if isinstance(operator.potential, TrigPolynomial) else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +16,7 @@ WAYS = ("auto", "dense", "banded", "strips")
 _MOST_DENSE = 4000
 
 
-def green_columns(
-    box: Box, z: complex | Sequence[complex], sources: Any = None, method: Way = "auto"
-) -> np.ndarray:
+def green_columns(box: Box, z: complex | Sequence[complex], sources: Any = None, method: Way = "auto") -> np.ndarray:
     """Columns G(·, m; z) for each z and source site m: complex128 (len(z), len(sources), N), without the axes of a
     single z or a single source.
 
@@ -111,7 +110,9 @@ def _solve(box: Box, z: complex, right: np.ndarray, way: str) -> np.ndarray:
         matrix[np.arange(box.size), np.arange(box.size)] -= z
         return np.linalg.solve(matrix, right.T).T
     except np.linalg.LinAlgError:
-        raise UsageError(f"z = {z:g} is an eigenvalue of the box; the Green's function exists off the spectrum") from None
+        raise UsageError(
+            f"z = {z:g} is an eigenvalue of the box; the Green's function exists off the spectrum"
+        ) from None
 
 
 def _strips(box: Box, z: complex, right: np.ndarray) -> np.ndarray:
@@ -119,10 +120,10 @@ def _strips(box: Box, z: complex, right: np.ndarray) -> np.ndarray:
     layers = max(box.operator.hopping.radius[0], 1)
     across = box.size // box.shape[0]
     require(16 * 3 * box.size * layers * across, f"the strips of {box.describe()}")
-    cuts = list(range(0, box.shape[0], layers)) + [box.shape[0]]
+    cuts = [*range(0, box.shape[0], layers), box.shape[0]]
     if len(cuts) > 2 and cuts[-1] - cuts[-2] < layers:
         del cuts[-2]
-    spans = [(a * across, b * across) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    spans = [(a * across, b * across) for a, b in pairwise(cuts)]
     matrix = box.sparse().astype(np.complex128)
     inverse: list[np.ndarray] = []
     forward: list[np.ndarray] = []
@@ -188,7 +189,9 @@ def green_decay(
     low, high = window or (0.25 * distance.max(), 0.75 * distance.max())
     inside = (distance >= low) & (distance <= high) & (column > 1e-300)
     if inside.sum() < 4 or len(np.unique(distance[inside])) < 3:
-        raise UsageError(f"the window [{low:g}, {high:g}] holds {int(inside.sum())} entries; a decay fit needs 4 or more")
+        raise UsageError(
+            f"the window [{low:g}, {high:g}] holds {int(inside.sum())} entries; a decay fit needs 4 or more"
+        )
     x, y = distance[inside], -np.log(column[inside])
     centred = x - x.mean()
     spread = float((centred**2).sum())
@@ -196,7 +199,8 @@ def green_decay(
     intercept = float(y.mean() - rate * x.mean())
     rest = y - rate * x - intercept
     error = float(np.sqrt((rest**2).sum() / (len(x) - 2) / spread))
-    return GreenDecay(complex(z), rate, error, intercept, float(np.sqrt((rest**2).mean())), (low, high), norm)
+    span = (float(low), float(high))
+    return GreenDecay(complex(z), rate, error, intercept, float(np.sqrt((rest**2).mean())), span, norm)
 
 
 def _one_site(sources: Any, dim: int) -> bool:

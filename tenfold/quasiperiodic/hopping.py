@@ -117,7 +117,7 @@ def nearest_neighbour(dim: int = 1, t: float = 1.0) -> Hopping:
 def exponential(t: float, rho: float, dim: int = 1, radius: int | None = None) -> Hopping:
     """a_m = t e^{−ρ|m|₁} for m ≠ 0; with a ``radius`` the finite list |m|∞ ≤ radius is the model.
 
-    Without one, the infinite hopping is cut where the rest is below 1e-17 of the sum; ``tail`` is that rest's l¹ norm."""
+    Without one, the infinite hopping is cut where the rest is below 1e-17 of the sum; ``tail`` is its l¹ norm."""
     if not (rho > 0 and isfinite(rho) and isfinite(t)):
         raise UsageError(f"exponential hopping has t = {t:g} and rate {rho:g}; it is summable for finite rates above 0")
     if radius is not None and radius < 1:
@@ -148,7 +148,7 @@ def power_law(t: float, exponent: float, radius: int) -> Hopping:
     if not exponent > 1:
         raise UsageError(f"power-law hopping |m|^-{exponent:g} is not summable on Z; give an exponent above 1")
     m = np.arange(1, radius + 1)
-    coefs = t * m**-float(exponent)
+    coefs = t * m ** -float(exponent)
     return Hopping(np.concatenate([m, -m]), np.concatenate([coefs, coefs]), name=f"power law {exponent:g}")
 
 
@@ -193,7 +193,9 @@ class Kernel:
             raise UsageError(
                 f"a kernel needs a radius, C and c above 0, not {self.radius_}, {self.bound:g} and {self.rate:g}"
             )
-        object.__setattr__(self, "offsets", np.concatenate([np.zeros((1, self.dim), np.int64), _ball(self.dim, self.radius_)]))
+        object.__setattr__(
+            self, "offsets", np.concatenate([np.zeros((1, self.dim), np.int64), _ball(self.dim, self.radius_)])
+        )
 
     @property
     def radius(self) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """ψ(t) by Krylov subspaces, with an a-posteriori bound and steps of adapted length.
 
-In the subspace V of dimension m, H V = V T + β v e_mᵀ, so that y(s) = V e^{−isT} e₁ ‖ψ‖ has the residual β |(e^{−isT})_{m1}|
-‖ψ‖ and ‖ψ(s) − y(s)‖ ≤ ∫₀ˢ β |(e^{−iuT})_{m1}| du ‖ψ‖. All output times inside a step come from its one subspace.
+In the subspace V of dimension m, H V = V T + β v e_mᵀ, so that y(s) = V e^{−isT} e₁ ‖ψ‖ has the residual
+β |(e^{−isT})_{m1}| ‖ψ‖ and ‖ψ(s) − y(s)‖ ≤ ∫₀ˢ β |(e^{−iuT})_{m1}| du ‖ψ‖. All output
+times inside a step come from its one subspace.
 """
 
 from collections.abc import Callable
@@ -99,7 +100,8 @@ def evolve_lanczos(
                 length *= 0.8
                 if abs(length) < 1e-9 * abs(times[-1]):
                     raise TenfoldError(
-                        f"Lanczos steps fell below {abs(length):.1e} for tol {tol:g}; use method 'chebyshev' or a larger tol"
+                        f"Lanczos steps fell below {abs(length):.1e} for tol {tol:g}; use method 'chebyshev' or a "
+                        "larger tol"
                     )
             error += space.bound(length)
             last = now + length if length != left else times[-1]

@@ -78,7 +78,7 @@ def nodes(h: float, length: float) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def spectral_loss(box: Box, spectral: Spectral, states: np.ndarray, time: float) -> np.ndarray:
-    """∫₀ᵗ ‖Q A P ψ_L(s)‖² ds for states (..., N) from the eigenbasis, in closed form."""
+    """|∫₀ᵗ ‖Q A P ψ_L(s)‖² ds| for states (..., N) from the eigenbasis, in closed form; t of any sign."""
     skin = surface(box)
     rows = spectral.vectors[..., skin.edge, :]
     lost = skin.out.toarray() @ rows * spectral.coefficients(states)[..., None, :]
@@ -86,4 +86,4 @@ def spectral_loss(box: Box, spectral: Spectral, states: np.ndarray, time: float)
     omega = spectral.energies[..., :, None] - spectral.energies[..., None, :]
     # ∫₀ᵗ e^{iωs} ds = t e^{iωt/2} sinc(ωt/2)
     kernel = time * np.exp(0.5j * omega * time) * np.sinc(omega * time / (2 * np.pi))
-    return np.maximum(np.real((gram * kernel).sum((-1, -2))), 0.0)
+    return np.abs(np.real((gram * kernel).sum((-1, -2))))

@@ -52,7 +52,7 @@ class Lyapunov:
         }
 
 
-def lyapunov(
+def lyapunov_exponents(
     operator: LongRange,
     energies: Any,
     steps: int = 100_000,
@@ -82,7 +82,9 @@ def lyapunov(
     frame[..., np.arange(reach), np.arange(reach)] = 1.0
     logs = np.empty((steps // _TOGETHER, *shape, reach))
     # The potential in pieces, so that a long orbit needs no long array.
-    piece = max(_TOGETHER, min(steps, (1 << 20) // max(1, int(np.prod(shape)) * 4 * reach * reach)) // _TOGETHER * _TOGETHER)
+    piece = max(
+        _TOGETHER, min(steps, (1 << 20) // max(1, int(np.prod(shape)) * 4 * reach * reach)) // _TOGETHER * _TOGETHER
+    )
     for first in range(0, steps, piece):
         count = min(piece, steps - first)
         values = operator.values([start + first], [count])
@@ -98,7 +100,9 @@ def lyapunov(
     return Lyapunov(given, found, errors, steps)
 
 
-def _piece(table: np.ndarray, energies: np.ndarray, values: np.ndarray, frame: np.ndarray, logs: np.ndarray) -> np.ndarray:
+def _piece(
+    table: np.ndarray, energies: np.ndarray, values: np.ndarray, frame: np.ndarray, logs: np.ndarray
+) -> np.ndarray:
     products = _products(table, energies, values)
     if frame.shape[-1] == 1:
         # One exponent: propagate a vector; the QR step is its norm.

@@ -65,6 +65,8 @@ def states_of(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 class _Base:
+    """What the programs share: rows in and out."""
+
     def __init__(self, kind: str, flops: float, real: bool) -> None:
         self.kind, self.flops, self.real = kind, flops, real
 
@@ -291,4 +293,10 @@ def product_of(box: "Box", kind: str = "auto") -> Product:
     if not candidates:
         raise UsageError(f"a kernel's hopping has no {kind} product; it is not translation-invariant: use 'sparse'")
     best = min(candidates, key=lambda cost: cost.nanoseconds).program
-    return {"slices": Slices, "toeplitz": Toeplitz, "fft": Fourier, "sparse": Sparse}[best](box)
+    made: dict[str, type[Slices] | type[Toeplitz] | type[Fourier] | type[Sparse]] = {
+        "slices": Slices,
+        "toeplitz": Toeplitz,
+        "fft": Fourier,
+        "sparse": Sparse,
+    }
+    return made[best](box)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tenfold.quasiperiodic.evolution import Evolution
 
 
-def powers(p: float | Sequence[float]) -> np.ndarray:
+def powers(p: float | Sequence[float] | np.ndarray) -> np.ndarray:
     """p as an array; UsageError unless every p is finite and above 0."""
     array = np.atleast_1d(np.asarray(p, dtype=np.float64))
     if not len(array) or not (np.isfinite(array).all() and (array > 0).all()):
@@ -23,14 +23,18 @@ def powers(p: float | Sequence[float]) -> np.ndarray:
 
 
 def moments(
-    box: Box, psi: np.ndarray, p: float | Sequence[float], norm: Norm = "linf", origin: Any = None
+    box: Box, psi: np.ndarray, p: float | Sequence[float] | np.ndarray, norm: Norm = "linf", origin: Any = None
 ) -> np.ndarray:
     """Σ |n − origin|^p |ψ_n|² of states (..., N): (...), or (..., len(p)) for a sequence of p."""
     return moments_of_probabilities(box, np.abs(psi) ** 2, p, norm, origin)
 
 
 def moments_of_probabilities(
-    box: Box, probabilities: np.ndarray, p: float | Sequence[float], norm: Norm = "linf", origin: Any = None
+    box: Box,
+    probabilities: np.ndarray,
+    p: float | Sequence[float] | np.ndarray,
+    norm: Norm = "linf",
+    origin: Any = None,
 ) -> np.ndarray:
     """Σ |n − origin|^p prob_n of probabilities (..., N)."""
     exponents = powers(p)
@@ -54,6 +58,7 @@ def moments_error(evolution: "Evolution", p: float, norm: Norm = "linf") -> np.n
     factor = {"linf": 1.0, "l2": sqrt(d), "l1": float(d)}[norm]
     table = fronts(box.operator.hopping)
     outside = [
-        max(moment_tail(table, t, evolution.reach, s, a, p, factor) for s, a in evolution.initial) for t in evolution.times
+        max(moment_tail(table, t, evolution.reach, s, a, p, factor) for s, a in evolution.initial)
+        for t in evolution.times
     ]
     return inside + np.array(outside)

@@ -48,8 +48,8 @@ class LongRange:
                 )
             if self.orbit.dim != self.hopping.dim:
                 raise UsageError(
-                    f"the hopping is on Z^{self.hopping.dim}, but the frequencies have {self.orbit.dim} rows; give one a "
-                    "lattice direction"
+                    f"the hopping is on Z^{self.hopping.dim}, but the frequencies have {self.orbit.dim} rows; "
+                    "give one for each lattice direction"
                 )
 
     @property

@@ -62,7 +62,9 @@ def run_panel(
         loss = weights @ skin.loss(done.probe)
         loss += error * skin.strength**2 * np.linalg.norm(states, axis=-1) ** 2
         peak = float(np.linalg.norm(done.probe, axis=-1).max())
-    return Panel(first, done.states[:-1], start, start + length, done.states[-1], done.products, done.remainder, loss, peak)
+    return Panel(
+        first, done.states[:-1], start, start + length, done.states[-1], done.products, done.remainder, loss, peak
+    )
 
 
 @lru_cache(maxsize=16)

@@ -1,7 +1,8 @@
 """Where a site of Z^d lies on the torus T^b: exact phases θ + Σᵢ nᵢ Ωᵢ mod 1 of the operators' potentials.
 
-Phases are integers mod 2^64 that wrap around, so that a box around n = 10⁹ costs and errs no more than one around
-0. ``axis_phases`` is the only place that knows the arithmetic of ``tenfold.shifts``.
+Phases are integers mod 2^64 that wrap around, so that a box around n = 10⁹ costs no more than one around 0, and the
+orbit of the stored frequencies is exact. A stored frequency has ``BITS`` bits, so that n α errs by n 2^−BITS;
+``axis_phases`` is the only place that knows the arithmetic of ``tenfold.shifts``.
 """
 
 import re
@@ -17,7 +18,8 @@ import numpy as np
 from tenfold.errors import UsageError, suggest
 from tenfold.shifts import Kronecker
 
-_ONE = 1 << 64
+BITS = 64
+_WORD = 1 << 64
 _DIGITS = 60
 _NAMED = ("golden", "silver", "bronze", "sqrt(k)", "cbrt(k)", "e", "pi")
 # How far integer relations between frequencies are looked for, by number of frequencies.
@@ -25,12 +27,12 @@ _RELATION_RADIUS = {1: 4096, 2: 64, 3: 16}
 
 
 def axis_phases(alpha: Sequence[int], start: int, stop: int) -> np.ndarray:
-    """n α mod 1 for n = start … stop − 1 (negative n too) as uint64 (stop − start, b), rounded down."""
+    """n α mod 1 for n = start … stop − 1 (negative too), α in ``BITS`` bits: the top 64 bits, (stop − start, b)."""
     return Kronecker(alpha).phases(start, stop)
 
 
-def fixed_point(x: Any) -> int:
-    """A real number mod 1 as the integer ⌊x 2⁶⁴⌋ mod 2⁶⁴.
+def fixed_point(x: Any, bits: int = 64) -> int:
+    """A real number mod 1 as the integer ⌊x 2^bits⌋ mod 2^bits.
 
     ``x`` is a float (its exact dyadic value), int, Fraction, Decimal, or text: a decimal, "p/q", or one of golden
     ((√5 − 1)/2), silver (√2 − 1), bronze ((√13 − 3)/2), sqrt(k), cbrt(k), e, pi (computed to 60 digits). Raises
@@ -40,21 +42,21 @@ def fixed_point(x: Any) -> int:
     (True, 0.6180339887498949)
     """
     if isinstance(x, str):
-        return _of_text(x.strip())
+        return _of_text(x.strip(), bits)
     try:
         exact = Fraction(x.item() if isinstance(x, np.generic) else x)
     except (TypeError, ValueError, OverflowError):
         raise UsageError(
             f"frequency or phase {x!r} is no finite number; give a float, a Fraction, '377/610' or a name"
         ) from None
-    return _floor(exact)
+    return _floor(exact, bits)
 
 
-def _floor(exact: Fraction) -> int:
-    return int(exact * _ONE // 1) % _ONE
+def _floor(exact: Fraction, bits: int) -> int:
+    return int(exact * (1 << bits) // 1) % (1 << bits)
 
 
-def _of_text(text: str) -> int:
+def _of_text(text: str, bits: int) -> int:
     with localcontext() as context:
         context.prec = _DIGITS
         known = {
@@ -65,13 +67,13 @@ def _of_text(text: str) -> int:
             "pi": lambda: Decimal("3.14159265358979323846264338327950288419716939937510582097494"),
         }
         if text in known:
-            return _floor(Fraction(known[text]()))
+            return _floor(Fraction(known[text]()), bits)
         if root := re.fullmatch(r"(sqrt|cbrt)\(?(\d+)\)?", text):
             power = Decimal(1) / (2 if root[1] == "sqrt" else 3)
             number = Decimal(root[2])
-            return _floor(Fraction(number.sqrt() if root[1] == "sqrt" else number**power))
+            return _floor(Fraction(number.sqrt() if root[1] == "sqrt" else number**power), bits)
         try:
-            return _floor(Fraction(text) if "/" in text else Fraction(Decimal(text)))
+            return _floor(Fraction(text) if "/" in text else Fraction(Decimal(text)), bits)
         except (ValueError, ZeroDivisionError, InvalidOperation, OverflowError):
             raise UsageError(f"there is no frequency {text!r}{suggest(text, _NAMED)}, or give a number") from None
 
@@ -85,8 +87,8 @@ def to_unit(phases: np.ndarray) -> np.ndarray:
 class LatticeOrbit:
     """The Z^d action x_n = θ + Σᵢ nᵢ Ωᵢ mod 1 on T^b.
 
-    ``omega`` has d rows of b phases (64-bit integers), ``theta`` rows of b phases, one for each member of a batch;
-    ``batched`` tells a batch of one from no batch. Make it with ``lattice_orbit``.
+    ``omega`` has d rows of b frequencies in ``BITS`` bits, ``theta`` rows of b 64-bit phases, one for each member of a
+    batch; ``batched`` tells a batch of one from no batch. Make it with ``lattice_orbit``.
     """
 
     omega: tuple[tuple[int, ...], ...]
@@ -118,7 +120,10 @@ class LatticeOrbit:
 
     def approximant(self, period: int) -> "LatticeOrbit":
         """The orbit with every frequency replaced by the nearest p/period."""
-        rows = tuple(tuple(round(a * period / _ONE) * _ONE // period % _ONE for a in row) for row in self.omega)
+        one = 1 << BITS
+        rows = tuple(
+            tuple((2 * a * period + one) // (2 * one) * one // period % one for a in row) for row in self.omega
+        )
         return replace(self, omega=rows)
 
 
@@ -175,7 +180,7 @@ def lattice_orbit(omega: Any, theta: Any = 0.0, allow_resonant: bool = False) ->
     for a batch. Raises UsageError for unequal rows, and for frequencies with an integer relation k·Ωᵢ ∈ Z of small
     k unless ``allow_resonant`` (the potential is then periodic, which is seldom meant)."""
     rows = omega if _nested(omega) else [omega if _listed(omega) else [omega]]
-    matrix = tuple(tuple(fixed_point(a) for a in row) for row in rows)
+    matrix = tuple(tuple(fixed_point(a, BITS) for a in row) for row in rows)
     if not matrix or not matrix[0] or len({len(row) for row in matrix}) != 1:
         raise UsageError(f"frequencies {omega!r} are no matrix; give d rows of b numbers")
     relation = None if allow_resonant else integer_relation(matrix)
@@ -194,7 +199,7 @@ def skew_orbit(frequency: Any, theta: Any, allow_resonant: bool = False) -> Skew
     rows = theta if _nested(theta) else [theta if _listed(theta) else [theta]]
     lattice = lattice_orbit(frequency, 0.0, allow_resonant)
     start, batched = _theta_rows(theta, len(rows[0]))
-    return SkewOrbit(lattice.omega[0][0], start, batched)
+    return SkewOrbit(lattice.omega[0][0] >> (BITS - 64), start, batched)
 
 
 def integer_relation(omega: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
@@ -209,7 +214,8 @@ def integer_relation(omega: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
     k, weight = k[weight > 0], weight[weight > 0]
     alike = np.ones(len(k), dtype=bool)
     for row in omega:
-        total = (k.astype(np.uint64) * np.array(row, dtype=np.uint64)).sum(1, dtype=np.uint64).view(np.int64)
+        top = np.array([a >> (BITS - 64) for a in row], dtype=np.uint64)
+        total = (k.astype(np.uint64) * top).sum(1, dtype=np.uint64).view(np.int64)
         # A float carries 53 bits, so that a decimal such as 0.2 is a fifth only to that precision.
         alike &= np.abs(total.astype(np.float64)) <= weight * 2.0**11
     if not alike.any():
@@ -224,7 +230,7 @@ def _skew_closed_form(k: int, n: int, frequency: int, theta: Sequence[int]) -> i
     for j in range(k):
         total += binomial * theta[k - j - 1]
         binomial = binomial * (n - j) // (j + 1)
-    return (total + binomial * frequency) % _ONE
+    return (total + binomial * frequency) % _WORD
 
 
 def _shifted(base: np.ndarray, theta: Sequence[Sequence[int]], batched: bool) -> np.ndarray:
@@ -237,7 +243,9 @@ def _theta_rows(theta: Any, torus: int) -> tuple[tuple[tuple[int, ...], ...], bo
     rows = theta if batched else [theta if _listed(theta) else [theta] * torus]
     found = tuple(tuple(fixed_point(x) for x in row) for row in rows)
     if not found or any(len(row) != torus for row in found):
-        raise UsageError(f"theta has {len(found[0]) if found else 0} phases; the potential lives on T^{torus}: give {torus}")
+        raise UsageError(
+            f"theta has {len(found[0]) if found else 0} phases; the potential lives on T^{torus}: give {torus}"
+        )
     return found, batched
 
 

@@ -83,7 +83,9 @@ class Steps:
 
     def __post_init__(self) -> None:
         if not self.breaks or len(self.breaks) != len(self.values):
-            raise UsageError(f"{len(self.breaks)} breaks need as many values, not {len(self.values)}; give at least one")
+            raise UsageError(
+                f"{len(self.breaks)} breaks need as many values, not {len(self.values)}; give at least one"
+            )
         if list(self.breaks) != sorted(set(self.breaks)):
             raise UsageError("the breaks of a step function must increase in [0, 1); sort them and drop repeated ones")
         if not np.isfinite(self.values).all():

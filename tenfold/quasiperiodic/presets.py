@@ -42,8 +42,14 @@ def maryland(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant
             return np.tan(pi * x[..., 0])
         return (pi * x[..., 0]).tan()
 
-    poles = Function(tangent, 1, "tan", lambda x: np.abs(np.cos(pi * x[..., 0])) < _POLE, "lies on a pole of the tangent")
+    poles = Function(
+        tangent, 1, "tan", lambda x: np.abs(np.cos(pi * x[..., 0])) < _POLE, "lies on a pole of the tangent"
+    )
     return LongRange(nearest_neighbour(), poles, lattice_orbit(alpha, theta, allow_resonant), lam, "Maryland")
+
+
+def _near_pole(x: np.ndarray) -> np.ndarray:
+    return np.abs(np.cos(pi * x[..., 0])) < _POLE
 
 
 def ganeshan_pixley_das_sarma(
@@ -155,5 +161,3 @@ def golden_convergent(denominator: int) -> Fraction:
 def free_long_range_second_moment(hopping: Hopping, time: float) -> np.ndarray:
     """⟨n_j²⟩(t) = t² Σ_m m_j² |a_m|² from δ₀ without a potential, one value an axis."""
     return time**2 * (hopping.offsets.astype(np.float64) ** 2 * (np.abs(hopping.coefs) ** 2)[:, None]).sum(0)
-
-

@@ -1,8 +1,8 @@
 """Transport exponents and logarithmic growth from ⟨|X|^p⟩(t), with intervals and a comparison of models.
 
-    power law:  log⟨|X|^p⟩ = p β log t + c        (β(p): 1 ballistic, ½ diffusive, 0 localised)
-    log power:  log⟨|X|^p⟩ = p σ log log t + c
-    bounded:    log⟨|X|^p⟩ = c
+power law:  log⟨|X|^p⟩ = p β log t + c        (β(p): 1 ballistic, ½ diffusive, 0 localised)
+log power:  log⟨|X|^p⟩ = p σ log log t + c
+bounded:    log⟨|X|^p⟩ = c
 """
 
 from dataclasses import dataclass
@@ -46,10 +46,10 @@ class Line:
 class Transport:
     """What a curve of moments says.
 
-    ``beta`` is the least-squares exponent over the window, ``beta_plus`` and ``beta_minus`` the largest and smallest slope
-    of ``local`` (centres of the windows, slopes/p), ``sigma`` the log-power fit. ``aic`` holds AICc (with least-squares
-    likelihoods of log moments) of the three models, ``preferred`` the smallest. A finite window shows a trend; none of
-    these is a limit."""
+    ``beta`` is the least-squares exponent over the window, ``beta_plus`` and ``beta_minus`` the largest and smallest
+    slope of ``local`` (centres of the windows, slopes/p), ``sigma`` the log-power fit. ``aic`` holds AICc (with
+    least-squares likelihoods of log moments) of the three models, ``preferred`` the smallest. A finite window shows a
+    trend; none of these is a limit."""
 
     p: float
     window: tuple[float, float]
@@ -100,8 +100,8 @@ def transport_exponents(
     order = np.argsort(t, kind="stable")
     t, m = t[order], m[order]
     if len(t) < _LEAST_POINTS or t[0] <= 0 or t[-1] < 10 * t[0] * (1 - 1e-12):
-        span = f"[{t[0]:g}, {t[-1]:g}]" if len(t) else "an empty window"
-        raise UsageError(f"an exponent needs 4 times over a decade or more, not {len(t)} in {span}; widen the window")
+        found = f"[{t[0]:g}, {t[-1]:g}]" if len(t) else "an empty window"
+        raise UsageError(f"an exponent needs 4 times over a decade or more, not {len(t)} in {found}; widen the window")
     if t[0] <= 1:
         raise UsageError(f"the window starts at t = {t[0]:g}; log log t needs times above 1")
     if not (np.isfinite(m).all() and (m > 0).all()):
@@ -117,10 +117,9 @@ def transport_exponents(
         "bounded": _aicc(flat, n, 2),
     }
     best = min(aic, key=lambda name: aic[name])
-    return Transport(
-        float(p), (float(t[0]), float(t[-1])), beta, float(slopes.max()), float(slopes.min()), (np.exp(centres), slopes),
-        sigma, aic, best,
-    )  # fmt: skip
+    span = (float(t[0]), float(t[-1]))
+    highest, lowest = float(slopes.max()), float(slopes.min())
+    return Transport(float(p), span, beta, highest, lowest, (np.exp(centres), slopes), sigma, aic, best)
 
 
 def line(x: np.ndarray, y: np.ndarray) -> Line:

@@ -59,14 +59,13 @@ def _run(
     for i, t in enumerate(times):
         count = int(np.ceil(abs(t - now) / step - 1e-12))
         tau = (t - now) / max(count, 1)
-        factors = [
-            (np.exp(-0.5j * tau * s * potential), np.exp(-1j * tau * s * symbol)) for s in (STAGES[order] if count else ())
-        ]
+        stages = STAGES[order] if count else ()
+        factors = [(np.exp(-0.5j * tau * s * potential), np.exp(-1j * tau * s * symbol)) for s in stages]
         for _ in range(count):
             for half, whole in factors:
                 psi = half * psi
-                psi = scipy.fft.ifftn(whole * scipy.fft.fftn(psi, axes=axes, overwrite_x=True), axes=axes, overwrite_x=True)
-                psi = half * psi
+                spectrum = whole * scipy.fft.fftn(psi, axes=axes, overwrite_x=True)
+                psi = half * scipy.fft.ifftn(spectrum, axes=axes, overwrite_x=True)
                 used += 1
         now = t
         found[i] = psi.reshape(states.shape)
