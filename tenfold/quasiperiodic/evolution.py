@@ -130,7 +130,8 @@ def evolve(
     if isinstance(phi, np.ndarray):
         if not isinstance(box, int):
             raise UsageError("an array of amplitudes belongs to a box; pass the Box, or a state {site: amplitude}")
-        return _in_given_box(system.box(box, centre), phi, sequence, tol, method, [], progress)
+        made = system.box(box, centre)
+        return _in_given_box(made, on_box(made, phi), sequence, tol, method, [], progress)
     middle = tuple(int(c) for c in np.atleast_1d(centre))
     middle = middle * system.dim if len(middle) == 1 else middle
     parts = supports(phi, middle)

@@ -27,7 +27,10 @@ def symbol_sup(offsets: np.ndarray, coefs: np.ndarray) -> float:
 
     At the supremum M the gradient of |f| vanishes, and a grid point is within π/G_j along each axis, so that
     |f| ≥ M (1 − (Σ_j π R_j/G_j)²/2) there."""
+    offsets, coefs = offsets[coefs != 0], coefs[coefs != 0]
     plain = float(np.abs(coefs).sum())
+    if len(coefs) <= 2:
+        return plain  # two waves are in phase somewhere
     radius = np.abs(offsets).max(0, initial=0)
     points = [1 << int(np.ceil(np.log2(64 * r + 1))) if r else 1 for r in radius]
     while np.prod(points) > _MOST_POINTS and max(points) > 8:

@@ -179,7 +179,8 @@ def determinant_scan(
     hopping = operator.hopping
     if operator.dim != 1 or side < 1 or not np.isfinite(energy):
         raise UsageError(
-            f"determinants need a one-dimensional box of at least one site and a finite energy, not {side}"
+            f"determinants need an open chain of at least one site and a finite energy, not {side} sites on "
+            f"Z^{operator.dim}"
         )
     rows = _rows(theta)
     values = operator.at(rows.tolist()).values([start], [side]) - energy

@@ -169,7 +169,8 @@ def from_symbol(symbol: Callable[[np.ndarray], np.ndarray], radius: int, oversam
         one = one.real
     rest = np.abs(coefs[radius + 1 : points - radius]).sum()
     offsets = np.concatenate([[0], m, -m])
-    return Hopping(offsets, np.concatenate([[coefs[0].real], one, one.conj()]), inf, float(rest), "symbol")
+    middle = coefs[0].real if abs(coefs[0]) > small else 0.0
+    return Hopping(offsets, np.concatenate([[middle], one, one.conj()]), inf, float(rest), "symbol")
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,12 @@ def run_in_box(
 ) -> Run:
     batch = np.broadcast_shapes(states.shape[:-1], box.potential.shape[:-1])
     flat = np.ascontiguousarray(np.broadcast_to(states, (*batch, box.size)).reshape(-1, box.size))
-    require(len(times) * flat.size * 16 * 2, f"states of {box.size:,} sites at {len(times)} times")
+    require(len(times) * flat.size * 16 * 4, f"states of {box.size:,} sites at {len(times)} times")
     if box.potential.ndim > 1:
         shape = (*batch, box.size)
+        product = box.product  # may have been chosen by hand
         box = replace(box, potential=np.ascontiguousarray(np.broadcast_to(box.potential, shape)).reshape(-1, box.size))
+        box.__dict__["product"] = product
     used = method if method != "auto" else choose(box, times, len(flat))
     if used == "dense" and box.size > MOST_DENSE:
         raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
