@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("tenfold.cli.evaluate", "measure a run again and print the table"),
     "report": ("tenfold.cli.report", "write a run's figures and its self-contained HTML page"),
     "convert": ("tenfold.cli.convert", "turn a published checkpoint into a model folder"),
+    "dynamics": ("tenfold.cli.dynamics", "quasi-periodic operators: wave packets, averages, exponents, bounds"),
     "bench": ("tenfold.cli.bench", "compare speed with the reference algorithm (source checkout)"),
 }
 
