@@ -131,7 +131,7 @@ def log_power(figures: Path, quick: bool, done: Done) -> Found:
         rows.append(Measurement("sigma", fit.sigma.slope, model=name, standard_error=error, note="log-power exponent"))
         for other, value in fit.aic.items():
             rows.append(Measurement(f"aicc_{other.replace(' ', '_')}", value - min(fit.aic.values()), model=name))
-        curves.append(Curve(times, moments[:, j], name, "both"))
+        curves.append(Curve(times, moments[:, j], name, "both", j))
         fitted = np.exp(p * (fit.sigma.slope * np.log(np.log(times)) + fit.sigma.intercept))
         curves.append(Curve(times, fitted, "", "dashed", j))
         residuals.append(Curve(fit.local[0], fit.local[1], name, "both"))
@@ -226,7 +226,7 @@ def scale(figures: Path, quick: bool, done: Done) -> Found:
     panels = [
         Panel(
             "One multiplication by H", "sites", "seconds",
-            [Curve(*np.array(points).T, label=name, style="both") for name, points in series.items()], "log", "log",
+            [_both(name, points) for name, points in series.items()], "log", "log",
         ),
         Panel(
             "Evolution to time t", "t", "seconds",
@@ -247,6 +247,11 @@ def scale(figures: Path, quick: bool, done: Done) -> Found:
     ]  # fmt: skip
     draw(panels, figures / "scale.png", columns=3)
     return Found(facts, rows, {}, {"scale.png": "Cost against size and time, one run on this machine."})
+
+
+def _both(name: str, points: list[tuple[float, float]]) -> Curve:
+    x, y = np.array(points).T
+    return Curve(x, y, name, "both")
 
 
 def plane(lam: float) -> LongRange:

@@ -23,12 +23,14 @@ def supports(phi: Initial, centre: Sequence[int]) -> list[tuple[np.ndarray, np.n
     given = [{middle: 1.0}] if phi is None else [phi] if isinstance(phi, Mapping) else list(phi)
     found = []
     for state in given:
-        sites = np.array([np.atleast_1d(np.asarray(site, dtype=object)) for site in state], dtype=np.int64)
-        amplitudes = np.array(list(state.values()))
-        if not len(sites) or sites.shape[1] != len(middle):
+        rows = [tuple(site) if isinstance(site, tuple | list | np.ndarray) else (site,) for site in state]
+        if not rows or any(len(row) != len(middle) for row in rows):
             raise UsageError(f"a state {{site: amplitude}} on Z^{len(middle)} needs sites of {len(middle)} coordinates")
+        amplitudes = np.array(list(state.values()))
         _check(amplitudes)
-        found.append((sites - np.array(middle), amplitudes))
+        # Python's integers, as a site may lie anywhere.
+        relative = [[int(n) - c for n, c in zip(row, middle, strict=True)] for row in rows]
+        found.append((np.array(relative, dtype=np.int64), amplitudes))
     if not found:
         raise UsageError("there is no initial state; give at least one {site: amplitude}")
     return found
@@ -48,7 +50,7 @@ def on_box(box: Box, phi: Initial) -> np.ndarray:
     array = np.zeros((len(parts), box.size), dtype=kind)
     for row, (sites, amplitudes) in enumerate(parts):
         for site, amplitude in zip(sites, amplitudes, strict=True):
-            array[row, box.index((site + np.array(box.centre)).tolist())] += amplitude
+            array[row, box.index([int(n) + c for n, c in zip(site, box.centre, strict=True)])] += amplitude
     return array if isinstance(phi, Sequence) else array[0]
 
 
