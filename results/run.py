@@ -8,6 +8,7 @@ trainings go on where they stopped, finished ones are not repeated: delete ``run
 import json
 import math
 import platform
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -68,6 +69,31 @@ class Benchmark:
         return {"command": f"python -m benchmarks.{self.room}", **json.loads(file.read_text())}
 
 
+@dataclass(frozen=True)
+class Example:
+    """A worked example of a domain verb; its rows are kept, and a picture goes into the docs."""
+
+    verb: str
+    example: str
+    picture: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command, as the docs show it."""
+        return f"tenfold {self.verb} --example {self.example} --out FOLDER"
+
+    def make(self, name: str) -> dict[str, Any]:
+        """Run it anew."""
+        folder = RUNS / name
+        shutil.rmtree(folder, ignore_errors=True)
+        tenfold(self.verb, "--example", self.example, "--out", str(folder))
+        if self.picture:
+            shutil.copy(folder / "figures" / self.picture, ROOT / "docs" / "images" / f"{name}.png")
+        facts = json.loads((folder / "provenance.json").read_text())
+        metrics = json.loads((folder / "evaluation.json").read_text())["metrics"]
+        return {"command": self.command, "versions": facts["versions"], "metrics": metrics}
+
+
 # The reference's model and optimiser: 2-64-4-2, 454 steps of 128 at a constant rate of 1e-3.
 _PROTOCOL = (
     *("--model.head_size", "64", "--model.dropout", "0", "--train.steps", "454", "--train.batch_size", "128"),
@@ -76,12 +102,17 @@ _PROTOCOL = (
     *("--evaluation.baselines", "false"),
 )
 
-JOBS: dict[str, Training | Benchmark] = {
+JOBS: dict[str, Training | Benchmark | Example] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
     "tarflow-digits-long": Training("tarflow-digits-long"),
     "tarflow-digits-protocol": Training("tarflow-digits", _PROTOCOL),
     "benchmark-flows": Benchmark("flows"),
+    "benchmark-quasiperiodic-dynamics": Benchmark("quasiperiodic_dynamics"),
+    "quasiperiodic-expected": Example("dynamics", "expected"),
+    "quasiperiodic-scale": Example("dynamics", "scale", "scale.png"),
+    "quasiperiodic-transition": Example("dynamics", "aubry-andre", "transition.png"),
+    "quasiperiodic-log-power": Example("dynamics", "log-power", "log-power.png"),
 }
 
 

@@ -10,8 +10,11 @@ from tenfold.cli import show
 from tenfold.cli.bar import bar
 from tenfold.cli.parser import CommandParser
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.config import ACTIONS, EXAMPLES, MODELS, ModelOptions, WorkOptions
+from tenfold.examples import EXAMPLES as WORKED
+from tenfold.examples import run_example
+from tenfold.quasiperiodic.config import ACTIONS, MODELS, ModelOptions, WorkOptions
 
+EXAMPLES = {name: about for name, (verb, _, about) in WORKED.items() if verb == "dynamics"}
 SUMMARY = (
     "Quantum dynamics of long-range quasi-periodic operators: wave packets with certified error, time averages, "
     "Lyapunov exponents, Green's functions, transport bounds. Actions: "
@@ -84,16 +87,13 @@ def _example(given: Any) -> int:
         raise UsageError(f"there is no example {given.example!r}{suggest(given.example, EXAMPLES)}")
     if given.out is None:
         raise UsageError(f"an example writes a report: add --out DIR, --out runs/{given.example} say")
-    folder = _folder(given.out)
-
-    from tenfold.quasiperiodic.examples import perform
-
-    with bar(given.example) as done:
-        done(0.0)
-        found = perform(given.example, folder.figures, given.quick, done)
-    settings = {"example": given.example, "quick": given.quick}
-    _write(folder, settings, found.facts, found.rows, found.arrays, found.captions)
-    _tell(given, f"example {given.example}", found.facts, found.rows)
+    with bar(f"example {given.example}") as done:
+        page, rows = run_example(given.example, given.out, given.quick, done)
+    if given.json:
+        show.as_json({"folder": given.out, "report": str(page), "metrics": show.rows_as_json(rows)})
+    else:
+        show.measurements(f"example {given.example}", rows)
+        print(page)
     return 0
 
 
@@ -119,8 +119,7 @@ def _write(folder: Any, settings: dict[str, Any], facts: dict, rows: list, array
     from tenfold.reports import write_report
     from tenfold.training.run_folder import provenance
 
-    name = settings.get("example") or f"{settings['action']}-{settings['model']}"
-    folder.start({"recipe": name, "system": "quasiperiodic", **settings})
+    folder.start({"name": f"{settings['action']}-{settings['model']}", "system": "quasiperiodic", **settings})
     with disk_errors(str(folder.path)):
         write_json(folder.path / "results.json", facts)
         if arrays:

@@ -15,6 +15,7 @@ _PUBLIC = {
     "Kernel": "hopping",
     "LongRange": "operators",
     "bloch_spectrum": "spectrum",
+    "determinant_of": "goodbox",
     "determinant_scan": "goodbox",
     "eigenvalues": "spectrum",
     "evolve": "evolution",

@@ -124,7 +124,7 @@ def time_averaged(
         )
     middle = tuple(int(c) for c in np.atleast_1d(centre))
     middle = middle * system.dim if len(middle) == 1 else middle
-    fixed = isinstance(box, int)
+    fixed = not isinstance(box, str)
     if isinstance(box, str) and box != "adaptive":
         raise UsageError(f"there is no box {box!r} for averages; give 'adaptive' or a number of sites")
     parts = supports(phi, middle)
@@ -302,7 +302,8 @@ def by_quadrature(
     skin: Surface,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float, int]:
-    """Averages (len(T), N) of evolved states, averaged losses, an error bound and the number of products.
+    """Averages (len(T), N) of evolved states, averaged losses, an error bound (gaussian: an estimate) and the
+    number of products.
 
     |ψ_n(t)|² is entire of exponential type 2h, and the weights are analytic: Gauss-Legendre nodes on panels, to the
     horizon beyond which the weight integrates to ``tol``. Scales are done one after the other."""

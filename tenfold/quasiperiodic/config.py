@@ -10,6 +10,7 @@ MODELS = {
     "sturmian": "lambda where theta + n alpha is in [1 - alpha, 1); Fibonacci at the golden mean",
     "exponential": "hopping e^-|m|, lambda cos 2 pi(theta + n alpha)",
     "multi-frequency": "lambda sum_j cos 2 pi(theta_j + n alpha_j)",
+    "lattice": "lambda sum_j cos 2 pi(theta_j + n_j alpha_j) on Z^d, one frequency an axis",
     "skew-shift": "2 lambda cos 2 pi x_b along the skew shift from theta",
 }
 ACTIONS = {
@@ -21,12 +22,6 @@ ACTIONS = {
     "front": "the certified box for the last of --times",
     "bound": "the exponent of the logarithmic bound from --torus, --degree, --smallness",
 }
-EXAMPLES = {
-    "aubry-andre": "the localisation transition: moments, Lyapunov exponents, Green's functions on one page",
-    "log-power": "two frequencies, long range, t to 1e5: log-power fit and model comparison",
-    "checks": "every row of the guide's table of expected values",
-    "scale": "cost against size: boxes to 1e6 sites, d = 2, t to 1e5",
-}
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,8 @@ class ModelOptions:
     """A model in words.
 
     Args:
-        model: its name (free, aubry-andre, maryland, gps, sturmian, exponential, multi-frequency, skew-shift).
+        model: its name (free, aubry-andre, maryland, gps, sturmian, exponential, multi-frequency,
+            lattice, skew-shift).
         coupling: lambda.
         frequency: alpha, or several separated by commas: numbers, 377/610, golden, silver, sqrt(2), cbrt(2), e, pi.
         theta: phases, separated by commas.

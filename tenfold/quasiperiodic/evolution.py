@@ -7,20 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.adaptive import LARGEST_REACH, evolve_adaptively
 from tenfold.quasiperiodic.boxes import Box, Norm
 from tenfold.quasiperiodic.front import Front, certified_reach, fronts, truncation_bound
 from tenfold.quasiperiodic.leak import surface
-from tenfold.quasiperiodic.methods import EPS, METHODS, Limit, Method, Run, choose, run_in_box
+from tenfold.quasiperiodic.methods import EPS, METHODS, BoxTooSmallError, Method, Run, choose, run_in_box
 from tenfold.quasiperiodic.moments import moments, moments_error
 from tenfold.quasiperiodic.operators import LongRange
 from tenfold.quasiperiodic.states import Initial, on_box, supports
-
-_LARGEST_REACH = 1 << 26
-
-
-class BoxTooSmallError(TenfoldError, ValueError):
-    """The state reached the edge of its box: what was computed is not the evolution on the lattice."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +25,8 @@ class Evolution:
     ``psi`` complex128 (times, N), or (times, batch, N); ``error_bound`` bounds ‖ψ − ψ_computed‖/‖φ‖ at every time, in
     exact arithmetic; ``parts`` splits it. ``certificate`` says what it rests on: "a priori" (certified box), "a
     posteriori" (loss through the surface, measured), "finite system" (the box is the system), or "estimate".
-    ``rounding`` is an estimate of floating-point error, not part of the bound. ``edge_mass`` is the largest mass that
-    any state had in the outermost max(R, 8) layers."""
+    ``rounding`` is an estimate of floating-point error, not part of the bound. ``edge_mass`` is the largest share of
+    the mass that a state had in the outermost max(R, 8) layers."""
 
     box: Box
     times: np.ndarray
@@ -93,7 +88,7 @@ CONVENTIONS = {
     "evolution": "psi(t) = exp(-i t H) phi",
     "operator": "(H u)_n = sum_m a_m u_(n-m) + lambda v(theta + n.Omega) u_n",
     "error": "norm of the difference, relative to the norm of phi",
-    "edge_mass": "sum of |psi_n|^2 over the outermost max(R, 8) layers, largest over the times",
+    "edge_mass": "share of |psi_n|^2 in the outermost max(R, 8) layers, largest over the times",
 }
 
 
@@ -128,7 +123,7 @@ def evolve(
         return _result(system, sequence, run, tol, states, "estimate" if run.estimated else "finite system", {}, method)
     until = float(np.abs(sequence).max())
     if isinstance(phi, np.ndarray):
-        if not isinstance(box, int):
+        if isinstance(box, str):
             raise UsageError("an array of amplitudes belongs to a box; pass the Box, or a state {site: amplitude}")
         made = system.box(box, centre)
         return _in_given_box(made, on_box(made, phi), sequence, tol, method, [], progress)
@@ -172,7 +167,7 @@ def certified_box(
     every state, that error's bound, and the tabulated fronts."""
     table = fronts(system.hopping)
     reach = max(certified_reach(table, until, tol * float(np.linalg.norm(a)), s, a) for s, a in parts)
-    if reach > _LARGEST_REACH:
+    if reach > LARGEST_REACH:
         raise UsageError(
             f"the certified box for t = {until:g} reaches {reach:.3g} sites; use box='adaptive' where the dynamics is "
             "localised, or a smaller time"
@@ -211,10 +206,9 @@ def _in_given_box(
     skin = surface(made)
     run = run_in_box(made, states, times, tol, method, skin, progress)
     result = _posterior(made, times, run, tol, states, method, parts)
-    mass = result.edge_mass / float((np.abs(states) ** 2).sum(-1).max())
-    if mass > tol:
+    if result.edge_mass > tol:
         raise BoxTooSmallError(
-            f"the box {made.describe()} is too small: {mass:.2g} of the mass reached its edge by t = "
+            f"the box {made.describe()} is too small: {result.edge_mass:.2g} of the mass reached its edge by t = "
             f"{np.abs(times).max():g}, above tol {tol:g}; give a larger box, box='certified' or 'adaptive' (--box), a "
             "shorter time, or evolve the Box itself if it is the system"
         )
@@ -231,25 +225,9 @@ def _adaptive(
     centre: tuple[int, ...],
     progress: Callable[[float], None] | None,
 ) -> Evolution:
-    margin = max(system.hopping.range, 8)
-    reach = max(32, 4 * margin) + max(int(np.abs(s).max()) for s, _ in parts)
-    until = float(np.abs(times).max())
-    while True:
-        made = system.box(reach, centre)
-        states = on_box(made, phi)
-        skin = surface(made)
-        # What rounding alone leaves on the surface cannot be grown away.
-        floor = 8 * EPS * skin.strength * np.sqrt(max(len(skin.edge), 1))
-        rate = max(tol / max(until, 1e-300), floor)
-        stop = Limit(tol**2, rate, margin)
-        run = run_in_box(made, states, times, tol / 2, method, skin, progress, stop)
-        if not stop.exceeded:
-            return _posterior(made, times, run, tol, states, method, parts)
-        reach = int(np.ceil(1.6 * reach))
-        if reach > _LARGEST_REACH:
-            raise BoxTooSmallError(
-                f"the adaptive box grew beyond {reach:,} sites; the state spreads: choose a shorter time"
-            )
+    width = max(int(np.abs(s).max()) for s, _ in parts)
+    made, states, run, used = evolve_adaptively(system, phi, width, times, tol, method, centre, progress)
+    return _posterior(made, times, run, tol, states, used, parts)
 
 
 def _posterior(
@@ -258,7 +236,7 @@ def _posterior(
     run: Run,
     tol: float,
     states: np.ndarray,
-    method: Method,
+    method: str,
     parts: list[tuple[np.ndarray, np.ndarray]],
 ) -> Evolution:
     until = float(np.abs(times).max())
@@ -284,7 +262,8 @@ def _result(
     batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
     psi = run.states.reshape(len(times), *batch, made.size)
     edge = made.edge(max(made.operator.hopping.range, 8))
-    mass = float((np.abs(psi[..., edge]) ** 2).sum(-1).max()) if len(edge) else 0.0
+    scale = (np.abs(states) ** 2).sum(-1)
+    mass = float(((np.abs(psi[..., edge]) ** 2).sum(-1) / scale).max()) if len(edge) else 0.0
     used = method if method != "auto" else choose(made, times, int(np.prod(batch)))
     rounding = (
         4 * EPS * max(float(run.products), np.abs(times).max() * max(abs(made.interval.low), abs(made.interval.high)))

@@ -229,3 +229,17 @@ def _rows(theta: np.ndarray) -> np.ndarray:
     if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all():
         raise UsageError(f"theta has shape {np.shape(theta)}; give rows of phases (k, b), finite")
     return rows
+
+
+def determinant_of(
+    operator: LongRange, side: int, energy: float, start: int = 0
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """θ ↦ (sign, log|det|) of ``determinant_scan``, for rows of θ (k,) or (k, b): what bad sets are searched with."""
+
+    def determinant(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not len(theta):
+            return np.empty(0), np.empty(0)
+        scan = determinant_scan(operator, side, energy, theta, start)
+        return scan.sign, scan.log_abs
+
+    return determinant

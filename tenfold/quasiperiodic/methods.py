@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from tenfold.errors import UsageError
+from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.boxes import Box
 from tenfold.quasiperiodic.chebyshev import Report
 from tenfold.quasiperiodic.dense import diagonalise
@@ -20,6 +20,10 @@ Method = Literal["auto", "chebyshev", "lanczos", "dense", "trotter"]
 METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
 MOST_DENSE = 2000
 EPS = 2.0**-53
+
+
+class BoxTooSmallError(TenfoldError, ValueError):
+    """The state reached the edge of its box: what was computed is not the evolution on the lattice."""
 
 
 @dataclass
@@ -46,11 +50,10 @@ class Limit:
     def look(self, box: Box, states: np.ndarray, loss: np.ndarray, duration: float) -> bool:
         """Whether states (..., N) at the end of ``duration``, and what they lost in it, exceed the limit."""
         edge = box.edge(self.margin)
-        scale = (np.abs(states) ** 2).sum(-1).max()
-        mass = float((np.abs(states[..., edge]) ** 2).sum(-1).max()) / float(scale) if states.size else 0.0
-        floor = (8 * EPS) ** 2 * len(edge)
-        lost = float(np.sqrt((loss / scale).max() / max(abs(duration), 1e-300)))
-        self.exceeded = self.exceeded or mass > max(self.mass, floor) or lost > self.rate
+        scale = (np.abs(states) ** 2).sum(-1)
+        mass = float(((np.abs(states[..., edge]) ** 2).sum(-1) / scale).max())
+        lost = float(np.sqrt((loss / scale[-1]).max() / max(abs(duration), 1e-300)))
+        self.exceeded = self.exceeded or mass > self.mass or lost > self.rate
         return self.exceeded
 
 
@@ -65,6 +68,18 @@ def choose(box: Box, times: np.ndarray, batch: int) -> str:
     return "dense" if systems * (3.0 * n**3 / 3) + len(times) * n * n < sweeps else "chebyshev"
 
 
+def spread(box: Box, states: np.ndarray) -> tuple[Box, np.ndarray]:
+    """States and operators broadcast against each other: a box with potential (N,) or (S, N), and states (S, N)."""
+    batch = np.broadcast_shapes(states.shape[:-1], box.potential.shape[:-1])
+    flat = np.ascontiguousarray(np.broadcast_to(states, (*batch, box.size)).reshape(-1, box.size))
+    if box.potential.ndim > 1:
+        shape = (*batch, box.size)
+        product = box.product  # may have been chosen by hand
+        box = replace(box, potential=np.ascontiguousarray(np.broadcast_to(box.potential, shape)).reshape(-1, box.size))
+        box.__dict__["product"] = product
+    return box, flat
+
+
 def run_in_box(
     box: Box,
     states: np.ndarray,
@@ -75,14 +90,8 @@ def run_in_box(
     progress: Callable[[float], None] | None,
     limit: Limit | None = None,
 ) -> Run:
-    batch = np.broadcast_shapes(states.shape[:-1], box.potential.shape[:-1])
-    flat = np.ascontiguousarray(np.broadcast_to(states, (*batch, box.size)).reshape(-1, box.size))
+    box, flat = spread(box, states)
     require(len(times) * flat.size * 16 * 4, f"states of {box.size:,} sites at {len(times)} times")
-    if box.potential.ndim > 1:
-        shape = (*batch, box.size)
-        product = box.product  # may have been chosen by hand
-        box = replace(box, potential=np.ascontiguousarray(np.broadcast_to(box.potential, shape)).reshape(-1, box.size))
-        box.__dict__["product"] = product
     used = method if method != "auto" else choose(box, times, len(flat))
     if used == "dense" and box.size > MOST_DENSE:
         raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")

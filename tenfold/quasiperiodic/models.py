@@ -59,6 +59,11 @@ def _multi(o: ModelOptions) -> LongRange:
     return presets.multi_frequency(o.coupling, frequencies, _theta(o), None, o.allow_resonant)
 
 
+def _lattice(o: ModelOptions) -> LongRange:
+    frequencies = _list(o.frequency) or ["golden", "silver"]
+    return presets.lattice_cosines(o.coupling, frequencies, _theta(o), o.allow_resonant)
+
+
 def _skew(o: ModelOptions) -> LongRange:
     given = _list(o.theta)
     theta = given if len(given) > 1 else given * 2
@@ -73,6 +78,7 @@ _BUILDERS: dict[str, Callable[[ModelOptions], LongRange]] = {
     "sturmian": _sturmian,
     "exponential": _exponential,
     "multi-frequency": _multi,
+    "lattice": _lattice,
     "skew-shift": _skew,
 }
 

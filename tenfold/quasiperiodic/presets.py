@@ -109,6 +109,17 @@ def multi_frequency(
     return LongRange(hopping or nearest_neighbour(), potential, orbit, lam, "multi-frequency")
 
 
+def lattice_cosines(
+    lam: float, alphas: Sequence[Any] = ("golden", "silver"), theta: Any = 0.0, allow_resonant: bool = False
+) -> LongRange:
+    """Nearest neighbours on Z^d and λ Σ_j cos 2π(θ_j + n_j α_j): one frequency an axis, d of them."""
+    d = len(alphas)
+    omega = [[alphas[i] if i == j else 0 for j in range(d)] for i in range(d)]
+    potential = TrigPolynomial(np.eye(d, dtype=np.int64), np.ones(d), np.zeros(d))
+    orbit = lattice_orbit(omega, theta, allow_resonant)
+    return LongRange(nearest_neighbour(d), potential, orbit, lam, "lattice cosines")
+
+
 def skew_shift(
     lam: float, omega: Any = "golden", theta: Sequence[Any] = (0.0, 0.0), allow_resonant: bool = False
 ) -> LongRange:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tenfold.cli.dynamics import EXAMPLES
 from tenfold.quasiperiodic import memory, presets
-from tenfold.quasiperiodic.config import ACTIONS, EXAMPLES
+from tenfold.quasiperiodic.config import ACTIONS
 from tenfold.quasiperiodic.evolution import evolve
 from tests.test_imports import command
 from tests.test_imports import run as blocked
@@ -92,24 +93,31 @@ def test_tables_for_people(tenfold) -> None:
     assert "a priori" in done.out
 
 
-@pytest.mark.parametrize("name", ["log-power", "checks"])
-def test_examples(tenfold, tmp_path: Path, name: str) -> None:
+def example(tenfold, tmp_path: Path, name: str) -> tuple[list[dict], dict]:
     done = tenfold("dynamics", "--example", name, "--quick", "--out", tmp_path / name, "--json")
-    facts = results(done)
+    assert done.code == 0, done.err
     assert (tmp_path / name / "report.html").exists()
-    if name == "checks":
-        assert facts["failed"] == []
-        assert len(facts["checks"]) == 17
-    else:
-        assert facts["fits"]["2"]["preferred"] == "bounded"
-        assert (tmp_path / name / "figures" / "log-power.png").stat().st_size > 10_000
+    return json.loads(done.out)["metrics"], json.loads((tmp_path / name / "data.json").read_text())
+
+
+def test_the_log_power_example(tenfold, tmp_path: Path) -> None:
+    _, data = example(tenfold, tmp_path, "log-power")
+    assert data["fits"]["2"]["preferred"] == "bounded"
+    assert (tmp_path / "log-power" / "figures" / "log-power.png").stat().st_size > 10_000
+
+
+def test_the_expected_values(tenfold, tmp_path: Path) -> None:
+    rows, data = example(tenfold, tmp_path, "expected")
+    assert data["failed"] == []
+    assert len(data["checks"]) == 17
+    assert rows[-1]["note"] == "17 hold"
 
 
 def test_the_transition_example(tenfold, tmp_path: Path) -> None:
-    facts = results(tenfold("dynamics", "--example", "aubry-andre", "--quick", "--out", tmp_path / "a", "--json"))
-    assert facts["fits"]["0.5"]["beta"]["slope"] == pytest.approx(0.96, abs=0.04)
-    assert facts["green_3"]["rate"] == pytest.approx(np.log(3), abs=0.05)
-    assert "Aubry-André transition" in (tmp_path / "a" / "report.html").read_text()
+    _, data = example(tenfold, tmp_path, "aubry-andre")
+    assert data["fits"]["0.5"]["beta"]["slope"] == pytest.approx(0.96, abs=0.04)
+    assert data["green_3"]["rate"] == pytest.approx(np.log(3), abs=0.05)
+    assert "Aubry-André transition" in (tmp_path / "aubry-andre" / "report.html").read_text()
 
 
 BAD = {
@@ -118,8 +126,8 @@ BAD = {
     "model": (["evolve", "--model", "aubry"], ["'aubry'", "did you mean 'aubry-andre'"]),
     "option": (["evolve", "--cuopling", 1], ["'--cuopling'", "did you mean '--coupling'"]),
     "example": (["--example", "scales"], ["'scales'", "did you mean 'scale'"]),
-    "example-without-out": (["--example", "checks"], ["--out"]),
-    "example-and-action": (["evolve", "--example", "checks"], ["not both"]),
+    "example-without-out": (["--example", "expected"], ["--out"]),
+    "example-and-action": (["evolve", "--example", "expected"], ["not both"]),
     "quick": (["evolve", "--quick"], ["--quick belongs to --example"]),
     "rational": (["evolve", "--frequency", "377/610"], ["610·ω1", "--allow-resonant"]),
     "dependent": (

@@ -169,6 +169,20 @@ class TestAdaptiveBox:
         assert done.reach > 120
         assert np.abs(done.moments(2.0) - [50.0, 7200.0]).max() < 1e-7
 
+    def test_a_growing_box_keeps_what_was_reached(self) -> None:
+        # Both directions, a batch of θ, times in disorder, several growths.
+        operator = presets.aubry_andre(0.4).at([[0.1], [0.6]])
+        times = [30.0, -12.0, 0.0, 3.0]
+        done = evolve(operator, {0: 1.0, 2: 0.5j}, times, box="adaptive", method="chebyshev", tol=1e-10)
+        exact = evolve(operator.box(done.reach), {0: 1.0, 2: 0.5j}, times, method="dense").psi
+        assert done.psi.shape == (4, 2, done.box.size)
+        assert done.reach > 60
+        assert np.abs(done.psi - exact).max() < 1e-9
+        assert done.error_bound < 1e-7
+        flat = evolve(presets.free(2), None, [6.0], box="adaptive", tol=1e-6)
+        assert flat.box.shape[0] == flat.box.shape[1] == 2 * flat.reach + 1
+        assert abs(flat.moments(2.0, "l2")[0] - 144.0) < 1e-3
+
     @settings(max_examples=12, deadline=None)
     @given(seeds, st.floats(0.5, 8.0), st.integers(6, 14))
     def test_the_loss_through_the_surface_bounds_the_error(self, seed: int, time: float, reach: int) -> None:

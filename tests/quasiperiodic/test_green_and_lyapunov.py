@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic import presets
-from tenfold.quasiperiodic.goodbox import determinant_scan, good_box, theta_grid, theta_scan
+from tenfold.quasiperiodic.goodbox import determinant_of, determinant_scan, good_box, theta_grid, theta_scan
 from tenfold.quasiperiodic.green import green_columns, green_decay, green_entry, solver
 from tenfold.quasiperiodic.hopping import exponential, nearest_neighbour, symmetric
 from tenfold.quasiperiodic.lyapunov import lyapunov_exponents
@@ -119,6 +119,9 @@ class TestGoodBoxes:
             sign, size = np.linalg.slogdet(matrix)
             assert scan.log_abs[row] == pytest.approx(size, abs=1e-10)
             assert scan.sign[row] == pytest.approx(np.real(sign))
+        sign, size = determinant_of(operator, 9, 0.3)(theta)
+        assert np.array_equal(sign, scan.sign)
+        assert np.array_equal(size, scan.log_abs)
         assert scan.degree == 9
         sub = scan.sublevel(0.5)
         assert sub["level"] == -3.0

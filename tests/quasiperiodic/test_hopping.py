@@ -207,3 +207,10 @@ class TestOperator:
         assert presets.golden_convergent(610).numerator == 377
         with pytest.raises(UsageError, match="no Fibonacci number"):
             presets.golden_convergent(600)
+
+
+def test_one_frequency_an_axis() -> None:
+    values = presets.lattice_cosines(2.0, ("golden", "silver"), (0.1, 0.2)).values([3, -1], [1, 1])
+    golden, silver = (np.sqrt(5) - 1) / 2, np.sqrt(2) - 1
+    exact = 2 * (np.cos(2 * np.pi * (0.1 + 3 * golden)) + np.cos(2 * np.pi * (0.2 - silver)))
+    assert abs(values[0] - exact) < 1e-13

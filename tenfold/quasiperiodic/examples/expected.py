@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tenfold.examples import Outcome
+from tenfold.measurement import Measurement
 from tenfold.quasiperiodic import presets
 from tenfold.quasiperiodic.averages import eigenbasis_moments, time_averaged
 from tenfold.quasiperiodic.evolution import BoxTooSmallError, evolve
@@ -39,6 +42,18 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {**asdict(self), "holds": self.holds}
+
+
+def run(figures: Path, quick: bool, progress: Done) -> Outcome:
+    """Every check as a row, with whether it holds."""
+    found = checks(quick, progress)
+    rows = [
+        Measurement(c.name, c.value, model=c.model, note=f"{'holds' if c.holds else 'FAILS'}: expected {c.expected}")
+        for c in found
+    ]
+    failed = [f"{c.name}, {c.model}" for c in found if not c.holds]
+    rows.append(Measurement("failed_checks", len(failed), note="; ".join(failed) or f"{len(found)} hold"))
+    return Outcome(rows, {}, {}, {"checks": [c.to_dict() for c in found], "failed": failed})
 
 
 def checks(quick: bool, done: Done) -> list[Check]:
