@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": ("tenfold.cli.convert", "turn a published checkpoint into a model folder"),
     "discrepancy": ("tenfold.cli.discrepancy", "hits of semi-algebraic sets by shift orbits; evenness of points"),
     "shifts": ("tenfold.cli.shifts", "exact shift sequences and Diophantine tools"),
+    "dynamics": ("tenfold.cli.dynamics", "quasi-periodic operators: wave packets, averages, exponents, bounds"),
     "bench": ("tenfold.cli.bench", "compare speed with the reference algorithm (source checkout)"),
 }
 
