@@ -7,7 +7,6 @@ from typing import Any, get_type_hints
 from docstring_parser import parse as parse_docstring
 
 from tenfold.cli import show
-from tenfold.cli.bar import bar
 from tenfold.cli.parser import CommandParser
 from tenfold.errors import UsageError, suggest
 from tenfold.examples import EXAMPLES as WORKED
@@ -66,7 +65,7 @@ def run(argv: list[str]) -> int:
 
     from tenfold.quasiperiodic.actions import perform
 
-    with bar(given.action) as done:
+    with show.progress(given.action) as done:
         outcome = perform(given.action, model, work, done)
     if folder is not None:
         from tenfold.quasiperiodic.pictures import draw
@@ -87,7 +86,7 @@ def _example(given: Any) -> int:
         raise UsageError(f"there is no example {given.example!r}{suggest(given.example, EXAMPLES)}")
     if given.out is None:
         raise UsageError(f"an example writes a report: add --out DIR, --out runs/{given.example} say")
-    with bar(f"example {given.example}") as done:
+    with show.progress(f"example {given.example}") as done:
         page, rows = run_example(given.example, given.out, given.quick, done)
     if given.json:
         show.as_json({"folder": given.out, "report": str(page), "metrics": show.rows_as_json(rows)})
