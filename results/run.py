@@ -1,13 +1,14 @@
 """Redo everything under results/: ``python results/run.py [NAME ...]`` (all without names; hours).
 
-A benchmark job runs ``python -m benchmarks.ROOM``; a training job trains a recipe with several seeds into
-``runs/results/`` and stores every measured value as mean and standard error over the seeds. Interrupted
-trainings go on where they stopped, finished ones are not repeated: delete ``runs/results`` to start over.
+A benchmark job runs ``python -m benchmarks.ROOM``, an example job a worked example; a training job trains a recipe
+with several seeds into ``runs/results/`` and stores every measured value as mean and standard error over the seeds.
+Interrupted trainings go on where they stopped, finished ones are not repeated: delete ``runs/results`` to start over.
 """
 
 import json
 import math
 import platform
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -96,6 +97,31 @@ class Benchmark:
         return {"command": f"python -m benchmarks.{self.room}", **json.loads(file.read_text())}
 
 
+@dataclass(frozen=True)
+class Example:
+    """A worked example of ``tenfold VERB --example NAME``; its rows are kept, and a picture goes into the docs."""
+
+    verb: str
+    example: str
+    picture: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command, as the docs show it."""
+        return f"tenfold {self.verb} --example {self.example} --out runs/{self.example}"
+
+    def make(self, name: str) -> dict[str, Any]:
+        """Run it, unless it was run before, and keep its measurements."""
+        folder = RUNS / name
+        if not (folder / "evaluation.json").exists():
+            tenfold(self.verb, "--example", self.example, "--out", str(folder))
+        if self.picture:
+            shutil.copy(folder / "figures" / self.picture, ROOT / "docs" / "images" / f"{name}.png")
+        facts = json.loads((folder / "provenance.json").read_text())
+        metrics = json.loads((folder / "evaluation.json").read_text())["metrics"]
+        return {"command": self.command, "versions": facts["versions"], "metrics": metrics}
+
+
 # The reference's model and optimiser: 2-64-4-2, 454 steps of 128 at a constant rate of 1e-3.
 _PROTOCOL = (
     *("--model.head_size", "64", "--model.dropout", "0", "--train.steps", "454", "--train.batch_size", "128"),
@@ -110,7 +136,7 @@ _SPLIT = (
     *("--train.steps", "800", "--evaluation.draws", "4", "--evaluation.samples", "0", "--evaluation.images", "0"),
 )
 
-JOBS: dict[str, Training | Comparison | Benchmark] = {
+JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
     "tarflow-digits-long": Training("tarflow-digits-long"),
@@ -126,6 +152,15 @@ JOBS: dict[str, Training | Comparison | Benchmark] = {
         after="starflow-mnist",
     ),
     "benchmark-flows": Benchmark("flows"),
+    "example-slabs": Example("discrepancy", "slabs"),
+    "example-bad-set": Example("discrepancy", "bad-set"),
+    "example-samplers": Example("discrepancy", "samplers"),
+    "benchmark-quasiperiodic-counting": Benchmark("quasiperiodic_counting"),
+    "benchmark-quasiperiodic-dynamics": Benchmark("quasiperiodic_dynamics"),
+    "quasiperiodic-expected": Example("dynamics", "expected"),
+    "quasiperiodic-scale": Example("dynamics", "scale", "scale.png"),
+    "quasiperiodic-transition": Example("dynamics", "aubry-andre", "transition.png"),
+    "quasiperiodic-log-power": Example("dynamics", "log-power", "log-power.png"),
 }
 
 

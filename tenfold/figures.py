@@ -246,23 +246,43 @@ def bars(
 
 
 def lines(
-    series: Mapping[str, tuple[Any, Any]], path: Path_, xlabel: str, ylabel: str, level: tuple[str, float] | None = None
+    series: Mapping[str, tuple[Any, Any]],
+    path: Path_,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    log: tuple[bool, bool] = (False, False),
+    dashed: Sequence[str] = (),
+    level: tuple[str, float] | None = None,
 ) -> Path:
-    """Curves y over x by name (class accuracy over the guidance weight, say), points marked; ``level`` is the name and
-    the height of a horizontal line to compare with.
+    """Curves y(x) by name, with marks where a curve has few points; ``log`` makes the axes logarithmic, ``dashed``
+    names reference curves, drawn grey and without marks; ``level`` is the name and the height of a horizontal line to
+    compare with.
 
-    Raises UsageError for a curve whose x and y differ in number."""
+    Raises UsageError without curves, or for one whose x and y differ in length."""
+    if not series:
+        raise UsageError("there is no curve to draw; give at least one")
     with _context():
-        figure = _figure(6.0, 3.4)
+        figure = _figure(7.2, 4.0)
         axes = figure.add_subplot()
-        for i, (name, (x, y)) in enumerate(series.items()):
-            if len(x) != len(y):
-                raise UsageError(f"curve {name!r} has {len(x)} places and {len(y)} values; give as many of both")
-            axes.plot(_array(x), _array(y), color=PALETTE[i % len(PALETTE)], lw=1.5, marker="o", ms=4, label=name)
+        colours = iter(PALETTE * (1 + len(series) // len(PALETTE)))
+        for name, (x, y) in series.items():
+            x, y = _array(x).astype(np.float64), _array(y).astype(np.float64)
+            if x.shape != y.shape:
+                raise UsageError(f"curve {name!r} has {x.size} places and {y.size} values; give as many of both")
+            if name in dashed:
+                axes.plot(x, y, "--", color=_SOFT, lw=1.1, label=name, zorder=1)
+            else:
+                axes.plot(x, y, color=next(colours), lw=1.5, label=name, marker="o" if x.size < 40 else None, ms=3.5)
         if level is not None:
             axes.axhline(level[1], color=_SOFT, lw=1, ls="--", label=level[0])
+        if log[0]:
+            axes.set_xscale("log")
+        if log[1]:
+            axes.set_yscale("log")
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
+        axes.set_title(title)
         axes.legend()
         return _save(figure, path)
 

@@ -2,12 +2,14 @@
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from tenfold import progress as progresses
 from tenfold.measurement import Measurement
 from tenfold.scores import Scores
 
@@ -17,6 +19,18 @@ _MOST_ROWS = 40
 def console() -> Console:
     """The terminal's standard output; wide where it is a file or a pipe, so that no line is cut."""
     return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=160)
+
+
+def busy(what: str) -> AbstractContextManager[None]:
+    """Show that something runs whose end is unknown."""
+    return progresses.shown(what)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """Show how far some work is; the function that it yields takes the fraction done."""
+    with progresses.shown(), progresses.task(what, 100, "%") as step:
+        yield lambda fraction: step(100 * fraction - step.done)
 
 
 def as_json(value: Any) -> None:

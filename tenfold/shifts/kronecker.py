@@ -1,13 +1,21 @@
-"""The Kronecker sequence θ + n α mod 1, in exact 64-bit phases."""
+"""The Kronecker sequence θ + n α mod 1 in exact phases: whole numbers modulo 2^64, 2^128, 2^256, or modulo q."""
 
+import copy
+import math
+import warnings
 from collections.abc import Sequence
-from decimal import Decimal, localcontext
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from tenfold.errors import UsageError
+from tenfold.shifts import limbs
+from tenfold.shifts.frequency import Frequency, Number
 
-_ONE = 1 << 64
+BITS = (64, 128, 256)
+CHUNK, ROWS, FEW = 1 << 15, 64, 2048
 
 
 def generalised_golden(dim: int) -> tuple[int, ...]:
@@ -15,39 +23,388 @@ def generalised_golden(dim: int) -> tuple[int, ...]:
 
     d = 1 gives the golden ratio's 0.618…, d = 2 the plastic number's (Roberts' R_d sequence). Raises UsageError
     for dim < 1."""
-    if dim < 1:
-        raise UsageError(f"dim is {dim}; a sequence has at least one dimension")
-    with localcontext() as context:
-        context.prec = 60
-        g = Decimal("1.5")
-        for _ in range(200):
-            # Newton on g^{d+1} − g − 1, quadratic from the right of the root.
-            step = (g ** (dim + 1) - g - 1) / ((dim + 1) * g**dim - 1)
-            g -= step
-            if abs(step) < Decimal(10) ** -50:
-                break
-        return tuple(int((1 / g**k % 1) * _ONE) % _ONE for k in range(1, dim + 1))
+    return Frequency.rd(dim).fixed(64)
 
 
 class Kronecker:
-    """Points x_n = θ + n α mod 1 for any n in [0, 2^64): phases are integers mod 2^64, so that x_n is exact
-    for the 64-bit α and costs the same at every n.
+    """Points x_n = θ + n α mod 1 for any whole n, at the same cost at every n.
+
+    Coordinate j is (Θ_j + n A_j) mod M_j over M_j. For an irrational α_j, M_j = 2^bits and A_j = ⌊α_j 2^bits⌋, so
+    that the orbit of the stored A_j is exact and differs from the real one by at most |n| 2^−bits (plus 2^−bits for
+    a rounded θ_j). For a rational α_j, M_j is the common denominator of α_j and θ_j, and nothing is rounded.
+
+    Args:
+        frequencies: a Frequency or what ``Frequency.of`` reads; a sequence of whole numbers means 64-bit phases.
+        theta: θ, one number for all coordinates or one each (float, Fraction, "p/q", decimal string); phases where
+            the frequencies are phases.
+        bits: 64, 128 or 256; 64 for phases, otherwise 128.
+        allow_resonant: accept a vector with a relation k · α ∈ Z of small whole numbers k; refused by default, as
+            its orbit is not dense.
 
     >>> Kronecker(generalised_golden(1)).points(0, 3).ravel().round(3).tolist()
     [0.0, 0.618, 0.236]
+    >>> Kronecker("3/7", theta="1/2", allow_resonant=True).integers(0, 3).ravel().tolist()
+    [7, 13, 5]
     """
 
-    def __init__(self, frequencies: Sequence[int], offsets: Sequence[int] | None = None) -> None:
-        self.alpha = np.array([int(f) % _ONE for f in frequencies], dtype=np.uint64)
-        self.theta = np.array([int(t) % _ONE for t in offsets or [0] * len(self.alpha)], dtype=np.uint64)
-        if len(self.theta) != len(self.alpha) or not len(self.alpha):
-            raise UsageError(f"{len(self.alpha)} frequencies need as many offsets, not {len(self.theta)}")
+    def __init__(
+        self, frequencies: Any, theta: Any = 0, bits: int | None = None, *, allow_resonant: bool = False
+    ) -> None:
+        phases = _are_phases(frequencies)
+        self.frequency = Frequency.from_phases(frequencies) if phases else Frequency.of(frequencies)
+        self.bits = bits if bits is not None else 64 if phases else 128
+        if self.bits not in BITS:
+            raise UsageError(f"bits is {bits}; expected 64, 128 or 256")
+        self.theta = offsets(theta, self.frequency.dim, phases)
+        if not phases and not allow_resonant:
+            self._refuse_relation()
+        pairs = list(zip(self.frequency.components, self.theta, strict=True))
+        self.moduli = tuple(_modulus(alpha, start, self.bits) for alpha, start in pairs)
+        self.steps = tuple(_scaled(a, m) for (a, _), m in zip(pairs, self.moduli, strict=True))
+        self.starts = tuple(
+            t.rounded(self.bits) if m == 1 << self.bits else _scaled(t, m)
+            for (_, t), m in zip(pairs, self.moduli, strict=True)
+        )
+        self._step_slack = tuple(int(not _is_exact(a, m)) for (a, _), m in zip(pairs, self.moduli, strict=True))
+        self._start_slack = tuple(int(not _is_exact(t, m)) for (_, t), m in zip(pairs, self.moduli, strict=True))
+        # The real sequence: x_n = origin + (offset + n · step) · base.
+        self._base_alpha, self._origin, self._offset, self._multiple = self.frequency.components, self.theta, 0, 1
+        self._warned = False
+
+    @property
+    def dim(self) -> int:
+        """b, the dimension of the torus."""
+        return self.frequency.dim
+
+    @property
+    def binary(self) -> bool:
+        """Whether every coordinate is counted modulo 2^bits."""
+        return all(m == 1 << self.bits for m in self.moduli)
+
+    def slack(self, n: int) -> tuple[int, ...]:
+        """How far the real point n can lie from the stored one, in units of 1/M_j per coordinate."""
+        return tuple(abs(n) * a + t for a, t in zip(self._step_slack, self._start_slack, strict=True))
+
+    def phase_error(self, n: int) -> float:
+        """Largest distance between the real and the stored point n, over the coordinates."""
+        return max(_ratio(s, m) for s, m in zip(self.slack(n), self.moduli, strict=True))
+
+    # --- points ------------------------------------------------------------------------------------------
+
+    def points(self, start: int, stop: int, dtype: Any = np.float64, out: np.ndarray | None = None) -> np.ndarray:
+        """Points start … stop − 1 in [0, 1): (stop − start, b), float64 rounded down to 53 bits or float32 rounded
+        down to 24.
+
+        Raises UsageError for a reversed range, for |n| beyond 2^64, or for an ``out`` of another shape or type."""
+        kind = self._checked(start, stop, dtype)
+        result = _output(out, (stop - start, self.dim), kind)
+        if self.binary:
+            self._blocks(start, stop, result)
+            return result
+        for j, modulus in enumerate(self.moduli):
+            if modulus == 1 << self.bits:
+                self._column(j)._blocks(start, stop, result[:, j : j + 1])
+            else:
+                result[:, j] = np.minimum(self._residues(j, start, stop) / modulus, 1.0 - 2.0**-53)
+        return np.minimum(result, np.float32(1 - 2.0**-24), out=result) if kind == np.float32 else result
+
+    def at(self, n: Any, dtype: Any = np.float64) -> np.ndarray:
+        """Points of an array of indices (…,), whole numbers with |n| < 2^63: (…, b) as ``points``."""
+        index = np.asarray(n)
+        if index.dtype.kind not in "iu" and index.size:
+            raise UsageError(f"indices have dtype {index.dtype}; expected whole numbers")
+        index = index.astype(np.int64)
+        if self.binary:
+            top = self.limbs_at(index)[-1]
+            return limbs.floats(top, np.dtype(dtype).type)
+        flat = np.stack([_float_ratio(column, m) for column, m in zip(self._exact_columns(index), self.moduli,
+                                                                      strict=True)], axis=-1)  # fmt: skip
+        return np.minimum(flat, 1.0 - 2.0**-53).reshape(*index.shape, self.dim).astype(dtype)
+
+    def limbs_at(self, n: np.ndarray) -> limbs.Limbs:
+        """Phases of int64 indices (…,) modulo 2^bits, as limbs (…, b); for sequences that are ``binary``."""
+        count = self.bits // 64
+        product = limbs.multiply_signed(n[..., None], limbs.split(self.steps, count))
+        return limbs.add(product, tuple(np.broadcast_to(x, product[0].shape) for x in limbs.split(self.starts, count)))
 
     def phases(self, start: int, stop: int) -> np.ndarray:
-        """Integers mod 2^64 of points start … stop − 1, uint64 (stop − start, d)."""
-        n = np.arange(stop - start, dtype=np.uint64) + np.uint64(start % _ONE)
-        return n[:, None] * self.alpha + self.theta
+        """The most significant 64 bits of the points start … stop − 1: uint64 (stop − start, b), all of the phase
+        when ``bits`` is 64. For sequences that are ``binary``."""
+        self._checked(start, stop, np.float64)
+        if not self.binary:
+            raise UsageError("a rational frequency has phases modulo q, not modulo 2^64; use integers()")
+        result, buffer = np.empty((stop - start, self.dim), np.uint64), self._buffer(stop - start)
+        for begin in range(start, stop, CHUNK):
+            rows = min(CHUNK, stop - begin)
+            result[begin - start :][:rows] = self._top(begin, rows, buffer)
+        return result
 
-    def points(self, start: int, stop: int) -> np.ndarray:
-        """Points start … stop − 1 in [0, 1), float64 (stop − start, d), rounded down to 53 bits."""
-        return (self.phases(start, stop) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    def integers(self, start: int, stop: int) -> np.ndarray:
+        """Whole numbers (Θ_j + n A_j) mod M_j, n = start … stop − 1: Python integers (dtype object),
+        (stop − start, b)."""
+        self._checked(start, stop, np.float64)
+        table = np.empty((stop - start, self.dim), dtype=object)
+        for row, n in enumerate(range(start, stop)):
+            table[row] = self.exact_at(n)
+        return table
+
+    def exact_at(self, n: int) -> tuple[int, ...]:
+        """The whole numbers of one point, over ``moduli``; any n."""
+        return tuple((t + n * a) % m for t, a, m in zip(self.starts, self.steps, self.moduli, strict=True))
+
+    def real_at(self, n: int, bits: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """The real point n to ``bits`` bits: (numerators, moduli, slack), slack in units of 1/modulus; 0 where the
+        coordinate is a known fraction (θ at n = 0, and every point of exactly given numbers)."""
+        m = self._offset + n * self._multiple
+        numerators, moduli, slack = [], [], []
+        for alpha, theta in zip(self._base_alpha, self._origin, strict=True):
+            if theta.value is not None and (m == 0 or alpha.value is not None):
+                x = (theta.value + (m * alpha.value if alpha.value is not None else 0)) % 1
+                numerators.append(x.numerator)
+                moduli.append(x.denominator)
+                slack.append(0)
+            else:
+                numerators.append((theta.rounded(bits) + m * alpha.fixed(bits)) % (1 << bits))
+                moduli.append(1 << bits)
+                slack.append(abs(m) + 1)
+        return tuple(numerators), tuple(moduli), tuple(slack)
+
+    # --- derived sequences -------------------------------------------------------------------------------
+
+    def skip(self, count: int) -> "Kronecker":
+        """The sequence n ↦ x_{n + count}."""
+        pairs = zip(self.theta, self.frequency.components, strict=True)
+        return self._copy(
+            theta=tuple(t.plus(a.times(count)) for t, a in pairs),
+            starts=self.exact_at(count),
+            _start_slack=self.slack(count),
+            _offset=self._offset + count * self._multiple,
+        )
+
+    def stride(self, step: int) -> "Kronecker":
+        """The sequence n ↦ x_{n · step}."""
+        if step == 0:
+            raise UsageError("a stride of 0 repeats one point; give another")
+        return self._copy(
+            frequency=Frequency(tuple(a.times(step) for a in self.frequency.components), f"{step}·({self.frequency})"),
+            steps=tuple(a * step % m for a, m in zip(self.steps, self.moduli, strict=True)),
+            _step_slack=tuple(abs(step) * s for s in self._step_slack),
+            _multiple=self._multiple * step,
+        )
+
+    def at_origin(self) -> "Kronecker":
+        """The same steps from θ = 0."""
+        zero = (0,) * self.dim
+        theta = tuple(Number.of(0) for _ in zero)
+        return self._copy(theta=theta, starts=zero, _start_slack=zero, _origin=theta, _offset=0)
+
+    def split(self, rank: int, world: int) -> "Kronecker":
+        """What process ``rank`` of ``world`` takes: n ↦ x_{rank + n · world}."""
+        if not 0 <= rank < world:
+            raise UsageError(f"rank {rank} is outside [0, {world})")
+        return self.skip(rank).stride(world)
+
+    def shifted(self, seed: int) -> "Kronecker":
+        """The sequence moved by one uniform random vector of ``bits`` bits, the same for the same seed: every point
+        is then uniform on the torus (a rational coordinate is counted in units of 1/(q 2^bits) from then on)."""
+        generator = np.random.Generator(np.random.Philox(key=seed))
+        moves = [int.from_bytes(generator.bytes(self.bits // 8)) for _ in range(self.dim)]
+        wide = tuple(math.lcm(m, 1 << self.bits) for m in self.moduli)
+        old = list(zip(self.steps, self.starts, self.moduli, wide, strict=True))
+        shift = Frequency.from_phases(moves, self.bits).components
+        return self._copy(
+            theta=tuple(t.plus(move) for t, move in zip(self.theta, shift, strict=True)),
+            _origin=tuple(t.plus(move) for t, move in zip(self._origin, shift, strict=True)),
+            moduli=wide,
+            steps=tuple(a * (w // m) for a, _, m, w in old),
+            starts=tuple((t * (w // m) + move * (w >> self.bits)) % w for (_, t, m, w), move in
+                         zip(old, moves, strict=True)),
+        )  # fmt: skip
+
+    def replicas(self, count: int, seed: int) -> list["Kronecker"]:
+        """``count`` independently shifted copies, for an error estimate from their spread."""
+        if count < 1:
+            raise UsageError(f"{count} replicas make no estimate; give at least 1 (and 2 for a spread)")
+        seeds = np.random.SeedSequence(seed).generate_state(count, np.uint64)
+        return [self.shifted(int(s)) for s in seeds]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What defines the sequence, JSON-able."""
+        return {
+            "frequency": str(self.frequency),
+            "theta": [t.text for t in self.theta],
+            "bits": self.bits,
+            "rational": [m != 1 << self.bits for m in self.moduli],
+        }
+
+    # --- inside ------------------------------------------------------------------------------------------
+
+    def _copy(self, **changes: Any) -> "Kronecker":
+        other = copy.copy(self)
+        other.__dict__.pop("_base", None)
+        other.__dict__.update(changes)
+        return other
+
+    def _column(self, j: int) -> "Kronecker":
+        return self._copy(moduli=(self.moduli[j],), steps=(self.steps[j],), starts=(self.starts[j],))
+
+    @cached_property
+    def _base(self) -> limbs.Limbs:
+        """Multiples i A, i < CHUNK, as limbs (CHUNK / ROWS, ROWS · b): long rows make additions quick."""
+        steps = limbs.split(self.steps, self.bits // 64)
+        table = limbs.multiply(np.arange(CHUNK, dtype=np.uint64)[:, None], steps)
+        return tuple(x.reshape(CHUNK // ROWS, -1) for x in table)
+
+    def _top(self, begin: int, rows: int, buffer: np.ndarray) -> np.ndarray:
+        """Most significant limb of points begin … begin + rows − 1, (rows, b), inside ``buffer``."""
+        if rows <= FEW:
+            return self._few(begin, rows)[-1]
+        lines = -(-rows // ROWS)
+        start = [np.tile(x, ROWS) for x in limbs.split(self.exact_at(begin), self.bits // 64)]
+        base = [x[:lines] for x in self._base]
+        top = np.add(base[-1], start[-1], out=buffer[:lines])
+        carry = None
+        for x, s in zip(base[:-1], start[:-1], strict=True):
+            # x + s (+ carry) overflows where x > ~s, or x = ~s and a carry came in.
+            over = x > ~s
+            carry = over if carry is None else over | (carry & (x == ~s))
+        if carry is not None:
+            np.add(top, carry, out=top)
+        return top.reshape(-1, self.dim)[:rows]
+
+    def _buffer(self, rows: int) -> np.ndarray:
+        return np.empty((0 if rows <= FEW else CHUNK // ROWS, ROWS * self.dim), np.uint64)
+
+    def _few(self, begin: int, rows: int) -> limbs.Limbs:
+        count = self.bits // 64
+        product = limbs.multiply(np.arange(rows, dtype=np.uint64)[:, None], limbs.split(self.steps, count))
+        first = limbs.split(self.exact_at(begin), count)
+        return limbs.add(product, tuple(np.broadcast_to(x, product[0].shape) for x in first))
+
+    def _blocks(self, start: int, stop: int, result: np.ndarray) -> None:
+        buffer = self._buffer(stop - start)
+        bits = 24 if result.dtype == np.float32 else 53
+        shift, scale = np.uint64(64 - bits), result.dtype.type(2.0**-bits)
+        for begin in range(start, stop, CHUNK):
+            rows = min(CHUNK, stop - begin)
+            top = self._top(begin, rows, buffer)
+            np.right_shift(top, shift, out=top)
+            np.multiply(top.view(np.int64), scale, out=result[begin - start :][:rows], casting="unsafe")
+
+    def _residues(self, j: int, start: int, stop: int) -> np.ndarray:
+        """Residues of a rational coordinate: int64 where products fit, Python integers otherwise."""
+        modulus, step, first = self.moduli[j], self.steps[j], self.exact_at(start)[j]
+        if modulus < 1 << 31:
+            n = np.arange(stop - start, dtype=np.int64) % modulus
+            return (first + n * step) % modulus
+        return np.array([(first + i * step) % modulus for i in range(stop - start)], dtype=object)
+
+    def _exact_columns(self, index: np.ndarray) -> list[np.ndarray]:
+        flat = index.ravel().tolist()
+        return [
+            np.array([(t + n * a) % m for n in flat], dtype=object)
+            for t, a, m in zip(self.starts, self.steps, self.moduli, strict=True)
+        ]
+
+    def _checked(self, start: int, stop: int, dtype: Any) -> np.dtype:
+        if stop < start:
+            raise UsageError(f"the range {start} … {stop} is reversed; give start ≤ stop")
+        if start < -(1 << 64) or stop > 1 << 64:
+            raise UsageError(f"the range {start} … {stop} leaves |n| ≤ 2^64, beyond which no sequence goes")
+        kind = np.dtype(dtype)
+        if kind not in (np.float64, np.float32):
+            raise UsageError(f"dtype is {kind}; expected float64 or float32")
+        if kind == np.float32 and stop - start > 1 << 24:
+            warnings.warn(
+                f"{stop - start} float32 points have at most 2^24 distinct values a coordinate; use float64",
+                stacklevel=3,
+            )
+        floats = [c.text for c in self.frequency.components if c.kind == "float"]
+        if floats and max(abs(start), abs(stop)) > 1 << 26 and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the frequency {floats[0]} is a float, that is a fraction over a power of two; beyond n = 2^26 its "
+                "orbit is no longer that of the number you may mean: give a name, a decimal string or a fraction",
+                stacklevel=3,
+            )
+        return kind
+
+    def _refuse_relation(self) -> None:
+        from tenfold.shifts.diophantine import relation
+
+        found = relation(self.frequency)
+        if found is not None:
+            terms = " + ".join(f"{k}·({c.text})" for k, c in zip(found, self.frequency.components, strict=True) if k)
+            raise UsageError(
+                f"the frequency ({self.frequency}) is resonant: {terms} is a whole number, so its orbit is not dense; "
+                "give independent numbers, or pass allow_resonant=True (--allow-resonant) to go on"
+            )
+
+
+# --- arguments -------------------------------------------------------------------------------------------
+
+
+def _are_phases(frequencies: Any) -> bool:
+    if isinstance(frequencies, np.ndarray) and frequencies.dtype == np.uint64:
+        return frequencies.ndim == 1
+    return (
+        isinstance(frequencies, Sequence)
+        and not isinstance(frequencies, str)
+        and len(frequencies) > 0
+        and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in frequencies)
+    )
+
+
+def offsets(theta: Any, dim: int, phases: bool) -> tuple[Number, ...]:
+    """θ as ``dim`` numbers: one for all, or one each; whole numbers are 64-bit phases where ``phases``."""
+    if theta is None:
+        theta = 0
+    if phases:
+        given = [theta] * dim if isinstance(theta, (int, np.integer)) else list(theta)
+        numbers = Frequency.from_phases(map(int, given)).components if given else ()
+    elif isinstance(theta, str) or np.ndim(np.asarray(theta, dtype=object)) == 0:
+        numbers = Frequency.of(theta).components
+        numbers = numbers * dim if len(numbers) == 1 else numbers
+    else:
+        numbers = tuple(Number.of(t) for t in theta)
+    if len(numbers) != dim:
+        raise UsageError(f"{dim} frequencies need as many offsets theta, not {len(numbers)}")
+    return numbers
+
+
+def _modulus(alpha: Number, theta: Number, bits: int) -> int:
+    if alpha.kind != "rational":
+        return 1 << bits
+    denominator = alpha.value.denominator  # type: ignore[union-attr]
+    both = math.lcm(denominator, theta.value.denominator) if theta.value is not None else denominator << bits
+    return 1 << bits if (1 << bits) % both == 0 else both
+
+
+def _scaled(number: Number, modulus: int) -> int:
+    """floor(x · modulus)."""
+    if number.value is not None:
+        return number.value.numerator * modulus // number.value.denominator
+    bits = modulus.bit_length() - 1
+    if modulus == 1 << bits:
+        return number.fixed(bits)
+    return number.fixed(bits + 64) * modulus >> bits + 64
+
+
+def _is_exact(number: Number, modulus: int) -> bool:
+    return number.value is not None and modulus % number.value.denominator == 0
+
+
+def _ratio(numerator: int, denominator: int) -> float:
+    return float(Fraction(numerator, denominator))
+
+
+def _float_ratio(values: np.ndarray, modulus: int) -> np.ndarray:
+    return np.array([_ratio(int(v), modulus) for v in values.ravel()])
+
+
+def _output(out: np.ndarray | None, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+    if out is None:
+        return np.empty(shape, kind)
+    if out.shape != shape or out.dtype != kind:
+        raise UsageError(f"out has shape {out.shape} and dtype {out.dtype}; expected {shape} and {kind}")
+    return out

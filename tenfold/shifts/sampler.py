@@ -5,20 +5,22 @@ unbiased; the modes differ in how evenly a batch, and the batches of a run, cove
 """
 
 import hashlib
-from typing import Literal
+import warnings
+from typing import Any, Literal
 
 import numpy as np
 
 from tenfold.errors import UsageError, suggest
-from tenfold.shifts.kronecker import Kronecker, generalised_golden
+from tenfold.shifts.frequency import Frequency
+from tenfold.shifts.kronecker import Kronecker
 
-MODES = ("iid", "vdm", "vdm_stream", "jitter", "kronecker")
-Mode = Literal["iid", "vdm", "vdm_stream", "jitter", "kronecker"]
+MODES = ("iid", "vdm", "vdm_stream", "jitter", "kronecker", "sobol")
+Mode = Literal["iid", "vdm", "vdm_stream", "jitter", "kronecker", "sobol"]
 
 
 class ShiftSampler:
-    """Batches of points, a pure function of (seed, batch number): nothing to save, any process can draw any
-    part of any batch.
+    """Batches of points, a pure function of (seed, batch number, batch size): any process can draw any part of any
+    batch. ``next`` reads them in order, and its state is a counter.
 
     Modes, for batches of B points:
         iid: independent points.
@@ -26,27 +28,47 @@ class ShiftSampler:
             arXiv 2107.00630, section H); d = 1.
         vdm_stream: the same with u_s = frac(u + s·golden)/B: even in a batch and over batches; d = 1.
         jitter: one uniform point in each of B equal intervals; d = 1.
-        kronecker: the shifted Kronecker sequence with generalised golden frequencies, any d.
+        kronecker: the shifted Kronecker sequence with generalised golden frequencies, any d, or with those given.
+        sobol: the scrambled Sobol' sequence of SciPy in multiples of 2^−32, any d up to 21201; best at totals that are
+            powers of two.
+
+    Args:
+        dim: d.
+        mode: one of the above.
+        seed: of every random number.
+        frequency: of mode "kronecker", what ``Frequency.of`` reads, with d components.
 
     >>> sorted(ShiftSampler(mode="vdm").batch(0, 4).ravel() % 0.25 < 0.25)
     [np.True_, np.True_, np.True_, np.True_]
     """
 
-    def __init__(self, dim: int = 1, mode: Mode = "vdm_stream", seed: int = 0) -> None:
+    def __init__(self, dim: int = 1, mode: Mode = "vdm_stream", seed: int = 0, frequency: Any = None) -> None:
         if mode not in MODES:
             raise UsageError(f"there is no mode {mode!r}{suggest(mode, MODES)}")
+        if dim < 1:
+            raise UsageError(f"dim is {dim}; a sequence has at least one dimension")
         if dim != 1 and mode in ("vdm", "vdm_stream", "jitter"):
             raise UsageError(f"mode {mode!r} is one-dimensional, but dim is {dim}; use 'kronecker' or 'iid'")
+        if frequency is not None and mode != "kronecker":
+            raise UsageError(f"mode {mode!r} has no frequency; leave it away or use mode 'kronecker'")
+        alpha = Frequency.rd(dim) if frequency is None else Frequency.of(frequency)
+        if alpha.dim != dim:
+            raise UsageError(f"the frequency {alpha} has {alpha.dim} components, but dim is {dim}")
         self.dim, self.mode, self.seed = dim, mode, seed
         generator = self._generator("offset")
         self._u0 = float(generator.random())
         offsets = [int(v) for v in generator.integers(0, 2**64, dim, dtype=np.uint64)]
-        self._kronecker = Kronecker(generalised_golden(dim), offsets)
-        self._golden = Kronecker(generalised_golden(1), [int(self._u0 * 2**53) << 11])
+        self._kronecker = Kronecker(alpha.fixed(64), offsets)
+        self._golden = Kronecker(Frequency.rd(1).fixed(64), [int(self._u0 * 2**53) << 11])
+        self._sobol: Any = None
+        self._batches = self._points = 0
+        self._shape: tuple[int, int] | None = None
 
     def _generator(self, *key: object) -> np.random.Generator:
         text = "\x1f".join(map(str, ("shift-sampler", self.seed, *key))).encode()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())))
+
+    # --- random access -----------------------------------------------------------------------------------
 
     def batch(self, number: int, size: int, rank: int = 0, world: int = 1) -> np.ndarray:
         """Batch ``number`` of ``size`` points; of these, rank r of ``world`` gets points r, r + world, ….
@@ -55,11 +77,16 @@ class ShiftSampler:
         [0, world)."""
         if size < 1 or number < 0:
             raise UsageError(f"batch {number} of {size} points does not exist; numbers start at 0, sizes at 1")
+        return self._draw(number, number * size, size, rank, world)
+
+    def _draw(self, number: int, start: int, size: int, rank: int, world: int) -> np.ndarray:
         if not 0 <= rank < world:
             raise UsageError(f"rank {rank} is outside [0, {world})")
         i = np.arange(size, dtype=np.float64)[:, None]
         if self.mode == "kronecker":
-            points = self._kronecker.points(number * size, (number + 1) * size)
+            points = self._kronecker.points(start, start + size)
+        elif self.mode == "sobol":
+            points = self._sobol_points(start, size)
         elif self.mode == "vdm_stream":
             points = (self._golden.points(number, number + 1)[0, 0] + i) / size
         else:
@@ -72,3 +99,80 @@ class ShiftSampler:
                 points = (i + generator.random((size, 1))) / size
         # (i + u) / B can round up to 1 in the last interval.
         return np.minimum(points, 1.0 - 2.0**-53)[rank::world]
+
+    def _sobol_points(self, start: int, size: int) -> np.ndarray:
+        from scipy.stats import qmc
+
+        if self._sobol is None:
+            self._sobol = qmc.Sobol(self.dim, bits=32, rng=int(self._generator("sobol").integers(2**63)))
+        if self._sobol.num_generated > start:
+            self._sobol.reset()
+        if self._sobol.num_generated < start:
+            self._sobol.fast_forward(start - self._sobol.num_generated)
+        with warnings.catch_warnings():  # about sizes that are no power of two: the class docstring says so
+            warnings.simplefilter("ignore", UserWarning)
+            return np.asarray(self._sobol.random(size))
+
+    # --- the stream --------------------------------------------------------------------------------------
+
+    def next(
+        self, batch: int, rank: int = 0, world: int = 1, dtype: Any = np.float64, device: str | None = None
+    ) -> Any:
+        """The next batch of ``batch`` points (over all processes), of which rank r of ``world`` gets r, r + world, ….
+
+        ``dtype`` float64, or float32 (rounded down, so below 1). With a ``device`` ("cpu", "cuda") a torch tensor.
+        Raises UsageError in mode "vdm_stream" when batch size or world change under way: its batches interleave
+        only at one size."""
+        if batch < 1:
+            raise UsageError(f"a batch has {batch} points; expected at least 1")
+        if self.mode == "vdm_stream" and self._shape not in (None, (batch, world)):
+            raise UsageError(
+                f"mode 'vdm_stream' began with batches of {self._shape[0]} on {self._shape[1]} processes and cannot "
+                f"go on with {batch} on {world}; keep both, or start a new sampler"
+            )
+        points = self._draw(self._batches, self._points, batch, rank, world)
+        self._batches, self._points, self._shape = self._batches + 1, self._points + batch, (batch, world)
+        return _converted(points, dtype, device)
+
+    def gaussian(
+        self, batch: int, rank: int = 0, world: int = 1, dtype: Any = np.float64, device: str | None = None
+    ) -> Any:
+        """``next`` through the inverse of the normal distribution function: standard normal numbers (n, d). Uniform
+        numbers are kept 2^−53 (float64) or 2^−24 (float32) away from 0 and 1."""
+        from scipy.special import ndtri
+
+        margin = 2.0**-24 if np.dtype(dtype) == np.float32 else 2.0**-53
+        points = np.clip(self.next(batch, rank, world), margin, 1.0 - margin)
+        return _converted(ndtri(points), dtype, device, uniform=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far ``next`` has come, and what the sampler is; JSON-able."""
+        return {
+            "mode": self.mode, "dim": self.dim, "seed": self.seed, "batches": self._batches, "points": self._points,
+            "shape": list(self._shape) if self._shape else None,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a saved sampler stopped. Raises UsageError for the state of another mode, dimension or seed."""
+        missing = {"mode", "dim", "seed", "batches", "points", "shape"} - set(state)
+        if missing:
+            raise UsageError(f"this is no state of a sampler: it lacks {', '.join(sorted(missing))}")
+        for name in ("mode", "dim", "seed"):
+            if state[name] != getattr(self, name):
+                raise UsageError(f"the state has {name} {state[name]!r}, but this sampler {getattr(self, name)!r}")
+        self._batches, self._points = int(state["batches"]), int(state["points"])
+        self._shape = tuple(state["shape"]) if state["shape"] else None
+
+
+def _converted(points: np.ndarray, dtype: Any, device: str | None, uniform: bool = True) -> Any:
+    kind = np.dtype(dtype)
+    if kind not in (np.float64, np.float32):
+        raise UsageError(f"dtype is {kind}; expected float64 or float32")
+    if kind == np.float32:
+        # Rounded down to 24 bits: rounding to nearest would reach 1.
+        points = (np.floor(points * 2.0**24) * 2.0**-24 if uniform else points).astype(np.float32)
+    if device is None:
+        return points
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(points)).to(device)

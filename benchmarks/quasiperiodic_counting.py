@@ -1,0 +1,129 @@
+"""Point generation against QMCPy and SciPy, and hit counting against enumeration. ``benchmarks(quick, emit)`` is one
+half of the room's benchmark; run alone: ``python -m benchmarks.quasiperiodic_counting``."""
+
+import math
+import statistics
+import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from benchmarks.harness import Record, clock, main, paired
+from tenfold.quasiperiodic import count, intervals, parse_set
+from tenfold.shifts import Frequency, Kronecker
+
+PACKAGES = ("tenfold", "numpy", "scipy", "qmcpy", "torch")
+
+
+def benchmarks(quick: bool, emit: Callable[[Record], None]) -> None:
+    """All records of sequences and counts."""
+    generation(quick, emit)
+    floor_sums(quick, emit)
+    lattice(quick, emit)
+
+
+def generation(quick: bool, emit: Callable[[Record], None]) -> None:
+    """2^22 points in two dimensions into float64: our 64- and 128-bit phases, QMCPy's Kronecker, SciPy's Sobol'."""
+    points, repeats = 1 << (20 if quick else 22), 3 if quick else 7
+    alpha = Frequency.richtmyer(2)
+    out = np.empty((points, 2))
+    sequence, wide = Kronecker(alpha, bits=64), Kronecker(alpha, bits=128)
+    ours = partial(sequence.points, 0, points, out=out)
+    if (peer := _qmcpy(alpha, points)) is not None:
+        mine, other = paired(ours, peer, repeats)
+        error = float(np.abs((sequence.points(0, points) - peer() + 0.5) % 1 - 0.5).max())
+        emit(_rate("generation-qmcpy", mine, other, points, "QMCPy Kronecker (float64 n α mod 1)", error))
+    else:
+        print("generation-qmcpy left out: 'pip install tenfold[benchmarks]' brings qmcpy", file=sys.stderr)
+    from scipy.stats import qmc
+
+    engine = qmc.Sobol(2, scramble=False)
+
+    def sobol() -> np.ndarray:
+        engine.reset()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return engine.random(points)
+
+    mine, other = paired(ours, sobol, repeats)
+    emit(_rate("generation-sobol", mine, other, points, "SciPy Sobol', unscrambled (another sequence)", None))
+    mine, other = paired(partial(wide.points, 0, points, out=out), sobol, repeats)
+    emit(_rate("generation-sobol-128-bits", mine, other, points, "our 128-bit phases against SciPy Sobol'", None))
+
+
+def floor_sums(quick: bool, emit: Callable[[Record], None]) -> None:
+    """b = 1, N = 10^18: certified count by floor sums, against enumeration of 10^7 points scaled up."""
+    region, orbit = intervals([("1/10", "3/10")]), Kronecker("golden", "1/7", bits=256)
+    N, sample = 10**18, 10**6 if quick else 10**7
+    few = Kronecker("golden", "1/7", bits=64)
+    count(region, orbit, 0, N)
+    seconds = statistics.median(clock(partial(count, region, orbit, 0, N)) for _ in range(5 if quick else 21))
+    enumerated = clock(partial(count, region, few, 0, sample, "enumerate")) * N / sample
+    check = count(region, few, 0, sample, "enumerate").count - count(region, few, 0, sample, "floor_sum").count
+    emit(
+        Record(
+            "count-floor-sum",
+            seconds,
+            enumerated,
+            "s",
+            float(abs(check)),
+            {"b": 1, "N": N, "bits": 256},
+            {
+                "count": str(count(region, orbit, 0, N).count),
+                "other": f"enumeration, extrapolated from N = {sample:.0e}",
+            },
+            f"certified; max error is the difference of counts at N = {sample:.0e}",
+        )
+    )
+
+
+def lattice(quick: bool, emit: Callable[[Record], None]) -> None:
+    """b = 2, the band |y − x²| ≤ 10^−8 at N = 10^9 (quick: 10^8): lattice, against enumeration scaled up from 10^7."""
+    N, sample = (10**8, 10**6) if quick else (10**9, 10**7)
+    region, orbit = parse_set("abs(y - x^2) <= 1/100000000", 2), Kronecker("cubic", bits=128)
+    few = Kronecker("cubic", bits=64)
+    count(region, orbit, 0, 10**5, "lattice")
+    seconds = statistics.median(clock(partial(count, region, orbit, 0, N, "lattice")) for _ in range(1 if quick else 5))
+    small = statistics.median(
+        clock(partial(count, region, few, 0, sample, "enumerate")) for _ in range(1 if quick else 3)
+    )
+    difference = count(region, few, 0, sample, "enumerate").count - count(region, orbit, 0, sample, "lattice").count
+    found = count(region, orbit, 0, N, "lattice")
+    emit(
+        Record(
+            "count-enumeration",
+            seconds,
+            small * N / sample,
+            "s",
+            float(abs(difference)),
+            {"b": 2, "N": N},
+            {
+                "cells": found.cells,
+                "cells over sqrt N": round((found.cells or 0) / math.sqrt(N), 3),
+                "hits": found.count,
+                "other": f"our enumeration, extrapolated from N = {sample:.0e}",
+                "enumerated points per second": round(sample / small),
+            },
+            f"certified; max error is the difference of counts at N = {sample:.0e}",
+        )
+    )
+
+
+def _rate(name: str, ours: float, other: float, points: int, what: str, error: float | None) -> Record:
+    details = {"ours points per second": round(points / ours), "other points per second": round(points / other)}
+    return Record(name, ours, other, "s", error, {"points": points, "b": 2}, details, what)
+
+
+def _qmcpy(alpha: Frequency, points: int) -> Callable[[], np.ndarray] | None:
+    try:
+        import qmcpy
+    except ImportError:
+        return None
+    generator = qmcpy.Kronecker(alpha.dim, randomize="FALSE", generating_vector=alpha.floats(), warn=False)
+    return lambda: np.asarray(generator(points))
+
+
+if __name__ == "__main__":
+    sys.exit(main("quasiperiodic_counting", benchmarks, PACKAGES))

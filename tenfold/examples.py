@@ -1,0 +1,121 @@
+"""Worked examples by name: each fills a run folder with measurements, figures and a self-contained report."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tenfold.errors import UsageError, suggest
+from tenfold.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an example found: rows of ``evaluation.json``, figures with their captions in reading order, the settings
+    it ran with, and certificates or tables to keep as ``data.json``."""
+
+    rows: list[Measurement]
+    captions: dict[str, str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+# name -> (verb, "module:function", what it shows); the function is called with (figures folder, quick, progress).
+EXAMPLES: dict[str, tuple[str, str, str]] = {
+    "slabs": (
+        "discrepancy",
+        "tenfold.quasiperiodic.examples.slabs:run",
+        "slab deviations against N^{1−1/b}, b = 1, 2, 3",
+    ),
+    "bad-set": ("discrepancy", "tenfold.quasiperiodic.examples.bad_sets:run", "hits of a set of small determinants"),
+    "samplers": ("discrepancy", "tenfold.quasiperiodic.examples.samplers:run", "variance of losses by time sampler"),
+    "aubry-andre": (
+        "dynamics",
+        "tenfold.quasiperiodic.examples.transition:run",
+        "the localisation transition on one page: moments, Lyapunov exponents, Green's functions, profiles",
+    ),
+    "log-power": (
+        "dynamics",
+        "tenfold.quasiperiodic.examples.log_power:run",
+        "two frequencies, long range, t to 1e5: log-power fit and model comparison",
+    ),
+    "expected": (
+        "dynamics",
+        "tenfold.quasiperiodic.examples.expected:run",
+        "closed forms and independently computed values, each in its range",
+    ),
+    "scale": (
+        "dynamics",
+        "tenfold.quasiperiodic.examples.scale:run",
+        "cost against size: boxes to 1e6 sites, d = 2, t to 1e5",
+    ),
+}
+
+
+def run_example(
+    name: str,
+    out: str | os.PathLike[str],
+    quick: bool = False,
+    progress: Callable[[float], None] = lambda done: None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Path, list[Measurement]]:
+    """Run a worked example into the folder ``out`` (evaluation.json, figures/, data.json, report.html); returns the
+    page and the measurements.
+
+    Raises UsageError for an unknown name, or a folder that holds a run already."""
+    from tenfold.figures import write_captions
+    from tenfold.files import write_json
+    from tenfold.reports import write_report
+    from tenfold.training.run_folder import RunFolder, provenance
+
+    if name not in EXAMPLES:
+        raise UsageError(f"there is no example {name!r}{suggest(name, EXAMPLES)}")
+    folder = RunFolder(out)
+    folder.refuse_existing_run()
+    module, _, function = EXAMPLES[name][1].partition(":")
+    facts = provenance()
+    folder.figures.mkdir(parents=True, exist_ok=True)
+    found: Outcome = getattr(import_module(module), function)(folder.figures, quick, progress, **(options or {}))
+    folder.start({"name": f"example-{name}", "system": "quasiperiodic", "quick": quick, **found.settings})
+    folder.write_evaluation(found.rows)
+    folder.write_provenance(**facts)
+    write_captions(folder.figures, found.captions)
+    if found.data:
+        write_json(folder.path / "data.json", found.data)
+    return write_report(folder.path), found.rows
+
+
+def flow_dequantisation(run: str | os.PathLike[str], images: int = 16) -> tuple[Callable[[Any], Any], int]:
+    """The loss of a trained flow as a function of its dequantisation noise: (noise (n, d) in [0, 1) ↦ −log2 p per
+    dimension (n,), averaged over the first test ``images``), and d. For the example "samplers".
+
+    Raises UsageError for a run that is not a flow trained with uniform noise."""
+    import numpy as np
+    import torch
+
+    from tenfold import api
+    from tenfold.data.images import load_images
+    from tenfold.data.splits import read_all
+    from tenfold.flows.evaluation import image_log_probs
+    from tenfold.flows.loss import dequantise
+
+    found = api.open_run(run)
+    if getattr(found.recipe, "system", "") != "tarflow" or found.recipe.objective.noise != "uniform":
+        raise UsageError(
+            f"{run} holds no flow with uniform dequantisation; train one with 'tenfold train tarflow-digits'"
+        )
+    flow, splits = api.load(found), load_images(found.recipe.data)
+    pixels, _ = read_all(splits.test, images)
+    dims = pixels[0].numel()
+
+    def loss(noise: Any) -> Any:
+        values = []
+        for row in torch.from_numpy(noise).to(torch.float32):
+            x = dequantise(pixels, splits.levels, row.reshape(pixels.shape[1:]).expand(pixels.shape))
+            nats = -image_log_probs(flow, x).mean()  # type: ignore[arg-type]
+            values.append(float(nats) / dims / np.log(2.0))
+        return np.array(values)
+
+    return loss, dims

@@ -1,0 +1,147 @@
+"""Exact suprema over boxes and cubes, by walking the critical ones."""
+
+import itertools
+
+import numpy as np
+
+
+def star(x: np.ndarray) -> float:
+    """The star discrepancy of points (n, d), exactly: every corner z made of coordinates of points (or 1) is tried
+    with closed counts (too many points) and open ones (too few); O(n^d) after sorting."""
+    n, d = x.shape
+    if d == 1:
+        s = np.sort(x[:, 0])
+        rank = np.arange(1, n + 1)
+        return float(max((rank / n - s).max(), (s - (rank - 1) / n).max()))
+    grids = [np.unique(np.append(x[:, j], 1.0)) for j in range(d)]
+    places = [np.searchsorted(g, x[:, j]) for j, g in enumerate(grids)]
+    order = np.argsort(places[0], kind="stable")
+    rest = tuple(len(g) for g in grids[1:])
+    # volumes of the other sides, and how many points of the slices so far lie at each corner.
+    side = grids[1]
+    for g in grids[2:]:
+        side = np.multiply.outer(side, g)
+    histogram = np.zeros(rest)
+    closed = np.zeros(rest)
+    worst, at = 0.0, 0
+    for i, z in enumerate(grids[0]):
+        # Open counts: strictly smaller coordinates, that is the closed counts one grid step back.
+        inside = closed
+        for axis in range(d - 1):
+            inside = _shifted(inside, axis)
+        worst = max(worst, float((z * side - inside / n).max()))
+        while at < n and places[0][order[at]] == i:
+            histogram[tuple(p[order[at]] for p in places[1:])] += 1
+            at += 1
+        closed = histogram
+        for axis in range(d - 1):
+            closed = np.cumsum(closed, axis=axis)
+        worst = max(worst, float((closed / n - z * side).max()))
+    return float(worst)
+
+
+def _shifted(values: np.ndarray, axis: int) -> np.ndarray:
+    moved = np.zeros_like(values)
+    head, tail = [slice(None)] * values.ndim, [slice(None)] * values.ndim
+    head[axis], tail[axis] = slice(1, None), slice(None, -1)
+    moved[tuple(head)] = values[tuple(tail)]
+    return moved
+
+
+def extreme(x: np.ndarray) -> float:
+    """The discrepancy over all boxes of points (n, d), d ≤ 2, exactly: O(n) in d = 1 after sorting, O(n³) in 2."""
+    n, d = x.shape
+    if d == 1:
+        s = np.sort(x[:, 0])
+        rank = np.arange(1, n + 1)
+        # closed intervals between points; open ones between points or ends.
+        over = (rank / n - s).max() + (s - (rank - 1) / n).max()
+        lows, highs = np.append(0.0, s), np.append(s, 1.0)
+        # (a, b) holds #{< b} − #{≤ a} points.
+        below, upto = np.append(rank - 1, n) / n, np.append(0, rank) / n
+        gain = highs - below
+        best = np.maximum.accumulate(gain[::-1])[::-1]
+        return float(max(over, (best - (lows - upto)).max()))
+    worst = 0.0
+    order = np.argsort(x[:, 1], kind="stable")
+    u, v = x[order, 0], x[order, 1]
+    ends = np.unique(np.concatenate([u, [0.0, 1.0]]))
+    for i, left in enumerate(ends):
+        for right in ends[i:]:
+            width = right - left
+            worst = max(worst, _over(v[(u >= left) & (u <= right)], width, n))
+            if width > 0:
+                worst = max(worst, _under(v[(u > left) & (u < right)], width, n))
+    return float(worst)
+
+
+def _over(s: np.ndarray, width: float, n: int) -> float:
+    """max over closed intervals of count/n − width · length, ``s`` sorted."""
+    if not len(s):
+        return 0.0
+    i = np.arange(1, len(s) + 1)
+    start = np.maximum.accumulate(width * s - (i - 1) / n)
+    return float((i / n - width * s + start).max())
+
+
+def _under(s: np.ndarray, width: float, n: int) -> float:
+    """max over open intervals of width · length − count/n, ``s`` sorted."""
+    i = np.arange(len(s) + 1)
+    lows, highs = np.append(0.0, s), np.append(s, 1.0)
+    # from lows[a] to highs[b], a ≤ b, there are b − a points strictly between (fewer if some coincide).
+    start = np.maximum.accumulate(i / n - width * lows)
+    return float((width * highs - i / n + start).max())
+
+
+def cube(x: np.ndarray) -> float:
+    """The discrepancy over cubes of points (n, d), d ≤ 2, exactly. In d = 2 a worst square has two opposite sides
+    held by coordinates of points (or the edge of the unit square): those pairs fix its size, and it slides along
+    the other axis; O(n³ log n)."""
+    n, d = x.shape
+    if d == 1:
+        return extreme(x)
+    worst = 0.0
+    for u, v in ((x[:, 0], x[:, 1]), (x[:, 1], x[:, 0])):
+        order = np.argsort(v, kind="stable")
+        u, v = u[order], v[order]
+        ends = np.unique(np.concatenate([u, [0.0, 1.0]]))
+        for left, right in itertools.combinations_with_replacement(ends, 2):
+            worst = max(worst, _squares(u, v, left, right, n))
+    return float(worst)
+
+
+def cube_lower(x: np.ndarray, tries: int = 20_000, seed: int = 0) -> float:
+    """A lower bound in any dimension: cubes with a corner at a point and random sides."""
+    n, d = x.shape
+    generator = np.random.default_rng(seed)
+    worst = 0.0
+    block = max(1, (1 << 22) // (n * d))
+    for begin in range(0, tries, block):
+        count = min(block, tries - begin)
+        corner = x[generator.integers(n, size=count)]
+        side = generator.random(count) * (1 - corner.max(axis=1))
+        far = corner + side[:, None]
+        closed = ((x >= corner[:, None]) & (x <= far[:, None])).all(axis=2).sum(axis=1) / n
+        opened = ((x > corner[:, None]) & (x < far[:, None])).all(axis=2).sum(axis=1) / n
+        volume = side**d
+        worst = max(worst, float((closed - volume).max()), float((volume - opened).max()))
+    return float(worst)
+
+
+def _squares(u: np.ndarray, v: np.ndarray, left: float, right: float, n: int) -> float:
+    side = right - left
+    worst = 0.0
+    s = v[(u >= left) & (u <= right)]
+    if len(s):
+        # A closed square can begin at a point of its own, or be pushed back to end at 1. Where it begins, rounding
+        # of begin + side must not lose the point that holds the far side.
+        begins = np.minimum(s, 1.0 - side)
+        counts = np.searchsorted(s, begins + side + 1e-15, "right") - np.searchsorted(s, begins, "left")
+        worst = max(worst, float(counts.max()) / n - side**2)
+    if side > 0:
+        t = v[(u > left) & (u < right)]
+        begins = np.concatenate([[0.0, 1.0 - side], t, t - side])
+        begins = begins[(begins >= 0) & (begins <= 1.0 - side + 1e-15)]
+        counts = np.searchsorted(t, begins + side - 1e-15, "left") - np.searchsorted(t, begins + 1e-15, "right")
+        worst = max(worst, side**2 - float(np.maximum(counts, 0).min()) / n)
+    return float(worst)

@@ -1,0 +1,2 @@
+"""Worked examples: functions that compute measurements and draw figures into a folder (``tenfold.examples`` runs
+them)."""

@@ -1,0 +1,121 @@
+"""Slab deviations and covering numbers against N^{1−1/b}: the order of the hit bounds, and that it is attained."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenfold.examples import Outcome
+from tenfold.figures import lines
+from tenfold.measurement import Measurement
+from tenfold.quasiperiodic.counting import count
+from tenfold.quasiperiodic.exponents import Exponent, fit_exponent
+from tenfold.quasiperiodic.polynomials import variables
+from tenfold.quasiperiodic.separation import separation_bound
+from tenfold.quasiperiodic.shapes import band
+from tenfold.quasiperiodic.slabs import worst_slab
+from tenfold.shifts import Frequency, Kronecker
+
+FREQUENCIES = {1: Frequency.named("golden"), 2: Frequency.named("cubic"), 3: Frequency.roots(2, 4)}
+NAMES = {1: "golden (b = 1)", 2: "2^(k/3) (b = 2)", 3: "2^(k/4) (b = 3)"}
+
+
+# Exponents of the numbers of points: of slabs (powers of 2), of bands (powers of 10).
+POWERS, BANDS = (8, 17), (5, 12)
+QUICK_POWERS, QUICK_BANDS = (8, 13), (5, 8)
+
+
+def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcome:
+    """Slabs for N = 2^8 … 2^17 and several θ; thin bands counted to N = 10^12 (quick: 2^13 and 10^8)."""
+    first, last = QUICK_POWERS if quick else POWERS
+    sizes = [2**k for k in range(first, last + 1)]
+    thetas = ("0", "0.1234567", "0.6180339", "0.7320508") if not quick else ("0", "0.1234567")
+    rows: list[Measurement] = []
+    curves: dict[str, tuple[Any, Any]] = {}
+    data: dict[str, Any] = {"slabs": {}}
+    for step, (b, frequency) in enumerate(FREQUENCIES.items()):
+        found = [[worst_slab(Kronecker(frequency, t), N) for N in sizes] for t in thetas]
+        deviations = np.array([[w.deviation for w in line] for line in found])
+        theory = 1 - 1 / b
+        # θ = 0 is the checked row; the interval comes from all θ.
+        checked, spread = fit_exponent(sizes, deviations[0], theory), fit_exponent(sizes, deviations, theory)
+        rows.append(_row("slab_exponent", NAMES[b], checked, spread, theory))
+        scaled = deviations[0] / np.array(sizes) ** theory
+        rows.append(Measurement("slab_constant_least", float(scaled.min()), "", "θ = 0", NAMES[b]))
+        rows.append(Measurement("slab_constant_largest", float(scaled.max()), "", "θ = 0", NAMES[b]))
+        curves[NAMES[b]] = (sizes, deviations[0])
+        data["slabs"][NAMES[b]] = [w.to_dict() for w in found[0]]
+        progress((step + 1) / 6)
+    names = []
+    for b in (1, 2, 3):
+        name = f"N^{1 - 1 / b:.2g}" if b > 1 else "1"
+        curves[name] = (sizes, curves[NAMES[b]][1][0] * (np.array(sizes) / sizes[0]) ** (1 - 1 / b))
+        names.append(name)
+    lines(
+        curves,
+        figures / "slabs.png",
+        "N",
+        "|count − N · volume|",
+        "Largest deviation of a slab found",
+        (True, True),
+        names,
+    )
+    captions = {
+        "slabs.png": "Deviation of the worst slab found among 25 directions, θ = 0, with N^{1−1/b} through the first "
+        "point. Each is a lower estimate of the supremum over slabs.",
+    }
+    more, counted = _bands(figures, quick, lambda done: progress(0.5 + done / 2))
+    captions["bands.png"] = (
+        "The band |y − x²| ≤ 1/(5N), whose expected number of hits stays near 0.4: cells that the lattice method "
+        "visits, hits found, and the block separation bound, which holds for every θ. Enumeration would look at all N."
+    )
+    return Outcome(rows + more, captions, {"sizes": sizes, "thetas": list(thetas)}, {**data, "bands": counted})
+
+
+def _bands(
+    figures: Path, quick: bool, progress: Callable[[float], None]
+) -> tuple[list[Measurement], list[dict[str, Any]]]:
+    x, _ = variables(2)
+    frequency = FREQUENCIES[2]
+    low, high = QUICK_BANDS if quick else BANDS
+    sizes = [10**k for k in range(low, high + 1)]
+    cells, hits, bounds, table = [], [], [], []
+    for i, N in enumerate(sizes):
+        region = band(x**2, f"1/{5 * N}")
+        found = count(region, Kronecker(frequency), 0, N, "lattice")
+        bound = separation_bound(region, frequency, N)
+        cells.append(found.cells)
+        hits.append(found.count)
+        bounds.append(bound.bound)
+        table.append({"count": found.to_dict(), "bound": bound.to_dict()})
+        progress((i + 1) / len(sizes))
+    fit = fit_exponent(sizes, cells, 0.5)
+    rows = [
+        _row("cells_visited_exponent", NAMES[2], fit, fit, 0.5),
+        Measurement(
+            "cells_visited_over_root_N",
+            float(np.mean(np.array(cells) / np.sqrt(sizes))),
+            "",
+            f"N ≤ {sizes[-1]:.0e}",
+            NAMES[2],
+        ),
+        Measurement("hits_of_the_band", hits[-1], "", f"N = {sizes[-1]:.0e}", NAMES[2], note="certified"),
+        Measurement(
+            "block_separation_bound", bounds[-1], "", f"N = {sizes[-1]:.0e}", NAMES[2], note="derived, every θ"
+        ),
+    ]
+    lines(
+        {
+            "cells visited": (sizes, cells), "block bound": (sizes, bounds), "hits": (sizes, np.maximum(hits, 0.5)),
+            "points": (sizes, sizes), "N^0.5": (sizes, cells[0] * np.sqrt(np.array(sizes) / sizes[0])),
+        },
+        figures / "bands.png", "N", "number", "A thin band, counted without looking at N points", (True, True),
+        ("points", "N^0.5"),
+    )  # fmt: skip
+    return rows, table
+
+
+def _row(name: str, model: str, fit: Exponent, spread: Exponent, theory: float) -> Measurement:
+    note = f"theory {theory:.3g}; 95 % interval {spread.low:.3f} … {spread.high:.3f} by resampling {spread.resampled}"
+    return Measurement(name, fit.slope, "", f"N = {fit.N[0]:.0e} … {fit.N[-1]:.0e}", model, note=note)

@@ -1,0 +1,213 @@
+"""Polynomials in several variables with exact rational coefficients."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import UsageError
+
+Exponents = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Poly:
+    """Σ_i c_i x_1^{e_i1} … x_b^{e_ib}, coefficients as exact fractions (a float stands for its exact value).
+
+    ``terms`` pairs exponents with non-zero coefficients, sorted; build one with ``Poly.of``, from variables
+    (``variables(b)``) by +, −, ·, **, or from text.
+
+    >>> x, y = variables(2)
+    >>> p = y - x**2 - Fraction(1, 50)
+    >>> p.degree, p(np.array([[0.5, 0.5]])).tolist()
+    (2, [0.22999999999999998])
+    """
+
+    dim: int
+    terms: tuple[tuple[Exponents, Fraction], ...]
+
+    @classmethod
+    def of(cls, exponents: Any, coefficients: Iterable[Any]) -> "Poly":
+        """A polynomial from exponents (m, b) and m coefficients (int, float, Fraction, or text such as "1/50").
+
+        Raises UsageError for other shapes, negative exponents, NaN and infinities."""
+        table = np.asarray(exponents)
+        if table.ndim != 2 or table.dtype.kind not in "iu" or table.shape[1] < 1:
+            raise UsageError(f"exponents have shape {table.shape} and dtype {table.dtype}; expected whole (terms, b)")
+        values = [_coefficient(c) for c in coefficients]
+        if len(values) != len(table):
+            raise UsageError(f"{len(table)} monomials have {len(values)} coefficients; give one each")
+        if table.size and table.min() < 0:
+            raise UsageError(f"an exponent is {table.min()}; expected at least 0")
+        gathered: dict[Exponents, Fraction] = {}
+        for row, c in zip(table.tolist(), values, strict=True):
+            gathered[tuple(row)] = gathered.get(tuple(row), Fraction(0)) + c
+        return cls._from(table.shape[1], gathered)
+
+    @classmethod
+    def _from(cls, dim: int, terms: Mapping[Exponents, Fraction]) -> "Poly":
+        return cls(dim, tuple(sorted((e, c) for e, c in terms.items() if c)))
+
+    @classmethod
+    def constant(cls, dim: int, value: Any) -> "Poly":
+        """The constant polynomial."""
+        return cls._from(dim, {(0,) * dim: _coefficient(value)})
+
+    @classmethod
+    def linear(cls, coefficients: Sequence[Any], constant: Any = 0) -> "Poly":
+        """a · x + c."""
+        dim = len(coefficients)
+        units = [tuple(int(i == j) for i in range(dim)) for j in range(dim)]
+        return cls._from(dim, dict(zip(units, map(_coefficient, coefficients), strict=True))) + constant
+
+    @property
+    def degree(self) -> int:
+        """Total degree; 0 for constants."""
+        return max((sum(e) for e, _ in self.terms), default=0)
+
+    @cached_property
+    def degrees(self) -> Exponents:
+        """The largest exponent of each variable."""
+        return tuple(max((e[j] for e, _ in self.terms), default=0) for j in range(self.dim))
+
+    @cached_property
+    def size(self) -> float:
+        """Σ |c_i|, rounded up: no value on [0, 1]^b is larger."""
+        return math.nextafter(float(sum((abs(c) for _, c in self.terms), Fraction(0))), math.inf)
+
+    @cached_property
+    def slopes(self) -> tuple[Fraction, ...]:
+        """Σ_i |c_i| e_ij for each variable j: no partial derivative on [0, 1]^b is larger."""
+        return tuple(sum((abs(c) * e[j] for e, c in self.terms), Fraction(0)) for j in range(self.dim))
+
+    @cached_property
+    def integral(self) -> tuple[int, tuple[tuple[Exponents, int], ...]]:
+        """A common denominator and whole numerators."""
+        common = math.lcm(*(c.denominator for _, c in self.terms)) if self.terms else 1
+        return common, tuple((e, int(c * common)) for e, c in self.terms)
+
+    @cached_property
+    def tensor(self) -> np.ndarray:
+        """float64 coefficients, one axis a variable, of shape degrees + 1."""
+        table = np.zeros([d + 1 for d in self.degrees])
+        for e, c in self.terms:
+            table[e] = float(c)
+        return table
+
+    def scaled_value(self, numerators: Sequence[int], moduli: Sequence[int]) -> int:
+        """A positive multiple of the value at x_j = numerators_j / moduli_j, in whole numbers: its sign is exact."""
+        total = 0
+        for e, c in self.integral[1]:
+            term = c
+            for r, m, power, most in zip(numerators, moduli, e, self.degrees, strict=True):
+                term *= r**power * m ** (most - power)
+            total += term
+        return total
+
+    def scale(self, moduli: Sequence[int]) -> int:
+        """The multiple in ``scaled_value``."""
+        return math.prod(m**d for m, d in zip(moduli, self.degrees, strict=True)) * self.integral[0]
+
+    def exact(self, point: Sequence[Any]) -> Fraction:
+        """The value at a point of rational numbers."""
+        x = [Fraction(v) for v in point]
+        return sum((c * math.prod(v**k for v, k in zip(x, e, strict=True)) for e, c in self.terms), Fraction(0))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """float64 values at points (…, b): (…,)."""
+        x = np.asarray(x, dtype=np.float64)
+        total = np.zeros(x.shape[:-1])
+        for e, c in self.terms:
+            total = total + float(c) * np.prod([x[..., j] ** k for j, k in enumerate(e)], axis=0)
+        return total
+
+    # --- arithmetic --------------------------------------------------------------------------------------
+
+    def _lift(self, other: Any) -> "Poly":
+        if isinstance(other, Poly):
+            if other.dim != self.dim:
+                raise UsageError(f"polynomials in {self.dim} and {other.dim} variables cannot be combined")
+            return other
+        return Poly.constant(self.dim, other)
+
+    def __add__(self, other: Any) -> "Poly":
+        terms = dict(self.terms)
+        for e, c in self._lift(other).terms:
+            terms[e] = terms.get(e, Fraction(0)) + c
+        return Poly._from(self.dim, terms)
+
+    def __neg__(self) -> "Poly":
+        return Poly(self.dim, tuple((e, -c) for e, c in self.terms))
+
+    def __sub__(self, other: Any) -> "Poly":
+        return self + -self._lift(other)
+
+    def __mul__(self, other: Any) -> "Poly":
+        terms: dict[Exponents, Fraction] = {}
+        for e, c in self.terms:
+            for f, d in self._lift(other).terms:
+                key = tuple(i + j for i, j in zip(e, f, strict=True))
+                terms[key] = terms.get(key, Fraction(0)) + c * d
+        return Poly._from(self.dim, terms)
+
+    def __pow__(self, exponent: int) -> "Poly":
+        if not isinstance(exponent, int) or exponent < 0:
+            raise UsageError(f"a power is {exponent!r}; expected a whole number of at least 0")
+        result = Poly.constant(self.dim, 1)
+        for _ in range(exponent):
+            result = result * self
+        return result
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __rsub__(self, other: Any) -> "Poly":
+        return -self + other
+
+    def __truediv__(self, other: Any) -> "Poly":
+        divisor = _coefficient(other) if not isinstance(other, Poly) else _only_constant(other)
+        if not divisor:
+            raise UsageError("a polynomial is divided by 0")
+        return Poly(self.dim, tuple((e, c / divisor) for e, c in self.terms))
+
+    def __str__(self) -> str:
+        names = "xyz" if self.dim <= 3 else None
+        parts = []
+        for e, c in reversed(self.terms):
+            factors = [(names[j] if names else f"x{j + 1}") + (f"^{k}" if k > 1 else "") for j, k in enumerate(e) if k]
+            number = [] if abs(c) == 1 and factors else [str(abs(c))]
+            parts.append(("- " if c < 0 else "+ ") + "·".join(number + factors))
+        text = " ".join(parts) or "0"
+        return text.removeprefix("+ ")
+
+    def to_dict(self) -> list[list[Any]]:
+        """[[coefficient as text, exponents], …]."""
+        return [[str(c), list(e)] for e, c in self.terms]
+
+
+def variables(dim: int) -> tuple[Poly, ...]:
+    """The coordinates x_1, …, x_b as polynomials."""
+    return tuple(Poly.linear([int(i == j) for i in range(dim)]) for j in range(dim))
+
+
+def _coefficient(value: Any) -> Fraction:
+    if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+        raise UsageError(f"a coefficient is {value}; expected a finite number")
+    try:
+        return (
+            Fraction(str(value))
+            if isinstance(value, str)
+            else Fraction(value if not hasattr(value, "item") else value.item())
+        )
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise UsageError(f"a coefficient is {value!r}; expected a number, a fraction or text such as '1/50'") from None
+
+
+def _only_constant(poly: Poly) -> Fraction:
+    if poly.degree:
+        raise UsageError(f"a polynomial is divided by {poly}; only numbers can divide it")
+    return poly.terms[0][1] if poly.terms else Fraction(0)

@@ -1,0 +1,76 @@
+"""Nested uniform (Owen) scrambling in base 2 by hashing: random access, no stored trees."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import UsageError
+from tenfold.shifts import limbs
+from tenfold.shifts.kronecker import Kronecker
+
+DEPTH = 53
+_CHUNK = 1 << 14
+
+
+def nested_uniform(phases: np.ndarray, seed: int) -> np.ndarray:
+    """Scramble 64-bit phases (n, d), coordinates independently: bit k (the most significant is bit 0) is flipped by
+    a hash of seed, coordinate, k and the k bits above it, for k < 53; lower bits, below float64's, are hashed as one.
+
+    Distinct numbers stay distinct in their first 53 bits and a uniform number stays uniform. (Owen, "Randomly
+    permuted (t, m, s)-nets and (t, s)-sequences", 1995; the tree of random flips is replaced by a hash of its nodes.)
+    """
+    out = np.empty_like(phases)
+    for j in range(phases.shape[1]):
+        keys = _keys(seed, j)
+        for begin in range(0, len(phases), _CHUNK):
+            x = phases[begin : begin + _CHUNK, j]
+            flips = np.zeros_like(x)
+            for k in range(DEPTH):
+                prefix = x >> np.uint64(64 - k) if k else np.zeros_like(x)
+                flips |= (_mix(prefix ^ keys[k]) & np.uint64(1)) << np.uint64(63 - k)
+            low = np.uint64((1 << 64 - DEPTH) - 1)
+            flips |= _mix((x >> np.uint64(64 - DEPTH)) ^ keys[DEPTH]) & low
+            out[begin : begin + _CHUNK, j] = x ^ flips
+    return out
+
+
+def _keys(seed: int, coordinate: int) -> list[np.uint64]:
+    text = f"nested-uniform\x1f{seed}\x1f{coordinate}".encode()
+    raw = hashlib.shake_128(text).digest(8 * (DEPTH + 1))
+    return [np.uint64(int.from_bytes(raw[8 * k : 8 * k + 8])) for k in range(DEPTH + 1)]
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    # A bijection of 64-bit words whose every output bit depends on every input bit (multiply, xor, shift).
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+class Scrambled:
+    """A Kronecker sequence behind a nested uniform scramble, with the same random access.
+
+    Raises UsageError for rational coordinates, which have no binary digits modulo q."""
+
+    def __init__(self, sequence: Kronecker, seed: int) -> None:
+        if not sequence.binary:
+            raise UsageError(
+                "a rational frequency counts modulo q and has no binary digits to scramble; shift it instead"
+            )
+        self.sequence, self.seed = sequence, seed
+
+    @property
+    def dim(self) -> int:
+        """b."""
+        return self.sequence.dim
+
+    def points(self, start: int, stop: int, dtype: Any = np.float64) -> np.ndarray:
+        """Scrambled points start … stop − 1: (stop − start, b) in [0, 1)."""
+        return limbs.floats(nested_uniform(self.sequence.phases(start, stop), self.seed), np.dtype(dtype).type)
+
+    def at(self, n: Any, dtype: Any = np.float64) -> np.ndarray:
+        """Scrambled points of an array of indices (…,): (…, b)."""
+        index = np.asarray(n, dtype=np.int64)
+        top = self.sequence.limbs_at(index.ravel())[-1]
+        return limbs.floats(nested_uniform(top, self.seed), np.dtype(dtype).type).reshape(*index.shape, self.dim)
