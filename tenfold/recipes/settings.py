@@ -102,8 +102,7 @@ class SettingsParser(ArgumentParser):
     def add_option(self, option: str, hint: Any, default: Any, help: str | None = None) -> None:
         """Add one typed option."""
         self.add_argument(option, type=hint, default=default, help=help)
-        name = option.removeprefix("--")
-        self._hints |= {name: hint, name.replace("-", "_"): hint}  # as it is written, and as messages name it
+        self._hints[option.removeprefix("--")] = hint
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse a command line; raises UsageError instead of leaving the process."""
