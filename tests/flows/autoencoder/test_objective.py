@@ -203,7 +203,7 @@ class TestPerceptual:
         with pytest.raises(UsageError, match="reads images with 1 channels, not 3; train one on these images"):
             load_perceptual(str(classifier), (3, 8, 8))
         (tmp_path / "text.pth").write_text("no weights")
-        with pytest.raises(TenfoldError, match="is damaged or holds more than tensors"):
+        with pytest.raises(TenfoldError, match="is truncated or not a PyTorch checkpoint"):
             load_perceptual(str(tmp_path / "text.pth"), (1, 8, 8))
 
 
