@@ -1,7 +1,8 @@
 """Redo everything under results/: ``python results/run.py [NAME ...]`` (all without names; hours).
 
-A benchmark job runs ``python -m benchmarks.ROOM``, an example job a worked example; a training job trains a recipe with several seeds into
-``runs/results/`` and stores every measured value as mean and standard error over the seeds. Interrupted
+A benchmark job runs ``python -m benchmarks.ROOM``, an example job a worked example; a training job trains a recipe
+with several seeds into ``runs/results/`` and stores every measured value as mean and standard error over the seeds.
+Interrupted
 trainings go on where they stopped, finished ones are not repeated: delete ``runs/results`` to start over.
 """
 

@@ -126,7 +126,7 @@ LINES = {
         ["discrepancy", "count", "--set", "x < 1/2", "--start", 10, "--stop", 5], ["N = 5 is below n0 = 10", "n0 ≤ N"]
     ),
     "too-far": (["discrepancy", "count", "--set", "x < 1/2", "--stop", "1e19"], ["10000000000000000000", "2^63"]),
-    "bits": (["discrepancy", "count", "--set", "x < 1/2", "--stop", 5, "--bits", 100], ["bits is 100", "64, 128 or 256"]),
+    "bits": (["discrepancy", "count", "--set", "x < 1/2", "--stop", 5, "--bits", 100], ["bits is 100", "64, 128"]),
     "too-few-bits": (
         ["discrepancy", "count", "--set", "x < 1/2", "--stop", "1e12", "--bits", 64],
         ["64 bits are too few", "5.4e-08", "n·2^-64", "closest |P|", "use more bits"],
@@ -137,7 +137,7 @@ LINES = {
     ),
     "rational": (["shifts", "points", "--alpha", "3/7"], ["7·(3/7)", "--allow-resonant"]),
     "method": (["discrepancy", "count", *BAND, "--stop", 5, "--method", "fast"], ["'fast'", "choose one of"]),
-    "method-fits": (["discrepancy", "count", *BAND, "--stop", 5, "--method", "floor_sum"], ["dimension 1", "'lattice'"]),
+    "method-fits": (["discrepancy", "count", *BAND, "--stop", 5, "--method", "floor_sum"], ["dimension 1"]),
     "skew-lattice": (
         ["discrepancy", "count", "--set", "x < y", "--skew", 2, "--stop", 5, "--method", "lattice"],
         ["skew shift", "'enumerate'"],
