@@ -16,6 +16,8 @@ from tenfold.shifts.frequency import Frequency, Number
 
 BITS = (64, 128, 256)
 CHUNK, ROWS, FEW = 1 << 15, 256, 2048
+# A compiled loop in the place of NumPy's, see ``compiled.py``.
+FILL: Any = None
 
 
 def generalised_golden(dim: int) -> tuple[int, ...]:
@@ -288,6 +290,10 @@ class Kronecker:
     def _blocks(self, start: int, stop: int, result: np.ndarray) -> None:
         bits = 24 if result.dtype == np.float32 else 53
         shift, scale = np.uint64(64 - bits), result.dtype.type(2.0**-bits)
+        if FILL is not None and self.bits == 64 and stop - start > FEW:
+            here, step = (limbs.split(x, 1)[0] for x in (self.exact_at(start), self.steps))
+            FILL(result, here, step, shift, 2.0**-bits)
+            return
         done = 0
         for top in self._tops(start, stop):
             part = result[done : done + len(top)]
