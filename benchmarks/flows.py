@@ -1,5 +1,4 @@
-"""TarFlow against the published algorithm, and the solvers against each other: ``python -m
-benchmarks.flows``.
+"""TarFlow against the published algorithm, and the solvers against each other: ``python -m benchmarks.flows``.
 
 Weights are trained on real digits first (three minutes on two idle cores; less with ``--quick``; kept in a
 cache), because how fast parallel solvers converge is a property of trained weights. Where a CUDA device is
@@ -8,24 +7,31 @@ present, the same comparison follows there in bfloat16 at 256 and 1024 tokens.
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.harness import Record, main, paired
+from benchmarks.reference_starflow import ReferenceStarFlow
 from benchmarks.reference_tarflow import ReferenceTarFlow
-from benchmarks.trained import LONG, SHORT, trained
+from benchmarks.trained import LATENT, LONG, SHORT, trained
 from tenfold.flows.calibration import calibrate
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow, TarFlow
 from tenfold.flows.loss import negative_log_likelihood
 from tenfold.flows.sampling import sample
+from tenfold.flows.starflow.flow import StarFlow
 
 Emit = Callable[[Record], None]
 # Checked once by hand, on the same machine and weights, one thread, batch 8, 256 tokens: sampling time of the
 # re-created algorithm over that of the published repository (apple/ml-tarflow).
 CHECKED = "checked against the published repository: re-creation / original = 1.03 plain, 1.00 guided"
+# The same for apple/ml-starflow: random weights, text of 8 tokens, float32 outputs within 4e-6 of the original's.
+CHECKED_LATENT = (
+    "checked against the published repository: re-creation / original = 0.87 plain, 0.90 guided, Jacobi in segments of "
+    "16: 0.81 plain, 0.99 guided"
+)
 
 
 def sizes(flow: TarFlow, batch: int, **more: Any) -> dict[str, Any]:
@@ -43,7 +49,7 @@ def sizes(flow: TarFlow, batch: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def draw(flow: TarFlow, batch: int, seed: int = 1) -> tuple[Tensor, Tensor]:
+def draw(flow: Flow, batch: int, seed: int = 1) -> tuple[Tensor, Tensor]:
     """Noise and labels of a sampling run."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(batch, flow.config.tokens, flow.config.token_dim, generator=generator)
@@ -187,9 +193,68 @@ def training(emit: Emit, flow: TarFlow, images: Tensor, labels: Tensor, repeats:
         emit(Record("log-prob", *seconds, "seconds", error, sizes(flow, batch), note=note))
 
 
+@dataclass(frozen=True)
+class LatentCase:
+    """One sampling run of a STARFlow: noise, labels, guidance, and the exact result in double precision."""
+
+    flow: StarFlow
+    noise: Tensor
+    labels: Tensor
+    weight: float
+    exact: Tensor
+
+    def ours(self, **solver: Any) -> Any:
+        """Our sampler."""
+        return sample(self.flow, len(self.noise), self.labels, noise=self.noise, guidance=self.weight, **solver)
+
+    def published(self, jacobi: bool) -> tuple[Tensor, ReferenceStarFlow]:
+        """The published sampler's result, and the sampler with its counts."""
+        reference, rows = ReferenceStarFlow(self.flow), len(self.noise)
+        given, null = self.flow.condition_weights(self.labels, rows), self.flow.condition_weights(None, rows)
+        return reference.sample(self.noise, given, null, self.weight, jacobi=jacobi), reference
+
+    def record(self, name: str, jacobi: bool, repeats: int, **solver: Any) -> Record:
+        """Ours against the published sequential or blockwise Jacobi sampler."""
+        x, info = self.ours(return_info=True, **solver)
+        other, reference = self.published(jacobi)
+        details = {
+            "calls": info.calls,
+            "tokens": info.tokens,
+            "other_calls": reference.calls,
+            "other_tokens": reference.tokens,
+            "error_to_double": difference(x.double(), self.exact),
+            "other_error_to_double": difference(other.double(), self.exact),
+            **solver,
+        }
+        seconds = paired(lambda: self.ours(**solver), lambda: self.published(jacobi), repeats)
+        c = self.flow.config
+        what = {"tokens": c.tokens, "dims": c.token_dim, "width": c.deep.width, "layers": list(c.layers)}
+        note = f"other: the published {'blockwise Jacobi' if jacobi else 'sequential'} sampler"
+        sizes = {**what, "batch": len(self.noise), "guidance": self.weight}
+        return Record(name, *seconds, "seconds", difference(x, other), sizes, details, note)
+
+
+def latent(emit: Emit, flow: StarFlow, repeats: int) -> None:
+    """STARFlow: our samplers against the published ones, token by token and by blockwise Jacobi sweeps."""
+    noise, labels = draw(flow, 8)
+    parallel: tuple[dict[str, Any], ...] = (
+        {"solver": "gs", "segments": 16, "tol": 0.05},
+        {"solver": "frontier", "window": 16},
+        {"solver": "frontier", "window": 64, "tol": 0.05},
+        {"solver": "jacobi"},
+    )
+    for suffix, weight in (("", 0.0), ("-guided", 2.0)):
+        exact = sample(flow.double(), len(noise), labels, noise=noise.double(), guidance=weight)
+        case = LatentCase(flow.float(), noise, labels, weight, exact)
+        emit(case.record(f"starflow-sequential{suffix}", False, repeats))
+        emit(case.record(f"starflow-sequential-against-jacobi{suffix}", True, repeats))
+        for solver in parallel:
+            name = "-".join(str(solver[key]) for key in ("solver", "window", "segments", "tol") if key in solver)
+            emit(case.record(f"starflow-{name}{suffix}", True, repeats, **solver))
+
+
 def gpu(emit: Emit, repeats: int) -> None:
-    """The same on a GPU, with random weights: a step is bound by kernel launches, whatever the weights
-    are."""
+    """The same on a GPU, with random weights: a step is bound by kernel launches, whatever the weights are."""
     for side in (32, 64):
         config = replace(LONG.config, shape=(3, side, side), width=512, blocks=4, layers=4)
         torch.manual_seed(0)
@@ -231,6 +296,7 @@ def benchmarks(quick: bool, emit: Emit) -> None:
         solvers(emit, flow, 1, 1.0, repeats)
     short, _, _ = trained(SHORT, quick)
     exact_calls(emit, short)
+    latent(emit, trained(LATENT, quick)[0], max(1, repeats // 2))
     if torch.cuda.is_available():
         gpu(emit, repeats)
 

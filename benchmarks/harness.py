@@ -17,6 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tenfold.machine import cpu_name
+
 
 @dataclass
 class Record:
@@ -81,7 +83,7 @@ def clock(run: Callable[[], Any], synchronize: Any = None) -> float:
 def machine(threads: int) -> dict[str, Any]:
     """The hardware in general words, and the threads in use."""
     facts: dict[str, Any] = {
-        "cpu": _cpu_model(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "threads": threads,
@@ -104,24 +106,13 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def main(
     room: str,
     benchmarks: Callable[[bool, Callable[[Record], None]], None],
     packages: tuple[str, ...] = ("tenfold", "torch"),
     arguments: list[str] | None = None,
 ) -> int:
-    """The command line of a benchmark module: ``benchmarks(quick, emit)`` calls ``emit(record)`` for each
-    result."""
+    """The command line of a benchmark module: ``benchmarks(quick, emit)`` calls ``emit(record)`` for each result."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{room}",
         description=f"Benchmarks of {room} against the reference's algorithm.",

@@ -3,8 +3,7 @@
 What it keeps from the published design (arXiv 2412.06329 and its repository): layers on (batch, tokens,
 width) tensors, normalisation through a cast to float32 and back, keys and values of each token in a Python
 list that is concatenated at every step, one list and one network call per guidance branch, no inference mode.
-Weights come from a ``tenfold`` flow. ``tests/benchmarks`` holds it to the recorded outputs of the published
-program.
+Weights come from a ``tenfold`` flow. ``tests/benchmarks`` holds it to the recorded outputs of the published program.
 """
 
 import math
@@ -26,8 +25,7 @@ class Memory:
 
 
 class ReferenceTarFlow:
-    """The forward pass, the training loss and the sampler of the published program, on the weights of
-    ``flow``."""
+    """The forward pass, the training loss and the sampler of the published program, on the weights of ``flow``."""
 
     def __init__(self, flow: TarFlow) -> None:
         self.flow, self.config = flow, flow.config

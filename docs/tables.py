@@ -1,6 +1,6 @@
 """Write the generated parts of README.md and docs/*.md: tables of results/*.json, and the systems' state.
 
-A part stands between markers; ``key=value`` filters choose rows::
+A part stands between markers; filters (see ``chosen``) choose rows::
 
     <!-- table: results/digits.json split=test -->
     <!-- end -->
@@ -44,12 +44,20 @@ def table(instruction: str) -> str:
     content = json.loads((ROOT / name).read_text())
     wanted = dict(f.split("=", 1) for f in filters)
     kind, columns = ("records", RECORD_COLUMNS) if "records" in content else ("metrics", METRIC_COLUMNS)
-    rows = [r for r in content[kind] if all(str(r.get(key)) == value for key, value in wanted.items())]
+    rows = [r for r in content[kind] if all(chosen(r, key, value) for key, value in wanted.items())]
     if not rows:
         raise SystemExit(f"{instruction}: no such rows")
     lines = markdown(columns, rows)
     command = content.get("command")
     return lines + (f"\nMeasured by `{command}`.\n" if command else "")
+
+
+def chosen(row: dict[str, Any], key: str, value: str) -> bool:
+    """Whether a row passes one filter: ``key=value``, with _ for spaces in the value, or ``prefix=`` and ``without=``
+    of the beginning of its name."""
+    if key in ("prefix", "without"):
+        return row["name"].startswith(value) is (key == "prefix")
+    return str(row.get(key)).replace(" ", "_") == value.replace(" ", "_")
 
 
 def systems() -> str:

@@ -2,13 +2,13 @@
 
 A benchmark job runs ``python -m benchmarks.ROOM``, an example job a worked example; a training job trains a recipe
 with several seeds into ``runs/results/`` and stores every measured value as mean and standard error over the seeds.
-Interrupted
-trainings go on where they stopped, finished ones are not repeated: delete ``runs/results`` to start over.
+Interrupted trainings go on where they stopped, finished ones are not repeated: delete ``runs/results`` to start over.
 """
 
 import json
 import math
 import platform
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -34,7 +34,8 @@ class Training:
     @property
     def command(self) -> str:
         """The command that trains one seed, as the docs show it."""
-        return " ".join(["tenfold train", self.recipe, *self.options, "--train.seed SEED"])
+        seed = ["--train.seed SEED"] if len(self.seeds) > 1 else []
+        return " ".join(["tenfold train", self.recipe, *self.options, *seed])
 
     def make(self, name: str) -> dict[str, Any]:
         """Train, measure, and average over the seeds."""
@@ -44,7 +45,9 @@ class Training:
             if not (folder / "evaluation.json").exists():
                 tenfold(*self.arguments(folder, seed))
             evaluations.append(json.loads((folder / "evaluation.json").read_text())["metrics"])
-            facts = json.loads((folder / "provenance.json").read_text())
+            # A run of several stages has its provenance in the folders of the stages.
+            found = [folder / "provenance.json", *sorted(folder.glob("*/provenance.json"))]
+            facts = json.loads(next(file for file in found if file.exists()).read_text())
         kept = {key: facts[key] for key in ("versions", "threads", "processes", "device") if key in facts}
         return {"command": self.command, **kept, "metrics": averaged(evaluations)}
 
@@ -52,7 +55,32 @@ class Training:
         """The arguments of ``tenfold`` that train or resume one seed."""
         if (folder / "config.yaml").exists():
             return ["train", "--resume", str(folder)]
-        return ["train", self.recipe, "--out", str(folder), *self.options, "--train.seed", str(seed)]
+        chosen = ["--train.seed", str(seed)] if len(self.seeds) > 1 else []
+        return ["train", self.recipe, "--out", str(folder), *self.options, *chosen]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several trainings side by side in one table, each under a name of its own; ``metrics`` names the rows that are
+    compared, and ``after`` a job whose runs the trainings start from."""
+
+    variants: Mapping[str, Training]
+    metrics: tuple[str, ...]
+    after: str = ""
+
+    def make(self, name: str) -> dict[str, Any]:
+        """Train and average each variant."""
+        if self.after:
+            JOBS[self.after].make(self.after)
+        rows, made = [], {}
+        for variant, training in self.variants.items():
+            made = training.make(f"{name}-{variant}")
+            own = [
+                row for row in made["metrics"] if row["name"] in self.metrics and row["model"].startswith("starflow")
+            ]
+            rows += [{**row, "model": variant} for row in own]
+        commands = [training.command for training in self.variants.values()]
+        return {**made, "command": " and ".join(commands), "metrics": rows}
 
 
 @dataclass(frozen=True)
@@ -71,25 +99,27 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Example:
-    """A worked example of ``tenfold VERB --example NAME``; ``options`` are further options."""
+    """A worked example of ``tenfold VERB --example NAME``; its rows are kept, and a picture goes into the docs."""
 
     verb: str
-    name: str
-    options: tuple[str, ...] = ()
+    example: str
+    picture: str = ""
 
     @property
     def command(self) -> str:
         """The command, as the docs show it."""
-        return " ".join([f"tenfold {self.verb} --example {self.name} --out runs/{self.name}", *self.options])
+        return f"tenfold {self.verb} --example {self.example} --out runs/{self.example}"
 
     def make(self, name: str) -> dict[str, Any]:
         """Run it, unless it was run before, and keep its measurements."""
         folder = RUNS / name
         if not (folder / "evaluation.json").exists():
-            tenfold(self.verb, "--example", self.name, "--out", str(folder), *self.options)
+            tenfold(self.verb, "--example", self.example, "--out", str(folder))
+        if self.picture:
+            shutil.copy(folder / "figures" / self.picture, ROOT / "docs" / "images" / f"{name}.png")
         facts = json.loads((folder / "provenance.json").read_text())
-        rows = json.loads((folder / "evaluation.json").read_text())["metrics"]
-        return {"command": self.command, "versions": facts["versions"], "metrics": rows}
+        metrics = json.loads((folder / "evaluation.json").read_text())["metrics"]
+        return {"command": self.command, "versions": facts["versions"], "metrics": metrics}
 
 
 # The reference's model and optimiser: 2-64-4-2, 454 steps of 128 at a constant rate of 1e-3.
@@ -100,16 +130,37 @@ _PROTOCOL = (
     *("--evaluation.baselines", "false"),
 )
 
-JOBS: dict[str, Training | Benchmark | Example] = {
+# The same six layers in three blocks: most of them in the deep one, or evenly.
+_SPLIT = (
+    *("--data.autoencoder", "runs/results/starflow-mnist-0/autoencoder"),
+    *("--train.steps", "800", "--evaluation.draws", "4", "--evaluation.samples", "0", "--evaluation.images", "0"),
+)
+
+JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
     "tarflow-digits-long": Training("tarflow-digits-long"),
     "tarflow-digits-protocol": Training("tarflow-digits", _PROTOCOL),
+    "starflow-mnist": Training("starflow-mnist", seeds=(0,)),
+    "starflow-captions": Training("starflow-captions", seeds=(0,)),
+    "starflow-split": Comparison(
+        {
+            "deep-shallow": Training("starflow-mnist-flow", _SPLIT),
+            "even": Training("starflow-mnist-flow", (*_SPLIT, "--model.layers", "2,2,2")),
+        },
+        ("latent_nll", "sampling_seconds"),
+        after="starflow-mnist",
+    ),
     "benchmark-flows": Benchmark("flows"),
     "example-slabs": Example("discrepancy", "slabs"),
     "example-bad-set": Example("discrepancy", "bad-set"),
     "example-samplers": Example("discrepancy", "samplers"),
     "benchmark-quasiperiodic-counting": Benchmark("quasiperiodic_counting"),
+    "benchmark-quasiperiodic-dynamics": Benchmark("quasiperiodic_dynamics"),
+    "quasiperiodic-expected": Example("dynamics", "expected"),
+    "quasiperiodic-scale": Example("dynamics", "scale", "scale.png"),
+    "quasiperiodic-transition": Example("dynamics", "aubry-andre", "transition.png"),
+    "quasiperiodic-log-power": Example("dynamics", "log-power", "log-power.png"),
 }
 
 

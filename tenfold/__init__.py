@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "StarFlow": "tenfold.flows.starflow.flow",
+    "StarFlowConfig": "tenfold.flows.starflow.config",
     "TarFlow": "tenfold.flows",
     "TarFlowConfig": "tenfold.flows",
     "convert": "tenfold.api",
@@ -19,9 +21,12 @@ _PUBLIC = {
     "report": "tenfold.api",
     "resume": "tenfold.api",
     "sample": "tenfold.api",
+    "score": "tenfold.api",
     "train": "tenfold.api",
 }
 __all__ = [
+    "StarFlow",
+    "StarFlowConfig",
     "TarFlow",
     "TarFlowConfig",
     "__version__",
@@ -32,12 +37,15 @@ __all__ = [
     "report",
     "resume",
     "sample",
+    "score",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from tenfold.api import convert, evaluate, load, report, resume, sample, train
+    from tenfold.api import convert, evaluate, load, report, resume, sample, score, train
     from tenfold.flows import TarFlow, TarFlowConfig
+    from tenfold.flows.starflow.config import StarFlowConfig
+    from tenfold.flows.starflow.flow import StarFlow
     from tenfold.recipes import recipe
 
 

@@ -1,4 +1,4 @@
-"""The verbs as Python functions: train, resume, evaluate, sample, report, load, convert.
+"""The verbs as Python functions: train, resume, evaluate, sample, score, report, load, convert.
 
 Everything heavy is imported inside the functions, so that importing this module stays quick.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold import recipes
+from tenfold import progress, reading, recipes
 from tenfold.errors import UsageError, suggest
+from tenfold.files import write_yaml
 from tenfold.measurement import Measurement
 from tenfold.recipes.settings import as_dict, change, changed
+from tenfold.scores import Scores, check_target
 from tenfold.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -53,7 +56,9 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[str, Any]:
     name = values.pop("recipe", None)
     if not isinstance(name, str):
         raise UsageError("the configuration names no recipe; add a line such as 'recipe: tarflow-digits'")
-    return name, change(recipes.recipe(name), values)
+    # A stage of a larger run is called by its system.
+    base = recipes.recipe(name) if name in recipes.RECIPES else recipes.plain(name)
+    return name, change(base, values)
 
 
 def open_run(run: Run | str | os.PathLike[str]) -> Run:
@@ -64,6 +69,25 @@ def open_run(run: Run | str | os.PathLike[str]) -> Run:
     folder.require_run()
     name, recipe = read_settings(folder.load_config())
     return Run(folder, name, recipe)
+
+
+def stages_of(run: Run) -> list[Run]:
+    """The stages of a run whose recipe has several, in order, each a run of its own in a folder below; else the run
+    itself.
+
+    A recipe of several stages has ``stages``, their names, ``main``, the one that samples and scores, and
+    ``stage(name, folder)``, the stage's own recipe with the earlier stages' results filled in; ``described`` names
+    the stages whose size is known before any is trained."""
+    if not hasattr(run.recipe, "stages"):
+        return [run]
+    recipes_ = [(name, run.recipe.stage(name, str(run.path))) for name in run.recipe.stages]
+    return [Run(RunFolder(run.path / name), recipe.system, recipe) for name, recipe in recipes_]
+
+
+def main_stage(run: Run) -> Run:
+    """The stage that samples and scores, of a run of several; else the run itself."""
+    stages = getattr(run.recipe, "stages", ())
+    return stages_of(run)[stages.index(run.recipe.main)] if stages else run
 
 
 def new_folder(name: str) -> Path:
@@ -77,7 +101,10 @@ def make_task(name: str, recipe: Any) -> Any:
 
 
 def describe(recipe: Any) -> dict[str, Any]:
-    """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device."""
+    """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device; of each stage, where it has
+    several."""
+    if hasattr(recipe, "stages"):
+        return {name: describe(recipe.stage(name, "")) for name in recipe.described}
     found: dict[str, Any] = part(recipe.system, "task").describe(recipe)
     return found
 
@@ -116,14 +143,14 @@ def resume(
 ) -> Run:
     """Go on with a run from its last good checkpoint, to the same weights as if it had never stopped.
 
-    ``train={"steps": N}`` extends it. The intervals of logging, validation and checkpoints, ``keep_last`` and
-    the tracker may change too; everything else is refused. ``allow_inexact`` permits another number of
-    processes or threads, which is no longer bit-exact.
+    ``train={"steps": N}`` extends it (``flow={"train": {"steps": N}}`` for one of several stages). The intervals of
+    logging, validation and checkpoints, ``keep_last`` and the tracker may change too; everything else is refused.
+    ``allow_inexact`` permits another number of processes or threads, which is no longer bit-exact.
     """
     before = open_run(run)
     after = change(before.recipe, changes)
     for name, (old, new) in changed(before.recipe, after).items():
-        if not name.startswith("train."):
+        if "train" not in name.split(".")[:-1]:  # train.steps, or a stage's: flow.train.steps
             raise UsageError(
                 f"{name} of {before.path} is {old} and cannot change to {new} on resume; "
                 "leave it out or start a new run"
@@ -134,14 +161,39 @@ def resume(
 def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> Run:
     from tenfold.training.loop import train as loop
 
-    task = make_task(run.name, run.recipe)
-    task.train_source()
-    settings = settings_of(run.name, run.recipe)
-    loop(task, run.recipe.train, run.folder, resume=resume, allow_inexact=allow_inexact, settings=settings)
+    if hasattr(run.recipe, "stages"):
+        _train_stages(run, resume, allow_inexact)
+    else:
+        task = make_task(run.name, run.recipe)
+        with progress.shown("reading the data") if _is_main() else nullcontext():
+            task.train_source()
+        settings = settings_of(run.name, run.recipe)
+        loop(task, run.recipe.train, run.folder, resume=resume, allow_inexact=allow_inexact, settings=settings)
     if evaluate_too and _is_main():
         evaluate(run)
         report(run)
     return run
+
+
+def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
+    """Train what is not finished yet of each stage, in order; interrupted, the run is resumed as any other."""
+    from tenfold.training.interrupt import Interrupted
+
+    settings = settings_of(run.name, run.recipe)
+    if _is_main():
+        if resume:
+            write_yaml(run.folder.config, settings)
+        else:
+            run.folder.start(settings)
+    for stage in stages_of(run):
+        started = stage.folder.holds_run()
+        if started and stage.folder.model.is_dir() and open_run(stage.path).recipe == stage.recipe:
+            continue
+        progress.note(f"{run.path}: {stage.path.name}")
+        try:
+            _train(stage, False, resume=started, allow_inexact=allow_inexact)
+        except Interrupted as stop:  # says how to resume: the whole run, not the stage
+            raise Interrupted(str(stop).replace(str(stage.path), str(run.path))) from None
 
 
 def _is_main() -> bool:
@@ -151,10 +203,14 @@ def _is_main() -> bool:
 def trained_task(run: Run | str | os.PathLike[str]) -> Any:
     """The task of a run with its trained weights."""
     run = open_run(run)
-    if not run.folder.model.is_dir():
-        raise UsageError(f"{run.path} has no trained model yet; finish it with 'tenfold train --resume {run.path}'")
-    task = make_task(run.name, run.recipe)
-    task.load(run.folder.model)
+    for stage in stages_of(run):
+        if not stage.folder.model.is_dir():
+            raise UsageError(
+                f"{stage.path} has no trained model yet; finish it with 'tenfold train --resume {run.path}'"
+            )
+    main = main_stage(run)
+    task = make_task(run.name, main.recipe)
+    task.load(main.folder.model)
     return task
 
 
@@ -163,8 +219,18 @@ def evaluate(run: Run | str | os.PathLike[str], **changes: Any) -> list[Measurem
 
     ``changes`` are fields of the recipe's evaluation settings, ``draws=32`` say."""
     run = open_run(run)
-    if changes:
-        run = replace(run, recipe=change(run.recipe, {"evaluation": changes}))
+    trained_task(run)  # says what is missing, before any work
+    rows: list[Measurement] = []
+    for stage in stages_of(run):
+        if changes and stage.path == main_stage(run).path:
+            stage = replace(stage, recipe=change(stage.recipe, {"evaluation": changes}))
+        rows += _measured(stage)
+    if hasattr(run.recipe, "stages"):
+        run.folder.write_evaluation(rows)
+    return rows
+
+
+def _measured(run: Run) -> list[Measurement]:
     task = trained_task(run)
     with run.folder.lock():
         rows = task.evaluate(training_seconds(run))
@@ -184,10 +250,16 @@ def report(run: Run | str | os.PathLike[str]) -> Path:
     from tenfold.reports import write_report
 
     run = open_run(run)
-    task = trained_task(run)
-    with run.folder.lock():
-        task.figures(run.folder.figures)
-        return Path(write_report(run.path))
+    for stage in stages_of(run):
+        task = trained_task(stage)
+        with stage.folder.lock():
+            task.figures(stage.folder.figures)
+            page = Path(write_report(stage.path))
+    if hasattr(run.recipe, "stages"):
+        # What the run is about comes first.
+        pages = sorted(stages_of(run), key=lambda stage: stage.path != main_stage(run).path)
+        page = joint_report(pages, run.folder.report, run.name)
+    return page
 
 
 def joint_report(runs: list[Run], page: str | os.PathLike[str], title: str = "tenfold") -> Path:
@@ -200,7 +272,7 @@ def joint_report(runs: list[Run], page: str | os.PathLike[str], title: str = "te
 def system_of(source: str | os.PathLike[str]) -> str:
     """The system of a run folder, a model folder or a hub id."""
     if _is_run(source):
-        return str(open_run(source).recipe.system)
+        return str(main_stage(open_run(source)).recipe.system)
     if Path(source).is_dir() and not (Path(source) / "config.json").exists():
         raise UsageError(f"{source} is neither a run nor a model folder: it has no config.yaml and no config.json")
     return str(_model_config(source)["model_type"])
@@ -223,14 +295,45 @@ def sample(
     Raises:
         UsageError: options that do not fit the model, before any work.
     """
-    if isinstance(source, Run) or _is_run(source):
-        run = open_run(source)
-        task, default = trained_task(run), run.path / "samples"
-    else:
-        task, default = _task_of_model(source), Path("samples")
+    task, run = _task_of(source)
     options = change(options or part(task.recipe.system, "sampling")(), changes)
-    written: list[Path] = task.sample(options, Path(folder or default))
+    target = Path(folder or (Path("samples") if run is None else run.path / "samples"))
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file; samples need a folder, choose another --out")
+    written: list[Path] = task.sample(options, target)
     return written
+
+
+def score(
+    source: Run | str | os.PathLike[str],
+    inputs: Any,
+    out: str | os.PathLike[str] | None = None,
+    options: Any = None,
+    **changes: Any,
+) -> Scores:
+    """Log-likelihoods of data, from the least to the most likely.
+
+    Args:
+        source: a run, a model folder, or a hub id.
+        inputs: for flows on images an image file, a folder of them, a .npy or .npz file, or an array; integers are
+            levels of pixels, floats are in the model's own scale.
+        out: a .csv or .json file for the scores, with a picture beside it.
+        options: the system's scoring options (``FlowScoring`` for flows); its defaults without.
+        changes: fields of the options: ``classes=3, draws=64``.
+
+    Raises:
+        UsageError: inputs and options that do not fit the model, before any work.
+    """
+    target = None if out is None else Path(out)
+    if target is not None:
+        check_target(target)
+    task, _ = _task_of(source)
+    options = change(options or part(task.recipe.system, "score")(), changes)
+    found: Scores = task.score(options, inputs, None if target is None else target.with_suffix(".png"))
+    if target is None:
+        return found
+    found.write(target)
+    return replace(found, files=(target, *found.files))
 
 
 def load(source: Run | str | os.PathLike[str]) -> nn.Module:
@@ -238,9 +341,9 @@ def load(source: Run | str | os.PathLike[str]) -> nn.Module:
     from tenfold import hub
 
     if isinstance(source, Run) or _is_run(source):
-        folder: str | os.PathLike[str] = open_run(source).folder.model
-        if not Path(folder).is_dir():
-            trained_task(source)
+        run = open_run(source)
+        trained_task(run)
+        folder: str | os.PathLike[str] = main_stage(run).folder.model
     else:
         folder = source
     model: nn.Module = hub.from_pretrained(part(_model_config(folder)["model_type"], "model"), folder)
@@ -250,34 +353,43 @@ def load(source: Run | str | os.PathLike[str]) -> nn.Module:
 def convert(system: str, checkpoint: str | os.PathLike[str], out: str | os.PathLike[str], **options: Any) -> nn.Module:
     """Read a published checkpoint, check every tensor, and write a model folder; returns the model.
 
-    ``options`` go to the system's reader (``channels`` and ``height`` for TarFlow), besides ``sigma``, the
-    Gaussian noise that the model was trained with, which is noted for ``sample --denoise``.
+    ``options`` go to the system's reader (``channels`` and ``height`` for TarFlow, ``scale_factor`` for an
+    autoencoder, the fields of ``PublishedGeometry`` for STARFlow), besides ``sigma``, the Gaussian noise that the model
+    was trained with, which is noted for ``sample --denoise`` of a flow, and for whoever uses a decoder.
     """
     from tenfold import hub
 
-    readers = [name for name, s in recipes.SYSTEMS.items() if s.published]
+    known = {**recipes.SYSTEMS, **recipes.COMPONENTS}
+    readers = [name for name, s in known.items() if s.published]
     if system not in readers:
         raise UsageError(f"no published checkpoints can be read for {system!r}{suggest(system, readers)}")
-    if not Path(checkpoint).is_file():
-        raise UsageError(f"{checkpoint} is no file; give the published checkpoint")
     if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UsageError(f"{out} already exists and is not an empty folder; choose another OUT_DIR")
     sigma = options.pop("sigma", None)
     if sigma is not None and not sigma > 0:
         raise UsageError(f"sigma is {sigma}; give the standard deviation of the training noise, above 0")
-    model: nn.Module = part(system, "published")(checkpoint, **options)
-    noise = {"noise": "uniform", "sigma": 0.0} if sigma is None else {"noise": "gaussian", "sigma": sigma}
-    hub.save_pretrained(model, Path(out), {"name": Path(checkpoint).stem, "objective": noise, "levels": 256})
+    model: nn.Module = reading.read(part(system, "published"), checkpoint, options, system)
+    extra: dict[str, Any] = {"name": Path(checkpoint).stem}
+    if sigma is not None and known[system].sampling:
+        with_kind = hasattr(recipes.plain(system).objective, "noise")
+        extra["recipe"] = {"objective": {"sigma": sigma, **({"noise": "gaussian"} if with_kind else {})}}
+    elif sigma is not None:
+        extra["sigma"] = sigma
+    hub.save_pretrained(model, Path(out), extra)
     return model
 
 
 def part(system: str, name: str) -> Any:
     """What a part of a system, "task" or "sampling" say, refers to; UsageError where it is not there."""
-    if system not in recipes.SYSTEMS:
-        raise UsageError(f"there is no system {system!r}{suggest(system, recipes.SYSTEMS)}")
-    where = getattr(recipes.SYSTEMS[system], name)
+    known = {**recipes.SYSTEMS, **recipes.COMPONENTS}
+    if system not in known:
+        raise UsageError(f"there is no system {system!r}{suggest(system, known)}")
+    where = getattr(known[system], name)
+    if not where and known[system].state != "ready":
+        raise UsageError(f"{system} has no {name}: it is {known[system].state}")
     if not where:
-        raise UsageError(f"{system} has no {name}: it is {recipes.SYSTEMS[system].state}")
+        others = ", ".join(other for other, parts in known.items() if getattr(parts, name))
+        raise UsageError(f"{system} has no {name}; what has one: {others}")
     module, _, attribute = where.partition(":")
     return getattr(import_module(module), attribute)
 
@@ -294,13 +406,20 @@ def _model_config(source: str | os.PathLike[str]) -> dict[str, Any]:
     return hub.read_config(source)
 
 
+def _task_of(source: Run | str | os.PathLike[str]) -> tuple[Any, Run | None]:
+    """The task of a run, with the run, or of a model folder or a hub id."""
+    if isinstance(source, Run) or _is_run(source):
+        run = open_run(source)
+        return trained_task(run), run
+    return _task_of_model(source), None
+
+
 def _task_of_model(source: str | os.PathLike[str]) -> Any:
-    """A task around a model folder: the system's plainest recipe with the folder's geometry and objective."""
+    """A task around a model folder: the system's plainest recipe with the folder's geometry, and what else of the
+    recipe it was trained with the folder says ("recipe")."""
     config = _model_config(source)
     base = recipes.plain(config["model_type"])
-    changes: dict[str, Any] = {"model": config["config"], "data": {"levels": config.get("levels", 256)}}
-    if "objective" in config:
-        changes["objective"] = config["objective"]
+    changes: dict[str, Any] = {**config.get("recipe", {}), "model": config["config"]}
     task = make_task(config.get("name", config["model_type"]), change(base, changes))
     task.load(source)
     return task

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.main import guarded
-from tenfold.errors import TenfoldError
+from tenfold.errors import TenfoldError, UsageError
 
 RECIPES = ("tarflow-digits", "tarflow-digits-noise")
 FOLDER = Path("runs/demo")
@@ -22,6 +22,10 @@ TITLE = "TarFlow on 8x8 digits: exact likelihoods, samples, guidance and denoisi
 
 def run(argv: list[str]) -> int:
     """Train the two recipes into ``runs/demo`` (or the folder given), measure them, print and report."""
+    if len(argv) > 1 or (argv and argv[0].startswith("-")):
+        raise UsageError(
+            f"the demonstration takes a folder for its runs ({FOLDER} without one), not {' '.join(argv)!r}"
+        )
     folder = Path(argv[0]) if argv else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     first, second = RECIPES
@@ -33,9 +37,9 @@ def run(argv: list[str]) -> int:
             api.train(first, folder / first, evaluate=False)
     done = [api.open_run(folder / name) for name in RECIPES]
     for finished in done:
-        with show.busy(f"{finished.name}: evaluating"):
+        with progress.shown(f"{finished.name}: evaluating"):
             api.evaluate(finished)
-        with show.busy(f"{finished.name}: drawing"):
+        with progress.shown(f"{finished.name}: drawing"):
             api.report(finished)
     page = api.joint_report(done, folder / "report.html", TITLE)
     show.measurements("the demonstration on held-out digits", [row for r in done for row in r.measurements], RECIPES)
@@ -62,7 +66,7 @@ def trained_beside(name: str, folder: Path) -> Iterator[None]:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
         yield
-        with show.busy(f"{name}: training"):
+        with progress.shown(f"{name}: training"):
             code = process.wait()
     except BaseException:
         process.terminate()  # it saves, and resumes next time

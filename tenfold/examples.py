@@ -31,6 +31,26 @@ EXAMPLES: dict[str, tuple[str, str, str]] = {
     ),
     "bad-set": ("discrepancy", "tenfold.quasiperiodic.examples.bad_sets:run", "hits of a set of small determinants"),
     "samplers": ("discrepancy", "tenfold.quasiperiodic.examples.samplers:run", "variance of losses by time sampler"),
+    "aubry-andre": (
+        "dynamics",
+        "tenfold.quasiperiodic.examples.transition:run",
+        "the localisation transition on one page: moments, Lyapunov exponents, Green's functions, profiles",
+    ),
+    "log-power": (
+        "dynamics",
+        "tenfold.quasiperiodic.examples.log_power:run",
+        "two frequencies, long range, t to 1e5: log-power fit and model comparison",
+    ),
+    "expected": (
+        "dynamics",
+        "tenfold.quasiperiodic.examples.expected:run",
+        "closed forms and independently computed values, each in its range",
+    ),
+    "scale": (
+        "dynamics",
+        "tenfold.quasiperiodic.examples.scale:run",
+        "cost against size: boxes to 1e6 sites, d = 2, t to 1e5",
+    ),
 }
 
 

@@ -1,10 +1,10 @@
-"""Pictures for reports: curves, image grids, maps, histograms, bars. Pure functions of arrays, each writing
-one PNG.
+"""Pictures for reports: curves, image grids, maps, histograms, bars. Pure functions of arrays, each writing one PNG.
 
 Arrays may be NumPy or (CPU) PyTorch. matplotlib is imported when a picture is drawn, through its object
 interface: no global figure, no display.
 """
 
+import io
 import json
 import math
 import os
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tenfold.errors import UsageError
+from tenfold.files import write_output
 
 PALETTE = ("#2f6fdb", "#e07b39", "#3a9b6b", "#b4488e", "#7a68c9", "#8a8f98", "#c2a12e", "#2aa5b5")
 _INK, _SOFT, _LINE = "#1b2430", "#5b6675", "#e1e5ea"
@@ -123,10 +124,9 @@ def image_grid(
             draw.text((left + cell / 2, top + h * scale + 3), titles[i], _SOFT, font, "ma")
     for row, text in enumerate(row_titles or ()):
         draw.text((gap, gap + row * (height + gap) + h * scale / 2), text, _INK, font, "lm")
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(target, "PNG")
-    return target
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    return write_output(Path(path), content.getvalue())
 
 
 def heat_maps(
@@ -253,9 +253,11 @@ def lines(
     title: str = "",
     log: tuple[bool, bool] = (False, False),
     dashed: Sequence[str] = (),
+    level: tuple[str, float] | None = None,
 ) -> Path:
     """Curves y(x) by name, with marks where a curve has few points; ``log`` makes the axes logarithmic, ``dashed``
-    names reference curves, drawn grey and without marks.
+    names reference curves, drawn grey and without marks; ``level`` is the name and the height of a horizontal line to
+    compare with.
 
     Raises UsageError without curves, or for one whose x and y differ in length."""
     if not series:
@@ -267,11 +269,13 @@ def lines(
         for name, (x, y) in series.items():
             x, y = _array(x).astype(np.float64), _array(y).astype(np.float64)
             if x.shape != y.shape:
-                raise UsageError(f"curve {name!r} has {x.size} values of x and {y.size} of y; give as many")
+                raise UsageError(f"curve {name!r} has {x.size} places and {y.size} values; give as many of both")
             if name in dashed:
                 axes.plot(x, y, "--", color=_SOFT, lw=1.1, label=name, zorder=1)
             else:
                 axes.plot(x, y, color=next(colours), lw=1.5, label=name, marker="o" if x.size < 40 else None, ms=3.5)
+        if level is not None:
+            axes.axhline(level[1], color=_SOFT, lw=1, ls="--", label=level[0])
         if log[0]:
             axes.set_xscale("log")
         if log[1]:
@@ -370,14 +374,12 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path_) -> Path:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=130, format="png")
-    return target
+    content = io.BytesIO()
+    figure.savefig(content, dpi=130, format="png")
+    return write_output(Path(path), content.getvalue())
 
 
 def write_captions(directory: Path_, captions: Mapping[str, str]) -> Path:
     """``captions.json`` in a folder of figures: what the report writes under each, in reading order."""
-    target = Path(directory) / "captions.json"
-    target.write_text(json.dumps(dict(captions), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return target
+    text = json.dumps(dict(captions), indent=2, ensure_ascii=False) + "\n"
+    return write_output(Path(directory) / "captions.json", text)

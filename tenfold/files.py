@@ -43,6 +43,16 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     fsync(path.parent)
 
 
+def write_output(path: Path, data: str | bytes) -> Path:
+    """Write a file that a user asked for, atomically, and its folder if it is missing; returns ``path``.
+
+    Raises TenfoldError in one sentence for a full disk or a forbidden folder."""
+    with disk_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+    return path
+
+
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON, atomically."""
     write_atomic(path, json.dumps(value, indent=2) + "\n")

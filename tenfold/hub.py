@@ -9,7 +9,7 @@ import os
 import pickle
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from tenfold import __version__
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
+from tenfold.tensors import differences, listed
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_LISTED = 8
 _WRAPPERS = ("state_dict", "model")
 
 
@@ -72,7 +72,7 @@ def from_pretrained(
             missing, extra or mis-shaped tensors (listed).
         TenfoldError: the hub cannot be reached.
     """
-    folder = _resolve(source, revision)
+    folder = resolve(source, revision)
     file = read_config(folder)
     expected = _type_of(cls)
     if file["model_type"] != expected:
@@ -91,7 +91,7 @@ def from_pretrained(
 
 def read_config(source: str | os.PathLike[str], revision: str | None = None) -> dict[str, Any]:
     """``config.json`` of a model folder or hub repository: "model_type", "config" and what was saved too."""
-    folder = _resolve(source, revision)
+    folder = resolve(source, revision)
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder} is no model folder: it has no {CONFIG}")
     file = read_json(folder / CONFIG)
@@ -106,20 +106,8 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
     Where the file is more precise than the model, the model takes the file's type: nothing is rounded.
     """
     own = model.state_dict()
-    complaints = []
-    if missing := sorted(set(own) - set(tensors)):
-        complaints.append(f"missing {_listed(missing)}")
-    if extra := sorted(set(tensors) - set(own)):
-        complaints.append(f"extra {_listed(extra)}")
-    misshaped = [
-        f"{name} of shape {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in sorted(set(own) & set(tensors))
-        if own[name].shape != tensors[name].shape
-    ]
-    if misshaped:
-        complaints.append(_listed(misshaped))
-    if complaints:
-        raise UsageError(f"the tensors of {source} do not fit {type(model).__name__}: {'; '.join(complaints)}")
+    if wrong := differences(tensors, own):
+        raise UsageError(f"the tensors of {source} do not fit {type(model).__name__}: {wrong}")
     for name, tensor in tensors.items():
         if own[name].is_floating_point() and torch.promote_types(tensor.dtype, own[name].dtype) != own[name].dtype:
             model.to(tensor.dtype)
@@ -210,7 +198,7 @@ def _folder_tensors(folder: Path) -> dict[str, Tensor]:
             raise UsageError(f"{folder / INDEX} lists {shard}, which is not in the folder")
         tensors.update(_safetensors(folder / shard))
     if different := sorted(set(tensors) ^ set(index)):
-        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {_listed(different)}")
+        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {listed(different)}")
     return tensors
 
 
@@ -248,20 +236,32 @@ def _value(hint: Any, value: Any, file: Path) -> Any:
     return value
 
 
-def _resolve(source: str | os.PathLike[str], revision: str | None) -> Path:
-    """A local folder, or the local copy of a hub repository."""
+def resolve(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    wanted: Sequence[str] = (CONFIG, INDEX, "*.safetensors"),
+) -> Path:
+    """A local folder, or the local copy of those files of a hub repository that match a pattern of ``wanted``.
+
+    Raises UsageError for what is neither, TenfoldError where the hub cannot be reached."""
     folder = Path(source)
     if folder.is_dir():
         return folder
     name = str(source)
     if folder.is_absolute() or name.startswith(".") or name.count("/") != 1 or folder.parent.is_dir():
         raise UsageError(f"{name} is neither a model folder nor a hub id (owner/name)")
+    return download(name, revision, wanted)
+
+
+def download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The local copy of the files that match ``patterns`` in a hub repository (owner/name).
+
+    Raises UsageError for a repository that does not exist, TenfoldError when the hub cannot be reached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = [CONFIG, WEIGHTS, INDEX, "*.safetensors"]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except HFValidationError:
         raise UsageError(f"{name} is neither a model folder nor a hub id (owner/name)") from None
     except HfHubHTTPError as error:
@@ -277,8 +277,3 @@ def _resolve(source: str | os.PathLike[str], revision: str | None) -> Path:
 
 def _type_of(cls: type) -> str:
     return str(typing.cast(Any, cls).model_type)
-
-
-def _listed(names: list[str]) -> str:
-    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + rest

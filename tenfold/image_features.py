@@ -1,5 +1,4 @@
-"""Feature extractors for image metrics: a small classifier of the data at hand, and Inception v3 from a
-file."""
+"""Feature extractors for image metrics: a small classifier of the data at hand, and Inception v3 from a file."""
 
 import json
 import math
@@ -12,11 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tenfold import progress
 from tenfold.data.augment import shift
 from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.files import write_output
+from tenfold.hub import read_state_dict
 from tenfold.inception import InceptionV3
 
+CLASSIFIER_FEATURES = 32
 _FILE = "extractor.safetensors"
 
 
@@ -25,8 +28,7 @@ class ClassifierFeatures(nn.Module):
     on the training images, so that distances are in their standard deviations.
 
     Called on images uint8 (N, C, H, W) in [0, levels), it gives features (N, dim), float32, without
-    gradients. ``accuracy`` is its share of right answers on the validation split (on the test split without
-    one).
+    gradients. ``accuracy`` is its share of right answers on the validation split (on the test split without one).
     """
 
     center: Tensor
@@ -37,7 +39,7 @@ class ClassifierFeatures(nn.Module):
         shape: tuple[int, int, int],
         levels: int,
         classes: int,
-        dim: int = 32,
+        dim: int = CLASSIFIER_FEATURES,
         accuracy: float = math.nan,
     ) -> None:
         super().__init__()
@@ -81,7 +83,8 @@ class ClassifierFeatures(nn.Module):
                 f"the feature extractor reads uint8 images of shape {self.shape}, not {images.dtype} of "
                 f"{tuple(images.shape[1:])}"
             )
-        parts = [(self.hidden_features(part) - self.center) / self.spread for part in images.split(512)]
+        chunks = progress.track(images.split(512), "features", "chunks")
+        parts = [(self.hidden_features(part) - self.center) / self.spread for part in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0, self.dim)
 
     @torch.no_grad()
@@ -91,14 +94,11 @@ class ClassifierFeatures(nn.Module):
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write weights and geometry as one safetensors file."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         geometry = {"shape": self.shape, "levels": self.levels, "classes": self.classes, "dim": self.dim}
         text = json.dumps({**geometry, "accuracy": self.accuracy})
-        save_file(self.state_dict(), target / _FILE, metadata={"extractor": text})
-        return target / _FILE
+        return write_output(Path(folder) / _FILE, save(self.state_dict(), metadata={"extractor": text}))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "ClassifierFeatures":
@@ -123,7 +123,7 @@ class ClassifierFeatures(nn.Module):
 
 
 def train_classifier(
-    splits: ImageSplits, steps: int = 300, seed: int = 0, dim: int = 32, batch_size: int = 128
+    splits: ImageSplits, steps: int = 300, seed: int = 0, dim: int = CLASSIFIER_FEATURES, batch_size: int = 128
 ) -> ClassifierFeatures:
     """A classifier trained on the training split in some seconds, with small random shifts; the same seed
     gives the same weights on the same machine. Its ``accuracy`` is measured on the validation split, or the
@@ -142,7 +142,7 @@ def train_classifier(
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=max(2, steps))
     reach = max(1, min(splits.shape[1:]) // 16)
-    for _ in range(steps):
+    for _ in progress.track(range(steps), "classifier for features", "steps"):
         rows = torch.randint(len(source), (batch_size,), generator=generator)
         batch = source.batch(rows.numpy())
         offsets = torch.randint(-reach, reach + 1, (batch_size, 2), generator=generator)
@@ -176,13 +176,13 @@ class InceptionFeatures:
     def __init__(self, path: str | os.PathLike[str], levels: int = 256, device: str = "cpu", chunk: int = 32) -> None:
         self.levels, self.chunk = levels, chunk
         self.network = InceptionV3()
-        self.network.load(_state(Path(path)), str(path))
+        self.network.load(read_state_dict(path), str(path))
         self.network.to(device).eval()
         self.device = device
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Float[Tensor, "n 2048"]:
-        parts = [self._features(part).cpu() for part in images.split(self.chunk)]
+        parts = [self._features(part).cpu() for part in progress.track(images.split(self.chunk), "features", "chunks")]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
     def _features(self, images: Tensor) -> Tensor:
@@ -190,20 +190,3 @@ class InceptionFeatures:
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         features: Tensor = self.network(F.interpolate(x, (299, 299), mode="bilinear", align_corners=False))
         return features
-
-
-def _state(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist; give the file of the Inception v3 weights for FID")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors readers raise types of their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TenfoldError(f"{path} is damaged or holds more than tensors ({reason}); fetch it anew") from None
-    if not isinstance(state, dict):
-        raise TenfoldError(f"{path} holds {type(state).__name__}, expected a dictionary of tensors")
-    return state

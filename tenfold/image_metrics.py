@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.measurement import Measurement
 
@@ -41,8 +42,7 @@ def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"]) -> float:
             )
     difference = a.mean(dim=0) - b.mean(dim=0)
     first, second = torch.cov(a.T).reshape(a.shape[1], -1), torch.cov(b.T).reshape(b.shape[1], -1)
-    # tr (Σ₁ Σ₂)^½ = tr (R Σ₂ R)^½ with R = Σ₁^½: symmetric, so that eigenvalues are real and rounding is
-    # mild.
+    # tr (Σ₁ Σ₂)^½ = tr (R Σ₂ R)^½ with R = Σ₁^½: symmetric, so that eigenvalues are real and rounding is mild.
     values, vectors = torch.linalg.eigh(first)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
@@ -70,7 +70,7 @@ def kid(
     size = min(subset_size, smaller // 2)
     generator = torch.Generator().manual_seed(seed)
     values = []
-    for _ in range(subsets):
+    for _ in progress.track(range(subsets), "KID", "subsets"):
         i = torch.randperm(len(a), generator=generator)[:size]
         j = torch.randperm(len(b), generator=generator)[:size]
         values.append(mmd(a[i], b[j]))
@@ -145,8 +145,7 @@ def reconstruction_rows(
 def sample_metrics(
     extractor: Extractor, real: Tensor, fake: Tensor, model: str, split: str, neighbours: int = 3
 ) -> list[Measurement]:
-    """FID, KID, precision and recall of ``fake`` against ``real`` images, both uint8 (N, C, H, W) in [0,
-    levels).
+    """FID, KID, precision and recall of ``fake`` against ``real`` images, both uint8 (N, C, H, W) in [0, levels).
 
     Values depend on the numbers of images, which the notes give: put ``real_floor`` at the same numbers
     beside them. Raises UsageError where either number does not exceed the features' width."""
@@ -168,8 +167,7 @@ def real_floor(
     extractor: Extractor, real: Tensor, other: Tensor | None = None, count: int | None = None, seed: int = 0
 ) -> list[Measurement]:
     """What the metrics read for real images: ``real`` against ``other`` real ones (or, without them, against
-    each other in two disjoint random halves), of which ``count`` are drawn, as many as there are samples to
-    judge.
+    each other in two disjoint random halves), of which ``count`` are drawn, as many as there are samples to judge.
 
     Raises UsageError when there are fewer than ``count``."""
     generator = torch.Generator().manual_seed(seed)
@@ -196,5 +194,6 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 def _covered(points: Tensor, manifold: Tensor, neighbours: int, chunk: int) -> float:
     # The nearest of all distances to one's own set is to oneself, hence the (k + 1)-th smallest.
     radii = torch.cat([torch.cdist(part, manifold).kthvalue(neighbours + 1).values for part in manifold.split(chunk)])
-    inside = [(torch.cdist(part, manifold) <= radii).any(dim=1) for part in points.split(chunk)]
+    parts = progress.track(points.split(chunk), "precision and recall", "chunks")
+    inside = [(torch.cdist(part, manifold) <= radii).any(dim=1) for part in parts]
     return float(torch.cat(inside).double().mean())

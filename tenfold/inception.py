@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.errors import TenfoldError
+from tenfold.tensors import differences
 
 Size = int | tuple[int, int]
 
@@ -166,11 +167,8 @@ class InceptionV3(nn.Module):
 
         Raises TenfoldError that lists missing, extra or misshapen tensors."""
         own = self.state_dict()
-        needed = {key for key in own if not key.endswith("num_batches_tracked")}
-        missing, extra = sorted(needed - set(state)), sorted(set(state) - set(own))
-        wrong = sorted(key for key in needed & set(state) if state[key].shape != own[key].shape)
-        for what, keys in (("lacks", missing), ("has unknown", extra), ("has misshapen", wrong)):
-            if keys:
-                shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-                raise TenfoldError(f"{name} is not the Inception v3 of FID: it {what} {shown}")
-        self.load_state_dict({**own, **state})
+        counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+        complete = {**counters, **state}
+        if wrong := differences(complete, own):
+            raise TenfoldError(f"{name} is not the Inception v3 of FID: {wrong}")
+        self.load_state_dict(complete)

@@ -65,8 +65,7 @@ def test_wrong_images_are_refused(classifier, digits) -> None:
 def test_inception_has_the_published_size_and_blocks() -> None:
     with torch.device("meta"):
         network = InceptionV3()
-    # torchvision's v3 with its auxiliary head has 27,161,264 parameters, the head 3,326,696; 8 classes more
-    # here.
+    # torchvision's v3 with its auxiliary head has 27,161,264 parameters, the head 3,326,696; 8 classes more here.
     assert sum(p.numel() for p in network.parameters()) == 27_161_264 - 3_326_696 + 8 * 2049
     x = network(torch.empty(2, 3, 299, 299, device="meta"))
     assert x.shape == (2, 2048)
@@ -116,15 +115,15 @@ def test_inception_weights_are_read_strictly(tmp_path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(found, network(resized.expand(-1, 3, -1, -1)))
     for broken, message in (
-        ({k: v for k, v in state.items() if k != "fc.bias"}, "lacks fc.bias"),
-        ({**state, "AuxLogits.fc.weight": torch.zeros(1)}, "has unknown AuxLogits.fc.weight"),
-        ({**state, "fc.bias": torch.zeros(1000)}, "has misshapen fc.bias"),
+        ({k: v for k, v in state.items() if k != "fc.bias"}, "missing fc.bias"),
+        ({**state, "AuxLogits.fc.weight": torch.zeros(1)}, "extra AuxLogits.fc.weight"),
+        ({**state, "fc.bias": torch.zeros(1000)}, r"fc.bias of shape \(1000,\) instead of \(1008,\)"),
     ):
         torch.save(broken, path)
         with pytest.raises(TenfoldError, match=message):
             InceptionFeatures(path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(TenfoldError, match="is damaged or holds more than tensors"):
+    with pytest.raises(TenfoldError, match="is truncated or not a PyTorch checkpoint"):
         InceptionFeatures(path)
     with pytest.raises(UsageError, match="does not exist"):
         InceptionFeatures(tmp_path / "none.pth")

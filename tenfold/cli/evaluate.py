@@ -1,7 +1,8 @@
 """``tenfold evaluate``."""
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
+from tenfold.cli.options import bare_settings
 from tenfold.cli.parser import CommandParser, positionals
 from tenfold.errors import UsageError
 
@@ -21,15 +22,15 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.switch("--json", "print JSON")
-    named = positionals(argv, {"--json", "--help"})
+    named = positionals(argv, {"--json", "--help", *bare_settings()})
     found = api.open_run(named[0]) if named else None
-    settings = found and found.recipe.evaluation
+    settings = found and api.main_stage(found).recipe.evaluation
     if found:
         parser.add_group("evaluation", settings)
     given = parser.parse_args(argv)
     if found is None:
         raise UsageError("name a run to evaluate, as in 'tenfold evaluate runs/a'")
-    with show.busy("evaluating"):
+    with progress.shown("evaluating"):
         rows = api.evaluate(found, **given.evaluation.as_dict())
     if given.json:
         show.as_json({"run": str(found.path), "metrics": show.rows_as_json(rows)})

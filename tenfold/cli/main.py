@@ -18,11 +18,13 @@ COMMANDS = {
     "list": ("tenfold.cli.list", "the ten systems, their state, and the recipes"),
     "train": ("tenfold.cli.train", "train a recipe, or resume a run; then evaluate and report"),
     "sample": ("tenfold.cli.sample", "draw samples from a run or a model folder"),
+    "score": ("tenfold.cli.score", "print the log-likelihood of your data under a run or a model folder"),
     "evaluate": ("tenfold.cli.evaluate", "measure a run again and print the table"),
     "report": ("tenfold.cli.report", "write a run's figures and its self-contained HTML page"),
     "convert": ("tenfold.cli.convert", "turn a published checkpoint into a model folder"),
     "discrepancy": ("tenfold.cli.discrepancy", "hits of semi-algebraic sets by shift orbits; evenness of points"),
     "shifts": ("tenfold.cli.shifts", "exact shift sequences and Diophantine tools"),
+    "dynamics": ("tenfold.cli.dynamics", "quasi-periodic operators: wave packets, averages, exponents, bounds"),
     "bench": ("tenfold.cli.bench", "compare speed with the reference algorithm (source checkout)"),
 }
 
@@ -68,7 +70,7 @@ def guarded(run: Callable[[list[str]], int], argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to complain about
         return 1
     except SystemExit as leave:  # --help
-        return leave.code if isinstance(leave.code, int) else 0
+        return _fail(leave.code, 1) if isinstance(leave.code, str) else leave.code or 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 1, error)

@@ -1,9 +1,10 @@
 """What the verbs' parsers share: help with examples, settings of a recipe, ``--json``."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
-from tenfold.recipes.settings import SettingsParser
+from tenfold.recipes.settings import TRUTH, SettingsParser
 
 
 class CommandParser(SettingsParser):
@@ -28,23 +29,29 @@ class CommandParser(SettingsParser):
         return f"{page.rstrip()}\n\nexamples:\n{self._examples}\n"
 
 
-def positionals(argv: list[str], switches: set[str]) -> list[str]:
+def positionals(argv: list[str], switches: Collection[str]) -> list[str]:
     """The arguments of a line that are neither options nor their values, before its parser exists.
 
-    Every option but ``switches`` is taken to have a value.
+    Every option but ``switches`` is taken to have a value; a switch may have one of the words for true and false.
 
-    >>> positionals(["--json", "runs/a", "--num", "4"], {"--json"})
+    >>> positionals(["--json", "runs/a", "--num", "4", "--denoise", "true"], {"--json", "--denoise"})
     ['runs/a']
     """
-    found, skip = [], False
+    bare = {_spelled(switch) for switch in switches}
+    found, previous = [], ""
     for token in argv:
-        if skip:
-            skip = False
-        elif token.startswith("-"):
-            skip = token.startswith("--") and "=" not in token and token not in switches
+        value_of, previous = previous, ""
+        if value_of and (_spelled(value_of) not in bare or token.lower() in TRUTH):
+            continue
+        if token.startswith("-"):
+            previous = token if token.startswith("--") and "=" not in token else ""
         else:
             found.append(token)
     return found
+
+
+def _spelled(option: str) -> str:
+    return option[2:].replace("-", "_")
 
 
 def option_value(argv: list[str], option: str) -> str | None:

@@ -1,8 +1,9 @@
 """``tenfold report``."""
 
-from tenfold import api
+from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.parser import CommandParser
+from tenfold.errors import UsageError
 
 EXAMPLES = """\
   tenfold report runs/a
@@ -20,13 +21,17 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders")
     parser.add_argument("--out", metavar="FILE", help="the page about several runs")
-    parser.add_argument("--title", default="tenfold", help="its title")
+    parser.add_argument("--title", metavar="TEXT", help="its title (default: tenfold)")
     parser.switch("--json", "print JSON")
     given = parser.parse_args(argv)
+    if given.title and not given.out:
+        raise UsageError("--title belongs to the page about several runs; name it with --out")
     found = [api.open_run(folder) for folder in given.runs]
-    with show.busy("writing the report"):
-        page = api.joint_report(found, given.out, given.title) if given.out else [api.report(r) for r in found][-1]
-    pages = [page] if given.out else [r.folder.report for r in found]
+    with progress.shown("writing the report"):
+        # A joint page shows the pictures that the runs have; one that was never drawn is drawn first.
+        pages = [api.report(run) for run in found if not given.out or not run.folder.figures.is_dir()]
+        if given.out:
+            pages = [api.joint_report(found, given.out, given.title or "tenfold")]
     if given.json:
         show.as_json({"reports": [str(p) for p in pages]})
     else:

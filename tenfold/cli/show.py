@@ -1,4 +1,4 @@
-"""Printing: tables for people, JSON for machines, and a spinner for what takes a while."""
+"""Printing: tables for people, JSON for machines."""
 
 import json
 import sys
@@ -7,9 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
 
+from tenfold import progress as progresses
 from tenfold.measurement import Measurement
+from tenfold.scores import Scores
+
+_MOST_ROWS = 40
 
 
 def console() -> Console:
@@ -17,22 +21,16 @@ def console() -> Console:
     return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=160)
 
 
-def busy(what: str) -> AbstractContextManager[Any]:
-    """A spinner and the elapsed time on standard error while something runs."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    progress.add_task(f"{what} ...", total=None)
-    return progress
+def busy(what: str) -> AbstractContextManager[None]:
+    """Show that something runs whose end is unknown."""
+    return progresses.shown(what)
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on standard error; the function it yields takes the fraction done."""
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    with bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda done: bar.update(task, completed=done)
+    """Show how far some work is; the function that it yields takes the fraction done."""
+    with progresses.shown(), progresses.task(what, 100, "%") as step:
+        yield lambda fraction: step(100 * fraction - step.done)
 
 
 def as_json(value: Any) -> None:
@@ -50,6 +48,29 @@ def measurements(title: str, rows: Sequence[Measurement], own: Collection[str] =
     from tenfold.reports.tables import metric_table
 
     console().print(metric_table(rows, own, title))
+
+
+def scores(found: Scores) -> None:
+    """Print scored items as a table, of many the least and the most likely ones, and the means."""
+    from rich.table import Table
+
+    from tenfold.reports.tables import title_of
+
+    table = Table(title=found.model, title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("name")
+    for name, unit in found.columns.items():
+        table.add_column(f"{title_of(name)}\n{unit}", justify="right")
+    count = len(found.names)
+    most = _MOST_ROWS // 2
+    for i, (name, values) in enumerate(zip(found.names, found.values, strict=True)):
+        if count <= _MOST_ROWS or i < most or i >= count - most:
+            table.add_row(str(i + 1), escape(name), *(f"{value:.4f}" for value in values))
+        elif i == most:
+            table.add_row("", f"... {count - _MOST_ROWS} more, which --out FILE and --json have")
+    console().print(table)
+    print(found.note)
+    measurements("mean", found.summary)
 
 
 def quantity(name: str, value: Any) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from tenfold import api, recipes
+from tenfold import api, progress, recipes
 from tenfold.cli import show
+from tenfold.cli.options import bare_settings
 from tenfold.cli.parser import CommandParser, option_value, positionals
 from tenfold.errors import UsageError
 from tenfold.recipes.settings import as_dict, rebuild
@@ -65,8 +66,8 @@ def _settings_so_far(argv: list[str], resumed: str | None) -> tuple[str, Any]:
     if resumed is not None:
         earlier = api.open_run(resumed)
         return earlier.name, earlier.recipe
-    named = positionals(argv, {"--help", *SWITCHES})
-    name = next((token for token in argv if token in recipes.RECIPES), named[0] if named else None)
+    named = positionals(argv, {"--help", *SWITCHES, *bare_settings()})
+    name = named[0] if named else None
     if name is None:
         config = option_value(argv, "--config")
         name = _recipe_in(Path(config)) if config is not None else None
@@ -103,7 +104,11 @@ def _describe(name: str, settings: Any, as_json: bool) -> int:
         show.as_json(facts)
     else:
         for key, value in facts.items():
-            print(f"{key.replace('_', ' '):<18} {show.quantity(key, value)}")
+            stage = value if isinstance(value, dict) else {key: value}
+            if stage is value:
+                print(f"{key}:")
+            for name, amount in stage.items():
+                print(f"{name.replace('_', ' '):<18} {show.quantity(name, amount)}")
     return 0
 
 
@@ -112,9 +117,9 @@ def _finish(done: api.Run, skip: bool, as_json: bool) -> int:
         return 0
     page = None
     if not skip:
-        with show.busy("evaluating"):
+        with progress.shown("evaluating"):
             api.evaluate(done)
-        with show.busy("writing the report"):
+        with progress.shown("writing the report"):
             page = api.report(done)
     rows = done.measurements if not skip else []
     if as_json:

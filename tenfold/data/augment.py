@@ -1,5 +1,7 @@
 """Augmentations as pure functions of images and the random numbers that decide them."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -28,3 +30,13 @@ def shift(x: Tensor, offsets: Int[Tensor, "b 2"], fill: float = 0) -> Tensor:
     b = torch.arange(batch, device=x.device)[:, None, None]
     moved = x[b, :, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
     return torch.where(inside[:, None], moved.permute(0, 3, 1, 2), torch.full_like(x[:1, :1, :1, :1], fill))
+
+
+def augmented(images: Tensor, index: Int[Tensor, "b"], draws: Any, mirrored: bool = False, reach: int = 0) -> Tensor:
+    """Images (B, C, H, W), half of them mirrored (if ``mirrored``), and moved by up to ``reach`` pixels either
+    way, as ``draws`` (``training.streams.Draws``) decides for the samples ``index``."""
+    if mirrored:
+        images = flip(images, draws.uniform("flip", index) < 0.5)
+    if reach:
+        images = shift(images, draws.integers("shift", index, 2 * reach + 1, (2,)) - reach)
+    return images

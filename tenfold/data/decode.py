@@ -1,10 +1,12 @@
 """Image files to integer pixels: every mode that PIL opens is converted or refused by name."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from tenfold.errors import TenfoldError, UsageError
 
@@ -17,18 +19,44 @@ def open_image(value: Any, name: str) -> Image.Image:
     a PIL image or a uint8 array (H, W) or (H, W, C).
 
     Raises TenfoldError, naming ``name``, for files that are damaged or are no images."""
+    value = _contents(value, name)
+    if isinstance(value, np.ndarray):
+        return _from_array(value, name)
+    with _readable(name):
+        image = _opened(value)
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+def image_size(value: Any, name: str) -> tuple[int, int]:
+    """(height, width) of an image that ``open_image`` would read, upright, from its header alone."""
+    value = _contents(value, name)
+    if isinstance(value, np.ndarray):
+        value = _from_array(value, name)
+    with _readable(name):
+        image = _opened(value)
+        lying = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # turned by a quarter
+        return (image.width, image.height) if lying else (image.height, image.width)
+
+
+def _contents(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         value = value["bytes"] if value.get("bytes") is not None else value.get("path")
     if value is None:
         raise TenfoldError(f"image {name} is empty; remove the record or set another image column")
-    if isinstance(value, (list, np.ndarray)):
-        return _from_array(np.asarray(value), name)
+    return np.asarray(value) if isinstance(value, list) else value
+
+
+def _opened(value: Any) -> Image.Image:
+    if isinstance(value, Image.Image):
+        return value
+    return Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
     try:
-        image = value if isinstance(value, Image.Image) else None
-        if image is None:
-            image = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
-            image.load()
-        return ImageOps.exif_transpose(image)
+        yield
     except FileNotFoundError as error:
         raise TenfoldError(f"image {name} does not exist; it was there when the data were listed") from error
     except Image.DecompressionBombError as error:
@@ -82,14 +110,13 @@ def quantise(array: np.ndarray, levels: int) -> np.ndarray:
     return (array.astype(np.uint16) * levels >> 8).astype(np.uint8)
 
 
-def check_levels(images: np.ndarray, levels: int, name: str) -> None:
-    """Raises UsageError when integer pixels lie outside [0, levels)."""
+def check_levels(
+    images: np.ndarray, levels: int, name: str, fix: str = "set --data.levels above the largest value"
+) -> None:
+    """Raises UsageError when integer pixels lie outside [0, levels); ``fix`` tells what to do."""
     if images.size and (int(images.min()) < 0 or int(images.max()) >= levels):
         low, high = int(images.min()), int(images.max())
-        raise UsageError(
-            f"{name} has pixel value {low if low < 0 else high}, outside [0, {levels}); "
-            "set --data.levels above the largest value"
-        )
+        raise UsageError(f"{name} has pixel value {low if low < 0 else high}, outside [0, {levels}); {fix}")
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:

@@ -22,19 +22,8 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
     classes.
 
     Raises UsageError for a path that is no folder, holds no images or has no folder for a named split."""
-    root = Path(config.path)
-    if not root.is_dir():
-        raise UsageError(f"{config.path!r} is not a folder; set --data.path to a folder of image files")
-    files = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
-    if not files:
-        raise UsageError(f"folder {config.path!r} holds no image files ({', '.join(SUFFIXES)})")
-    train, validation, test = _named(config, root, files)
+    root, files = Path(config.path), image_files(config.path)
+    train, validation, test = named_splits(config, root, files)
     names = sorted({_class_of(path, base) for base, group in (train, validation, test) for path in group} - {""})
     if config.label_column == "none":
         names = []
@@ -78,11 +67,33 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
     )
 
 
+def image_files(folder: str | Path) -> list[Path]:
+    """The image files below ``folder``, sorted, hidden ones left out.
+
+    Raises UsageError for a path that is no folder or holds no images."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise UsageError(f"{str(folder)!r} is not a folder; set --data.path to a folder of image files")
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    if not files:
+        raise UsageError(f"folder {str(folder)!r} holds no image files ({', '.join(SUFFIXES)})")
+    return files
+
+
 Group = tuple[Path, list[Path]]
 
 
-def _named(config: ImageDataConfig, root: Path, files: list[Path]) -> tuple[Group, Group, Group]:
-    # (base folder, files) of training, validation and test; numbered splits have none of their own yet.
+def named_splits(config: ImageDataConfig, root: Path, files: list[Path]) -> tuple[Group, Group, Group]:
+    """(base folder, files) of training, validation and test; numbered splits have none of their own yet.
+
+    Raises UsageError for a named split without a folder."""
+
     def below(name: str) -> Group:
         base = root / name
         found = [path for path in files if base in path.parents]

@@ -34,16 +34,8 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
 
     Raises UsageError for an unknown data set, split or column, and TenfoldError when the hub cannot be
     reached."""
-    splits = _load(config)
-    if config.train not in splits:
-        raise UsageError(
-            f"{config.path!r} has no split {config.train!r}{suggest(config.train, splits)}, with --data.train"
-        )
-    for option in ("validation", "test"):
-        name = getattr(config, option)
-        if isinstance(name, str) and name not in splits:
-            raise UsageError(f"{config.path!r} has no split {name!r}{suggest(name, splits)}, with --data.{option}")
-    columns = _Columns(splits[config.train], config)
+    splits = read_splits(config)
+    columns = Columns(splits[config.train], config)
     decoder = Decoder(config.height, config.width, config.channels, config.levels)
     undecoded = {name: columns.undecoded(split) for name, split in splits.items()}
     first = next(iter(undecoded[config.train]), None)
@@ -52,7 +44,7 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
     decoder(first[columns.image], "0 of split " + config.train)
     encoded = first[columns.image]
     raw = encoded.get("bytes") or str(encoded.get("path")) if isinstance(encoded, dict) else repr(encoded)
-    base = sha256(_listing(config, splits[config.train]), raw, str(decoder.shape), str(config.levels))
+    base = sha256(listing(config, splits[config.train]), raw, str(decoder.shape), str(config.levels))
     if config.streaming:
         return _streamed(config, undecoded, columns, decoder, base)
     return _mapped(config, undecoded, columns, decoder, base)
@@ -68,7 +60,7 @@ class ImageRecords:
         lanes: int,
         block: int,
         held_out: int,
-        columns: "_Columns",
+        columns: "Columns",
         decoder: Decoder,
         base: str,
     ) -> None:
@@ -146,7 +138,7 @@ class StreamedSplit:
         return self._loaded().batch(indices)
 
 
-class _Columns:
+class Columns:
     """Which columns hold image and label, and what the labels are called."""
 
     def __init__(self, dataset: Any, config: ImageDataConfig) -> None:
@@ -204,6 +196,11 @@ class _Columns:
         value = record.get(self.label) if self.label else None
         if value is None:
             return -1
+        if self._number and value not in self._number:
+            raise UsageError(
+                f"label {value!r} in column {self.label!r} does not occur in the training split, so that it has no "
+                "number; set --data.label_column=none, or correct the data"
+            )
         return self._number[value] if self._number else int(value)
 
     def name_of(self, record: Any) -> str:
@@ -220,6 +217,22 @@ def _choose(wanted: str, what: str, columns: dict[str, Any], candidates: list[st
 
 def _natural(value: Any) -> tuple[int, Any]:
     return (0, value) if isinstance(value, (int, float)) else (1, str(value))
+
+
+def read_splits(config: ImageDataConfig) -> dict[str, Any]:
+    """The undecoded splits of ``config.path`` by name.
+
+    Raises UsageError for an unknown data set or split, TenfoldError when the hub is out of reach."""
+    splits = _load(config)
+    if config.train not in splits:
+        raise UsageError(
+            f"{config.path!r} has no split {config.train!r}{suggest(config.train, splits)}, with --data.train"
+        )
+    for option in ("validation", "test"):
+        name = getattr(config, option)
+        if isinstance(name, str) and name not in splits:
+            raise UsageError(f"{config.path!r} has no split {name!r}{suggest(name, splits)}, with --data.{option}")
+    return splits
 
 
 def _load(config: ImageDataConfig) -> dict[str, Any]:
@@ -270,9 +283,9 @@ def _load_error(config: ImageDataConfig, error: Exception) -> TenfoldError:
     )
 
 
-def _listing(config: ImageDataConfig, dataset: Any) -> str:
-    # What identifies the data without reading them all: names and sizes of local files, or the hub's
-    # checksums.
+def listing(config: ImageDataConfig, dataset: Any) -> str:
+    """What identifies the data without reading them all: names and sizes of local files, or the hub's
+    checksums."""
     path = Path(config.path)
     if path.exists():
         files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith((".", "cache-")))
@@ -283,7 +296,7 @@ def _listing(config: ImageDataConfig, dataset: Any) -> str:
 
 
 def _mapped(
-    config: ImageDataConfig, splits: dict[str, Any], columns: _Columns, decoder: Decoder, base: str
+    config: ImageDataConfig, splits: dict[str, Any], columns: Columns, decoder: Decoder, base: str
 ) -> ImageSplits:
     def source(name: str, rows: np.ndarray | None = None) -> LazyImages:
         dataset, labels = splits[name], _labels(splits[name], columns)
@@ -305,7 +318,7 @@ def _mapped(
 
 
 def _streamed(
-    config: ImageDataConfig, splits: dict[str, Any], columns: _Columns, decoder: Decoder, base: str
+    config: ImageDataConfig, splits: dict[str, Any], columns: Columns, decoder: Decoder, base: str
 ) -> ImageSplits:
     test = config.test if isinstance(config.test, int) else 0
     validation = config.validation if isinstance(config.validation, int) else 0
@@ -328,7 +341,7 @@ def _streamed(
 
 
 def _splits(
-    config: ImageDataConfig, train: Any, validation: Any, test: Any, columns: _Columns, decoder: Decoder
+    config: ImageDataConfig, train: Any, validation: Any, test: Any, columns: Columns, decoder: Decoder
 ) -> ImageSplits:
     assert decoder.shape is not None
     return ImageSplits(
@@ -343,7 +356,7 @@ def _splits(
     )
 
 
-def _labels(dataset: Any, columns: _Columns) -> np.ndarray:
+def _labels(dataset: Any, columns: Columns) -> np.ndarray:
     if not columns.label or columns.label not in dataset.features:
         return np.full(len(dataset), -1, dtype=np.int64)
     values = dataset.select_columns([columns.label])[:][columns.label]

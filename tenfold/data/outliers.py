@@ -11,14 +11,12 @@ from tenfold.data.splits import ImageSplits, read_all
 def ood_sets(splits: ImageSplits, count: int = 360, seed: int = 0) -> dict[str, Tensor]:
     """Out-of-distribution sets by name, each uint8 (N, C, H, W) in [0, ``splits.levels``), N ≤ ``count``.
 
-    * "photographs": patches of two photographs bundled with scikit-learn (a temple, a flower), at several
-    scales,
+    * "photographs": patches of two photographs bundled with scikit-learn (a temple, a flower), at several scales,
       resized to H x W with each patch's contrast stretched to the full range of levels;
     * "inverted": test images with dark and bright exchanged;
     * "pixel-shuffled": test images under one fixed permutation of the pixel positions;
     * "upside-down": test images turned by half a turn;
-    * "independent-pixels": pixels drawn one by one from different test images, so that every pixel has the
-    right
+    * "independent-pixels": pixels drawn one by one from different test images, so that every pixel has the right
       marginal distribution and the dependence is gone.
     """
     images = read_all(splits.test, count)[0]

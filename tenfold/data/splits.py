@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.data.config import ImageDataConfig
 from tenfold.errors import UsageError
 
@@ -84,7 +85,8 @@ class ArrayImages:
 def read_all(source: ImageSource, limit: int | None = None, chunk: int = 512) -> tuple[Tensor, Tensor]:
     """All images (uint8 (N, C, H, W)) and labels (int64 (N,)) of a split, or its first ``limit``."""
     count = len(source) if limit is None else min(limit, len(source))
-    parts = [source.batch(np.arange(i, min(i + chunk, count))) for i in range(0, count, chunk)]
+    starts = progress.track(range(0, count, chunk), "reading images", "chunks")
+    parts = [source.batch(np.arange(i, min(i + chunk, count))) for i in starts]
     if not parts:
         parts = [source.batch(np.arange(0))]
     return torch.cat([p["image"] for p in parts]), torch.cat([p["label"] for p in parts])
@@ -115,8 +117,7 @@ def held_out_sizes(config: ImageDataConfig, total: int) -> tuple[int, int]:
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A seeded permutation (N,) whose every prefix holds the classes in proportion (to within one image a
-    class).
+    """A seeded permutation (N,) whose every prefix holds the classes in proportion (to within one image a class).
 
     Image r of a class with n images (in seeded random order) sorts at (r + ½) / n."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).numpy()

@@ -1,9 +1,7 @@
-"""What a sceptic would compare an image flow with: densities of integer pixels that take minutes to fit or
-less.
+"""What a sceptic would compare an image flow with: densities of integer pixels that take minutes to fit or less.
 
 Every value is in bits per dimension of the integers on the test split, with the flows' own uniform
-dequantisation where the model is a density: v + u on [0, levels) per pixel, one independent noise draw per
-value.
+dequantisation where the model is a density: v + u on [0, levels) per pixel, one independent noise draw per value.
 """
 
 import copy
@@ -18,6 +16,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.loss import dequantise, discrete_log_prob
@@ -129,29 +128,33 @@ def train_spline_flow(
     def on_validation() -> float:
         return float(np.mean(list(_bits(splits.validation, splits.levels, log_prob, 4, seed + 1))))
 
+    budget = steps or seconds
     best, kept, checks, step, share = math.inf, copy.deepcopy(average.state_dict()), 0, 0, 0.0
     began = time.monotonic()
-    while share < 1.0:
-        rate = learning_rate * min(1.0, (step + 1) / 20) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        rows = torch.randint(len(pixels), (batch_size,), generator=generator)
-        noise = torch.rand((batch_size, dimensions), generator=generator)
-        loss = -log_prob(dequantise(pixels[rows], splits.levels, noise), flow).mean() / dimensions
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
-        optimizer.step()
-        step += 1
-        decay = min(0.99, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), flow.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
-        share = min(1.0, step / steps if steps else (time.monotonic() - began) / seconds)
-        if len(splits.validation) and share >= (checks + 1) / 20:
-            checks = int(share * 20)
-            if (value := on_validation()) < best:
-                best, kept = value, copy.deepcopy(average.state_dict())
+    with progress.task("neural spline flow", budget, "steps" if steps else "s") as done:
+        while share < 1.0:
+            rate = learning_rate * min(1.0, (step + 1) / 20) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            rows = torch.randint(len(pixels), (batch_size,), generator=generator)
+            noise = torch.rand((batch_size, dimensions), generator=generator)
+            loss = -log_prob(dequantise(pixels[rows], splits.levels, noise), flow).mean() / dimensions
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
+            optimizer.step()
+            step += 1
+            decay = min(0.99, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for slow, fast in zip(average.parameters(), flow.parameters(), strict=True):
+                    slow.lerp_(fast, 1 - decay)
+            before = share
+            share = min(1.0, step / steps if steps else (time.monotonic() - began) / seconds)
+            done(budget * (share - before))
+            if len(splits.validation) and share >= (checks + 1) / 20:
+                checks = int(share * 20)
+                if (value := on_validation()) < best:
+                    best, kept = value, copy.deepcopy(average.state_dict())
     if len(splits.validation):
         average.load_state_dict(kept)
     size = sum(p.numel() for p in flow.parameters())
@@ -174,7 +177,8 @@ def _mixture(splits: ImageSplits, components: int, seed: int) -> LogProb:
     generator = torch.Generator().manual_seed(seed)
     parts = [dequantise(pixels, splits.levels, torch.rand(pixels.shape, generator=generator)) for _ in range(copies)]
     model = GaussianMixture(components, covariance_type="full", random_state=seed)
-    model.fit(torch.cat(parts).double().numpy())
+    with progress.task(f"Gaussian mixture, components: {components}"):
+        model.fit(torch.cat(parts).double().numpy())
 
     def log_prob(x: Tensor) -> Tensor:
         return torch.from_numpy(np.asarray(model.score_samples(x.double().numpy())))
@@ -191,7 +195,7 @@ def _measured(splits: ImageSplits, log_prob: LogProb, draws: int, seed: int, mod
 def _bits(source: Any, levels: int, log_prob: LogProb, draws: int, seed: int) -> Iterator[float]:
     pixels = pixels_of(source)
     generator = torch.Generator().manual_seed(seed + 1)
-    for _ in range(draws):
+    for _ in progress.track(range(draws), "dequantisation", "draws"):
         x = dequantise(pixels, levels, torch.rand(pixels.shape, generator=generator))
         with torch.no_grad():
             nats = discrete_log_prob(log_prob(x).double(), pixels.shape[1], levels)

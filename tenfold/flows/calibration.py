@@ -4,13 +4,11 @@
   from one forward pass. The published average is signed over the batch, so that errors may cancel.
 * ``sweeps_to_tolerance``: our direct measure, the Jacobi sweeps until every sample is within the tolerance.
 * ``calibrate``: all of these, and each candidate solver run against the clock on the calibration batch. The
-  times hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and
-  says so.
+  times hold for the machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and says so.
 """
 
 import json
 import math
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,8 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
-from tenfold.flows.block import FlowBlock, scale_of
+from tenfold.files import write_output
+from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.certificate import certify
 from tenfold.flows.chain import Branches, ChainNetwork, solve
 from tenfold.flows.frontier import frontier
@@ -32,6 +32,7 @@ from tenfold.flows.model import FlowNetwork
 from tenfold.flows.plan import Plan, default_tol, first_iterate
 from tenfold.flows.sampling_info import BlockInfo
 from tenfold.flows.sequential import sequential
+from tenfold.machine import cpu_name
 
 FILE = "calibration.json"
 # A parallel solver must win by this much, so that noise in the measurement does not make "auto" slower.
@@ -116,6 +117,9 @@ class Calibration:
         different = [name for name in here if self.machine.get(name) != here[name]]
         if len(self.blocks) != len(flow.blocks):
             return f"calibrated for {len(self.blocks)} blocks, not {len(flow.blocks)}"
+        steps = flow.blocks[0].steps
+        if self.blocks[0].steps != steps:
+            return f"calibrated for {self.blocks[0].steps} steps a block, not {steps}"
         if different:
             name = different[0]
             return f"calibrated with {name} {self.machine.get(name)}, not {here[name]}"
@@ -129,7 +133,7 @@ class Calibration:
 def machine(flow: FlowNetwork) -> dict[str, Any]:
     """What the times of a calibration depend on, besides the batch."""
     device = flow.var.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
@@ -138,24 +142,15 @@ def machine(flow: FlowNetwork) -> dict[str, Any]:
     }
 
 
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 @torch.no_grad()
-def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None) -> dict[str, float]:
+def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: Condition | None) -> dict[str, float]:
     """IGM: spectral norm of the (T, D) matrix mean_b(F(init) − u), for the inits "v" and "zeros"; x in image
     order."""
     u, v = block.order(x), block.order(block(x, weights)[0])
     result = {}
     for init in ("v", "zeros"):
-        log_scale, shift = block.parameters_of(first_iterate(v, init), weights)
+        start = block.unchain(first_iterate(block.chain(v), init))
+        log_scale, shift = block.parameters_of(start, weights)
         error = (solve(v, log_scale, shift) - u).mean(dim=0)
         result[init] = float(torch.linalg.matrix_norm(error, ord=2))
     return result
@@ -163,18 +158,17 @@ def initial_guess_metric(block: FlowBlock, x: Float[Tensor, "b t d"], weights: T
 
 @torch.no_grad()
 def convergence_ranking_metric(
-    block: FlowBlock, x: Float[Tensor, "b t d"], weights: Tensor | None
+    block: FlowBlock, x: Float[Tensor, "b t d"], weights: Condition | None
 ) -> tuple[float, float, float, float]:
     """CRM: (‖mean_b(e^−a u)‖, ‖W_a‖, ‖W_m‖, ‖mean_b(e^−a u)‖ ‖W_a‖ + ‖W_m‖), spectral norms, where W_a and
-    W_m are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit
-    scale."""
+    W_m are the halves of the output projection. Large values converge slowly. W_a counts as 0 at unit scale."""
     u = block.order(x)
     log_scale, _ = block.parameters_of(u, weights)
     scaled = u if log_scale is None else u * scale_of(-log_scale)
     data = float(torch.linalg.matrix_norm(scaled.mean(dim=0), ord=2))
-    scale_part, shift_part = block.split(block.proj_out.weight.T)
-    shift = float(torch.linalg.matrix_norm(shift_part, ord=2))
-    scale = 0.0 if scale_part is None else float(torch.linalg.matrix_norm(scale_part, ord=2))
+    halves = block.proj_out.weight.chunk(1 if block.preserves_volume else 2)
+    shift = float(torch.linalg.matrix_norm(halves[-1], ord=2))
+    scale = 0.0 if block.preserves_volume else float(torch.linalg.matrix_norm(halves[0], ord=2))
     return data, scale, shift, data * scale + shift
 
 
@@ -218,16 +212,20 @@ def calibrate(
     flow.eval()
     with torch.inference_mode():
         tokens, count = flow.patchify(x), len(flow.blocks)
-        null = flow.condition_weights(None, x.shape[0])
-        branches = Branches(flow.condition_weights(condition, x.shape[0]), null)
+        flow = flow.like(x)
+        given = flow.condition_weights(condition, x.shape[0])
+        guided = settings.guided_blocks(count)
+        branches = Branches(given, flow.condition_weights(None, x.shape[0]) if guided else None)
         metrics = []
         for k in range(count):
             block = _block(flow, k)
-            metrics.append((initial_guess_metric(block, tokens, null), convergence_ranking_metric(block, tokens, null)))
-            tokens = block(tokens, branches.conditional)[0]
+            metrics.append(
+                (initial_guess_metric(block, tokens, given), convergence_ranking_metric(block, tokens, given))
+            )
+            tokens = block(tokens, given)[0]
         total = sum(crm[3] for _, crm in metrics) or 1.0
-        guided, measured = settings.guided_blocks(count), []
-        for position in range(count):
+        measured = []
+        for position in progress.track(range(count), "calibration", "blocks"):
             k = count - 1 - position
             block = _block(flow, k)
             net = ChainNetwork(
@@ -255,7 +253,7 @@ def _race(
     plans = [replace(plan, tol=tol, window=min(plan.window, max(net.steps, 1))) for plan in candidates]
     seconds: list[list[float]] = [[] for _ in range(len(plans) + 1)]
     results: list[tuple[int, int, float]] = []
-    for _ in range(repeats):
+    for _ in progress.track(range(repeats), "solvers against the clock", "rounds"):
         seconds[0].append(_clock(lambda: sequential(net, noise), noise.device))
         results = []
         for number, plan in enumerate(plans):
@@ -321,9 +319,7 @@ def automatic_plans(
 
 def save_calibration(calibration: Calibration, folder: str | Path) -> Path:
     """Write ``calibration.json`` into a model folder; returns its path."""
-    path = Path(folder) / FILE
-    path.write_text(json.dumps(calibration.to_dict(), indent=2) + "\n", encoding="utf-8")
-    return path
+    return write_output(Path(folder) / FILE, json.dumps(calibration.to_dict(), indent=2) + "\n")
 
 
 def load_calibration(folder: str | Path) -> Calibration | None:

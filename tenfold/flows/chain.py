@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenfold.flows.block import FlowBlock, scale_of
+from tenfold.errors import UsageError
+from tenfold.flows.block import Condition, Context, FlowBlock, scale_of
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.sampling_info import BlockInfo
 from tenfold.nn import KeyValueCache
@@ -20,17 +21,11 @@ from tenfold.nn import KeyValueCache
 
 @dataclass(frozen=True)
 class Branches:
-    """The conditions of a batch: class mixtures or contexts (b, ·), or None for unconditional flows."""
+    """The conditions of a batch as ``condition_weights`` gives them: with the condition and, where a block is
+    guided, without. None for unconditional flows."""
 
-    conditional: Tensor | None
-    unconditional: Tensor | None
-
-    def rows(self, rows: Tensor) -> "Branches":
-        """Those of the samples ``rows``."""
-        return Branches(
-            None if self.conditional is None else self.conditional[rows],
-            None if self.unconditional is None else self.unconditional[rows],
-        )
+    conditional: Condition | None
+    unconditional: Condition | None = None
 
 
 class ChainNetwork:
@@ -43,27 +38,19 @@ class ChainNetwork:
     def __init__(
         self, block: FlowBlock, branches: Branches, guidance: Guidance | None, batch: int, info: BlockInfo
     ) -> None:
-        self.block, self.branches, self.guidance, self.batch, self.info = (
-            block,
-            branches,
-            guidance,
-            batch,
-            info,
-        )
+        self.block, self.guidance, self.batch, self.info = block, guidance, batch, info
         self.steps = block.steps
         info.guided = guidance is not None
         like = block.proj_in.weight
         self.temperature: float | Tensor = 1.0
-        weights = branches.conditional
+        self.condition = block.condition(branches.conditional)
         if guidance is not None:
-            if weights is not None:
-                assert branches.unconditional is not None
-                weights = torch.cat([weights, branches.unconditional])
+            if self.condition is not None:
+                self.condition = _stacked(self.condition, block.condition(branches.unconditional))
             self.strength = guidance.weights(max(self.steps, 1), _at_least_single(like))
             if guidance.attn_temp != 1.0:
                 self.temperature = like.new_ones(2 * batch)
                 self.temperature[batch:] = guidance.attn_temp
-        self.condition = block.condition(weights)
         self.reset()
 
     @property
@@ -110,7 +97,7 @@ class ChainNetwork:
         """The network of the samples ``rows`` (int64), with a copy of their committed slots."""
         part = ChainNetwork.__new__(ChainNetwork)
         part.__dict__.update(self.__dict__)
-        part.batch, part.branches = len(rows), self.branches.rows(rows)
+        part.batch = len(rows)
         all_rows = rows if self.guidance is None else torch.cat([rows, rows + self.batch])
         if self.condition is not None:
             part.condition = self.condition[all_rows]
@@ -118,6 +105,20 @@ class ChainNetwork:
             part.temperature = self.temperature[all_rows]
         part.caches = [cache.rows(all_rows) for cache in self.caches]
         return part
+
+
+def _stacked(first: Condition, second: Condition | None) -> Condition:
+    """The prepared conditions of both branches as those of one doubled batch."""
+    if isinstance(first, Context):
+        assert isinstance(second, Context)
+        if first.vectors.shape[1:] != second.vectors.shape[1:]:
+            raise UsageError(
+                f"the condition is a context of {first.vectors.shape[1]} tokens, the one to guide away from has "
+                f"{second.vectors.shape[1]}; give contexts of equal length"
+            )
+        return Context(torch.cat([first.vectors, second.vectors]), first.rotary, first.images)
+    assert isinstance(second, Tensor)
+    return torch.cat([first, second])
 
 
 def _at_least_single(x: Tensor) -> Tensor:

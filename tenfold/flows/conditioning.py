@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tenfold.flows.block import FlowBlock, scale_of
-from tenfold.flows.flow import TarFlow
+from tenfold import progress
+from tenfold.flows.block import Condition, FlowBlock, scale_of
+from tenfold.flows.flow import Flow
 
 EXACT_DIMENSIONS = 256
 
@@ -20,8 +21,7 @@ Product = Callable[[Tensor], Tensor]
 class Conditioning:
     """Largest and smallest singular values of dv/du per block, (K, b), and of dz/dx, (b,).
 
-    ``digits_lost`` is log10 of their ratio for the whole flow: about how many of its digits the inverse
-    loses."""
+    ``digits_lost`` is log10 of their ratio for the whole flow: about how many of its digits the inverse loses."""
 
     block_largest: Tensor
     block_smallest: Tensor
@@ -45,7 +45,7 @@ class _Products:
 
 
 def conditioning(
-    flow: TarFlow,
+    flow: Flow,
     x: Float[Tensor, "b *shape"],
     condition: Tensor | None = None,
     iterations: int = 30,
@@ -57,17 +57,19 @@ def conditioning(
     its inverse with Jacobian products only: a block's Jacobian is S − L with S = exp(−a) diagonal and L strictly
     triangular over tokens, so that J w = t is solved exactly by at most T steps of w += S⁻¹ (t − J w). Power
     iteration approaches the extreme values from inside, so that its ratio is a lower bound of the true one."""
+    flow = flow.like(x)
     if flow.config.dimensions <= EXACT_DIMENSIONS:
         return exact_conditioning(flow, x, condition)
     return power_conditioning(flow, x, condition, iterations, generator)
 
 
-def exact_conditioning(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Conditioning:
+def exact_conditioning(flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Conditioning:
     """``conditioning`` from the whole Jacobians: (T·D)² numbers a row and block."""
+    flow = flow.like(x)
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
     total, extremes = None, []
-    for block in flow.blocks:
+    for block in progress.track(flow.blocks, "Jacobians", "blocks"):
         jacobian = _jacobian(block, tokens, weights)
         values = torch.linalg.svdvals(jacobian)
         extremes.append((values[:, 0], values[:, -1]))
@@ -83,7 +85,7 @@ def exact_conditioning(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: T
     )
 
 
-def _jacobian(block: FlowBlock, u: Tensor, weights: Tensor | None) -> Tensor:
+def _jacobian(block: FlowBlock, u: Tensor, weights: Condition | None) -> Tensor:
     """(b, T·D, T·D): rows of the batch do not mix, so one batched backward pass serves them all."""
     batch, size = u.shape[0], u[0].numel()
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
@@ -95,13 +97,14 @@ def _jacobian(block: FlowBlock, u: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def power_conditioning(
-    flow: TarFlow,
+    flow: Flow,
     x: Float[Tensor, "b *shape"],
     condition: Tensor | None = None,
     iterations: int = 30,
     generator: torch.Generator | None = None,
 ) -> Conditioning:
     """``conditioning`` by power iteration, for sizes whose Jacobians do not fit into memory."""
+    flow = flow.like(x)
     # The fused attention kernels have no forward-mode derivative.
     with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         tokens = flow.patchify(x)
@@ -112,7 +115,8 @@ def power_conditioning(
             chain.append(_products(block, u, weights))
             tokens = block(tokens, weights)[0]
         start = torch.randn(tokens.shape, dtype=tokens.dtype, device=tokens.device, generator=generator)
-        extremes = [_extremes([part], start, iterations) for part in chain]
+        parts = progress.track(chain, "conditioning", "blocks")
+        extremes = [_extremes([part], start, iterations) for part in parts]
         # Blocks work in their own orders; a flip between them is orthogonal but must be applied.
         turned = [_in_image_order(part, block) for part, block in zip(chain, flow.blocks, strict=True)]
         largest, smallest = _extremes(turned, start, iterations)
@@ -124,7 +128,7 @@ def power_conditioning(
     )
 
 
-def _products(block: FlowBlock, u: Tensor, weights: Tensor | None) -> _Products:
+def _products(block: FlowBlock, u: Tensor, weights: Condition | None) -> _Products:
     def value(point: Tensor) -> Tensor:
         log_scale, shift = block.parameters_of(point, weights)
         return point - shift if log_scale is None else (point - shift) * scale_of(-log_scale)

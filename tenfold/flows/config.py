@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.nn.config import LayerConfig
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,19 @@ class TarFlowConfig:
                 f"an image of {self.shape[1]}x{self.shape[2]} cannot be cut into {self.patch}x{self.patch} "
                 "patches; choose a patch that divides both sides"
             )
-        if self.width < 1 or self.head_size < 1 or self.width % self.head_size:
-            raise UsageError(f"width {self.width} is not a multiple of head_size {self.head_size}; change one of them")
         for name, least in (("blocks", 1), ("layers", 1), ("expansion", 1), ("classes", 0), ("context", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.classes and self.context:
             raise UsageError("set classes or context, not both: a flow takes one kind of condition")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"dropout is {self.dropout}; it must lie in [0, 1)")
+        _ = self.layer  # its own checks: width, head_size, dropout
+
+    @property
+    def layer(self) -> LayerConfig:
+        """The shape of every transformer layer."""
+        return LayerConfig(
+            width=self.width, head_size=self.head_size, expansion=float(self.expansion), dropout=self.dropout
+        )
 
     @property
     def is_image(self) -> bool:
@@ -106,7 +111,7 @@ class FlowObjective:
     shift: int = 0
 
     def __post_init__(self) -> None:
-        if self.sigma < 0:
+        if not self.sigma >= 0:
             raise UsageError(f"sigma is {self.sigma}; a standard deviation cannot be negative")
         if self.noise == "gaussian" and self.sigma == 0:
             raise UsageError("Gaussian noise needs a sigma above 0; set --objective.sigma, 0.1 say")
@@ -139,6 +144,13 @@ class FlowEvaluation:
     calibrate: int = 64
     baselines: bool = True
     baseline_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("draws", 1), ("importance", 1), ("samples", 0), ("calibrate", 0), ("baseline_seconds", 0)):
+            if not getattr(self, name) >= least:
+                raise UsageError(f"evaluation.{name} is {getattr(self, name)}; give at least {least}")
+        if not all(weight >= 0 for weight in self.guidance):
+            raise UsageError(f"evaluation.guidance is {', '.join(map(str, self.guidance))}; give weights of at least 0")
 
 
 @dataclass(frozen=True)
@@ -174,3 +186,33 @@ class FlowSampling:
     solver: Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"] = "auto"
     tolerance: float | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class FlowScoring:
+    """Options of ``tenfold score`` for a flow.
+
+    Attributes:
+        classes: class label y of log p(x|y); without one, p is averaged over the classes where there are any.
+        bits_per_dim: refuse inputs that have no bits per dimension; it is shown wherever it is defined, for integer
+            pixels and a flow trained with uniform noise.
+        force: with bits_per_dim, print the density of noisy data in bits, labelled as that.
+        draws: noise draws for each integer image, of the noise that the flow was trained with.
+        resize: scale and crop image files to the model's size, as training does.
+        key: which array of an .npz file.
+        seed: of the noise.
+    """
+
+    classes: int | None = None
+    bits_per_dim: bool = False
+    force: bool = False
+    draws: int = 16
+    resize: bool = False
+    key: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UsageError(f"draws is {self.draws}; give at least 1")
+        if self.force and not self.bits_per_dim:
+            raise UsageError("force belongs to bits_per_dim; set both or none")

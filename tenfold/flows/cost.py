@@ -1,32 +1,20 @@
 """What a configuration costs, computed on the meta device: nothing is allocated."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.block import FlowBlock
+from tenfold.flows.flow import Flow
+from tenfold.flows.starflow.block import StarFlowBlock
 
 
-def cost(
-    config: TarFlowConfig,
-    batch: int,
-    precision: str = "fp32",
-    checkpointing: bool = False,
-    averaged: bool = True,
-) -> dict[str, Any]:
-    """Parameters, bytes and floating-point operations of a training step of a global batch.
-
-    FLOPs: the forward pass counted by PyTorch on meta tensors, three times (backward costs twice as much), and
-    once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and (when
-    ``averaged``) averaged weights in float32, and the tensors that autograd keeps for the backward pass."""
-    with torch.device("meta"):
-        flow = TarFlow(config)
-        x = torch.empty(1, *config.shape)
-        condition = torch.zeros(1, config.classes) if config.classes else None
-        if config.context:
-            condition = torch.zeros(1, config.context)
+def traced(forward: Callable[[], Any]) -> tuple[int, int]:
+    """Floating-point operations of a forward pass on meta tensors, and the bytes that autograd keeps for the
+    backward pass."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -37,25 +25,42 @@ def cost(
     counter = FlopCounterMode(display=False)
     # The meta device has no fused attention: it counts and keeps what the plain one would.
     with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        flow(x, condition)
-    forward = counter.get_total_flops()
+        forward()
+    return int(counter.get_total_flops()), sum(kept.values())
+
+
+def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: Any) -> dict[str, Any]:
+    """Parameters, bytes and floating-point operations of a training step of a global batch, of a flow on the meta
+    device and one input x (1, *shape); ``train`` has the batch, the precision and so on.
+
+    FLOPs: the forward pass counted by PyTorch on meta tensors, three times (backward costs twice as much), and
+    once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and (when there is an
+    average) averaged weights in float32, and the tensors that autograd keeps for the backward pass."""
+    config, batch, checkpointing, averaged = flow.config, train.batch_size, train.activation_checkpointing, train.ema
+    forward, kept = traced(lambda: flow(x, condition))
     parameters = sum(p.numel() for p in flow.parameters())
-    half = 2 if precision == "bf16" else 1
-    activations = sum(kept.values()) // half
+    half = 2 if train.precision == "bf16" else 1
+    activations = kept // half
     if checkpointing:
         # Only the input of every transformer layer stays; one layer at a time is recomputed.
-        layers = config.blocks * config.layers
-        activations = 4 // half * config.tokens * config.width * layers + activations // layers
+        inputs = sum(len(block.layers) * _length(block) * block.layer.width for block in flow.blocks)
+        activations = 4 // half * inputs + activations // sum(len(block.layers) for block in flow.blocks)
     return {
         "parameters": parameters,
         "flops_per_step": forward * batch * (4 if checkpointing else 3),
         "weights_bytes": 4 * parameters,
         "optimizer_bytes": 8 * parameters,
         "gradients_bytes": 4 * parameters,
-        "ema_bytes": 4 * parameters * averaged,
+        "ema_bytes": 4 * parameters * (averaged is not None),
         "activation_bytes": activations * batch,
-        "total_bytes": (20 if averaged else 16) * parameters + activations * batch,
+        "total_bytes": (16 if averaged is None else 20) * parameters + activations * batch,
         "tokens": config.tokens,
         "token_dim": config.token_dim,
         "batch_size": batch,
     }
+
+
+def _length(block: FlowBlock) -> int:
+    """Tokens that a block's layers read, those of a prefix included."""
+    prefix = block.config.prefix if isinstance(block, StarFlowBlock) and block.conditional else 0
+    return block.tokens + prefix

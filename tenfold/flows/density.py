@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
+from tenfold.flows.block import Condition
 from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.flows.model import FlowNetwork, FlowOutput
 
-Density = Callable[[FlowNetwork, Tensor, Tensor | None], Tensor]
+Density = Callable[[FlowNetwork, Tensor, Condition | None], Tensor]
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -19,10 +21,10 @@ def log_prob_of(flow: FlowNetwork, output: FlowOutput) -> Float[Tensor, "b"]:
     """log p(x) in nats, summed over dimensions, from a forward pass of ``flow`` on x."""
     z, logdet = output.z, output.logdet
     prior = 0.5 * (z.square() / flow.var + flow.var.log()).sum(dim=(1, 2))
-    return flow.config.dimensions * (logdet - HALF_LOG_2PI) - prior
+    return z[0].numel() * (logdet - HALF_LOG_2PI) - prior
 
 
-def log_prob(flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b"]:
+def log_prob(flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Condition | None = None) -> Float[Tensor, "b"]:
     """log p(x | condition) in nats, **summed** over dimensions; x in the flow's own scale, [−1, 1].
 
     A Gaussian-noise model's value is a density of noisy data: it is no bits per dimension."""
@@ -30,12 +32,12 @@ def log_prob(flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor 
 
 
 def unit_prior_log_prob(
-    flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor | None = None
+    flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Condition | None = None
 ) -> Float[Tensor, "b"]:
     """``log_prob`` under a standard normal prior: what the training loss is about, and what the reference
     denoises with. It differs from ``log_prob`` for volume-preserving flows only, whose prior is learned."""
-    z, logdet, _ = flow(x, condition)
-    return flow.config.dimensions * (logdet - HALF_LOG_2PI) - 0.5 * z.square().sum(dim=(1, 2))
+    z, logdet, *_ = flow(x, condition)
+    return z[0].numel() * (logdet - HALF_LOG_2PI) - 0.5 * z.square().sum(dim=(1, 2))
 
 
 def log_prob_mixture(
@@ -49,16 +51,36 @@ def log_prob_mixture(
         raise UsageError("this flow has no classes; use log_prob")
     batch = x.shape[0]
     rows = torch.arange(batch * classes, device=x.device)
-    parts = [log_prob(flow, x[r // classes], r % classes) for r in rows.split(chunk)]
+    chunks = progress.track(rows.split(chunk), "classes", "chunks")
+    parts = [log_prob(flow, x[r // classes], r % classes) for r in chunks]
     by_class = torch.cat(parts).view(batch, classes)
     return by_class.logsumexp(dim=1) - math.log(classes), by_class
 
 
-def token_nll(flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Float[Tensor, "b t"]:
+@torch.no_grad()
+def log_probs(
+    flow: FlowNetwork,
+    x: Float[Tensor, "b *shape"],
+    condition: Condition | None = None,
+    mixture: bool = False,
+    chunk: int = 512,
+) -> Float[Tensor, "b"]:
+    """``log_prob`` of many inputs without gradients, in chunks of ``chunk`` rows; ``mixture`` averages p over the
+    classes of a class-conditional flow, without ``condition``."""
+    if mixture:
+        return log_prob_mixture(flow, x, chunk)[0]
+    chunks = progress.track(torch.arange(x.shape[0], device=x.device).split(chunk), "log p", "chunks")
+    return torch.cat([log_prob(flow, x[rows], rows_of(condition, rows)) for rows in chunks])
+
+
+def token_nll(
+    flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Condition | None = None
+) -> Float[Tensor, "b t"]:
     """−log p(x) split over the tokens of the image, in nats: row sums equal −log_prob.
 
     Token t gets ½ z_t² + Σ_k a_t of block k: each block's map is triangular, so its log-determinant is a sum
     over tokens in image order."""
+    flow = flow.like(x)
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
     total = tokens.new_zeros(tokens.shape[:2])
@@ -73,27 +95,30 @@ def token_nll(flow: FlowNetwork, x: Float[Tensor, "b *shape"], condition: Tensor
 def score(
     flow: FlowNetwork,
     x: Float[Tensor, "b *shape"],
-    condition: Tensor | None = None,
+    condition: Condition | None = None,
     chunk: int = 256,
     density: Density = log_prob,
 ) -> Float[Tensor, "b *shape"]:
     """∇_x log p(x | condition), by one backward pass per ``chunk`` rows (a pass holds all activations)."""
     parts = []
-    weights = flow.condition_weights(condition, x.shape[0])
     with torch.enable_grad():
-        for start in range(0, x.shape[0], chunk):
-            part = x[start : start + chunk].detach().requires_grad_(True)
-            rows = None if weights is None else weights[start : start + chunk].detach()
-            (gradient,) = torch.autograd.grad(density(flow, part, rows).sum(), part)
+        for rows in progress.track(torch.arange(x.shape[0], device=x.device).split(chunk), "score", "chunks"):
+            part = x[rows].detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(density(flow, part, rows_of(condition, rows)).sum(), part)
             parts.append(gradient)
     return torch.cat(parts)
+
+
+def rows_of(condition: Condition | None, rows: Tensor) -> Condition | None:
+    """A condition of the samples ``rows``."""
+    return None if condition is None else condition[rows]
 
 
 def denoise(
     flow: FlowNetwork,
     x: Float[Tensor, "b *shape"],
     sigma: float,
-    condition: Tensor | None = None,
+    condition: Condition | None = None,
     rate: float = 1.0,
     chunk: int = 256,
     density: Density = log_prob,
@@ -114,17 +139,18 @@ def discrete_log_probs(
     levels: int,
     uniform: Callable[[int], Tensor],
     draws: int = 16,
-    condition: Tensor | None = None,
+    condition: Condition | None = None,
     mixture: bool = False,
 ) -> Float[Tensor, "draws b"]:
-    """log p(v + u_k) − the change of scale, in nats summed over dimensions, one row per dequantisation draw.
+    """log p(v + u_k) − the change of scale, in nats summed over dimensions, one row per dequantisation draw; without
+    gradients.
 
     ``uniform(k)`` gives the k-th noise (b, *shape) in [0, 1). ``mixture`` averages p over the classes. Each
     row is an unbiased sample of the K = 1 bound; ``importance_bound`` combines them into tighter ones."""
     rows = []
-    for k in range(draws):
+    for k in progress.track(range(draws), "dequantisation", "draws"):
         x = dequantise(pixels, levels, uniform(k))
-        value = log_prob_mixture(flow, x)[0] if mixture else log_prob(flow, x, condition)
+        value = log_probs(flow, x, condition, mixture)
         rows.append(discrete_log_prob(value, flow.config.dimensions, levels))
     return torch.stack(rows)
 

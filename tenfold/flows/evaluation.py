@@ -1,6 +1,7 @@
 """The metrics of image flows, as ``Measurement`` rows."""
 
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -15,11 +16,9 @@ from tenfold.flows.density import (
     denoise,
     discrete_log_probs,
     importance_bound,
-    log_prob,
-    log_prob_mixture,
-    token_nll,
+    log_probs,
 )
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 from tenfold.measurement import Measurement, bits_per_dim
 
 
@@ -49,7 +48,7 @@ def _bits_row(name: str, values: Tensor, dimensions: int, **labels: str) -> Meas
 
 @torch.no_grad()
 def bits_per_dim_rows(
-    flow: TarFlow,
+    flow: Flow,
     pixels: Integer[Tensor, "b *shape"],
     labels: Integer[Tensor, "b"] | None,
     levels: int,
@@ -83,7 +82,10 @@ def bits_per_dim_rows(
         rows.append(
             _bits_row("bits_per_dim_given_class", given, dims, model=model, split=split, note="p(x|y), true label")
         )
-    if 1 < importance <= draws:
+    if importance > draws:
+        text = f"the bound with K = {importance} needs as many draws, and there are {draws}: it is left out"
+        warnings.warn(text, stacklevel=2)
+    elif importance > 1:
         bound = importance_bound(values, importance)
         rows.append(
             _bits_row("bits_per_dim_importance", bound, dims, model=model, split=split, note=f"K = {importance} bound")
@@ -92,7 +94,7 @@ def bits_per_dim_rows(
 
 
 def inversion_error(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
 ) -> Measurement:
     """Largest |f⁻¹(f(x)) − x| over a batch, by the sequential inverse."""
     with torch.no_grad():
@@ -101,7 +103,7 @@ def inversion_error(
 
 
 def conditioning_row(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None, model: str, split: str
 ) -> Measurement:
     """Decimal digits that the inverse can lose (the worst row), with the worst block named in the note."""
     report = conditioning(flow, x, condition)
@@ -118,7 +120,7 @@ def accuracy(predicted: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def classification_rows(
-    flow: TarFlow, x: Float[Tensor, "b *shape"], labels: Integer[Tensor, "b"], model: str, split: str
+    flow: Flow, x: Float[Tensor, "b *shape"], labels: Integer[Tensor, "b"], model: str, split: str
 ) -> list[Measurement]:
     """Accuracy by Bayes' rule and by one gradient, and how often the two agree."""
     bayes = bayes_log_posterior(flow, x).argmax(dim=1)
@@ -135,7 +137,7 @@ def classification_rows(
 
 
 def denoising_rows(
-    flow: TarFlow,
+    flow: Flow,
     clean: Float[Tensor, "b *shape"],
     sigma: float,
     condition: Tensor | None,
@@ -153,16 +155,9 @@ def denoising_rows(
     ]
 
 
-@torch.no_grad()
-def image_log_probs(flow: TarFlow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
+def image_log_probs(flow: Flow, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
     """log p(x) in nats, averaged over the classes where there are any: what outliers are ranked by."""
-    return log_prob_mixture(flow, x)[0] if flow.config.classes else log_prob(flow, x)
-
-
-@torch.no_grad()
-def outlier_order(flow: TarFlow, x: Float[Tensor, "b *shape"]) -> tuple[Tensor, Tensor]:
-    """Indices of the images from least to most likely, and their per-token negative log-likelihoods (b, T)."""
-    return image_log_probs(flow, x).argsort(), token_nll(flow, x)
+    return log_probs(flow, x, mixture=flow.config.classes > 0)
 
 
 def ood_rows(inside: np.ndarray, outside: dict[str, np.ndarray], model: str) -> list[Measurement]:

@@ -114,6 +114,19 @@ class Guidance:
         return scale, shift
 
 
+def parse_blocks(text: str) -> str | int | list[int]:
+    """ "all", "top", "3" (the first three sampled blocks) or "0,2" (their indices) as sampling takes it."""
+    if text in ("all", "top"):
+        return text
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"blocks is {text!r}; give all, top, a number of blocks, or comma-separated block numbers"
+        ) from None
+    return numbers if "," in text else numbers[0]
+
+
 def starflow_rule(
     a_c: Tensor | None, m_c: Tensor, a_u: Tensor | None, m_u: Tensor, weight: Tensor
 ) -> tuple[Tensor | None, Tensor]:

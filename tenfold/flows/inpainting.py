@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.flows.density import log_prob
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Inpainting:
 
 
 def inpaint(
-    flow: TarFlow,
+    flow: Flow,
     x: Float[Tensor, "b *shape"],
     mask: Bool[Tensor, "..."],
     condition: Tensor | None = None,
@@ -58,6 +59,7 @@ def inpaint(
 
     Raises UsageError for a mask of another shape, an empty mask, or "prefix" where it is not exact.
     """
+    flow = flow.like(x)
     if tuple(mask.shape) != flow.config.shape:
         raise UsageError(f"the mask has shape {tuple(mask.shape)}, but images are {flow.config.shape}")
     if not bool(mask.any()):
@@ -77,7 +79,7 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 @torch.no_grad()
 def _prefix(
-    flow: TarFlow, x: Tensor, mask: Tensor, condition: Tensor | None, generator: torch.Generator | None
+    flow: Flow, x: Tensor, mask: Tensor, condition: Tensor | None, generator: torch.Generator | None
 ) -> Inpainting:
     if flow.config.blocks != 1:
         raise UsageError(
@@ -98,7 +100,7 @@ def _prefix(
 
 
 def _metropolis(
-    flow: TarFlow,
+    flow: Flow,
     x: Tensor,
     mask: Tensor,
     condition: Tensor | None,
@@ -114,7 +116,7 @@ def _metropolis(
     state = torch.where(mask, 0.5 * _normal(x, generator), x)
     value, gradient = _value_and_gradient(flow, state, condition, mask, langevin)
     accepted = torch.zeros_like(log_step)
-    for number in range(warmup + steps):
+    for number in progress.track(range(warmup + steps), "inpainting", "steps"):
         h = log_step.exp().view(per_row)
         drift = 0.5 * h.square() * gradient
         proposal = state + mask * (drift + h * _normal(state, generator))
@@ -141,7 +143,7 @@ def _metropolis(
 
 
 def _value_and_gradient(
-    flow: TarFlow, x: Tensor, condition: Tensor | None, mask: Tensor, langevin: bool
+    flow: Flow, x: Tensor, condition: Tensor | None, mask: Tensor, langevin: bool
 ) -> tuple[Tensor, Tensor]:
     if not langevin:
         with torch.no_grad():
@@ -155,7 +157,7 @@ def _value_and_gradient(
 
 @torch.no_grad()
 def _published(
-    flow: TarFlow,
+    flow: Flow,
     x: Tensor,
     mask: Tensor,
     condition: Tensor | None,
@@ -168,7 +170,7 @@ def _published(
     state = torch.where(mask, _normal(x, generator), x)
     value = log_prob(flow, state, condition)
     accepted = torch.zeros_like(value)
-    for _ in range(steps):
+    for _ in progress.track(range(steps), "inpainting", "steps"):
         z = flow.encode(state, condition)
         moved = flow.decode(z + tau * latent_mask * _normal(z, generator), condition)
         proposal = torch.where(mask, moved, x)

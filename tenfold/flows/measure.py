@@ -1,13 +1,14 @@
 """Everything that is measured about a trained image flow, in one call."""
 
+from dataclasses import replace
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.data.outliers import ood_sets
-from tenfold.data.splits import ImageSource, ImageSplits
+from tenfold.data.splits import ImageSource, ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.baselines import baseline_rows
 from tenfold.flows.config import FlowEvaluation, FlowObjective
@@ -21,7 +22,7 @@ from tenfold.flows.evaluation import (
     ood_rows,
     uniform_noise,
 )
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.flow import Flow
 from tenfold.flows.loss import dequantise, to_levels, to_unit_range
 from tenfold.flows.sampling import sample
 from tenfold.measurement import Measurement
@@ -29,12 +30,12 @@ from tenfold.measurement import Measurement
 
 def all_images(source: ImageSource, limit: int | None = None) -> dict[str, Tensor]:
     """The first ``limit`` images of a split (all by default): "image" and "label"."""
-    count = len(source) if limit is None else min(limit, len(source))
-    return source.batch(np.arange(count))
+    images, labels = read_all(source, limit)
+    return {"image": images, "label": labels}
 
 
 def measure(
-    flow: TarFlow,
+    flow: Flow,
     splits: ImageSplits,
     objective: FlowObjective,
     options: FlowEvaluation,
@@ -46,6 +47,7 @@ def measure(
     Uniform noise: bits per dimension, inversion error, out-of-distribution detection, baselines (the spline flow
     gets ``options.baseline_seconds``, or else ``seconds``). Gaussian noise: inversion error, classification
     on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
+    refuse_impossible(splits, options if objective.noise == "gaussian" else replace(options, samples=0))
     test = all_images(splits.test)
     pixels, labels = test["image"].to(flow.var.device), test["label"].to(flow.var.device)
     conditional = flow.config.classes > 0
@@ -81,22 +83,44 @@ def measure(
     return rows
 
 
+def refuse_impossible(splits: ImageSplits, options: FlowEvaluation) -> None:
+    """Raise UsageError, before any work, where the data do not suffice for what ``options`` ask for."""
+    from tenfold.image_features import CLASSIFIER_FEATURES as FEATURES
+
+    if not len(splits.test):
+        raise UsageError("there are no test images to measure with; set data.test when training")
+    if not options.samples:
+        return
+    if splits.classes < 2:
+        raise UsageError(
+            "sample metrics use a classifier's features, and these images have no two classes; set evaluation.samples "
+            "to 0"
+        )
+    if not hasattr(splits.train, "batch"):
+        raise UsageError("sample metrics need random access to the training images; set data.streaming to false")
+    most = len(cast(ImageSource, splits.train))
+    if not FEATURES < options.samples <= most:
+        raise UsageError(
+            f"evaluation.samples is {options.samples}; give more than the {FEATURES} features that samples are "
+            f"compared in, and at most as many as there are training images to compare with, {most}"
+        )
+    if len(splits.test) <= FEATURES:
+        raise UsageError(
+            f"there are {len(splits.test)} test images, but FID in {FEATURES} features needs more than that many; set "
+            "evaluation.samples to 0, or data.test when training"
+        )
+
+
 def sample_rows(
-    flow: TarFlow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, name: str
+    flow: Flow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, name: str
 ) -> list[Measurement]:
     """FID, KID, precision and recall of class-balanced samples at every guidance weight of ``options``, beside a
     real-against-real floor, in the features of a classifier trained on the same training images."""
     from tenfold.image_features import train_classifier
     from tenfold.image_metrics import real_floor, sample_metrics
 
-    if splits.classes == 0:
-        raise UsageError(
-            "sample metrics use a classifier's features, and these images have no labels; set evaluation.samples to 0"
-        )
     extractor = train_classifier(splits)
     real = all_images(splits.test)["image"]
-    if not hasattr(splits.train, "batch"):
-        raise UsageError("sample metrics need random access to the training images; set data.streaming to false")
     rows = real_floor(extractor, real, all_images(cast(ImageSource, splits.train))["image"], options.samples)
     for weight in options.guidance if flow.config.classes else (0.0,):
         pixels = to_levels(class_balanced(flow, options.samples, weight, objective), splits.levels).cpu()
@@ -105,13 +129,14 @@ def sample_rows(
 
 
 def class_balanced(
-    flow: TarFlow, count: int, guidance: float, objective: FlowObjective, batch: int = 256, seed: int = 0
+    flow: Flow, count: int, guidance: float, objective: FlowObjective, batch: int = 256, seed: int = 0
 ) -> Tensor:
     """``count`` samples with the classes in turn, denoised when the flow was trained with Gaussian noise."""
     device = flow.var.device
     generator = torch.Generator(device).manual_seed(seed)
     parts = []
-    for rows in torch.arange(count, device=device).split(batch):
+    batches = torch.arange(count, device=device).split(batch)
+    for rows in progress.track(batches, f"samples, guidance {guidance:g}", "batches"):
         labels = rows % flow.config.classes if flow.config.classes else None
         parts.append(
             sample(

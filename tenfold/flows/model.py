@@ -1,27 +1,32 @@
-"""The network of TarFlow (Zhai et al., arXiv 2412.06329): images or vectors to noise."""
+"""The network of an autoregressive-transformer flow: images, latents or vectors to noise."""
 
-from collections.abc import Iterator
-from typing import NamedTuple, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.flows.block import FlowBlock
-from tenfold.flows.config import TarFlowConfig
+from tenfold.flows.block import Condition, FlowBlock
+
+AnyFlow = TypeVar("AnyFlow", bound="FlowNetwork")
+FlowConfig = Any
+"""``TarFlowConfig`` or ``StarFlowConfig``."""
 
 
 class FlowOutput(NamedTuple):
     """What a forward pass returns.
 
     z: noise, (b, T, D).  logdet: log|dz/dx| per sample as a **mean** over tokens and dims, (b,), in nats per
-    dimension.  blocks: the per-block parts of ``logdet``, (K, b).
+    dimension.  blocks: the per-block parts of ``logdet``, (K, b).  sizes: the mean square of what enters each
+    block, (K, b).
     """
 
     z: Tensor
     logdet: Tensor
     blocks: Tensor
+    sizes: Tensor
 
 
 class BlockList(nn.ModuleList):
@@ -39,18 +44,39 @@ class BlockList(nn.ModuleList):
 class FlowNetwork(nn.Module):
     """The map x -> z: a stack of autoregressive blocks over image patches or vectors, alternating in direction.
 
-    ``forward`` is the training computation. ``tenfold.flows.flow.TarFlow`` is this network with its density and
-    sampler as methods."""
+    ``forward`` is the training computation. ``tenfold.flows.flow`` adds the density and the sampler as methods; the
+    kinds of flow add their blocks and their conditions.
+
+    Attributes:
+        config: geometry; every kind has ``shape``, ``patch``, ``layout``, ``tokens``, ``token_dim``, ``classes``, ...
+        var: variance of the Gaussian prior, (T, D), or (1, 1) where it is one number for every shape.
+        default_rule: the guidance rule of the flow's family.
+    """
 
     var: Tensor
+    default_rule: str = "tarflow"
 
-    def __init__(self, config: TarFlowConfig) -> None:
+    def __init__(self, config: FlowConfig, blocks: Iterable[FlowBlock]) -> None:
         super().__init__()
         self.config = config
-        self.blocks: BlockList = BlockList(FlowBlock(config, reverse=bool(k % 2)) for k in range(config.blocks))
-        if config.context:
-            self.null_context = nn.Parameter(torch.zeros(config.context))
-        self.register_buffer("var", torch.ones(config.tokens, config.token_dim))
+        self.blocks: BlockList = BlockList(blocks)
+
+    def condition_weights(self, condition: Condition | None, batch: int) -> Condition | None:
+        """The condition of ``batch`` rows as the blocks take it; None for unconditional flows. Raises UsageError for
+        a condition that does not fit."""
+        raise NotImplementedError
+
+    def like(self: AnyFlow, x: Tensor) -> AnyFlow:
+        """The flow for inputs of the shape of x (b, *shape), on the same weights: itself, for flows of one shape.
+
+        Raises UsageError unless x is a floating tensor (b, *shape)."""
+        if tuple(x.shape[1:]) != self.config.shape:
+            raise UsageError(
+                f"the input has shape {tuple(x.shape)}, but this flow expects (batch, "
+                f"{', '.join(map(str, self.config.shape))})"
+            )
+        check_floating(x)
+        return self
 
     @property
     def shard_units(self) -> list[nn.Module]:
@@ -59,14 +85,14 @@ class FlowNetwork(nn.Module):
 
     def patchify(self, x: Tensor) -> Float[Tensor, "b t d"]:
         """Inputs (b, *shape) to tokens (b, T, D), patches in raster order; vectors pass unchanged."""
-        self.check_input(x)
-        if not self.config.is_image:
+        config = self.like(x).config
+        if not config.is_image:
             return x
-        channels, height, width = self.config.shape
-        p = self.config.patch
+        channels, height, width = config.shape
+        p = config.patch
         grid = x.reshape(-1, channels, height // p, p, width // p, p)
-        order = (0, 2, 4, 1, 3, 5) if self.config.layout == "channel_first" else (0, 2, 4, 3, 5, 1)
-        return grid.permute(order).reshape(-1, self.config.tokens, self.config.token_dim)
+        order = (0, 2, 4, 1, 3, 5) if config.layout == "channel_first" else (0, 2, 4, 3, 5, 1)
+        return grid.permute(order).reshape(-1, config.tokens, config.token_dim)
 
     def unpatchify(self, tokens: Float[Tensor, "b t d"]) -> Tensor:
         """Tokens (b, T, D) to inputs (b, *shape); the inverse of ``patchify``."""
@@ -80,72 +106,55 @@ class FlowNetwork(nn.Module):
             grid = tokens.reshape(-1, height // p, width // p, p, p, channels).permute(0, 5, 1, 3, 2, 4)
         return grid.reshape(-1, channels, height, width)
 
-    def check_input(self, x: Tensor) -> None:
-        """Raise UsageError unless x is a floating tensor (b, *shape)."""
-        if tuple(x.shape[1:]) != self.config.shape:
-            raise UsageError(
-                f"the input has shape {tuple(x.shape)}, but this flow expects (batch, "
-                f"{', '.join(map(str, self.config.shape))})"
-            )
-        if not x.is_floating_point():
-            raise UsageError(
-                f"the input has dtype {x.dtype}; a flow reads floating-point values in [-1, 1] "
-                "(dequantise integer images first: tenfold.flows.loss.dequantise)"
-            )
-
-    def condition_weights(self, condition: Tensor | None, batch: int) -> Tensor | None:
-        """The condition as class mixtures (b, classes) or contexts (b, context); None if unconditional.
-
-        Raises UsageError for labels outside [−1, classes), wrong shapes, or a condition on an unconditional
-        model."""
-        config, like = self.config, self.var
-        if not config.classes and not config.context:
-            if condition is not None:
-                raise UsageError("this flow is unconditional; call it without labels or contexts")
-            return None
-        if condition is not None and condition.shape[0] != batch:
-            raise UsageError(f"the condition has {condition.shape[0]} rows for a batch of {batch}")
-        if config.context:
-            if condition is None:
-                return self.null_context.expand(batch, -1)
-            if condition.shape != (batch, config.context):
-                raise UsageError(
-                    f"the context has shape {tuple(condition.shape)}, but this flow expects ({batch}, {config.context})"
-                )
-            return condition
-        if condition is None:
-            return like.new_full((batch, config.classes), 1.0 / config.classes)
-        if condition.is_floating_point():
-            if condition.shape != (batch, config.classes):
-                raise UsageError(
-                    f"class mixtures have shape {tuple(condition.shape)}, but this flow expects "
-                    f"({batch}, {config.classes})"
-                )
-            return condition
-        if condition.shape != (batch,):
-            raise UsageError(f"labels have shape {tuple(condition.shape)}; give one label per row, ({batch},)")
-        check_labels(condition, config.classes)
-        weights = torch.nn.functional.one_hot(condition.clamp(min=0), config.classes).to(like.dtype)
-        return torch.where((condition < 0).unsqueeze(1), 1.0 / config.classes, weights)
-
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> FlowOutput:
+    def forward(self, x: Tensor, condition: Condition | None = None) -> FlowOutput:
         """x (b, *shape) -> FlowOutput: the noise z and the log-determinant in nats per dimension."""
-        tokens = self.patchify(x)
-        weights = self.condition_weights(condition, tokens.shape[0])
-        parts = []
-        for block in self.blocks:
+        flow = self.like(x)
+        tokens = flow.patchify(x)
+        weights = flow.condition_weights(condition, tokens.shape[0])
+        parts, sizes = [], []
+        for block in flow.blocks:
+            sizes.append(tokens.float().square().mean(dim=(1, 2)))
             tokens, log_scale = block(tokens, weights)
             if log_scale is None:
                 parts.append(tokens.new_zeros(tokens.shape[0]))
             else:
                 parts.append(-log_scale.float().mean(dim=(1, 2)) if is_half(log_scale) else -log_scale.mean((1, 2)))
         blocks = torch.stack(parts)
-        return FlowOutput(tokens, blocks.sum(dim=0), blocks)
+        return FlowOutput(tokens, blocks.sum(dim=0), blocks, torch.stack(sizes))
 
     @torch.no_grad()
     def update_prior(self, z: Float[Tensor, "b t d"], rate: float = 0.1) -> None:
         """Move the diagonal prior of a volume-preserving flow towards the batch's mean of z² (rate 0.1)."""
         self.var.lerp_(z.detach().square().mean(dim=0).to(self.var.dtype), rate)
+
+
+def check_floating(x: Tensor) -> None:
+    """Raise UsageError unless x holds floating-point values."""
+    if not x.is_floating_point():
+        raise UsageError(
+            f"the input has dtype {x.dtype}; a flow reads floating-point values in [-1, 1] "
+            "(dequantise integer images first: tenfold.flows.loss.dequantise)"
+        )
+
+
+def class_weights(condition: Tensor | None, batch: int, classes: int, none: Float[Tensor, "m"]) -> Float[Tensor, "b m"]:
+    """Labels (b,), −1 for none, or class mixtures (b, classes), as mixtures of ``batch`` rows of the width of
+    ``none``, the mixture that stands for no label (m ≥ classes; further entries are 0 for labelled rows).
+
+    Raises UsageError for labels outside [−1, classes) and for wrong shapes."""
+    if condition is None:
+        return none.expand(batch, -1)
+    if condition.is_floating_point():
+        if condition.shape != (batch, classes):
+            raise UsageError(
+                f"class mixtures have shape {tuple(condition.shape)}, but this flow expects ({batch}, {classes})"
+            )
+        return torch.nn.functional.pad(condition, (0, len(none) - classes))
+    if condition.shape != (batch,):
+        raise UsageError(f"labels have shape {tuple(condition.shape)}; give one label per row, ({batch},)")
+    check_labels(condition, classes)
+    weights = torch.nn.functional.one_hot(condition.clamp(min=0), len(none)).to(none.dtype)
+    return torch.where((condition < 0).unsqueeze(1), none, weights)
 
 
 def is_half(x: Tensor) -> bool:

@@ -5,16 +5,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tenfold import progress
+from tenfold.data.inputs import Inputs
 from tenfold.data.outliers import ood_sets
 from tenfold.data.splits import ImageSplits
 from tenfold.figures import heat_maps, histograms, image_grid, ranked, write_captions
 from tenfold.flows.config import FlowEvaluation, FlowObjective
-from tenfold.flows.density import denoise
-from tenfold.flows.evaluation import image_log_probs, outlier_order, uniform_noise
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.density import denoise, token_nll
+from tenfold.flows.evaluation import image_log_probs, uniform_noise
+from tenfold.flows.flow import Flow
 from tenfold.flows.loss import dequantise, to_unit_range
 from tenfold.flows.measure import all_images
 from tenfold.flows.sampling import sample
+from tenfold.scores import Scores
 
 
 def sample_grid(images: Tensor, path: Path) -> Path:
@@ -22,8 +25,16 @@ def sample_grid(images: Tensor, path: Path) -> Path:
     return image_grid(images.float().clamp(-1, 1).cpu(), path)
 
 
+def ranked_inputs(inputs: Inputs, found: Scores, levels: int, path: Path) -> Path:
+    """A user's images that score lowest, above those that score highest."""
+    place = {name: i for i, name in enumerate(inputs.names)}
+    images = inputs.array[[place[name] for name in found.names]]
+    low, high = (0.0, levels - 1.0) if inputs.are_pixels else (-1.0, 1.0)
+    return ranked(images, [values[0] for values in found.values], path, low=low, high=high)
+
+
 def draw(
-    flow: TarFlow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, directory: Path
+    flow: Flow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, directory: Path
 ) -> list[Path]:
     """All pictures that fit the model, as PNG files in ``directory``, with captions beside them."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -36,7 +47,7 @@ def draw(
     return [directory / name for name in captions]
 
 
-def _samples(flow: TarFlow, objective: FlowObjective, options: FlowEvaluation, directory: Path) -> dict[str, str]:
+def _samples(flow: Flow, objective: FlowObjective, options: FlowEvaluation, directory: Path) -> dict[str, str]:
     """One grid a way of sampling, all from the same noise: a row a class where there are classes."""
     device, classes = flow.var.device, min(flow.config.classes, 10)
     columns = 10 if classes else 12
@@ -49,7 +60,7 @@ def _samples(flow: TarFlow, objective: FlowObjective, options: FlowEvaluation, d
     ways = [(weight, False) for weight in ((0.0, *options.guidance) if classes else (0.0,))]
     ways += [(weight, True) for weight, _ in ways if gaussian]
     captions = {}
-    for weight, clean in dict.fromkeys(ways):
+    for weight, clean in progress.track(dict.fromkeys(ways), "pictures of samples", "pictures"):
         images = sample(
             flow, count, labels, guidance=weight, noise=noise, denoise_sigma=objective.sigma if clean else None
         )
@@ -69,18 +80,19 @@ def _samples(flow: TarFlow, objective: FlowObjective, options: FlowEvaluation, d
     return captions
 
 
-def _likelihood(flow: TarFlow, splits: ImageSplits, directory: Path) -> dict[str, str]:
+def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, str]:
     device = flow.var.device
     pixels = all_images(splits.test)["image"]
     x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0)).to(device)
-    order, maps = outlier_order(flow, x)
     log_probs = image_log_probs(flow, x).cpu()
+    order = log_probs.argsort()
+    chosen = torch.cat([order[:6], order[-6:]])
+    with torch.no_grad():
+        maps = token_nll(flow, x[chosen.to(device)]).cpu()
     patch = flow.config.patch
-    grid = maps.cpu().view(-1, flow.config.shape[1] // patch, flow.config.shape[2] // patch)
-    chosen = torch.cat([order[:6], order[-6:]]).cpu()
     heat_maps(
         pixels[chosen],
-        grid[chosen],
+        maps.view(-1, flow.config.shape[1] // patch, flow.config.shape[2] // patch),
         directory / "token-nll.png",
         titles=[f"{log_probs[i]:.0f} nats" for i in chosen],
         low=0,
@@ -99,7 +111,7 @@ def _likelihood(flow: TarFlow, splits: ImageSplits, directory: Path) -> dict[str
     }
 
 
-def _denoising(flow: TarFlow, splits: ImageSplits, objective: FlowObjective, directory: Path) -> dict[str, str]:
+def _denoising(flow: Flow, splits: ImageSplits, objective: FlowObjective, directory: Path) -> dict[str, str]:
     test = all_images(splits.test, 12)
     clean = to_unit_range(test["image"], splits.levels)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))

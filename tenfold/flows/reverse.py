@@ -15,16 +15,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.flows.block import FlowBlock, scale_of
-from tenfold.flows.flow import TarFlow
+from tenfold.flows.block import Condition, FlowBlock, scale_of
+from tenfold.flows.flow import Flow
 from tenfold.flows.plan import Plan
 from tenfold.flows.sampling import draw_noise, invert_states
 
 
 @torch.no_grad()
-def block_inputs(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> list[Tensor]:
+def block_inputs(flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> list[Tensor]:
     """The tokens (b, T, D) that enter each block, in image order, and after the last block the noise;
     detached."""
+    flow = flow.like(x)
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
     states = [tokens]
@@ -35,7 +36,7 @@ def block_inputs(flow: TarFlow, x: Float[Tensor, "b *shape"], condition: Tensor 
 
 
 def reverse_pass(
-    flow: TarFlow,
+    flow: Flow,
     cache: list[Tensor] | Tensor,
     condition: Tensor | None = None,
     noise: Float[Tensor, "b t d"] | None = None,
@@ -45,6 +46,8 @@ def reverse_pass(
     ``cache`` is the result of ``block_inputs``, or data x (b, *shape) to make it from. The values are those
     of the inverse to rounding; gradients reach the parameters, the condition and ``noise`` (the cached one by
     default) with the context of each block held fixed."""
+    if isinstance(cache, Tensor):
+        flow = flow.like(cache)
     states = block_inputs(flow, cache, condition) if isinstance(cache, Tensor) else cache
     if len(states) != len(flow.blocks) + 1:
         raise UsageError(f"the cache holds {len(states)} states; a flow of {len(flow.blocks)} blocks has one more")
@@ -59,7 +62,7 @@ def reverse_pass(
 
 
 def rsample(
-    flow: TarFlow,
+    flow: Flow,
     n: int,
     condition: Tensor | None = None,
     *,
@@ -67,8 +70,7 @@ def rsample(
     generator: torch.Generator | None = None,
     plans: list[Plan] | None = None,
 ) -> Float[Tensor, "b *shape"]:
-    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all
-    parameters.
+    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all parameters.
 
     The values are found by ``plans`` (sequential by default) without a graph. The backward pass costs at
     most N vector-Jacobian products a block, fewer once they stop changing. First derivatives only."""
@@ -82,26 +84,26 @@ def rsample(
     return flow.unpatchify(tokens)
 
 
-def _block(flow: TarFlow, index: int) -> FlowBlock:
+def _block(flow: Flow, index: int) -> FlowBlock:
     block = flow.blocks[index]
     assert isinstance(block, FlowBlock)
     return block
 
 
-def _apply(block: FlowBlock, context: Tensor, noise: Tensor, weights: Tensor | None) -> Tensor:
+def _apply(block: FlowBlock, context: Tensor, noise: Tensor, weights: Condition | None) -> Tensor:
     """F(context, v): one sweep over all tokens, in the block's order."""
     log_scale, shift = block.parameters_of(context, weights)
     return noise + shift if log_scale is None else noise * scale_of(log_scale) + shift
 
 
-def _implicit(block: FlowBlock, solution: Tensor, noise: Tensor, weights: Tensor | None) -> Tensor:
+def _implicit(block: FlowBlock, solution: Tensor, noise: Tensor, weights: Condition | None) -> Tensor:
     """The solution as a differentiable function of noise, condition and parameters."""
     value = _apply(block, solution.detach(), noise, weights)
     if not value.requires_grad or block.steps == 0:
         return value
     with torch.enable_grad():
         point = solution.detach().requires_grad_(True)
-        fixed = None if weights is None else weights.detach()
+        fixed = weights.detach() if isinstance(weights, Tensor) else weights
         image = _apply(block, point, noise.detach(), fixed)
 
     def adjoint(gradient: Tensor | None) -> Tensor | None:

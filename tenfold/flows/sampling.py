@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError, suggest
-from tenfold.flows.block import FlowBlock
+from tenfold.flows.block import Condition, FlowBlock
 from tenfold.flows.calibration import automatic_plans
 from tenfold.flows.certificate import certify, first_bad_sample
 from tenfold.flows.chain import Branches, ChainNetwork
@@ -32,10 +33,10 @@ from tenfold.flows.sequential import sequential
 def sample(
     flow: FlowNetwork,
     n: int,
-    condition: Tensor | int | None = None,
+    condition: Condition | int | None = None,
     *,
     guidance: float = 0.0,
-    rule: str = "tarflow",
+    rule: str | None = None,
     what: str = "ab",
     schedule: str = "const",
     blocks: Blocks = "all",
@@ -51,6 +52,7 @@ def sample(
     denoise_sigma: float | None = None,
     denoise_rate: float = 1.0,
     clip: bool = False,
+    unconditional: Condition | None = None,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
     compiled: bool = False,
@@ -61,18 +63,16 @@ def sample(
     Args:
         flow: a TarFlow; its training mode is left as it was, sampling uses evaluation mode.
         n: number of samples.
-        condition: labels (n,) int64 with −1 for none, one label for all, class mixtures (n, classes),
-        contexts
+        condition: labels (n,) int64 with −1 for none, one label for all, class mixtures (n, classes), contexts
             (n, context), or None.
         guidance, rule, what, schedule, blocks, attn_temp: see ``tenfold.flows.guidance.Guidance``.
         solver: "sequential", "jacobi", "gs", "selective", "frontier", "auto", or one ``Plan`` per block in
             sampling order.
         tol, max_sweeps, init, segments, window, stop: see ``tenfold.flows.plan.Plan``. ``tol`` of the
             selective solver is 0.5 by default.
-        certify: check the result of each block by one more pass; by default what is not sequential is
-        checked. denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with;
-        removes it at
-            the end by one step along the score (``tenfold.flows.density.denoise``), times ``denoise_rate``.
+        certify: check the result of each block by one more pass; by default what is not sequential is checked.
+        denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with; removes it at the end
+            by one step along the score (``tenfold.flows.density.denoise``), times ``denoise_rate``.
         clip: clip the result to [−1, 1], after denoising.
         noise: standard normal (n, T, D) to start from; else drawn with ``generator``.
         compiled: compile the sequential solver's step with static shapes (CUDA graphs); worth its minute of
@@ -87,7 +87,7 @@ def sample(
     >>> sample(TarFlow(TarFlowConfig(shape=(1, 8, 8))), 2).shape
     torch.Size([2, 1, 8, 8])
     """
-    settings = Guidance(guidance, rule, what, schedule, blocks, attn_temp)
+    settings = Guidance(guidance, rule or flow.default_rule, what, schedule, blocks, attn_temp)
     options = dict(tol=tol, max_sweeps=max_sweeps, init=init, segments=segments, window=window, stop=stop)
     if denoise_sigma is not None and not denoise_sigma >= 0:
         raise UsageError(f"denoise_sigma is {denoise_sigma}; the noise that the flow was trained with is at least 0")
@@ -101,6 +101,7 @@ def sample(
         condition,
         settings,
         plans,
+        unconditional=unconditional,
         certify=certify,
         compiled=compiled,
         generator=generator,
@@ -121,7 +122,7 @@ def sample(
 def invert(
     flow: FlowNetwork,
     z: Tensor,
-    condition: Tensor | None = None,
+    condition: Condition | None = None,
     guidance: Guidance | None = None,
     plans: Sequence[Plan] | None = None,
     **options: Any,
@@ -135,10 +136,11 @@ def invert(
 def invert_states(
     flow: FlowNetwork,
     z: Tensor,
-    condition: Tensor | None = None,
+    condition: Condition | None = None,
     guidance: Guidance | None = None,
     plans: Sequence[Plan] | None = None,
     *,
+    unconditional: Condition | None = None,
     certify: bool | None = None,
     compiled: bool = False,
     generator: torch.Generator | None = None,
@@ -148,8 +150,7 @@ def invert_states(
     """Noise z (b, T, D) and the tokens after each sampled block, in image order, and the record of the work.
 
     ``plans`` holds one Plan a block in sampling order, sequential by default; ``reasons`` why they were
-    chosen. Raises TenfoldError where the inverse overflows, UsageError for a wrong shape, NaN or infinite
-    noise."""
+    chosen. Raises TenfoldError where the inverse overflows, UsageError for a wrong shape, NaN or infinite noise."""
     config = flow.config
     expected = (config.tokens, config.token_dim)
     if z.ndim != 3 or tuple(z.shape[1:]) != expected:
@@ -166,8 +167,13 @@ def invert_states(
     info = SamplingInfo(batch, solver, all(p.exact for p in plans), plans[0].tol or default_tol(z.dtype))
     guided = guidance.guided_blocks(count)
     with torch.inference_mode(), _evaluation(flow):
-        branches = Branches(flow.condition_weights(condition, batch), flow.condition_weights(None, batch))
-        if guided and guidance.attn_temp == 1.0 and _same(branches):
+        branches = Branches(flow.condition_weights(condition, batch))
+        if guided:
+            branches = Branches(branches.conditional, flow.condition_weights(unconditional, batch))
+        if guidance.attn_temp == 1.0:
+            # Without a condition both branches of a block are the same.
+            guided = frozenset(p for p in guided if flow.blocks[count - 1 - p].conditional)
+        if guidance.weight and guidance.attn_temp == 1.0 and (not guided or _same(branches)):
             guided = frozenset()
             info.warnings.append(
                 "guidance has no effect: there is no condition and attn_temp is 1; give a condition or "
@@ -175,13 +181,14 @@ def invert_states(
             )
             warnings.warn(info.warnings[-1], stacklevel=4)
         states = [z]
-        for position, plan in enumerate(plans):
-            record = BlockInfo(count - 1 - position, plan.solver, reason=reasons[position] if reasons else "")
-            info.blocks.append(record)
-            block = flow.blocks[record.block]
-            assert isinstance(block, FlowBlock)
-            net = ChainNetwork(block, branches, guidance if position in guided else None, batch, record)
-            states.append(_invert_block(net, states[-1], plan, certify, compiled, generator))
+        with progress.task("tokens", sum(block.steps for block in flow.blocks), "tokens") as done:
+            for position, plan in enumerate(plans):
+                record = BlockInfo(count - 1 - position, plan.solver, reason=reasons[position] if reasons else "")
+                info.blocks.append(record)
+                block = flow.blocks[record.block]
+                assert isinstance(block, FlowBlock)
+                net = ChainNetwork(block, branches, guidance if position in guided else None, batch, record)
+                states.append(_invert_block(net, states[-1], plan, certify, compiled, generator, done))
     # Copies made outside of inference mode can take part in autograd later.
     return [state.clone() for state in states], info
 
@@ -193,6 +200,7 @@ def _invert_block(
     check: bool | None,
     compiled: bool,
     generator: torch.Generator | None,
+    done: progress.Task,
 ) -> Tensor:
     """Invert one block on tokens in image order, check the result, and repair it if it must be exact."""
     block, record = net.block, net.info
@@ -201,7 +209,7 @@ def _invert_block(
     limit = 10.0 * (default_tol(noise.dtype) if plan.tol is None or not plan.exact else plan.tol)
     bad: int | None = None
     if plan.solver == "sequential":
-        chain = sequential(net, noise, compiled=compiled)
+        chain = sequential(net, noise, compiled=compiled, done=done)
         check = bool(check)
     elif plan.solver == "frontier":
         chain, record.certificate, bad = frontier(net, noise, plan, limit, generator)
@@ -216,6 +224,8 @@ def _invert_block(
         record.fallback = f"sequential from slot {bad} on: residual {residual:.3g} at tolerance {limit:.3g}"
         chain = sequential(net, noise, chain, bad - 1)
         record.certificate, _ = certify(net, noise, chain, limit)
+    if plan.solver != "sequential":
+        done(net.steps)
     if not _finite(chain):
         raise _overflow(chain, record.block, block.first_output)
     record.seconds = time.perf_counter() - began
@@ -273,9 +283,10 @@ def draw_noise(flow: FlowNetwork, n: int, noise: Tensor | None, generator: torch
 
 def _same(branches: Branches) -> bool:
     """Whether the two branches have the same condition in every row."""
-    if branches.conditional is None or branches.unconditional is None:
-        return True
-    return bool(torch.equal(branches.conditional, branches.unconditional.expand_as(branches.conditional)))
+    given, without = branches.conditional, branches.unconditional
+    if isinstance(given, Tensor) and isinstance(without, Tensor):
+        return given.shape == without.shape and bool(torch.equal(given, without))
+    return given is None or without is None
 
 
 @contextmanager

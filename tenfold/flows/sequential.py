@@ -1,5 +1,7 @@
 """The exact sampler: one token after the other, with key-value caches."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,10 +17,12 @@ def sequential(
     solved: Float[Tensor, "b n1 d"] | None = None,
     start: int = 0,
     compiled: bool = False,
+    done: Callable[[], None] | None = None,
 ) -> Float[Tensor, "b n1 d"]:
     """The chain with noise ``noise`` (its slot 0 is the known one), exactly, in N network calls.
 
-    ``solved`` with slots 0..``start`` given continues there after one call that reads the finished slots."""
+    ``solved`` with slots 0..``start`` given continues there after one call that reads the finished slots. ``done`` is
+    called after each slot."""
     net.reset()
     # Slot by slot, so that each is one contiguous (b, d). A clone: of one sample, contiguous() is the input itself.
     slots = noise.transpose(0, 1).clone(memory_format=torch.contiguous_format)
@@ -33,5 +37,7 @@ def sequential(
     for j in range(start, net.steps):
         log_scale, shift = step(views[j].to(dtype), j)
         views[j + 1].copy_(solve(views[j + 1], log_scale, shift))
+        if done is not None:
+            done()
     net.info.sweeps += net.steps - start
     return slots.transpose(0, 1).contiguous()

@@ -9,10 +9,11 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.flows.block import FlowBlock
+from tenfold.flows.block import FlowBlock, images_before
 from tenfold.flows.chain import ChainNetwork
 from tenfold.nn import KeyValueCache, LayerNorm, TransformerLayer
 
@@ -33,8 +34,16 @@ def stepper(net: ChainNetwork) -> Step:
 
 def plain_layers(block: FlowBlock) -> list[TransformerLayer]:
     """The block's layers if all are plain transformer layers, else none."""
-    layers = [layer for layer in block.layers if type(layer) is TransformerLayer]
+    layers = [layer for layer in block.layers if type(layer) is TransformerLayer and layer.config.plain]
+    if block.layer.rotary == "half":
+        return []
     return layers if len(layers) == len(block.layers) else []
+
+
+def constants(block: FlowBlock) -> Float[Tensor, "n width"]:
+    """What the block adds to the linear part of each slot's embedding, but for a condition: bias and positions."""
+    weight = block.proj_in.weight
+    return block.embed(weight.new_zeros(1, max(block.steps, 1), weight.shape[1]), 0, None)[0]
 
 
 def _generic_stepper(net: ChainNetwork) -> Step:
@@ -49,30 +58,34 @@ def _generic_stepper(net: ChainNetwork) -> Step:
 def _quick_stepper(net: ChainNetwork, plain: list[TransformerLayer]) -> Step:
     block, rows, guided = net.block, net.branch_rows, net.guidance is not None
     weight_in = block.proj_in.weight.t().contiguous()
-    positions = block.positions(0, net.steps).unbind(0)
-    offset = block.proj_in.bias if net.condition is None else block.proj_in.bias + net.condition[:, 0]
-    weight_out, bias_out = block.proj_out.weight.t().contiguous(), block.proj_out.bias
+    added = constants(block).unbind(0)
+    condition = net.condition[:, 0] if isinstance(net.condition, Tensor) else None
+    rotary = block.rotary(0, max(net.steps, 1), images_before(net.condition))
+    turned = None if rotary is None else torch.complex(rotary[0], rotary[1]).unbind(0)
     layers = [_layer_step(layer, cache, rows, net.temperature) for layer, cache in zip(plain, net.caches, strict=True)]
 
     def step(slot: Tensor, j: int) -> tuple[Tensor | None, Tensor]:
         if guided:
             slot = torch.cat((slot, slot))
-        h = torch.addmm(offset, slot, weight_in).add_(positions[j])
+        h = torch.addmm(added[j], slot, weight_in)
+        if condition is not None:
+            h.add_(condition)
+        turn = None if turned is None else turned[j]
         for layer in layers:
-            layer(h)
+            layer(h, turn)
         net.committed += 1
         net.count(1)
-        parameters = block.split(torch.addmm(bias_out, h, weight_out))
         # A guidance weight per output broadcasts over (b, d) as it does over (b, n, d).
-        return net.guide(parameters, j, 1)
+        return net.guide(block.head(h), j, 1)
 
     return step
 
 
 def _layer_step(
     layer: TransformerLayer, cache: KeyValueCache, rows: int, temperature: float | Tensor
-) -> Callable[[Tensor], None]:
-    """h (rows, width) -> None: one transformer layer in place on one new token, committed to the cache."""
+) -> Callable[[Tensor, Tensor | None], None]:
+    """(h (rows, width), turn (head size / 2,) complex) -> None: one transformer layer in place on one new token,
+    committed to the cache."""
     attention, mlp = layer.attention, layer.mlp
     heads, size, width = attention.heads, attention.head_size, attention.heads * attention.head_size
     like = attention.qkv.weight
@@ -98,8 +111,13 @@ def _layer_step(
     mixed = like.new_empty(rows * heads, 1, size)
     mixed_by_row = mixed.view(rows, width)
 
-    def step(h: Tensor) -> None:
+    # Queries and keys as complex numbers, which a rotary position turns by one product in place.
+    pairs = torch.view_as_complex(by_head[:, :2].unflatten(3, (-1, 2))) if attention.layout == "interleaved" else None
+
+    def step(h: Tensor, turn: Tensor | None) -> None:
         torch.addmm(bias_qkv, _normalise(attention.norm, h), weight_qkv, out=qkv)
+        if pairs is not None and turn is not None:
+            pairs.mul_(turn)
         slots[cache.length].copy_(pair)
         cache.length = length = cache.length + 1
         if heat is None:
@@ -115,5 +133,6 @@ def _layer_step(
     return step
 
 
-def _normalise(norm: LayerNorm, h: Tensor) -> Tensor:
+def _normalise(norm: nn.Module, h: Tensor) -> Tensor:
+    assert isinstance(norm, LayerNorm)
     return torch.layer_norm(h, norm.normalized_shape, norm.weight, norm.bias, norm.eps)

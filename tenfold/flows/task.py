@@ -1,7 +1,9 @@
 """TarFlow as the training loop sees it, and as ``sample``, ``evaluate`` and ``report`` use it."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,19 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import hub
-from tenfold.data.augment import flip, shift
+from tenfold.data.augment import augmented
 from tenfold.data.config import ImageDataConfig
 from tenfold.data.images import load_images
+from tenfold.data.inputs import read_inputs
 from tenfold.data.splits import ImageSplits
 from tenfold.errors import UsageError
+from tenfold.files import write_output
 from tenfold.flows import density, pictures
 from tenfold.flows.calibration import Calibration, calibrate, save_calibration
-from tenfold.flows.config import FlowEvaluation, FlowObjective, FlowSampling, TarFlowConfig
+from tenfold.flows.config import FlowEvaluation, FlowObjective, FlowSampling, FlowScoring, TarFlowConfig
 from tenfold.flows.flow import TarFlow
+from tenfold.flows.guidance import parse_blocks
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
 from tenfold.flows.measure import measure
 from tenfold.flows.sampling import sample
+from tenfold.flows.scoring import score
 from tenfold.measurement import Measurement
+from tenfold.scores import Scores
 from tenfold.update import Update
 
 
@@ -95,8 +102,8 @@ class FlowTask:
         return self.splits.train
 
     def validation_source(self) -> Any:
-        """The validation images."""
-        return self.splits.validation
+        """The validation images; None where there are none, so that the last checkpoint is kept."""
+        return self.splits.validation if len(self.splits.validation) else None
 
     def inputs(self, batch: Mapping[str, Tensor], draws: Any, purpose: str) -> Tensor:
         """Images of a batch as the flow reads them: dequantised, or on [−1, 1] with Gaussian noise."""
@@ -108,12 +115,8 @@ class FlowTask:
 
     def augmented(self, batch: Mapping[str, Tensor], draws: Any) -> Mapping[str, Tensor]:
         """The batch with mirrored and shifted images, as far as the objective asks for it."""
-        objective, index, images = self.recipe.objective, batch["index"], batch["image"]
-        if objective.flip:
-            images = flip(images, draws.uniform("flip", index) < 0.5)
-        if objective.shift:
-            offsets = draws.integers("shift", index, 2 * objective.shift + 1, (2,)) - objective.shift
-            images = shift(images, offsets)
+        objective = self.recipe.objective
+        images = augmented(batch["image"], batch["index"], draws, objective.flip, objective.shift)
         return {**batch, "image": images}
 
     def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
@@ -158,13 +161,10 @@ class FlowTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, with what sampling needs to know of data and noise."""
-        extra = {
-            "name": self.name,
-            "objective": {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma},
-            "levels": self.levels,
-        }
-        hub.save_pretrained(self.flow, folder, extra)
-        if self.recipe.evaluation.calibrate:
+        objective = {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma}
+        recipe = {"objective": objective, "data": {"levels": self.levels}}
+        hub.save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
+        if self.recipe.evaluation.calibrate and len(self.splits.validation):
             save_calibration(self.calibration(self.recipe.evaluation.calibrate), folder)
 
     def calibration(self, count: int) -> Calibration:
@@ -200,17 +200,14 @@ class FlowTask:
         """Write samples as a picture grid, ``samples.npz`` (uint8 or float32 images) and ``samples.json``.
 
         Raises UsageError, before any work, for options that do not fit the model."""
-        config, objective = self.flow.config, self.recipe.objective
+        objective = self.recipe.objective
         if options.num < 1:
             raise UsageError(f"num is {options.num}; ask for at least one sample")
         if options.denoise and objective.noise != "gaussian":
             raise UsageError(
                 f"{self.name} was trained without Gaussian noise, so there is nothing to denoise; leave --denoise out"
             )
-        if options.classes is not None and not config.classes:
-            raise UsageError(f"{self.name} is unconditional and has no class {options.classes}; leave --class out")
-        if options.classes is not None and not 0 <= options.classes < config.classes:
-            raise UsageError(f"class {options.classes} is outside [0, {config.classes})")
+        self._check_class(options.classes)
         device = self.flow.var.device
         labels = None if options.classes is None else torch.full((options.num,), options.classes, device=device)
         images, info = sample(
@@ -230,33 +227,42 @@ class FlowTask:
             generator=torch.Generator(device).manual_seed(options.seed),
             return_info=True,
         )
-        folder.mkdir(parents=True, exist_ok=True)
         pixels = to_levels(images.clamp(-1, 1), self.levels).cpu().numpy()
-        np.savez_compressed(folder / "samples.npz", pixels=pixels, values=images.float().cpu().numpy())
+        arrays = io.BytesIO()
+        np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
+        write_output(folder / "samples.npz", arrays.getvalue())
         picture = pictures.sample_grid(images, folder / "samples.png")
         record = {"options": vars(options), "levels": self.levels, "info": info.to_dict()}
-        (folder / "samples.json").write_text(json.dumps(record, indent=2))
+        write_output(folder / "samples.json", json.dumps(record, indent=2))
         return [picture, folder / "samples.npz", folder / "samples.json"]
+
+    def score(self, options: FlowScoring, source: Any, picture: Path | None = None) -> Scores:
+        """log p of the images or vectors in ``source`` (see ``tenfold.data.inputs.read_inputs``), and the most and
+        least likely images as a picture.
+
+        Raises UsageError, before any work, for options and inputs that do not fit the model."""
+        self._check_class(options.classes)
+        shape = self.flow.config.shape
+        inputs = read_inputs(source, shape, self.levels, options.key, options.resize)
+        found = score(self.flow.eval(), inputs, self.recipe.objective, self.levels, options, self.name)
+        if picture is None or not self.flow.config.is_image:
+            return found
+        return replace(found, files=(pictures.ranked_inputs(inputs, found, self.levels, picture),))
+
+    def _check_class(self, label: int | None) -> None:
+        classes = self.flow.config.classes
+        if label is not None and not classes:
+            raise UsageError(f"{self.name} is unconditional and has no class {label}; leave --class out")
+        if label is not None and not 0 <= label < classes:
+            raise UsageError(f"class {label} is outside [0, {classes})")
 
     @staticmethod
     def describe(recipe: FlowRecipe) -> dict[str, Any]:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
         from tenfold.flows.cost import cost
 
-        train = recipe.train
-        return cost(
-            recipe.model, train.batch_size, train.precision, train.activation_checkpointing, train.ema is not None
-        )
-
-
-def parse_blocks(text: str) -> str | int | list[int]:
-    """ "all", "top", "3" (the first three sampled blocks) or "0,2" (their indices) as sampling takes it."""
-    if text in ("all", "top"):
-        return text
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"blocks is {text!r}; give all, top, a number of blocks, or comma-separated block numbers"
-        ) from None
-    return numbers if "," in text else numbers[0]
+        config = recipe.model
+        with torch.device("meta"):
+            flow, x = TarFlow(config), torch.empty(1, *config.shape)
+            given = torch.zeros(1, config.classes or config.context) if config.classes or config.context else None
+        return cost(flow, x, given, recipe.train)

@@ -10,6 +10,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.flow import TarFlow
+from tenfold.tensors import differences
 
 # published name -> ours; everything else is named alike
 _RENAMES = (
@@ -41,6 +42,9 @@ def infer_config(
     Token size and number come from ``var``. The patch side is the largest p with channels·p² = D; channels are
     taken as 3, else 1, unless given. The image is square unless ``height`` (pixels) is given. Raises
     UsageError when the tensors do not belong to a TarFlow or the sizes do not fit."""
+    for name, value in (("channels", channels), ("height", height), ("head_size", head_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}; give at least 1, or leave it out")
     blocks = {int(n.split(".")[1]) for n in state if n.startswith("blocks.") and n.split(".")[1].isdigit()}
     needed = [f"blocks.{k}.{n}" for k in sorted(blocks) for n in ("pos_embed", "proj_in.weight", "proj_out.weight")]
     missing = [n for n in needed if n not in state]
@@ -65,6 +69,8 @@ def infer_config(
         )
     patch = math.isqrt(dim // fitting[0])
     rows = math.isqrt(tokens) if height is None else height // patch
+    if height is not None and height % patch:
+        raise UsageError(f"height {height} is no multiple of the patch side {patch}; give the image's height in pixels")
     if rows < 1 or tokens % rows or (height is None and rows * rows != tokens):
         raise UsageError(f"{tokens} tokens of {patch}x{patch} pixels are no square image; give its height")
     return TarFlowConfig(
@@ -85,22 +91,14 @@ def load_published(
 ) -> TarFlow:
     """A TarFlow with the weights of a published state dict; the geometry is inferred (see ``infer_config``).
 
-    Strict: raises UsageError that lists missing, unknown or mis-shaped tensors and the inferred geometry."""
+    Strict: raises UsageError that lists missing, extra or mis-shaped tensors and the inferred geometry."""
     state = rename(published)
     config = infer_config(state, channels, height, head_size)
     with torch.device("meta"):
         expected = TarFlow(config).state_dict()
     state.setdefault("var", torch.ones(config.tokens, config.token_dim))
-    missing = sorted(expected.keys() - state.keys())
-    extra = sorted(state.keys() - expected.keys())
-    shaped = [n for n in expected.keys() & state.keys() if expected[n].shape != state[n].shape]
-    if missing or extra or shaped:
-        problems = [
-            f"{label} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-            for label, names in (("missing", missing), ("unknown", extra), ("wrong shape", sorted(shaped)))
-            if names
-        ]
-        raise UsageError(f"the checkpoint does not fit the inferred {config}: {'; '.join(problems)}")
+    if wrong := differences(state, expected):
+        raise UsageError(f"the checkpoint does not fit the inferred {config}: {wrong}")
     flow = TarFlow(config)
     flow.load_state_dict(state)
     return flow
@@ -110,7 +108,13 @@ def read_published(
     path: str | Path, channels: int | None = None, height: int | None = None, head_size: int = 64
 ) -> TarFlow:
     """``load_published`` of a ``.pth`` or ``.safetensors`` file; pickled objects other than tensors are
-    refused."""
+    refused.
+
+    Args:
+        path: the file.
+        channels: colour channels; 3, or 1, whichever fits, by default.
+        height: image height in pixels; the image is square by default.
+        head_size: width of an attention head, which no tensor tells."""
     from tenfold.hub import read_state_dict
 
     return load_published(read_state_dict(path), channels, height, head_size)

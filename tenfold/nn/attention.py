@@ -5,7 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.nn.norm import LayerNorm
+from tenfold.nn.config import LayerConfig
+from tenfold.nn.norm import RMSNorm, norm_of
+from tenfold.nn.rotary import rotate
 
 
 class KeyValueCache:
@@ -65,23 +67,35 @@ class CausalAttention(nn.Module):
     Logits are q·k / sqrt(head size), divided further by ``temperature`` (a number, or one per batch row).
     """
 
-    def __init__(self, width: int, head_size: int) -> None:
+    def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        self.heads, self.head_size = width // head_size, head_size
-        self.norm = LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.heads, self.kv_heads, self.head_size = config.query_heads, config.key_heads, config.head_size
+        self.layout = config.rotary
+        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
+        self.norm = norm_of(config.norm, config.width)
+        self.qkv = nn.Linear(config.width, queries + 2 * keys, bias=config.bias)
+        self.proj = nn.Linear(queries, config.width, bias=config.bias)
+        self.query_norm = RMSNorm(self.head_size) if config.qk_norm else None
+        self.key_norm = RMSNorm(self.head_size) if config.qk_norm else None
+        self.post_norm = RMSNorm(config.width) if config.post_norm else None
 
     def forward(
         self,
         x: Float[Tensor, "b n width"],
         cache: KeyValueCache | None = None,
         temperature: float | Float[Tensor, "b"] = 1.0,
+        rotary: Float[Tensor, "2 n half"] | None = None,
     ) -> Float[Tensor, "b n width"]:
-        """Attend causally; with a cache, also to its committed tokens (and write, not commit, the new)."""
-        batch, new, width = x.shape
-        qkv = self.qkv(self.norm(x)).view(batch, new, 3, self.heads, self.head_size)
-        queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        """Attend causally; with a cache, also to its committed tokens (and write, not commit, the new).
+
+        ``rotary`` holds the turns of the n tokens (see ``tenfold.nn.rotary``); keys are cached turned."""
+        batch, new, _ = x.shape
+        packed = self.qkv(self.norm(x)).view(batch, new, -1, self.head_size).transpose(1, 2)
+        queries, keys, values = packed.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        if self.query_norm is not None and self.key_norm is not None:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
+        if rotary is not None and self.layout != "none":
+            queries, keys = rotate(queries, rotary, self.layout), rotate(keys, rotary, self.layout)
         if isinstance(temperature, Tensor):
             queries = queries / temperature.to(queries.dtype).view(-1, 1, 1, 1)
         elif temperature != 1.0:
@@ -90,11 +104,13 @@ class CausalAttention(nn.Module):
         if cache is not None:
             past = cache.length
             keys, values = cache.write(keys, values)
+        grouped = self.kv_heads != self.heads
         if new == 1:
-            out = F.scaled_dot_product_attention(queries, keys, values)
+            out = F.scaled_dot_product_attention(queries, keys, values, enable_gqa=grouped)
         elif past == 0:
-            out = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+            out = F.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=grouped)
         else:
             mask = causal_mask(new, past, x.device)
-            out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        return self.proj(out.transpose(1, 2).reshape(batch, new, width))
+            out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=grouped)
+        result = self.proj(out.transpose(1, 2).reshape(batch, new, -1))
+        return result if self.post_norm is None else self.post_norm(result)

@@ -1,19 +1,20 @@
-"""The ten systems and all recipes, by name."""
+"""The ten systems, their separately trained parts, and all recipes, by name."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import tarflow
+from tenfold.recipes import autoencoder, starflow, tarflow
 
 
 @dataclass(frozen=True)
 class System:
-    """One of the ten systems: what ``tenfold list`` says, and where its parts are imported from on use.
+    """One of the ten systems, or a part of one: what ``tenfold list`` says, and where its parts are imported from
+    on use.
 
     ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model
-    folders; ``sampling`` "module:dataclass" of the options of ``tenfold sample``; ``published`` the reader of
-    published checkpoints behind ``tenfold convert``. They are empty where a part is not there.
+    folders; ``sampling`` and ``score`` "module:dataclass" of the options of the commands ``sample`` and ``score``;
+    ``published`` the reader of published checkpoints behind ``convert``. They are empty where a part is not there.
     """
 
     title: str
@@ -22,6 +23,7 @@ class System:
     task: str = ""
     model: str = ""
     sampling: str = ""
+    score: str = ""
     published: str = ""
 
 
@@ -33,9 +35,18 @@ SYSTEMS: dict[str, System] = {
         task="tenfold.flows.task:FlowTask",
         model="tenfold.flows.flow:TarFlow",
         sampling="tenfold.flows.config:FlowSampling",
+        score="tenfold.flows.config:FlowScoring",
         published="tenfold.flows.weights:read_published",
     ),
-    "starflow": System("STARFlow: deep-shallow latent flow", "arXiv:2506.06276", "not yet"),
+    "starflow": System(
+        "STARFlow: deep-shallow latent flow",
+        "arXiv:2506.06276",
+        "ready",
+        task="tenfold.flows.starflow.task:StarFlowTask",
+        model="tenfold.flows.starflow.flow:StarFlow",
+        sampling="tenfold.flows.starflow.options:StarFlowSampling",
+        published="tenfold.flows.starflow.weights:read_published",
+    ),
     "tarflowlm": System("TarFlowLM: language modelling with continuous flows", "arXiv:2507.00425", "not yet"),
     "diffucoder": System("DiffuCoder: masked diffusion for code", "arXiv:2506.20639", "not yet"),
     "tcsm": System("TCSM: target concrete score matching", "arXiv:2504.16431", "not yet"),
@@ -46,9 +57,33 @@ SYSTEMS: dict[str, System] = {
     "quasiperiodic": System("Semi-algebraic discrepancy, quasi-periodic dynamics", "arXiv:2507.19783", "not yet"),
 }
 
-RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES}
+# Parts of systems that are trained, converted and measured by themselves.
+COMPONENTS: dict[str, System] = {
+    "autoencoder": System(
+        "Autoencoder of images, in the layout of Stable Diffusion's",
+        "arXiv:2112.10752",
+        "a part of starflow, whose flow draws the latents",
+        task="tenfold.flows.autoencoder.task:AutoencoderTask",
+        model="tenfold.nn.autoencoder:Autoencoder",
+        published="tenfold.flows.autoencoder.weights:read_published",
+    ),
+    "decoder": System(
+        "Decoder that removes the noise of latents",
+        "arXiv:2506.06276",
+        "a part of starflow, whose flow draws the latents",
+        task="tenfold.flows.autoencoder.decoder_task:DecoderTask",
+        model="tenfold.nn.autoencoder:Autoencoder",
+    ),
+}
 
-_PLAIN: dict[str, Any] = {"tarflow": tarflow.TarFlowRecipe()}
+RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES, **starflow.RECIPES, **autoencoder.RECIPES}
+
+_PLAIN: dict[str, Any] = {
+    "tarflow": tarflow.TarFlowRecipe(),
+    "starflow": starflow.StarFlowRecipe(),
+    "autoencoder": autoencoder.AutoencoderRecipe(),
+    "decoder": autoencoder.DecoderRecipe(),
+}
 
 
 def recipe(name: str) -> Any:

@@ -16,7 +16,7 @@ from tenfold.errors import UsageError, suggest
 
 T = TypeVar("T")
 
-_TRUTH = {"true", "false", "yes", "no"}
+TRUTH = {"true", "false", "yes", "no"}
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
@@ -97,8 +97,7 @@ class SettingsParser(ArgumentParser):
     def add_group(self, name: str, settings: Any) -> None:
         """Add the fields of one dataclass as ``--name.field``."""
         self.add_argument(f"--{name}", type=type(settings), default=settings)
-        hints = get_type_hints(type(settings))
-        self._hints |= {f"{name}.{f.name}": hints[f.name] for f in fields(settings)}
+        self._hints |= _hints(settings, f"{name}.")
 
     def add_option(self, option: str, hint: Any, default: Any, help: str | None = None) -> None:
         """Add one typed option."""
@@ -126,7 +125,7 @@ class SettingsParser(ArgumentParser):
             if equals:
                 here.append(_written(value, hint))
             elif hint is bool:
-                follows = position < len(argv) and argv[position].lower() in _TRUTH
+                follows = position < len(argv) and argv[position].lower() in TRUTH
                 here.append(argv[position].lower() if follows else "true")
                 position += follows
             elif (hint is not None or option == "--config") and position < len(argv):
@@ -181,6 +180,7 @@ class SettingsParser(ArgumentParser):
     def _value_sentence(self, name: str, detail: str) -> str:
         if name == "config":
             return f"cannot read --config: {detail[0].lower()}{detail[1:]}"
+        name = name if name in self._hints else name.replace("_", "-")  # as it is written on the command line
         hint = self._hints.get(name)
         value = re.search(r"(?:Got|Given) value: (.*)$", detail)
         if hint is None or value is None:
@@ -189,6 +189,18 @@ class SettingsParser(ArgumentParser):
         if get_origin(hint) is Literal:
             end = _nearest(value[1], [str(a) for a in get_args(hint)], whole=False)
         return f"{self._dotted}{name} is {value[1]!r}; expected {expected(hint)}{end}"
+
+
+def _hints(settings: Any, prefix: str) -> dict[str, Any]:
+    """Dotted name and type of every setting of a dataclass, of nested ones too."""
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if is_dataclass(value):
+            found |= _hints(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = hint
+    return found
 
 
 def _written(value: str, hint: Any) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.files import write_output
 from tenfold.measurement import Measurement
 from tenfold.reports.figures import curves
 from tenfold.reports.style import STYLE
@@ -159,11 +160,7 @@ def _figures(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _write(path: Path, title: str, lead: str, runs: list[RunFiles]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(_page(title, lead, runs), encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return write_output(path, _page(title, lead, runs))
 
 
 def _page(title: str, lead: str, runs: list[RunFiles]) -> str:

@@ -1,8 +1,7 @@
 """The look of report pages: one style sheet, light and dark, no scripts and nothing loaded from elsewhere."""
 
 STYLE = """
-:root { color-scheme: light dark; --page:#f6f7f9; --card:#ffffff; --ink:#1b2430; --soft:#5b6675;
---line:#e1e5ea;
+:root { color-scheme: light dark; --page:#f6f7f9; --card:#ffffff; --ink:#1b2430; --soft:#5b6675; --line:#e1e5ea;
   --accent:#2f6fdb; --bar:#c9d3df; --own:#2f6fdb; --code:#f1f3f6; }
 @media (prefers-color-scheme: dark) { :root { --page:#12161c; --card:#1b2129; --ink:#e6eaf0; --soft:#9aa6b5;
   --line:#2c3540; --accent:#7fb0ff; --bar:#3a4653; --own:#6ea3f7; --code:#141a21; } }
@@ -22,9 +21,8 @@ nav { display:flex; flex-wrap:wrap; gap:8px; margin-top:16px; }
 nav a { color:var(--accent); text-decoration:none; border:1px solid var(--line); background:var(--card);
   border-radius:999px; padding:3px 14px; font-size:.92rem; }
 nav a:hover { border-color:var(--accent); }
-.cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(190px,1fr)); gap:14px; margin:18px 0 6px;
-} .card { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px 18px;
-  min-width:0; }
+.cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(190px,1fr)); gap:14px; margin:18px 0 6px; }
+.card { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px 18px; min-width:0; }
 .stat b { display:block; font-size:1.75rem; line-height:1.25; letter-spacing:-.02em;
   font-variant-numeric:tabular-nums; }
 .stat .name { font-size:.9rem; color:var(--soft); }
@@ -33,8 +31,8 @@ nav a:hover { border-color:var(--accent); }
   align-items:start; }
 .scroll { overflow-x:auto; }
 table { border-collapse:collapse; width:100%; font-size:.93rem; }
-th, td { padding:7px 0; border-top:1px solid var(--line); text-align:left; vertical-align:top;
-font-weight:400; } tr:first-child > * { border-top:0; }
+th, td { padding:7px 0; border-top:1px solid var(--line); text-align:left; vertical-align:top; font-weight:400; }
+tr:first-child > * { border-top:0; }
 th { padding-right:14px; }
 td.num { text-align:right; white-space:nowrap; font-variant-numeric:tabular-nums; }
 td.bar { width:32%; padding-left:14px; vertical-align:middle; }
@@ -58,9 +56,9 @@ figcaption { font-size:.9rem; margin-top:10px; }
 details { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:10px 18px;
   margin-top:14px; }
 summary { cursor:pointer; font-weight:600; }
-pre { overflow-x:auto; background:var(--code); padding:12px 14px; border-radius:8px; font-size:.84rem;
-margin:10px 0; } dl { display:grid; grid-template-columns:max-content 1fr; gap:4px 18px; font-size:.9rem;
-margin:10px 0; } dt { color:var(--soft); }
+pre { overflow-x:auto; background:var(--code); padding:12px 14px; border-radius:8px; font-size:.84rem; margin:10px 0; }
+dl { display:grid; grid-template-columns:max-content 1fr; gap:4px 18px; font-size:.9rem; margin:10px 0; }
+dt { color:var(--soft); }
 dd { margin:0; overflow-wrap:anywhere; }
 footer { color:var(--soft); font-size:.85rem; padding:34px 20px 40px; }
 @media (max-width:560px) { h1 { font-size:1.6rem; } td.bar { display:none; } dl { grid-template-columns:1fr; }

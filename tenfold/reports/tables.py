@@ -21,7 +21,8 @@ _ACRONYMS = {
     "auroc": "AUROC",
 }
 _ACRONYMS |= {"dim": "dimension", "std": "s.d.", "bpd": "bits/dim", "map": "mAP", "ess": "ESS", "kl": "KL"}
-_HIGHER = ("accuracy", "precision", "recall", "auroc", "psnr", "ess", "average_precision", "agreement")
+_HIGHER: tuple[str, ...] = ("log_prob", "accuracy", "precision", "recall", "auroc", "psnr", "ess")
+_HIGHER += ("average_precision", "agreement", "diversity")
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,7 @@ def group_rows(rows: Iterable[Measurement]) -> list[Group]:
 
 
 def metric_table(rows: Sequence[Measurement], own: Collection[str] = (), title: str = "") -> "Table":
-    """A rich table of all rows; the models in ``own`` are bold, the others are what they are compared
-    with."""
+    """A rich table of all rows; the models in ``own`` are bold, the others are what they are compared with."""
     from rich.table import Table
     from rich.text import Text
 

@@ -26,12 +26,12 @@ from torch.optim import Optimizer
 
 from tenfold.errors import TenfoldError
 from tenfold.files import disk_errors, fsync, full_sentence, is_full, sha256, write_json
+from tenfold.tensors import differences
 from tenfold.training import tree
 from tenfold.training.parallel import World, bare
 from tenfold.training.task import Task
 
 FORMAT = "tenfold-checkpoint-1"
-_LISTED = 8
 
 rename = os.rename  # the moment a checkpoint comes into being; tests interrupt it
 
@@ -156,18 +156,22 @@ class Checkpoints:
         fsync(self.folder)
         shutil.rmtree(final.with_name(f".removing-{final.name}"), ignore_errors=True)
 
-    def prune(self, keep_last: int) -> None:
-        """Keep the newest ``keep_last`` checkpoints and the best ones that they refer to."""
+    def prune(self, keep_last: int, now: int) -> None:
+        """Keep the newest ``keep_last`` checkpoints up to step ``now`` and the best ones that they refer to.
+
+        What lies beyond ``now`` is unusable, or the run would have resumed from it: it is left alone until its step
+        is written again, and takes no good one's place."""
         with self.world.agreed():
             if self.world.main:
-                kept = set(self.steps()[-keep_last:])
+                past = [step for step in self.steps() if step <= now]
+                kept = set(past[-keep_last:])
                 for step in list(kept):
                     try:
                         best = json.loads((self.path(step) / "state.json").read_text())["loop"]["best"]
                     except (OSError, ValueError, KeyError, TypeError):
                         continue  # damaged since it was written: it vouches for nothing
                     kept |= {best["step"]} if best else set()
-                for step in set(self.steps()) - kept:
+                for step in set(past) - kept:
                     # Renamed first: a kill half-way leaves no folder that looks like a truncated checkpoint.
                     doomed = self.folder / f".removing-step-{step}"
                     shutil.rmtree(doomed, ignore_errors=True)
@@ -294,7 +298,7 @@ def _target(
         if parameter is not None and list(parameter.shape) == shape:
             target = torch.zeros_like(parameter, dtype=dtype)
         elif isinstance(parameter, DTensor) and shape:
-            raise TenfoldError(f"the optimiser state {place} {tree.shape_text(shape)} cannot be sharded again")
+            raise TenfoldError(f"the optimiser state {place} of shape {tuple(shape)} cannot be sharded again")
         else:
             target = torch.zeros(shape, dtype=dtype)
         targets[place] = target
@@ -333,25 +337,8 @@ def verify(path: Path) -> dict[str, Any]:
 
 def _refuse_other_model(path: Path, saved: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> None:
     theirs = {place: facts[0] for place, facts in saved["tensors"].items() if place.startswith("model/")}
-    complaints = []
-    if missing := sorted(set(shapes) - set(theirs)):
-        complaints.append(f"missing {_listed(missing)}")
-    if extra := sorted(set(theirs) - set(shapes)):
-        complaints.append(f"extra {_listed(extra)}")
-    misshaped = [
-        f"{place} of shape {tree.shape_text(theirs[place])} instead of {tree.shape_text(shapes[place])}"
-        for place in sorted(set(shapes) & set(theirs))
-        if theirs[place] != shapes[place]
-    ]
-    if misshaped:
-        complaints.append(_listed(misshaped))
-    if complaints:
-        raise Unusable(f"{path} is a checkpoint of another model: {'; '.join(complaints)}".replace("model/", ""))
-
-
-def _listed(names: list[str]) -> str:
-    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + rest
+    if wrong := differences(theirs, shapes):
+        raise Unusable(f"{path} is a checkpoint of another model: {wrong}".replace("model/", ""))
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -70,6 +70,13 @@ class TrainingConfig:
                 raise UsageError(f"train.{name} is {getattr(self, name)}; give at least 0")
         if not self.learning_rate > 0.0:
             raise UsageError(f"train.learning_rate is {self.learning_rate}; give a positive number")
+        for name in ("initial_fraction", "final_fraction", "weight_decay"):
+            if not getattr(self, name) >= 0.0:
+                raise UsageError(f"train.{name} is {getattr(self, name)}; give at least 0")
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise UsageError(f"train.betas are {', '.join(map(str, self.betas))}; give two decays in [0, 1)")
+        if not self.eps > 0.0:
+            raise UsageError(f"train.eps is {self.eps}; give a positive number")
         if self.clip is not None and not self.clip > 0.0:
             raise UsageError(f"train.clip is {self.clip}; give a positive norm, or null for no clipping")
         if self.ema is not None and not 0.0 <= self.ema < 1.0:

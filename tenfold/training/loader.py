@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tenfold.errors import TenfoldError
 from tenfold.training.streams import numpy_generator
-from tenfold.training.task import MapSource, StreamSource
+from tenfold.training.task import GroupedSource, MapSource, StreamSource
 
 Source = MapSource | StreamSource | None
 
@@ -38,6 +38,8 @@ class Batches:
             self._records: Any = None
         elif hasattr(source, "lanes"):
             self._records = _Stream(cast(StreamSource, source), seed, rank, world, batch_size)
+        elif hasattr(source, "groups"):
+            self._records = _Grouped(cast(GroupedSource, source), seed, batch_size)
         else:
             self._records = _Map(source, seed)
 
@@ -116,6 +118,40 @@ class _Map:
             here = epochs == epoch
             records[here] = self._order(int(epoch))[positions[here]]
         return self.source.batch(records)
+
+
+class _Grouped:
+    """Batches of one group each (records of one shape), whatever the number of processes.
+
+    An epoch is a shuffled list of full batches; what a group has beyond its last full batch is left out of that
+    epoch (of another part in each), and a group smaller than a batch fills one by repetition."""
+
+    def __init__(self, source: GroupedSource, seed: int, batch_size: int) -> None:
+        if len(source) == 0:
+            raise TenfoldError("the training data is empty")
+        self.source, self.seed, self.batch_size = source, seed, batch_size
+        groups = np.asarray(source.groups)
+        self._members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        self._length = batch_size * sum(max(1, len(members) // batch_size) for members in self._members)
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = numpy_generator(self.seed, "shuffle", epoch)
+            batches = []
+            for members in self._members:
+                shuffled = generator.permutation(members)
+                if len(members) < self.batch_size:
+                    shuffled = np.resize(shuffled, self.batch_size)
+                full = len(shuffled) // self.batch_size * self.batch_size
+                batches.append(shuffled[:full].reshape(-1, self.batch_size))
+            self._epoch = epoch, generator.permutation(np.concatenate(batches)).reshape(-1)
+        return self._epoch[1]
+
+    def read(self, index: np.ndarray) -> dict[str, Tensor]:
+        # All of a batch's indices lie in one epoch, whose length is a multiple of the batch.
+        epoch = int(index[0]) // self._length
+        return self.source.batch(self._order(epoch)[index - epoch * self._length])
 
 
 class _Stream:

@@ -1,18 +1,18 @@
 """The training loop: the clock, precision, parallelism, checkpoints and progress of every system."""
 
 import math
-import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tenfold import progress
 from tenfold.errors import TenfoldError
-from tenfold.files import disk_errors, plain, replace_folder, write_yaml
+from tenfold.files import disk_errors, plain, write_yaml
 from tenfold.training import parallel
 from tenfold.training import resume as resuming
 from tenfold.training.checkpoint import Checkpoints, State
@@ -23,8 +23,7 @@ from tenfold.training.interrupt import Interrupted, StopSignals
 from tenfold.training.loader import Batches
 from tenfold.training.metrics import Metrics, Tracker
 from tenfold.training.parallel import World
-from tenfold.training.progress import TrainingProgress, clock
-from tenfold.training.run_folder import RunFolder, provenance
+from tenfold.training.run_folder import RunFolder
 from tenfold.training.schedule import learning_rate_factor
 from tenfold.training.streams import Draws, key_of
 from tenfold.training.task import Task, Update
@@ -93,7 +92,13 @@ def train(
         signals = stack.enter_context(StopSignals())
         stack.enter_context(disk_errors(str(run.path)))
         stack.callback(torch.set_rng_state, torch.get_rng_state())
-        return _Training(task, config, run, world, signals, show).go(resume, allow_inexact, settings)
+        result = _Training(task, config, run, world, signals, show).go(resume, allow_inexact, settings)
+        if signals.received:
+            raise Interrupted(
+                f"stopped by {signals.received} after the training; the model is {run.model}, and what is left is done "
+                f"by 'tenfold train --resume {run.path}'"
+            )
+        return result
 
 
 class _Training:
@@ -118,15 +123,15 @@ class _Training:
         self._prepare()
         self._restore(resume, allow_inexact, settings)
         self.began = time.monotonic()
-        start = self.step
-        with TrainingProgress(self.config.steps, start, self.show) as self.progress:
-            batches = self.batches.ahead(start, self.config.steps)
+        shown = progress.shown(transient=False) if self.show else nullcontext()
+        with shown, progress.task("training", self.config.steps, "steps", done=self.step) as self.work:
+            batches = self.batches.ahead(self.step, self.config.steps)
             try:
                 self._run(batches)
             finally:
                 batches.close()  # type: ignore[attr-defined]
                 self.tracker.close()
-        return self._finish()
+            return self._finish()
 
     # Preparation
 
@@ -171,17 +176,9 @@ class _Training:
                 self.run.truncate_metrics(self.step)
                 if resume:
                     write_yaml(self.run.config, dict(settings))
-                self._record_provenance()
+                now = {key: self.circumstances[key] for key in ("processes", "parallel", "threads", "device")}
+                self.run.record_start(self.step, now, self.circumstances["fingerprint"])
         self.tracker = Tracker(self.run, self.world, self.config.tracker, self.step)
-
-    def _record_provenance(self) -> None:
-        facts = provenance()
-        now = {key: self.circumstances[key] for key in ("processes", "parallel", "threads", "device")}
-        if self.step == 0:
-            self.run.write_provenance(**facts, **now, data=self.circumstances["fingerprint"], resumed=[])
-        else:
-            known = self.run.read_provenance().get("resumed", [])
-            self.run.write_provenance(resumed=[*known, {"step": self.step, **facts, **now}])
 
     # The loop
 
@@ -193,8 +190,7 @@ class _Training:
                 self._validate()
             if self._due(config.checkpoint_every) or last:
                 self._save()
-            if last:
-                return
+            # A stop that was asked for during the last validation cut it short: the model is not chosen yet.
             micro = self._next(batches)
             if micro is None:
                 self._save()
@@ -202,9 +198,11 @@ class _Training:
                     f"stopped by {self.signals.received or 'a signal'} at step {self.step}; "
                     f"the run is saved, {self._how_to_resume()}"
                 )
+            if last:
+                return
             self._update(micro)
             self.step += 1
-            self.progress.advance(self.step)
+            self.work()
             if self.step % config.log_every == 0 or self.step == config.steps:
                 self._check_finite()
                 self._log()
@@ -213,11 +211,12 @@ class _Training:
         return every > 0 and self.step > 0 and self.step % every == 0
 
     def _next(self, batches: Iterator[list[dict[str, Tensor]]]) -> list[dict[str, Tensor]] | None:
-        """The next micro-batches, or None when any process was asked to stop; a failure reaches them all."""
+        """The next micro-batches (none at the end of the run), or None when any process was asked to stop; a failure
+        reaches them all."""
         micro, error = None, None
         if not self.signals.received:
             try:
-                micro = next(batches)
+                micro = next(batches, [])
             except Exception as caught:
                 error = caught
         code = _FAILED if error else _STOP if self.signals.received else _GO
@@ -311,7 +310,7 @@ class _Training:
         record = {**means, "learning_rate": group["lr"], "seconds": self._seconds()}
         self._write("train", record)
         losses = [value for name, value in means.items() if name == "loss" or name.startswith("loss/")]
-        self.progress.show(self.step, sum(losses))
+        self.work.detail = f"loss {sum(losses):.4g}"
 
     def _write(self, kind: str, record: dict[str, float]) -> None:
         with self.world.agreed():
@@ -364,7 +363,7 @@ class _Training:
         }
         self.checkpoints.save(self.step, self.state, loop)
         self.saved = self.step
-        self.checkpoints.prune(self.config.keep_last)
+        self.checkpoints.prune(self.config.keep_last, self.step)
 
     # The end
 
@@ -377,10 +376,12 @@ class _Training:
             module.eval()
         with self.world.agreed():
             if self.world.main:
-                self._export()
-        loss = self.best["loss"] if self.best else None
+                self.run.replace_model(self.task.export)
+        loss = self.best["loss"] if self.best and self.best["step"] == chosen else None
         seconds = self._seconds()
-        self._note(f"trained {self.step} steps in {clock(seconds)}; the model of step {chosen} is {self.run.model}")
+        self._note(
+            f"trained {self.step} steps in {progress.clock(seconds)}; the model of step {chosen} is {self.run.model}"
+        )
         return TrainingResult(self.run, self.step, chosen, loss, seconds, self.world.main)
 
     def _load_chosen(self) -> int:
@@ -393,14 +394,6 @@ class _Training:
             return self.step
         return int(self.best["step"])
 
-    def _export(self) -> None:
-        with disk_errors(str(self.run.model)):
-            temporary = self.run.path / ".writing-model"
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            self.task.export(temporary)
-            replace_folder(temporary, self.run.model)
-
     def _note(self, text: str) -> None:
-        progress = getattr(self, "progress", None) or TrainingProgress(self.config.steps, 0, self.show)
-        progress.note(text)
+        if self.show:
+            progress.note(text)

@@ -7,9 +7,10 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +20,7 @@ from typing import IO, Any
 import yaml
 
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.files import disk_errors, fsync, read_json, write_json, write_yaml
+from tenfold.files import disk_errors, fsync, read_json, replace_folder, write_json, write_yaml
 from tenfold.measurement import Measurement
 
 _PACKAGES = ("tenfold", "torch", "numpy", "accelerate", "safetensors")
@@ -163,6 +164,24 @@ class RunFolder:
         """``provenance.json``: where the numbers came from; later calls add to it and keep the rest."""
         with disk_errors(str(self.provenance)):
             write_json(self.provenance, {**self.read_provenance(), **facts})
+
+    def record_start(self, step: int, circumstances: Mapping[str, Any], fingerprint: str) -> None:
+        """Note in ``provenance.json`` what trains from ``step`` on, and on which data."""
+        facts = {**provenance(), **circumstances}
+        if step == 0:
+            self.write_provenance(**facts, data=fingerprint, resumed=[])
+        else:
+            known = self.read_provenance().get("resumed", [])
+            self.write_provenance(resumed=[*known, {"step": step, **facts}])
+
+    def replace_model(self, write: Callable[[Path], Any]) -> None:
+        """Put what ``write(folder)`` makes in the place of ``model/``, when it is whole."""
+        with disk_errors(str(self.model)):
+            temporary = self.path / ".writing-model"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            write(temporary)
+            replace_folder(temporary, self.model)
 
     def read_provenance(self) -> dict[str, Any]:
         """What ``provenance.json`` holds; empty when there is none."""

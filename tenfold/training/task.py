@@ -13,7 +13,7 @@ from tenfold.measurement import Measurement
 from tenfold.training.streams import Draws
 from tenfold.update import Update
 
-__all__ = ["Batch", "MapSource", "StreamSource", "Task", "Update", "device_of"]
+__all__ = ["Batch", "GroupedSource", "MapSource", "StreamSource", "Task", "Update", "device_of"]
 
 Batch = Mapping[str, Tensor]
 
@@ -27,6 +27,14 @@ class MapSource(Protocol):
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
         """The records ``indices`` (n,) int64, stacked along the first axis, on the CPU."""
+
+
+class GroupedSource(MapSource, Protocol):
+    """Random-access data of several shapes: every batch, in training and validation, is of one group.
+
+    ``groups`` (N,) int64 is each record's group."""
+
+    groups: np.ndarray
 
 
 class StreamSource(Protocol):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -89,8 +88,3 @@ def load_optimizer_state(optimizer: Optimizer, saved: Mapping[str, Any], names: 
                 packed[key] = tuple(value) if isinstance(packed.get(key), tuple) else value
     fresh["state"] = {numbers[name]: dict(values) for name, values in saved["state"].items()}
     optimizer.load_state_dict(fresh)
-
-
-def shape_text(shape: list[int] | torch.Size) -> str:
-    """A shape for a sentence: (4, 3)."""
-    return "(" + ", ".join(str(n) for n in shape) + ")"

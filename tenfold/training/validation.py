@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tenfold import progress
 from tenfold.errors import TenfoldError
 from tenfold.training.config import TrainingConfig
 from tenfold.training.parallel import World, reshard
@@ -36,14 +37,14 @@ def validate(
     for module in modules.values():
         module.eval()
     try:
-        for start in range(0, total, rows * world.size):
+        for records in progress.track(_batches(source, rows * world.size), "validation", "batches"):
             if world.maximum(int(stopped())):
                 return None
             # The same number of rows in every process: FSDP2 gathers weights in all of them at once.
-            here = min(rows, -(-(total - start) // world.size))
-            position = start + world.rank + world.size * np.arange(here, dtype=np.int64)
-            index = np.where(position < total, position, 0)
-            counts = torch.from_numpy(position < total).to(world.device)
+            here = -(-len(records) // world.size)
+            position = world.rank + world.size * np.arange(here, dtype=np.int64)
+            index = records[np.where(position < len(records), position, 0)]
+            counts = torch.from_numpy(position < len(records)).to(world.device)
             batch = {**source.batch(index), "index": torch.from_numpy(index)}
             with world.accelerator.autocast():
                 on_device = {name: t.to(world.device) for name, t in batch.items()}
@@ -64,3 +65,10 @@ def validate(
             module.train()
     means = world.sum(torch.stack([sums[name] for name in sorted(sums)]).cpu()) / total
     return dict(zip(sorted(sums), means.tolist(), strict=True))
+
+
+def _batches(source: MapSource, size: int) -> list[np.ndarray]:
+    """All records in order, at most ``size`` at once; records of several groups group by group."""
+    groups = np.asarray(getattr(source, "groups", np.zeros(len(source), dtype=np.int64)))
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    return [rows[start : start + size] for rows in members for start in range(0, len(rows), size)]

@@ -7,6 +7,8 @@ from benchmarks import flows
 from benchmarks.trained import Setting
 from tenfold.flows.config import TarFlowConfig
 from tests.flows.helpers import random_flow
+from tests.flows.starflow.helpers import random_flow as random_latent_flow
+from tests.flows.starflow.helpers import small_config
 
 
 @pytest.fixture
@@ -16,7 +18,8 @@ def setup(monkeypatch):
     images, labels = torch.rand(16, 1, 8, 8) * 2 - 1, torch.arange(16) % 10
     setting = Setting("tiny", "digits", config, 1, 1)
     monkeypatch.setattr(flows, "LONG", setting)
-    monkeypatch.setattr(flows, "trained", lambda *_: (flow, images, labels))
+    latent = random_latent_flow(small_config(shape=(4, 4, 4), classes=10)).float()
+    monkeypatch.setattr(flows, "trained", lambda which, _: (latent if which is flows.LATENT else flow, images, labels))
 
 
 @pytest.mark.usefixtures("setup")
@@ -31,8 +34,16 @@ def test_all_records():
     assert by_name["train-step"].max_error < 1e-5
     assert by_name["exact-calls"].other == 30
     assert by_name["exact-calls"].max_error < 1e-4
+    for name in ("starflow-sequential", "starflow-sequential-guided"):
+        assert by_name[name].max_error < 1e-4
+        assert by_name[name].details["calls"] == 48
+        # The published program runs a condition's prefix in a call of its own.
+        assert by_name[name].details["other_calls"] == 49
+    assert by_name["starflow-jacobi"].details["error_to_double"] < 1e-4
+    assert by_name["starflow-jacobi"].details["other_error_to_double"] < 0.5
     for record in records:
         assert record.ours > 0
         assert record.other > 0
-        if "selective" not in record.name and "approximate" not in record.name:
+        approximate = ("selective", "approximate", "starflow")
+        if not any(word in record.name for word in approximate):
             assert record.max_error < 1e-3

@@ -5,15 +5,18 @@ value, what was expected, and the fix.
 """
 
 import json
+import shutil
 import sys
 from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.flow import TarFlow
+from tests.cli.conftest import SHORT, TINY
 
 SETTINGS = {
     "patch": (["--model.patch", 3], ["8x8", "3x3 patches", "divides both sides"]),
@@ -37,6 +40,14 @@ SETTINGS = {
     "dropout": (["--model.dropout", 1.5], ["dropout is 1.5", "[0, 1)"]),
     "steps": (["--train.steps", 0], ["train.steps is 0", "at least 1"]),
     "learning-rate": (["--train.learning_rate", -1], ["learning_rate is -1", "positive"]),
+    "betas": (["--train.betas", "2,0.9"], ["train.betas are 2.0, 0.9", "[0, 1)"]),
+    "eps": (["--train.eps", 0], ["train.eps is 0", "positive"]),
+    "weight-decay": (["--train.weight_decay", -1], ["train.weight_decay is -1", "at least 0"]),
+    "final-fraction": (["--train.final_fraction", -1], ["train.final_fraction is -1", "at least 0"]),
+    "draws": (["--evaluation.draws", 0], ["evaluation.draws is 0", "at least 1"]),
+    "guidance-weights": (["--evaluation.guidance", "0,-1"], ["evaluation.guidance is 0.0, -1.0", "at least 0"]),
+    "held-out": (["--data.validation", 1500], ["1500 validation images leave none of 1797", "--data.validation"]),
+    "nothing-finite": (["--train.learning_rate", "inf"], ["--train.learning_rate is 'inf'", "a number"]),
     "type": (["--train.steps", "many"], ["--train.steps is 'many'", "whole number"]),
     "optional-type": (["--train.ema", "often"], ["--train.ema is 'often'", "a number or none"]),
     "choice": (["--train.precision", "bf61"], ["'bf61'", "fp32, bf16", "did you mean 'bf16'"]),
@@ -137,6 +148,15 @@ class TestResume:
         assert "step 2" in message
         assert "at least 2" in message
 
+    def test_other_threads(self, refused, runs) -> None:
+        threads = torch.get_num_threads()
+        try:
+            message = refused("train", "--resume", runs["noise"], "--train.threads", 2, "--train.steps", 3)
+        finally:
+            torch.set_num_threads(threads)
+        assert "the number of threads was 1 and is 2" in message
+        assert "--allow-inexact" in message
+
     def test_a_spoilt_configuration(self, refused, tmp_path: Path) -> None:
         (tmp_path / "config.yaml").write_text("recipe: tarflow-digits\nmodel: {width: [")
         assert "not valid YAML" in refused("train", "--resume", tmp_path)
@@ -149,6 +169,11 @@ SAMPLING = {
     "label-unconditional": ("likelihood", ["--class", 3], ["unconditional", "--class"]),
     "guidance": ("noise", ["--class", 3, "--guidance", -1], ["guidance is -1", "at least 0"]),
     "temperature": ("likelihood", ["--attention-temperature", 0], ["is 0", "above 0"]),
+    "temperature-negative": ("likelihood", ["--attention-temperature", -0.5], ["is -0.5", "above 0"]),
+    "denoise-rate": ("noise", ["--denoise", "--denoise-rate", "nan"], ["--denoise-rate is 'nan'", "a number"]),
+    "rule": ("noise", ["--rule", "starflo"], ["'starflo'", "did you mean 'starflow'"]),
+    "what": ("noise", ["--class", 1, "--guidance", 1, "--rule", "starflow", "--what", "a"], ["'a'", "what='ab'"]),
+    "schedule": ("noise", ["--schedule", "cosine"], ["'cosine'", "const, linear"]),
     "tolerance": ("noise", ["--tolerance", 0, "--solver", "jacobi"], ["tol", "0", "above 0"]),
     "solver": ("noise", ["--solver", "jakobi"], ["'jakobi'", "did you mean 'jacobi'"]),
     "blocks": (
@@ -158,6 +183,7 @@ SAMPLING = {
     ),
     "blocks-many": ("noise", ["--class", 1, "--guidance", 1, "--blocks", 9], ["blocks is 9", "2 blocks"]),
     "denoise": ("likelihood", ["--denoise"], ["without Gaussian noise", "--denoise"]),
+    "denoise-before": ("likelihood", ["--denoise", "true"], ["without Gaussian noise", "--denoise"]),
     "option": ("noise", ["--guidence", 1], ["'--guidence'", "did you mean '--guidance'"]),
     "type": ("noise", ["--num", "few"], ["--num is 'few'", "whole number"]),
 }
@@ -171,12 +197,72 @@ def test_sampling(refused, runs, tmp_path: Path, case: str) -> None:
     assert not (tmp_path / "samples").exists()
 
 
+def test_samples_need_a_folder(refused, runs, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "is a file; samples need a folder" in refused("sample", runs["noise"], "--out", tmp_path / "file")
+
+
+def test_a_switch_with_its_word_before_the_run(refused, runs) -> None:
+    assert "without Gaussian noise" in refused("sample", "--denoise", "true", runs["likelihood"])
+
+
 def test_guidance_without_a_condition_warns(tenfold, runs, tmp_path: Path) -> None:
     done = tenfold("sample", runs["likelihood"], "--num", 2, "--guidance", 1, "--out", tmp_path)
     assert done.code == 0
     assert done.err.startswith("tenfold: warning: ")
     assert "guidance" in done.err
     assert done.err.count("\n") == 1
+
+
+class TestModelFolder:
+    """A folder whose tensors are not those of its configuration."""
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda t: t.pop("blocks.1.proj_in.bias"), ["missing blocks.1.proj_in.bias"]),
+            (lambda t: t.update(other=torch.zeros(1)), ["extra other"]),
+            (lambda t: t.update(var=torch.ones(3, 3)), ["var of shape (3, 3) instead of (16, 4)"]),
+        ],
+        ids=["missing", "extra", "misshaped"],
+    )
+    def test_tensors(self, refused, runs, tmp_path: Path, change, words: list[str]) -> None:
+        shutil.copytree(runs["likelihood"] / "model", tmp_path / "model")
+        tensors = load_file(tmp_path / "model" / "model.safetensors")
+        change(tensors)
+        save_file(tensors, tmp_path / "model" / "model.safetensors")
+        message = refused("sample", tmp_path / "model", "--out", tmp_path / "samples")
+        assert [w for w in ["do not fit TarFlow", *words] if w not in message] == [], message
+
+    def test_truncated(self, refused, runs, tmp_path: Path) -> None:
+        shutil.copytree(runs["likelihood"] / "model", tmp_path / "model")
+        file = tmp_path / "model" / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:1000])
+        assert "model.safetensors is truncated" in refused("sample", tmp_path / "model")
+
+
+class TestEvaluate:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--evaluation.draws", 0], ["evaluation.draws is 0"]),
+            (["--evaluation.samples", 20], ["evaluation.samples is 20", "more than the 32 features"]),
+            (["--evaluation.samples", 2000], ["evaluation.samples is 2000", "training images", "1297"]),
+            (["--evaluation.drawz", 3], ["'--evaluation.drawz'", "did you mean '--evaluation.draws'"]),
+        ],
+        ids=["draws", "few-samples", "many-samples", "option"],
+    )
+    def test_settings(self, refused, runs, options: list, words: list[str]) -> None:
+        message = refused("evaluate", runs["noise"], *options)
+        assert [w for w in words if w not in message] == [], message
+
+    def test_without_test_images(self, refused, tmp_path: Path) -> None:
+        from tenfold import api
+
+        data = {"test": 0, "validation": 0}
+        run = api.train("tarflow-digits", tmp_path / "run", evaluate=False, train=SHORT, model=TINY, data=data)
+        assert (run.folder.model / "config.json").exists()
+        assert "there are no test images" in refused("evaluate", run.path)
 
 
 class TestNoRun:
@@ -197,7 +283,7 @@ class TestNoRun:
         [
             ({"model_type": "gpt2", "n_layer": 12}, ["not from tenfold"]),
             ({"model_type": "gpt2", "config": {}}, ["'gpt2'", "tarflow"]),
-            ({"model_type": "starflow", "config": {}}, ["starflow", "not yet"]),
+            ({"model_type": "tcsm", "config": {}}, ["tcsm", "not yet"]),
             (
                 {"model_type": "tarflow", "config": {"widht": 3}},
                 ["model.widht", "did you mean 'model.width'"],
@@ -222,6 +308,10 @@ class TestNoRun:
         folder.start(api.settings_of("tarflow-digits", recipes.recipe("tarflow-digits")))
         for verb in ("evaluate", "report", "sample"):
             assert "--resume" in refused(verb, folder.path)
+
+
+def test_a_title_without_a_joint_page(refused, runs) -> None:
+    assert "--title belongs to" in refused("report", runs["noise"], "--title", "x")
 
 
 class TestConvert:
@@ -262,12 +352,21 @@ class TestConvert:
         torch.save(state, tmp_path / "a.pth")
         message = refused("convert", "tarflow", tmp_path / "a.pth", tmp_path / "out", "--channels", 1)
         assert "missing blocks.0.proj_in.bias" in message
-        assert "unknown blocks.0.extra" in message
+        assert "extra blocks.0.extra" in message
         assert "width=64" in message
 
     def test_a_geometry_that_does_not_fit(self, refused, published: Path, tmp_path: Path) -> None:
         message = refused("convert", "tarflow", published, tmp_path / "out", "--channels", 3)
         assert "3 channels" in message
+
+    @pytest.mark.parametrize("option", ["--channels", "--height", "--head-size"])
+    def test_sizes(self, refused, published: Path, tmp_path: Path, option: str) -> None:
+        message = refused("convert", "tarflow", published, tmp_path / "out", option, 0)
+        assert f"{option[2:].replace('-', '_')} is 0; give at least 1" in message
+
+    def test_a_height_between_patches(self, refused, published: Path, tmp_path: Path) -> None:
+        line = ("convert", "tarflow", published, tmp_path / "out", "--channels", 1)
+        assert "height 9 is no multiple of the patch side 2" in refused(*line, "--height", 9)
 
     def test_sigma(self, refused, published: Path, tmp_path: Path) -> None:
         message = refused("convert", "tarflow", published, tmp_path / "out", "--sigma", -1)

@@ -77,6 +77,21 @@ def test_print_config_has_the_recipes_defaults(tenfold) -> None:
     assert "recipe: tarflow-digits-noise" in text
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("--out", "tarflow-digits", "tarflow-mnist"),
+        ("--objective.flip", "tarflow-mnist"),
+        ("--train.activation-checkpointing", "true", "tarflow-mnist", "--out", "tarflow-digits"),
+    ],
+)
+def test_the_recipe_is_the_argument_and_no_options_value(tenfold, line) -> None:
+    done = tenfold("train", *line, "--print-config")
+    assert done.code == 0, done.err
+    assert done.out.startswith("recipe: tarflow-mnist\n")
+    assert "source: mnist5k" in done.out
+
+
 def raising(error: BaseException):
     def run(argv: list[str]) -> int:
         raise error
@@ -91,6 +106,8 @@ def raising(error: BaseException):
         (UsageError("no"), 2, "tenfold: no\n"),
         (KeyboardInterrupt(), 1, "tenfold: interrupted\n"),
         (OSError(28, "No space left on device", "a.txt"), 1, "tenfold: a.txt: No space left on device\n"),
+        (SystemExit("a reason"), 1, "tenfold: a reason\n"),
+        (SystemExit(3), 3, ""),
         (KeyError("x"), 1, "tenfold: unexpected KeyError: 'x'; set TENFOLD_TRACEBACK=1 for the traceback\n"),
     ],
 )

@@ -116,6 +116,14 @@ def test_string_labels_are_numbered_and_none_ignores_them(tmp_path) -> None:
     assert set(read_all(bare.train)[1].tolist()) == {-1}
 
 
+def test_a_string_label_outside_the_training_split_is_named(tmp_path) -> None:
+    for name, labels in (("train", "kmn"), ("test", "kmx")):
+        whole = make_dataset(12).map(lambda row, labels=labels: {"extra": labels[row["label"]]})
+        whole.to_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(UsageError, match="label 'x' in column 'extra' does not occur in the training split"):
+        load_images(config(tmp_path, test="test", label_column="extra"))
+
+
 def read(source, lane: int, start: int, count: int) -> list[int]:
     return source.collate(list(islice(source.read(lane, start), count)))["image"][:, 0, 0, 0].tolist()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tenfold import api, demo
-from tenfold.errors import TenfoldError
+from tenfold.errors import TenfoldError, UsageError
 
 
 def test_the_demonstration_ends_with_a_table_and_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +27,13 @@ def test_the_demonstration_ends_with_a_table_and_a_report(tmp_path: Path, capsys
     assert all(name in page for name in demo.RECIPES)
     assert "data:image/png;base64," in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_options_are_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="takes a folder for its runs"):
+        demo.run(["--help"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_beside_is_told(tmp_path: Path) -> None:

@@ -120,8 +120,7 @@ def test_solvers_agree(guided, options):
 
 
 class Overflowing:
-    """A block's ``predict`` that gives an infinite log-scale at one slot as long as it reads far-off
-    tokens."""
+    """A block's ``predict`` that gives an infinite log-scale at one slot as long as it reads far-off tokens."""
 
     def __init__(self, block, slot):
         self.inner, self.slot, self.broken = block.predict, slot, 0

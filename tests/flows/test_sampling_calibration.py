@@ -94,8 +94,7 @@ def test_without_calibration_auto_is_sequential():
 
 
 def with_times(flow, seconds):
-    """The calibration with a made-up time of one frontier plan for every block, where sequential takes 1
-    s."""
+    """The calibration with a made-up time of one frontier plan for every block, where sequential takes 1 s."""
     timing = Timing(Plan("frontier", window=4), seconds, 3, 12, 0.0)
     blocks = [replace(b, sequential_seconds=1.0, timings=(timing,)) for b in flow.calibration.blocks[:1]]
     rest = [replace(b, sequential_seconds=1.0, timings=()) for b in flow.calibration.blocks[1:]]

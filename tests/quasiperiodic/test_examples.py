@@ -74,7 +74,7 @@ def test_mixture_losses_share_one_mean():
 def test_lines(tmp_path):
     path = lines({"a": ([1, 10], [1, 2]), "b": ([1, 10], [3, 3])}, tmp_path / "x.png", "x", "y", log=(True, True))
     assert path.read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(UsageError, match="2 values of x and 1 of y"):
+    with pytest.raises(UsageError, match="2 places and 1 values"):
         lines({"a": ([1, 2], [1])}, tmp_path / "y.png", "x", "y")
     with pytest.raises(UsageError, match="no curve"):
         lines({}, tmp_path / "z.png", "x", "y")

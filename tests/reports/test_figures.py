@@ -127,8 +127,7 @@ def test_drawing_needs_no_display_and_leaves_pyplot_alone(tmp_path) -> None:
 
 
 def test_a_far_group_does_not_press_the_first_into_a_line(tmp_path) -> None:
-    """The filled part of the first group takes about an eighth of the picture however far another one
-    lies."""
+    """The filled part of the first group takes about an eighth of the picture however far another one lies."""
     near = np.linspace(-1, 1, 400)
 
     def filled(other: float) -> int:

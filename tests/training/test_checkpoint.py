@@ -114,6 +114,19 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(
     checkpoint.verify(trained / "checkpoints" / "step-12")
 
 
+def test_a_damaged_later_checkpoint_takes_no_good_ones_place(trained: Path) -> None:
+    damage(next((trained / "checkpoints" / "step-12").glob("*.safetensors")), "truncate")
+
+    def crash() -> None:
+        raise RuntimeError
+
+    task = Regression(configuration(keep_last=1, checkpoint_every=9), at={10: crash})
+    with pytest.raises(RuntimeError):
+        run(trained, task, resume=True)  # from step 8; the checkpoint of step 9 is the only good one
+    assert steps(trained) == [9, 12]
+    checkpoint.verify(trained / "checkpoints" / "step-9")
+
+
 def test_no_good_checkpoint(trained: Path) -> None:
     for folder in (trained / "checkpoints").iterdir():
         damage(next(folder.glob("*.safetensors")), "truncate")

@@ -139,3 +139,32 @@ class Short(Table):
 def test_broken_sources(source: Any, expected: str) -> None:
     with pytest.raises(TenfoldError, match=expected):
         Batches(source, 4, 0).at(0)
+
+
+class Shapes(Table):
+    """Records of three groups of 9, 4 and 2; a batch of several is refused."""
+
+    groups = np.repeat([0, 1, 2], [9, 4, 2])
+
+    def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        assert len(set(self.groups[indices].tolist())) == 1
+        return super().batch(indices)
+
+
+@pytest.mark.parametrize(("world", "accumulate"), [(1, 1), (2, 1), (1, 2), (4, 1)])
+def test_batches_come_from_one_group(world: int, accumulate: int) -> None:
+    ranks = [Batches(Shapes(15), 4, 7, rank, world, accumulate) for rank in range(world)]
+    alone = Batches(Shapes(15), 4, seed=7)
+    for step in (0, 1, 2, 3, 4, 9, 3):
+        whole = dict(zip(alone.at(step)[0]["index"].tolist(), alone.at(step)[0]["row"].tolist(), strict=True))
+        found = {
+            int(i): row
+            for batches in ranks
+            for part in batches.at(step)
+            for i, row in zip(part["index"], part["row"].tolist(), strict=True)
+        }
+        assert found == whole
+    # An epoch has 2 + 1 + 1 batches: all but one record of the first group, the second, and the third twice.
+    epoch = functools.reduce(operator.iadd, rows(alone, range(4), "row"), [])
+    assert sorted(r for r in epoch if r >= 9) == [9, 10, 11, 12, 13, 13, 14, 14]
+    assert len({r for r in epoch if r < 9}) == 8

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -228,6 +229,37 @@ def test_a_signal_during_validation_is_heeded_and_the_validation_repeated(tmp_pa
     assert digest(tmp_path / "a") == digest(tmp_path / "through")
     steps = [r["step"] for r in RunFolder(tmp_path / "a").read_metrics() if r["kind"] == "validation"]
     assert steps == [5, 10, 12]
+
+
+def test_a_signal_during_the_last_validation_is_heeded(tmp_path: Path) -> None:
+    class Stopping(Regression):
+        def validate(self, modules: Any, batch: Any, draws: Draws) -> Any:
+            if self.last == 11:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().validate(modules, batch, draws)
+
+        def step(self, modules: Any, batch: Any, draws: Draws) -> Iterator[Update]:
+            self.last = draws.step
+            return super().step(modules, batch, draws)
+
+    config, held_out = configuration(), Table(40, "v")
+    run(tmp_path / "through", Regression(config, validation=held_out))
+    with pytest.raises(Interrupted, match="at step 12; the run is saved, resume from step 12"):
+        run(tmp_path / "a", Stopping(config, validation=held_out))
+    assert not RunFolder(tmp_path / "a").model.exists()
+    run(tmp_path / "a", Regression(config, validation=held_out), resume=True)
+    assert digest(tmp_path / "a") == digest(tmp_path / "through")
+
+
+def test_a_signal_during_the_export_is_heeded(tmp_path: Path) -> None:
+    class Stopping(Regression):
+        def export(self, folder: Path) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            super().export(folder)
+
+    with pytest.raises(Interrupted, match=r"SIGINT after the training.*tenfold train --resume"):
+        run(tmp_path, Stopping(configuration()))
+    assert RunFolder(tmp_path).model.is_dir()
 
 
 def test_extending_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -474,15 +506,19 @@ def test_tensorboard_by_default(tmp_path: Path) -> None:
     assert all(math.isclose(scalars[s], told[s], rel_tol=1e-6) for s in told)
 
 
-def test_progress_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_without_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tenfold import progress
     from tenfold.training.loop import train
 
-    task = Regression(configuration())
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_UPDATES", 0.0)
+    task = Regression(configuration(), validation=Table(20, "v"))
     train(task, task.config, RunFolder(tmp_path))
     told = capsys.readouterr().err
-    assert "step 12/12  loss" in told
-    assert "steps/s" in told
-    assert "eta 0:00" in told
+    assert re.search(r"^training 9/12  loss \S+  \S+ steps/s  eta 0:00$", told, re.MULTILINE), told
+    assert re.search(r"^training 5/12 .* > validation 2/3  \S+ batches/s", told, re.MULTILINE), told
     run(tmp_path / "quiet", Regression(configuration()))
     assert capsys.readouterr().err == ""
 

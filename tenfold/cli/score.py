@@ -1,0 +1,41 @@
+"""``tenfold score``."""
+
+from tenfold import api, progress
+from tenfold.cli import show
+from tenfold.cli.options import add_options, bare_options, changes, systems_with
+from tenfold.cli.parser import CommandParser, positionals, wants_help
+from tenfold.errors import UsageError
+
+SUMMARY = (
+    "Print the log-likelihood of data under a trained model, from the least to the most likely, and its mean. INPUT "
+    "is an image, a folder of images, a .npy or a .npz file: integers are levels of pixels, floats are in the "
+    "model's own scale."
+)
+EXAMPLES = """\
+  tenfold score runs/a photos --out scores.csv
+  tenfold score runs/a digits.npy --bits-per-dim --draws 64 --json
+"""
+
+
+def run(argv: list[str]) -> int:
+    """Score data and print the ranking."""
+    named = positionals(argv, {"--json", "--help", *bare_options("score")})
+    if len(named) < 2 and not wants_help(argv):
+        raise UsageError("name a run, a model folder or a hub id, and data, as in 'tenfold score runs/a photos'")
+    systems = [api.system_of(named[0])] if named else systems_with("score")
+    parser = CommandParser("score", "RUN INPUT [--out FILE] [options]", SUMMARY, EXAMPLES)
+    parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")
+    parser.add_argument("input", metavar="INPUT", help="image, folder of images, .npy or .npz file")
+    parser.add_argument("--out", metavar="FILE", help="write all scores here (.csv or .json), with a picture beside")
+    parser.switch("--json", "print JSON")
+    for system in systems:
+        add_options(parser, system, "score")
+    given = parser.parse_args(argv)
+    with progress.shown("scoring"):
+        found = api.score(given.source, given.input, given.out, **changes(systems[0], "score", given))
+    if given.json:
+        show.as_json({**found.to_dict(), "files": [str(path) for path in found.files]})
+    else:
+        show.scores(found)
+        print("".join(f"{path}\n" for path in found.files), end="")
+    return 0

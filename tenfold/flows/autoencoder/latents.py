@@ -1,0 +1,68 @@
+"""Latents of many images, and their scale."""
+
+import math
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.data.splits import read_all
+from tenfold.errors import TenfoldError
+from tenfold.flows.loss import to_unit_range
+from tenfold.nn.autoencoder import Autoencoder
+from tenfold.nn.autoencoder_config import AutoencoderConfig
+
+CHUNK = 128
+
+
+def first_images(source: Any, count: int) -> Tensor:
+    """The first ``count`` images (uint8) of a split, or of a stream, lane by lane in turn."""
+    if hasattr(source, "batch"):
+        return read_all(source, count)[0]
+    rows = math.ceil(count / source.lanes)
+    records = [record for lane in range(source.lanes) for record in islice(source.read(lane, 0), rows)]
+    images: Tensor = source.collate(records[:count])["image"]
+    return images
+
+
+@torch.no_grad()
+def posterior_moments(
+    autoencoder: Autoencoder, images: Tensor, levels: int
+) -> tuple[Float[Tensor, "n l i j"], Float[Tensor, "n l i j"]]:
+    """Mean and log variance of the posterior of uint8 images, unscaled, on the CPU."""
+    device = next(autoencoder.parameters()).device
+    parts = [autoencoder.posterior(to_unit_range(part, levels).to(device)) for part in images.split(CHUNK)]
+    mean, log_variance = zip(*parts, strict=True)
+    return torch.cat(mean).float().cpu(), torch.cat(log_variance).float().cpu()
+
+
+@torch.no_grad()
+def decode_all(autoencoder: Autoencoder, latents: Float[Tensor, "n l i j"]) -> Float[Tensor, "n c h w"]:
+    """Images of scaled latents, clipped to [−1, 1], on the CPU."""
+    device = next(autoencoder.parameters()).device
+    parts = [autoencoder.decode(part.to(device)).float().cpu() for part in latents.split(CHUNK)]
+    return torch.cat(parts).clamp(-1, 1)
+
+
+def scaled(mean: Tensor, config: AutoencoderConfig) -> Tensor:
+    """Posterior means as ``Autoencoder.encode`` returns them."""
+    return (mean - config.shift_factor) * config.scale_factor
+
+
+def measured_scale(mean: Float[Tensor, "n l i j"], config: AutoencoderConfig) -> AutoencoderConfig:
+    """The configuration with ``shift_factor`` = mean and ``scale_factor`` = 1 / standard deviation of the
+    posterior means, over all images, channels and positions.
+
+    Raises TenfoldError for latents that are all alike."""
+    values = mean.double().numpy()
+    deviation = float(np.std(values))
+    if not (math.isfinite(deviation) and deviation > 1e-6):
+        raise TenfoldError(
+            f"the latents of the training images have standard deviation {deviation:.2g}, so that they say nothing; "
+            "lower --objective.kl_weight or train for longer"
+        )
+    return replace(config, scale_factor=1.0 / deviation, shift_factor=float(np.mean(values)))

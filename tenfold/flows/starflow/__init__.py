@@ -1,0 +1,1 @@
+"""STARFlow: deep-shallow autoregressive flows in an autoencoder's latent space, guided by class and text."""

@@ -1,0 +1,269 @@
+"""The convolutional autoencoder of latent flows and latent diffusion."""
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tenfold.errors import UsageError
+from tenfold.nn.autoencoder_config import AutoencoderConfig
+
+# Beyond these the variance of a posterior over- or underflows float32.
+_LOG_VARIANCE = (-30.0, 20.0)
+
+
+class AutoencoderOutput(NamedTuple):
+    """The training computation's results: the image rebuilt from a draw of the posterior, and the posterior."""
+
+    reconstruction: Float[Tensor, "b c h w"]
+    mean: Float[Tensor, "b l i j"]
+    log_variance: Float[Tensor, "b l i j"]
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation whose statistics are taken in float32 at least, whatever the input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, width, ...) -> the same shape and dtype."""
+        if x.dtype in (torch.bfloat16, torch.float16):
+            weight, bias = self.weight.float(), self.bias.float()
+            return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def _norm(width: int, groups: int) -> GroupNorm:
+    return GroupNorm(groups, width, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm x))))), with a 1x1 convolution on x where the width changes."""
+
+    def __init__(self, before: int, after: int, groups: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = _norm(before, groups), nn.Conv2d(before, after, 3, padding=1)
+        self.norm2, self.conv2 = _norm(after, groups), nn.Conv2d(after, after, 3, padding=1)
+        if before != after:
+            self.conv_shortcut = nn.Conv2d(before, after, 1)
+        self.widens = before != after
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """One residual layer."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return (self.conv_shortcut(x) if self.widens else x) + h
+
+
+class Attention(nn.Module):
+    """Single-head self-attention over all positions, on a residual branch."""
+
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__()
+        self.group_norm = _norm(width, groups)
+        self.to_q, self.to_k, self.to_v = (nn.Linear(width, width) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """One attention layer."""
+        tokens = self.group_norm(x).flatten(2).transpose(1, 2).unsqueeze(1)  # one head
+        mixed = F.scaled_dot_product_attention(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens))
+        return x + self.to_out[0](mixed).squeeze(1).transpose(1, 2).reshape(x.shape)
+
+
+class MidBlock(nn.Module):
+    """The lowest level: a residual layer, attention if asked for, a residual layer."""
+
+    def __init__(self, width: int, groups: int, attention: bool) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList([Residual(width, width, groups) for _ in range(2)])
+        if attention:
+            self.attentions = nn.ModuleList([Attention(width, groups)])
+        self.attends = attention
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Same shape."""
+        x = self.resnets[0](x)
+        x = self.attentions[0](x) if self.attends else x
+        return self.resnets[1](x)
+
+
+class Downsample(nn.Module):
+    """Strided convolution that halves both sides; padded below and to the right only."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
+        """(b, c, h, w) -> (b, c, h/2, w/2)."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Every pixel doubled, then a convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
+        """(b, c, h, w) -> (b, c, 2h, 2w)."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class DownBlock(nn.Module):
+    """One level of the encoder: residual layers, then half the sides (except at the lowest level)."""
+
+    def __init__(self, before: int, after: int, layers: int, groups: int, halve: bool) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList([Residual(after if i else before, after, groups) for i in range(layers)])
+        if halve:
+            self.downsamplers = nn.ModuleList([Downsample(after)])
+        self.halves = halve
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """(b, c, h, w) -> (b, d, h/2, w/2), or (b, d, h, w) at the lowest level."""
+        for layer in self.resnets:
+            x = layer(x)
+        return self.downsamplers[0](x) if self.halves else x
+
+
+class UpBlock(nn.Module):
+    """One level of the decoder: residual layers, then twice the sides (except at the image's level)."""
+
+    def __init__(self, before: int, after: int, layers: int, groups: int, double: bool) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList([Residual(after if i else before, after, groups) for i in range(layers)])
+        if double:
+            self.upsamplers = nn.ModuleList([Upsample(after)])
+        self.doubles = double
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """(b, c, h, w) -> (b, d, 2h, 2w), or (b, d, h, w) at the image's level."""
+        for layer in self.resnets:
+            x = layer(x)
+        return self.upsamplers[0](x) if self.doubles else x
+
+
+class Encoder(nn.Module):
+    """Image to the moments of the posterior: (b, c, h, w) -> (b, 2 latent, h/f, w/f), means first."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths, groups = config.widths, config.norm_groups
+        self.conv_in = nn.Conv2d(config.channels, widths[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList(
+            DownBlock(widths[max(i - 1, 0)], width, config.layers_per_block, groups, halve=i < len(widths) - 1)
+            for i, width in enumerate(widths)
+        )
+        self.mid_block = MidBlock(widths[-1], groups, config.mid_attention)
+        self.conv_norm_out = _norm(widths[-1], groups)
+        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b m i j"]:
+        """Moments of the posterior, before ``quant_conv``."""
+        x = self.conv_in(x)
+        for block in self.down_blocks:
+            x = block(x)
+        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+
+
+class Decoder(nn.Module):
+    """Latent to image: (b, latent, h, w) -> (b, c, f h, f w)."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths, groups = config.widths[::-1], config.norm_groups
+        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.mid_block = MidBlock(widths[0], groups, config.mid_attention)
+        self.up_blocks = nn.ModuleList(
+            UpBlock(widths[max(i - 1, 0)], width, config.layers_per_block + 1, groups, double=i < len(widths) - 1)
+            for i, width in enumerate(widths)
+        )
+        self.conv_norm_out = _norm(widths[-1], groups)
+        self.conv_out = nn.Conv2d(widths[-1], config.channels, 3, padding=1)
+
+    def forward(self, z: Float[Tensor, "b l h w"]) -> Float[Tensor, "b c i j"]:
+        """Image, after ``post_quant_conv``."""
+        x = self.mid_block(self.conv_in(z))
+        for block in self.up_blocks:
+            x = block(x)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+class Autoencoder(nn.Module):
+    """Variational autoencoder in the layout of Stable Diffusion's, whose weights it loads under their names.
+
+    Images (b, channels, h, w) on [−1, 1], of any sides that ``factor`` divides; latents (b, latent_channels,
+    h / factor, w / factor). ``encode`` and ``decode`` are about scaled latents, (mean − shift) · scale;
+    ``posterior`` and ``forward`` about unscaled ones. Rombach et al., "High-resolution image synthesis with
+    latent diffusion models" (arXiv 2112.10752), appendix G.
+
+    >>> autoencoder = Autoencoder(AutoencoderConfig(widths=(8, 8, 16), norm_groups=4))
+    >>> latents = autoencoder.encode(torch.zeros(2, 1, 40, 24))
+    >>> tuple(latents.shape), tuple(autoencoder.decode(latents).shape)
+    ((2, 4, 10, 6), (2, 1, 40, 24))
+    """
+
+    model_type: ClassVar[str] = "autoencoder"
+    config_class: ClassVar[type] = AutoencoderConfig
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        if config.quant_convs:
+            self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
+            self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
+
+    @property
+    def factor(self) -> int:
+        """How many times smaller than an image's sides a latent's are (8 for Stable Diffusion)."""
+        return self.config.factor
+
+    @property
+    def shard_units(self) -> list[nn.Module]:
+        """What FSDP2 wraps, and activation checkpointing recomputes, one by one."""
+        encoder, decoder = self.encoder, self.decoder
+        return [*encoder.down_blocks, encoder.mid_block, decoder.mid_block, *decoder.up_blocks]
+
+    def posterior(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b l i j"], Float[Tensor, "b l i j"]]:
+        """Mean and logarithm of the variance of q(latent | x), unscaled.
+
+        Raises UsageError for another number of channels and for sides that ``factor`` does not divide."""
+        if x.shape[1] != self.config.channels:
+            raise UsageError(f"images have {x.shape[1]} channels, but the autoencoder reads {self.config.channels}")
+        self.config.latent_shape(x.shape[2], x.shape[3])
+        moments = self.encoder(x)
+        moments = self.quant_conv(moments) if self.config.quant_convs else moments
+        mean, log_variance = moments.chunk(2, dim=1)
+        return mean, log_variance.clamp(*_LOG_VARIANCE)
+
+    def encode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b l i j"]:
+        """Scaled latents, (posterior mean − shift) · scale."""
+        return (self.posterior(x)[0] - self.config.shift_factor) * self.config.scale_factor
+
+    def decode(self, latents: Float[Tensor, "b l i j"]) -> Float[Tensor, "b c h w"]:
+        """Images of scaled latents; not clipped to [−1, 1].
+
+        Raises UsageError for another number of latent channels."""
+        if latents.shape[1] != self.config.latent_channels:
+            raise UsageError(
+                f"latents have {latents.shape[1]} channels, but the autoencoder's have {self.config.latent_channels}"
+            )
+        return self._rebuilt(latents / self.config.scale_factor + self.config.shift_factor)
+
+    def forward(self, x: Float[Tensor, "b c h w"], noise: Float[Tensor, "b l i j"] | None = None) -> AutoencoderOutput:
+        """The training computation: images rebuilt from mean + exp(½ log variance) · noise, and the posterior.
+
+        Args:
+            x: images on [−1, 1].
+            noise: standard normal, of the latents' shape; None rebuilds from the mean.
+        """
+        mean, log_variance = self.posterior(x)
+        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
+        return AutoencoderOutput(self._rebuilt(z), mean, log_variance)
+
+    def _rebuilt(self, z: Tensor) -> Tensor:
+        return self.decoder(self.post_quant_conv(z) if self.config.quant_convs else z)

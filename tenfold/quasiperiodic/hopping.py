@@ -1,0 +1,270 @@
+"""Hopping on Z^d: translation-invariant coefficients a_m (a list, exponential, power law, a symbol) and kernels
+A(n, n') that are not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from math import exp, inf, isfinite
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from tenfold.errors import UsageError
+
+_TINY = 1e-17
+
+
+@dataclass(frozen=True)
+class Hopping:
+    """(A u)_n = Σ_m a_m u_{n−m} with a_{−m} = conj(a_m), finitely many m in Z^d.
+
+    ``offsets`` int64 (r, d), ``coefs`` float64 or complex128 (r,): every m with its −m, each once. ``rho`` is the
+    decay rate of an infinite hopping |a_m| ≤ C e^{−ρ|m|} that the list truncates (inf for a finite one), ``tail`` the
+    l¹ norm of what was cut off: an operator-norm error that the evolution carries along as t · tail.
+
+    Raises UsageError for a hopping that is not Hermitian (naming the first such m), repeats, or values that are not
+    finite."""
+
+    offsets: np.ndarray
+    coefs: np.ndarray
+    rho: float = inf
+    tail: float = 0.0
+    name: str = "finite list"
+
+    def __post_init__(self) -> None:
+        offsets = np.asarray(self.offsets, dtype=np.int64)
+        offsets = offsets[:, None] if offsets.ndim == 1 else offsets
+        coefs = np.atleast_1d(np.asarray(self.coefs))
+        coefs = coefs.astype(np.complex128 if np.iscomplexobj(coefs) else np.float64)
+        if offsets.ndim != 2 or len(offsets) != len(coefs) or not len(coefs):
+            raise UsageError(f"{len(coefs)} hopping coefficients need as many offsets, not shape {offsets.shape}")
+        if not np.isfinite(coefs).all():
+            raise UsageError("a hopping coefficient is not finite; give finite numbers")
+        keep = coefs != 0
+        keep[0] |= not keep.any()
+        offsets, coefs = offsets[keep], coefs[keep]
+        _check_hermitian(offsets, coefs)
+        if np.iscomplexobj(coefs) and not coefs.imag.any():
+            coefs = coefs.real.copy()
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "coefs", coefs)
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return int(self.offsets.shape[1])
+
+    @property
+    def radius(self) -> tuple[int, ...]:
+        """The largest |m_j| along each axis."""
+        return tuple(int(r) for r in np.abs(self.offsets).max(0))
+
+    @property
+    def range(self) -> int:
+        """The largest |m|∞."""
+        return max(self.radius)
+
+    def symbol(self, points: Sequence[int]) -> np.ndarray:
+        """Σ_m a_m e^{ik·m} (real) on the grid of ``points[j]`` equispaced k_j, k = 0 first; points > 2 radius."""
+        return transform(self.offsets, self.coefs, points).real
+
+
+def _check_hermitian(offsets: np.ndarray, coefs: np.ndarray) -> None:
+    table = {tuple(m): a for m, a in zip(offsets.tolist(), coefs.tolist(), strict=True)}
+    if len(table) != len(coefs):
+        raise UsageError("a hopping offset occurs twice; add its coefficients up")
+    for m, a in sorted(table.items(), key=lambda item: (max(map(abs, item[0])), item[0])):
+        back = table.get(tuple(-x for x in m), 0.0)
+        if abs(complex(back).conjugate() - a) > 1e-14 * max(abs(a), abs(back)):
+            where = m[0] if len(m) == 1 else m
+            raise UsageError(
+                f"the hopping is not Hermitian at m = {where}: a_m is {a:g} but a_(-m) is {back:g}; "
+                "give every offset with its negative, a_(-m) = conj(a_m)"
+            )
+
+
+def transform(offsets: np.ndarray, coefs: np.ndarray, points: Sequence[int]) -> np.ndarray:
+    """Σ_m c_m e^{ik·m} on the product grid k_j = 2π i/points[j], complex (points)."""
+    grid = np.zeros(tuple(points), dtype=np.complex128)
+    np.add.at(grid, tuple((offsets % np.array(points)).T), coefs)
+    return scipy.fft.ifftn(grid) * grid.size
+
+
+def symmetric(offsets: Any, coefs: Any) -> Hopping:
+    """Hopping to every offset with its coefficient, and to the negative with the conjugate.
+
+    >>> symmetric([[1, 0], [0, 1]], [1.0, 0.5]).offsets.tolist()
+    [[1, 0], [0, 1], [-1, 0], [0, -1]]
+    """
+    given = np.asarray(offsets, dtype=np.int64)
+    given = given[:, None] if given.ndim == 1 else given
+    values = np.atleast_1d(np.asarray(coefs))
+    if len(given) != len(values):
+        raise UsageError(f"{len(values)} hopping coefficients need as many offsets, not {len(given)}")
+    if not np.abs(given).sum(1).all():
+        raise UsageError("offset 0 has no partner; put an on-site energy into the potential")
+    return Hopping(np.concatenate([given, -given]), np.concatenate([values, np.conj(values)]))
+
+
+def nearest_neighbour(dim: int = 1, t: float = 1.0) -> Hopping:
+    """a_m = t for |m|₁ = 1."""
+    if dim < 1:
+        raise UsageError(f"the lattice's dimension is {dim}; give at least 1")
+    return symmetric(np.eye(dim, dtype=np.int64), np.full(dim, float(t)))
+
+
+def exponential(t: float, rho: float, dim: int = 1, radius: int | None = None) -> Hopping:
+    """a_m = t e^{−ρ|m|₁} for m ≠ 0; with a ``radius`` the finite list |m|∞ ≤ radius is the model.
+
+    Without one, the infinite hopping is cut where the rest is below 1e-17 of the sum; ``tail`` is its l¹ norm."""
+    if not (rho > 0 and isfinite(rho) and isfinite(t)):
+        raise UsageError(f"exponential hopping has t = {t:g} and rate {rho:g}; it is summable for finite rates above 0")
+    if radius is not None and radius < 1:
+        raise UsageError(f"the hopping's radius is {radius}; give at least 1")
+    # Σ over all of Z^d is (coth ρ/2)^d; over |m|∞ ≤ R it is (1 + 2 q (1 − q^R)/(1 − q))^d, q = e^{−ρ}.
+    q = exp(-rho)
+    whole = (1 + q) / (1 - q)
+
+    def rest(r: int) -> float:
+        """Of Z^d beyond |m|∞ ≤ r; whole^d − inner^d without cancellation."""
+        beyond = 2 * q ** (r + 1) / (1 - q)
+        inner = whole - beyond
+        return beyond * sum(whole**i * inner ** (dim - 1 - i) for i in range(dim))
+
+    cut = radius if radius is not None else next(r for r in range(1, 10**6) if rest(r) <= _TINY * whole**dim)
+    offsets = _ball(dim, cut)
+    coefs = t * np.exp(-rho * np.abs(offsets).sum(1))
+    return Hopping(offsets, coefs, rho, 0.0 if radius else abs(t) * rest(cut), f"exponential, rate {rho:g}")
+
+
+def power_law(t: float, exponent: float, radius: int) -> Hopping:
+    """a_m = t |m|^{−s} for 0 < |m| ≤ radius, d = 1: the finite list is the model, as a power law has no exponential
+    decay that a certified box could stand on. It differs from the infinite one by at most 2|t| R^{1−s}/(s − 1) in norm.
+
+    Raises UsageError for s ≤ 1, which is not summable."""
+    if radius < 1:
+        raise UsageError(f"the power law's radius is {radius}; give at least 1")
+    if not exponent > 1:
+        raise UsageError(f"power-law hopping |m|^-{exponent:g} is not summable on Z; give an exponent above 1")
+    m = np.arange(1, radius + 1)
+    coefs = t * m ** -float(exponent)
+    return Hopping(np.concatenate([m, -m]), np.concatenate([coefs, coefs]), name=f"power law {exponent:g}")
+
+
+def from_symbol(symbol: Callable[[np.ndarray], np.ndarray], radius: int, oversampling: int = 8) -> Hopping:
+    """Hopping whose symbol Σ a_m e^{ikm} is the real 2π-periodic function given, d = 1, cut at |m| ≤ radius.
+
+    Coefficients by the FFT of samples; ``tail`` is the l¹ norm of the computed coefficients that were cut, an
+    estimate (aliasing is not seen)."""
+    points = max(64, 2 * oversampling * radius)
+    values = np.asarray(symbol(2 * np.pi * np.arange(points) / points))
+    if values.shape != (points,) or not np.isfinite(values).all() or np.abs(np.imag(values)).max() > 1e-12:
+        raise UsageError("a symbol must return one finite real value for each k; a real symbol makes H Hermitian")
+    coefs = scipy.fft.fft(values.real) / points
+    m = np.arange(1, radius + 1)
+    small = 1e-16 * np.abs(coefs).max()
+    one = np.where(np.abs(coefs[m]) > small, coefs[m], 0)
+    if not np.abs(one.imag).max(initial=0.0) > small:
+        one = one.real
+    rest = np.abs(coefs[radius + 1 : points - radius]).sum()
+    offsets = np.concatenate([[0], m, -m])
+    middle = coefs[0].real if abs(coefs[0]) > small else 0.0
+    return Hopping(offsets, np.concatenate([[middle], one, one.conj()]), inf, float(rest), "symbol")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A self-adjoint kernel A(n, n') on Z^d that need not be translation-invariant.
+
+    ``call(n, m)`` takes int64 (k, d) arrays of sites and returns (k,) entries; it is asked for |n − m|∞ ≤ ``radius``
+    only. ``bound`` and ``rate`` are the user's C and c in |A(n, n')| ≤ C e^{−c|n−n'|∞}: the certified box stands on
+    them, and every entry that is used is checked against them."""
+
+    call: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    radius_: int
+    bound: float
+    rate: float
+    dim: int = 1
+    name: str = "kernel"
+    offsets: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.radius_ < 0 or not (self.bound > 0 and self.rate > 0 and isfinite(self.bound)):
+            raise UsageError(
+                f"a kernel needs a radius, C and c above 0, not {self.radius_}, {self.bound:g} and {self.rate:g}"
+            )
+        object.__setattr__(
+            self, "offsets", np.concatenate([np.zeros((1, self.dim), np.int64), _ball(self.dim, self.radius_)])
+        )
+
+    @property
+    def radius(self) -> tuple[int, ...]:
+        """The radius along each axis."""
+        return (self.radius_,) * self.dim
+
+    @property
+    def range(self) -> int:
+        """The largest |n − n'|∞."""
+        return self.radius_
+
+    @property
+    def rho(self) -> float:
+        """The decay rate c."""
+        return self.rate
+
+    @property
+    def tail(self) -> float:
+        """Σ C e^{−c|m|∞} over |m|∞ > radius: a bound on what the radius cuts off."""
+        total, shell = 0.0, self.radius_ + 1
+        while True:
+            sites = (2 * shell + 1) ** self.dim - (2 * shell - 1) ** self.dim
+            term = self.bound * sites * exp(-self.rate * shell)
+            total += term
+            if term <= 1e-3 * _TINY * self.bound or shell > 10**6:
+                return total
+            shell += 1
+
+    @property
+    def envelope(self) -> np.ndarray:
+        """C e^{−c|m|∞} at ``offsets``."""
+        return self.bound * np.exp(-self.rate * np.abs(self.offsets).max(1))
+
+    def entries(self, n: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """A(n, m) for sites (k, d), checked: finite, within C e^{−c|n−m|}."""
+        values = np.asarray(self.call(n, m))
+        if values.shape != (len(n),) or not np.isfinite(values).all():
+            raise UsageError(f"the kernel must return {len(n)} finite entries for {len(n)} pairs of sites")
+        most = self.bound * np.exp(-self.rate * np.abs(n - m).max(1))
+        worst = int(np.argmax(np.abs(values) - most))
+        if abs(values[worst]) > most[worst] * (1 + 1e-12):
+            raise UsageError(
+                f"the kernel at {tuple(n[worst].tolist())}, {tuple(m[worst].tolist())} is {values[worst]:.3g}, above "
+                f"C e^(-c|n-n'|) = {most[worst]:.3g}; give a larger bound or a smaller rate"
+            )
+        return values
+
+
+def kernel_from_sparse(matrix: Any, origin: int, bound: float, rate: float) -> Kernel:
+    """A one-dimensional kernel given by a SciPy sparse matrix; row i is site i − origin, and A is 0 outside."""
+    import scipy.sparse
+
+    csr = scipy.sparse.csr_array(matrix)
+    coo = csr.tocoo()
+    radius = int(np.abs(coo.row.astype(np.int64) - coo.col).max(initial=0))
+    size = csr.shape[0]
+
+    def call(n: np.ndarray, m: np.ndarray) -> np.ndarray:
+        i, j = n[:, 0] + origin, m[:, 0] + origin
+        inside = (i >= 0) & (i < size) & (j >= 0) & (j < size)
+        values = np.zeros(len(i), dtype=csr.dtype)
+        values[inside] = csr[i[inside], j[inside]]
+        return values
+
+    return Kernel(call, radius, bound, rate, 1, "sparse kernel")
+
+
+def _ball(dim: int, radius: int) -> np.ndarray:
+    axis = range(-radius, radius + 1)
+    sites = np.array(list(product(axis, repeat=dim)), dtype=np.int64).reshape(-1, dim)
+    return sites[np.abs(sites).sum(1) > 0]

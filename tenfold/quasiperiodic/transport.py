@@ -1,0 +1,162 @@
+"""Transport exponents and logarithmic growth from ⟨|X|^p⟩(t), with intervals and a comparison of models.
+
+power law:  log⟨|X|^p⟩ = p β log t + c        (β(p): 1 ballistic, ½ diffusive, 0 localised)
+log power:  log⟨|X|^p⟩ = p σ log log t + c
+bounded:    log⟨|X|^p⟩ = c
+"""
+
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import UsageError
+
+_LEAST_POINTS = 4
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Line:
+    """A least-squares line: slope with an interval of ``confidence``, intercept, residual sum of squares.
+
+    The interval is Student's with the Newey-West standard error (Bartlett weights, lag ⌊4 (n/100)^{2/9}⌋ + 1), as
+    moments at successive times are correlated."""
+
+    slope: float
+    standard_error: float
+    interval: tuple[float, float]
+    intercept: float
+    residual: float
+    points: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "slope": self.slope,
+            "standard_error": self.standard_error,
+            "interval": list(self.interval),
+            "intercept": self.intercept,
+            "points": self.points,
+        }
+
+
+@dataclass(frozen=True)
+class Transport:
+    """What a curve of moments says.
+
+    ``beta`` is the least-squares exponent over the window, ``beta_plus`` and ``beta_minus`` the largest and smallest
+    slope of ``local`` (centres of the windows, slopes/p), ``sigma`` the log-power fit. ``aic`` holds AICc (with
+    least-squares likelihoods of log moments) of the three models, ``preferred`` the smallest. A finite window shows a
+    trend; none of these is a limit."""
+
+    p: float
+    window: tuple[float, float]
+    beta: Line
+    beta_plus: float
+    beta_minus: float
+    local: tuple[np.ndarray, np.ndarray]
+    sigma: Line
+    aic: dict[str, float]
+    preferred: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "p": self.p,
+            "window": list(self.window),
+            "beta": self.beta.to_dict(),
+            "beta_plus": self.beta_plus,
+            "beta_minus": self.beta_minus,
+            "sigma": self.sigma.to_dict(),
+            "aic": self.aic,
+            "preferred": self.preferred,
+            "conventions": {
+                "beta": "slope of log<|X|^p> against p log t",
+                "sigma": "slope of log<|X|^p> against p log log t",
+                "local": "least-squares slopes over sliding half decades (4 points or more)",
+                "interval": "95 %, Newey-West standard error",
+                "aic": "AICc, Gaussian errors of log<|X|^p>",
+            },
+        }
+
+
+def transport_exponents(
+    times: Any, moments: Any, p: float = 2.0, window: tuple[float, float] | None = None
+) -> Transport:
+    """Fit moments ⟨|X|^p⟩ at ``times`` within ``window`` (all times by default).
+
+    Raises UsageError for fewer than 4 times, a window of less than one decade, times ≤ 1 (log log t), moments that are
+    not positive, or p ≤ 0."""
+    t, m = (np.asarray(a, dtype=np.float64).ravel() for a in (times, moments))
+    if len(t) != len(m):
+        raise UsageError(f"{len(t)} times need as many moments, not {len(m)}")
+    if not p > 0:
+        raise UsageError(f"p is {p:g}; moments are defined for p above 0")
+    low, high = window or (float(t.min(initial=np.inf)), float(t.max(initial=0.0)))
+    keep = (t >= low) & (t <= high)
+    t, m = t[keep], m[keep]
+    order = np.argsort(t, kind="stable")
+    t, m = t[order], m[order]
+    if len(t) < _LEAST_POINTS or t[0] <= 0 or t[-1] < 10 * t[0] * (1 - 1e-12):
+        found = f"[{t[0]:g}, {t[-1]:g}]" if len(t) else "an empty window"
+        raise UsageError(f"an exponent needs 4 times over a decade or more, not {len(t)} in {found}; widen the window")
+    if t[0] <= 1:
+        raise UsageError(f"the window starts at t = {t[0]:g}; log log t needs times above 1")
+    if not (np.isfinite(m).all() and (m > 0).all()):
+        raise UsageError("a moment is not positive and finite; exponents are fitted to logarithms")
+    y, x = np.log(m) / p, np.log(t)
+    beta, sigma = line(x, y), line(np.log(x), y)
+    centres, slopes = local_slopes(x, y)
+    n = len(t)
+    flat = float(((y - y.mean()) ** 2).sum())
+    aic = {
+        "power law": _aicc(beta.residual, n, 3),
+        "log power": _aicc(sigma.residual, n, 3),
+        "bounded": _aicc(flat, n, 2),
+    }
+    best = min(aic, key=lambda name: aic[name])
+    span = (float(t[0]), float(t[-1]))
+    highest, lowest = float(slopes.max()), float(slopes.min())
+    return Transport(float(p), span, beta, highest, lowest, (np.exp(centres), slopes), sigma, aic, best)
+
+
+def line(x: np.ndarray, y: np.ndarray) -> Line:
+    """Least squares of y on x, (n,) each, n ≥ 3."""
+    from scipy.stats import t as student
+
+    n = len(x)
+    centred = x - x.mean()
+    spread = float((centred**2).sum())
+    slope = float((centred * y).sum() / spread)
+    intercept = float(y.mean() - slope * x.mean())
+    rest = y - slope * x - intercept
+    scores = centred * rest
+    lag = int(4 * (n / 100) ** (2 / 9)) + 1
+    meat = float((scores**2).sum())
+    for k in range(1, min(lag, n - 1) + 1):
+        meat += 2 * (1 - k / (lag + 1)) * float((scores[k:] * scores[:-k]).sum())
+    error = float(np.sqrt(max(meat, 0.0) * n / max(n - 2, 1)) / spread)
+    half = float(student.ppf(0.5 + _CONFIDENCE / 2, max(n - 2, 1))) * error
+    return Line(slope, error, (slope - half, slope + half), intercept, float((rest**2).sum()), n)
+
+
+def local_slopes(x: np.ndarray, y: np.ndarray, width: float = 0.5 * log(10)) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares slopes over sliding windows of ``width`` in x, at least 4 points each: centres and slopes."""
+    centres, slopes = [], []
+    for first in range(len(x)):
+        last = max(int(np.searchsorted(x, x[first] + width * (1 + 1e-12), side="right")), first + _LEAST_POINTS)
+        if last > len(x):
+            break
+        part, values = x[first:last], y[first:last]
+        centred = part - part.mean()
+        centres.append(float(part.mean()))
+        slopes.append(float((centred * values).sum() / (centred**2).sum()))
+    return np.array(centres), np.array(slopes)
+
+
+def _aicc(residual: float, n: int, k: int) -> float:
+    # k counts the variance too; exact fits are kept finite.
+    fit = n * log(max(residual, 1e-300) / n)
+    return fit + 2 * k + (2 * k * (k + 1) / (n - k - 1) if n > k + 1 else 0.0)
