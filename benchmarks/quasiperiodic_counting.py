@@ -4,6 +4,7 @@ half of the room's benchmark; run alone: ``python -m benchmarks.quasiperiodic_co
 import math
 import statistics
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +13,10 @@ import numpy as np
 
 from benchmarks.harness import Record, clock, main, paired
 from tenfold.quasiperiodic import count, intervals, parse_set
-from tenfold.shifts import Frequency, Kronecker
+from tenfold.shifts import Frequency, Kronecker, use_compiled_points
 
-PACKAGES = ("tenfold", "numpy", "scipy", "qmcpy", "torch")
+PASSES = 8
+PACKAGES = ("tenfold", "numpy", "scipy", "numba", "qmcpy", "torch")
 
 
 def benchmarks(quick: bool, emit: Callable[[Record], None]) -> None:
@@ -25,32 +27,33 @@ def benchmarks(quick: bool, emit: Callable[[Record], None]) -> None:
 
 
 def generation(quick: bool, emit: Callable[[Record], None]) -> None:
-    """2^22 points in two dimensions into float64: our 64- and 128-bit phases, QMCPy's Kronecker, SciPy's Sobol'."""
+    """2^22 points in two dimensions into float64: our 64-bit phases by the compiled loop and by NumPy, and 128-bit
+    ones, against QMCPy's Kronecker and SciPy's Sobol'."""
     points, repeats = 1 << (20 if quick else 22), 3 if quick else 7
     alpha = Frequency.richtmyer(2)
     out = np.empty((points, 2))
-    sequence, wide = Kronecker(alpha, bits=64), Kronecker(alpha, bits=128)
-    ours = partial(sequence.points, 0, points, out=out)
-    if (peer := _qmcpy(alpha, points)) is not None:
-        mine, other = paired(ours, peer, repeats)
-        error = float(np.abs((sequence.points(0, points) - peer() + 0.5) % 1 - 0.5).max())
-        emit(_rate("generation-qmcpy", mine, other, points, "QMCPy Kronecker (float64 n α mod 1)", error))
-    else:
+    ours, ours_wide = (partial(_passes, Kronecker(alpha, bits=b), points, out) for b in (64, 128))
+    kronecker, sobol = _qmcpy(alpha, points), partial(_sobol, points)
+    for compiled in (True, False):
+        use_compiled_points(compiled)
+        suffix = "" if compiled else "-numpy"
+        if kronecker is not None:
+            error = float(np.abs((Kronecker(alpha, bits=64).points(0, points) - kronecker() + 0.5) % 1 - 0.5).max())
+            what = "QMCPy Kronecker (float64 n α mod 1)"
+            emit(_rate(f"generation-qmcpy{suffix}", ours, kronecker, repeats, points, what, error))
+        what = "SciPy Sobol', unscrambled (another sequence)"
+        emit(_rate(f"generation-sobol{suffix}", ours, sobol, repeats, points, what, None))
+    emit(_rate("generation-sobol-128-bits", ours_wide, sobol, repeats, points, "our 128-bit phases by NumPy", None))
+    if kronecker is None:
         print("generation-qmcpy left out: 'pip install tenfold[benchmarks]' brings qmcpy", file=sys.stderr)
+
+
+def _sobol(points: int) -> np.ndarray:
     from scipy.stats import qmc
 
-    engine = qmc.Sobol(2, scramble=False)
-
-    def sobol() -> np.ndarray:
-        engine.reset()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return engine.random(points)
-
-    mine, other = paired(ours, sobol, repeats)
-    emit(_rate("generation-sobol", mine, other, points, "SciPy Sobol', unscrambled (another sequence)", None))
-    mine, other = paired(partial(wide.points, 0, points, out=out), sobol, repeats)
-    emit(_rate("generation-sobol-128-bits", mine, other, points, "our 128-bit phases against SciPy Sobol'", None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return qmc.Sobol(2, scramble=False).random(points)
 
 
 def floor_sums(quick: bool, emit: Callable[[Record], None]) -> None:
@@ -64,19 +67,11 @@ def floor_sums(quick: bool, emit: Callable[[Record], None]) -> None:
     check = count(region, few, 0, sample, "enumerate").count - count(region, few, 0, sample, "floor_sum").count
     emit(
         Record(
-            "count-floor-sum",
-            seconds,
-            enumerated,
-            "s",
-            float(abs(check)),
-            {"b": 1, "N": N, "bits": 256},
-            {
-                "count": str(count(region, orbit, 0, N).count),
-                "other": f"enumeration, extrapolated from N = {sample:.0e}",
-            },
+            "count-floor-sum", seconds, enumerated, "s", float(abs(check)), {"b": 1, "N": N, "bits": 256},
+            {"count": str(count(region, orbit, 0, N).count), "other": f"extrapolated from N = {sample:.0e}"},
             f"certified; max error is the difference of counts at N = {sample:.0e}",
         )
-    )
+    )  # fmt: skip
 
 
 def lattice(quick: bool, emit: Callable[[Record], None]) -> None:
@@ -93,27 +88,46 @@ def lattice(quick: bool, emit: Callable[[Record], None]) -> None:
     found = count(region, orbit, 0, N, "lattice")
     emit(
         Record(
-            "count-enumeration",
-            seconds,
-            small * N / sample,
-            "s",
-            float(abs(difference)),
-            {"b": 2, "N": N},
-            {
-                "cells": found.cells,
-                "cells over sqrt N": round((found.cells or 0) / math.sqrt(N), 3),
-                "hits": found.count,
-                "other": f"our enumeration, extrapolated from N = {sample:.0e}",
-                "enumerated points per second": round(sample / small),
-            },
+            "count-enumeration", seconds, small * N / sample, "s", float(abs(difference)), {"b": 2, "N": N},
+            {"cells": found.cells, "cells over sqrt N": round((found.cells or 0) / math.sqrt(N), 3),
+             "hits": found.count,
+             "other": f"our enumeration, extrapolated from N = {sample:.0e}",
+             "enumerated points per second": round(sample / small)},
             f"certified; max error is the difference of counts at N = {sample:.0e}",
         )
-    )
+    )  # fmt: skip
 
 
-def _rate(name: str, ours: float, other: float, points: int, what: str, error: float | None) -> Record:
-    details = {"ours points per second": round(points / ours), "other points per second": round(points / other)}
-    return Record(name, ours, other, "s", error, {"points": points, "b": 2}, details, what)
+def _passes(sequence: Kronecker, points: int, out: np.ndarray) -> None:
+    # Ours is quick: as many passes as make its timing as long as the others'.
+    for _ in range(PASSES):
+        sequence.points(0, points, out=out)
+
+
+def _rate(
+    name: str,
+    ours: Callable[[], None],
+    other: Callable[[], np.ndarray],
+    repeats: int,
+    points: int,
+    what: str,
+    error: float | None,
+) -> Record:
+    seconds, others = paired(ours, other, repeats)
+    seconds /= PASSES
+    cpu = [statistics.median(_cpu(run) for _ in range(repeats)) for run in (ours, other)]
+    cpu[0] /= PASSES
+    details = {
+        "ours points per second": round(points / seconds), "other points per second": round(points / others),
+        "ours points per CPU second": round(points / cpu[0]), "ratio of CPU seconds": round(cpu[1] / cpu[0], 2),
+    }  # fmt: skip
+    return Record(name, seconds, others, "s", error, {"points": points, "b": 2}, details, what)
+
+
+def _cpu(run: Callable[[], object]) -> float:
+    began = time.process_time()
+    run()
+    return time.process_time() - began
 
 
 def _qmcpy(alpha: Frequency, points: int) -> Callable[[], np.ndarray] | None:

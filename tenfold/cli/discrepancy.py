@@ -124,9 +124,6 @@ def _orbit(given: Any, bits: int, skew: int | None = None) -> Any:
 
 
 def _count(argv: list[str]) -> int:
-    from tenfold.figures import lines
-    from tenfold.quasiperiodic import count, running_counts
-
     parser = _parser("count", "Count the n, both ends included, whose point lies in the set.")
     parser.add_option("--theta", str, "0", help="start of the orbit: one number, or one a coordinate")
     parser.add_option("--start", str, "0", help="first n")
@@ -139,6 +136,9 @@ def _count(argv: list[str]) -> int:
     parser.add_option("--figure", str | None, None, help="with --ladder: draw them into this PNG file")
     parser.add_option("--out", str | None, None, help="write the hits into this .npz file")
     given = parser.parse_args(argv)
+    from tenfold.figures import lines
+    from tenfold.quasiperiodic import count, running_counts
+
     if given.figure is not None and given.ladder is None:
         raise UsageError("--figure draws running counts; give their N, as in --ladder 1e3,1e4,1e5")
     ladder = [parse_whole(n, "--ladder") for n in given.ladder.split(",")] if given.ladder else []
@@ -177,14 +177,14 @@ def _count(argv: list[str]) -> int:
 
 
 def _bound(argv: list[str]) -> int:
-    from tenfold.quasiperiodic import count, separation_bound
-    from tenfold.shifts import Kronecker
-
     parser = _parser("bound", "An upper bound on the hits with 0 <= n <= stop, for every start (derived, exact).")
     parser.add_option("--theta", str, "0", help="start of the orbit whose hits are counted beside the bound")
     parser.add_option("--stop", str, "10000", help="N, counted too")
     parser.add_option("--block", str, "auto", help="block length, 'auto' for the best, 'none' for one block")
     given = parser.parse_args(argv)
+    from tenfold.quasiperiodic import count, separation_bound
+    from tenfold.shifts import Kronecker
+
     N = parse_whole(given.stop, "--stop")
     orbit = Kronecker(given.alpha, given.theta, allow_resonant=given.allow_resonant)
     region = _region(given, orbit.dim)
@@ -226,15 +226,15 @@ def _cover(argv: list[str]) -> int:
 
 
 def _slab(argv: list[str]) -> int:
-    from tenfold.figures import lines
-    from tenfold.quasiperiodic import fit_exponent, worst_slab
-    from tenfold.shifts import Kronecker
-
     parser = _parser("slab", "Slabs that the orbit misses most, and the exponent of their deviation.", region=False)
     parser.add_option("--theta", str, "0", help="start of the orbit")
     parser.add_option("--sizes", str, "256,1024,4096,16384,65536", help="numbers of points N")
     parser.add_option("--figure", str | None, None, help="draw the deviations into this PNG file")
     given = parser.parse_args(argv)
+    from tenfold.figures import lines
+    from tenfold.quasiperiodic import fit_exponent, worst_slab
+    from tenfold.shifts import Kronecker
+
     sizes = [parse_whole(n, "--sizes") for n in given.sizes.split(",")]
     orbit = Kronecker(given.alpha, given.theta, allow_resonant=given.allow_resonant)
     theory = 1 - 1 / orbit.dim
@@ -263,9 +263,6 @@ def _slab(argv: list[str]) -> int:
 
 
 def _points(argv: list[str]) -> int:
-    from tenfold.quasiperiodic import discrepancy, periodic_discrepancy
-    from tenfold.shifts import Kronecker
-
     parser = _parser("points", "A discrepancy of an orbit's points, or of points in a file.", region=False)
     parser.add_option("--theta", str, "0", help="start of the orbit")
     parser.add_option("--stop", str, "1000", help="number of points N: x_0 ... x_(N-1)")
@@ -276,6 +273,9 @@ def _points(argv: list[str]) -> int:
     parser.switch("--squared", "the square of an L2 discrepancy")
     parser.switch("--exact", "refuse bounds: an exact value or an error")
     given = parser.parse_args(argv)
+    from tenfold.quasiperiodic import discrepancy, periodic_discrepancy
+    from tenfold.shifts import Kronecker
+
     exact = True if given.exact else None
     if given.file is not None:
         points = loaded(given.file)

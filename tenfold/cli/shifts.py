@@ -44,10 +44,6 @@ def _parser(action: str, summary: str) -> CommandParser:
 
 
 def _points(argv: list[str]) -> int:
-    import numpy as np
-
-    from tenfold.shifts import Kronecker, Scrambled, SkewShift
-
     parser = _parser("points", "Print points of a sequence, or write them into an .npz file.")
     parser.add_option("--theta", str, "0", help="start: one number, or one a coordinate")
     parser.add_option("--start", str, "0", help="first n (whole; 1e12 is allowed)")
@@ -59,6 +55,10 @@ def _points(argv: list[str]) -> int:
     parser.switch("--allow-resonant", "accept a frequency with a rational relation")
     parser.add_option("--out", str | None, None, help="write points, n and what they are into this .npz file")
     given = parser.parse_args(argv)
+    import numpy as np
+
+    from tenfold.shifts import Kronecker, Scrambled, SkewShift
+
     start, size = parse_whole(given.start, "--start"), parse_whole(given.count, "--count")
     if size < 1:
         raise UsageError(f"--count is {size}; expected at least 1")
@@ -96,11 +96,11 @@ def _points(argv: list[str]) -> int:
 
 
 def _fraction(argv: list[str]) -> int:
-    from tenfold.shifts import continued_fraction
-
     parser = _parser("fraction", "The continued fraction of one number, as far as its bits determine it.")
     parser.add_option("--terms", int, 20, help="partial quotients")
     given = parser.parse_args(argv)
+    from tenfold.shifts import continued_fraction
+
     found = continued_fraction(given.alpha, given.terms)
     if given.json:
         show.as_json({"alpha": given.alpha, **found.to_dict()})
@@ -114,12 +114,12 @@ def _fraction(argv: list[str]) -> int:
 
 
 def _best(argv: list[str]) -> int:
-    from tenfold.shifts import best_dual, best_simultaneous, estimate_dc
-
     parser = _parser("best", "Best approximations: n with small ‖n α‖, or with --dual k with small ‖k · α‖.")
     parser.add_option("--limit", str, "1e6", help="largest n, or |k|")
     parser.switch("--dual", "linear forms k · α instead of multiples n α")
     given = parser.parse_args(argv)
+    from tenfold.shifts import best_dual, best_simultaneous, estimate_dc
+
     limit = parse_whole(given.limit, "--limit")
     with show.busy("searching the lattice"):
         found = best_dual(given.alpha, limit) if given.dual else best_simultaneous(given.alpha, limit)
@@ -139,13 +139,13 @@ def _best(argv: list[str]) -> int:
 
 
 def _certify(argv: list[str]) -> int:
-    from tenfold.shifts import certify_wdc
-
     parser = _parser("certify", "Check ‖n α‖ ≥ κ / n^τ for all 1 ≤ n ≤ limit; a certificate, or the n that breaks it.")
     parser.add_option("--kappa", float, 0.1, help="κ")
     parser.add_option("--tau", float, 1.0, help="τ")
     parser.add_option("--limit", str, "1e6", help="largest n")
     given = parser.parse_args(argv)
+    from tenfold.shifts import certify_wdc
+
     found = certify_wdc(given.alpha, given.kappa, given.tau, parse_whole(given.limit, "--limit"))
     if given.json:
         show.as_json({"alpha": given.alpha, **found.to_dict()})

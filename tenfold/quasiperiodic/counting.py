@@ -81,8 +81,8 @@ class HitCount:
 def count(
     region: Set,
     orbit: Orbit,
-    n0: int = 0,
-    n1: int | None = None,
+    n0: int,
+    n1: int,
     method: Method = "auto",
     exact: bool = True,
     progress: Callable[[float], None] | None = None,
@@ -96,8 +96,6 @@ def count(
     progress: called with the fraction done, now and then.
 
     Raises UsageError for mismatched dimensions, a reversed range, |n| ≥ 2^63, or a method that does not apply."""
-    if n1 is None:
-        raise UsageError("the end of the range, n1, is missing; give the last n to count")
     check(region, orbit, n0, n1)
     chosen = _chosen(region, orbit, n0, n1, method)
     if chosen == "floor_sum":

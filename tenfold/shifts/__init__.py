@@ -8,6 +8,7 @@ from tenfold.shifts.classes import (
     estimate_dc,
     khintchine_transfer,
 )
+from tenfold.shifts.compiled import use_compiled_points
 from tenfold.shifts.diophantine import (
     ContinuedFraction,
     Records,
@@ -45,4 +46,5 @@ __all__ = [
     "khintchine_transfer",
     "nested_uniform",
     "relation",
+    "use_compiled_points",
 ]

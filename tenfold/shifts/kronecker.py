@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,9 @@ from tenfold.shifts import limbs
 from tenfold.shifts.frequency import Frequency, Number
 
 BITS = (64, 128, 256)
-CHUNK, ROWS, FEW = 1 << 15, 64, 2048
+CHUNK, ROWS, FEW = 1 << 15, 256, 2048
+# A compiled loop in the place of NumPy's, see ``compiled.py``.
+FILL: Any = None
 
 
 def generalised_golden(dim: int) -> tuple[int, ...]:
@@ -133,10 +135,10 @@ class Kronecker:
         self._checked(start, stop, np.float64)
         if not self.binary:
             raise UsageError("a rational frequency has phases modulo q, not modulo 2^64; use integers()")
-        result, buffer = np.empty((stop - start, self.dim), np.uint64), self._buffer(stop - start)
-        for begin in range(start, stop, CHUNK):
-            rows = min(CHUNK, stop - begin)
-            result[begin - start :][:rows] = self._top(begin, rows, buffer)
+        result, done = np.empty((stop - start, self.dim), np.uint64), 0
+        for top in self._tops(start, stop):
+            result[done : done + len(top)] = top
+            done += len(top)
         return result
 
     def integers(self, start: int, stop: int) -> np.ndarray:
@@ -255,25 +257,29 @@ class Kronecker:
         table = limbs.multiply(np.arange(CHUNK, dtype=np.uint64)[:, None], steps)
         return tuple(x.reshape(CHUNK // ROWS, -1) for x in table)
 
-    def _top(self, begin: int, rows: int, buffer: np.ndarray) -> np.ndarray:
-        """Most significant limb of points begin … begin + rows − 1, (rows, b), inside ``buffer``."""
-        if rows <= FEW:
-            return self._few(begin, rows)[-1]
-        lines = -(-rows // ROWS)
-        start = [np.tile(x, ROWS) for x in limbs.split(self.exact_at(begin), self.bits // 64)]
-        base = [x[:lines] for x in self._base]
-        top = np.add(base[-1], start[-1], out=buffer[:lines])
-        carry = None
-        for x, s in zip(base[:-1], start[:-1], strict=True):
-            # x + s (+ carry) overflows where x > ~s, or x = ~s and a carry came in.
-            over = x > ~s
-            carry = over if carry is None else over | (carry & (x == ~s))
-        if carry is not None:
-            np.add(top, carry, out=top)
-        return top.reshape(-1, self.dim)[:rows]
-
-    def _buffer(self, rows: int) -> np.ndarray:
-        return np.empty((0 if rows <= FEW else CHUNK // ROWS, ROWS * self.dim), np.uint64)
+    def _tops(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Most significant limbs of points start … stop − 1 in blocks (≤ CHUNK, b), all in one buffer."""
+        if stop - start <= FEW:
+            if stop > start:
+                yield self._few(start, stop - start)[-1]
+            return
+        count = self.bits // 64
+        jump = limbs.split([CHUNK * a for a in self.steps], count)
+        here = limbs.split(self.exact_at(start), count)
+        here, jump = (tuple(np.tile(x, ROWS) for x in t) for t in (here, jump))
+        buffer = np.empty_like(self._base[-1])
+        for begin in range(start, stop, CHUNK):
+            lines = -(-min(CHUNK, stop - begin) // ROWS)
+            top = np.add(self._base[-1][:lines], here[-1], out=buffer[:lines])
+            carry = None
+            for x, s in zip(self._base[:-1], here[:-1], strict=True):
+                # x + s (+ carry) overflows where x > ~s, or x = ~s and a carry came in.
+                part, room = x[:lines], ~s
+                carry = part > room if carry is None else (part > room) | (carry & (part == room))
+            if carry is not None:
+                np.add(top, carry, out=top)
+            yield top.reshape(-1, self.dim)[: stop - begin]
+            here = limbs.add(here, jump)
 
     def _few(self, begin: int, rows: int) -> limbs.Limbs:
         count = self.bits // 64
@@ -282,14 +288,20 @@ class Kronecker:
         return limbs.add(product, tuple(np.broadcast_to(x, product[0].shape) for x in first))
 
     def _blocks(self, start: int, stop: int, result: np.ndarray) -> None:
-        buffer = self._buffer(stop - start)
         bits = 24 if result.dtype == np.float32 else 53
         shift, scale = np.uint64(64 - bits), result.dtype.type(2.0**-bits)
-        for begin in range(start, stop, CHUNK):
-            rows = min(CHUNK, stop - begin)
-            top = self._top(begin, rows, buffer)
+        if FILL is not None and self.bits == 64 and stop - start > FEW:
+            here, step = (limbs.split(x, 1)[0] for x in (self.exact_at(start), self.steps))
+            FILL(result, here, step, shift, 2.0**-bits)
+            return
+        done = 0
+        for top in self._tops(start, stop):
+            part = result[done : done + len(top)]
             np.right_shift(top, shift, out=top)
-            np.multiply(top.view(np.int64), scale, out=result[begin - start :][:rows], casting="unsafe")
+            # A cast and a product in place are quicker than one product of mixed types.
+            np.copyto(part, top.view(np.int64), casting="unsafe")
+            np.multiply(part, scale, out=part)
+            done += len(top)
 
     def _residues(self, j: int, start: int, stop: int) -> np.ndarray:
         """Residues of a rational coordinate: int64 where products fit, Python integers otherwise."""

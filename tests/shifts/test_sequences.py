@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tenfold.errors import UsageError
-from tenfold.shifts import Frequency, Kronecker, LatticeShift, Scrambled, SkewShift, Stream, constants
+from tenfold.shifts import (
+    Frequency,
+    Kronecker,
+    LatticeShift,
+    Scrambled,
+    SkewShift,
+    Stream,
+    constants,
+    use_compiled_points,
+)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +117,19 @@ def test_every_path_gives_the_same_phases(start, count, bits, theta):
     single = orbit.points(start, start + count, dtype=np.float32)
     assert (single <= points).all()
     assert single.max() < 1
+
+
+def test_the_compiled_loop_gives_the_same_bits():
+    try:
+        for frequency in ("golden", "cubic", "richtmyer:3"):
+            orbit = Kronecker(frequency, "1/3", bits=64)
+            use_compiled_points(False)
+            expected = orbit.points(10**12, 10**12 + 40_000), orbit.points(-5, 3000, dtype=np.float32)
+            use_compiled_points()
+            assert np.array_equal(orbit.points(10**12, 10**12 + 40_000), expected[0])
+            assert np.array_equal(orbit.points(-5, 3000, dtype=np.float32), expected[1])
+    finally:
+        use_compiled_points(False)
 
 
 @pytest.mark.parametrize("frequency", ["cubic", "3/7,5/11"])
