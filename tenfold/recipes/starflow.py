@@ -6,7 +6,7 @@ from typing import ClassVar
 from tenfold.data.config import ImageDataConfig
 from tenfold.data.text_config import CaptionDataConfig, TextEncoderConfig
 from tenfold.errors import UsageError
-from tenfold.flows.autoencoder.config import AutoencoderEvaluation
+from tenfold.flows.autoencoder.config import AutoencoderEvaluation, ReconstructionConfig
 from tenfold.flows.starflow.config import StarFlowConfig
 from tenfold.flows.starflow.options import LatentDataConfig, LatentObjective, StarFlowEvaluation
 from tenfold.nn.config import LayerConfig
@@ -106,7 +106,12 @@ _CANVAS = ImageDataConfig(source="compositions", height=32, width=32, validation
 _CAPTIONS_AUTOENCODER = replace(
     autoencoder.RECIPES["autoencoder-mnist"][1], data=_CANVAS, evaluation=AutoencoderEvaluation(sigma=0.3)
 )
-_CAPTIONS_DECODER = replace(autoencoder.RECIPES["decoder-mnist"][1], data=_CANVAS, evaluation=AutoencoderEvaluation())
+_CAPTIONS_DECODER = replace(
+    autoencoder.RECIPES["decoder-mnist"][1],
+    data=_CANVAS,
+    reconstruction=ReconstructionConfig(),  # compositions have no classes
+    evaluation=AutoencoderEvaluation(),
+)
 _CAPTIONS_FLOW = StarFlowRecipe(
     model=StarFlowConfig(
         shape=(4, 8, 8),

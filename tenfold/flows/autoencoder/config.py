@@ -16,7 +16,7 @@ class ReconstructionConfig:
         pixel_weight: its weight.
         perceptual: a local network in whose hidden layers images are compared: a folder of
             ClassifierFeatures.save, the file of FID's Inception weights, or a folder of a transformers vision
-            model; "" for none.
+            model; "classifier" for a small one that is trained on the same labelled images first; "" for none.
         perceptual_weight: weight of that distance.
         adversarial_weight: weight of the generator's loss against a patch discriminator; 0 for none. It is
             constant (no balancing of gradients).

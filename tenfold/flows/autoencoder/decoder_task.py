@@ -95,7 +95,7 @@ class DecoderTask:
     @cached_property
     def reconstruction(self) -> Reconstruction:
         """The objective."""
-        return Reconstruction(self.recipe.reconstruction, self.recipe.train, self.splits.shape)
+        return Reconstruction(self.recipe.reconstruction, self.recipe.train, self.splits)
 
     # --- training -----------------------------------------------------------------------------------------
 

@@ -1,20 +1,28 @@
-"""A perceptual distance in the hidden layers of whatever local network is given."""
+"""A perceptual distance in the hidden layers of whatever local network is given, or of one trained on the data."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tenfold.data.splits import ImageSplits
+from tenfold.data.splits import sha256 as digest
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import read_json, sha256
+
+if TYPE_CHECKING:
+    from tenfold.image_features import ClassifierFeatures
 
 Layers = Callable[[Tensor], list[Tensor]]
 """Images (b, c, h, w) on [−1, 1] to hidden layers (b, features, ...)."""
 
+CLASSIFIER = "classifier"
+"""In place of a path: a classifier that is trained on the images at hand."""
+_STEPS, _SEED = 400, 1
 _INCEPTION_LAYERS = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
 
 
@@ -40,7 +48,7 @@ class Perceptual(nn.Module):
         with torch.no_grad():
             targets = [_unit(layer) for layer in self.layers(y)]
         distances = [
-            (_unit(layer) - target).square().sum(dim=1).flatten(1).mean(dim=1)
+            (_unit(layer) - target).square().sum(dim=1).reshape(len(x), -1).mean(dim=1)
             for layer, target in zip(self.layers(x), targets, strict=True)
         ]
         return torch.stack(distances).mean(dim=0)
@@ -71,6 +79,23 @@ def load_perceptual(path: str, shape: tuple[int, int, int]) -> Perceptual:
     )
 
 
+def trained_perceptual(splits: ImageSplits) -> Perceptual:
+    """The distance in a classifier that is trained now on the labelled images of ``splits``, in half a minute; the same
+    images give the same network on the same machine. Its seed and its length differ from those of the classifiers
+    that images are measured with, so that these do not judge what was tuned to please them.
+
+    Raises UsageError for unlabelled or streamed images."""
+    from tenfold.image_features import train_classifier
+
+    if splits.classes < 2:
+        raise UsageError(
+            f"reconstruction.perceptual is {CLASSIFIER!r}, which is trained on labelled images, but the images have "
+            f"{splits.classes} classes; give a local network, or '' for none"
+        )
+    model = train_classifier(splits, steps=_STEPS, seed=_SEED)
+    return _in_classifier(model, digest(CLASSIFIER, splits.fingerprint, str(_STEPS), str(_SEED)))
+
+
 def _tapped(network: nn.Module, taps: Iterable[nn.Module]) -> Layers:
     """A function that runs the network and returns the outputs of some of its modules, in order."""
     kept: list[Tensor] = []
@@ -96,8 +121,14 @@ def _classifier(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
             f"the classifier in {folder} reads images with {model.shape[0]} channels, not {shape[0]}; train one on "
             "these images"
         )
+    return _in_classifier(model, _fingerprint(folder))
+
+
+def _in_classifier(model: "ClassifierFeatures", fingerprint: str) -> Perceptual:
+    # All nonlinearities, and the last hidden layer.
+    network = nn.Sequential(*model.body, model.hidden)
     taps = [module for module in model.body if isinstance(module, nn.SiLU)]
-    return Perceptual(model.body, _tapped(model.body, taps), _fingerprint(folder))
+    return Perceptual(network, _tapped(network, [*taps, model.hidden]), fingerprint)
 
 
 def _inception(file: Path) -> Perceptual:
@@ -173,7 +204,5 @@ def _coloured(x: Tensor) -> Tensor:
 
 
 def _fingerprint(folder: Path) -> str:
-    from tenfold.data.splits import sha256 as digest
-
     files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".json"))
     return digest(*(f"{f.name} {sha256(f)}" for f in files))

@@ -8,36 +8,40 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tenfold.data.splits import ImageSplits
 from tenfold.errors import UsageError
 from tenfold.flows.autoencoder.config import ReconstructionConfig
 from tenfold.flows.autoencoder.discriminator import PatchDiscriminator
 from tenfold.flows.autoencoder.loss import discriminator_hinge, generator_hinge, pixel_distance
-from tenfold.flows.autoencoder.perceptual import Perceptual, load_perceptual
+from tenfold.flows.autoencoder.perceptual import CLASSIFIER, Perceptual, load_perceptual, trained_perceptual
 from tenfold.update import Update
 
 
 class Reconstruction:
     """What the training of a whole autoencoder and that of a decoder alone share.
 
-    ``train`` (the recipe's training settings) has the optimiser's fields and the seed; ``shape`` is (channels,
-    height, width) of the images. The perceptual network is read on first use.
+    ``train`` (the recipe's training settings) has the optimiser's fields and the seed; ``splits`` are the images.
+    The perceptual network is read, or trained, on first use.
     """
 
-    def __init__(self, settings: ReconstructionConfig, train: Any, shape: tuple[int, int, int]) -> None:
-        self.settings, self.train, self.shape = settings, train, shape
+    def __init__(self, settings: ReconstructionConfig, train: Any, splits: ImageSplits) -> None:
+        self.settings, self.train, self.splits = settings, train, splits
         self.discriminator: PatchDiscriminator | None = None
         if settings.adversarial_weight:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(train.seed + 1)
                 self.discriminator = PatchDiscriminator(
-                    shape[0], settings.discriminator_width, settings.discriminator_layers
+                    splits.shape[0], settings.discriminator_width, settings.discriminator_layers
                 )
-            self.discriminator.require(*shape[1:])
+            self.discriminator.require(*splits.shape[1:])
 
     @cached_property
     def perceptual(self) -> Perceptual | None:
         """The perceptual distance, if there is one."""
-        return load_perceptual(self.settings.perceptual, self.shape) if self.settings.perceptual else None
+        given = self.settings.perceptual
+        if given == CLASSIFIER:
+            return trained_perceptual(self.splits)
+        return load_perceptual(given, self.splits.shape) if given else None
 
     def modules(self) -> dict[str, nn.Module]:
         """What is trained besides the autoencoder."""
@@ -115,6 +119,6 @@ class Reconstruction:
         """Raise UsageError where the perceptual network's files are not those that the run began with."""
         if self.state_dict() != dict(state):
             raise UsageError(
-                f"the files of the perceptual network {self.settings.perceptual} changed since the run began; put "
-                "them back to resume it"
+                f"the perceptual network {self.settings.perceptual}, or the images that it is trained on, changed since "
+                "the run began; put the files back to resume it"
             )

@@ -58,7 +58,7 @@ class AutoencoderTask:
     @cached_property
     def reconstruction(self) -> Reconstruction:
         """The terms of the objective that are about images."""
-        return Reconstruction(self.recipe.reconstruction, self.recipe.train, self.splits.shape)
+        return Reconstruction(self.recipe.reconstruction, self.recipe.train, self.splits)
 
     # --- training -----------------------------------------------------------------------------------------
 

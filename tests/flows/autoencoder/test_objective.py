@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tenfold.data.config import ImageDataConfig
+from tenfold.data.images import load_images
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.flows.autoencoder.config import AutoencoderObjective, DecoderObjective, ReconstructionConfig
 from tenfold.flows.autoencoder.discriminator import PatchDiscriminator
 from tenfold.flows.autoencoder.loss import discriminator_hinge, generator_hinge, kl_divergence, pixel_distance
-from tenfold.flows.autoencoder.perceptual import load_perceptual
+from tenfold.flows.autoencoder.perceptual import load_perceptual, trained_perceptual
 from tenfold.image_features import ClassifierFeatures
 from tenfold.inception import InceptionV3
 
@@ -119,20 +122,34 @@ def checked(place: Path, layers: int, channels: int = 1) -> None:
 
 class TestPerceptual:
     def test_classifier(self, classifier: Path) -> None:
-        checked(classifier, layers=2)
+        checked(classifier, layers=3)
 
     def test_by_hand(self, classifier: Path) -> None:
         distance = load_perceptual(str(classifier), (1, 8, 8))
         x, y = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
-        body = ClassifierFeatures.load(classifier).body
+        model = ClassifierFeatures.load(classifier)
         parts, a, b = [], x, y
-        for layer in body:
+        for layer in model.body:
             a, b = layer(a), layer(b)
             if isinstance(layer, torch.nn.SiLU):
                 unit = [h / h.norm(dim=1, keepdim=True) for h in (a, b)]
                 parts.append((unit[0] - unit[1]).square().sum(dim=1).mean(dim=(1, 2)))
+        unit = [h / h.norm(dim=1, keepdim=True) for h in (model.hidden(a), model.hidden(b))]
+        parts.append((unit[0] - unit[1]).square().sum(dim=1))
         expected = torch.stack(parts).mean(dim=0)
         assert torch.allclose(distance(x, y), expected, atol=1e-6)
+
+    def test_a_classifier_of_the_images_at_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tenfold.flows.autoencoder.perceptual._STEPS", 2)
+        splits = load_images(ImageDataConfig(source="digits", levels=17, validation=20, test=60))
+        first, again = trained_perceptual(splits), trained_perceptual(splits)
+        x, y = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
+        assert torch.equal(first(x, y), again(x, y))
+        assert first.fingerprint == again.fingerprint
+        other = load_images(ImageDataConfig(source="digits", levels=17, validation=20, test=61))
+        assert trained_perceptual(other).fingerprint != first.fingerprint
+        with pytest.raises(UsageError, match="is trained on labelled images, but the images have 0 classes"):
+            trained_perceptual(replace(splits, classes=0))
 
     def test_inception(self, tmp_path: Path) -> None:
         torch.save(InceptionV3().state_dict(), tmp_path / "inception.pth")

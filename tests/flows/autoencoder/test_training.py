@@ -163,7 +163,7 @@ class TestPerceptual:
         torch.manual_seed(9)
         kept = (classifier / "extractor.safetensors").read_bytes()
         ClassifierFeatures((1, 8, 8), 17, 10).save(classifier)
-        with pytest.raises(UsageError, match=r"the files of the perceptual network .* changed since the run began"):
+        with pytest.raises(UsageError, match=r"the perceptual network .* changed since the run began"):
             run(tmp_path / "a", make(**changes), resume=True)
         (classifier / "extractor.safetensors").write_bytes(kept)
         run(tmp_path / "a", make(**changes), resume=True)
