@@ -119,6 +119,6 @@ class Reconstruction:
         """Raise UsageError where the perceptual network's files are not those that the run began with."""
         if self.state_dict() != dict(state):
             raise UsageError(
-                f"the perceptual network {self.settings.perceptual}, or the images that it is trained on, changed since "
-                "the run began; put the files back to resume it"
+                f"the perceptual network {self.settings.perceptual}, or the images that it is trained on, changed "
+                "since the run began; put the files back to resume it"
             )
