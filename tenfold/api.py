@@ -187,13 +187,22 @@ def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
             run.folder.start(settings)
     for stage in stages_of(run):
         started = stage.folder.holds_run()
-        if started and stage.folder.model.is_dir() and open_run(stage.path).recipe == stage.recipe:
+        if started and stage.folder.model.is_dir() and _alike(open_run(stage.path).recipe, stage.recipe, run.path):
             continue
         progress.note(f"{run.path}: {stage.path.name}")
         try:
             _train(stage, False, resume=started, allow_inexact=allow_inexact)
         except Interrupted as stop:  # says how to resume: the whole run, not the stage
             raise Interrupted(str(stop).replace(str(stage.path), str(run.path))) from None
+
+
+def _alike(before: Any, after: Any, root: Path) -> bool:
+    """Whether a stage's recipes differ at most in where the run lies, which changes when its folder is moved."""
+    moved = (
+        isinstance(new, str) and new.startswith(str(root)) and str(old).endswith(new.removeprefix(str(root)))
+        for old, new in changed(before, after).values()
+    )
+    return all(moved)
 
 
 def _is_main() -> bool:
@@ -221,13 +230,27 @@ def evaluate(run: Run | str | os.PathLike[str], **changes: Any) -> list[Measurem
     run = open_run(run)
     trained_task(run)  # says what is missing, before any work
     rows: list[Measurement] = []
-    for stage in stages_of(run):
+    for stage in _main_first(run):
         if changes and stage.path == main_stage(run).path:
             stage = replace(stage, recipe=change(stage.recipe, {"evaluation": changes}))
         rows += _measured(stage)
     if hasattr(run.recipe, "stages"):
+        rows = _told_once(rows)
         run.folder.write_evaluation(rows)
     return rows
+
+
+def _main_first(run: Run) -> list[Run]:
+    """The stages with that which the run is about before the others."""
+    return sorted(stages_of(run), key=lambda stage: stage.path != main_stage(run).path)
+
+
+def _told_once(rows: list[Measurement]) -> list[Measurement]:
+    """Stages measure some things again, under the names of their own: what was measured first stays."""
+    first: dict[tuple[Any, ...], Measurement] = {}
+    for row in rows:
+        first.setdefault((row.name, row.split, row.unit, row.value, row.standard_error), row)
+    return list(first.values())
 
 
 def _measured(run: Run) -> list[Measurement]:
@@ -256,9 +279,7 @@ def report(run: Run | str | os.PathLike[str]) -> Path:
             task.figures(stage.folder.figures)
             page = Path(write_report(stage.path))
     if hasattr(run.recipe, "stages"):
-        # What the run is about comes first.
-        pages = sorted(stages_of(run), key=lambda stage: stage.path != main_stage(run).path)
-        page = joint_report(pages, run.folder.report, run.name)
+        page = joint_report(_main_first(run), run.folder.report, run.name)
     return page
 
 

@@ -1,5 +1,6 @@
 """Feature extractors for image metrics: a small classifier of the data at hand, and Inception v3 from a file."""
 
+import copy
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from tenfold.hub import read_state_dict
 from tenfold.inception import InceptionV3
 
 CLASSIFIER_FEATURES = 32
+_SHARED: dict[tuple[Any, ...], "ClassifierFeatures"] = {}
 _FILE = "extractor.safetensors"
 
 
@@ -160,6 +162,15 @@ def train_classifier(
     if len(labels):
         model.accuracy = float((model.predict(images) == labels).double().mean())
     return model
+
+
+def shared_classifier(splits: ImageSplits, steps: int = 300, seed: int = 0) -> ClassifierFeatures:
+    """``train_classifier`` once a process: runs of several stages measure all of them with one network."""
+    key = (splits.fingerprint, splits.shape, splits.levels, steps, seed)
+    if key not in _SHARED:
+        _SHARED.clear()  # of other data: one is needed at a time, and a sweep must not collect them
+        _SHARED[key] = train_classifier(splits, steps, seed)
+    return copy.deepcopy(_SHARED[key])
 
 
 class InceptionFeatures:

@@ -116,10 +116,10 @@ def sample_rows(
 ) -> list[Measurement]:
     """FID, KID, precision and recall of class-balanced samples at every guidance weight of ``options``, beside a
     real-against-real floor, in the features of a classifier trained on the same training images."""
-    from tenfold.image_features import train_classifier
+    from tenfold.image_features import shared_classifier
     from tenfold.image_metrics import real_floor, sample_metrics
 
-    extractor = train_classifier(splits)
+    extractor = shared_classifier(splits)
     real = all_images(splits.test)["image"]
     rows = real_floor(extractor, real, all_images(cast(ImageSource, splits.train))["image"], options.samples)
     for weight in options.guidance if flow.config.classes else (0.0,):

@@ -55,9 +55,9 @@ def noisy(latents: Tensor, sigma: float, seed: int = 0) -> Tensor:
 def fid_rows(splits: ImageSplits, pixels: Tensor, rebuilt: Mapping[tuple[str, str], Tensor]) -> list[Measurement]:
     """FID and KID of rebuilt images, by (model, split), against the images themselves, and of other real ones, in the
     features of a classifier trained on the training split."""
-    from tenfold.image_features import train_classifier
+    from tenfold.image_features import shared_classifier
 
-    extractor = train_classifier(splits)
+    extractor = shared_classifier(splits)
     others = read_all(cast(ImageSource, splits.train))[0]
     floor = real_floor(extractor, pixels, others, min(len(pixels), len(others)))
     rows = [row for row in floor if row.name in ("fid", "kid")]

@@ -156,9 +156,9 @@ def guidance_rows(
     """Class accuracy (by a classifier trained on the same training images, independently of the flow), diversity, FID,
     KID, precision and recall of ``count`` class-balanced samples at every guidance weight, by both rules, beside real
     test images."""
-    from tenfold.image_features import train_classifier
+    from tenfold.image_features import shared_classifier
 
-    classifier = train_classifier(images)
+    classifier = shared_classifier(images)
     pixels, labels = read_all(images.test)
     real = classifier(pixels)
     others = read_all(cast(Any, images.train))[0]

@@ -87,7 +87,7 @@ def test_decoders_are_compared_on_the_same_noisy_latents(splits: ImageSplits) ->
 def test_fid_has_a_floor_and_is_nothing_for_perfect_images(
     splits: ImageSplits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_features, "train_classifier", partial(image_features.train_classifier, steps=30))
+    monkeypatch.setattr(image_features, "shared_classifier", partial(image_features.shared_classifier, steps=30))
     pixels = splits.test.images
     perfect = pixels.float() / 8 - 1
     rebuilt = {("perfect", "test"): perfect, ("black", "test"): -torch.ones_like(perfect)}

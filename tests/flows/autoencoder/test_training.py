@@ -169,6 +169,18 @@ class TestPerceptual:
         run(tmp_path / "a", make(**changes), resume=True)
         assert digest(tmp_path / "a") == digest(tmp_path / "through")
 
+    @pytest.mark.parametrize("make", ["decoder"], indirect=True)
+    def test_one_trained_on_the_images_survives_a_crash(
+        self, make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tenfold.flows.autoencoder.perceptual._STEPS", 2)
+        changes = {"reconstruction": {"perceptual": "classifier"}, "train": {"steps": 3, "checkpoint_every": 1}}
+        with pytest.raises(Bomb):
+            run(tmp_path / "a", failing(make(**changes), 2))
+        run(tmp_path / "through", make(**changes))
+        run(tmp_path / "a", make(**changes), resume=True)
+        assert digest(tmp_path / "a") == digest(tmp_path / "through")
+
     def test_a_wrong_network_is_told_before_work(self, make: Callable[..., Any]) -> None:
         with pytest.raises(UsageError, match="perceptual is 'nowhere'"):
             make(reconstruction={"perceptual": "nowhere"}).train_source()

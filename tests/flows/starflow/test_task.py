@@ -25,7 +25,7 @@ PIPELINE = {
         "data": {"images": DIGITS},
         "evaluation": MEASURED,
     },
-    "decoder": {"train": SHORT, "data": DIGITS},
+    "decoder": {"train": SHORT, "data": DIGITS, "reconstruction": {"perceptual": ""}},
 }
 
 
@@ -41,7 +41,12 @@ def test_stages_are_runs_of_their_own(run):
             assert (folder / name).exists(), name
     assert json.loads((run.path / "latents" / "train" / "latents.json").read_text())["count"] == 1717
     # All rows in one place, and one page about all of it.
-    assert len(run.measurements) == sum(len(stage.measurements) for stage in api.stages_of(run))
+    told = [(row.name, row.split, row.unit, row.value) for row in run.measurements]
+    assert len(told) == len(set(told))  # what two stages measured is there once
+    assert {(row.name, row.split, row.unit, row.value) for s in api.stages_of(run) for row in s.measurements} == set(
+        told
+    )
+    assert run.measurements[0] == api.main_stage(run).measurements[0]
     page = (run.path / "report.html").read_text()
     assert page.index("starflow") < page.index("decoder")
     assert "data:image/png" in page
@@ -92,6 +97,13 @@ def test_resuming_does_nothing_twice_and_can_extend(run, tmp_path):
     steps = [record["step"] for record in api.main_stage(copied).folder.read_metrics()]
     assert max(steps) == 6
     assert (copied.path / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    # A run that was moved is finished all the same.
+    after = copied.path.with_name("moved")
+    copied.path.rename(after)
+    before = (after / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns
+    copied = api.resume(after, evaluate=False)
+    assert (after / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    assert max(record["step"] for record in api.main_stage(copied).folder.read_metrics()) == 6
     other = {"objective": {"sigma": 0.2}}
     with pytest.raises(UsageError, match="cannot change"):
         api.resume(copied, evaluate=False, flow=other, decoder=other)
