@@ -115,10 +115,9 @@ _CAPTIONS_DECODER = replace(
 _CAPTIONS_FLOW = StarFlowRecipe(
     model=StarFlowConfig(
         shape=(4, 8, 8),
-        patch=2,
         layers=(1, 1, 4),
-        shallow=replace(_SMALL, dropout=0.0),
-        deep=replace(_SMALL, dropout=0.0),
+        shallow=replace(_SMALL, width=96, dropout=0.0),
+        deep=replace(_SMALL, width=96, dropout=0.0),
         order="R2L",
         text_tokens=32,
         text_dim=384,
@@ -126,12 +125,20 @@ _CAPTIONS_FLOW = StarFlowRecipe(
     data=LatentDataConfig(
         kind="captioned",
         captioned=CaptionDataConfig(
-            multiple=8, most_digits=2, ratios="1:1,3:2,2:3", samples=8000, validation=250, test=600
+            multiple=8, most_digits=2, ratios="1:1,3:2,2:3", samples=24000, validation=250, test=600
         ),
         text=TextEncoderConfig(source="minilm", tokens=32),
     ),
     train=TrainingConfig(
-        steps=4000, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.95), ema=0.998, validate_every=500, threads=1
+        steps=8000,
+        batch_size=32,
+        learning_rate=2e-3,
+        betas=(0.9, 0.95),
+        ema=0.998,
+        validate_every=250,
+        checkpoint_every=1000,
+        log_every=50,
+        threads=1,
     ),
     evaluation=StarFlowEvaluation(guidance=(0.0, 1.0, 2.0, 4.0), timing=0),
 )
@@ -150,7 +157,8 @@ RECIPES: dict[str, tuple[str, StarFlowRecipe | StarFlowPipeline]] = {
         _MNIST_FLOW,
     ),
     "starflow-captions": (
-        "one or two real digits on canvases of three shapes, from captions that say which, where and how large",
+        "one or two real digits on canvases of three shapes, from captions that say which, where and how large, about "
+        "70 min",
         StarFlowPipeline(
             autoencoder=_CAPTIONS_AUTOENCODER,  # type: ignore[arg-type]
             flow=_CAPTIONS_FLOW,

@@ -15,7 +15,7 @@ from tenfold.errors import UsageError
 from tenfold.figures import image_grid
 from tenfold.flows.loss import to_levels
 from tenfold.flows.starflow.generator import ImageGenerator
-from tenfold.flows.starflow.matching import Judge, matching_rows, real_batches, train_judge
+from tenfold.flows.starflow.matching import Judge, judge_config, matching_rows, real_batches, train_judge
 from tenfold.flows.starflow.options import StarFlowEvaluation
 from tenfold.measurement import Measurement
 
@@ -58,11 +58,12 @@ def matching(
 
 
 def kept_judge(config: CaptionDataConfig, folder: Path) -> Judge:
-    """The judge in ``folder``; trained and put there if there is none."""
+    """The judge in ``folder``; trained and put there if there is none, or one for other canvases."""
     place = folder / "judge"
     if (place / hub.CONFIG).is_file():
-        judge: Judge = hub.from_pretrained(Judge, place)
-        return judge
+        kept: Judge = hub.from_pretrained(Judge, place)
+        if kept.config == judge_config(config):
+            return kept
     judge = train_judge(config)
     hub.save_pretrained(judge, place)
     return judge

@@ -130,7 +130,10 @@ class LatentData:
         images = self.images
         if not hasattr(images.train, "batch"):
             raise UsageError("latents are encoded once and kept: set --data.images.streaming=false")
-        train, validation, test = (self._encoded(part, getattr(images, part)) for part in PARTS)
+        sources = [getattr(images, part) for part in PARTS]
+        if self.config.kind == "captioned" and not all((self.folder / part / INDEX).is_file() for part in PARTS):
+            self.text_encoder.tokenize([text for source in sources for text in source.texts])  # too long ones are told
+        train, validation, test = (self._encoded(part, source) for part, source in zip(PARTS, sources, strict=True))
         if self.config.kind == "images":
             return Latents(train, validation, test, images, None)
         told = [TextLatents(source, self._table(source.texts)) for source in (train, validation, test)]

@@ -237,12 +237,11 @@ def train_judge(
     if config.source != "compositions":
         raise UsageError(f"a judge reads compositions of digits, not data source {config.source!r}")
     source = compositions(config, "judge", samples)
-    window = max(_largest_place(*shape[1:], side=config.side) for shape in config.shapes)
     members = [rows for rows in (np.flatnonzero(source.groups == g) for g in range(len(source.shapes))) if len(rows)]
     draw = np.random.default_rng([seed, samples])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        judge = Judge(JudgeConfig(config.side, window, config.channels)).train()
+        judge = Judge(judge_config(config)).train()
         optimizer = torch.optim.AdamW(judge.parameters(), lr=4e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=max(2, steps))
         with task("training the judge", steps, "steps") as step:
@@ -254,6 +253,12 @@ def train_judge(
                 schedule.step()
                 step()
     return judge.eval()
+
+
+def judge_config(config: CaptionDataConfig) -> JudgeConfig:
+    """The geometry that a judge for these compositions has."""
+    window = max(_largest_place(*shape[1:], side=config.side) for shape in config.shapes)
+    return JudgeConfig(config.side, window, config.channels)
 
 
 def _largest_place(height: int, width: int, side: int) -> int:

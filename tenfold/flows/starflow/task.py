@@ -1,5 +1,6 @@
 """A latent flow as the training loop sees it, and as ``sample``, ``evaluate`` and ``report`` use it."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from tenfold import hub
 from tenfold.errors import UsageError
 from tenfold.figures import image_grid
+from tenfold.files import write_output
 from tenfold.flows import density
 from tenfold.flows.calibration import calibrate, save_calibration
 from tenfold.flows.guidance import parse_blocks
@@ -210,12 +212,13 @@ class StarFlowTask:
             generator=torch.Generator(self.flow.var.device).manual_seed(options.seed),
             return_info=True,
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        arrays = io.BytesIO()
         pixels = to_levels(images, self.data.levels).cpu().numpy()
-        np.savez_compressed(folder / "samples.npz", pixels=pixels, values=images.float().cpu().numpy())
+        np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
+        write_output(folder / "samples.npz", arrays.getvalue())
         picture = image_grid(images.float().cpu(), folder / "samples.png")
         record = {"options": vars(options), "levels": self.data.levels, "info": info.to_dict()}
-        (folder / "samples.json").write_text(json.dumps(record, indent=2))
+        write_output(folder / "samples.json", json.dumps(record, indent=2))
         return [picture, folder / "samples.npz", folder / "samples.json"]
 
     @staticmethod

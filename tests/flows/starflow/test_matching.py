@@ -1,6 +1,7 @@
 """The judge of captions: what it reads, how it scores, and that it cannot be pleased by ignoring captions."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from tenfold import hub
 from tenfold.data.captions import LARGE, SMALL, compositions
 from tenfold.data.text_config import CaptionDataConfig
 from tenfold.errors import UsageError
-from tenfold.flows.starflow import matching
+from tenfold.flows.starflow import captions, matching
 from tenfold.flows.starflow.matching import (
     ASPECTS,
     NONE,
     Judge,
     JudgeConfig,
     derangement,
+    judge_config,
     match_score,
     matching_rows,
     on_grid,
@@ -194,6 +196,25 @@ def test_a_judge_is_saved_whole_and_loaded_strictly(judge: Judge, real, tmp_path
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match="is truncated or not a safetensors file"):
         hub.from_pretrained(Judge, tmp_path)
+
+
+def test_a_judge_is_kept_for_the_canvases_that_it_was_trained_for(
+    judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def training(config: CaptionDataConfig) -> Judge:
+        trained.append(config)
+        return judge if config == CONFIG else Judge(judge_config(config)).eval()
+
+    monkeypatch.setattr(captions, "train_judge", training)
+    for _ in range(2):
+        assert captions.kept_judge(CONFIG, tmp_path).config == judge.config
+    assert trained == [CONFIG]
+    larger = replace(CONFIG, side=48)
+    for _ in range(2):
+        assert captions.kept_judge(larger, tmp_path).config.side == 48
+    assert trained == [CONFIG, larger]
 
 
 def test_bad_input(judge: Judge, real) -> None:

@@ -156,6 +156,19 @@ def test_data_that_do_not_fit(run, tmp_path):
     assert not (Path(tmp_path) / "latents").exists()
 
 
+def test_captions_too_long_are_told_before_images_are_encoded(run, tmp_path):
+    changes = {
+        "kind": "captioned",
+        "captioned": {"samples": 20, "validation": 4, "test": 4, "most_digits": 2},
+        "text": {"source": "minilm", "tokens": 8},
+        "cache": str(tmp_path / "latents"),
+    }
+    recipe = change(api.main_stage(run).recipe, {"data": changes})
+    with pytest.raises(UsageError, match=r"has \d+ tokens, more than the encoder's 8; shorten it or set tokens to"):
+        api.make_task("starflow", recipe).train_source()
+    assert not (tmp_path / "latents").exists()
+
+
 def test_sigma_of_flow_and_decoder_agree():
     with pytest.raises(UsageError, match=r"the flow's noise is 0.2 and the decoder removes 0.3"):
         change(tenfold.recipe("starflow-mnist"), {"flow": {"objective": {"sigma": 0.2}}})
