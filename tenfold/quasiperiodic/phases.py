@@ -1,6 +1,6 @@
 """Where a site of Z^d lies on the torus T^b: exact phases θ + Σᵢ nᵢ Ωᵢ mod 1 of the operators' potentials.
 
-Phases are integers mod 2^64 that wrap around, so that a box around n = 10⁹ costs no more than one around 0, and the
+Phases are integers that wrap around, so that a box around n = 10⁹ costs no more than one around 0, and the
 orbit of the stored frequencies is exact. A stored frequency has ``BITS`` bits, so that n α errs by n 2^−BITS;
 ``axis_phases`` is the only place that knows the arithmetic of ``tenfold.shifts``.
 """
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UsageError, suggest
-from tenfold.shifts import Kronecker
+from tenfold.shifts import Frequency, Kronecker
 
-BITS = 64
+BITS = 128
 _WORD = 1 << 64
 _DIGITS = 60
 _NAMED = ("golden", "silver", "bronze", "sqrt(k)", "cbrt(k)", "e", "pi")
@@ -28,7 +28,7 @@ _RELATION_RADIUS = {1: 4096, 2: 64, 3: 16}
 
 def axis_phases(alpha: Sequence[int], start: int, stop: int) -> np.ndarray:
     """n α mod 1 for n = start … stop − 1 (negative too), α in ``BITS`` bits: the top 64 bits, (stop − start, b)."""
-    return Kronecker(alpha).phases(start, stop)
+    return Kronecker(Frequency.from_phases(alpha, BITS), bits=BITS, allow_resonant=True).phases(start, stop)
 
 
 def fixed_point(x: Any, bits: int = 64) -> int:
