@@ -225,7 +225,7 @@ def real_batches(source: Compositions, rows: np.ndarray | None = None) -> list[t
 
 def train_judge(
     config: CaptionDataConfig,
-    steps: int = 1000,
+    steps: int = 2000,
     batch: int = 64,
     samples: int = 20000,
     seed: int = 0,
