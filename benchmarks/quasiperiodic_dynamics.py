@@ -21,6 +21,7 @@ from tenfold.quasiperiodic.hopping import exponential
 from tenfold.quasiperiodic.methods import MOST_DENSE
 
 Emit = Callable[[Record], None]
+PACKAGES = ("tenfold", "numpy", "scipy", "quspin", "qutip")
 TIME = 100.0
 
 
@@ -175,5 +176,4 @@ def benchmarks(quick: bool, emit: Emit) -> None:
 
 
 if __name__ == "__main__":
-    packages = ("tenfold", "numpy", "scipy", "quspin", "qutip")
-    sys.exit(main("quasiperiodic_dynamics", benchmarks, packages))
+    sys.exit(main("quasiperiodic_dynamics", benchmarks, PACKAGES))

@@ -99,22 +99,29 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Example:
-    """A worked example of ``tenfold VERB --example NAME``; its rows are kept, and a picture goes into the docs."""
+    """A worked example of ``tenfold VERB --example NAME``; its rows are kept, and a picture goes into the docs. ``after`` names
+    a job whose runs the ``options`` speak of."""
 
     verb: str
     example: str
     picture: str = ""
+    options: tuple[str, ...] = ()
+    after: str = ""
 
     @property
     def command(self) -> str:
         """The command, as the docs show it."""
-        return f"tenfold {self.verb} --example {self.example} --out runs/{self.example}"
+        return " ".join(
+            ["tenfold", self.verb, "--example", self.example, *self.options, "--out", f"runs/{self.example}"]
+        )
 
     def make(self, name: str) -> dict[str, Any]:
         """Run it, unless it was run before, and keep its measurements."""
+        if self.after:
+            JOBS[self.after].make(self.after)
         folder = RUNS / name
         if not (folder / "evaluation.json").exists():
-            tenfold(self.verb, "--example", self.example, "--out", str(folder))
+            tenfold(self.verb, "--example", self.example, *self.options, "--out", str(folder))
         if self.picture:
             shutil.copy(folder / "figures" / self.picture, ROOT / "docs" / "images" / f"{name}.png")
         facts = json.loads((folder / "provenance.json").read_text())
@@ -154,9 +161,10 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "benchmark-flows": Benchmark("flows"),
     "example-slabs": Example("discrepancy", "slabs"),
     "example-bad-set": Example("discrepancy", "bad-set"),
-    "example-samplers": Example("discrepancy", "samplers"),
-    "benchmark-quasiperiodic-counting": Benchmark("quasiperiodic_counting"),
-    "benchmark-quasiperiodic-dynamics": Benchmark("quasiperiodic_dynamics"),
+    "example-samplers": Example(
+        "discrepancy", "samplers", options=("--flow", "runs/results/tarflow-digits-0"), after="tarflow-digits"
+    ),
+    "benchmark-quasiperiodic": Benchmark("quasiperiodic"),
     "quasiperiodic-expected": Example("dynamics", "expected"),
     "quasiperiodic-scale": Example("dynamics", "scale", "scale.png"),
     "quasiperiodic-transition": Example("dynamics", "aubry-andre", "transition.png"),
