@@ -99,8 +99,9 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Example:
-    """A worked example of ``tenfold VERB --example NAME``; its rows are kept, and a picture goes into the docs. ``after`` names
-    a job whose runs the ``options`` speak of."""
+    """A worked example of ``tenfold VERB --example NAME``; its rows are kept, and a picture goes into the docs.
+
+    ``after`` names a job whose runs the ``options`` speak of."""
 
     verb: str
     example: str
