@@ -229,7 +229,8 @@ class LatentCase:
         seconds = paired(lambda: self.ours(**solver), lambda: self.published(jacobi), repeats)
         c = self.flow.config
         what = {"tokens": c.tokens, "dims": c.token_dim, "width": c.deep.width, "layers": list(c.layers)}
-        note = f"other: the published {'blockwise Jacobi' if jacobi else 'sequential'} sampler"
+        kind = "blockwise Jacobi" if jacobi else "sequential"
+        note = f"other: the published {kind} sampler; {CHECKED_LATENT}"
         sizes = {**what, "batch": len(self.noise), "guidance": self.weight}
         return Record(name, *seconds, "seconds", difference(x, other), sizes, details, note)
 
