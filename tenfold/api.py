@@ -5,6 +5,7 @@ Everything heavy is imported inside the functions, so that importing this module
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -229,13 +230,13 @@ def evaluate(run: Run | str | os.PathLike[str], **changes: Any) -> list[Measurem
     ``changes`` are fields of the recipe's evaluation settings, ``draws=32`` say."""
     run = open_run(run)
     trained_task(run)  # says what is missing, before any work
-    rows: list[Measurement] = []
+    measured = []
     for stage in _main_first(run):
         if changes and stage.path == main_stage(run).path:
             stage = replace(stage, recipe=change(stage.recipe, {"evaluation": changes}))
-        rows += _measured(stage)
+        measured.append(_measured(stage))
+    rows = _told_once(measured)
     if hasattr(run.recipe, "stages"):
-        rows = _told_once(rows)
         run.folder.write_evaluation(rows)
     return rows
 
@@ -245,12 +246,18 @@ def _main_first(run: Run) -> list[Run]:
     return sorted(stages_of(run), key=lambda stage: stage.path != main_stage(run).path)
 
 
-def _told_once(rows: list[Measurement]) -> list[Measurement]:
-    """Stages measure some things again, under the names of their own: what was measured first stays."""
-    first: dict[tuple[Any, ...], Measurement] = {}
-    for row in rows:
-        first.setdefault((row.name, row.split, row.unit, row.value, row.standard_error), row)
-    return list(first.values())
+def _told_once(stages: list[list[Measurement]]) -> list[Measurement]:
+    """The rows of stages, the main one's first. Later stages measure some things again, under names of their own and
+    to rounding: those are left out."""
+    kept = list(stages[0])
+    for rows in stages[1:]:
+        kept += [row for row in rows if not any(_same_measurement(row, other) for other in kept)]
+    return kept
+
+
+def _same_measurement(row: Measurement, other: Measurement) -> bool:
+    same = (row.name, row.split, row.unit) == (other.name, other.split, other.unit)
+    return same and math.isclose(row.value, other.value, rel_tol=1e-3)
 
 
 def _measured(run: Run) -> list[Measurement]:
