@@ -16,7 +16,7 @@ from tenfold.recipes.settings import change
 DIGITS = {"source": "digits", "levels": 17, "validation": 20, "test": 60, "height": 0, "width": 0}
 SHORT = {"steps": 4, "batch_size": 16, "validate_every": 2, "checkpoint_every": 2, "tracker": "none", "threads": 1}
 LAYER = {"width": 32, "head_size": 32, "dropout": 0.0}
-MEASURED = {"samples": 60, "guidance": [0.0, 2.0], "images": 40, "timing": 2, "draws": 2, "calibrate": 4}
+MEASURED = {"samples": 60, "guidance": [0.0, 2.0], "images": 60, "timing": 2, "draws": 2, "calibrate": 4}
 PIPELINE = {
     "autoencoder": {"train": SHORT, "data": DIGITS, "model": {"widths": [8, 8], "norm_groups": 4}},
     "flow": {
