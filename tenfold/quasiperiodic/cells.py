@@ -96,19 +96,27 @@ class _Range:
         return bottom, top
 
     def bernstein(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values = np.broadcast_to(self.tensor, (len(low), *self.tensor.shape)).reshape(len(low), 1, -1)
+        # Cells come last, so that every product runs along them.
+        values = self.tensor.reshape(1, -1, 1)
         for j, weight in enumerate(self.weights):
             size = len(weight)
-            # matrix[m, i, k]: the k-th Bernstein coefficient of x_j^i on the m-th cell.
-            matrix = np.empty((len(low), size, size))
+            below, above = _powers(low[:, j], size), _powers(high[:, j], size)
+            rest = values.reshape(len(values), size, values.shape[1] // size, values.shape[2])
+            total = np.zeros((len(rest), size, rest.shape[2], len(low)))
             for i in range(size):
-                powers = np.stack([high[:, j] ** t * low[:, j] ** (i - t) for t in range(i + 1)], axis=1)
-                matrix[:, i] = powers @ weight[i, : i + 1]
-            rest = values.reshape(len(low), -1, size, values.shape[-1] // size)
-            values = np.einsum("mpir,mik->mpkr", rest, matrix, optimize=False)
-            values = values.reshape(len(low), -1, rest.shape[-1])
-        flat = values.reshape(len(low), -1)
-        return flat.min(axis=1) - self.slack, flat.max(axis=1) + self.slack
+                # Row k: the k-th Bernstein coefficient of x_j^i on each cell.
+                column = weight[i, : i + 1].T @ (above[: i + 1] * below[i::-1])
+                total += rest[:, i, None] * column[:, None]
+            values = total.reshape(-1, *total.shape[2:])
+        flat = values.reshape(-1, len(low))
+        return flat.min(axis=0) - self.slack, flat.max(axis=0) + self.slack
+
+
+def _powers(x: np.ndarray, count: int) -> np.ndarray:
+    found = np.ones((count, len(x)))
+    for k in range(1, count):
+        np.multiply(found[k - 1], x, out=found[k])
+    return found
 
 
 def _blossom(degree: int) -> np.ndarray:

@@ -51,7 +51,9 @@ class OrbitLattice:
         basis = np.array([[x / scale for x in row] for row in reduced])
         inverse = np.linalg.inv(basis)
         reach = 0.5 * np.abs(inverse).sum(axis=0)
-        counts = [int(2 * r) + 2 for r in reach]
+        # An interval of length 2r holds ⌊2r⌋ + 1 whole numbers at most.
+        margin = _rounding(float(np.abs(inverse).sum(axis=0).max()) * (K + 2), inverse)
+        counts = [int(2 * (r + margin)) + 1 for r in reach]
         if math.prod(counts) > MAX_CANDIDATES:
             raise UsageError(
                 f"the orbit of ({sequence.frequency}) over {points} points is too uneven for method 'lattice' "
@@ -69,10 +71,9 @@ class OrbitLattice:
         y[:, 1:] = cells + 0.5 - self.start
         u = y @ self.inverse
         # Rounding of u, and of lattice points as long as K: a margin that only adds candidates.
-        size = float(np.abs(u).max(initial=0.0)) + 4.0
-        noise = 64 * 2.0**-53 * size * float(np.abs(self.inverse).sum() + 1)
-        base = np.ceil(u - self.reach - noise)
-        slack = 0.5 + 64 * 2.0**-53 * size * float(np.abs(self.basis).sum() + 1)
+        size = float(np.abs(u).max(initial=0.0))
+        base = np.ceil(u - self.reach - _rounding(size, self.inverse))
+        slack = 0.5 + _rounding(size, self.basis)
         rest = base @ self.basis - y
         step = self.offsets @ self.basis
         # Coordinate by coordinate, so that most candidates are dropped early.
@@ -94,6 +95,11 @@ class OrbitLattice:
         for part in parts:
             for cells in unit_cells(part, block):
                 yield self.candidates(cells), len(cells)
+
+
+def _rounding(size: float, matrix: np.ndarray) -> float:
+    # Of products of a matrix with vectors of numbers up to ``size``.
+    return 64 * 2.0**-53 * (size + 4.0) * float(np.abs(matrix).sum() + 1)
 
 
 def unit_cells(part: Cells, block: int) -> Iterator[np.ndarray]:

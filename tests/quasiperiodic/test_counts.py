@@ -223,6 +223,6 @@ def test_dimensions_must_agree():
     with pytest.raises(UsageError, match="b = 1 dimensions, but the sequence 2"):
         count(parse_set("x < 1/2", 1), Kronecker("cubic"), 0, 10)
     with pytest.raises(UsageError, match="too uneven"):
-        count(parse_set("x < y", 2), Kronecker("1/7,3/11", allow_resonant=True), 0, 10**6, "lattice")
+        count(parse_set("x < y", 2), Kronecker("1/3,2/5", allow_resonant=True), 0, 10**7, "lattice")
     with pytest.raises(UsageError, match="increasing"):
         running_counts(parse_set("x < 1/2", 1), Kronecker("golden"), [10, 5])
