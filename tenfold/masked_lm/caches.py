@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from tenfold.masked_lm.generation_options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.masked_lm.options import GenerationOptions
 
 Where = slice | Tensor | None
 

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError
+from tenfold.masked_lm.generation_options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.masked_lm.options import GenerationOptions
 
 
 def check_inputs(
@@ -98,6 +98,5 @@ def check_finite(values: Tensor, step: int) -> None:
     """Raises UsageError, with the step's number, where the logits behind these probabilities are NaN or infinite."""
     if not bool(torch.isfinite(values).all()):
         raise UsageError(
-            f"the model's logits are NaN or infinite in step {step}; its weights are damaged, or its precision is too low "
-            "(try float32)"
+            f"the model's logits are NaN or infinite in step {step}; the weights are damaged, or float32 is needed"
         )

@@ -17,8 +17,8 @@ from tenfold.masked_lm import remasking, strategies, transfers
 from tenfold.masked_lm.caches import Passes, passes
 from tenfold.masked_lm.checks import check_finite, check_inputs, check_schedule
 from tenfold.masked_lm.draws import Draws
+from tenfold.masked_lm.generation_options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM, positions_after_padding
-from tenfold.masked_lm.options import GenerationOptions
 from tenfold.masked_lm.proposals import Proposals, propose
 from tenfold.masked_lm.speculative import fill_speculatively
 from tenfold.masked_lm.state import Commit, Generation, State

@@ -12,7 +12,7 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.masked_lm.caches import Passes
 from tenfold.masked_lm.checks import check_finite
-from tenfold.masked_lm.options import GenerationOptions
+from tenfold.masked_lm.generation_options import GenerationOptions
 from tenfold.masked_lm.proposals import propose
 from tenfold.masked_lm.state import State
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tenfold.masked_lm.caches import passes
-from tenfold.masked_lm.options import GenerationOptions
+from tenfold.masked_lm.generation_options import GenerationOptions
 from tenfold.masked_lm.sampling import diffusion_generate
 from tests.masked_lm.generating import prompts, random_model
 

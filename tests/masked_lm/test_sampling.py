@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tenfold.masked_lm.options import REFERENCE
+from tenfold.masked_lm.generation_options import REFERENCE
 from tenfold.masked_lm.sampling import diffusion_generate
 from tests.masked_lm.generating import prompts, random_model
 

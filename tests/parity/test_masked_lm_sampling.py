@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tenfold.masked_lm.options import REFERENCE, GenerationOptions
+from tenfold.masked_lm.generation_options import REFERENCE, GenerationOptions
 from tenfold.masked_lm.proposals import filtered, propose
 from tenfold.masked_lm.sampling import diffusion_generate
 from tenfold.masked_lm.strategies import above_threshold, best, by_factor
