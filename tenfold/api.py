@@ -346,7 +346,10 @@ def load(source: Run | str | os.PathLike[str]) -> nn.Module:
         folder: str | os.PathLike[str] = main_stage(run).folder.model
     else:
         folder = source
-    model: nn.Module = hub.from_pretrained(part(_model_config(folder)["model_type"], "model"), folder)
+    kind = part(_model_config(folder)["model_type"], "model")
+    # Some kinds have a layout of their own, which other libraries read too.
+    read = getattr(kind, "from_pretrained", None)
+    model: nn.Module = hub.from_pretrained(kind, folder) if read is None else read(folder)
     return model.eval()
 
 
@@ -375,7 +378,11 @@ def convert(system: str, checkpoint: str | os.PathLike[str], out: str | os.PathL
         extra["recipe"] = {"objective": {"sigma": sigma, **({"noise": "gaussian"} if with_kind else {})}}
     elif sigma is not None:
         extra["sigma"] = sigma
-    hub.save_pretrained(model, Path(out), extra)
+    own: Any = getattr(model, "save_pretrained", None)
+    if own is None:
+        hub.save_pretrained(model, Path(out), extra)
+    else:
+        own(Path(out), extra)
     return model
 
 

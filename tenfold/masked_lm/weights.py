@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 # model_type of config.json: the stock class that has the same tensors. Dream's modelling code is Qwen2's.
 _FAMILIES = {"Dream": "Qwen2", "qwen2": "Qwen2", "llama": "Llama"}
 _SHARD = "4GB"
-_OURS = "tenfold"  # key of config.json for what transformers does not know
 
 
 def stock_network(config: MaskedLMConfig) -> nn.Module:
@@ -97,8 +97,9 @@ def load(
     folder = hub.resolve(source, revision, FILES)
     settings = read_settings(folder)
     ids = read_special({"mask_token_id": mask_id}, settings, _optional(folder / "generation_config.json"))
-    ours = settings.get(_OURS, {})
-    tokenizer = ByteTokenizer() if ours.get("tokenizer") == "bytes" else read_tokenizer(folder, settings["model_type"])
+    ours = settings.get(hub.OURS, {})
+    in_bytes = ours.get("config", {}).get("tokenizer") == "bytes"
+    tokenizer = ByteTokenizer() if in_bytes else read_tokenizer(folder, settings["model_type"])
     if ids["mask"] is None and tokenizer is not None and not isinstance(tokenizer, ByteTokenizer):
         ids["mask"] = tokenizer.inner.mask_token_id
     if ids["mask"] is None:
@@ -135,7 +136,7 @@ def network_of(
 
     transformers = library()
     name = _FAMILIES[settings["model_type"]]
-    known = {k: v for k, v in settings.items() if k not in ("model_type", "architectures", "auto_map", _OURS)}
+    known = {k: v for k, v in settings.items() if k not in ("model_type", "architectures", "auto_map", hub.OURS)}
     try:
         config = getattr(transformers, f"{name}Config")(**{**known, "is_causal": False})
         config._attn_implementation = "sdpa"
@@ -254,10 +255,14 @@ def save(model: MaskedLM, folder: Path, extra: Mapping[str, Any]) -> None:
             if model.tokenizer is not None:
                 model.tokenizer.save(beside)
             settings = read_json(beside / hub.CONFIG)
-            kind = "bytes" if isinstance(model.tokenizer, ByteTokenizer) else "files"
-            ours = {"model_type": model.model_type, "version": __version__, "tokenizer": kind, **plain(dict(extra))}
+            ours = {
+                "model_type": model.model_type,
+                "tenfold_version": __version__,
+                "config": plain(asdict(model.config)),
+                **plain(dict(extra)),
+            }
             ids = {f"{name}_token_id": number for name, number in vars(model.special).items()}
-            settings |= {**ids, "logit_shift": model.logit_shift, "is_causal": False, _OURS: ours}
+            settings |= {**ids, "logit_shift": model.logit_shift, "is_causal": False, hub.OURS: ours}
             write_json(beside / hub.CONFIG, settings)
             folder.mkdir(parents=True, exist_ok=True)
             for file in sorted(beside.iterdir()):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import autoencoder, starflow, tarflow
+from tenfold.recipes import autoencoder, masked_lm, starflow, tarflow
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,29 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.flows.autoencoder.decoder_task:DecoderTask",
         model="tenfold.nn.autoencoder:Autoencoder",
     ),
+    "masked-lm": System(
+        "Masked diffusion language model of any Qwen2 or Llama network",
+        "arXiv:2506.20639",
+        "a part of diffucoder",
+        task="tenfold.masked_lm.task:MaskedLMTask",
+        model="tenfold.masked_lm.model:MaskedLM",
+        published="tenfold.masked_lm.convert:read_published",
+    ),
 }
 
-RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES, **starflow.RECIPES, **autoencoder.RECIPES}
+RECIPES: dict[str, tuple[str, Any]] = {
+    **tarflow.RECIPES,
+    **starflow.RECIPES,
+    **autoencoder.RECIPES,
+    **masked_lm.RECIPES,
+}
 
 _PLAIN: dict[str, Any] = {
     "tarflow": tarflow.TarFlowRecipe(),
     "starflow": starflow.StarFlowRecipe(),
     "autoencoder": autoencoder.AutoencoderRecipe(),
     "decoder": autoencoder.DecoderRecipe(),
+    "masked-lm": masked_lm.MaskedLMRecipe(),
 }
 
 
