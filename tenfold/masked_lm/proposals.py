@@ -46,6 +46,30 @@ def filtered(
     return logits
 
 
+def nucleus(
+    logits: Float[Tensor, "R K"], temperature: float, top_p: float, top_k: int | None = None, first: int = 64
+) -> tuple[Float[Tensor, "R M"], Int[Tensor, "R M"]]:
+    """The same without most of the dropped tokens: (logits, ids) of the M largest, in descending order, M just large
+    enough for every row's nucleus. A peaked row needs no sort of its whole vocabulary."""
+    lowest = torch.finfo(logits.dtype).min
+    if temperature > 0:
+        logits = logits / temperature
+    total = logits.logsumexp(dim=-1, keepdim=True)
+    size = min(first, logits.shape[-1])
+    while True:
+        values, ids = torch.topk(logits, size)
+        cumulative = (values - total).exp().cumsum(dim=-1)
+        if size == logits.shape[-1] or bool((cumulative[:, -1] > top_p).all()):
+            break
+        size = min(8 * size, logits.shape[-1])
+    dropped = torch.zeros_like(ids, dtype=torch.bool)
+    dropped[:, 1:] = cumulative[:, :-1] > top_p
+    values = values.masked_fill(dropped, lowest)
+    if top_k is not None:
+        values = values.masked_fill(values < values[:, min(top_k, size) - 1, None], lowest)
+    return values, ids
+
+
 def propose(
     logits: Float[Tensor, "R K"],
     alg: str = "maskgit_plus",
@@ -65,7 +89,11 @@ def propose(
             them, or at temperature 0, it is the most likely one.
         entropy: fill in ``Proposals.entropy`` whatever ``alg``.
     """
-    logits = filtered(logits, temperature, top_p, top_k)
+    ids = None
+    if top_p is not None and top_p < 1:
+        logits, ids = nucleus(logits, temperature, top_p, top_k)
+    else:
+        logits = filtered(logits, temperature, None, top_k)
     best = logits.max(dim=-1)
     shifted = logits - best.values[:, None]
     weights = shifted.exp()
@@ -75,14 +103,16 @@ def propose(
         probability = weights.gather(-1, tokens[:, None]).squeeze(-1) / total
     else:
         tokens, probability = best.indices, 1 / total
+    if ids is not None:
+        tokens = ids.gather(-1, tokens[:, None]).squeeze(-1)
     nats = None
     if entropy or alg == "entropy":
         # H = log Σ e^l − Σ p l. Dropped tokens have weight 0, but a product with their logit may be −inf · 0.
         products = weights * shifted.clamp(min=-1e4)
         nats = total.log() - products.sum(dim=-1) / total
     if alg == "topk_margin":
-        top = torch.topk(weights, 2, dim=-1).values / total[:, None]
-        confidence = top[:, 0] - top[:, 1]
+        top = torch.topk(weights, min(2, weights.shape[-1]), dim=-1).values / total[:, None]
+        confidence = top[:, 0] - top[:, -1]
     elif alg == "entropy":
         assert nats is not None
         confidence = -nats

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenfold.masked_lm import remasking, strategies
-from tenfold.masked_lm.proposals import filtered, gumbel_proposals, propose
+from tenfold.masked_lm.proposals import filtered, gumbel_proposals, nucleus, propose
 from tenfold.masked_lm.transfers import exact_quotas, reference_quotas, times
 
 NONE = -math.inf
@@ -113,6 +113,18 @@ def test_proposals_follow_the_filtered_distribution():
     torch.testing.assert_close(share, goal, atol=1e-3, rtol=0)
     torch.testing.assert_close(found.probability, goal[found.tokens])
     assert (share[goal == 0] == 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"temperature": 0.2}, {"temperature": 3.0}])
+def test_a_nucleus_is_the_filtered_distribution(options):
+    logits = torch.randn(5, 700, generator=torch.Generator().manual_seed(2)) * torch.tensor([0.1, 1, 3, 6, 12])[:, None]
+    heat = options.get("temperature", 0.0)
+    values, ids = nucleus(logits, heat, 0.9, options.get("top_k"), first=2)
+    dense = torch.zeros_like(logits).scatter_(1, ids, values.softmax(dim=-1))
+    goal = filtered(logits, heat, 0.9, options.get("top_k")).softmax(dim=-1)
+    torch.testing.assert_close(dense, goal, atol=1e-6, rtol=1e-5)
+    assert values.shape[1] == 700
+    assert nucleus(logits[3:], heat, 0.9, first=64)[0].shape[1] < 700 or heat == 3.0
 
 
 def test_entropy_with_dropped_tokens_is_finite():
