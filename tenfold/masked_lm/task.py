@@ -12,7 +12,9 @@ from tenfold import discrete
 from tenfold.data.code_config import CodeDataConfig
 from tenfold.data.token_rows import Rows, TokenRows, cut_to_random_length, keep_random_prefix
 from tenfold.errors import UsageError
+from tenfold.examples import Outcome
 from tenfold.masked_lm import loss
+from tenfold.masked_lm.commands import MaskedAnalysis, MaskedSampling
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.data import CodeRows, read_rows
@@ -217,6 +219,34 @@ class MaskedLMTask:
         from tenfold.masked_lm.pictures import draw
 
         return draw(self.model, self.data, self.recipe.objective.kind, directory)
+
+    def sample(self, options: MaskedSampling, folder: Path) -> list[Path]:
+        """Complete or infill text: ``samples.txt`` and ``samples.json``, or a file of completions."""
+        from tenfold.masked_lm.writing import check_folder, write_samples
+
+        self._require_masked()
+        check_folder(folder, options)
+        return write_samples(self.model, options, folder, self.name)
+
+    def analyse(self, options: MaskedAnalysis, figures: Path) -> Outcome:
+        """How the model decodes held-out texts: measurements, and pictures in the folder ``figures``."""
+        from tenfold.masked_lm.study import study
+
+        self._require_masked()
+        other = None
+        if options.autoregressive:
+            inside = Path(options.autoregressive) / "model"
+            other = load(inside if (inside / "config.json").is_file() else options.autoregressive)
+        encode = self.data.tokenizer.encode
+        texts = [list(encode(document.prompt + document.text)) for document in self.data.texts.test]
+        return study(self.model, texts, options, figures, self.name, other)
+
+    def _require_masked(self) -> None:
+        if self.recipe.objective.kind == "autoregressive":
+            raise UsageError(
+                f"{self.name} was trained to read from left to right and fills in no masks; train a masked model from "
+                "it (--objective.start)"
+            )
 
     @staticmethod
     def describe(recipe: MaskedLMRecipe) -> dict[str, Any]:

@@ -12,9 +12,10 @@ class System:
     """One of the ten systems, or a part of one: what ``tenfold list`` says, and where its parts are imported from
     on use.
 
-    ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model
-    folders; ``sampling`` and ``score`` "module:dataclass" of the options of the commands ``sample`` and ``score``;
-    ``published`` the reader of published checkpoints behind ``convert``. They are empty where a part is not there.
+    ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model folders;
+    ``sampling``, ``score`` and ``analysis`` "module:dataclass" of the options of the commands ``sample``, ``score`` and
+    ``analyse``; ``published`` the reader of published checkpoints behind ``convert``. They are empty where a part is
+    not there.
     """
 
     title: str
@@ -24,6 +25,7 @@ class System:
     model: str = ""
     sampling: str = ""
     score: str = ""
+    analysis: str = ""
     published: str = ""
 
 
@@ -80,6 +82,8 @@ COMPONENTS: dict[str, System] = {
         "a part of diffucoder",
         task="tenfold.masked_lm.task:MaskedLMTask",
         model="tenfold.masked_lm.model:MaskedLM",
+        sampling="tenfold.masked_lm.commands:MaskedSampling",
+        analysis="tenfold.masked_lm.commands:MaskedAnalysis",
         published="tenfold.masked_lm.convert:read_published",
     ),
 }
