@@ -112,23 +112,22 @@ _SMOLLM2 = MaskedLMConfig(
 _SMOLLM2_FULL = MaskedLMRecipe(
     model=_SMOLLM2,
     data=CodeDataConfig(length=256, stride=0),
-    objective=MaskedObjective(start="smollm2", anneal_steps=100),
+    objective=MaskedObjective(start="smollm2", times="count", anneal_steps=20),
     train=TrainingConfig(
-        steps=400,
+        steps=90,
         batch_size=4,
         learning_rate=1e-4,
-        warmup_steps=20,
+        warmup_steps=5,
         final_fraction=0.1,
         weight_decay=0.01,
         ema=None,
-        precision="bf16",
-        log_every=5,
+        log_every=1,
         validate_every=0,
-        checkpoint_every=50,
+        checkpoint_every=15,
         keep_last=1,
         threads=1,
     ),
-    evaluation=MaskedEvaluation(draws=4, rows=100, batch=4, start=True),
+    evaluation=MaskedEvaluation(draws=4, rows=32, batch=4, start=True, holes=40),
 )
 # What the published checkpoints' config.json says.
 _SEVEN_B = MaskedLMConfig(
@@ -200,7 +199,7 @@ RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
         _from_autoregressive(_FLAGSHIP, 1500, anneal_steps=100),
     ),
     "smollm2-code": (
-        "SmolLM2-135M as a masked model, adapted to the standard library with all weights, in 30 minutes",
+        "SmolLM2-135M as a masked model, adapted to the standard library with all weights, about 30 minutes",
         _SMOLLM2_FULL,
     ),
     "smollm2-code-lora": (
@@ -208,7 +207,7 @@ RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
         replace(
             _SMOLLM2_FULL,
             objective=replace(_SMOLLM2_FULL.objective, lora_rank=16),
-            train=replace(_SMOLLM2_FULL.train, learning_rate=5e-4),
+            train=replace(_SMOLLM2_FULL.train, steps=120, learning_rate=1e-3),
         ),
     ),
     "diffucoder-adaptation": (
