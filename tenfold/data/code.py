@@ -40,12 +40,12 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
     """The texts that a configuration names.
 
     A file of the standard library (a line of JSON lines; the key "file" joins lines) is wholly in one split, by a
-    hash of its name. A text that two splits have in common stays in the first of training, validation, test.
+    hash of its name. A text that occurs several times is kept once, in the first of training, validation, test.
 
     Raises UsageError for files that are missing or are not as described, and for an empty split."""
     groups = list(_stdlib(config.functions) if config.source == "stdlib" else _json_lines(config.path))
     parts: dict[str, list[Document]] = {"train": [], "validation": [], "test": []}
-    home: dict[Document, str] = {}
+    seen: set[Document] = set()
     shares = [(group, _split_of(group, config)) for group in {name for name, _ in groups}]
     split_of = dict(shares)
     for split in parts:
@@ -53,7 +53,8 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
             size = len(document.prompt) + len(document.text)
             if split_of[name] != split or (config.most_characters and size > config.most_characters):
                 continue
-            if home.setdefault(document, split) == split:
+            if document not in seen:
+                seen.add(document)
                 parts[split].append(document)
     for split, documents in parts.items():
         if not documents:

@@ -72,7 +72,9 @@ def normalised(
     """One loss of the rows' bounds (nats).
 
     by = "token": their sum over the number of maskable tokens; "sequence": the mean over rows of each row's bound per
-    maskable token; "batch": the mean over rows; "none": the sum.
+    maskable token; "batch": the mean over rows; "none": the sum. Where several processes train, each normalises its
+    own rows: "token" weights them a little differently than one process would, if their numbers of maskable tokens
+    differ.
 
     Raises UsageError where there is no maskable token to be normalised by."""
     counts = maskable.sum(1)

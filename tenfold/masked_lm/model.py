@@ -49,6 +49,7 @@ class MaskedLM(nn.Module):
         settings.is_causal = settings.use_cache = False
         self.special, self.logit_shift, self.tokenizer = special, logit_shift, tokenizer
         special.check(self.vocab_size)
+        self.register_state_dict_post_hook(_without_tied_head)
 
     @classmethod
     def from_config(cls, config: MaskedLMConfig) -> "MaskedLM":
@@ -189,6 +190,13 @@ class MaskedLM(nn.Module):
         from tenfold.masked_lm.weights import save
 
         save(self, Path(folder), extra or {})
+
+
+def _without_tied_head(model: MaskedLM, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Checkpoints hold shared weights once: under FSDP2 they could not be written twice."""
+    network = model.network
+    if network.get_output_embeddings().weight is network.get_input_embeddings().weight:
+        state.pop(f"{prefix}network.lm_head.weight", None)
 
 
 def positions_after_padding(attention_mask: Shaped[Tensor, "b n"]) -> Int[Tensor, "b n"]:

@@ -60,7 +60,7 @@ def geometry(settings: Any, special: SpecialIds, logit_shift: bool, tokenizer: A
         width=settings.hidden_size,
         layers=settings.num_hidden_layers,
         heads=settings.num_attention_heads,
-        kv_heads=settings.num_key_value_heads,
+        kv_heads=0 if settings.num_key_value_heads == settings.num_attention_heads else settings.num_key_value_heads,
         intermediate=settings.intermediate_size,
         positions=settings.max_position_embeddings,
         rope_theta=float(settings.rope_parameters["rope_theta"]),
