@@ -132,8 +132,8 @@ def dual_threshold(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: b
 
 def batching(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: bool) -> None:
     """Seconds a token of eight padded prompts together and of one."""
-    new = BLOCK if quick else 128
-    rows = [text[: PROMPT - 4 * i] for i, text in enumerate(texts[:8])]
+    new, count = (BLOCK, 2) if quick else (128, 8)
+    rows = [text[: PROMPT - 4 * i] for i, text in enumerate(texts[:count])]
     tokens = torch.tensor([[0] * (PROMPT - len(row)) + list(row) for row in rows])
     mask = torch.tensor([[0] * (PROMPT - len(row)) + [1] * len(row) for row in rows])
     for name, options in (
@@ -146,10 +146,17 @@ def batching(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: bool) -
         many, single = together(), alone()
         same = sum(bool(torch.equal(many.completions[i], found.completions[0])) for i, found in enumerate(single))
         details = {"passes": many.nfe, "passes_alone": sum(found.nfe for found in single), "equal_rows": same}
-        sizes = {"prompts": f"{PROMPT - 28} to {PROMPT}", "new": new, "block": BLOCK}
+        sizes = {"batch": count, "prompts": f"{PROMPT - 4 * (count - 1)} to {PROMPT}", "new": new, "block": BLOCK}
         emit(
             Record(
-                name, eight / (8 * new), one / (8 * new), "s/token", None, sizes, details, "one prompt after the other"
+                name,
+                eight / (count * new),
+                one / (count * new),
+                "s/token",
+                None,
+                sizes,
+                details,
+                "one prompt after the other",
             )
         )
 
