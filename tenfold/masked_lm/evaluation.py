@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tenfold.masked_lm.baselines import BackOffBytes, UnigramBytes, best_order
 from tenfold.masked_lm.data import CodeRows
+from tenfold.masked_lm.holes import Hole, cut_holes, infill_exact_match, left_to_right_exact_match
 from tenfold.masked_lm.likelihood import Likelihood, autoregressive_nll, mdm_nll
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation
@@ -27,11 +28,14 @@ def measure(
     batch = {key: value.to(device_of(model)) for key, value in data.test.batch(np.arange(count)).items()}
     sizes = data.sizes(data.test)[:count]
     rows = [_row(likelihood(model, batch, kind, options), sizes, name, kind)]
+    holes = cut_holes(data.test.arrays["tokens"].tolist(), options.holes, data.test.arrays["tokens"].shape[1])
+    rows += _filled(model, holes, kind, name, options.batch)
     if start is not None:
         start = start.to(device_of(model))
         rows.append(_row(likelihood(start, batch, "masked", options), sizes, "start", "masked"))
         if start.logit_shift:
             rows.append(_row(likelihood(start, batch, "autoregressive", options), sizes, "start", "autoregressive"))
+            rows += _filled(start, holes, "autoregressive", "start", options.batch)
     parameters = sum(p.numel() for p in model.parameters())
     rows.append(Measurement("parameters", parameters, model=name))
     return rows + (baselines(data, count) if options.baselines else [])
@@ -48,6 +52,17 @@ def likelihood(model: MaskedLM, batch: dict[str, Tensor], kind: str, options: Ma
     if kind == "autoregressive":
         return autoregressive_nll(model, batch["tokens"], **given)
     return mdm_nll(model, batch["tokens"], options.draws, **given)
+
+
+def _filled(model: MaskedLM, holes: list[Hole], kind: str, name: str, batch: int) -> list[Measurement]:
+    """Exact match of holes filled one token a pass by the masked model, or guessed from the left."""
+    if not holes:
+        return []
+    read = left_to_right_exact_match if kind == "autoregressive" else infill_exact_match
+    share = read(model, holes, batch=batch).share
+    error = math.sqrt(share * (1 - share) / len(holes))
+    note = "from left to right" if kind == "autoregressive" else "filled from both sides"
+    return [Measurement("hole_accuracy", share, "", "test", name, error, len(holes), note)]
 
 
 def _row(found: Likelihood, sizes: Tensor, model: str, kind: str) -> Measurement:

@@ -73,6 +73,8 @@ class MaskedEvaluation:
         baselines: whether counted byte models are measured beside.
         start: whether the weights that training started from are measured too: their bound, and their left-to-right
             likelihood.
+        holes: holes of 1 to 8 tokens in test rows that are filled and scored by exact match, by an autoregressive
+            model from what stands left of them; 0 for none.
     """
 
     draws: int = 16
@@ -80,8 +82,9 @@ class MaskedEvaluation:
     batch: int = 32
     baselines: bool = True
     start: bool = False
+    holes: int = 200
 
     def __post_init__(self) -> None:
-        for name, least in (("draws", 1), ("rows", 0), ("batch", 1)):
+        for name, least in (("draws", 1), ("rows", 0), ("batch", 1), ("holes", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"evaluation.{name} is {getattr(self, name)}; it must be at least {least}")

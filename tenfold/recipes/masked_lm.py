@@ -71,24 +71,26 @@ _BYTES = MaskedLMRecipe(
     data=CodeDataConfig(length=256, stride=64),
     objective=MaskedObjective(times="count"),
     train=TrainingConfig(
-        steps=600,
-        batch_size=16,
-        learning_rate=2e-3,
-        warmup_steps=40,
+        steps=1000,
+        batch_size=4,
+        learning_rate=3e-3,
+        warmup_steps=60,
         final_fraction=0.05,
         weight_decay=0.05,
         betas=(0.9, 0.98),
         ema=0.99,
-        validate_every=200,
+        validate_every=0,
         checkpoint_every=500,
         threads=1,
     ),
+    evaluation=MaskedEvaluation(draws=8),
 )
 _FLAGSHIP = replace(
     _BYTES,
-    model=MaskedLMConfig(width=256, layers=6, heads=8, intermediate=768),
+    model=MaskedLMConfig(width=192, layers=4, heads=6, intermediate=576),
     data=CodeDataConfig(length=256, stride=64, functions="all", most_characters=0),
-    train=replace(_BYTES.train, steps=3000, validate_every=300),
+    train=replace(_BYTES.train, steps=3600, batch_size=8, ema=0.995, checkpoint_every=300),
+    evaluation=MaskedEvaluation(draws=4, holes=500),
 )
 # SmolLM2-135M with the row of its mask.
 _SMOLLM2 = MaskedLMConfig(
@@ -112,23 +114,22 @@ _SMOLLM2 = MaskedLMConfig(
 _SMOLLM2_FULL = MaskedLMRecipe(
     model=_SMOLLM2,
     data=CodeDataConfig(length=256, stride=0),
-    objective=MaskedObjective(start="smollm2", anneal_steps=100),
+    objective=MaskedObjective(start="smollm2", times="count", anneal_steps=20),
     train=TrainingConfig(
-        steps=400,
+        steps=90,
         batch_size=4,
         learning_rate=1e-4,
-        warmup_steps=20,
+        warmup_steps=5,
         final_fraction=0.1,
         weight_decay=0.01,
         ema=None,
-        precision="bf16",
-        log_every=5,
+        log_every=1,
         validate_every=0,
-        checkpoint_every=50,
+        checkpoint_every=15,
         keep_last=1,
         threads=1,
     ),
-    evaluation=MaskedEvaluation(draws=4, rows=100, batch=4, start=True),
+    evaluation=MaskedEvaluation(draws=4, rows=32, batch=4, start=True, holes=40),
 )
 # What the published checkpoints' config.json says.
 _SEVEN_B = MaskedLMConfig(
@@ -189,18 +190,18 @@ RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
     ),
     "code-bytes-from-ar": (
         "the first half of code-bytes' steps from left to right, then masked, its attention opened little by little",
-        _from_autoregressive(_BYTES, 300, anneal_steps=60),
+        _from_autoregressive(_BYTES, 500, anneal_steps=100),
     ),
     "code-bytes-from-ar-at-once": (
         "the same with the attention opened at once",
-        _from_autoregressive(_BYTES, 300, anneal_steps=0),
+        _from_autoregressive(_BYTES, 500, anneal_steps=0),
     ),
     "code-bytes-flagship": (
         "a larger masked model of bytes, at most 40 minutes on one or two threads",
-        _from_autoregressive(_FLAGSHIP, 1500, anneal_steps=100),
+        _from_autoregressive(_FLAGSHIP, 1400, anneal_steps=200),
     ),
     "smollm2-code": (
-        "SmolLM2-135M as a masked model, adapted to the standard library with all weights, in 30 minutes",
+        "SmolLM2-135M as a masked model, adapted to the standard library with all weights, about 30 minutes",
         _SMOLLM2_FULL,
     ),
     "smollm2-code-lora": (
@@ -208,7 +209,7 @@ RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
         replace(
             _SMOLLM2_FULL,
             objective=replace(_SMOLLM2_FULL.objective, lora_rank=16),
-            train=replace(_SMOLLM2_FULL.train, learning_rate=5e-4),
+            train=replace(_SMOLLM2_FULL.train, steps=120, learning_rate=1e-3),
         ),
     ),
     "diffucoder-adaptation": (

@@ -14,7 +14,18 @@ from tests.masked_lm.helpers import tiny
 QUICK = [
     *("--model.width", 32, "--model.layers", 1, "--model.heads", 2, "--model.intermediate", 64),
     *("--data.source", "jsonl", "--data.length", 32, "--data.stride", 0, "--train.steps", 3, "--train.batch_size", 4),
-    *("--train.tracker", "none", "--train.threads", 1, "--evaluation.draws", 2, "--evaluation.rows", 8),
+    *(
+        "--train.tracker",
+        "none",
+        "--train.threads",
+        1,
+        "--evaluation.draws",
+        2,
+        "--evaluation.rows",
+        8,
+        "--evaluation.holes",
+        4,
+    ),
 ]
 
 

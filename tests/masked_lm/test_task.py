@@ -41,7 +41,7 @@ def settings(texts: str, **changes: Any) -> MaskedLMRecipe:
         "model": MODEL,
         "data": {"source": "jsonl", "path": texts, "length": 32, "stride": 0},
         "train": TRAIN,
-        "evaluation": {"draws": 2, "rows": 16},
+        "evaluation": {"draws": 2, "rows": 16, "holes": 8},
     }
     for group, values in changes.items():
         base[group] = {**base.get(group, {}), **values}
@@ -202,13 +202,15 @@ def test_a_pipeline_from_left_to_right_to_masks(texts: str, tmp_path: Path) -> N
     rows = {(row.name, row.model): row for row in run.measurements}
     found = {model for name, model in rows if name == "bits_per_byte"}
     assert found == {"autoregressive", "masked-lm", "unigram", "back-off"}
+    assert {model for name, model in rows if name == "hole_accuracy"} == {"autoregressive", "masked-lm"}
     assert 0.5 < rows["bits_per_byte", "back-off"].value < rows["bits_per_byte", "unigram"].value < 6
     assert rows["bits_per_byte", "masked-lm"].standard_error > 0
     assert (tmp_path / "run" / "masked" / "figures" / "by-mask-ratio.png").is_file()
     assert (tmp_path / "run" / "report.html").is_file()
     again = api.evaluate(tmp_path / "run", start=True)
     begun = [row for row in again if row.model == "start"]
-    assert [row.note for row in begun] == ["masked-diffusion bound", "from left to right, exact"]
+    notes = ["masked-diffusion bound", "from left to right, exact", "from left to right"]
+    assert [row.note for row in begun] == notes
     exact = next(row for row in again if row.model == "autoregressive" and row.name == "bits_per_byte")
     assert begun[1].value == pytest.approx(exact.value, abs=1e-5)
     assert isinstance(api.load(tmp_path / "run"), MaskedLM)
