@@ -170,8 +170,8 @@ def sink_score(confidence: Any) -> float:
 def pass_at_k(samples: int, correct: int, k: int) -> float:
     """The unbiased estimate 1 − C(n − c, k) / C(n, k) of the chance that one of k samples is correct.
 
-    >>> pass_at_k(10, 3, 1), pass_at_k(5, 0, 5), pass_at_k(2, 1, 2)
-    (0.3, 0.0, 1.0)
+    >>> pass_at_k(10, 5, 1), pass_at_k(5, 0, 5), pass_at_k(2, 1, 2)
+    (0.5, 0.0, 1.0)
     """
     if not (0 <= correct <= samples and 1 <= k <= samples):
         raise UsageError(f"pass@{k} of {correct} correct among {samples} samples is not defined; 1 ≤ k ≤ samples")

@@ -6,7 +6,7 @@ All numbers are of the filtered, tempered distribution, as published: this is wh
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold.discrete import categorical, gumbel_argmax
@@ -47,27 +47,26 @@ def filtered(
 
 
 def nucleus(
-    logits: Float[Tensor, "R K"], temperature: float, top_p: float, top_k: int | None = None, first: int = 64
-) -> tuple[Float[Tensor, "R M"], Int[Tensor, "R M"]]:
-    """The same without most of the dropped tokens: (logits, ids) of the M largest, in descending order, M just large
-    enough for every row's nucleus. A peaked row needs no sort of its whole vocabulary."""
+    logits: Float[Tensor, "R K"], temperature: float, top_p: float, top_k: int | None = None, size: int = 256
+) -> tuple[Float[Tensor, "R M"], Int[Tensor, "R M"], Bool[Tensor, " R"]]:
+    """The same for the ``size`` largest logits alone, in descending order: (logits, ids, whether the row's nucleus is
+    among them). A peaked row needs no sort of its whole vocabulary."""
     lowest = torch.finfo(logits.dtype).min
     if temperature > 0:
         logits = logits / temperature
     total = logits.logsumexp(dim=-1, keepdim=True)
-    size = min(first, logits.shape[-1])
-    while True:
-        values, ids = torch.topk(logits, size)
-        cumulative = (values - total).exp().cumsum(dim=-1)
-        if size == logits.shape[-1] or bool((cumulative[:, -1] > top_p).all()):
-            break
-        size = min(8 * size, logits.shape[-1])
+    size = min(size, logits.shape[-1])
+    values, ids = torch.topk(logits, size)
+    cumulative = (values - total).exp().cumsum(dim=-1)
+    covered = cumulative[:, -1] > top_p
+    if size == logits.shape[-1]:
+        covered = torch.ones_like(covered)
     dropped = torch.zeros_like(ids, dtype=torch.bool)
     dropped[:, 1:] = cumulative[:, :-1] > top_p
     values = values.masked_fill(dropped, lowest)
     if top_k is not None:
         values = values.masked_fill(values < values[:, min(top_k, size) - 1, None], lowest)
-    return values, ids
+    return values, ids, covered
 
 
 def propose(
@@ -78,6 +77,7 @@ def propose(
     top_k: int | None = None,
     uniforms: Float[Tensor, " R"] | None = None,
     entropy: bool = False,
+    size: int = 256,
 ) -> Proposals:
     """Proposal and confidence of every row, from one pass over the logits.
 
@@ -88,10 +88,20 @@ def propose(
         uniforms: float64 in [0, 1), one a row: the token is drawn by inverting the distribution function; without
             them, or at temperature 0, it is the most likely one.
         entropy: fill in ``Proposals.entropy`` whatever ``alg``.
+        size: with ``top_p``, the largest logits that are looked at first; rows whose nucleus is larger are sorted.
     """
     ids = None
     if top_p is not None and top_p < 1:
-        logits, ids = nucleus(logits, temperature, top_p, top_k)
+        values, ids, covered = nucleus(logits, temperature, top_p, top_k, size)
+        if not bool(covered.all()):
+            rest = (alg, temperature, top_p, top_k)
+            numbers = [None if uniforms is None else uniforms[rows] for rows in (covered, ~covered)]
+            return _joined(
+                covered,
+                propose(logits[covered], *rest, numbers[0], entropy, size),
+                propose(logits[~covered], *rest, numbers[1], entropy, logits.shape[-1]),
+            )
+        logits = values
     else:
         logits = filtered(logits, temperature, None, top_k)
     best = logits.max(dim=-1)
@@ -119,6 +129,19 @@ def propose(
     else:
         confidence = probability
     return Proposals(tokens, confidence, probability, nats)
+
+
+def _joined(first: Bool[Tensor, " R"], ours: Proposals, others: Proposals) -> Proposals:
+    """Proposals of the rows ``first`` and of the other rows, put together."""
+
+    def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        if a is None or b is None:
+            return None
+        whole = torch.empty(first.shape, dtype=a.dtype, device=a.device)
+        whole[first], whole[~first] = a, b
+        return whole
+
+    return Proposals(*(both(getattr(ours, name), getattr(others, name)) for name in vars(ours)))  # type: ignore[arg-type]
 
 
 def gumbel_proposals(logits: Float[Tensor, "R K"], temperature: float, uniforms: Float[Tensor, "R K"]) -> Proposals:

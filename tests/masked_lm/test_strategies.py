@@ -119,12 +119,19 @@ def test_proposals_follow_the_filtered_distribution():
 def test_a_nucleus_is_the_filtered_distribution(options):
     logits = torch.randn(5, 700, generator=torch.Generator().manual_seed(2)) * torch.tensor([0.1, 1, 3, 6, 12])[:, None]
     heat = options.get("temperature", 0.0)
-    values, ids = nucleus(logits, heat, 0.9, options.get("top_k"), first=2)
-    dense = torch.zeros_like(logits).scatter_(1, ids, values.softmax(dim=-1))
     goal = filtered(logits, heat, 0.9, options.get("top_k")).softmax(dim=-1)
-    torch.testing.assert_close(dense, goal, atol=1e-6, rtol=1e-5)
-    assert values.shape[1] == 700
-    assert nucleus(logits[3:], heat, 0.9, first=64)[0].shape[1] < 700 or heat == 3.0
+    for size in (16, 700):
+        values, ids, covered = nucleus(logits, heat, 0.9, options.get("top_k"), size)
+        dense = torch.zeros_like(logits).scatter_(1, ids, values.softmax(dim=-1))
+        torch.testing.assert_close(dense[covered], goal[covered], atol=1e-6, rtol=1e-5)
+        assert covered.any()
+        assert covered.all() == (size == 700)
+    # Rows of both kinds, put together again.
+    uniforms = torch.rand(5, dtype=torch.float64) if heat else None
+    some, all_ = (propose(logits, "entropy", heat, 0.9, options.get("top_k"), uniforms, size=n) for n in (16, 700))
+    assert torch.equal(some.tokens, all_.tokens)
+    torch.testing.assert_close(some.confidence, all_.confidence)
+    torch.testing.assert_close(some.confidence, (goal * (goal + 1e-10).log()).sum(dim=-1), atol=1e-5, rtol=1e-5)
 
 
 def test_entropy_with_dropped_tokens_is_finite():
