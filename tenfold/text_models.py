@@ -91,7 +91,7 @@ def load(found: TextFiles, config: TextEncoderConfig) -> tuple[Any, Any]:
     transformers = _transformers(found, "text encoder")
     where, name = str(found.folder), str(found.folder / found.gguf)
     options: dict[str, Any] = {"gguf_file": found.gguf} if found.gguf else {}
-    with _quiet(transformers), _one_sentence(name, "text encoder"):
+    with quiet(transformers), _one_sentence(name, "text encoder"):
         settings = transformers.AutoConfig.from_pretrained(where, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         encoders = transformers.models.auto.modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING
@@ -123,7 +123,7 @@ def load_causal(found: TextFiles) -> tuple[Any, Any]:
     Raises UsageError where a package is missing, and for a file that holds no whole language model."""
     transformers = _transformers(found, "language model")
     where, name = str(found.folder), str(found.folder / found.gguf)
-    with _quiet(transformers), _one_sentence(name, "language model"):
+    with quiet(transformers), _one_sentence(name, "language model"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, gguf_file=found.gguf)
         network, report = transformers.AutoModelForCausalLM.from_pretrained(
             where,
@@ -161,7 +161,8 @@ def _one_sentence(name: str, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
+    """No bars and warnings of the library inside the block."""
     # The library draws bars and warns about unused weights (the decoder's, the head's), both meant here.
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from tenfold import __version__, hub, progress
+from tenfold import __version__, hub, progress, text_models
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, plain, read_json, write_json
 from tenfold.masked_lm.config import MaskedLMConfig
@@ -251,7 +251,8 @@ def save(model: MaskedLM, folder: Path, extra: Mapping[str, Any]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
-            model.network.save_pretrained(beside, max_shard_size=_SHARD)
+            with text_models.quiet(library()):
+                model.network.save_pretrained(beside, max_shard_size=_SHARD)
             if model.tokenizer is not None:
                 model.tokenizer.save(beside)
             settings = read_json(beside / hub.CONFIG)
