@@ -1,6 +1,6 @@
-"""Peak memory of reading a sharded checkpoint of 2 GB: tensor by tensor, against all files into one dictionary first.
+"""Peak memory of reading a sharded checkpoint of 1.7 GB: tensor by tensor, against all files into one dictionary first.
 
-``python -m benchmarks.masked_lm_loading [--quick] [--json FILE]`` writes random weights into a temporary folder (2 GB,
+``python -m benchmarks.masked_lm_loading [--quick] [--json FILE]`` writes random weights into a temporary folder (1.7 GB,
 with ``--quick`` 0.2) and reads them in fresh processes. Both sides are the growth of a process's peak memory as a
 multiple of the weights' size; their seconds are in the details.
 """
@@ -26,7 +26,7 @@ _SHARDS = 8
 
 
 def geometry(quick: bool) -> MaskedLMConfig:
-    """A network of 0.5 billion weights, or a tenth of it."""
+    """A network of 0.44 billion weights, or a tenth of it."""
     width, layers = (768, 6) if quick else (2048, 8)
     return MaskedLMConfig(width=width, layers=layers, heads=16, intermediate=3 * width, vocab_size=258)
 
