@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -25,16 +26,18 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Training:
-    """A recipe, trained with ``SEEDS``; ``options`` are further options of ``tenfold train``."""
+    """A recipe, trained with ``SEEDS``; ``options`` are further options of ``tenfold train``, and ``seeded`` those
+    that take the seed: one a stage, of a recipe of several."""
 
     recipe: str
     options: tuple[str, ...] = ()
     seeds: tuple[int, ...] = field(default=SEEDS)
+    seeded: tuple[str, ...] = ("--train.seed",)
 
     @property
     def command(self) -> str:
         """The command that trains one seed, as the docs show it."""
-        seed = ["--train.seed SEED"] if len(self.seeds) > 1 else []
+        seed = [f"{option} SEED" for option in self.seeded] if len(self.seeds) > 1 else []
         return " ".join(["tenfold train", self.recipe, *self.options, *seed])
 
     def make(self, name: str) -> dict[str, Any]:
@@ -55,18 +58,25 @@ class Training:
         """The arguments of ``tenfold`` that train or resume one seed."""
         if (folder / "config.yaml").exists():
             return ["train", "--resume", str(folder)]
-        chosen = ["--train.seed", str(seed)] if len(self.seeds) > 1 else []
+        chosen = [part for option in self.seeded for part in (option, str(seed))] if len(self.seeds) > 1 else []
         return ["train", self.recipe, "--out", str(folder), *self.options, *chosen]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Several trainings side by side in one table, each under a name of its own; ``metrics`` names the rows that are
-    compared, and ``after`` a job whose runs the trainings start from."""
+    compared, and ``after`` a job whose runs the trainings start from.
+
+    ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"), ``baselines``
+    whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
+    of the metrics, and a note says whether their difference exceeds the noise between seeds."""
 
     variants: Mapping[str, Training]
     metrics: tuple[str, ...]
     after: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)
+    baselines: tuple[str, ...] = ()
+    differences: bool = False
 
     def make(self, name: str) -> dict[str, Any]:
         """Train and average each variant."""
@@ -75,10 +85,16 @@ class Comparison:
         rows, made = [], {}
         for variant, training in self.variants.items():
             made = training.make(f"{name}-{variant}")
-            own = [
-                row for row in made["metrics"] if row["name"] in self.metrics and row["model"].startswith("starflow")
-            ]
+            found = [row for row in made["metrics"] if row["name"] in self.metrics]
+            model = self.models.get(variant)
+            own = [row for row in found if (row["model"] == model if model else row["model"].startswith("starflow"))]
+            if variant == next(iter(self.variants)):
+                rows += [row for row in found if row["model"] in self.baselines]
             rows += [{**row, "model": variant} for row in own]
+        if self.differences:
+            rows += differences(
+                [row for row in rows if row["name"] == self.metrics[0] and row["model"] in self.variants]
+            )
         commands = [training.command for training in self.variants.values()]
         return {**made, "command": " and ".join(commands), "metrics": rows}
 
@@ -144,6 +160,14 @@ _SPLIT = (
     *("--train.steps", "800", "--evaluation.draws", "4", "--evaluation.samples", "0", "--evaluation.images", "0"),
 )
 
+_BOTH = ("--autoregressive.train.seed", "--masked.train.seed")
+_CODE = {
+    "scratch": Training("code-bytes"),
+    "left-to-right": Training("code-bytes-ar"),
+    "annealed": Training("code-bytes-from-ar", seeded=_BOTH),
+    "at-once": Training("code-bytes-from-ar-at-once", seeded=_BOTH),
+}
+
 JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
@@ -159,6 +183,18 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
         ("latent_nll", "sampling_seconds"),
         after="starflow-mnist",
     ),
+    "code-bytes": Comparison(
+        _CODE,
+        ("bits_per_byte", "hole_accuracy"),
+        models=dict(zip(_CODE, ("code-bytes", "autoregressive", "masked-lm", "masked-lm"), strict=True)),
+        baselines=("unigram", "back-off"),
+        differences=True,
+    ),
+    "code-bytes-flagship": Training("code-bytes-flagship", seeds=(0,)),
+    "smollm2-code": Training("smollm2-code", seeds=(0,)),
+    "smollm2-code-at-once": Training("smollm2-code", ("--objective.anneal_steps", "0"), seeds=(0,)),
+    "smollm2-code-lora": Training("smollm2-code-lora", seeds=(0,)),
+    "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),
     "benchmark-flows": Benchmark("flows"),
     "example-slabs": Example("discrepancy", "slabs"),
     "example-bad-set": Example("discrepancy", "bad-set"),
@@ -171,6 +207,24 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "quasiperiodic-transition": Example("dynamics", "aubry-andre", "transition.png"),
     "quasiperiodic-log-power": Example("dynamics", "log-power", "log-power.png"),
 }
+
+
+def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every two rows subtracted, with the standard error of the difference and what it says.
+
+    >>> two = [{"name": "a", "model": m, "value": v, "standard_error": 0.1} for m, v in (("x", 2.0), ("y", 1.0))]
+    >>> [(row["model"], row["value"], row["note"]) for row in differences(two)]
+    [('x − y', 1.0, 'more than twice the standard error')]
+    """
+    result = []
+    for one, other in combinations(rows, 2):
+        difference = one["value"] - other["value"]
+        error = math.hypot(one["standard_error"], other["standard_error"])
+        clear = abs(difference) > 2 * error
+        note = "more than twice the standard error" if clear else "within the noise between seeds"
+        names = {"name": f"difference_{one['name']}", "model": f"{one['model']} − {other['model']}", "note": note}
+        result.append({**one, **names, "value": difference, "standard_error": error})
+    return result
 
 
 def tenfold(*arguments: str) -> None:

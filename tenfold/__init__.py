@@ -14,6 +14,7 @@ _PUBLIC = {
     "StarFlowConfig": "tenfold.flows.starflow.config",
     "TarFlow": "tenfold.flows",
     "TarFlowConfig": "tenfold.flows",
+    "analyse": "tenfold.api",
     "convert": "tenfold.api",
     "evaluate": "tenfold.api",
     "load": "tenfold.api",
@@ -30,6 +31,7 @@ __all__ = [
     "TarFlow",
     "TarFlowConfig",
     "__version__",
+    "analyse",
     "convert",
     "evaluate",
     "load",
@@ -42,7 +44,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tenfold.api import convert, evaluate, load, report, resume, sample, score, train
+    from tenfold.api import analyse, convert, evaluate, load, report, resume, sample, score, train
     from tenfold.flows import TarFlow, TarFlowConfig
     from tenfold.flows.starflow.config import StarFlowConfig
     from tenfold.flows.starflow.flow import StarFlow

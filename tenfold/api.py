@@ -1,4 +1,4 @@
-"""The verbs as Python functions: train, resume, evaluate, sample, score, report, load, convert.
+"""The verbs as Python functions: train, resume, evaluate, sample, analyse, score, report, load, convert.
 
 Everything heavy is imported inside the functions, so that importing this module stays quick.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -323,13 +324,59 @@ def sample(
     Raises:
         UsageError: options that do not fit the model, before any work.
     """
+    system = system_of(source.path if isinstance(source, Run) else source)
+    options = change(options or part(system, "sampling")(), changes)
     task, run = _task_of(source)
-    options = change(options or part(task.recipe.system, "sampling")(), changes)
     target = Path(folder or (Path("samples") if run is None else run.path / "samples"))
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; samples need a folder, choose another --out")
     written: list[Path] = task.sample(options, target)
     return written
+
+
+def analyse(
+    source: Run | str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    options: Any = None,
+    **changes: Any,
+) -> tuple[Path, list[Measurement]]:
+    """Look at how a model works, a masked language model's decoding order say: figures, ``data.json``,
+    ``evaluation.json`` and ``report.html``; returns the page and the measurements.
+
+    Args:
+        source: a run, a model folder, or a hub id.
+        folder: a new folder; ``analysis/`` of the run, or of the working directory.
+        options: the system's options of analysis; its defaults without.
+        changes: fields of the options.
+
+    Raises:
+        UsageError: options that do not fit the model or the data, and a folder that holds an analysis already.
+    """
+    from tenfold.figures import write_captions
+    from tenfold.files import write_json
+    from tenfold.reports import write_report
+    from tenfold.training.run_folder import provenance
+
+    system = system_of(source.path if isinstance(source, Run) else source)
+    options = change(options or part(system, "analysis")(), changes)
+    run = open_run(source) if isinstance(source, Run) or _is_run(source) else None
+    target = RunFolder(folder or (Path("analysis") if run is None else run.path / "analysis"))
+    if target.path.exists() and (not target.path.is_dir() or any(target.path.iterdir())):
+        raise UsageError(f"{target.path} exists already and is not an empty folder; choose another --out")
+    task, _ = _task_of(source)
+    facts = provenance()
+    target.figures.mkdir(parents=True, exist_ok=True)
+    try:
+        found = task.analyse(options, target.figures)
+    except UsageError:
+        shutil.rmtree(target.path)  # nothing was measured
+        raise
+    target.start({"name": task.name, "system": system, **found.settings})
+    target.write_evaluation(found.rows)
+    target.write_provenance(**facts)
+    write_captions(target.figures, found.captions)
+    write_json(target.path / "data.json", found.data)
+    return Path(write_report(target.path)), found.rows
 
 
 def score(
@@ -374,7 +421,10 @@ def load(source: Run | str | os.PathLike[str]) -> nn.Module:
         folder: str | os.PathLike[str] = main_stage(run).folder.model
     else:
         folder = source
-    model: nn.Module = hub.from_pretrained(part(_model_config(folder)["model_type"], "model"), folder)
+    kind = part(_model_config(folder)["model_type"], "model")
+    # Some kinds have a layout of their own, which other libraries read too.
+    read = getattr(kind, "from_pretrained", None)
+    model: nn.Module = hub.from_pretrained(kind, folder) if read is None else read(folder)
     return model.eval()
 
 
@@ -403,7 +453,11 @@ def convert(system: str, checkpoint: str | os.PathLike[str], out: str | os.PathL
         extra["recipe"] = {"objective": {"sigma": sigma, **({"noise": "gaussian"} if with_kind else {})}}
     elif sigma is not None:
         extra["sigma"] = sigma
-    hub.save_pretrained(model, Path(out), extra)
+    own: Any = getattr(model, "save_pretrained", None)
+    if own is None:
+        hub.save_pretrained(model, Path(out), extra)
+    else:
+        own(Path(out), extra)
     return model
 
 

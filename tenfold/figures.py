@@ -287,6 +287,24 @@ def lines(
         return _save(figure, path)
 
 
+def matrix(values: Any, path: Path_, xlabel: str, ylabel: str, label: str) -> Path:
+    """Values (rows, columns) as colours with a scale; what is not finite stays white. ``label`` names the values."""
+    array = _array(values).astype(np.float64)
+    if array.ndim != 2 or not array.size:
+        raise UsageError(f"a picture of a matrix needs (rows, columns) values, not {array.shape}")
+    with _context():
+        figure = _figure(7.2, 4.0)
+        axes = figure.add_subplot()
+        shown = axes.imshow(np.ma.masked_invalid(array), cmap="viridis", aspect="auto", interpolation="nearest")
+        axes.grid(visible=False)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        bar = figure.colorbar(shown)
+        bar.set_label(label)
+        bar.outline.set_visible(False)
+        return _save(figure, path)
+
+
 def ranked(
     images: Any,
     scores: Any,

@@ -27,6 +27,8 @@ from tenfold.tensors import differences, listed
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+OURS = "tenfold"
+"""Key of ``config.json`` for what is ours in the folder of a network that ``transformers`` loads too."""
 _WRAPPERS = ("state_dict", "model")
 
 
@@ -95,6 +97,8 @@ def read_config(source: str | os.PathLike[str], revision: str | None = None) -> 
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder} is no model folder: it has no {CONFIG}")
     file = read_json(folder / CONFIG)
+    if isinstance(file, dict) and isinstance(file.get(OURS), dict):
+        file = file[OURS]  # the rest of the file is for transformers
     if not isinstance(file, dict) or not isinstance(file.get("config"), dict) or "model_type" not in file:
         raise UsageError(f"{folder / CONFIG} is not from tenfold: it lacks 'model_type' or 'config'")
     return file

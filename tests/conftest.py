@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["tenfold.nn", "tenfold.flows"], "beartype.beartype")
+install_import_hook(["tenfold.nn", "tenfold.flows", "tenfold.masked_lm", "tenfold.discrete"], "beartype.beartype")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "list": ("tenfold.cli.list", "the ten systems, their state, and the recipes"),
     "train": ("tenfold.cli.train", "train a recipe, or resume a run; then evaluate and report"),
     "sample": ("tenfold.cli.sample", "draw samples from a run or a model folder"),
+    "analyse": ("tenfold.cli.analyse", "how a model decodes: orders, confidence, infilled holes"),
     "score": ("tenfold.cli.score", "print the log-likelihood of your data under a run or a model folder"),
     "evaluate": ("tenfold.cli.evaluate", "measure a run again and print the table"),
     "report": ("tenfold.cli.report", "write a run's figures and its self-contained HTML page"),

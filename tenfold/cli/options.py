@@ -7,15 +7,15 @@ from docstring_parser import parse as parse_docstring
 
 from tenfold import api
 from tenfold.cli.parser import CommandParser
-from tenfold.recipes import RECIPES, SYSTEMS
+from tenfold.recipes import COMPONENTS, RECIPES, SYSTEMS
 
 # Options whose field cannot, or should not, have the option's name.
 OPTION_OF = {"classes": "class"}
 
 
 def systems_with(part: str) -> list[str]:
-    """The systems that have a part, "sampling" say."""
-    return [name for name, system in SYSTEMS.items() if getattr(system, part)]
+    """The systems, and parts of them, that have a part, "sampling" say."""
+    return [name for name, system in {**SYSTEMS, **COMPONENTS}.items() if getattr(system, part)]
 
 
 def add_options(parser: CommandParser, system: str, part: str) -> None:

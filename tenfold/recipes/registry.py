@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import autoencoder, starflow, tarflow
+from tenfold.recipes import autoencoder, masked_lm, starflow, tarflow
 
 
 @dataclass(frozen=True)
@@ -12,9 +12,10 @@ class System:
     """One of the ten systems, or a part of one: what ``tenfold list`` says, and where its parts are imported from
     on use.
 
-    ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model
-    folders; ``sampling`` and ``score`` "module:dataclass" of the options of the commands ``sample`` and ``score``;
-    ``published`` the reader of published checkpoints behind ``convert``. They are empty where a part is not there.
+    ``task`` is "module:callable", called with a recipe and its name; ``model`` the class of its model folders;
+    ``sampling``, ``score`` and ``analysis`` "module:dataclass" of the options of the commands ``sample``, ``score`` and
+    ``analyse``; ``published`` the reader of published checkpoints behind ``convert``. They are empty where a part is
+    not there.
     """
 
     title: str
@@ -24,6 +25,7 @@ class System:
     model: str = ""
     sampling: str = ""
     score: str = ""
+    analysis: str = ""
     published: str = ""
 
 
@@ -74,15 +76,31 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.flows.autoencoder.decoder_task:DecoderTask",
         model="tenfold.nn.autoencoder:Autoencoder",
     ),
+    "masked-lm": System(
+        "Masked diffusion language model of any Qwen2 or Llama network",
+        "arXiv:2506.20639",
+        "a part of diffucoder",
+        task="tenfold.masked_lm.task:MaskedLMTask",
+        model="tenfold.masked_lm.model:MaskedLM",
+        sampling="tenfold.masked_lm.commands:MaskedSampling",
+        analysis="tenfold.masked_lm.commands:MaskedAnalysis",
+        published="tenfold.masked_lm.convert:read_published",
+    ),
 }
 
-RECIPES: dict[str, tuple[str, Any]] = {**tarflow.RECIPES, **starflow.RECIPES, **autoencoder.RECIPES}
+RECIPES: dict[str, tuple[str, Any]] = {
+    **tarflow.RECIPES,
+    **starflow.RECIPES,
+    **autoencoder.RECIPES,
+    **masked_lm.RECIPES,
+}
 
 _PLAIN: dict[str, Any] = {
     "tarflow": tarflow.TarFlowRecipe(),
     "starflow": starflow.StarFlowRecipe(),
     "autoencoder": autoencoder.AutoencoderRecipe(),
     "decoder": autoencoder.DecoderRecipe(),
+    "masked-lm": masked_lm.MaskedLMRecipe(),
 }
 
 

@@ -20,7 +20,7 @@ _ACRONYMS = {
     "ood": "OOD",
     "auroc": "AUROC",
 }
-_ACRONYMS |= {"dim": "dimension", "std": "s.d.", "bpd": "bits/dim", "map": "mAP", "ess": "ESS", "kl": "KL"}
+_ACRONYMS |= {"ar": "AR", "dim": "dimension", "std": "s.d.", "bpd": "bits/dim", "map": "mAP", "ess": "ESS", "kl": "KL"}
 _HIGHER: tuple[str, ...] = ("log_prob", "accuracy", "precision", "recall", "auroc", "psnr", "ess")
 _HIGHER += ("average_precision", "agreement", "diversity")
 

@@ -6,9 +6,9 @@ import torch
 
 from tenfold.data.config import ImageDataConfig
 from tenfold.errors import UsageError
-from tenfold.flows.cost import traced
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
+from tenfold.nn.cost import traced
 
 
 def cost(config: AutoencoderConfig, data: ImageDataConfig, train: Any, frozen_encoder: bool = False) -> dict[str, Any]:

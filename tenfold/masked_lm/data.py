@@ -1,0 +1,86 @@
+"""Texts of code as rows of a model's tokens, with the bytes that they stand for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from tenfold import progress
+from tenfold.data.code import CodeSplits, Document, load_code
+from tenfold.data.code_config import CodeDataConfig
+from tenfold.data.token_rows import DiffusionCollator, TokenRows, tokens_of
+from tenfold.errors import UsageError
+from tenfold.masked_lm.special import SpecialIds
+from tenfold.masked_lm.tokenizer import Tokenizer
+
+END = 256  # of a text, in the streams that the counted byte models read
+
+
+@dataclass(frozen=True)
+class CodeRows:
+    """Rows of the three splits, and the texts that they were made of."""
+
+    texts: CodeSplits
+    train: TokenRows
+    validation: TokenRows
+    test: TokenRows
+    tokenizer: Tokenizer
+    end: int
+
+    def sizes(self, rows: TokenRows) -> Int[Tensor, " r"]:
+        """Bytes that each row's scored tokens stand for; an end token stands for none."""
+        tokens, maskable = rows.arrays["tokens"], rows.arrays["maskable"]
+        sizes = [self.tokenizer.sizes(row[free].tolist()) for row, free in zip(tokens, maskable, strict=True)]
+        return torch.tensor([sum(row) for row in sizes])
+
+    def byte_stream(self, documents: tuple[Document, ...]) -> Int[np.ndarray, " n"]:
+        """Texts on end as bytes, each followed by ``END``."""
+        return np.concatenate([np.array([*(d.prompt + d.text).encode(), END]) for d in documents])
+
+    def byte_rows(self, rows: TokenRows, count: int) -> list[tuple[Int[np.ndarray, " n"], int]]:
+        """The first ``count`` rows as bytes, end tokens as ``END``, with the number of bytes before the first token
+        that is scored: what comes before is given."""
+        found = []
+        for row, free in zip(rows.arrays["tokens"][:count], rows.arrays["maskable"][:count], strict=True):
+            scored = np.flatnonzero(free)
+            if len(scored) == 0:
+                continue
+            first, last = int(scored[0]), int(scored[-1]) + 1
+            parts = [self._bytes(row[:first]), self._bytes(row[first:last])]
+            found.append((np.concatenate(parts), len(parts[0])))
+        return found
+
+    def _bytes(self, tokens: np.ndarray) -> np.ndarray:
+        ends = np.flatnonzero(tokens == self.end)
+        pieces: list[np.ndarray] = []
+        begin = 0
+        for end in [*ends.tolist(), len(tokens)]:
+            text = self.tokenizer.decode(tokens[begin:end].tolist()).encode()
+            pieces.append(np.frombuffer(text, np.uint8).astype(np.int64))
+            if end < len(tokens):
+                pieces.append(np.array([END]))
+            begin = end + 1
+        return np.concatenate(pieces)
+
+
+def read_rows(config: CodeDataConfig, special: SpecialIds, tokenizer: Tokenizer, shifted: bool) -> CodeRows:
+    """The rows that a configuration describes, in the tokens of a model.
+
+    Raises the errors of ``load_code``, and UsageError for a model without an end or padding token."""
+    end = special.eos if special.eos is not None else special.pad
+    pad = special.pad if special.pad is not None else special.eos
+    if end is None or pad is None:
+        raise UsageError(
+            "the model has neither an end nor a padding token to put between texts; set model.eos or model.pad"
+        )
+    texts = load_code(config)
+    made = []
+    for name, documents in (("training", texts.train), ("validation", texts.validation), ("test", texts.test)):
+        # Overlapping rows would be counted twice where something is measured.
+        stride = config.stride if name == "training" else 0
+        collate = DiffusionCollator(config.length, pad, end, None, config.packed, stride, config.learn_padding, shifted)
+        tracked = list(progress.track(documents, f"{name} tokens", "texts"))
+        made.append(TokenRows(collate(tokens_of(tracked, tokenizer.encode))))
+    return CodeRows(texts, made[0], made[1], made[2], tokenizer, end)

@@ -1,0 +1,194 @@
+"""What a user can set about generation. Imports no PyTorch."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from tenfold.errors import UsageError, suggest
+
+Alg = Literal["origin", "maskgit_plus", "topk_margin", "entropy"]
+Schedule = Literal["exact", "reference"]
+Strategy = Literal["topk", "threshold", "factor", "entropy_bound", "remdm", "self_speculative"]
+Cache = Literal["none", "prefix", "dual", "delayed", "adaptive"]
+Sigma = Literal["cap", "rescale", "confidence", "loop"]
+
+FirstToken = Literal["own", "reference"]
+Quota = Literal["row", "batch"]
+
+_NAMES: dict[str, Any] = {
+    "alg": Alg, "schedule": Schedule, "strategy": Strategy, "cache": Cache, "sigma": Sigma, "quota": Quota,
+    "first_token": FirstToken,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """How a masked diffusion model fills in its masks.
+
+    Attributes:
+        max_new_tokens: L, the masks that are put behind the prompt; not used with ``infill``.
+        steps: passes that the schedule is laid out for; None for one a token.
+        eps: last time of the schedule, which runs linearly from 1.
+        alg: what ranks the masked positions: probability of the proposal (maskgit_plus), margin of the two best
+            (topk_margin), negative entropy (entropy); or each by itself with the probability of the reverse process
+            (origin).
+        alg_temp: temperature of a random choice by rank; None or 0 takes the best.
+        temperature: of the proposals; 0 is the most likely token.
+        top_p: nucleus: tokens after the one that carries the cumulative probability over top_p are dropped.
+        top_k: tokens below the k-th logit are dropped.
+        num_return_sequences: rows for each prompt.
+        schedule: "exact" divides the masks evenly over the steps; "reference" is the published truncation.
+        quota: tokens of a step counted for each row, or as the published mean of the batch.
+        block_length: tokens of a block, blocks filled from left to right; None for one block.
+        strategy: which positions a pass reveals; None takes "threshold", "factor" or "entropy_bound" where its number
+            is given, else "topk".
+        threshold: probability from which on a proposal is revealed.
+        factor: f: rank r is revealed while its probability is at least 1 − f / (r + 1).
+        gamma: nats of joint entropy beyond the largest one that a pass may reveal (entropy_bound).
+        carry: threshold only: a pass reveals no more than the schedule's number, and what it holds back is added to
+            the next pass's.
+        sigma: schedule of re-masking (remdm): min(eta, sigma_max), eta · sigma_max, by the confidence at the time of
+            revealing, or with a time interval in which the share of masks stays the same (loop).
+        eta: its strength.
+        loop: first and last time of that interval, and the revealed share in it.
+        draft: drafted tokens of a self-speculative pass.
+        cache: which keys and values are kept between passes.
+        refresh: passes between two full ones; 0: prefix and dual at a block's start only, others by their default.
+        prompt_refresh: the same for the prompt of the adaptive cache.
+        share: part of the response that the adaptive cache recomputes in between.
+        first_token: with logit shift and a prefix or dual cache, the first token of a block is predicted from the
+            block's full pass ("own"), or revealed in it unconditionally as published ("reference").
+        infill: the prompt has masks, and these are filled; nothing is put behind it.
+        suppress_mask: never propose the mask token.
+        stop_ids: token ids that end a sequence.
+    """
+
+    max_new_tokens: int = 256
+    steps: int | None = None
+    eps: float = 1e-3
+    alg: str = "origin"
+    alg_temp: float | None = None
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    num_return_sequences: int = 1
+    schedule: str = "exact"
+    quota: str = "row"
+    block_length: int | None = None
+    strategy: str | None = None
+    threshold: float | None = None
+    factor: float | None = None
+    gamma: float | None = None
+    carry: bool = False
+    sigma: str = "cap"
+    eta: float = 0.1
+    loop: tuple[float, float, float] = (0.55, 0.05, 0.9)
+    draft: int = 4
+    cache: str = "none"
+    refresh: int = 0
+    prompt_refresh: int = 100
+    share: float = 0.25
+    first_token: str = "own"
+    infill: bool = False
+    suppress_mask: bool = True
+    stop_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._names()
+        self._ranges()
+        self._combinations()
+
+    @property
+    def chosen(self) -> str:
+        """The strategy by name."""
+        if self.strategy is not None:
+            return self.strategy
+        if self.threshold is not None:
+            return "threshold"
+        if self.factor is not None:
+            return "factor"
+        return "topk" if self.gamma is None else "entropy_bound"
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether ``steps`` fixes how many passes there are."""
+        return self.chosen in ("topk", "remdm") or self.carry
+
+    def _names(self) -> None:
+        for name, kind in _NAMES.items():
+            value, choices = getattr(self, name), get_args(kind)
+            if value not in choices and not (name == "strategy" and value is None):
+                raise UsageError(f"{name} is {value!r}{suggest(str(value), choices)}")
+
+    def _ranges(self) -> None:
+        for name in ("max_new_tokens", "num_return_sequences", "draft", "prompt_refresh"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("steps", "block_length", "top_k"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1, or left out")
+        for name in ("threshold", "top_p"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise UsageError(f"{name} is {value}; a probability in (0, 1] is needed, or leave it out")
+        for name in ("temperature", "alg_temp", "factor", "gamma", "refresh"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} is {value}; it must be at least 0")
+        if not 0 < self.eps < 1:
+            raise UsageError(f"eps is {self.eps}; the last time must lie in (0, 1)")
+        if not 0 <= self.eta <= 1:
+            raise UsageError(f"eta is {self.eta}; the strength of re-masking must lie in [0, 1]")
+        if not 0 <= self.share <= 1:
+            raise UsageError(f"share is {self.share}; the recomputed part must lie in [0, 1]")
+        on, off, revealed = self.loop
+        if not (1 > on > off > 0 and 0 < revealed < 1):
+            raise UsageError(f"loop is {self.loop}; give times 1 > first > last > 0 and a revealed share in (0, 1)")
+
+    def _combinations(self) -> None:
+        if self.threshold is not None and self.factor is not None:
+            raise UsageError(
+                f"threshold {self.threshold} and factor {self.factor} are both given; each is a rule of its own, "
+                "leave one out"
+            )
+        for name, owner in (("threshold", "threshold"), ("factor", "factor"), ("gamma", "entropy_bound")):
+            given = getattr(self, name) is not None
+            if given and self.chosen != owner:
+                raise UsageError(f"{name} belongs to strategy '{owner}', but the strategy is {self.chosen!r}")
+            if self.chosen == owner and not given:
+                raise UsageError(f"strategy {self.chosen!r} needs {name}")
+        if self.carry and self.chosen != "threshold":
+            raise UsageError(f"carry belongs to strategy 'threshold', but the strategy is {self.chosen!r}")
+        if self.chosen == "self_speculative":
+            if self.cache != "none" or self.temperature > 0 or self.alg == "origin" or self.alg_temp:
+                raise UsageError(
+                    "self_speculative is exact for greedy one-token steps alone; use cache 'none', temperature 0, "
+                    "no alg_temp, and alg entropy, maskgit_plus or topk_margin"
+                )
+            if self.steps is not None:
+                raise UsageError(f"self_speculative reveals one token after the other; leave steps ({self.steps}) out")
+        elif self.alg == "origin" and self.chosen not in ("topk", "remdm"):
+            raise UsageError(
+                f"strategy {self.chosen!r} ranks positions, which alg 'origin' does not; use entropy, maskgit_plus or "
+                "topk_margin"
+            )
+        if self.chosen == "remdm":
+            if self.cache != "none":
+                raise UsageError(f"remdm takes tokens back, which cache {self.cache!r} cannot; use cache 'none'")
+            if self.block_length is not None or self.stop_ids:
+                raise UsageError("remdm takes tokens back, so it knows neither blocks nor an early end; leave out "
+                                 "block_length and stop_ids")  # fmt: skip
+        if self.first_token == "reference" and self.cache not in ("prefix", "dual"):
+            raise UsageError("first_token 'reference' is a rule of the prefix and the dual cache; choose one of them")
+
+    def with_changes(self, **changes: Any) -> "GenerationOptions":
+        """The same with some fields changed; UsageError with a suggestion for one that does not exist."""
+        for name in changes:
+            if name not in self.__dataclass_fields__:
+                raise UsageError(f"generation has no option {name!r}{suggest(name, self.__dataclass_fields__)}")
+        return replace(self, **changes)
+
+
+REFERENCE: dict[str, Any] = {"schedule": "reference", "quota": "batch", "suppress_mask": False}
+"""The options under which the published sampler's tokens come out one by one."""

@@ -1,0 +1,137 @@
+"""How well a masked language model predicts held-out text: Monte-Carlo bounds with standard errors."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tenfold import discrete, progress
+from tenfold.errors import UsageError
+from tenfold.masked_lm.loss import Noised, bound, causal_attention, mask_at_times, mask_counts, with_padding
+from tenfold.masked_lm.model import MaskedLM
+
+Estimator = Literal["count", "time"]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """−log p of rows, or its upper bound, in nats.
+
+    ``nats`` (b,) float64 is each row's mean over ``draws``, ``standard_error`` (b,) of that mean over masks and times
+    (0 for an exact value, NaN for one draw)."""
+
+    nats: Float[Tensor, " b"]
+    standard_error: Float[Tensor, " b"]
+    draws: int
+
+    def bits_per_byte(self, sizes: Int[Tensor, " b"]) -> tuple[float, float]:
+        """Bits per byte over all rows, of ``sizes`` bytes each, and the standard error of the ratio: both the rows'
+        differences and the draws of masks are in it.
+
+        Raises UsageError where there is no byte."""
+        total = sizes.sum().item()
+        if not total:
+            raise UsageError("the rows have no byte to be scored; give rows with text")
+        ratio = self.nats.sum().item() / total
+        rest = self.nats - ratio * sizes.to(self.nats)
+        spread = rest.std().item() * math.sqrt(len(rest)) / total if len(rest) > 1 else math.nan
+        return ratio / math.log(2), spread / math.log(2)
+
+
+@torch.no_grad()
+def mdm_nll(
+    model: MaskedLM,
+    tokens: Int[Tensor, "b n"],
+    n_samples: int = 8,
+    estimator: Estimator = "count",
+    *,
+    maskable: Bool[Tensor, "b n"] | None = None,
+    real: Bool[Tensor, "b n"] | None = None,
+    seed: int = 0,
+    batch: int = 32,
+    epsilon: float = 1e-3,
+) -> Likelihood:
+    """The masked-diffusion bound on −log p(x) of each row, in nats, summed over its maskable tokens.
+
+    Args:
+        model: any masked language model.
+        tokens: x_0.
+        n_samples: draws of masks a row, at times (numbers of masks) that are stratified over the draws.
+        estimator: "count" draws the number of masks, "time" a time t, with weight 1/t; "count" varies less.
+        maskable: tokens that are scored; None for all, without the first under the shift and without padding.
+        real: False at padding, which nobody looks at; None for no padding.
+        seed: keys the draws.
+        batch: rows computed together; it changes rounding only.
+        epsilon: the least time, of "time".
+
+    Raises:
+        UsageError: no draw asked for, or nothing to score.
+    """
+    if n_samples < 1:
+        raise UsageError(f"n_samples is {n_samples}; a bound needs at least one draw")
+    tokens, maskable, real = _completed(model, tokens, maskable, real)
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.zeros(n_samples, len(tokens), dtype=torch.float64)
+    offset = torch.rand(len(tokens), generator=generator, dtype=torch.float64)
+    with progress.task("bound", n_samples * len(tokens), "rows") as step:
+        for k in range(n_samples):
+            places = ((offset + k / n_samples) % 1.0).float().to(tokens.device)
+            uniforms = torch.rand(tokens.shape, generator=generator).to(tokens.device)
+            for rows in torch.arange(len(tokens)).split(batch):
+                here = rows.to(tokens.device)
+                if estimator == "count":
+                    noised = mask_counts(tokens[here], maskable[here], places[here], uniforms[here], model.special.mask)
+                else:
+                    t = discrete.times(places[here], epsilon)
+                    noised = mask_at_times(tokens[here], maskable[here], t, uniforms[here], model.special.mask)
+                values[k, rows] = _bound_of(model, tokens[here], noised, real[here]).cpu()
+                step(len(rows))
+    error = values.std(0) / math.sqrt(n_samples) if n_samples > 1 else torch.full_like(values[0], math.nan)
+    return Likelihood(values.mean(0), error, n_samples)
+
+
+def _bound_of(model: MaskedLM, tokens: Tensor, noised: Noised, real: Tensor) -> Tensor:
+    nll = model(noised.tokens, tokens, noised.masked, None if bool(real.all()) else real)
+    return bound(nll.double(), noised)
+
+
+@torch.no_grad()
+def autoregressive_nll(
+    model: MaskedLM,
+    tokens: Int[Tensor, "b n"],
+    *,
+    maskable: Bool[Tensor, "b n"] | None = None,
+    real: Bool[Tensor, "b n"] | None = None,
+    batch: int = 32,
+) -> Likelihood:
+    """−log p(x) of each row under the same network read causally, from left to right, in nats; exact.
+
+    Raises UsageError for a network without the shift: its outputs are no next tokens."""
+    if not model.logit_shift:
+        raise UsageError(
+            "the model has no logit shift, so it predicts no next tokens and has no autoregressive likelihood"
+        )
+    tokens, maskable, real = _completed(model, tokens, maskable, real)
+    causal = causal_attention(tokens.shape[1], tokens.device)
+    parts = []
+    for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches"):
+        pattern = causal if bool(real[rows].all()) else with_padding(causal, real[rows])
+        parts.append(model(tokens[rows], tokens[rows], maskable[rows], pattern).double().sum(1).cpu())
+    nats = torch.cat(parts)
+    return Likelihood(nats, torch.zeros_like(nats), 1)
+
+
+def _completed(
+    model: MaskedLM, tokens: Tensor, maskable: Tensor | None, real: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    if real is None:
+        real = torch.ones_like(tokens, dtype=torch.bool)
+    if maskable is None:
+        maskable = real.clone()
+        maskable[:, 0] &= not model.logit_shift
+    if not bool(maskable.any()):
+        raise UsageError("no token of the rows may be masked, so there is nothing to score")
+    return tokens, maskable, real

@@ -1,0 +1,111 @@
+"""The masked-diffusion objective and its bound on −log p(x): pure functions of tensors.
+
+Masking at time t hides each token with probability 1 − α_t, and the bound is E_t w(t) Σ_n 1[x_t^n = m] CE_n with
+w = −α'/(1 − α), 1/t for the linear schedule (arXiv 2506.20639, section 3; arXiv 2406.07524, equation 10).
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tenfold import discrete
+from tenfold.discrete import Linear, Schedule
+from tenfold.errors import UsageError
+
+Normaliser = Literal["token", "sequence", "batch", "none"]
+
+
+class Noised(NamedTuple):
+    """Masked rows: ``tokens`` x_t, where the masks are, and the weight of a masked token's cross entropy."""
+
+    tokens: Int[Tensor, "b n"]
+    masked: Bool[Tensor, "b n"]
+    weight: Float[Tensor, " b"]
+
+
+def mask_at_times(
+    clean: Int[Tensor, "b n"],
+    maskable: Bool[Tensor, "b n"],
+    t: Float[Tensor, " b"],
+    uniforms: Float[Tensor, "b n"],
+    mask: int,
+    schedule: Schedule | None = None,
+) -> Noised:
+    """x_t at given times in (0, 1], each maskable token hidden by itself; the weight is −α'/(1 − α).
+
+    Raises UsageError for a time outside (0, 1]."""
+    if not bool(((t > 0) & (t <= 1)).all()):
+        wrong = t[~((t > 0) & (t <= 1))][0].item()
+        raise UsageError(f"a time is {wrong:g}; masking is defined for t in (0, 1]")
+    schedule = schedule or Linear()
+    masked = discrete.mask_independently(maskable, schedule.alpha(t), uniforms)
+    return Noised(torch.where(masked, mask, clean), masked, discrete.likelihood_weight(schedule, t))
+
+
+def mask_counts(
+    clean: Int[Tensor, "b n"],
+    maskable: Bool[Tensor, "b n"],
+    places: Float[Tensor, " b"],
+    uniforms: Float[Tensor, "b n"],
+    mask: int,
+) -> Noised:
+    """The other form of the same expectation: exactly l of the L maskable tokens are hidden, l uniform in 1 … L (from
+    ``places`` in [0, 1)), and the weight is L/l. The number of masks then adds no noise of its own."""
+    total = maskable.sum(1)
+    count = (1 + (places * total).long()).clamp(max=total)
+    masked = discrete.mask_exactly(maskable, count, uniforms)
+    return Noised(torch.where(masked, mask, clean), masked, total / count.clamp(min=1))
+
+
+def bound(nll: Float[Tensor, "b n"], noised: Noised) -> Float[Tensor, " b"]:
+    """An unbiased estimate, per row, of the bound on −log p(x_0) in nats: the weighted sum over masked tokens.
+
+    ``nll`` is −log p(x_0^n | x_t), 0 where no mask is."""
+    return noised.weight.to(nll.dtype) * torch.where(noised.masked, nll, 0.0).sum(1)
+
+
+def normalised(
+    bounds: Float[Tensor, " b"], maskable: Bool[Tensor, "b n"], by: Normaliser = "token"
+) -> Float[Tensor, ""]:
+    """One loss of the rows' bounds (nats).
+
+    by = "token": their sum over the number of maskable tokens; "sequence": the mean over rows of each row's bound per
+    maskable token; "batch": the mean over rows; "none": the sum. Where several processes train, each normalises its
+    own rows: "token" weights them a little differently than one process would, if their numbers of maskable tokens
+    differ.
+
+    Raises UsageError where there is no maskable token to be normalised by."""
+    counts = maskable.sum(1)
+    if not bool(counts.any()):
+        raise UsageError("no token of the batch may be masked, so there is no loss; shorten prompts or prefixes")
+    if by == "token":
+        return bounds.sum() / counts.sum()
+    if by == "sequence":
+        some = counts > 0
+        return (bounds[some] / counts[some]).mean()
+    return bounds.mean() if by == "batch" else bounds.sum()
+
+
+def causal_attention(n: int, device: torch.device | str = "cpu") -> Bool[Tensor, "1 1 n n"]:
+    """Each token looks at itself and to the left: the network as an autoregressive model."""
+    return torch.ones(n, n, dtype=torch.bool, device=device).tril()[None, None]
+
+
+def annealed_attention(uniforms: Float[Tensor, "n n"], step: int, steps: int) -> Bool[Tensor, "1 1 n n"]:
+    """The pattern between causal and full attention: each entry above the diagonal is open with probability
+    min(1, i/S) at step i of S (arXiv 2410.17891, section 3.2). Step 0 is causal, step S full.
+
+    >>> annealed_attention(torch.rand(3, 3), 0, 10).long().sum(), annealed_attention(torch.rand(3, 3), 10, 10).all()
+    (tensor(6), tensor(True))
+    """
+    n = uniforms.shape[0]
+    share = min(1.0, step / steps) if steps else 1.0
+    return causal_attention(n, uniforms.device) | (uniforms < share)[None, None]
+
+
+def with_padding(pattern: Bool[Tensor, "p 1 n n"], real: Bool[Tensor, "b n"]) -> Bool[Tensor, "q 1 n n"]:
+    """A pattern of attention whose keys are real tokens only; a token may always look at itself."""
+    itself = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
+    return (pattern & real[:, None, None, :]) | itself

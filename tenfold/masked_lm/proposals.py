@@ -1,0 +1,152 @@
+"""What a masked position would become, and how sure the model is (arXiv 2506.20639, 2.5; LLaDA, arXiv 2502.09992).
+
+All numbers are of the filtered, tempered distribution, as published: this is why temperature changes the order.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tenfold.discrete import categorical, gumbel_argmax
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """One row a masked position.
+
+    ``tokens`` (R,) are the proposed ids, ``confidence`` (R,) ranks the positions (larger is surer), ``probability``
+    (R,) is the proposed token's, ``entropy`` (R,) is in nats; it is None where nobody asked for it."""
+
+    tokens: Int[Tensor, " R"]
+    confidence: Float[Tensor, " R"]
+    probability: Float[Tensor, " R"]
+    entropy: Float[Tensor, " R"] | None = None
+
+
+def filtered(
+    logits: Float[Tensor, "R K"], temperature: float = 0.0, top_p: float | None = None, top_k: int | None = None
+) -> Float[Tensor, "R K"]:
+    """Logits over temperature (where above 0), then with the dropped tokens at the dtype's minimum: first what comes
+    after the token that carries the cumulative probability over ``top_p``, then what is below the ``top_k``-th logit
+    (ties stay)."""
+    lowest = torch.finfo(logits.dtype).min
+    if temperature > 0:
+        logits = logits / temperature
+    if top_p is not None and top_p < 1:
+        ordered, index = torch.sort(logits, descending=True)
+        cumulative = torch.cumsum(ordered.softmax(dim=-1), dim=-1)
+        dropped = torch.zeros_like(index, dtype=torch.bool)
+        dropped[..., 1:] = cumulative[..., :-1] > top_p
+        logits = logits.masked_fill(dropped.scatter(-1, index, dropped), lowest)
+    if top_k is not None:
+        least = torch.topk(logits, min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < least, lowest)
+    return logits
+
+
+def nucleus(
+    logits: Float[Tensor, "R K"], temperature: float, top_p: float, top_k: int | None = None, size: int = 256
+) -> tuple[Float[Tensor, "R M"], Int[Tensor, "R M"], Bool[Tensor, " R"]]:
+    """The same for the ``size`` largest logits alone, in descending order: (logits, ids, whether the row's nucleus is
+    among them). A peaked row needs no sort of its whole vocabulary."""
+    lowest = torch.finfo(logits.dtype).min
+    if temperature > 0:
+        logits = logits / temperature
+    total = logits.logsumexp(dim=-1, keepdim=True)
+    size = min(size, logits.shape[-1])
+    values, ids = torch.topk(logits, size)
+    cumulative = (values - total).exp().cumsum(dim=-1)
+    covered = cumulative[:, -1] > top_p
+    if size == logits.shape[-1]:
+        covered = torch.ones_like(covered)
+    dropped = torch.zeros_like(ids, dtype=torch.bool)
+    dropped[:, 1:] = cumulative[:, :-1] > top_p
+    values = values.masked_fill(dropped, lowest)
+    if top_k is not None:
+        values = values.masked_fill(values < values[:, min(top_k, size) - 1, None], lowest)
+    return values, ids, covered
+
+
+def propose(
+    logits: Float[Tensor, "R K"],
+    alg: str = "maskgit_plus",
+    temperature: float = 0.0,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    uniforms: Float[Tensor, " R"] | None = None,
+    entropy: bool = False,
+    size: int = 256,
+) -> Proposals:
+    """Proposal and confidence of every row, from one pass over the logits.
+
+    Args:
+        alg: "maskgit_plus": probability of the proposal; "topk_margin": p_(1) − p_(2); "entropy": Σ p log p (nats).
+            The published sum is Σ p log(p + 1e-10): it differs by less than 1e-10 · K. "origin" ranks nothing, its
+            confidence is the probability.
+        uniforms: float64 in [0, 1), one a row: the token is drawn by inverting the distribution function; without
+            them, or at temperature 0, it is the most likely one.
+        entropy: fill in ``Proposals.entropy`` whatever ``alg``.
+        size: with ``top_p``, the largest logits that are looked at first; rows whose nucleus is larger are sorted.
+    """
+    ids = None
+    if top_p is not None and top_p < 1:
+        values, ids, covered = nucleus(logits, temperature, top_p, top_k, size)
+        if not bool(covered.all()):
+            rest = (alg, temperature, top_p, top_k)
+            numbers = [None if uniforms is None else uniforms[rows] for rows in (covered, ~covered)]
+            return _joined(
+                covered,
+                propose(logits[covered], *rest, numbers[0], entropy, size),
+                propose(logits[~covered], *rest, numbers[1], entropy, logits.shape[-1]),
+            )
+        logits = values
+    else:
+        logits = filtered(logits, temperature, None, top_k)
+    best = logits.max(dim=-1)
+    shifted = logits - best.values[:, None]
+    weights = shifted.exp()
+    total = weights.sum(dim=-1)
+    if temperature > 0 and uniforms is not None:
+        tokens = categorical(weights, uniforms)
+        probability = weights.gather(-1, tokens[:, None]).squeeze(-1) / total
+    else:
+        tokens, probability = best.indices, 1 / total
+    if ids is not None:
+        tokens = ids.gather(-1, tokens[:, None]).squeeze(-1)
+    nats = None
+    if entropy or alg == "entropy":
+        # H = log Σ e^l − Σ p l. Dropped tokens have weight 0, but a product with their logit may be −inf · 0.
+        products = weights * shifted.clamp(min=-1e4)
+        nats = total.log() - products.sum(dim=-1) / total
+    if alg == "topk_margin":
+        top = torch.topk(weights, min(2, weights.shape[-1]), dim=-1).values / total[:, None]
+        confidence = top[:, 0] - top[:, -1]
+    elif alg == "entropy":
+        assert nats is not None
+        confidence = -nats
+    else:
+        confidence = probability
+    return Proposals(tokens, confidence, probability, nats)
+
+
+def _joined(first: Bool[Tensor, " R"], ours: Proposals, others: Proposals) -> Proposals:
+    """Proposals of the rows ``first`` and of the other rows, put together."""
+
+    def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        if a is None or b is None:
+            return None
+        whole = torch.empty(first.shape, dtype=a.dtype, device=a.device)
+        whole[first], whole[~first] = a, b
+        return whole
+
+    return Proposals(*(both(getattr(ours, name), getattr(others, name)) for name in vars(ours)))  # type: ignore[arg-type]
+
+
+def gumbel_proposals(logits: Float[Tensor, "R K"], temperature: float, uniforms: Float[Tensor, "R K"]) -> Proposals:
+    """LLaDA's form: the token is argmax of exp(l) / (−log u)^T in float64, its confidence the untempered softmax at
+    it."""
+    tokens = gumbel_argmax(logits, uniforms, temperature)
+    probability = logits.softmax(dim=-1).gather(-1, tokens[:, None]).squeeze(-1)
+    return Proposals(tokens, probability, probability)

@@ -1,0 +1,256 @@
+"""A masked language model as the training loop sees it, and as ``evaluate`` and ``report`` use it."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from tenfold import discrete
+from tenfold.data.code_config import CodeDataConfig
+from tenfold.data.token_rows import Rows, TokenRows, cut_to_random_length, keep_random_prefix
+from tenfold.errors import UsageError
+from tenfold.examples import Outcome
+from tenfold.masked_lm import loss
+from tenfold.masked_lm.commands import MaskedAnalysis, MaskedSampling
+from tenfold.masked_lm.config import MaskedLMConfig
+from tenfold.masked_lm.convert import read_published
+from tenfold.masked_lm.data import CodeRows, read_rows
+from tenfold.masked_lm.lora import add_lora, merged
+from tenfold.masked_lm.loss import Noised
+from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
+from tenfold.masked_lm.weights import load
+from tenfold.measurement import Measurement
+from tenfold.update import Update
+
+
+@runtime_checkable
+class MaskedLMRecipe(Protocol):
+    """What a recipe must hold; ``train`` has the optimiser's fields, the batch and the seed."""
+
+    model: MaskedLMConfig
+    data: CodeDataConfig
+    objective: MaskedObjective
+    evaluation: MaskedEvaluation
+    train: Any
+
+
+class MaskedLMTask:
+    """Adaptation or training of a masked language model on code (arXiv 2506.20639, sections 3 and 4.1), or of the
+    autoregressive model that it starts from."""
+
+    validation_draws = 2
+
+    def __init__(self, recipe: MaskedLMRecipe, name: str = "masked-lm") -> None:
+        self.recipe, self.name = recipe, name
+        if recipe.data.length > recipe.model.positions:
+            raise UsageError(
+                f"data.length {recipe.data.length} exceeds model.positions {recipe.model.positions}; shorten the rows"
+            )
+        if recipe.objective.kind == "autoregressive" and not recipe.model.logit_shift:
+            raise UsageError("an autoregressive model predicts the next token; set --model.logit_shift true")
+        self._updates: Any = None
+
+    @cached_property
+    def model(self) -> MaskedLM:
+        """The network: what training starts from, or what ``load`` read."""
+        recipe = self.recipe
+        if not recipe.objective.start:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(recipe.train.seed)
+                return MaskedLM.from_config(recipe.model)
+        model = self.read_start()
+        if model.config != recipe.model:
+            raise UsageError(
+                f"objective.start {recipe.objective.start} holds {model.config}, but the recipe's model is "
+                f"{recipe.model}"
+            )
+        return model.float()
+
+    def read_start(self) -> MaskedLM:
+        """The model that training starts from: of a run, of a model folder, or of a foreign checkpoint."""
+        start = self.recipe.objective.start
+        inside = Path(start) / "model"
+        return load(inside) if (inside / "config.json").is_file() else read_published(start)
+
+    @cached_property
+    def data(self) -> CodeRows:
+        """The texts as rows of tokens."""
+        if self.model.tokenizer is None:
+            raise UsageError(f"{self.recipe.objective.start or self.name} has no tokenizer, so it cannot read texts")
+        return read_rows(self.recipe.data, self.model.special, self.model.tokenizer, self.model.logit_shift)
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The network, with its low-rank updates if there are any."""
+        objective = self.recipe.objective
+        if objective.lora_rank and self._updates is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.recipe.train.seed)
+                self._updates = add_lora(self.model, objective.lora_rank, objective.lora_alpha, objective.lora_dropout)
+        return {"model": self.model}
+
+    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """AdamW over what is trained; norms and biases do not decay."""
+        train = self.recipe.train
+        trained = [p for p in modules["model"].parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": train.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        options = {"lr": train.learning_rate, "betas": train.betas, "eps": train.eps, "fused": True}
+        return {"model": torch.optim.AdamW([group for group in groups if group["params"]], **options)}
+
+    def train_source(self) -> TokenRows:
+        """Rows of the training texts."""
+        return self.data.train
+
+    def validation_source(self) -> TokenRows:
+        """Rows of the validation texts, not more than the data's settings say."""
+        return self.data.validation.some(self.recipe.data.validation_rows)
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
+        """One update on the bound, or on the next-token loss."""
+        objective = self.recipe.objective
+        rows = self._varied(batch, draws)
+        if objective.kind == "autoregressive":
+            nll = self._next_token(modules["model"], rows)
+            value = loss.normalised(nll.sum(1), rows.maskable, objective.normaliser)
+            yield Update("model", value, {}, {"nll": nll.detach()})
+            return
+        noised = self._noised(rows, batch["index"], draws, "noise", objective.times, self.recipe.train.batch_size)
+        attention = self._attention(rows, draws)
+        nll = modules["model"](noised.tokens, rows.tokens, noised.masked, attention)
+        value = loss.normalised(loss.bound(nll, noised), rows.maskable, objective.normaliser)
+        hidden = noised.masked.sum().clamp(min=1)
+        metrics = {"nats_per_mask": (nll.detach().sum() / hidden), "masked_share": noised.masked.float().mean()}
+        yield Update("model", value, metrics, {"nll": nll.detach()})
+
+    def _varied(self, batch: Mapping[str, Tensor], draws: Any) -> Rows:
+        """The rows of a batch with the random prefixes and lengths of the objective."""
+        objective, index = self.recipe.objective, batch["index"]
+        rows = Rows(batch["tokens"], batch["maskable"], batch["real"])
+        if objective.condition_steps:
+            spared = draws.uniform("condition", index) < draws.step / objective.condition_steps
+            free = rows.real.clone()
+            free[:, 0] &= not self.recipe.model.logit_shift
+            rows = rows._replace(maskable=torch.where(spared[:, None], rows.maskable, free))
+        if objective.prefix_share:
+            rows = keep_random_prefix(rows, draws.uniform("prefix", index, (2,)), objective.prefix_share)
+        if objective.cut_share:
+            pad = self.model.special.pad
+            assert pad is not None  # read_rows made sure
+            rows = cut_to_random_length(rows, draws.uniform("cut", index, (2,)), objective.cut_share, pad)
+        return rows
+
+    def _noised(self, rows: Rows, index: Tensor, draws: Any, purpose: str, times: str, size: int) -> Noised:
+        """Masks keyed by the sample; with times that are spread over ``size`` samples unless they are "uniform"."""
+        mask, uniforms = self.recipe.model.mask, draws.uniform(purpose, index, tuple(rows.tokens.shape[1:]))
+        if times == "uniform":
+            places = draws.uniform(f"{purpose}-time", index)
+        else:
+            offset = draws.uniform(f"{purpose}-offset", torch.zeros_like(index[:1]))
+            places = discrete.stratified(offset, index, size)
+        if times == "count":
+            return loss.mask_counts(rows.tokens, rows.maskable, places, uniforms, mask)
+        t = discrete.times(places, self.recipe.objective.epsilon)
+        return loss.mask_at_times(rows.tokens, rows.maskable, t, uniforms, mask)
+
+    def _attention(self, rows: Rows, draws: Any) -> Tensor | None:
+        """None where everything looks at everything; the pattern of the annealing while it lasts."""
+        steps, full = self.recipe.objective.anneal_steps, bool(rows.real.all())
+        if draws.step >= steps:
+            return None if full else rows.real
+        n, device = rows.tokens.shape[1], rows.tokens.device
+        uniforms = torch.rand(n, n, generator=draws.generator("annealing", device), device=device)
+        pattern = loss.annealed_attention(uniforms, draws.step, steps)
+        return pattern if full else loss.with_padding(pattern, rows.real)
+
+    def _next_token(self, model: nn.Module, rows: Rows) -> Tensor:
+        causal = loss.causal_attention(rows.tokens.shape[1], rows.tokens.device)
+        pattern = causal if bool(rows.real.all()) else loss.with_padding(causal, rows.real)
+        nll: Tensor = model(rows.tokens, rows.tokens, rows.maskable, pattern)
+        return nll
+
+    def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
+        """Per row: "loss", the bound (or the next-token loss) in nats per token that could be masked."""
+        rows = Rows(batch["tokens"], batch["maskable"], batch["real"])
+        counts = rows.maskable.sum(1).clamp(min=1)
+        if self.recipe.objective.kind == "autoregressive":
+            return {"loss": self._next_token(modules["model"], rows).sum(1) / counts}
+        real = None if bool(rows.real.all()) else rows.real
+        total = torch.zeros(len(counts), device=counts.device)
+        for k in range(self.validation_draws):
+            noised = self._noised(rows, batch["index"], draws, f"validation-{k}", "count", 64)
+            total += loss.bound(modules["model"](noised.tokens, rows.tokens, noised.masked, real), noised)
+        return {"loss": total / self.validation_draws / counts}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing besides the weights."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+    # --- using the trained model ----------------------------------------------------------------------------
+
+    def export(self, folder: Path) -> None:
+        """Write the model folder, low-rank updates added to the weights."""
+        whole = self.model if self._updates is None else merged(self.model, self._updates)
+        whole.save_pretrained(folder, {"name": self.name})
+
+    def load(self, folder: Path | str) -> None:
+        """Take the model of a folder."""
+        self.model = load(folder)
+
+    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+        """Bits per byte of the test split, beside the baselines."""
+        from tenfold.masked_lm.evaluation import measure
+
+        start = self.read_start() if self.recipe.evaluation.start and self.recipe.objective.start else None
+        return measure(self.model, self.data, self.recipe.objective.kind, self.recipe.evaluation, self.name, start)
+
+    def figures(self, directory: Path) -> list[Path]:
+        """How well tokens are predicted by how many are hidden: a PNG file with its caption."""
+        from tenfold.masked_lm.pictures import draw
+
+        return draw(self.model, self.data, self.recipe.objective.kind, directory)
+
+    def sample(self, options: MaskedSampling, folder: Path) -> list[Path]:
+        """Complete or infill text: ``samples.txt`` and ``samples.json``, or a file of completions."""
+        from tenfold.masked_lm.writing import check_folder, write_samples
+
+        self._require_masked()
+        check_folder(folder, options)
+        return write_samples(self.model, options, folder, self.name)
+
+    def analyse(self, options: MaskedAnalysis, figures: Path) -> Outcome:
+        """How the model decodes held-out texts: measurements, and pictures in the folder ``figures``."""
+        from tenfold.masked_lm.study import study
+
+        self._require_masked()
+        other = None
+        if options.autoregressive:
+            inside = Path(options.autoregressive) / "model"
+            other = load(inside if (inside / "config.json").is_file() else options.autoregressive)
+        encode = self.data.tokenizer.encode
+        texts = [list(encode(document.prompt + document.text)) for document in self.data.texts.test]
+        return study(self.model, texts, options, figures, self.name, other)
+
+    def _require_masked(self) -> None:
+        if self.recipe.objective.kind == "autoregressive":
+            raise UsageError(
+                f"{self.name} was trained to read from left to right and fills in no masks; train a masked model from "
+                "it (--objective.start)"
+            )
+
+    @staticmethod
+    def describe(recipe: MaskedLMRecipe) -> dict[str, Any]:
+        """Size and cost of a recipe, from a network on the meta device: parameters, bytes, FLOPs a token and step."""
+        from tenfold.masked_lm.cost import cost
+
+        return cost(recipe.model, recipe.data.length, recipe.objective.lora_rank, recipe.train)

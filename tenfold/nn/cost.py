@@ -1,0 +1,24 @@
+"""What a forward pass costs, counted on the meta device: nothing is allocated."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def traced(forward: Callable[[], Any]) -> tuple[int, int]:
+    """Floating-point operations of a forward pass on meta tensors, and the bytes that autograd keeps for the
+    backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[id(tensor)] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    counter = FlopCounterMode(display=False)
+    # The meta device has no fused attention: it counts and keeps what the plain one would.
+    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        forward()
+    return int(counter.get_total_flops()), sum(kept.values())
