@@ -38,7 +38,7 @@ def published_generate(
     """``diffusion_generate`` under the names, defaults and rules of Dream's and DiffuCoder's files: the published
     schedule with its batch mean, and the mask token as a legal proposal.
 
-    Returns the sequences, or with either ``return_dict`` the whole ``Generation``. ``max_new_tokens`` must be given (the
+    Returns the sequences, or with either ``return_dict`` the ``Generation``. ``max_new_tokens`` must be given (the
     published default of 20 tokens in all is a trap); ``mask_token_id`` must be the model's.
 
     Raises UsageError for another mask token, unknown options, and what ``diffusion_generate`` refuses."""
