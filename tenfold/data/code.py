@@ -7,6 +7,7 @@ import sysconfig
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,10 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
     hash of its name. A text that occurs several times is kept once, in the first of training, validation, test.
 
     Raises UsageError for files that are missing or are not as described, and for an empty split."""
-    groups = list(_stdlib(config.functions) if config.source == "stdlib" else _json_lines(config.path))
+    if config.source == "stdlib":
+        groups = list(_stdlib(Path(sysconfig.get_paths()["stdlib"]), config.functions))
+    else:
+        groups = list(_json_lines(config.path))
     parts: dict[str, list[Document]] = {"train": [], "validation": [], "test": []}
     seen: set[Document] = set()
     shares = [(group, _split_of(group, config)) for group in {name for name, _ in groups}]
@@ -76,12 +80,13 @@ def _split_of(group: str, config: CodeDataConfig) -> str:
     return "validation" if place < config.test + config.validation else "train"
 
 
-def _stdlib(which: str) -> Iterator[tuple[str, Document]]:
-    """(file, function) of the standard library, in the order of the files."""
-    root = Path(sysconfig.get_paths()["stdlib"])
+@lru_cache(maxsize=2)
+def _stdlib(root: Path, which: str) -> tuple[tuple[str, Document], ...]:
+    """(file, function) of the standard library, in the order of the files; read once a process."""
     files = [path for path in sorted(root.rglob("*.py")) if not _SKIPPED & set(path.relative_to(root).parts)]
     if not files:
         raise UsageError(f"the standard library in {root} has no source files; give texts with --data.source jsonl")
+    found: list[tuple[str, Document]] = []
     for path in progress.track(files, "reading the standard library", "files"):
         try:
             source = path.read_text(encoding="utf-8")
@@ -89,8 +94,8 @@ def _stdlib(which: str) -> Iterator[tuple[str, Document]]:
         except (SyntaxError, UnicodeDecodeError, ValueError):
             continue  # templates, and files kept broken on purpose
         name = path.relative_to(root).as_posix()
-        for text in functions_of(source, tree, which == "documented"):
-            yield name, Document(text)
+        found += [(name, Document(text)) for text in functions_of(source, tree, which == "documented")]
+    return tuple(found)
 
 
 def functions_of(source: str, tree: ast.AST | None = None, documented: bool = False) -> list[str]:

@@ -24,6 +24,7 @@ class CodeDataConfig:
             teaches where to stop).
         validation: share of the files (or lines) that is held out to choose the best checkpoint.
         test: share that is measured on at the end.
+        validation_rows: most validation rows that are looked at, evenly spread; 0 for all.
         split_seed: seed of the split.
     """
 
@@ -37,6 +38,7 @@ class CodeDataConfig:
     learn_padding: bool = False
     validation: float = 0.05
     test: float = 0.1
+    validation_rows: int = 128
     split_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,6 +48,8 @@ class CodeDataConfig:
             raise UsageError(
                 f"data.stride is {self.stride}; give 1 to data.length ({self.length}), or 0 for the length"
             )
+        if self.validation_rows < 0:
+            raise UsageError(f"data.validation_rows is {self.validation_rows}; give at least 1, or 0 for all")
         if self.most_characters < 0:
             raise UsageError(f"data.most_characters is {self.most_characters}; give at least 1, or 0 for no limit")
         for name in ("validation", "test"):

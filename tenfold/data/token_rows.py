@@ -107,6 +107,13 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.arrays["tokens"])
 
+    def some(self, count: int) -> "TokenRows":
+        """At most ``count`` of the rows, evenly spread; all of them for 0."""
+        if not 0 < count < len(self):
+            return self
+        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        return TokenRows({name: array[chosen] for name, array in self.arrays.items()})
+
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
         """Rows by number."""
         tokens = torch.from_numpy(self.arrays["tokens"][indices].astype(np.int64))

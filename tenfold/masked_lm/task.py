@@ -42,7 +42,7 @@ class MaskedLMTask:
     """Adaptation or training of a masked language model on code (arXiv 2506.20639, sections 3 and 4.1), or of the
     autoregressive model that it starts from."""
 
-    validation_draws = 4
+    validation_draws = 2
 
     def __init__(self, recipe: MaskedLMRecipe, name: str = "masked-lm") -> None:
         self.recipe, self.name = recipe, name
@@ -110,8 +110,8 @@ class MaskedLMTask:
         return self.data.train
 
     def validation_source(self) -> TokenRows:
-        """Rows of the validation texts."""
-        return self.data.validation
+        """Rows of the validation texts, not more than the data's settings say."""
+        return self.data.validation.some(self.recipe.data.validation_rows)
 
     def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
         """One update on the bound, or on the next-token loss."""

@@ -209,7 +209,7 @@ RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
         replace(
             _SMOLLM2_FULL,
             objective=replace(_SMOLLM2_FULL.objective, lora_rank=16),
-            train=replace(_SMOLLM2_FULL.train, steps=120, learning_rate=1e-3),
+            train=replace(_SMOLLM2_FULL.train, steps=100, learning_rate=1e-3),
         ),
     ),
     "diffucoder-adaptation": (

@@ -97,6 +97,7 @@ def test_no_such_file(tmp_path: Path) -> None:
         ({"stride": 300}, "data.stride is 300"),
         ({"test": 0.0}, "data.test is 0.0"),
         ({"test": 0.6, "validation": 0.5}, "leave nothing to train on"),
+        ({"validation_rows": -1}, "data.validation_rows is -1"),
         ({"most_characters": -1}, "data.most_characters is -1"),
         ({"learn_padding": True}, "packed rows have no padding"),
     ],
@@ -139,6 +140,9 @@ def test_rows_for_the_loop() -> None:
     assert batch["tokens"].tolist() == [[9, 10, 11, 0], [1, 2, 3, 4]]
     assert batch["tokens"].dtype == torch.int64
     assert len(source) == 3
+    assert source.some(2).arrays["tokens"][:, 0].tolist() == [1, 9]
+    assert source.some(0) is source
+    assert source.some(3) is source
     arrays["maskable"] = ~arrays["maskable"]
     assert TokenRows(arrays).fingerprint != source.fingerprint
 
