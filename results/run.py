@@ -104,13 +104,15 @@ class Benchmark:
     """A room whose benchmark writes its own records."""
 
     room: str
+    options: tuple[str, ...] = ()
 
     def make(self, name: str) -> dict[str, Any]:
         """Run it and add the command to what it wrote."""
         file = RUNS / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", f"benchmarks.{self.room}", "--json", str(file)], cwd=ROOT, check=True)
-        return {"command": f"python -m benchmarks.{self.room}", **json.loads(file.read_text())}
+        line = [f"benchmarks.{self.room}", *self.options]
+        subprocess.run([sys.executable, "-m", *line, "--json", str(file)], cwd=ROOT, check=True)
+        return {**json.loads(file.read_text()), "command": " ".join(["python -m", *line])}
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "smollm2-code": Training("smollm2-code", seeds=(0,)),
     "smollm2-code-at-once": Training("smollm2-code", ("--objective.anneal_steps", "0"), seeds=(0,)),
     "smollm2-code-lora": Training("smollm2-code-lora", seeds=(0,)),
+    # Needs the runs of code-bytes-flagship and smollm2-code.
+    "benchmark-masked-lm": Benchmark("masked_lm", ("--figure", "docs/images/masked-lm-quality.png")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),
     "benchmark-flows": Benchmark("flows"),
     "example-slabs": Example("discrepancy", "slabs"),

@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 
+from tenfold.errors import UsageError
 from tenfold.masked_lm.generation_options import REFERENCE, GenerationOptions
 from tenfold.masked_lm.proposals import filtered, propose
+from tenfold.masked_lm.published import published_generate
 from tenfold.masked_lm.sampling import diffusion_generate
 from tenfold.masked_lm.strategies import above_threshold, best, by_factor
 from tenfold.masked_lm.transfers import reference_counts
@@ -71,6 +73,18 @@ def test_left_padded_prompts(model):
         alg="entropy", output_history=True, **REFERENCE,
     )  # fmt: skip
     assert torch.equal(torch.stack(found.history), ref["entropy.padded.history"])
+
+
+def test_the_published_call(model):
+    ref = arrays("generate")
+    given = {"max_new_tokens": LENGTH, "steps": 8, "alg": "entropy", "mask_token_id": 95}
+    found = published_generate(model, ref["prompt"], output_history=True, return_dict_in_generate=True, **given)
+    assert torch.equal(torch.stack(found.history), ref["entropy.steps8.t0.history"])
+    assert torch.equal(published_generate(model, ref["prompt"], **given), ref["entropy.steps8.t0.sequences"])
+    with pytest.raises(UsageError, match="mask_token_id is 3, but the model's mask is 95"):
+        published_generate(model, ref["prompt"], **{**given, "mask_token_id": 3})
+    with pytest.raises(UsageError, match="did you mean 'alg_temp'"):
+        published_generate(model, ref["prompt"], alg_tmp=1.0, **given)
 
 
 def test_a_hook_that_forces_a_token(model):
