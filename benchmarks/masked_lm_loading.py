@@ -1,8 +1,8 @@
 """Peak memory of reading a sharded checkpoint of 1.7 GB: tensor by tensor, against all files into one dictionary first.
 
-``python -m benchmarks.masked_lm_loading [--quick] [--json FILE]`` writes random weights into a temporary folder
-(1.7 GB, with ``--quick`` 0.2) and reads them in fresh processes. Both sides are the growth of a process's peak memory
-as a multiple of the weights' size; their seconds are in the details.
+``python -m benchmarks.masked_lm_loading [--quick] [--json FILE]`` writes random weights to a temporary folder (1.7 GB;
+with ``--quick`` 0.2) and reads them in fresh processes. Both sides are the growth of a process's peak memory as a
+multiple of the weights' size; their seconds are in the details.
 """
 
 import json
