@@ -60,7 +60,8 @@ def diffusion_generate(
         token_uniforms: a step's numbers for the proposals, over the masked positions of the block; with alg "origin"
             over those that are revealed.
         output_history: keep the sequences after each pass.
-        on_commit: called with (row, tokens) whenever tokens have nothing masked left of them any more.
+        on_commit: called with (row, tokens) whenever tokens have nothing masked left of them any more; with strategy
+            "remdm" at the end only.
         generation_tokens_hook_func: called with (None, x, None) before the first step, and (step, x, logits) after
             each; returns x. Either hook makes every pass compute all logits (B, N, K), shifted.
         generation_logits_hook_func: called with (step, x, logits) before they are used; returns logits.
@@ -89,7 +90,8 @@ def diffusion_generate(
     start = int(masked.any(dim=0).long().argmax())
     most = int(masked.sum(dim=1).max())
     steps, blocks = check_schedule(options, x.shape[1] - start, most)
-    state = State(x, mask_id, start, options.stop_ids, output_history, on_commit if options.chosen != "remdm" else None)
+    # ReMDM takes tokens back, so that none is settled before the end.
+    state = State(x, mask_id, start, options.stop_ids, output_history, on_commit, options.chosen != "remdm")
     network = passes(model, options, padding, positions, start)
     draws = Draws(generator, uniforms, token_uniforms)
     state.x = hooks.tokens(None, state.x, None)

@@ -43,7 +43,9 @@ class Generation:
 
 
 class State:
-    """The sequence ``x`` (B, N), with masks at ``maskable`` positions, and when and how surely each was revealed."""
+    """The sequence ``x`` (B, N), with masks at ``maskable`` positions, and when and how surely each was revealed.
+
+    ``settles`` says that a revealed token stays, so that a prefix without masks can be told before the end."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class State:
         stop_ids: Sequence[int] = (),
         keep_history: bool = False,
         on_commit: Commit | None = None,
+        settles: bool = True,
     ) -> None:
         self.x, self.mask_id, self.start = x, mask_id, start
         self.maskable = x == mask_id
@@ -63,7 +66,7 @@ class State:
         self.stop_ids = torch.tensor(list(stop_ids), dtype=x.dtype, device=x.device)
         self.done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.step = 0
-        self._keep, self._on_commit = keep_history, on_commit
+        self._keep, self._on_commit, self._settles = keep_history, on_commit, settles
         self._committed = [0] * len(x)
 
     @property
@@ -91,10 +94,10 @@ class State:
         if self._keep:
             self.history.append(self.x.clone())
         self.step += 1
-        if self._on_commit is not None:
+        if self._settles:
             self.commit()
 
-    def commit(self, final: bool = False) -> None:
+    def commit(self) -> None:
         """Call back with the tokens that have no mask left of them any more, row by row."""
         if self._on_commit is None:
             return
