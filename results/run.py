@@ -119,13 +119,13 @@ class Benchmark:
 class Example:
     """A worked example of ``tenfold VERB --example NAME``; its rows are kept, and a picture goes into the docs.
 
-    ``after`` names a job whose runs the ``options`` speak of."""
+    ``after`` names the jobs whose runs the ``options`` speak of."""
 
     verb: str
     example: str
     picture: str = ""
     options: tuple[str, ...] = ()
-    after: str = ""
+    after: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -136,8 +136,8 @@ class Example:
 
     def make(self, name: str) -> dict[str, Any]:
         """Run it, unless it was run before, and keep its measurements."""
-        if self.after:
-            JOBS[self.after].make(self.after)
+        for other in self.after:
+            JOBS[other].make(other)
         folder = RUNS / name
         if not (folder / "evaluation.json").exists():
             tenfold(self.verb, "--example", self.example, *self.options, "--out", str(folder))
@@ -203,7 +203,10 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "example-slabs": Example("discrepancy", "slabs"),
     "example-bad-set": Example("discrepancy", "bad-set"),
     "example-samplers": Example(
-        "discrepancy", "samplers", options=("--flow", "runs/results/tarflow-digits-0"), after="tarflow-digits"
+        "discrepancy",
+        "samplers",
+        options=("--runs", "runs/results/tarflow-digits-0", "runs/results/code-bytes-scratch-0"),
+        after=("tarflow-digits", "code-bytes"),
     ),
     "benchmark-quasiperiodic": Benchmark("quasiperiodic"),
     "quasiperiodic-expected": Example("dynamics", "expected"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from tenfold.errors import UsageError, suggest
 from tenfold.measurement import Measurement
+from tenfold.sampled_loss import SampledLoss
 
 
 @dataclass(frozen=True)
@@ -87,35 +88,14 @@ def run_example(
     return write_report(folder.path), found.rows
 
 
-def flow_dequantisation(run: str | os.PathLike[str], images: int = 16) -> tuple[Callable[[Any], Any], int]:
-    """The loss of a trained flow as a function of its dequantisation noise: (noise (n, d) in [0, 1) ↦ −log2 p per
-    dimension (n,), averaged over the first test ``images``), and d. For the example "samplers".
+def losses_of(run: str | os.PathLike[str]) -> list[SampledLoss]:
+    """The loss of a trained run as a function of the uniform numbers that it draws, for the example "samplers".
 
-    Raises UsageError for a run that is not a flow trained with uniform noise."""
-    import numpy as np
-    import torch
-
+    Raises UsageError for a run of a system that draws none."""
     from tenfold import api
-    from tenfold.data.images import load_images
-    from tenfold.data.splits import read_all
-    from tenfold.flows.evaluation import image_log_probs
-    from tenfold.flows.loss import dequantise
 
-    found = api.open_run(run)
-    if getattr(found.recipe, "system", "") != "tarflow" or found.recipe.objective.noise != "uniform":
-        raise UsageError(
-            f"{run} holds no flow with uniform dequantisation; train one with 'tenfold train tarflow-digits'"
-        )
-    flow, splits = api.load(found), load_images(found.recipe.data)
-    pixels, _ = read_all(splits.test, images)
-    dims = pixels[0].numel()
-
-    def loss(noise: Any) -> Any:
-        values = []
-        for row in torch.from_numpy(noise).to(torch.float32):
-            x = dequantise(pixels, splits.levels, row.reshape(pixels.shape[1:]).expand(pixels.shape))
-            nats = -image_log_probs(flow, x).mean()  # type: ignore[arg-type]
-            values.append(float(nats) / dims / np.log(2.0))
-        return np.array(values)
-
-    return loss, dims
+    task = api.trained_task(run)
+    if not hasattr(task, "sampled_losses"):
+        raise UsageError(f"{run} holds no model whose loss draws times or noise; give a flow's or a diffusion's run")
+    found: list[SampledLoss] = task.sampled_losses()
+    return found

@@ -42,7 +42,9 @@ def run(argv: list[str]) -> int:
     shown = "; ".join(f"{n}: {about}" for n, (verb, _, about) in WORKED.items() if verb == "discrepancy")
     parser.add_option("--example", str | None, None, help=f"a worked example with a report: {shown}")
     parser.add_option("--out", str | None, None, help="run folder of the example (new)")
-    parser.add_option("--flow", str | None, None, help="example samplers: also this flow's dequantisation noise")
+    parser.add_argument(
+        "--runs", metavar="RUN", nargs="+", default=[], help="example samplers: also the losses of these trained models"
+    )
     parser.switch("--quick", "small sizes")
     parser.switch("--json", "print JSON")
     given = parser.parse_args(argv)
@@ -60,12 +62,12 @@ def _example(given: Any) -> int:
             f"an example writes a folder; name it, as in --example {given.example} --out runs/{given.example}"
         )
     options: dict[str, Any] = {}
-    if given.flow is not None:
+    if given.runs:
         if given.example != "samplers":
-            raise UsageError(f"--flow belongs to the example 'samplers', not to {given.example!r}")
-        from tenfold.examples import flow_dequantisation
+            raise UsageError(f"--runs belongs to the example 'samplers', not to {given.example!r}")
+        from tenfold.examples import losses_of
 
-        options["dequantisation"] = flow_dequantisation(given.flow)
+        options["losses"] = [loss for run in given.runs for loss in losses_of(run)]
     with show.progress(f"example {given.example}") as progress:
         page, rows = run_example(given.example, given.out, given.quick, progress, options)
     if given.json:

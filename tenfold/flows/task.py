@@ -16,7 +16,7 @@ from tenfold.data.augment import augmented
 from tenfold.data.config import ImageDataConfig
 from tenfold.data.images import load_images
 from tenfold.data.inputs import read_inputs
-from tenfold.data.splits import ImageSplits
+from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.files import write_output
 from tenfold.flows import density, pictures
@@ -26,9 +26,11 @@ from tenfold.flows.flow import TarFlow
 from tenfold.flows.guidance import parse_blocks
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
 from tenfold.flows.measure import measure
+from tenfold.flows.sampled_losses import sampled_losses
 from tenfold.flows.sampling import sample
 from tenfold.flows.scoring import score
 from tenfold.measurement import Measurement
+from tenfold.sampled_loss import SampledLoss
 from tenfold.scores import Scores
 from tenfold.update import Update
 
@@ -248,6 +250,16 @@ class FlowTask:
         if picture is None or not self.flow.config.is_image:
             return found
         return replace(found, files=(pictures.ranked_inputs(inputs, found, self.levels, picture),))
+
+    def sampled_losses(self, images: int = 16) -> list[SampledLoss]:
+        """The likelihood of test ``images`` as a function of their dequantisation noise.
+
+        Raises UsageError for a flow that was not trained with uniform noise."""
+        if self.recipe.objective.noise != "uniform":
+            raise UsageError(
+                f"{self.name} is no flow with uniform dequantisation; train one with 'tenfold train tarflow-digits'"
+            )
+        return sampled_losses(self.flow.eval(), read_all(self.splits.test, images)[0], self.levels)
 
     def _check_class(self, label: int | None) -> None:
         classes = self.flow.config.classes

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
 from tenfold.masked_lm.weights import load
 from tenfold.measurement import Measurement
+from tenfold.sampled_loss import SampledLoss
 from tenfold.update import Update
 
 
@@ -240,6 +242,13 @@ class MaskedLMTask:
         encode = self.data.tokenizer.encode
         texts = [list(encode(document.prompt + document.text)) for document in self.data.texts.test]
         return study(self.model, texts, options, figures, self.name, other)
+
+    def sampled_losses(self) -> list[SampledLoss]:
+        """The bound of test rows as a function of the number that chooses how much is masked."""
+        from tenfold.masked_lm.sampled_losses import sampled_losses
+
+        self._require_masked()
+        return sampled_losses(self.model.eval(), self.data.test.batch(np.arange(len(self.data.test))))
 
     def _require_masked(self) -> None:
         if self.recipe.objective.kind == "autoregressive":

@@ -245,15 +245,15 @@ def test_worked_examples(tenfold, refused, tmp_path: Path, monkeypatch, name):
     assert "already holds a run" in refused("discrepancy", "--example", name, "--out", folder, "--quick")
 
 
-def test_a_flow_as_a_loss_of_its_noise(runs, tmp_path: Path):
+def test_a_flow_as_a_loss_of_its_noise(runs):
     from tenfold.errors import UsageError
-    from tenfold.examples import flow_dequantisation
+    from tenfold.examples import losses_of
     from tenfold.quasiperiodic.examples.samplers import Design, variance_rows
 
-    loss, dim = flow_dequantisation(runs["likelihood"], images=2)
-    assert dim == 64
-    rows = variance_rows(loss, dim, ("iid", "kronecker"), Design(4, 1, 3), "flow")
+    (found,) = losses_of(runs["likelihood"])
+    assert found.dim == 64
+    rows = variance_rows(found.loss, found.dim, ("iid", "kronecker"), Design(4, 1, 3), found.name)
     assert rows[0].value > 0
-    assert loss(np.full((1, 64), 0.5)).shape == (1,)
+    assert found.loss(np.full((1, 64), 0.5)).shape == (1,)
     with pytest.raises(UsageError, match="no flow with uniform dequantisation"):
-        flow_dequantisation(runs["noise"])
+        losses_of(runs["noise"])

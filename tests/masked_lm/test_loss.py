@@ -13,6 +13,7 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
 from tenfold.masked_lm.likelihood import autoregressive_nll, mdm_nll
 from tenfold.masked_lm.loss import Noised
+from tenfold.masked_lm.sampled_losses import sampled_losses
 from tests.masked_lm.helpers import arrays, fixture_model, tiny
 
 
@@ -186,3 +187,17 @@ def test_padding_counts_for_nothing() -> None:
     pattern = loss.with_padding(loss.causal_attention(10), real)
     assert not pattern[1, 0, :6, 6:].any()
     assert pattern.any(-1).all()
+
+
+def test_both_forms_of_the_sampled_bound_have_one_mean():
+    model = tiny(logit_shift=False)
+    tokens = torch.randint(0, 256, (4, 12))
+    rows = {"tokens": tokens, "maskable": torch.ones_like(tokens, dtype=torch.bool)}
+    rows["real"] = rows["maskable"]
+    by_time, by_count = sampled_losses(model, rows)
+    places = torch.rand(2000, 1, generator=torch.Generator().manual_seed(1)).numpy()
+    times, counts = by_time.loss(places), by_count.loss(places)
+    error = math.hypot(times.std(), counts.std()) / math.sqrt(len(places))
+    assert times.shape == counts.shape == (2000,)
+    assert abs(times.mean() - counts.mean()) < 4 * error
+    assert counts.std() < times.std()

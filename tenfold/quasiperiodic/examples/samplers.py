@@ -5,7 +5,7 @@ independent points over the variance with the mode's. All modes are unbiased, wh
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from tenfold.examples import Outcome
 from tenfold.figures import lines
 from tenfold.measurement import Measurement
+from tenfold.sampled_loss import SampledLoss
 from tenfold.shifts import ShiftSampler
 from tenfold.shifts.sampler import MODES
 
@@ -152,11 +153,9 @@ class Mixture:
         return (predicted - noise) ** 2
 
 
-def run(
-    figures: Path, quick: bool, progress: Callable[[float], None], dequantisation: tuple[Loss, int] | None = None
-) -> Outcome:
+def run(figures: Path, quick: bool, progress: Callable[[float], None], losses: Sequence[SampledLoss] = ()) -> Outcome:
     """Tables on a smooth integrand, on the digits' loss over time, on the full digits' loss, jointly with noise in low
-    dimension, and, with ``dequantisation`` (a loss of noise on [0, 1)^d, and d), on a flow's likelihood."""
+    dimension, and on ``losses`` of trained models."""
     few = 200 if quick else 1000
     rows = variance_rows(smooth, 1, TIMES, Design(64, 16, few), "smooth function of t")
     progress(0.15)
@@ -188,9 +187,9 @@ def run(
     some = ("iid", "kronecker", "sobol")
     rows += variance_rows(mixture.time_and_noise(0), 2, some, Design(64, 16, repeats), "mixture, (t, noise)")
     rows += variance_rows(mixture.joint, 4, some, Design(64, 16, repeats), "mixture, all four")
-    if dequantisation is not None:
-        loss, dim = dequantisation
-        rows += variance_rows(loss, dim, some, Design(16, 4, 10 if quick else 100), f"flow, dequantisation ({dim} dim)")
+    for given in losses:
+        trained = Design(given.batch, given.batches, 10 if quick else given.repeats)
+        rows += variance_rows(given.loss, given.dim, TIMES if given.dim == 1 else some, trained, given.name)
     progress(1.0)
     lines(
         {"common noise": (times, curve), "new noise at each time": (times, rough)},
