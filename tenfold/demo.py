@@ -1,7 +1,7 @@
 """The demonstration behind ``make demo``: two flows on real digits, one table, one HTML report.
 
-The flows are so small that one thread trains each best; two cores train both at once, the second in a process of its
-own. A demonstration that was interrupted goes on where it stopped; a finished one only writes its report again.
+The flows are so small that one thread trains each best; two cores make both at once, the second in a process of its
+own. A demonstration that was interrupted goes on where it stopped; a finished one is only measured again.
 """
 
 import subprocess
@@ -29,18 +29,17 @@ def run(argv: list[str]) -> int:
     folder = Path(argv[0]) if argv else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     first, second = RECIPES
-    print(f"training {first} and, beside it, {second} (its progress: {log_of(folder, second)})", file=sys.stderr)
-    with trained_beside(second, folder):
+    print(f"making {first} and, beside it, {second} (its progress: {log_of(folder, second)})", file=sys.stderr)
+    with made_beside(second, folder):
         if (folder / first / "config.yaml").exists():
-            api.resume(folder / first, evaluate=False)
+            own = api.resume(folder / first, evaluate=False)
         else:
-            api.train(first, folder / first, evaluate=False)
-    done = [api.open_run(folder / name) for name in RECIPES]
-    for finished in done:
-        with progress.shown(f"{finished.name}: evaluating"):
-            api.evaluate(finished)
-        with progress.shown(f"{finished.name}: drawing"):
-            api.report(finished)
+            own = api.train(first, folder / first, evaluate=False)
+        with progress.shown(f"{first}: evaluating"):
+            api.evaluate(own)
+        with progress.shown(f"{first}: drawing"):
+            api.report(own)
+    done = [own, api.open_run(folder / second)]
     page = api.joint_report(done, folder / "report.html", TITLE)
     show.measurements("the demonstration on held-out digits", [row for r in done for row in r.measurements], RECIPES)
     print(f"report: {page}")
@@ -53,20 +52,20 @@ def log_of(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def trained_beside(name: str, folder: Path) -> Iterator[None]:
-    """Train (or resume) a recipe in another process while the body runs; wait for it at the end.
+def made_beside(name: str, folder: Path) -> Iterator[None]:
+    """Train (or resume), measure and report a recipe in another process while the body runs; wait for it at the end.
 
     When the body fails or is interrupted, the other process is asked to save and stop. Raises TenfoldError with
     the last line of its log where it fails."""
     target = str(folder / name)
     start = ["--resume", target] if (folder / name / "config.yaml").exists() else [name, "--out", target]
-    command = [sys.executable, "-m", "tenfold.cli.main", "train", *start, "--skip-evaluation"]
+    command = [sys.executable, "-m", "tenfold.cli.main", "train", *start]
     log = log_of(folder, name)
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
         yield
-        with progress.shown(f"{name}: training"):
+        with progress.shown(f"{name}: training and evaluating"):
             code = process.wait()
     except BaseException:
         process.terminate()  # it saves, and resumes next time

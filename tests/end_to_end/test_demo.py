@@ -40,13 +40,13 @@ def test_a_failure_beside_is_told(tmp_path: Path) -> None:
     (tmp_path / "nonsense").mkdir()
     with (
         pytest.raises(TenfoldError, match=r"training nonsense failed: there is no recipe 'nonsense'"),
-        demo.trained_beside("nonsense", tmp_path),
+        demo.made_beside("nonsense", tmp_path),
     ):
         pass
     assert "there is no recipe" in demo.log_of(tmp_path, "nonsense").read_text()
 
 
 def test_an_interruption_stops_the_process_beside(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), demo.trained_beside("tarflow-digits-noise", tmp_path):
+    with pytest.raises(KeyboardInterrupt), demo.made_beside("tarflow-digits-noise", tmp_path):
         raise KeyboardInterrupt
     assert not (tmp_path / "tarflow-digits-noise" / "model").exists()
