@@ -1,8 +1,10 @@
-"""Write the generated parts of README.md and docs/*.md: tables of results/*.json, and the systems' state.
+"""Write the generated parts of README.md and docs/*.md: tables and texts of results/*.json, and the systems' state.
 
-A part stands between markers; filters (see ``chosen``) choose rows::
+A part stands between markers; filters (see ``chosen``) choose rows, and of texts the numbers are given::
 
     <!-- table: results/digits.json split=test -->
+    <!-- end -->
+    <!-- texts: results/infilling.json bodies 0 3 -->
     <!-- end -->
 
 ``python docs/tables.py`` writes all of them; ``--check`` only tells which ones differ, and exits with 1.
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PART = re.compile(r"(<!-- (table|systems)(?:: ?([^\n]*?))? ?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- (table|texts|systems)(?:: ?([^\n]*?))? ?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 METRIC_COLUMNS = ("name", "model", "split", "value", "unit", "draws", "seeds", "note")
 RECORD_COLUMNS = ("name", "ours", "other", "unit", "ratio", "max_error", "sizes")
 
@@ -30,7 +32,7 @@ def written(text: str) -> str:
     """The text of a document with every generated part made anew."""
 
     def part(match: re.Match[str]) -> str:
-        made = systems() if match[2] == "systems" else table(match[3])
+        made = {"systems": lambda _: systems(), "table": table, "texts": texts}[match[2]](match[3])
         return f"{match[1]}{made}{match[5]}"
 
     return PART.sub(part, text)
@@ -39,9 +41,7 @@ def written(text: str) -> str:
 def table(instruction: str) -> str:
     """The Markdown table that "results/x.json key=value ..." asks for."""
     name, *filters = instruction.split()
-    if not (ROOT / name).exists():
-        raise SystemExit(f"{name} does not exist; make it with 'python results/run.py {Path(name).stem}'")
-    content = json.loads((ROOT / name).read_text())
+    content = content_of(name)
     wanted = dict(f.split("=", 1) for f in filters)
     kind, columns = ("records", RECORD_COLUMNS) if "records" in content else ("metrics", METRIC_COLUMNS)
     rows = [r for r in content[kind] if all(chosen(r, key, value) for key, value in wanted.items())]
@@ -50,6 +50,22 @@ def table(instruction: str) -> str:
     lines = markdown(columns, rows)
     command = content.get("command")
     return lines + (f"\nMeasured by `{command}`.\n" if command else "")
+
+
+def texts(instruction: str) -> str:
+    """The texts that "results/x.json key number ..." asks for, as blocks."""
+    name, key, *numbers = instruction.split()
+    content = content_of(name)
+    blocks = [f"```text\n{content[key][int(number)].rstrip()}\n```\n" for number in numbers]
+    return "\n".join([*blocks, f"Written by `{content['command']}`.\n"])
+
+
+def content_of(name: str) -> dict[str, Any]:
+    """A file of results."""
+    if not (ROOT / name).exists():
+        raise SystemExit(f"{name} does not exist; make it with 'python results/run.py {Path(name).stem}'")
+    content: dict[str, Any] = json.loads((ROOT / name).read_text())
+    return content
 
 
 def chosen(row: dict[str, Any], key: str, value: str) -> bool:

@@ -148,6 +148,35 @@ class Example:
         return {"command": self.command, "versions": facts["versions"], "metrics": metrics}
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """``tenfold analyse`` of the run of another job; its rows are kept with the bodies that it shows, and pictures go
+    into the docs."""
+
+    after: str
+    options: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The command, as the docs show it."""
+        return " ".join(["tenfold", "analyse", f"runs/results/{self.after}-0", *self.options])
+
+    def make(self, name: str) -> dict[str, Any]:
+        """Run it, unless it was run before."""
+        JOBS[self.after].make(self.after)
+        folder = RUNS / name
+        if not (folder / "evaluation.json").exists():
+            tenfold("analyse", str(RUNS / f"{self.after}-0"), *self.options, "--out", str(folder))
+        for picture in self.pictures:
+            shutil.copy(folder / "figures" / picture, ROOT / "docs" / "images" / f"{name}-{picture}")
+        facts, rows, data = (
+            json.loads((folder / f"{file}.json").read_text()) for file in ("provenance", "evaluation", "data")
+        )
+        found = {"command": self.command, "versions": facts["versions"], "metrics": rows["metrics"]}
+        return found | ({"bodies": data["bodies"]} if "bodies" in data else {})
+
+
 # The reference's model and optimiser: 2-64-4-2, 454 steps of 128 at a constant rate of 1e-3.
 _PROTOCOL = (
     *("--model.head_size", "64", "--model.dropout", "0", "--train.steps", "454", "--train.batch_size", "128"),
@@ -170,7 +199,7 @@ _CODE = {
     "at-once": Training("code-bytes-from-ar-at-once", seeded=_BOTH),
 }
 
-JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
+JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
     "tarflow-digits-long": Training("tarflow-digits-long"),
@@ -196,6 +225,20 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "smollm2-code": Training("smollm2-code", seeds=(0,)),
     "smollm2-code-at-once": Training("smollm2-code", ("--objective.anneal_steps", "0"), seeds=(0,)),
     "smollm2-code-lora": Training("smollm2-code-lora", seeds=(0,)),
+    "code-bytes-order": Analysis(
+        "code-bytes-flagship",
+        ("--holes", "400", "--autoregressive", "runs/results/code-bytes-flagship-0/autoregressive"),
+        ("ar-ness.png", "orders.png", "first-pass.png"),
+    ),
+    "smollm2-infilling": Analysis(
+        "smollm2-code",
+        (
+            *("--prompts", "2", "--prompt-tokens", "64", "--tokens", "32", "--temperatures", "0.2,1", "--maps", "2"),
+            *("--holes", "40", "--window", "96", "--bodies", "16", "--body-tokens", "96"),
+            *("--autoregressive", "smollm2"),
+        ),
+        ("ar-ness.png", "first-pass.png"),
+    ),
     # Needs the runs of code-bytes-flagship and smollm2-code.
     "benchmark-masked-lm": Benchmark("masked_lm", ("--figure", "docs/images/masked-lm-quality.png")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),

@@ -61,6 +61,13 @@ def test_a_wrong_table_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert tables.main(["--check"]) == 1
 
 
+def test_texts_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    (tmp_path / "x.json").write_text(json.dumps({"command": "make it", "texts": ["a\n", "def f():\n    b\n"]}))
+    made = tables.written("<!-- texts: x.json texts 1 -->\n<!-- end -->\n")
+    assert "```text\ndef f():\n    b\n```\n\nWritten by `make it`.\n<!-- end -->" in made
+
+
 def test_the_readme_lists_the_systems_and_their_state() -> None:
     text = (ROOT / "README.md").read_text()
     for name, system in SYSTEMS.items():

@@ -101,7 +101,9 @@ class MaskedAnalysis:
         ties: order of several tokens of one pass.
         holes: held-out holes of 1 to 8 tokens that are filled in and scored by exact match; 0 for none.
         window: tokens around a hole.
-        autoregressive: run or model folder of a model that guesses the holes from the left alone.
+        bodies: held-out functions whose body, and one line of it, is filled in, scored and shown; 0 for none.
+        body_tokens: most tokens of such a function.
+        autoregressive: run, model folder or checkpoint of a model that guesses the holes from the left alone.
         batch: prompts completed together.
         seed: of the draws.
     """
@@ -118,6 +120,8 @@ class MaskedAnalysis:
     ties: Literal["confidence", "left-to-right"] = "confidence"
     holes: int = 0
     window: int = 256
+    bodies: int = 0
+    body_tokens: int = 128
     autoregressive: str = ""
     batch: int = 16
     seed: int = 0
@@ -126,8 +130,9 @@ class MaskedAnalysis:
         for name, least in (("prompts", 1), ("prompt_tokens", 1), ("tokens", 2), ("maps", 1), ("batch", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if self.holes < 0 or self.window < 10:
-            raise UsageError(f"holes is {self.holes} and window {self.window}; give at least 0 and 10")
+        for name, least in (("holes", 0), ("window", 10), ("bodies", 0), ("body_tokens", 16)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if not self.temperatures or any(not t >= 0 for t in self.temperatures):
             raise UsageError(f"temperatures are {self.temperatures}; give at least one, none below 0")
         if self.alg == "origin":

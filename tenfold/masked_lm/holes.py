@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -106,7 +107,9 @@ def left_to_right_exact_match(model: MaskedLM, holes: Sequence[Hole], batch: int
 
 
 def _parts(holes: Sequence[Hole], size: int) -> list[Sequence[Hole]]:
-    return [holes[i : i + size] for i in range(0, len(holes), size)]
+    """Neighbours in windows of one length, at most ``size`` together."""
+    alike = [list(group) for _, group in groupby(holes, lambda hole: len(hole.tokens))]
+    return [group[i : i + size] for group in alike for i in range(0, len(group), size)]
 
 
 def _tokens(model: MaskedLM, holes: Sequence[Hole], filler: int) -> Int[Tensor, "B N"]:

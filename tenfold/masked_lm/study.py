@@ -13,10 +13,12 @@ from torch import Tensor
 from tenfold import figures, progress
 from tenfold.errors import UsageError
 from tenfold.examples import Outcome
+from tenfold.files import write_output
 from tenfold.masked_lm import analysis
+from tenfold.masked_lm.bodies import Body, cut_bodies, side_by_side
 from tenfold.masked_lm.commands import MaskedAnalysis
 from tenfold.masked_lm.completion import tokenizer_of
-from tenfold.masked_lm.holes import cut_holes, infill_exact_match, left_to_right_exact_match
+from tenfold.masked_lm.holes import Hole, HoleScore, cut_holes, infill_exact_match, left_to_right_exact_match
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.sampling import diffusion_generate
 from tenfold.measurement import Measurement
@@ -29,13 +31,16 @@ def study(
     folder: Path,
     name: str,
     autoregressive: MaskedLM | None = None,
+    sources: Sequence[str] = (),
 ) -> Outcome:
-    """Measure on held-out ``texts`` (tokens) and draw into ``folder``.
+    """Measure on held-out ``texts`` (tokens), and on functions of the texts ``sources``, and draw into ``folder``.
 
     Raises UsageError where the texts are too few or too short."""
     prompts = _prompts(model, texts, options)
     # Cut first: texts that are too short are refused before any pass.
     holes = cut_holes(texts, options.holes, options.window, seed=options.seed) if options.holes else []
+    encode, most = tokenizer_of(model).encode, options.body_tokens
+    bodies = cut_bodies(sources, encode, options.bodies, most) if options.bodies else []
     rows: list[Measurement] = []
     data: dict[str, Any] = {"temperatures": {}}
     curves: dict[str, tuple[Any, Any]] = {}
@@ -66,6 +71,14 @@ def study(
     if holes:
         found, data["holes"] = _holes(model, holes, autoregressive, name)
         rows += found
+    if bodies:
+        found, data["bodies"] = _bodies(model, bodies, autoregressive, name)
+        rows += found
+        write_output(folder / "infilled.txt", "\n".join(data["bodies"]))
+        captions["infilled.txt"] = (
+            "Held-out functions whose body, or a line of it, was taken out: what was there, what the model filled in "
+            "from both sides" + (", and the guess from the left." if autoregressive is not None else ".")
+        )
     return Outcome(rows, captions, {"analysis": vars(options)}, data)
 
 
@@ -144,19 +157,13 @@ def _map_pictures(confidence: np.ndarray, folder: Path) -> dict[str, str]:
 
 
 def _holes(
-    model: MaskedLM, holes: list, autoregressive: MaskedLM | None, name: str
+    model: MaskedLM, holes: list[Hole], autoregressive: MaskedLM | None, name: str
 ) -> tuple[list[Measurement], list[dict[str, Any]]]:
     """Exact match of each model, and the holes as text."""
-    found = {name: infill_exact_match(model, holes)}
-    if autoregressive is not None:
-        found["left to right"] = left_to_right_exact_match(autoregressive, holes)
+    found = _filled(model, holes, autoregressive, name)
     rows = [
-        Measurement(
-            "infilling_exact_match_accuracy", score.share, "", "test", model_name,
-            (score.share * (1 - score.share) / score.holes) ** 0.5, score.holes, "holes of 1 to 8 tokens",
-        )
-        for model_name, score in found.items()
-    ]  # fmt: skip
+        _exact("infilling_exact_match_accuracy", found, model_name, "holes of 1 to 8 tokens") for model_name in found
+    ]
     decode = tokenizer_of(model).decode
     texts: list[dict[str, Any]] = []
     for number, hole in enumerate(holes):
@@ -164,3 +171,31 @@ def _holes(
         parts = (hole.tokens[: hole.first], hole.answer, hole.tokens[hole.last :])
         texts.append(dict(zip(("before", "hole", "after"), map(decode, parts), strict=True)) | {"filled": filled})
     return rows, texts
+
+
+def _bodies(
+    model: MaskedLM, bodies: list[Body], autoregressive: MaskedLM | None, name: str
+) -> tuple[list[Measurement], list[str]]:
+    """Exact match of whole bodies and of a line of each, and the texts side by side."""
+    rows, texts = [], []
+    kinds = {"line": [b.line for b in bodies], "body": [b.body for b in bodies]}
+    for kind, holes in kinds.items():
+        found = _filled(model, holes, autoregressive, name)
+        size = sum(hole.last - hole.first for hole in holes) / len(holes)
+        note = f"one {kind} of a function, {size:.3g} tokens on average"
+        rows += [_exact(f"{kind}_exact_match_accuracy", found, model_name, note) for model_name in found]
+        texts.append(side_by_side(holes, found, tokenizer_of(model).decode))
+    return rows, [text for pair in zip(*texts, strict=True) for text in pair]
+
+
+def _filled(model: MaskedLM, holes: list[Hole], autoregressive: MaskedLM | None, name: str) -> dict[str, HoleScore]:
+    found = {name: infill_exact_match(model, holes)}
+    if autoregressive is not None:
+        found["left to right"] = left_to_right_exact_match(autoregressive, holes)
+    return found
+
+
+def _exact(what: str, found: dict[str, HoleScore], model: str, note: str) -> Measurement:
+    score = found[model]
+    error = (score.share * (1 - score.share) / score.holes) ** 0.5
+    return Measurement(what, score.share, "", "test", model, error, score.holes, note)

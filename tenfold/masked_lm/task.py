@@ -74,9 +74,7 @@ class MaskedLMTask:
 
     def read_start(self) -> MaskedLM:
         """The model that training starts from: of a run, of a model folder, or of a foreign checkpoint."""
-        start = self.recipe.objective.start
-        inside = Path(start) / "model"
-        return load(inside) if (inside / "config.json").is_file() else read_published(start)
+        return _read(self.recipe.objective.start)
 
     @cached_property
     def data(self) -> CodeRows:
@@ -235,13 +233,18 @@ class MaskedLMTask:
         from tenfold.masked_lm.study import study
 
         self._require_masked()
-        other = None
-        if options.autoregressive:
-            inside = Path(options.autoregressive) / "model"
-            other = load(inside if (inside / "config.json").is_file() else options.autoregressive)
-        encode = self.data.tokenizer.encode
-        texts = [list(encode(document.prompt + document.text)) for document in self.data.texts.test]
-        return study(self.model, texts, options, figures, self.name, other)
+        other = _read(options.autoregressive).float() if options.autoregressive else None
+        encode, documents = self.data.tokenizer.encode, self.data.texts.test
+        texts = [list(encode(document.prompt + document.text)) for document in documents]
+        sources = [document.text for document in documents]
+        return study(self.model, texts, options, figures, self.name, other, sources)
+
+    def sampled_losses(self) -> list[SampledLoss]:
+        """The bound of test rows as a function of the number that chooses how much is masked."""
+        from tenfold.masked_lm.sampled_losses import sampled_losses
+
+        self._require_masked()
+        return sampled_losses(self.model.eval(), self.data.test.batch(np.arange(len(self.data.test))))
 
     def sampled_losses(self) -> list[SampledLoss]:
         """The bound of test rows as a function of the number that chooses how much is masked."""
@@ -263,3 +266,9 @@ class MaskedLMTask:
         from tenfold.masked_lm.cost import cost
 
         return cost(recipe.model, recipe.data.length, recipe.objective.lora_rank, recipe.train)
+
+
+def _read(source: str) -> MaskedLM:
+    """The model of a run, of a model folder, or of a foreign checkpoint."""
+    inside = Path(source) / "model"
+    return load(inside) if (inside / "config.json").is_file() else read_published(source)

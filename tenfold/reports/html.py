@@ -141,7 +141,8 @@ def _names(settings: str, folder: Path) -> tuple[str, str]:
 
 def _figures(folder: Path) -> list[tuple[Path, str]]:
     captions = _json(folder / "captions.json")
-    paths = {path.name: path for path in sorted(folder.glob("*.png"))} if folder.is_dir() else {}
+    shown = sorted((*folder.glob("*.png"), *folder.glob("*.txt"))) if folder.is_dir() else []
+    paths = {path.name: path for path in shown}
     # The captions' order is the order in which the system wants to be read; curves close the section.
     order = [name for name in captions if name in paths]
     order += [name for name in paths if name not in captions and name != CURVES]
@@ -228,6 +229,10 @@ def _pictures(run: RunFiles, joint: bool) -> str:
         return ""
     figures = []
     for path, caption in run.figures:
+        if path.suffix == ".txt":
+            text = f"<pre>{escape(_text(path))}</pre>"
+            figures.append(f'<figure class="wide">{text}<figcaption>{escape(caption)}</figcaption></figure>')
+            continue
         data = path.read_bytes()
         width, height = _png_size(data)
         mark = ' class="wide"' if width > max(1000, 1.3 * height) else ""

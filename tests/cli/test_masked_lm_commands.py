@@ -121,6 +121,8 @@ def test_what_sampling_refuses(refused, run, case, tmp_path):
         (["--alg", "origin"], ["no order by confidence"]),
         (["--prompt-tokens", 90], ["90 tokens", "prompt_tokens lower"]),
         (["--prompt-tokens", 8, "--holes", 3, "--window", 90], ["90 tokens of a window"]),
+        (["--prompt-tokens", 8, "--bodies", 3], ["bodies is 3", "ask for fewer"]),
+        (["--body-tokens", 3], ["body_tokens is 3", "at least 16"]),
         (["--match", "sets"], ["did you mean 'set'"]),
         (["--autoregressive", "nowhere"], ["nowhere"]),
     ],

@@ -137,6 +137,15 @@ def test_joint_report_has_common_tables_and_a_section_for_each_run(tmp_path) -> 
     assert len(pictures(page)) == 8
 
 
+def test_texts_among_the_figures(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "figures" / "poem.txt").write_text("<b>bold</b>\n  indented & kept\n")
+    (run / "figures" / "captions.json").write_text(json.dumps({"poem.txt": "A poem"}))
+    page = write_report(run).read_text()
+    assert "<pre>&lt;b&gt;bold&lt;/b&gt;\n  indented &amp; kept\n</pre><figcaption>A poem</figcaption>" in page
+    assert page.index("A poem") < page.index("<img")
+
+
 @pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl", "evaluation.json", "provenance.json", "figures"])
 def test_any_file_may_be_missing(tmp_path, missing: str) -> None:
     run = make_run(tmp_path / "run")
