@@ -246,13 +246,6 @@ class MaskedLMTask:
         self._require_masked()
         return sampled_losses(self.model.eval(), self.data.test.batch(np.arange(len(self.data.test))))
 
-    def sampled_losses(self) -> list[SampledLoss]:
-        """The bound of test rows as a function of the number that chooses how much is masked."""
-        from tenfold.masked_lm.sampled_losses import sampled_losses
-
-        self._require_masked()
-        return sampled_losses(self.model.eval(), self.data.test.batch(np.arange(len(self.data.test))))
-
     def _require_masked(self) -> None:
         if self.recipe.objective.kind == "autoregressive":
             raise UsageError(

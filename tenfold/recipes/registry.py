@@ -56,7 +56,7 @@ SYSTEMS: dict[str, System] = {
     "energy": System("Distilled energy diffusion with Feynman-Kac SMC", "arXiv:2502.12786", "not yet"),
     "ordering": System("Right-to-left factorization and multiple choice", "arXiv:2502.18435", "not yet"),
     "detection": System("AI-TOD-R and DCFL: oriented tiny objects", "arXiv:2412.11582", "not yet"),
-    "quasiperiodic": System("Semi-algebraic discrepancy, quasi-periodic dynamics", "arXiv:2507.19783", "not yet"),
+    "quasiperiodic": System("Semi-algebraic discrepancy, quasi-periodic dynamics", "arXiv:2507.19783", "ready"),
 }
 
 # Parts of systems that are trained, converted and measured by themselves.
