@@ -131,7 +131,7 @@ def ancestral(
 ) -> Float[Tensor, "b n s"]:
     """p(x_s | x_t) with the clean token integrated out; of a uniform source exact for the leave-one-out view Q.
 
-    Masks: revealed with probability (α_s − α_t)/(1 − α_t). Uniform, V tokens (arXiv 2412.10193, equation 13):
+    Masks: revealed with probability (α_s − α_t)/(1 − α_t). Uniform, V tokens (arXiv 2412.10193):
     [α_t V Q(y) 1{y = x} + (α_t/α_s − α_t) 1{y = x} + (α_s − α_t) Q(y) + (1 − α_t/α_s)(1 − α_s)/V]
     / [α_t V Q(x) + 1 − α_t]."""
     _check(log_prediction, noisy, source)
@@ -148,7 +148,7 @@ def ancestral(
 def analytic(
     ratios: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
 ) -> Float[Tensor, "b n s"]:
-    """Tweedie's step of score entropy (arXiv 2310.16834, equation 19) from the noisy ratios p_t(y)/p_t(x), 1 at y = x:
+    """Tweedie's step of score entropy (arXiv 2310.16834) from the noisy ratios p_t(y)/p_t(x), 1 at y = x:
     (e^{−Δσ Q} r)(y) · e^{Δσ Q}(x, y), e^{−Δσ} = α_t/α_s.
 
     Ratios of a network need not be those of any distribution; what comes out negative is cut off, and the rest
