@@ -52,6 +52,13 @@ class World:
 
         return posterior_from_leave_one_out(self[logits], self.noisy, self.alpha(alpha), self.source)
 
+    def marginals(self, alpha: float) -> Tensor:
+        """log p(x_0^i | x_t), exactly, (noisy, 3, 4)."""
+        joint = self.joint_likelihood(alpha) * self["p1"]
+        posterior = joint / joint.sum(1, keepdim=True)
+        sites = [torch.stack([posterior[:, self.clean[:, i] == y].sum(1) for y in range(V)], 1) for i in range(L)]
+        return torch.stack(sites, 1).log()
+
 
 def sequences(states: int) -> Tensor:
     """All sequences of three tokens in row-major order, int64."""
