@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tenfold import discrete_objectives as objectives
+from tenfold.discrete_diffusion.tabular import site_conditionals
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import ALPHAS, L, V, World, close
 
@@ -23,16 +24,6 @@ DISTRIBUTIONS = {"kl": "kl", "rkl": "reverse_kl", "js": "jensen_shannon", "tv": 
 @pytest.fixture(params=["mask", "uniform"])
 def world(request: pytest.FixtureRequest, fixtures: Path) -> World:
     return World(fixtures, request.param)
-
-
-def site_conditionals(world: World, log_joint: Tensor) -> Tensor:
-    """log p(x_0^i = y | the other clean tokens, x_t): (noisy, 64, 3, 4) of a joint table (noisy, 64)."""
-    cube = log_joint.reshape(-1, V, V, V)
-    sites = []
-    for i in range(L):
-        normal = cube.log_softmax(i + 1).movedim(i + 1, -1)  # the others in order, then y
-        sites.append(normal.unsqueeze(i + 1).expand(*[-1] * (i + 1), V, *[-1] * (L - i)).reshape(-1, V**L, V))
-    return torch.stack(sites, 2)
 
 
 def joint_of(world: World, name: str, alpha: float) -> Tensor:
@@ -63,7 +54,7 @@ class Sums:
         if target == "reward":
             joint = (joint + world["reward"] / world.values["reward_beta"]).log_softmax(1)
         # At sites that no noise reached the posterior is certain; they are not counted.
-        self.target = site_conditionals(world, joint)[self.pairs]
+        self.target = site_conditionals(joint, V)[self.pairs]
 
     def __call__(self, losses: Tensor) -> Tensor:
         return (self.weights * torch.where(self.active, losses, 0.0).sum(1)).sum()
@@ -78,7 +69,7 @@ def test_every_objective(world: World, alpha: float, h: str) -> None:
         if f"{name}/est_ce" not in world.values:
             continue
         if kind == "joint":
-            model = site_conditionals(world, joint_of(world, "joint", alpha))[total.pairs]
+            model = site_conditionals(joint_of(world, "joint", alpha), V)[total.pairs]
         else:
             model = world.model("logits_factorised", alpha)[total.pairs.nonzero()[:, 0]]
         found = {
