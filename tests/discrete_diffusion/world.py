@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.discrete_paths import MaskSource, Source, UniformSource
+from tenfold.discrete_diffusion.tabular import joint_likelihood, joint_posterior, marginals, sequences
+from tenfold.discrete_paths import MaskSource, Source, UniformSource, posterior_from_leave_one_out
 
 V, L = 4, 3
 ALPHAS = (0.1, 0.4, 0.8)
@@ -31,32 +32,27 @@ class World:
     @cached_property
     def clean(self) -> Tensor:
         """(64, 3)"""
-        return sequences(V)
+        return sequences(V, L)
 
     @cached_property
     def noisy(self) -> Tensor:
         """(125, 3) or (64, 3)"""
-        return sequences(self.source.states)
+        return sequences(self.source.states, L)
 
     def alpha(self, value: float, count: int | None = None) -> Tensor:
         return torch.full((count or len(self.noisy),), value, dtype=torch.float64)
 
     def joint_likelihood(self, alpha: float) -> Tensor:
         """p(x_t | x_0), (noisy, clean)."""
-        each = self.source.likelihood(self.noisy, self.alpha(alpha))
-        return torch.stack([each[:, i, self.clean[:, i]] for i in range(L)]).prod(0)
+        return joint_likelihood(self.noisy, self.clean, self.alpha(alpha), self.source)
 
     def model(self, logits: str, alpha: float) -> Tensor:
         """log p(x_0^i | x_t) of a factorised table, (noisy, 3, 4)."""
-        from tenfold.discrete_paths import posterior_from_leave_one_out
-
         return posterior_from_leave_one_out(self[logits], self.noisy, self.alpha(alpha), self.source)
 
-
-def sequences(states: int) -> Tensor:
-    """All sequences of three tokens in row-major order, int64."""
-    grid = torch.meshgrid(*[torch.arange(states)] * L, indexing="ij")
-    return torch.stack([g.reshape(-1) for g in grid], dim=1)
+    def marginals(self, alpha: float) -> Tensor:
+        """log p(x_0^i | x_t), exactly, (noisy, 3, 4)."""
+        return marginals(joint_posterior(self["p1"], self.noisy, self.alpha(alpha), self.source), V)
 
 
 def reference(fixtures: Path) -> dict[str, Tensor]:
