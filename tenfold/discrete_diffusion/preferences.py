@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from tenfold.errors import UsageError
 
 
-def check_pairs(winner: Int[Tensor, "b n"], loser: Int[Tensor, "b n"], prompt: Bool[Tensor, "b n"]) -> None:
+def check_pairs(winner: Int[Tensor, "b n"], loser: Int[Tensor, "b k"], prompt: Bool[Tensor, "b n"]) -> None:
     """Raises UsageError unless both texts of a pair have one length and one prompt."""
     if winner.shape != loser.shape:
         raise UsageError(

@@ -1,5 +1,5 @@
-"""Density-ratio post-training: p_θ(x_0 | x_t) ∝ p_ref(x_0 | x_t) r_θ, with r = p(x_0 | x_t)/p_ref(x_0 | x_t) the optimum
-of every Bregman loss E_ref[F'(r) r − F(r)] − E_data[F'(r)] (arXiv 2504.16431, section on post-training)."""
+"""Density-ratio post-training: p_θ(x_0 | x_t) ∝ p_ref(x_0 | x_t) r_θ, with r = p(x_0 | x_t)/p_ref(x_0 | x_t) the
+optimum of every Bregman loss E_ref[F'(r) r − F(r)] − E_data[F'(r)] (arXiv 2504.16431)."""
 
 import math
 from collections.abc import Callable

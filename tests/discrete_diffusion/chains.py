@@ -6,6 +6,8 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor, nn
 
+from tenfold.discrete_diffusion.tabular import TabularModel
+from tenfold.discrete_diffusion.tabular import number_of as number
 from tenfold.discrete_paths import posterior_from_leave_one_out
 from tests.discrete_diffusion.world import L, V, World
 
@@ -20,25 +22,12 @@ class SineSchedule:
         return -torch.pi / 2 * torch.cos(torch.pi / 2 * t)
 
 
-class Table(nn.Module):
-    """A factorised model of the enumerated world: a row of logits for each noisy sequence."""
-
-    view, time_conditioned = "leave_one_out", False
+class Table(TabularModel):
+    """A factorised model with the fixture's logits, leave-one-out."""
 
     def __init__(self, world: World, logits: Tensor | None = None) -> None:
-        super().__init__()
-        self.source = world.source
-        self.logits = nn.Parameter(world["logits_factorised"] if logits is None else logits)
-        self.calls = 0
-
-    def forward(self, noisy: Tensor, time: Tensor | None, rows: Tensor | None = None) -> Tensor:
-        self.calls += 1
-        return self.logits[number(noisy, self.source.states)].log_softmax(-1)
-
-
-def number(tokens: Tensor, states: int) -> Tensor:
-    """The row of a sequence in the enumeration."""
-    return (tokens * states ** torch.arange(L - 1, -1, -1)).sum(-1)
+        super().__init__(world.source, L, "leave_one_out")
+        self.table = nn.Parameter(world["logits_factorised"] if logits is None else logits)
 
 
 def posterior(world: World, alpha: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from tenfold.discrete_diffusion.samplers.chain import Random, Sampled, noise, ru
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import guided, sharpened
 from tenfold.discrete_diffusion.samplers.steps import interval
+from tenfold.discrete_diffusion.tabular import number_of as number
 from tenfold.errors import UsageError
-from tests.discrete_diffusion.chains import SineSchedule, Table, law, number, of_clean, p_value, posterior
+from tests.discrete_diffusion.chains import SineSchedule, Table, law, of_clean, p_value, posterior
 from tests.discrete_diffusion.world import World
 
 COUNT = 20_000
@@ -118,9 +119,7 @@ def test_corrector_and_remasking_come_nearer_to_the_data(fixtures: File) -> None
     """With true posteriors, few ancestral steps miss the dependence of tokens; moves that take tokens back repair."""
     world = World(fixtures, "mask")
     source = world.source
-    joint = world.joint_likelihood(0.4) * world["p1"]
-    joint = joint / joint.sum(1, keepdim=True)
-    p = torch.stack([torch.stack([joint[:, world.clean[:, i] == v].sum(1) for v in range(4)], 1) for i in range(3)], 1)
+    p = world.marginals(0.4).exp()
     table = Table(world, p.log())
     start = torch.full((COUNT, 3), source.vocabulary)
 

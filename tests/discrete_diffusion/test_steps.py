@@ -59,12 +59,8 @@ def test_the_exact_model_is_reached(world: World) -> None:
 
         def transition(k: int, count: int = count) -> Tensor:
             step = at(world, Linear(), k, count)
-            joint = world.joint_likelihood(float(step.alpha[0])) * world["p1"]
-            joint = joint / joint.sum(1, keepdim=True).clamp(min=1e-300)
-            p = torch.stack(
-                [torch.stack([joint[:, world.clean[:, i] == v].sum(1) for v in range(4)], 1) for i in range(3)], 1
-            )
-            p = torch.where(p.sum(-1, keepdim=True) > 0, p, 0.25)
+            p = world.marginals(float(step.alpha[0]))
+            p = torch.where(p.isfinite().any(-1, keepdim=True), p, 0.0).log_softmax(-1).exp()
             if world.kind == "uniform":
                 p = leave_one_out_from_posterior(p.log(), world.noisy, step.alpha, world.source).exp()
             return steps.ancestral(p.log(), world.noisy, step, world.source)

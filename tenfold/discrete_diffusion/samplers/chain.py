@@ -222,10 +222,8 @@ class _Chain:
         """Draw the masks ``going`` from the prediction; rows without any are not asked for."""
         which = going.any(1).nonzero()[:, 0]
         if len(which):
-            prediction = self.predict(self.noisy[which], t[which], which=which)
-            site = going[which]
-            fresh = self.noisy[which]
-            fresh[site] = self.random.tokens(prediction[site].exp())
+            site, fresh = going[which], self.noisy[which]
+            fresh[site] = self.random.tokens(self.predict.at_masks(fresh, t[which], site, which).exp())
             self.noisy = self.noisy.index_copy(0, which, fresh)
 
     def by_confidence(self) -> Tensor:
@@ -279,7 +277,7 @@ class _Chain:
             if not len(which):
                 break
             t = discrete.time_of(self.predict.schedule, -torch.expm1(-clock[which]))
-            prediction = self.predict(self.noisy[which], t, "posterior", which)
+            prediction = self.predict(self.noisy[which], t, "posterior")
             site = self.random.tokens(free[which].double())
             rows = torch.arange(len(which), device=self.device)
             self.noisy[which, site] = self.random.tokens(prediction[rows, site].exp())

@@ -1,7 +1,7 @@
 """A network as samplers ask it: the wanted view, temperature, nucleus and guidance applied, calls counted."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tenfold.discrete import Schedule
@@ -10,7 +10,6 @@ from tenfold.discrete_paths import (
     MaskSource,
     Source,
     View,
-    carried_over,
     leave_one_out_from_posterior,
     posterior_from_leave_one_out,
 )
@@ -95,24 +94,30 @@ class Predictor:
         return found
 
     def __call__(
-        self,
-        noisy: Int[Tensor, "b n"],
-        t: Float[Tensor, " b"],
-        view: View = "posterior",
-        which: Tensor | None = None,
+        self, noisy: Int[Tensor, "b n"], t: Float[Tensor, " b"], view: View = "posterior"
     ) -> Float[Tensor, "b n v"]:
-        """Log-probabilities (b, n, V). ``which`` (b,) are the numbers of the rows in the batch, where not all are
-        asked."""
+        """Log-probabilities of every site, in the wanted view; of a mask source, tokens that stand as certainties."""
+        source = self.source
+        if isinstance(source, MaskSource):
+            sites = source.active(noisy)
+            certain = torch.arange(source.vocabulary, device=noisy.device) == noisy[..., None]
+            found = self.at_masks(noisy, t, sites)
+            whole = torch.where(certain, 0.0, -torch.inf).to(found.dtype)
+            whole[sites] = found
+            return whole
+        found = sharpened(self._ask(noisy, t, None), self.options.temperature, self.options.top_p)
+        return in_view(found, noisy, self.alpha(t).to(found.dtype), source, self.view, view)
+
+    def at_masks(
+        self, noisy: Int[Tensor, "b n"], t: Float[Tensor, " b"], sites: Bool[Tensor, "b n"], which: Tensor | None = None
+    ) -> Float[Tensor, "k v"]:
+        """Log-probabilities at some masks alone, in row-major order: the network computes no more. ``which`` (b,) are
+        the numbers of the rows in the batch, where not all are asked."""
         options, source = self.options, self.source
-        # The networks compute only the sites that the source leaves open.
-        sites = source.active(noisy) if isinstance(source, MaskSource) else None
+        assert isinstance(source, MaskSource)
         found = self._ask(noisy, t, sites)
         if options.guidance:
-            assert isinstance(source, MaskSource)
             assert self.prompt is not None
             prompt = self.prompt if which is None else self.prompt[which]
             found = guided(found, self._ask(torch.where(prompt, source.mask, noisy), t, sites), options.guidance)
-        found = sharpened(found, options.temperature, options.top_p)
-        if isinstance(source, MaskSource):
-            return carried_over(found, noisy, source)
-        return in_view(found, noisy, self.alpha(t).to(found.dtype), source, self.view, view)
+        return sharpened(found, options.temperature, options.top_p)

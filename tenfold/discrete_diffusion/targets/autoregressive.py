@@ -2,7 +2,7 @@
 order; with the prefix read once, and its work counted."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +13,7 @@ from tenfold.discrete_diffusion.targets.protocol import top_candidates
 from tenfold.errors import UsageError
 
 
+@runtime_checkable
 class Autoregressive(Protocol):
     """A model that reads from left to right, as the teacher uses it."""
 
@@ -81,8 +82,8 @@ class ARTeacher:
         Raises UsageError for tokens beyond the teacher's vocabulary."""
         if int(max(clean.max(), candidates.max())) >= self.model.vocabulary:
             raise UsageError(
-                f"the student has the token {int(max(clean.max(), candidates.max()))}, but the teacher's vocabulary ends "
-                f"at {self.model.vocabulary - 1}; teacher and student must share one vocabulary"
+                f"the student has the token {int(max(clean.max(), candidates.max()))}, but the teacher's vocabulary "
+                f"ends at {self.model.vocabulary - 1}; teacher and student must share one vocabulary"
             )
         if self.method == "first_order":
             return self._first_order(clean, sites, candidates)
@@ -139,8 +140,8 @@ class CausalLanguageModel:
         self.model, self.begin = model.eval(), begin
         self.vocabulary = vocabulary or int(model.config.vocab_size)
 
-    def _shifted(self, logits: Float[Tensor, "b n v"], n: int) -> Float[Tensor, "b n w"]:
-        log_p = logits[..., : self.vocabulary].float().log_softmax(-1)
+    def _shifted(self, logits: Float[Tensor, "b k v"], n: int) -> Float[Tensor, "b n w"]:
+        log_p = logits[..., : self.vocabulary].log_softmax(-1)
         if self.begin is not None:
             return log_p[:, :n]
         nothing = torch.zeros_like(log_p[:, :1])
@@ -156,14 +157,13 @@ class CausalLanguageModel:
 
     def continued(self, state: Any, rows: Tensor, start: int, tokens: Tensor) -> Tensor:
         """See ``Autoregressive``."""
-        import copy
+        from transformers import DynamicCache
 
         kept = start + (self.begin is not None)
-        cache = copy.deepcopy(state)
-        cache.batch_select_indices(rows)
-        cache.crop(kept)
-        found = self.model(input_ids=tokens[:, :-1], past_key_values=cache if kept else None, use_cache=bool(kept))
-        log_p = found.logits[..., : self.vocabulary].float().log_softmax(-1)
+        prefix = [(layer.keys[rows, :, :kept], layer.values[rows, :, :kept]) for layer in state.layers]
+        cache = DynamicCache(prefix) if kept else None
+        found = self.model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=cache is not None)
+        log_p = found.logits[..., : self.vocabulary].log_softmax(-1)
         return log_p.gather(-1, tokens[:, 1:, None])[..., 0].sum(1)
 
     def soft(self, one_hot: Tensor) -> Tensor:

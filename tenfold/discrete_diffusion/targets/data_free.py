@@ -44,7 +44,9 @@ def uniform_log_ratio(
 
     Raises UsageError for a mask source, whose kernel is not symmetric."""
     if not isinstance(source, UniformSource):
-        raise UsageError("the ratio by noising needs the symmetric kernel of a uniform source; with masks use completions")
+        raise UsageError(
+            "the ratio by noising needs the symmetric kernel of a uniform source; with masks use completions"
+        )
     k = whether.shape[1]
     neighbours = edited(noisy, sites, candidates)
 

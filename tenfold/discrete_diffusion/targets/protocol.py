@@ -5,7 +5,7 @@ alike. Noise enters by one factor, the likelihood of x_t^i: ``site_target`` (arX
 score).
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,7 @@ from tenfold.discrete_paths import Source
 from tenfold.errors import UsageError
 
 
+@runtime_checkable
 class Target(Protocol):
     """A density p of clean sequences, as ratios of neighbours."""
 
@@ -79,7 +80,7 @@ def top_candidates(
     if not 1 <= count <= size:
         raise UsageError(f"{count} candidates of a vocabulary of {size} are asked for; give 1 to {size}")
     rows = torch.arange(len(sites), device=sites.device)[:, None]
-    best = log_probs[rows, sites].sort(-1, descending=True, stable=True).indices[..., :count]
+    best = log_probs[rows, sites].sort(dim=-1, descending=True, stable=True).indices[..., :count]
     return torch.cat([clean.gather(1, sites)[..., None], best], -1)
 
 

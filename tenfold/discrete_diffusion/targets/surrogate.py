@@ -48,8 +48,10 @@ def one_mask_each(network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     def conditionals(clean: Int[Tensor, "b n"], sites: Int[Tensor, "b m"]) -> Float[Tensor, "b m v"]:
         b, m = sites.shape
         rows = clean[:, None].expand(b, m, -1).scatter(-1, sites[..., None], source.mask).flatten(0, 1)
-        time = rows.new_full((len(rows),), 1 / clean.shape[1], dtype=torch.float32) if network.time_conditioned else None
+        time = (
+            rows.new_full((len(rows),), 1 / clean.shape[1], dtype=torch.float32) if network.time_conditioned else None
+        )
         found: Tensor = network(rows, time, rows == source.mask)
-        return found[torch.arange(b * m, device=rows.device), sites.flatten()].view(b, m, -1)
+        return found.view(b, m, -1)
 
     return conditionals
