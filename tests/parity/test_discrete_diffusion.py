@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tenfold import discrete_bounds as bounds
-from tenfold.discrete import Geometric, Linear, Polynomial, sigma_prime
+from tenfold.discrete import Geometric, Linear, Polynomial, sigma, sigma_prime
+from tenfold.discrete_diffusion.weights import read_published
 from tenfold.discrete_paths import MaskSource, UniformSource, carried_over, noisy_ratios, velocity
+from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import reference
 
 V = 11
@@ -100,3 +104,62 @@ def test_flow_matching(ref: dict[str, Tensor], power: float) -> None:
     close(ours, ref[f"fm_gkl_mask_{name}"])
     ours = velocity(ref["logits_uniform"].log_softmax(-1), ref["xt_uniform"], alpha, UNIFORM) * rate[:, None, None]
     close(ours, ref[f"fm_velocity_uniform_{name}"])
+
+
+def published(fixtures: Path, which: str) -> dict[str, Tensor]:
+    """A network's weights under their published names."""
+    with np.load(fixtures / "discrete_diffusion" / "reference_weights.npz") as file:
+        return {
+            name.partition("/")[2]: torch.from_numpy(file[name])
+            for name in file.files
+            if name.startswith(f"{which}_weights/")
+        }
+
+
+@pytest.mark.parametrize("which", ["mdlm", "sedd"])
+@torch.no_grad()
+def test_networks(fixtures: Path, ref: dict[str, Tensor], which: str, tmp_path: Path) -> None:
+    save_file(published(fixtures, which), tmp_path / "model.safetensors")
+    model = read_published(tmp_path / "model.safetensors", which, time=True)
+    assert (model.config.heads, model.config.layers, model.config.width, model.config.vocabulary) == (4, 2, 32, V)
+    noisy, t = ref["xt_mask"], ref["t"]
+    torch.testing.assert_close(sigma(model.schedule, t), ref["sigma"])
+    if which == "mdlm":
+        hidden, condition = model.network(noisy, ref["sigma"])
+        ours = model.network.output_layer(hidden.flatten(0, 1), condition.repeat_interleave(8, 0)).view(4, 8, V + 1)
+        torch.testing.assert_close(ours, ref["mdlm_net_output"], atol=1e-4, rtol=1e-4)
+    else:
+        torch.testing.assert_close(model.log_ratios(noisy, t), ref["sedd_net_output"], atol=1e-4, rtol=1e-4)
+
+
+def test_training_checkpoints(fixtures: Path, tmp_path: Path) -> None:
+    """Lightning's layout: a prefix, and averaged weights as a list in the order of the parameters."""
+    tensors = published(fixtures, "mdlm")
+    parameters = {name: tensor for name, tensor in tensors.items() if name != "rotary_emb.inv_freq"}
+    whole = {
+        "state_dict": {f"backbone.{name}": tensor for name, tensor in tensors.items()},
+        "ema": {"decay": 0.9999, "shadow_params": [tensor + 1 for tensor in parameters.values()] + [torch.tensor(0.0)]},
+    }
+    torch.save(whole, tmp_path / "last.ckpt")
+    plain, averaged = (read_published(tmp_path / "last.ckpt", "mdlm", ema=ema) for ema in (False, True))
+    for name, tensor in parameters.items():
+        assert torch.equal(plain.network.state_dict()[name], tensor)
+        assert torch.equal(averaged.network.state_dict()[name], tensor + 1)
+    whole["ema"]["shadow_params"].pop(3)
+    torch.save(whole, tmp_path / "last.ckpt")
+    with pytest.raises(UsageError, match=r"averaged weights of .* do not match .*--ema false"):
+        read_published(tmp_path / "last.ckpt", "mdlm")
+
+
+def test_checkpoints_that_do_not_fit(fixtures: Path, tmp_path: Path) -> None:
+    tensors = published(fixtures, "mdlm")
+    missing = {name: tensor for name, tensor in tensors.items() if name != "blocks.1.norm2.weight"}
+    for state, sentence in (
+        (missing, "missing blocks.1.norm2.weight"),
+        ({**tensors, "more": torch.zeros(1)}, "extra more"),
+        ({"weight": torch.zeros(2)}, "no checkpoint of MDLM, SEDD or UDLM"),
+        ({**tensors, "rotary_emb.inv_freq": torch.ones(4)}, "not powers of 10000"),
+    ):
+        save_file(state, tmp_path / "model.safetensors")
+        with pytest.raises(UsageError, match=sentence):
+            read_published(tmp_path / "model.safetensors", "mdlm")
