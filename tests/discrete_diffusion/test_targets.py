@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.config import AutoregressiveConfig
 from tenfold.discrete_diffusion.tabular import TabularModel, joint_likelihood, number_of, sequences
 from tenfold.discrete_diffusion.targets import data_free
 from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher, CausalLanguageModel
 from tenfold.discrete_diffusion.targets.densities import Energy, FirstOrder
+from tenfold.discrete_diffusion.targets.network import NetworkTeacher
 from tenfold.discrete_diffusion.targets.protocol import (
     Data,
     all_candidates,
@@ -114,25 +117,21 @@ def test_the_prefix_is_read_once(teacher: dict[str, Tensor]) -> None:
 def test_first_order_teacher(teacher: dict[str, Tensor]) -> None:
     """The gradient by finite differences of the soft log-likelihood, plus the exact next-token term."""
     model, clean = autoregressive(teacher), sequences(V, N)[100:140:7]
-    torch.set_default_dtype(torch.float64)
-    try:
-        sites = everywhere(len(clean))
-        ours = ARTeacher(model, "first_order").site_log_ratio(clean, clean, sites, all_candidates(sites, V))
-        x = torch.nn.functional.one_hot(clean, V).double()
+    sites = everywhere(len(clean))
+    ours = ARTeacher(model, "first_order").site_log_ratio(clean, clean, sites, all_candidates(sites, V))
+    x = torch.nn.functional.one_hot(clean, V).double()
 
-        def later(x: Tensor) -> Tensor:
-            return model.soft(x).gather(-1, clean[..., None]).sum((1, 2))
+    def later(x: Tensor) -> Tensor:
+        return model.soft(x).gather(-1, clean[..., None]).sum((1, 2))
 
-        for i in range(N):
-            for y in range(V):
-                step = torch.zeros_like(x)
-                step[:, i] = (torch.nn.functional.one_hot(torch.tensor(y), V) - x[:, i]) * 1e-6
-                slope = (later(x + step) - later(x - step)) / 2e-6
-                own = model.read(clean)[0][:, i]
-                exact = own[:, y] - own.gather(-1, clean[:, i, None])[:, 0]
-                torch.testing.assert_close(ours[:, i, y], slope + exact, atol=1e-7, rtol=0)
-    finally:
-        torch.set_default_dtype(torch.float32)
+    for i in range(N):
+        for y in range(V):
+            step = torch.zeros_like(x)
+            step[:, i] = (torch.nn.functional.one_hot(torch.tensor(y), V) - x[:, i]) * 1e-6
+            slope = (later(x + step) - later(x - step)) / 2e-6
+            own = model.read(clean)[0][:, i]
+            exact = own[:, y] - own.gather(-1, clean[:, i, None])[:, 0]
+            torch.testing.assert_close(ours[:, i, y], slope + exact, atol=1e-7, rtol=0)
 
 
 def test_a_transformer_as_teacher() -> None:
@@ -159,6 +158,25 @@ def test_a_transformer_as_teacher() -> None:
         first = ARTeacher(model, "first_order").site_log_ratio(clean, clean, sites, candidates)
         # At the last site there is no later token: the first order is exact.
         torch.testing.assert_close(first[0, 2], exact[0, 2], atol=1e-5, rtol=0, check_dtype=False)
+
+
+@pytest.mark.parametrize(("mixing", "positions"), [(0, "rotary"), (5, "learned"), (3, "rotary")])
+def test_the_rooms_network_as_teacher(mixing: int, positions: str) -> None:
+    config = AutoregressiveConfig(
+        vocabulary=6, width=32, layers=2, heads=2, length=9, local_mixing=mixing, positions=positions  # type: ignore[arg-type]
+    )
+    network = Autoregressive(config).double()
+    torch.nn.init.normal_(network.head.weight)
+    model, clean = NetworkTeacher(network), torch.randint(0, 6, (3, 9))
+    with torch.no_grad():
+        close(model.read(clean)[0], network(clean))
+        close(model.soft(torch.nn.functional.one_hot(clean, 6).double()), network(clean))
+    teacher, sites = ARTeacher(model), torch.tensor([[0, 3, 8], [1, 3, 7], [2, 3, 4]])
+    candidates = teacher.candidates(clean, sites, 3)
+    exact = Energy(torch.no_grad()(network.log_prob)).site_log_ratio(clean, clean, sites, candidates)
+    close(teacher.site_log_ratio(clean, clean, sites, candidates), exact)
+    first = ARTeacher(model, "first_order").site_log_ratio(clean, clean, sites, candidates)
+    close(first[0, 2], exact[0, 2])
 
 
 def test_surrogates() -> None:

@@ -118,9 +118,11 @@ class ARTeacher:
         return ratio
 
     def _first_order(self, clean: Tensor, sites: Tensor, candidates: Tensor) -> Tensor:
+        with torch.no_grad():
+            dtype = self._read(clean)[0].dtype
         self._count(1, 2 * clean.numel())
         with torch.enable_grad():
-            tokens = F.one_hot(clean, self.model.vocabulary).to(torch.get_default_dtype()).requires_grad_()
+            tokens = F.one_hot(clean, self.model.vocabulary).to(dtype).requires_grad_()
             log_p = self.model.soft(tokens)
             (slope,) = torch.autograd.grad(log_p.gather(-1, clean[..., None]).sum(), tokens)
         return self._next_token(log_p.detach(), clean, sites, candidates) + self._next_token(
@@ -162,7 +164,7 @@ class CausalLanguageModel:
         kept = start + (self.begin is not None)
         prefix = [(layer.keys[rows, :, :kept], layer.values[rows, :, :kept]) for layer in state.layers]
         cache = DynamicCache(prefix) if kept else None
-        found = self.model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=cache is not None)
+        found = self.model(input_ids=tokens[:, :-1], cache=cache, use_cache=cache is not None)
         log_p = found.logits[..., : self.vocabulary].log_softmax(-1)
         return log_p.gather(-1, tokens[:, 1:, None])[..., 0].sum(1)
 
