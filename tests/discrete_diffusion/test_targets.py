@@ -163,7 +163,13 @@ def test_a_transformer_as_teacher() -> None:
 @pytest.mark.parametrize(("mixing", "positions"), [(0, "rotary"), (5, "learned"), (3, "rotary")])
 def test_the_rooms_network_as_teacher(mixing: int, positions: str) -> None:
     config = AutoregressiveConfig(
-        vocabulary=6, width=32, layers=2, heads=2, length=9, local_mixing=mixing, positions=positions  # type: ignore[arg-type]
+        vocabulary=6,
+        width=32,
+        layers=2,
+        heads=2,
+        length=9,
+        local_mixing=mixing,
+        positions=positions,  # type: ignore[arg-type]
     )
     network = Autoregressive(config).double()
     torch.nn.init.normal_(network.head.weight)

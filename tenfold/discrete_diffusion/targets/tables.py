@@ -32,11 +32,11 @@ class TabularAutoregressive:
         return each[:, start + 1 :].sum(1)
 
     def soft(self, one_hot: Tensor) -> Tensor:
-        """See ``Autoregressive``: the logits are multilinear in the one-hot tokens."""
+        """See ``Autoregressive``: between tokens the probabilities are mixed."""
         places = []
         prefix = one_hot.new_ones(len(one_hot), 1)
         for i, table in enumerate(self.tables):
-            places.append(prefix @ table.to(one_hot.dtype))
+            places.append((prefix @ table.exp().to(one_hot.dtype)).log())
             prefix = (prefix[:, :, None] * one_hot[:, i, None]).flatten(1)
         return torch.stack(places, 1)
 
