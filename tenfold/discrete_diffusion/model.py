@@ -32,7 +32,7 @@ class DiscreteDiffusion(nn.Module):
         source: ``MaskSource`` or ``UniformSource``.
         schedule: α_t; with the source, ``path``.
         view: "posterior" or "leave_one_out".
-        time_conditioned: whether the network is told the noise level; else ``time`` may be left out.
+        time_conditioned: whether the noise level is needed; else ``time`` may be left out.
     """
 
     model_type = "discrete-diffusion"
@@ -44,7 +44,7 @@ class DiscreteDiffusion(nn.Module):
         self.source: Source = source_of(config)
         self.schedule = schedule_of(config)
         self.view: View = config.view
-        self.time_conditioned = config.time
+        self.time_conditioned = config.time or config.output == "scores"
         states = self.source.states
         self.network: nn.Module
         if config.network == "dit":
@@ -85,7 +85,8 @@ class DiscreteDiffusion(nn.Module):
             UsageError: no time for a network that needs it, or too long a sequence.
         """
         if self.config.output == "scores":
-            return self._normalised(self.log_ratios(noisy, time), noisy, time, rows)
+            log_probs = self.probabilities(self.log_ratios(noisy, time), noisy, time)
+            return log_probs if rows is None else log_probs[rows]
         logits = self._numbers(noisy, time, rows)[..., : self.config.vocabulary]
         if isinstance(self.source, MaskSource):
             if self.source.mask < self.source.vocabulary:
@@ -115,16 +116,17 @@ class DiscreteDiffusion(nn.Module):
             numbers = numbers - scale.to(numbers)[:, None, None]
         return numbers.scatter(-1, noisy[..., None], 0.0)
 
-    def _normalised(self, log_ratios: Tensor, noisy: Tensor, time: Tensor | None, rows: Tensor | None) -> Tensor:
-        """Probabilities from ratios: a mask's are in proportion; of a uniform source s_y = (α Q_y + β)/(α Q_x + β)."""
+    def probabilities(
+        self, log_ratios: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], time: Float[Tensor, " b"] | None
+    ) -> Float[Tensor, "b n v"]:
+        """Log-probabilities from ratios: a mask's are in proportion to them; of a uniform source the ratios are
+        s_y = (α Q_y + β)/(α Q_x + β), β = (1 − α)/V."""
         assert time is not None  # log_ratios made sure
         if isinstance(self.source, MaskSource):
-            log_probs = carried_over(log_ratios[..., : self.config.vocabulary].log_softmax(-1), noisy, self.source)
-        else:
-            alpha = self.schedule.alpha(time)[:, None, None].to(log_ratios)
-            levels = log_ratios.softmax(-1) - (1 - alpha) / self.source.vocabulary
-            log_probs = levels.clamp(min=1e-9).log().log_softmax(-1)
-        return log_probs if rows is None else log_probs[rows]
+            return carried_over(log_ratios[..., : self.config.vocabulary].log_softmax(-1), noisy, self.source)
+        alpha = self.schedule.alpha(time)[:, None, None].to(log_ratios)
+        levels = log_ratios.softmax(-1) - (1 - alpha) / self.source.vocabulary
+        return levels.clamp(min=1e-9).log().log_softmax(-1)
 
     def _numbers(self, noisy: Tensor, time: Tensor | None, rows: Tensor | None) -> Tensor:
         """What the head gives for all tokens (b, n, ·), or for the chosen ones (k, ·)."""
@@ -144,7 +146,7 @@ class DiscreteDiffusion(nn.Module):
 
     def _level(self, noisy: Tensor, time: Tensor | None) -> Tensor:
         """σ of each sequence; 0 for a network that is not told, as the published ones have it."""
-        if not self.time_conditioned:
+        if not self.config.time:
             return torch.zeros(len(noisy), device=noisy.device)
         if time is None:
             raise UsageError("this network is told the noise level; give a time for each sequence")
