@@ -14,11 +14,13 @@ from tenfold.data.characters_config import CharacterDataConfig
 from tenfold.data.token_rows import TokenRows
 from tenfold.discrete_diffusion import likelihood, objective
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.commands import DiffusionAnalysis, DiffusionSampling
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
 from tenfold.discrete_diffusion.model import DiscreteDiffusion, Scores
 from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObjective
 from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
+from tenfold.examples import Outcome
 from tenfold.measurement import Measurement
 from tenfold.update import Update
 
@@ -188,6 +190,20 @@ class DiffusionTask(TextTask):
         """Take the model of a folder."""
         self.model = DiscreteDiffusion.from_pretrained(folder)
 
+    def sample(self, options: DiffusionSampling, folder: Path) -> list[Path]:
+        """Text from noise: ``samples.txt`` and ``samples.json``."""
+        from tenfold.discrete_diffusion.writing import write_samples
+
+        return write_samples(self.model, options, folder, self.name)
+
+    def analyse(self, options: DiffusionAnalysis, figures: Path) -> Outcome:
+        """How good samples are by the number of steps: measurements, and pictures in the folder ``figures``."""
+        from tenfold.discrete_diffusion.writing import study
+
+        if not options.judge:
+            raise UsageError("samples are judged by an autoregressive model; name its run, as in --judge runs/kjv-ar")
+        return study(self.model, read_autoregressive(options.judge), self.data, options, figures, self.name)
+
     @staticmethod
     def describe(recipe: DiffusionRecipe) -> dict[str, Any]:
         """Size and cost of a recipe, from a network on the meta device."""
@@ -197,6 +213,18 @@ class DiffusionTask(TextTask):
             model = DiscreteDiffusion(recipe.model)
             tokens = torch.zeros(1, recipe.data.length, dtype=torch.long)
             return cost(model, lambda: model(tokens, torch.zeros(1)), recipe.data.length, recipe.train)
+
+
+def read_autoregressive(source: str) -> Autoregressive:
+    """The autoregressive model of a run or a model folder."""
+    inside = Path(source) / "model"
+    return Autoregressive.from_pretrained(inside if (inside / "config.json").is_file() else source)
+
+
+def read_diffusion(source: str) -> DiscreteDiffusion:
+    """The diffusion model of a run or a model folder."""
+    inside = Path(source) / "model"
+    return DiscreteDiffusion.from_pretrained(inside if (inside / "config.json").is_file() else source)
 
 
 class _Seen:

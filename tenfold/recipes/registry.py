@@ -92,6 +92,8 @@ COMPONENTS: dict[str, System] = {
         "a part of tcsm",
         task="tenfold.discrete_diffusion.task:DiffusionTask",
         model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
         published="tenfold.discrete_diffusion.weights:read_published",
     ),
     "discrete-autoregressive": System(
