@@ -68,6 +68,19 @@ class DiffusionSampling:
 
 
 @dataclass(frozen=True)
+class RatioSampling(DiffusionSampling):
+    """Options of ``tenfold sample`` for a density ratio: those of the model that it corrects, and two more.
+
+    Attributes:
+        candidates: k texts drawn at each step, of which the ratio chooses one; 1 for the plain chain.
+        window: share of the steps, from the beginning, in which it does.
+    """
+
+    candidates: int = 4
+    window: float = 1.0
+
+
+@dataclass(frozen=True)
 class DiffusionAnalysis:
     """Options of ``tenfold analyse``: how good samples are, by the number of steps.
 

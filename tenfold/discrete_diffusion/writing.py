@@ -16,7 +16,7 @@ from tenfold.data.characters import CharacterSplits
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.commands import DiffusionAnalysis, DiffusionSampling
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.samplers.chain import Random, Sampled, noise, run_chain
+from tenfold.discrete_diffusion.samplers.chain import LogRatio, Random, Sampled, noise, run_chain
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.errors import UsageError
 from tenfold.examples import Outcome
@@ -34,8 +34,9 @@ def draw(
     batch: int = 64,
     given: Int[Tensor, " n"] | None = None,
     fixed: Bool[Tensor, " n"] | None = None,
+    log_ratio: LogRatio | None = None,
 ) -> Sampled:
-    """``count`` sequences of ``length`` tokens; where ``fixed``, the tokens of ``given`` stay."""
+    """``count`` sequences of ``length`` tokens; where ``fixed``, the tokens of ``given`` stay; see ``run_chain``."""
     random, parts = Random(seed), []
     device = next(model.parameters()).device
     for first in range(0, count, batch):
@@ -43,12 +44,14 @@ def draw(
         clean = torch.zeros(rows, length, dtype=torch.long, device=device) if given is None else given.expand(rows, -1)
         prompt = torch.zeros_like(clean, dtype=torch.bool) if fixed is None else fixed.expand(rows, -1)
         start = noise(model.source, clean, prompt, random)
-        parts.append(run_chain(model, model.schedule, start, options, random.generator, prompt))
+        parts.append(run_chain(model, model.schedule, start, options, random.generator, prompt, log_ratio))
     tokens = torch.cat([part.tokens for part in parts])
     return Sampled(tokens, sum(part.calls for part in parts), sum(part.rows for part in parts))
 
 
-def write_samples(model: DiscreteDiffusion, options: DiffusionSampling, folder: Path, name: str) -> list[Path]:
+def write_samples(
+    model: DiscreteDiffusion, options: DiffusionSampling, folder: Path, name: str, log_ratio: LogRatio | None = None
+) -> list[Path]:
     """``samples.txt``, one text a line, and ``samples.json``: how they were made, with the calls of the network.
 
     Raises UsageError for a model without an alphabet, a template with other characters, or one too long."""
@@ -60,7 +63,7 @@ def write_samples(model: DiscreteDiffusion, options: DiffusionSampling, folder: 
         length = len(given)
     if length > model.config.length:
         raise UsageError(f"{length} characters exceed the {model.config.length} of the model; ask for fewer")
-    found = draw(model, options.num, length, options.chain, options.seed, options.batch, given, fixed)
+    found = draw(model, options.num, length, options.chain, options.seed, options.batch, given, fixed, log_ratio)
     texts = text_of(found.tokens, alphabet)
     record = {
         "model": name,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import autoencoder, discrete_diffusion, masked_lm, starflow, tarflow
+from tenfold.recipes import autoencoder, discrete_diffusion, discrete_steering, masked_lm, starflow, tarflow
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,41 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.discrete_diffusion.task:AutoregressiveTask",
         model="tenfold.discrete_diffusion.autoregressive:Autoregressive",
     ),
+    "discrete-distil": System(
+        "Discrete diffusion that learns from an autoregressive teacher",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.steering:DistilTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+    ),
+    "discrete-reward": System(
+        "Discrete diffusion tuned towards a reward",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.steering:RewardTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+    ),
+    "discrete-preference": System(
+        "Discrete diffusion tuned on preferences",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.steering:PreferenceTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+    ),
+    "discrete-ratio": System(
+        "A density ratio that corrects discrete diffusion",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.ratio_task:RatioTask",
+        model="tenfold.discrete_diffusion.ratio_network:LogRatio",
+        sampling="tenfold.discrete_diffusion.commands:RatioSampling",
+    ),
 }
 
 RECIPES: dict[str, tuple[str, Any]] = {
@@ -111,6 +146,7 @@ RECIPES: dict[str, tuple[str, Any]] = {
     **autoencoder.RECIPES,
     **masked_lm.RECIPES,
     **discrete_diffusion.RECIPES,
+    **discrete_steering.RECIPES,
 }
 
 _PLAIN: dict[str, Any] = {

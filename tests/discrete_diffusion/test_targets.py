@@ -21,6 +21,7 @@ from tenfold.discrete_diffusion.targets.protocol import (
     choose_sites,
     edited,
     repeated,
+    shared_sites,
     site_target,
     top_candidates,
 )
@@ -356,6 +357,18 @@ def test_chosen_sites_are_unbiased() -> None:
     exact = (value * active).sum(1)
     assert ((sums.mean(0) - exact).abs() <= 4 * sums.std(0) / count**0.5).all()
     assert real.view(count, 2, 2)[:, 1].sum(1).eq(1).all()
+
+
+def test_shared_sites_are_unbiased() -> None:
+    active = torch.tensor([[True, False, True, True, True], [False, False, True, False, False]])
+    value, count = torch.tensor([1.0, 50.0, 2.0, -4.0, 0.5]), 2000
+    numbers, sums = torch.rand(count, 5), torch.zeros(count, 2)
+    for k in range(count):
+        sites, real, share = shared_sites(active, 2, numbers[k])
+        assert torch.equal(sites[0], sites[1])
+        sums[k] = share * (value[sites] * real).sum(1)
+    exact = (value * active).sum(1)
+    assert ((sums.mean(0) - exact).abs() <= 4 * sums.std(0) / count**0.5).all()
 
 
 def test_candidates() -> None:

@@ -96,6 +96,18 @@ def choose_sites(
     return places, real, total / real.sum(1).clamp(min=1)
 
 
+def shared_sites(
+    active: Bool[Tensor, "b n"], count: int, uniforms: Float[Tensor, " n"]
+) -> tuple[Int[Tensor, "b m"], Bool[Tensor, "b m"], Float[Tensor, " b"]]:
+    """The same ``count`` places in all rows, every set equally likely, as ``choose_sites`` returns them: a teacher
+    that reads suffixes then reads all rows of a place at once. Which are real differs by row; the share is n over the
+    count."""
+    n = active.shape[1]
+    places = uniforms.argsort()[: min(count, n)].sort().values.expand(len(active), -1)
+    share = torch.full((len(active),), n / places.shape[1], device=active.device)
+    return places, active.gather(1, places), share
+
+
 def edited(
     clean: Int[Tensor, "b n"], sites: Int[Tensor, "b m"], candidates: Int[Tensor, "b m k"]
 ) -> Int[Tensor, "b m k n"]:
