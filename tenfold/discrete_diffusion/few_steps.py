@@ -2,12 +2,13 @@
 
 N steps reveal equally many random tokens each. The chain's bound is −Σ_k log p(x_{S_k} | x revealed before), in
 expectation over the order: N = n is the bound of continuous time, and with fewer steps a factorised model pays for what
-it takes as independent. A corrected model draws x_0 from p_ref r/Z and keeps its tokens at S, so that
+it takes as independent. A corrected chain draws k candidates of x_0 from p_ref, takes one by softmax(log r), and
+reveals its tokens at S. With d_1 … d_k drawn from p_ref and c_j = d_j with x_S put in,
 
-    log p(x_S | x_t) = log p_ref(x_S | x_t) + log E_ref[r | x_S] − log E_ref[r],
+    p(x_S | x_t) = p_ref(x_S | x_t) E mean_j [ k r(c_j) / (r(c_j) + Σ_{i ≠ j} r(d_i)) ],
 
-both expectations by K draws of the tokens that are not fixed. The first is biased low, which is to the model's
-disadvantage, the second too, which flatters it: report several K.
+so that the log of one such mean is, in expectation, below log p: an upper bound on the negative log-likelihood of the
+sampler that is used, whatever the ratio network says and without a normaliser.
 
 (The joint −log p(x_0 | x_t) under the weight of the continuous bound is no bound: at the true joint posterior it falls
 below the entropy of the data, as it counts one token's information for all that are still masked.)
@@ -21,7 +22,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold import discrete
-from tenfold.discrete_diffusion.ratios import log_normaliser
 from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
 
@@ -41,13 +41,23 @@ def one_step(
     return torch.where(hidden, mask, clean), hidden & (rank < last[:, None])
 
 
+def chosen_gain(given: Float[Tensor, "b k"], free: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    """log mean_j [k r(c_j) / (r(c_j) + Σ_{i ≠ j} r(d_i))] from log r of the c_j (``given``) and d_i (``free``); 0 for
+    one candidate."""
+    k = given.shape[1]
+    others = free[:, None, :].expand(-1, k, -1)
+    itself = torch.eye(k, dtype=torch.bool, device=given.device)
+    pool = torch.where(itself, given[:, :, None], others)
+    return (given - pool.logsumexp(-1)).logsumexp(1)
+
+
 @torch.no_grad()
 def chain_bound(
     model: Any,
     clean: Int[Tensor, "b n"],
     steps: int,
     log_ratio: Ratio | None = None,
-    candidates: int = 64,
+    candidates: int = 16,
     seed: int = 0,
     batch: int = 16,
 ) -> Float[Tensor, " b"]:
@@ -78,6 +88,6 @@ def chain_bound(
             given, free = (
                 log_ratio(kind.flatten(0, 1), copies).double().view(len(x), candidates) for kind in (fixed, drawn)
             )
-            value = value + log_normaliser(given) - log_normaliser(free)
+            value = value + chosen_gain(given, free)
         found.append(-steps * value)
     return torch.cat(found)

@@ -76,13 +76,15 @@ class RatioTask(PostTraining):
             rows.append(_row(plain, n, steps, "reference", "factorised"))
             for count in options.candidates:
                 better = chain_bound(reference, test, steps, self.model, count, batch=options.batch)
-                note = f"log Z by {count} draws"
-                rows.append(_row(better, n, steps, f"{self.name}, {count} draws", note))
+                note = f"one of {count} candidates by the ratio"
+                rows.append(_row(better, n, steps, f"{self.name}, {count} candidates", note))
                 gain = (plain - better) / n / math.log(2)
                 error = float(gain.std()) / math.sqrt(len(gain))
                 name = f"gain_{steps}_steps"
                 rows.append(
-                    Measurement(name, float(gain.mean()), "bits/char", "test", f"{self.name}, {count} draws", error)
+                    Measurement(
+                        name, float(gain.mean()), "bits/char", "test", f"{self.name}, {count} candidates", error
+                    )
                 )
         return rows
 

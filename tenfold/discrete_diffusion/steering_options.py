@@ -148,13 +148,13 @@ class RatioEvaluation:
 
     Attributes:
         chain: numbers of steps N of the sampler whose bound is measured.
-        candidates: draws K of the reference behind log Z; the estimate flatters, less with more draws.
+        candidates: numbers k of candidates that the sampler chooses from.
         rows: most test rows that are scored.
         batch: rows computed together.
     """
 
     chain: tuple[int, ...] = (1, 2, 4, 8, 16)
-    candidates: tuple[int, ...] = (8, 64)
+    candidates: tuple[int, ...] = (2, 16)
     rows: int = 256
     batch: int = 16
 

@@ -24,6 +24,7 @@ _TUNING = replace(
     _MASKED.train, steps=400, learning_rate=3e-4, warmup_steps=20, batch_size=32, validate_every=0, log_every=10
 )
 
+_PAIRS = replace(_TUNING, batch_size=16)
 _RATIO_TRAINING = replace(_MASKED.train, learning_rate=1e-3, validate_every=500)
 
 
@@ -59,7 +60,7 @@ class PreferenceRecipe:
     model: DiffusionConfig = _MODEL
     data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
     objective: PreferenceObjective = field(default_factory=PreferenceObjective)
-    train: TrainingConfig = _TUNING
+    train: TrainingConfig = _PAIRS
     evaluation: SteeringEvaluation = field(default_factory=SteeringEvaluation)
 
 
