@@ -219,6 +219,12 @@ def test_the_cap_keeps_the_loss_finite() -> None:
     (gradient,) = torch.autograd.grad(capped.sum(), logits)
     assert gradient.isfinite().all()
     assert gradient[0, 0, 1] < 0
+    # A token that never occurs is pushed down no further than the cap.
+    never = torch.tensor([[[0.0, 0.0, -50.0]]], requires_grad=True)
+    (pushed,) = torch.autograd.grad(objectives.entropy_term(never.log_softmax(-1), 20.0).sum(), never)
+    assert abs(pushed[0, 0, 2]) < 1e-6
+    (pushed,) = torch.autograd.grad(objectives.entropy_term(never.log_softmax(-1)).sum(), never)
+    assert pushed[0, 0, 2] > 0.3
     assert objectives.capped_share(logits.log_softmax(-1), clean, 20.0).tolist() == [[1.0]]
 
 
