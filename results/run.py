@@ -170,6 +170,12 @@ _CODE = {
     "at-once": Training("code-bytes-from-ar-at-once", seeded=_BOTH),
 }
 
+# One network on the King James text, by every objective; the n-grams are measured once.
+_KJV = {
+    name: Training(f"kjv-{name}")
+    for name in ["masked", "masked-score", "mdlm", "sedd", "uniform", "uniform-score", "udlm", "hollow", "plain", "ar"]
+}
+
 JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
@@ -196,6 +202,14 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "smollm2-code": Training("smollm2-code", seeds=(0,)),
     "smollm2-code-at-once": Training("smollm2-code", ("--objective.anneal_steps", "0"), seeds=(0,)),
     "smollm2-code-lora": Training("smollm2-code-lora", seeds=(0,)),
+    "kjv": Comparison(
+        _KJV,
+        ("bits_per_char", "bits_per_char_generalised_kl", "hole_accuracy"),
+        models={name: f"kjv-{name}" for name in _KJV},
+        baselines=("unigram", "bigram", "trigram", "back-off"),
+    ),
+    "kjv-flagship": Training("kjv-flagship", seeds=(0,)),
+    "benchmark-discrete-diffusion": Benchmark("discrete_diffusion"),
     # Needs the runs of code-bytes-flagship and smollm2-code.
     "benchmark-masked-lm": Benchmark("masked_lm", ("--figure", "docs/images/masked-lm-quality.png")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),

@@ -12,6 +12,7 @@ the true posterior, so that its values compare with no others.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from tenfold.discrete_objectives import cross_entropy
 from tenfold.discrete_paths import MaskSource, Source, UniformSource, View
@@ -61,16 +62,16 @@ def uniform(
     size = log_leave_one_out.shape[-1]
     check_noisy_level(alpha, UniformSource(size))
     a, b = size * alpha[:, None], 1 - alpha[:, None]
-    levels = torch.log(
-        log_leave_one_out.exp() * a.to(log_leave_one_out)[..., None] + b.to(log_leave_one_out)[..., None]
-    )
-    at_noisy, at_clean = (levels.gather(-1, tokens[..., None])[..., 0] for tokens in (noisy, clean))
+    # log x̄θ = log(1 − α) + log(1 + Vα/(1 − α) Q): one pass over the vocabulary, and one lookup of both tokens.
+    odds, log_b = (x.to(log_leave_one_out) for x in (a.log() - b.log(), b.log()))
+    every = size * log_b + F.softplus(log_leave_one_out + odds[..., None], threshold=40.0).sum(-1)
+    both = log_leave_one_out.gather(-1, torch.stack([noisy, clean], dim=-1)) + odds[..., None]
+    at_noisy, at_clean = (log_b[..., None] + F.softplus(both, threshold=40.0)).unbind(-1)
     here = torch.where(noisy == clean, a + b, b)  # x̄ at the noisy token
     known = (a + b) * (a + b).log() + (size - 1) * b * b.log() - size * here.log() - size
-    total = (size * at_noisy - b.to(levels) * levels.sum(-1) - a.to(levels) * at_clean + known.to(levels)) / here.to(
-        levels
-    )
-    weight = (rate / alpha).to(levels)[:, None] / size
+    weight = rate[:, None] / (alpha[:, None] * size)
+    known, here, weight, a, b = (x.to(log_leave_one_out) for x in (known, here, weight, a, b))
+    total = (known + size * at_noisy - b * every - a * at_clean) / here
     return weight * (total + size * torch.exp(-at_noisy))
 
 

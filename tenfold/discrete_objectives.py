@@ -125,15 +125,18 @@ def pseudo_likelihood(
     return nll + _inverse(nll, cap) / log_model.shape[-1]
 
 
-def entropy_term(log_model: Float[Tensor, "b n v"]) -> Float[Tensor, "b n"]:
-    """Σ_y log q_i(y) / V, the second term."""
-    return log_model.mean(-1)
+def entropy_term(log_model: Float[Tensor, "b n v"], cap: float | None = None) -> Float[Tensor, "b n"]:
+    """Σ_y log q_i(y) / V, the second term; with a ``cap`` no log q counts as less than −cap. Without one it has no
+    least value where a token cannot occur: its probability is pushed down for ever."""
+    return (log_model if cap is None else log_model.clamp(min=-cap)).mean(-1)
 
 
-def sampled_entropy_term(log_model: Float[Tensor, "b n v"], uniforms: Float[Tensor, "b n m"]) -> Float[Tensor, "b n"]:
+def sampled_entropy_term(
+    log_model: Float[Tensor, "b n v"], uniforms: Float[Tensor, "b n m"], cap: float | None = None
+) -> Float[Tensor, "b n"]:
     """The same without bias from m tokens y, uniformly drawn by U[0, 1) numbers: for large vocabularies."""
     size = log_model.shape[-1]
-    return log_model.gather(-1, (uniforms * size).long().clamp(max=size - 1)).mean(-1)
+    return entropy_term(log_model.gather(-1, (uniforms * size).long().clamp(max=size - 1)), cap)
 
 
 def capped_share(log_model: Float[Tensor, "b n v"], clean: Int[Tensor, "b n"], cap: float) -> Float[Tensor, "b n"]:
@@ -150,12 +153,13 @@ def score_form_from_data(
     """The score form up to a constant of the target, E Σ_y F(u_y), without knowing the target: x_0 is data.
 
     For any F, exchanging x_0^i and y in Σ_y u_y F'(v_y) gives Σ_x [F'(r_x) r_x − F(r_x)] − Σ_x F'(1/r_x) with
-    r_x = q_i(x)/q_i(x_0^i). For the generalised KL divergence it is V (pseudo-likelihood + entropy term). ``cap``
-    bounds the logarithm of the ratios (beyond it the loss is linear in it); None for none.
+    r_x = q_i(x)/q_i(x_0^i). For the generalised KL divergence it is V (pseudo-likelihood + entropy term). The exchange
+    holds where every token may occur. ``cap`` bounds the logarithms of probabilities and ratios (1/q goes on as its
+    tangent); None for none.
 
     Raises UsageError for "swapped_kl", which is no Bregman divergence in the target."""
     if divergence == "generalised_kl":
-        return log_model.shape[-1] * (pseudo_likelihood(log_model, clean, cap) + entropy_term(log_model))
+        return log_model.shape[-1] * (pseudo_likelihood(log_model, clean, cap) + entropy_term(log_model, cap))
     if divergence not in BREGMAN:
         raise UsageError(f"divergence {divergence!r} needs the target; from data alone there are {', '.join(BREGMAN)}")
     _, slope, conjugate = BREGMAN[divergence]

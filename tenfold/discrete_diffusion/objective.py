@@ -52,7 +52,8 @@ def losses(
     if name == "distribution":
         value = tcsm.cross_entropy(posterior, clean)
     elif uniforms is not None:
-        value = tcsm.pseudo_likelihood(posterior, clean, objective.cap) + tcsm.sampled_entropy_term(posterior, uniforms)
+        drawn = tcsm.sampled_entropy_term(posterior, uniforms, objective.cap)
+        value = tcsm.pseudo_likelihood(posterior, clean, objective.cap) + drawn
     else:
         # Per token of the vocabulary, so that its size is that of a cross entropy.
         size = posterior.shape[-1]

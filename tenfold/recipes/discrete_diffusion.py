@@ -33,7 +33,7 @@ class AutoregressiveRecipe:
 
 
 _TRAIN = TrainingConfig(
-    steps=2000,
+    steps=2400,
     batch_size=16,
     learning_rate=3e-3,
     warmup_steps=100,
@@ -42,8 +42,8 @@ _TRAIN = TrainingConfig(
     betas=(0.9, 0.98),
     ema=0.99,
     log_every=50,
-    validate_every=250,
-    checkpoint_every=1000,
+    validate_every=200,
+    checkpoint_every=1200,
     threads=1,
 )
 _MASKED = DiffusionRecipe(
@@ -103,12 +103,13 @@ RECIPES: dict[str, tuple[str, DiffusionRecipe | AutoregressiveRecipe]] = {
     ),
     "kjv-ar": ("the same size of network from left to right: what all are compared with", _AUTOREGRESSIVE),
     "kjv-flagship": (
-        "a larger masked model of letters, 10 minutes on two cores",
+        "a deeper masked model of letters, 10 minutes on two cores",
         _with(
             _MASKED,
-            model={"width": 192, "layers": 3, "heads": 6},
+            model={"layers": 3},
             data={"stride": 16},
             train={"steps": 4000, "batch_size": 32, "ema": 0.995, "validate_every": 500, "threads": 2},
+            evaluation={"draws": 8, "holes": 1000},
         ),
     ),
 }

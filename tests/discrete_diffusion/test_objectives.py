@@ -178,6 +178,27 @@ def test_the_target_is_the_minimum() -> None:
         assert (form((target + torch.randn(2, 3, 4)).log_softmax(-1)) > 0).all()
 
 
+@pytest.mark.parametrize("divergence", [*objectives.BREGMAN, "cross_entropy", "swapped_kl", "reverse_kl"])
+def test_true_marginals_are_the_factorised_minimum(world: World, divergence: str) -> None:
+    """With h the posterior every Bregman score form is least at the true marginals; other divergences are not."""
+    total = Sums(world, 0.4, "posterior")
+    total.target = torch.where(total.active[..., None], total.target, 0.0).log_softmax(-1)  # certain sites do not count
+    rows = total.pairs.nonzero()[:, 0]
+    logits = world.marginals(0.4).clamp(min=-50).requires_grad_()
+    model = logits.log_softmax(-1)[rows]
+    if divergence == "cross_entropy":
+        losses = objectives.cross_entropy(model, total.clean)
+    elif divergence == "reverse_kl":
+        losses = objectives.distribution_form(total.target, model, "reverse_kl")
+    else:
+        losses = objectives.score_form(total.target, model, total.clean, divergence)
+    (gradient,) = torch.autograd.grad(total(losses), logits)
+    if divergence in ("swapped_kl", "reverse_kl"):
+        assert gradient.abs().max() > 1e-3
+    else:
+        close(gradient, torch.zeros_like(gradient), 1e-10)
+
+
 def test_names_of_tokens_do_not_matter() -> None:
     target, model = torch.randn(2, 2, 3, 4).log_softmax(-1)
     clean, order = torch.randint(4, (2, 3)), torch.randperm(4)
@@ -198,6 +219,12 @@ def test_the_cap_keeps_the_loss_finite() -> None:
     (gradient,) = torch.autograd.grad(capped.sum(), logits)
     assert gradient.isfinite().all()
     assert gradient[0, 0, 1] < 0
+    # A token that never occurs is pushed down no further than the cap.
+    never = torch.tensor([[[0.0, 0.0, -50.0]]], requires_grad=True)
+    (pushed,) = torch.autograd.grad(objectives.entropy_term(never.log_softmax(-1), 20.0).sum(), never)
+    assert abs(pushed[0, 0, 2]) < 1e-6
+    (pushed,) = torch.autograd.grad(objectives.entropy_term(never.log_softmax(-1)).sum(), never)
+    assert pushed[0, 0, 2] > 0.3
     assert objectives.capped_share(logits.log_softmax(-1), clean, 20.0).tolist() == [[1.0]]
 
 
