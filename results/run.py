@@ -199,6 +199,12 @@ _CODE = {
     "at-once": Training("code-bytes-from-ar-at-once", seeded=_BOTH),
 }
 
+# One network on the King James text, by every objective; the n-grams are measured once.
+_KJV = {
+    name: Training(f"kjv-{name}")
+    for name in ["masked", "masked-score", "mdlm", "sedd", "uniform", "uniform-score", "udlm", "hollow", "plain", "ar"]
+}
+
 JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
@@ -239,6 +245,14 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         ),
         ("ar-ness.png", "first-pass.png"),
     ),
+    "kjv": Comparison(
+        _KJV,
+        ("bits_per_char", "bits_per_char_generalised_kl", "hole_accuracy"),
+        models={name: f"kjv-{name}" for name in _KJV},
+        baselines=("unigram", "bigram", "trigram", "back-off"),
+    ),
+    "kjv-flagship": Training("kjv-flagship", seeds=(0,)),
+    "benchmark-discrete-diffusion": Benchmark("discrete_diffusion"),
     # Needs the runs of code-bytes-flagship and smollm2-code.
     "benchmark-masked-lm": Benchmark("masked_lm", ("--figure", "docs/images/masked-lm-quality.png")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),

@@ -97,6 +97,46 @@ class Geometric:
         return -math.log(self.most / self.least) * sigma * torch.exp(-sigma)
 
 
+@dataclass(frozen=True)
+class LinearSigma:
+    """α = exp(−σ), σ = σ_min + (σ_max − σ_min) t."""
+
+    least: float = 0.0
+    most: float = 20.0
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """exp(−σ_t)."""
+        return torch.exp(-self.least - (self.most - self.least) * t)
+
+    def alpha_prime(self, t: Tensor) -> Tensor:
+        """−(σ_max − σ_min) exp(−σ_t)."""
+        return -(self.most - self.least) * self.alpha(t)
+
+
+def sigma(schedule: Schedule, t: Tensor) -> Tensor:
+    """The total noise σ = −log α, by which some networks are told the time; infinite where α = 0."""
+    return -torch.log(schedule.alpha(t))
+
+
+def sigma_prime(schedule: Schedule, t: Tensor) -> Tensor:
+    """dσ/dt = −α'/α."""
+    return -schedule.alpha_prime(t) / schedule.alpha(t)
+
+
+def time_of(schedule: Schedule, alpha: Tensor) -> Tensor:
+    """The time at which a schedule has come down to α, by bisection, to the precision of α's dtype.
+
+    >>> time_of(Linear(), torch.tensor(0.75))
+    tensor(0.2500)
+    """
+    low, high = torch.zeros_like(alpha), torch.ones_like(alpha)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = schedule.alpha(middle) > alpha
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return (low + high) / 2
+
+
 def likelihood_weight(schedule: Schedule, t: Tensor) -> Tensor:
     """w(t) = −α'_t / (1 − α_t): the weight of the cross entropy at masked tokens in the bound; 1/t when linear.
 

@@ -5,7 +5,18 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["tenfold.nn", "tenfold.flows", "tenfold.masked_lm", "tenfold.discrete"], "beartype.beartype")
+install_import_hook(
+    [
+        "tenfold.nn",
+        "tenfold.flows",
+        "tenfold.masked_lm",
+        "tenfold.discrete",
+        "tenfold.discrete_paths",
+        "tenfold.discrete_objectives",
+        "tenfold.discrete_diffusion",
+    ],
+    "beartype.beartype",
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tenfold import discrete
-from tenfold.discrete import Cosine, Geometric, Linear, Polynomial
+from tenfold.discrete import Cosine, Geometric, Linear, LinearSigma, Polynomial
 
-SCHEDULES = [Linear(), Linear(1e-3), Cosine(), Cosine(1e-3, 2), Polynomial(3.0), Geometric()]
+SCHEDULES = [Linear(), Linear(1e-3), Cosine(), Cosine(1e-3, 2), Polynomial(3.0), Geometric(), LinearSigma(1e-4, 15.0)]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
@@ -30,6 +30,15 @@ def test_posterior_follows_bayes(schedule: discrete.Schedule) -> None:
     lost = s * (1 - t / s)
     torch.testing.assert_close(discrete.stay_probability(s, t), (1 - s) / (1 - s + lost))
     torch.testing.assert_close(discrete.reveal_probability(s, t), lost / (1 - s + lost))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_total_noise_and_the_time_of_a_level(schedule: discrete.Schedule) -> None:
+    t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64, requires_grad=True)
+    sigma = discrete.sigma(schedule, t)
+    (slope,) = torch.autograd.grad(sigma.sum(), t)
+    torch.testing.assert_close(discrete.sigma_prime(schedule, t.detach()), slope)
+    torch.testing.assert_close(discrete.time_of(schedule, schedule.alpha(t.detach())), t.detach())
 
 
 def test_two_steps_of_masking_are_one() -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.masked_lm.baselines import BackOffBytes, UnigramBytes, best_order
 from tenfold.masked_lm.data import CodeRows
 from tenfold.masked_lm.holes import Hole, cut_holes, infill_exact_match, left_to_right_exact_match
 from tenfold.masked_lm.likelihood import Likelihood, autoregressive_nll, mdm_nll
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation
 from tenfold.measurement import Measurement
+from tenfold.ngrams import BackOff, Unigram, best_order
 
 NAME, UNIT = "bits_per_byte", "bits/byte"
 
@@ -78,7 +78,7 @@ def baselines(data: CodeRows, count: int) -> list[Measurement]:
     test = data.byte_rows(data.test, count)
     backoff = best_order(stream, [row for row, _ in data.byte_rows(data.validation, len(data.validation))])
     notes = {"unigram": "bytes, one added to each count", "back-off": f"bytes, order {backoff.order}, Witten-Bell"}
-    models: list[tuple[str, UnigramBytes | BackOffBytes]] = [("unigram", UnigramBytes(stream)), ("back-off", backoff)]
+    models: list[tuple[str, Unigram | BackOff]] = [("unigram", Unigram(stream)), ("back-off", backoff)]
     rows = []
     for name, model in models:
         bits = torch.tensor([float(model.cost(row)[first:].sum()) for row, first in test], dtype=torch.float64)

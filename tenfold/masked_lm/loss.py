@@ -12,8 +12,10 @@ from torch import Tensor
 
 from tenfold import discrete
 from tenfold.discrete import Linear, Schedule
+from tenfold.discrete_objectives import score_form_from_data
 from tenfold.errors import UsageError
 
+_CAP = 20.0  # of −log q: beyond it 1/q goes on as its tangent
 Normaliser = Literal["token", "sequence", "batch", "none"]
 
 
@@ -57,6 +59,12 @@ def mask_counts(
     count = (1 + (places * total).long()).clamp(max=total)
     masked = discrete.mask_exactly(maskable, count, uniforms)
     return Noised(torch.where(masked, mask, clean), masked, total / count.clamp(min=1))
+
+
+def score(log_probs: Float[Tensor, "b n k"], clean: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    """The score form of target concrete score matching from data (``tenfold.discrete_objectives``) per token of the
+    vocabulary, so that its size is that of a cross entropy."""
+    return score_form_from_data(log_probs, clean, cap=_CAP) / log_probs.shape[-1]
 
 
 def bound(nll: Float[Tensor, "b n"], noised: Noised) -> Float[Tensor, " b"]:

@@ -1,21 +1,23 @@
 """A stock causal language model of transformers without its causal mask."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from tenfold.discrete_objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.special import SpecialIds
 
 _LOGITS_AT_ONCE = 2**24  # 64 MiB in float32
+TokenLoss = Callable[[Tensor, Tensor], Tensor]
+"""Log-probabilities (b, n, K) and tokens (b, n) to losses (b, n), as in ``tenfold.discrete_objectives``."""
 
 
 class MaskedLM(nn.Module):
@@ -153,22 +155,27 @@ class MaskedLM(nn.Module):
         chosen: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Int[Tensor, "b n"] | None = None,
+        loss: TokenLoss = cross_entropy,
     ) -> Float[Tensor, "b n"]:
-        """The training computation: −log p(x_0^n | x_t) in nats, float32, at the positions ``chosen`` (b, n) bool,
-        and 0 elsewhere. The head runs on the chosen rows only, in parts whose logits fit into memory; with gradients
-        the logits of all but the last part are computed a second time instead of being kept."""
+        """The training computation: −log p(x_0^n | x_t) in nats (or another ``loss`` of log-probabilities and tokens),
+        float32, at the positions ``chosen`` (b, n) bool, and 0 elsewhere. The head runs on the chosen rows only, in
+        parts whose logits fit into memory; with gradients the logits of all but the last part are computed a second
+        time instead of being kept."""
         hidden = self.hidden(noisy, attention_mask, position_ids)
         rows, positions = chosen.nonzero(as_tuple=True)
         inputs, targets = hidden[rows, self.predictor(positions)], clean[rows, positions]
         size = max(1, _LOGITS_AT_ONCE // self.vocab_size)
         parts = zip(inputs.split(size), targets.split(size), strict=True)
         again = len(inputs) > size and torch.is_grad_enabled()
-        losses = [checkpoint(self._nll, *part, use_reentrant=False) if again else self._nll(*part) for part in parts]
+        losses = [
+            checkpoint(self._loss, *part, loss, use_reentrant=False) if again else self._loss(*part, loss)
+            for part in parts
+        ]
         nll = torch.zeros(noisy.shape, dtype=torch.float32, device=noisy.device)
         return nll.index_put((rows, positions), torch.cat(losses))
 
-    def _nll(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(self.logits(inputs).float(), targets, reduction="none")
+    def _loss(self, inputs: Tensor, targets: Tensor, loss: TokenLoss) -> Tensor:
+        return loss(self.logits(inputs).float().log_softmax(-1)[None], targets[None])[0]
 
     @classmethod
     def from_pretrained(

@@ -15,6 +15,8 @@ class MaskedObjective:
             whose weights a masked model can start from).
         start: weights to start from: a run or a model folder of a masked-lm, a checkpoint that 'tenfold convert
             masked-lm' reads, or "smollm2"; "" for random ones.
+        loss: at a masked token: "cross_entropy" (the bound), or "score" (the score form of target concrete score
+            matching with the generalised KL divergence, per token of the vocabulary).
         normaliser: of the loss: "token" (per maskable token of the batch), "sequence" (per row and token), "batch"
             (per row), or "none" (the sum).
         times: "stratified" (over the batch, t = (u + i/B) mod 1), "uniform", or "count" (the number of masks is drawn,
@@ -32,6 +34,7 @@ class MaskedObjective:
 
     kind: Literal["masked", "autoregressive"] = "masked"
     start: str = ""
+    loss: Literal["cross_entropy", "score"] = "cross_entropy"
     normaliser: Literal["token", "sequence", "batch", "none"] = "token"
     times: Literal["stratified", "uniform", "count"] = "stratified"
     epsilon: float = 1e-3
@@ -58,6 +61,8 @@ class MaskedObjective:
             raise UsageError(
                 "low-rank updates need weights to update; set --objective.start, or --objective.lora_rank 0"
             )
+        if self.kind == "autoregressive" and self.loss != "cross_entropy":
+            raise UsageError("an autoregressive model has no masks to score; set --objective.loss cross_entropy")
         if self.kind == "autoregressive" and self.anneal_steps:
             raise UsageError("an autoregressive model keeps its causal attention; set --objective.anneal_steps 0")
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tenfold import discrete
 from tenfold.data.code_config import CodeDataConfig
 from tenfold.data.token_rows import Rows, TokenRows, cut_to_random_length, keep_random_prefix
+from tenfold.discrete_objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.examples import Outcome
 from tenfold.masked_lm import loss
@@ -124,7 +125,8 @@ class MaskedLMTask:
             return
         noised = self._noised(rows, batch["index"], draws, "noise", objective.times, self.recipe.train.batch_size)
         attention = self._attention(rows, draws)
-        nll = modules["model"](noised.tokens, rows.tokens, noised.masked, attention)
+        of_token = loss.score if objective.loss == "score" else cross_entropy
+        nll = modules["model"](noised.tokens, rows.tokens, noised.masked, attention, None, of_token)
         value = loss.normalised(loss.bound(nll, noised), rows.maskable, objective.normaliser)
         hidden = noised.masked.sum().clamp(min=1)
         metrics = {"nats_per_mask": (nll.detach().sum() / hidden), "masked_share": noised.masked.float().mean()}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import autoencoder, masked_lm, starflow, tarflow
+from tenfold.recipes import autoencoder, discrete_diffusion, discrete_steering, masked_lm, starflow, tarflow
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,58 @@ COMPONENTS: dict[str, System] = {
         analysis="tenfold.masked_lm.commands:MaskedAnalysis",
         published="tenfold.masked_lm.convert:read_published",
     ),
+    "discrete-diffusion": System(
+        "Discrete diffusion of characters and tokens, masked and uniform noise",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.task:DiffusionTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+        published="tenfold.discrete_diffusion.weights:read_published",
+    ),
+    "discrete-autoregressive": System(
+        "The same network from left to right",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.task:AutoregressiveTask",
+        model="tenfold.discrete_diffusion.autoregressive:Autoregressive",
+    ),
+    "discrete-distil": System(
+        "Discrete diffusion that learns from an autoregressive teacher",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.steering:DistilTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+    ),
+    "discrete-reward": System(
+        "Discrete diffusion tuned towards a reward",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.steering:RewardTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+    ),
+    "discrete-preference": System(
+        "Discrete diffusion tuned on preferences",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.steering:PreferenceTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+    ),
+    "discrete-ratio": System(
+        "A density ratio that corrects discrete diffusion",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.ratio_task:RatioTask",
+        model="tenfold.discrete_diffusion.ratio_network:LogRatio",
+        sampling="tenfold.discrete_diffusion.commands:RatioSampling",
+    ),
 }
 
 RECIPES: dict[str, tuple[str, Any]] = {
@@ -93,6 +145,8 @@ RECIPES: dict[str, tuple[str, Any]] = {
     **starflow.RECIPES,
     **autoencoder.RECIPES,
     **masked_lm.RECIPES,
+    **discrete_diffusion.RECIPES,
+    **discrete_steering.RECIPES,
 }
 
 _PLAIN: dict[str, Any] = {
@@ -101,6 +155,8 @@ _PLAIN: dict[str, Any] = {
     "autoencoder": autoencoder.AutoencoderRecipe(),
     "decoder": autoencoder.DecoderRecipe(),
     "masked-lm": masked_lm.MaskedLMRecipe(),
+    "discrete-diffusion": discrete_diffusion.DiffusionRecipe(),
+    "discrete-autoregressive": discrete_diffusion.AutoregressiveRecipe(),
 }
 
 

@@ -66,9 +66,14 @@ def batch_of(task: MaskedLMTask, size: int = 8) -> dict[str, torch.Tensor]:
     return {**task.train_source().batch(np.arange(size)), "index": torch.arange(size)}
 
 
-@pytest.mark.parametrize("kind", ["masked", "autoregressive"])
-def test_it_learns(texts: str, kind: str, tmp_path: Path) -> None:
-    made = settings(texts, objective={"kind": kind}, train={"steps": 60, "learning_rate": 1e-2, "ema": None})
+@pytest.mark.parametrize(
+    ("kind", "loss"), [("masked", "cross_entropy"), ("masked", "score"), ("autoregressive", "cross_entropy")]
+)
+def test_it_learns(texts: str, kind: str, loss: str, tmp_path: Path) -> None:
+    steps = 90 if loss == "score" else 60
+    made = settings(
+        texts, objective={"kind": kind, "loss": loss}, train={"steps": steps, "learning_rate": 1e-2, "ema": None}
+    )
     task = MaskedLMTask(made)
     done = train(task, made.train, RunFolder(tmp_path / "run"), show=False)
     assert done.validation_loss is not None
@@ -88,7 +93,7 @@ def test_what_is_masked_and_what_is_not(texts: str) -> None:
     task = MaskedLMTask(made)
     batch, spy = batch_of(task, 64), Spy()
     update = next(task.step({"model": spy}, batch, Draws(0, 3)))
-    noisy, clean, chosen, attention = spy.seen[0]
+    noisy, clean, chosen, attention = spy.seen[0][:4]
     assert not (chosen & ~batch["maskable"]).any()
     assert (noisy[chosen] == 257).all()
     assert torch.equal(noisy[~chosen], clean[~chosen])
@@ -244,6 +249,7 @@ def test_starts_that_do_not_fit(texts: str, tmp_path: Path) -> None:
         ({"lora_alpha": 0}, "objective.lora_alpha is 0"),
         ({"lora_rank": 4}, "low-rank updates need weights to update"),
         ({"kind": "autoregressive", "anneal_steps": 5}, "keeps its causal attention"),
+        ({"kind": "autoregressive", "loss": "score"}, "has no masks to score"),
     ],
 )
 def test_bad_objectives(values: dict[str, Any], sentence: str) -> None:

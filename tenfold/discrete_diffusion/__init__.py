@@ -1,0 +1,1 @@
+"""Discrete diffusion by target concrete score matching (TCSM, arXiv 2504.16431)."""

@@ -1,0 +1,149 @@
+"""The transformer of the room: attention to all tokens or to the left, rotary positions, mixing of neighbours."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tenfold.discrete_diffusion.config import Geometry
+from tenfold.errors import UsageError
+from tenfold.nn.norm import LayerNorm
+from tenfold.nn.rotary import line_angles, rotate, turns
+
+_GROUPS = 8
+
+
+class LocalMixing(nn.Module):
+    """x + GELU(grouped convolution over neighbours): what lies near, before any attention has learnt to find it."""
+
+    def __init__(self, width: int, reach: int, causal: bool) -> None:
+        super().__init__()
+        self.pad = (reach - 1, 0) if causal else (reach // 2, reach // 2)
+        self.conv = nn.Conv1d(width, width, reach, groups=_GROUPS)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Same shape."""
+        mixed: Tensor = self.conv(F.pad(x.transpose(1, 2), self.pad)).transpose(1, 2)
+        return x + F.gelu(mixed)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of ``x`` to itself, or to ``others``; positions are told by ``rotary`` turns."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        others: Float[Tensor, "b m d"] | None = None,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        allowed: Bool[Tensor, "n m"] | None = None,
+        causal: bool = False,
+    ) -> Float[Tensor, "b n d"]:
+        """``rotary`` are the turns of the n queries and of the m keys; ``allowed`` is True where a query may look."""
+        query = self._split(self.query(x))
+        key, value = (self._split(part) for part in self.key_value(x if others is None else others).chunk(2, dim=-1))
+        if rotary is not None:
+            query, key = rotate(query, rotary[0], "half"), rotate(key, rotary[1], "half")
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, is_causal=causal)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class Layer(nn.Module):
+    """Mixing of neighbours, attention, perceptron; each on a residual branch."""
+
+    def __init__(self, config: Geometry, causal: bool) -> None:
+        super().__init__()
+        width, hidden = config.width, config.intermediate or 4 * config.width
+        self.causal, self.dropout = causal, config.dropout
+        self.mixing = LocalMixing(width, config.local_mixing, causal) if config.local_mixing else None
+        self.attention_norm, self.attention = LayerNorm(width), Attention(width, config.heads)
+        self.mlp_norm = LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        others: Float[Tensor, "b m d"] | None = None,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        allowed: Bool[Tensor, "n m"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """(b, n, d) -> (b, n, d); see ``Attention`` for the arguments."""
+        if self.mixing is not None:
+            x = self.mixing(x)
+        causal = self.causal and allowed is None
+        seen = self.attention(self.attention_norm(x), others, rotary, allowed, causal)
+        x = x + F.dropout(seen, self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
+
+
+class Stack(nn.Module):
+    """Tokens to hidden states: an embedding, positions, the noise level if it is told, and layers.
+
+    ``states`` are the tokens that can come in; a ``time`` network takes −log α as well."""
+
+    def __init__(self, config: Geometry, states: int, causal: bool, time: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(states, config.width)
+        nn.init.normal_(self.embedding.weight, std=0.02 * math.sqrt(config.width / 2))
+        self.places = None
+        if config.positions == "learned":
+            self.places = nn.Parameter(0.02 * torch.randn(config.length, config.width))
+        self.level = LevelEmbedding(config.width, config.width) if time else None
+        self.layers = nn.ModuleList(Layer(config, causal) for _ in range(config.layers))
+        self.norm = LayerNorm(config.width)
+
+    def forward(self, tokens: Int[Tensor, "b n"], sigma: Float[Tensor, " b"] | None = None) -> Float[Tensor, "b n d"]:
+        """Hidden states, normalised."""
+        require_length(tokens, self.config.length)
+        x = self.embedding(tokens)
+        if self.places is not None:
+            x = x + self.places[: tokens.shape[1]]
+        if self.level is not None:
+            assert sigma is not None  # the model made sure
+            x = x + self.level(sigma)[:, None]
+        rotary = None if self.places is not None else own_turns(tokens.shape[1], self.config, x)
+        for layer in self.layers:
+            x = layer(x, None, rotary)
+        return self.norm(x)
+
+
+class LevelEmbedding(nn.Module):
+    """Sines and cosines of the level σ, through a perceptron; the published networks' layout and names."""
+
+    def __init__(self, width: int, out: int, features: int = 256) -> None:
+        super().__init__()
+        self.features = features
+        self.mlp = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, out))
+
+    def forward(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, "b w"]:
+        """(b,) -> (b, out); cosines first, periods up to 10⁴."""
+        half = self.features // 2
+        frequencies = torch.exp(-math.log(10_000) / half * torch.arange(half, device=sigma.device).float())
+        angles = sigma[:, None].float() * frequencies
+        weight: Tensor = self.mlp[0].weight  # type: ignore[assignment]
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(weight.dtype))
+
+
+def own_turns(length: int, config: Geometry, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotary turns of a sequence that looks at itself."""
+    positions = torch.arange(length, device=like.device).float()
+    table = turns(line_angles(positions, config.width // config.heads), like.dtype)
+    return table, table
+
+
+def require_length(tokens: Tensor, length: int) -> None:
+    """Raises UsageError for a sequence that is longer than the positions are made for."""
+    if tokens.shape[1] > length:
+        raise UsageError(f"a sequence of {tokens.shape[1]} tokens exceeds the {length} of the model; shorten it")

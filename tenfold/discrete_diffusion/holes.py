@@ -1,0 +1,72 @@
+"""Infilling scored by exact match: short holes in held-out rows."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete_paths import MaskSource
+from tenfold.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Holes:
+    """Rows (h, n), where the hole of each is, and its size."""
+
+    rows: Int[Tensor, "h n"]
+    hidden: Bool[Tensor, "h n"]
+
+    def share(self, filled: Int[Tensor, "h n"]) -> tuple[float, float]:
+        """Share of holes that are filled as they were, and its standard error."""
+        exact = ((filled == self.rows) | ~self.hidden).all(1).double().mean().item()
+        return exact, math.sqrt(exact * (1 - exact) / len(self.rows))
+
+
+def cut_holes(rows: Int[Tensor, "b n"], count: int, longest: int = 8, seed: int = 0) -> Holes:
+    """``count`` holes of 1 to ``longest`` tokens, as many of each length, one in each of ``count`` rows; a token at
+    least stands on both sides.
+
+    Raises UsageError for rows too short for the longest hole."""
+    n = rows.shape[1]
+    if n < longest + 2:
+        raise UsageError(f"rows of {n} tokens are too short for holes of {longest}; give rows of {longest + 2}")
+    generator = torch.Generator().manual_seed(seed)
+    chosen = rows[torch.randperm(len(rows), generator=generator).repeat(-(-count // len(rows)))[:count]]
+    size = torch.arange(count) % longest + 1
+    first = 1 + (torch.rand(count, generator=generator) * (n - 1 - size)).long()
+    place = torch.arange(n)
+    return Holes(chosen, (place >= first[:, None]) & (place < (first + size)[:, None]))
+
+
+@torch.no_grad()
+def fill_masks(model: Any, holes: Holes) -> Int[Tensor, "h n"]:
+    """Holes filled one token a pass, the surest first, each by its likeliest.
+
+    Raises UsageError for a model of another source than masks."""
+    if not isinstance(model.source, MaskSource):
+        raise UsageError("holes are filled by a model of masks; this one's noise is uniform")
+    tokens, left = torch.where(holes.hidden, model.source.mask, holes.rows), holes.hidden.clone()
+    for _ in range(int(left.sum(1).max())):
+        alpha = (~left).double().mean(1)
+        time = (1 - alpha).float() if model.time_conditioned else None
+        best, token = model(tokens, time).max(-1)
+        place = torch.where(left, best, -torch.inf).argmax(1, keepdim=True)
+        open_ = left.gather(1, place)
+        tokens.scatter_(1, place, torch.where(open_, token.gather(1, place), tokens.gather(1, place)))
+        left.scatter_(1, place, False)
+    return tokens
+
+
+@torch.no_grad()
+def fill_from_left(model: Autoregressive, holes: Holes) -> Int[Tensor, "h n"]:
+    """Holes guessed from what stands left of them, each token the likeliest."""
+    tokens = torch.where(holes.hidden, 0, holes.rows)
+    places = holes.hidden.any(0).nonzero()[:, 0]
+    for i in range(int(places.min()), int(places.max()) + 1):
+        guess = model(tokens[:, : i + 1])[:, i].argmax(-1)
+        tokens[:, i] = torch.where(holes.hidden[:, i], guess, tokens[:, i])
+    return tokens

@@ -1,0 +1,146 @@
+"""How well a model predicts held-out text: bounds on −log p by Monte Carlo, each with its name and standard error."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tenfold import discrete, progress
+from tenfold import discrete_bounds as bounds
+from tenfold.discrete import Linear
+from tenfold.discrete_diffusion.objective import as_leave_one_out, as_posterior
+from tenfold.discrete_paths import MaskSource, Source, View
+from tenfold.errors import UsageError
+
+Name = Literal["masked", "uniform", "generalised_kl"]
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """What predicts clean tokens: ``model(noisy, time)`` gives log-probabilities (b, n, V) of ``view``."""
+
+    source: Source
+    view: View
+    time_conditioned: bool
+
+    def __call__(self, noisy: Tensor, time: Tensor | None = None, rows: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An upper bound on −log p of rows, in nats, or its exact value.
+
+    ``nats`` (b,) float64 is each row's mean over ``draws``, ``standard_error`` (b,) of that mean over the noise (0
+    where exact, NaN for one draw); ``tokens`` (b,) are the tokens that are counted, and ``name`` says which bound."""
+
+    nats: Float[Tensor, " b"]
+    standard_error: Float[Tensor, " b"]
+    tokens: Int[Tensor, " b"]
+    draws: int
+    name: str
+
+    def bits_per_token(self) -> tuple[float, float]:
+        """Bits per token over all rows, and the standard error: the rows' differences and the noise are both in it."""
+        total = self.tokens.sum().item()
+        ratio = self.nats.sum().item() / total
+        rest = self.nats - ratio * self.tokens
+        spread = rest.std().item() * math.sqrt(len(rest)) / total if len(rest) > 1 else math.nan
+        return ratio / math.log(2), spread / math.log(2)
+
+
+@torch.no_grad()
+def bound(
+    model: Denoiser,
+    clean: Int[Tensor, "b n"],
+    draws: int = 4,
+    name: Name | None = None,
+    *,
+    counted: Bool[Tensor, "b n"] | None = None,
+    seed: int = 0,
+    batch: int = 64,
+) -> Bound:
+    """A bound on −log p(x_0) of each row, summed over its tokens: an integral over α, drawn with low discrepancy.
+
+    The schedule has no say in it, but for the level that a network is told. With masks and a network that is not told,
+    the number of masks is drawn instead of α.
+
+    Args:
+        model: any denoiser.
+        clean: x_0.
+        draws: of noise a row.
+        name: which bound; None for that of the model's source, which is tight at the true conditionals.
+            "generalised_kl" of a uniform source is not.
+        counted: tokens that are scored and noised, the others being given (a prompt, padding); None for all.
+        seed: keys the draws.
+        batch: rows computed together; it changes rounding only.
+
+    Raises:
+        UsageError: no draw asked for, nothing to score, tokens outside the vocabulary, or another source's bound.
+    """
+    source = model.source
+    name = name or ("masked" if isinstance(source, MaskSource) else "uniform")
+    if draws < 1:
+        raise UsageError(f"draws is {draws}; a bound needs at least one")
+    if (name == "masked") != isinstance(source, MaskSource) and name != "generalised_kl":
+        raise UsageError(f"the bound {name!r} is not one of {source}; leave its name out")
+    source.check_clean(clean)
+    counted = torch.ones_like(clean, dtype=torch.bool) if counted is None else counted
+    if not bool(counted.any()):
+        raise UsageError("no token of the rows is counted, so there is nothing to score")
+    generator = torch.Generator().manual_seed(seed)
+    offset = torch.rand(len(clean), generator=generator, dtype=torch.float64)
+    values = torch.zeros(draws, len(clean), dtype=torch.float64)
+    with progress.task("bound", draws * len(clean), "rows") as step:
+        for k in range(draws):
+            places = (offset + k / draws) % 1.0
+            uniforms = torch.rand(2, *clean.shape, generator=generator)
+            for rows in torch.arange(len(clean)).split(batch):
+                here = rows.to(clean.device)
+                place, whether, which = (x[rows].to(clean.device) for x in (places, *uniforms))
+                values[k, rows] = _draw(model, clean[here], counted[here], place, whether, which, name).cpu()
+                step(len(rows))
+    error = values.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(values[0], math.nan)
+    return Bound(values.mean(0), error, counted.sum(1).cpu(), draws, bounds.NAMES[name])
+
+
+def _draw(
+    model: Denoiser, clean: Tensor, counted: Tensor, places: Tensor, whether: Tensor, which: Tensor, name: Name
+) -> Tensor:
+    """One draw of the integral for rows, float64: α is uniform, so that the rate is 1."""
+    source = model.source
+    if isinstance(source, MaskSource) and not model.time_conditioned:
+        total = counted.sum(1)
+        count = (1 + (places * total).long()).clamp(max=total)
+        hidden = discrete.mask_exactly(counted, count, whether)
+        noisy = torch.where(hidden, source.mask, clean)
+        nll = -model(noisy)[hidden].double().gather(-1, clean[hidden][:, None])[:, 0]
+        each = torch.zeros(clean.shape, dtype=torch.float64, device=clean.device).masked_scatter(hidden, nll)
+        return each.sum(1) * total / count.clamp(min=1)
+    alpha = (1 - places).clamp(1e-6, 1 - 1e-6)
+    noisy = torch.where(counted, source.noise(clean, alpha.float(), whether, which), clean)
+    schedule = getattr(model, "schedule", Linear())
+    log_probs = model(noisy, discrete.time_of(schedule, alpha).float()).double()
+    if isinstance(source, MaskSource):
+        values = bounds.masked(log_probs, clean, noisy, alpha, torch.ones_like(alpha), source)
+    elif name == "uniform":
+        log_probs = as_leave_one_out(log_probs, noisy, alpha, source, model.view)
+        values = bounds.uniform(log_probs, clean, noisy, alpha, torch.ones_like(alpha))
+    else:
+        log_probs = as_posterior(log_probs, noisy, alpha, source, model.view)
+        values = bounds.generalised_kl(log_probs, clean, noisy, alpha, torch.ones_like(alpha), source)
+    return torch.where(counted, values, 0.0).sum(1)
+
+
+@torch.no_grad()
+def autoregressive(model: Any, tokens: Int[Tensor, "b n"], batch: int = 64) -> Bound:
+    """−log p(x) of each row under an ``Autoregressive`` model, exactly."""
+    parts = [
+        -model.log_prob(tokens[rows]).double().cpu()
+        for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches")
+    ]
+    nats = torch.cat(parts)
+    counts = torch.full((len(tokens),), tokens.shape[1])
+    return Bound(nats, torch.zeros_like(nats), counts, 1, "exact, from left to right")

@@ -1,0 +1,198 @@
+"""The model of discrete diffusion: a network, the noise that it undoes, and the view that it has of a clean token."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from tenfold import discrete, hub
+from tenfold.discrete import Schedule
+from tenfold.discrete_diffusion.blocks import Stack
+from tenfold.discrete_diffusion.config import DiffusionConfig
+from tenfold.discrete_diffusion.dit import DiT
+from tenfold.discrete_diffusion.hollow import HollowTransformer
+from tenfold.discrete_paths import MaskSource, Path, Source, UniformSource, View, carried_over
+from tenfold.errors import UsageError
+
+
+class DiscreteDiffusion(nn.Module):
+    """Predicts clean tokens x_0 from noisy ones x_t (arXiv 2504.16431 and the methods that it covers).
+
+    ``model(noisy, time)`` gives log-probabilities (b, n, V) of the view that ``view`` names. The mask has none, and a
+    posterior keeps the tokens that a mask source left alone as certainties.
+
+    >>> model = DiscreteDiffusion(DiffusionConfig(vocabulary=4, width=32, layers=1, heads=2))
+    >>> model(torch.tensor([[4, 1]]))[0, 1]
+    tensor([-inf, 0., -inf, -inf], grad_fn=<SelectBackward0>)
+
+    Attributes:
+        source: ``MaskSource`` or ``UniformSource``.
+        schedule: α_t; with the source, ``path``.
+        view: "posterior" or "leave_one_out".
+        time_conditioned: whether the noise level is needed; else ``time`` may be left out.
+    """
+
+    model_type = "discrete-diffusion"
+    config_class = DiffusionConfig
+
+    def __init__(self, config: DiffusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.source: Source = source_of(config)
+        self.schedule = schedule_of(config)
+        self.view: View = config.view
+        self.time_conditioned = config.time or config.output == "scores"
+        states = self.source.states
+        self.network: nn.Module
+        if config.network == "dit":
+            self.network, self.head = DiT(config, states), None
+        else:
+            body = HollowTransformer(config, states) if config.network == "hollow" else None
+            self.network = body or Stack(config, states, causal=False, time=config.time)
+            self.head = nn.Linear(config.width, states if config.output == "scores" else config.vocabulary)
+
+    @property
+    def path(self) -> Path:
+        """Source and schedule."""
+        return Path(self.schedule, self.source)
+
+    @property
+    def shard_units(self) -> list[nn.Module]:
+        """What FSDP2 shards one by one."""
+        network: Any = self.network
+        if isinstance(network, HollowTransformer):
+            return [*network.left.layers, *network.right.layers]
+        return list(network.blocks if isinstance(network, DiT) else network.layers)
+
+    def forward(
+        self,
+        noisy: Int[Tensor, "b n"],
+        time: Float[Tensor, " b"] | None = None,
+        rows: Bool[Tensor, "b n"] | None = None,
+    ) -> Tensor:
+        """Log-probabilities of clean tokens, (b, n, V).
+
+        Args:
+            noisy: x_t.
+            time: t in [0, 1]; may be None for a network that is not told the level.
+            rows: tokens that are asked for; the result is then (k, V), in their order, and the head runs on those
+                alone.
+
+        Raises:
+            UsageError: no time for a network that needs it, or too long a sequence.
+        """
+        if self.config.output == "scores":
+            log_probs = self.probabilities(self.log_ratios(noisy, time), noisy, time)
+            return log_probs if rows is None else log_probs[rows]
+        logits = self._numbers(noisy, time, rows)[..., : self.config.vocabulary]
+        if isinstance(self.source, MaskSource):
+            if self.source.mask < self.source.vocabulary:
+                hidden = torch.arange(self.source.vocabulary, device=logits.device) == self.source.mask
+                logits = logits.masked_fill(hidden, -torch.inf)
+            log_probs = logits.log_softmax(-1)
+            if self.view == "posterior" and rows is None:
+                return carried_over(log_probs, noisy, self.source)
+            if self.view == "posterior":
+                return carried_over(log_probs[None], noisy[rows][None], self.source)[0]
+            return log_probs
+        return logits.log_softmax(-1)
+
+    def log_ratios(self, noisy: Int[Tensor, "b n"], time: Float[Tensor, " b"] | None) -> Float[Tensor, "b n s"]:
+        """log p_t(x_t with y at i)/p_t(x_t) as a network of scores has it, 0 at the token itself: not normalised.
+
+        A mask source's network gives α/(1 − α) times the posterior at its start, uniform up to its logits.
+        Raises UsageError for a network of probabilities."""
+        if self.config.output != "scores":
+            raise UsageError("this network predicts probabilities, not scores; use noisy_ratios of its posterior")
+        if time is None:
+            raise UsageError("a network of scores needs the time; give one for each sequence")
+        sigma = discrete.sigma(self.schedule, time.double())
+        numbers = self._numbers(noisy, time, None)
+        if isinstance(self.source, MaskSource):
+            scale = torch.log(torch.expm1(sigma).clamp(min=1e-30)) + torch.log(torch.tensor(self.source.states - 1.0))
+            numbers = numbers - scale.to(numbers)[:, None, None]
+        return numbers.scatter(-1, noisy[..., None], 0.0)
+
+    def probabilities(
+        self, log_ratios: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], time: Float[Tensor, " b"] | None
+    ) -> Float[Tensor, "b n v"]:
+        """Log-probabilities from ratios: a mask's are in proportion to them; of a uniform source the ratios are
+        s_y = (α Q_y + β)/(α Q_x + β), β = (1 − α)/V."""
+        assert time is not None  # log_ratios made sure
+        if isinstance(self.source, MaskSource):
+            return carried_over(log_ratios[..., : self.config.vocabulary].log_softmax(-1), noisy, self.source)
+        alpha = self.schedule.alpha(time)[:, None, None].to(log_ratios)
+        levels = log_ratios.softmax(-1) - (1 - alpha) / self.source.vocabulary
+        return levels.clamp(min=1e-9).log().log_softmax(-1)
+
+    def _numbers(self, noisy: Tensor, time: Tensor | None, rows: Tensor | None) -> Tensor:
+        """What the head gives for all tokens (b, n, ·), or for the chosen ones (k, ·)."""
+        sigma = self._level(noisy, time)
+        if isinstance(self.network, DiT):
+            hidden, condition = self.network(noisy, sigma)
+            condition = condition[:, None].expand(-1, noisy.shape[1], -1)
+            if rows is None:
+                return self.network.output_layer(hidden.flatten(0, 1), condition.flatten(0, 1)).unflatten(
+                    0, noisy.shape
+                )
+            return self.network.output_layer(hidden[rows], condition[rows])
+        assert self.head is not None
+        hidden = self.network(noisy, sigma)
+        numbers: Tensor = self.head(hidden if rows is None else hidden[rows])
+        return numbers
+
+    def _level(self, noisy: Tensor, time: Tensor | None) -> Tensor:
+        """σ of each sequence; 0 for a network that is not told, as the published ones have it."""
+        if not self.config.time:
+            return torch.zeros(len(noisy), device=noisy.device)
+        if time is None:
+            raise UsageError("this network is told the noise level; give a time for each sequence")
+        return discrete.sigma(self.schedule, time)
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "DiscreteDiffusion":
+        """The model of a local folder or hub repository, in evaluation mode; strict (``tenfold.hub``)."""
+        model: DiscreteDiffusion = hub.from_pretrained(cls, source, **options)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Write ``config.json`` and ``model.safetensors``."""
+        hub.save_pretrained(self, folder, extra)
+
+
+class Scores(nn.Module):
+    """The ratios of a network of scores as a module of their own: what is trained on the score entropy."""
+
+    def __init__(self, model: DiscreteDiffusion) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def shard_units(self) -> list[nn.Module]:
+        """What FSDP2 shards one by one."""
+        return self.model.shard_units
+
+    def forward(self, noisy: Int[Tensor, "b n"], time: Float[Tensor, " b"]) -> Float[Tensor, "b n s"]:
+        """``DiscreteDiffusion.log_ratios``."""
+        return self.model.log_ratios(noisy, time)
+
+
+def source_of(config: DiffusionConfig) -> Source:
+    """The noise that a configuration names."""
+    return MaskSource(config.vocabulary, config.mask) if config.source == "mask" else UniformSource(config.vocabulary)
+
+
+def schedule_of(config: DiffusionConfig) -> Schedule:
+    """The schedule that a configuration names."""
+    if config.schedule in ("cosine", "cosine_squared"):
+        return discrete.Cosine(config.epsilon, 1 + (config.schedule == "cosine_squared"))
+    others: dict[str, Schedule] = {
+        "linear": discrete.Linear(config.epsilon),
+        "polynomial": discrete.Polynomial(),
+        "geometric": discrete.Geometric(),
+        "linear_sigma": discrete.LinearSigma(),
+    }
+    return others[config.schedule]

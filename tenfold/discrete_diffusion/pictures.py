@@ -1,0 +1,72 @@
+"""Pictures of trained models: what is left to be known by noise level, and loss against compute."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tenfold.data.characters import CharacterSplits
+from tenfold.discrete import time_of
+from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.objective import as_posterior
+from tenfold.discrete_objectives import cross_entropy
+from tenfold.errors import UsageError
+from tenfold.figures import lines, write_captions
+
+_LEVELS = (0.02, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
+_ROWS = 128
+
+
+@torch.no_grad()
+def draw(model: Any, data: CharacterSplits, directory: Path) -> list[Path]:
+    """Bits left of an active token against the share of tokens that are noise (of a token against its place, for a
+    model that reads from left to right), on test rows."""
+    directory.mkdir(parents=True, exist_ok=True)
+    clean = data.test.batch(np.arange(min(_ROWS, len(data.test))))["tokens"].to(next(model.parameters()).device)
+    if isinstance(model, Autoregressive):
+        bits = -model(clean).gather(-1, clean[..., None])[..., 0].mean(0).cpu() / math.log(2)
+        path = lines(
+            {"test rows": (range(1, len(bits) + 1), bits.tolist())},
+            directory / "by-place.png",
+            "character of the row",
+            "bits",
+        )
+        write_captions(directory, {path.name: "What a character costs, by how many stand before it."})
+        return [path]
+    generator = torch.Generator().manual_seed(0)
+    left = []
+    for level in _LEVELS:
+        alpha = torch.full((len(clean),), 1 - level, device=clean.device)
+        whether, which = torch.rand(2, *clean.shape, generator=generator).to(clean.device)
+        noisy = model.source.noise(clean, alpha, whether, which)
+        posterior = as_posterior(model(noisy, time_of(model.schedule, alpha)), noisy, alpha, model.source, model.view)
+        active = model.source.active(noisy)
+        left.append(cross_entropy(posterior, clean)[active].mean().item() / math.log(2))
+    path = lines(
+        {"test rows": (_LEVELS, left)},
+        directory / "by-noise.png",
+        "share of tokens that are noise",
+        "bits of an active token",
+    )
+    write_captions(directory, {path.name: "How much is left to be known of a token that may be noise, by its share."})
+    return [path]
+
+
+def loss_against_compute(runs: Mapping[str, str | os.PathLike[str]], path: Path, clock: str = "seconds") -> Path:
+    """Validation loss in bits a token of several runs by name, against seconds of training (or "step").
+
+    Raises UsageError for a run that has validated less than twice."""
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for name, folder in runs.items():
+        file = Path(folder) / "metrics.jsonl"
+        records = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        found = [r for r in records if r.get("kind") == "validation"]
+        if len(found) < 2:
+            raise UsageError(f"{folder} has validated {len(found)} times; train it with --train.validate_every")
+        series[name] = ([r[clock] for r in found], [r["loss"] / math.log(2) for r in found])
+    return lines(series, path, f"{clock} of training", "validation bound, bits per character", log=(True, False))

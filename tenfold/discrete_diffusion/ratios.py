@@ -1,0 +1,75 @@
+"""Density-ratio post-training: p_θ(x_0 | x_t) ∝ p_ref(x_0 | x_t) r_θ, with r = p(x_0 | x_t)/p_ref(x_0 | x_t) the
+optimum of every Bregman loss E_ref[F'(r) r − F(r)] − E_data[F'(r)] (arXiv 2504.16431)."""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tenfold.discrete_objectives import BREGMAN
+from tenfold.errors import UsageError, suggest
+
+Ratio = Literal["lsif", "bce", "generalised_kl"]
+# Name: F, and the constant that is added.
+RATIOS: dict[str, tuple[str, float]] = {
+    "lsif": ("half_squared", 0.5),
+    "bce": ("logistic", 0.0),
+    "generalised_kl": ("generalised_kl", 0.0),
+}
+
+
+def ratio_loss(
+    log_ratio_data: Float[Tensor, " b"], log_ratio_reference: Float[Tensor, "b k"], loss: Ratio = "bce"
+) -> Float[Tensor, " b"]:
+    """The loss of each row, its data term from one draw and its reference term from the mean of k draws given the same
+    x_t. "lsif": ½ r² − r + ½; "bce": log(1 + r) − log(r/(1 + r)); "generalised_kl": r − log r.
+
+    Raises UsageError for an unknown name."""
+    if loss not in RATIOS:
+        raise UsageError(f"there is no ratio loss {loss!r}{suggest(loss, RATIOS)}")
+    name, constant = RATIOS[loss]
+    _, slope, conjugate = BREGMAN[name]
+    return conjugate(log_ratio_reference).mean(1) - slope(log_ratio_data) + constant
+
+
+def log_normaliser(log_ratio_reference: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
+    """log Z = log E_ref r by k draws of the reference; biased low, the less the more draws."""
+    return log_ratio_reference.logsumexp(-1) - math.log(log_ratio_reference.shape[-1])
+
+
+def corrected_log_likelihood(
+    log_reference: Float[Tensor, " b"],
+    log_ratio_data: Float[Tensor, " b"],
+    log_ratio_reference: Float[Tensor, "b k"],
+) -> Float[Tensor, " b"]:
+    """log [p_ref(x_0 | x_t) r / Z], Z by the draws of the reference: what is reported of a corrected model, for
+    several k, as the estimate flatters."""
+    return log_reference + log_ratio_data - log_normaliser(log_ratio_reference)
+
+
+def autoregressive_log_ratio(
+    log_reference: Callable[[Tensor, Tensor, Tensor], Tensor],
+    log_autoregressive: Callable[[Tensor], Tensor],
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """log r = log p_AR(x_0) − log p_ref(x_0 | x_t): no training. p_ref r is the autoregressive model restricted to the
+    tokens that are known (arXiv 2410.21357; leaving out the second term would give p_ref · p_AR)."""
+
+    def log_ratio(clean: Int[Tensor, "b n"], noisy: Int[Tensor, "b n"], t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        return log_autoregressive(clean) - log_reference(clean, noisy, t)
+
+    return log_ratio
+
+
+def implicit_log_ratio(
+    log_model: Float[Tensor, "b n v"],
+    log_reference: Float[Tensor, "b n v"],
+    clean: Int[Tensor, "b n"],
+    active: Tensor,
+    beta: float = 1.0,
+) -> Float[Tensor, " b"]:
+    """log r = β Σ_{active} [log p_θ − log p_ref](x_0^i | x_t) of a fine-tuned model against what it started from."""
+    gain = (log_model - log_reference).gather(-1, clean[..., None])[..., 0]
+    return beta * torch.where(active, gain, 0.0).sum(1)

@@ -1,0 +1,1 @@
+"""Sampling: steps as transition tensors, and the chains that draw from them."""

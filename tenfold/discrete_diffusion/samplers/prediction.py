@@ -1,0 +1,123 @@
+"""A network as samplers ask it: the wanted view, temperature, nucleus and guidance applied, calls counted."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from tenfold.discrete import Schedule
+from tenfold.discrete_diffusion.samplers.options import ChainOptions
+from tenfold.discrete_paths import (
+    MaskSource,
+    Source,
+    View,
+    leave_one_out_from_posterior,
+    posterior_from_leave_one_out,
+)
+from tenfold.errors import UsageError
+
+
+def in_view(
+    log_prediction: Float[Tensor, "b n v"],
+    noisy: Int[Tensor, "b n"],
+    alpha: Float[Tensor, " b"],
+    source: Source,
+    given: View,
+    wanted: View,
+) -> Float[Tensor, "b n v"]:
+    """A prediction of one view in the other."""
+    if given == wanted:
+        return log_prediction
+    change = posterior_from_leave_one_out if wanted == "posterior" else leave_one_out_from_posterior
+    return change(log_prediction, noisy, alpha, source)
+
+
+def sharpened(log_probs: Float[Tensor, "*b v"], temperature: float, top_p: float | None) -> Float[Tensor, "*b v"]:
+    """Log-probabilities at a temperature (0: all on the most likely token), then without the tokens after the one that
+    carries the cumulative probability over ``top_p``."""
+    if temperature == 0:
+        best = log_probs.argmax(-1, keepdim=True)
+        return torch.full_like(log_probs, -torch.inf).scatter_(-1, best, 0.0)
+    if temperature != 1:
+        log_probs = (log_probs / temperature).log_softmax(-1)
+    if top_p is None or top_p == 1:
+        return log_probs
+    ordered, order = log_probs.sort(-1, descending=True)
+    probs = ordered.exp()
+    late = probs.cumsum(-1) - probs >= top_p
+    kept = torch.empty_like(late).scatter_(-1, order, ~late)
+    return log_probs.masked_fill(~kept, -torch.inf).log_softmax(-1)
+
+
+def guided(
+    conditional: Float[Tensor, "*b v"], unconditional: Float[Tensor, "*b v"], weight: float
+) -> Float[Tensor, "*b v"]:
+    """log p ∝ (1 + w) log p(· | condition) − w log p(·): classifier-free guidance of a prediction.
+
+    A token that the conditional prediction excludes stays excluded."""
+    mixed = (1 + weight) * conditional - weight * unconditional
+    return mixed.masked_fill(conditional == -torch.inf, -torch.inf).log_softmax(-1)
+
+
+class Predictor:
+    """``predict(noisy, t, view)`` of a network, as the options ask for it.
+
+    ``calls`` counts forward passes, ``rows`` the sequences in them."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        options: ChainOptions,
+        prompt: Tensor | None = None,
+    ) -> None:
+        self.network, self.schedule, self.options, self.prompt = network, schedule, options, prompt
+        self.source: Source = network.source  # type: ignore[assignment]
+        self.view: View = network.view  # type: ignore[assignment]
+        self.timed = bool(network.time_conditioned)
+        # Times in the network's own precision.
+        self.dtype = next((p.dtype for p in network.parameters()), torch.float32)
+        self.calls = self.rows = 0
+        if options.guidance and (prompt is None or not prompt.any() or not isinstance(self.source, MaskSource)):
+            raise UsageError(
+                "guidance compares the prediction with and without the prompt; it needs a prompt and a source with a "
+                "mask to hide it"
+            )
+
+    def alpha(self, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """α_t in float64: steps are differences of small numbers."""
+        return self.schedule.alpha(t.double())
+
+    def _ask(self, noisy: Tensor, t: Tensor, sites: Tensor | None) -> Tensor:
+        self.calls += 1
+        self.rows += len(noisy)
+        found: Tensor = self.network(noisy, t.to(self.dtype) if self.timed else None, sites)
+        return found
+
+    def __call__(
+        self, noisy: Int[Tensor, "b n"], t: Float[Tensor, " b"], view: View = "posterior"
+    ) -> Float[Tensor, "b n v"]:
+        """Log-probabilities of every site, in the wanted view; of a mask source, tokens that stand as certainties."""
+        source = self.source
+        if isinstance(source, MaskSource):
+            sites = source.active(noisy)
+            certain = torch.arange(source.vocabulary, device=noisy.device) == noisy[..., None]
+            found = self.at_masks(noisy, t, sites)
+            whole = torch.where(certain, 0.0, -torch.inf).to(found.dtype)
+            whole[sites] = found
+            return whole
+        found = sharpened(self._ask(noisy, t, None), self.options.temperature, self.options.top_p)
+        return in_view(found, noisy, self.alpha(t).to(found.dtype), source, self.view, view)
+
+    def at_masks(
+        self, noisy: Int[Tensor, "b n"], t: Float[Tensor, " b"], sites: Bool[Tensor, "b n"], which: Tensor | None = None
+    ) -> Float[Tensor, "k v"]:
+        """Log-probabilities at some masks alone, in row-major order: the network computes no more. ``which`` (b,) are
+        the numbers of the rows in the batch, where not all are asked."""
+        options, source = self.options, self.source
+        assert isinstance(source, MaskSource)
+        found = self._ask(noisy, t, sites)
+        if options.guidance:
+            assert self.prompt is not None
+            prompt = self.prompt if which is None else self.prompt[which]
+            found = guided(found, self._ask(torch.where(prompt, source.mask, noisy), t, sites), options.guidance)
+        return sharpened(found, options.temperature, options.top_p)

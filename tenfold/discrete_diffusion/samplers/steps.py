@@ -1,0 +1,218 @@
+"""One step of the reverse chain as a tensor: (prediction, noisy tokens, interval) ↦ p(x_s^i | x_t) of every site.
+
+All functions take log-probabilities (b, n, V), tokens (b, n) and return probabilities (b, n, S), S the states of the
+source. Sites that are not active (the unmasked ones of the mask source) keep their token. Which view of the prediction
+a step is exact for is in ``STEPS``: p(x_0^i | x_t) ("posterior") or p(x_0^i | x_t without site i) ("leave_one_out");
+with masks the two are one.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tenfold import discrete
+from tenfold.discrete import Schedule
+from tenfold.discrete_paths import MaskSource, Source, UniformSource, View
+from tenfold.errors import UsageError
+
+
+class Interval(NamedTuple):
+    """From time t down to s < t: ``alpha`` α_t, ``alpha_next`` α_s, ``hazard`` (t − s) λ_t with λ = −α'/(1 − α), the
+    expected number of jumps, each (b,); ``last`` where s is 0."""
+
+    alpha: Float[Tensor, " b"]
+    alpha_next: Float[Tensor, " b"]
+    hazard: Float[Tensor, " b"]
+    last: bool
+
+
+def interval(schedule: Schedule, t: Float[Tensor, " b"], s: Float[Tensor, " b"]) -> Interval:
+    """The interval from ``t`` to ``s`` on a schedule.
+
+    Raises UsageError unless 0 ≤ s < t ≤ 1."""
+    if not bool(((s >= 0) & (s < t) & (t <= 1)).all()):
+        raise UsageError(f"a step runs from t = {t.max():g} to s = {s.min():g}; steps need 0 ≤ s < t ≤ 1")
+    weight = discrete.likelihood_weight(schedule, t)
+    last = not bool(s.any())
+    # Schedules may end a hair from α = 1; the last step is to end at clean tokens.
+    alpha_next = torch.ones_like(s) if last else schedule.alpha(s)
+    return Interval(schedule.alpha(t), alpha_next, (t - s) * weight, last)
+
+
+def grid(steps: int, power: float = 1.0) -> list[float]:
+    """Times 1 = t_0 > … > t_N = 0, t_k = (1 − k/N)^power.
+
+    Raises UsageError for less than one step.
+
+    >>> grid(4)
+    [1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    if steps < 1 or not power > 0:
+        raise UsageError(f"steps is {steps} and power {power}; give at least one step and a positive power")
+    return [(1 - k / steps) ** power for k in range(steps + 1)]
+
+
+def _kept(noisy: Int[Tensor, "b n"], source: Source, dtype: torch.dtype) -> Float[Tensor, "b n s"]:
+    return torch.nn.functional.one_hot(noisy, source.states).to(dtype)
+
+
+def _in_states(clean: Float[Tensor, "b n v"], source: Source) -> Float[Tensor, "b n s"]:
+    """Probabilities of tokens as probabilities of states: none of the mask."""
+    return torch.nn.functional.pad(clean, (0, source.states - clean.shape[-1]))
+
+
+def _at_active(moved: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], source: Source) -> Float[Tensor, "b n s"]:
+    return torch.where(source.active(noisy)[..., None], moved, _kept(noisy, source, moved.dtype))
+
+
+def _check(log_prob: Tensor, noisy: Tensor, source: Source) -> None:
+    if log_prob.shape != (*noisy.shape, source.vocabulary):
+        raise UsageError(
+            f"log-probabilities have shape {tuple(log_prob.shape)}; a vocabulary of {source.vocabulary} and tokens "
+            f"{tuple(noisy.shape)} need {(*noisy.shape, source.vocabulary)} (drop the mask's column)"
+        )
+
+
+def jump(
+    log_posterior: Float[Tensor, "b n v"],
+    noisy: Int[Tensor, "b n"],
+    share: Float[Tensor, " b"],
+    source: Source,
+) -> Float[Tensor, "b n s"]:
+    """(1 − a) δ_x + a P: with probability a a site is drawn anew from the prediction."""
+    _check(log_posterior, noisy, source)
+    a = share[:, None, None]
+    clean = _in_states(log_posterior.exp(), source)
+    return _at_active((1 - a) * _kept(noisy, source, clean.dtype) + a * clean, noisy, source)
+
+
+def euler(
+    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+) -> Float[Tensor, "b n s"]:
+    """Euler's step of the rate λ (P − δ_x): a = min(1, h λ)."""
+    return jump(log_posterior, noisy, step.hazard.clamp(max=1), source)
+
+
+def exponential(
+    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+) -> Float[Tensor, "b n s"]:
+    """The discrete-flow-matching solver: a = 1 − exp(−h λ), and the last step draws from P."""
+    share = torch.ones_like(step.hazard) if step.last else -torch.expm1(-step.hazard)
+    return jump(log_posterior, noisy, share, source)
+
+
+def tau_leap(
+    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+) -> Float[Tensor, "b n s"]:
+    """A site leaves with probability 1 − exp(−h λ (1 − P(x))), to y ≠ x in proportion to P; the last step draws from
+    P."""
+    if step.last:
+        return jump(log_posterior, noisy, torch.ones_like(step.hazard), source)
+    _check(log_posterior, noisy, source)
+    return _at_active(_leave(_in_states(log_posterior.exp(), source), noisy, step.hazard), noisy, source)
+
+
+def _leave(
+    target: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], hazard: Float[Tensor, " b"]
+) -> Float[Tensor, "b n s"]:
+    """Leave x at the rate of ``target`` off x for the time ``hazard``; where all of it is at x, stay."""
+    off = target.scatter(-1, noisy[..., None], 0.0)
+    rate = off.sum(-1, keepdim=True)
+    leave = -torch.expm1(-hazard[:, None, None] * rate)
+    moved = leave * off / rate.clamp(min=torch.finfo(rate.dtype).tiny)
+    return moved.scatter(-1, noisy[..., None], 1 - leave)
+
+
+def ancestral(
+    log_prediction: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+) -> Float[Tensor, "b n s"]:
+    """p(x_s | x_t) with the clean token integrated out; of a uniform source exact for the leave-one-out view Q.
+
+    Masks: revealed with probability (α_s − α_t)/(1 − α_t). Uniform, V tokens (arXiv 2412.10193):
+    [α_t V Q(y) 1{y = x} + (α_t/α_s − α_t) 1{y = x} + (α_s − α_t) Q(y) + (1 − α_t/α_s)(1 − α_s)/V]
+    / [α_t V Q(x) + 1 − α_t]."""
+    _check(log_prediction, noisy, source)
+    if isinstance(source, MaskSource):
+        return jump(log_prediction, noisy, discrete.reveal_probability(step.alpha_next, step.alpha), source)
+    a_t, a_s = step.alpha[:, None, None], step.alpha_next[:, None, None]
+    q, x, size = log_prediction.exp(), noisy[..., None], source.vocabulary
+    at_x = q.gather(-1, x)
+    spread = (a_s - a_t) * q + (1 - a_t / a_s) * (1 - a_s) / size
+    top = spread.scatter_add(-1, x, a_t * size * at_x + a_t / a_s - a_t)
+    return top / (a_t * size * at_x + 1 - a_t)
+
+
+def analytic(
+    ratios: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+) -> Float[Tensor, "b n s"]:
+    """Tweedie's step of score entropy (arXiv 2310.16834) from the noisy ratios p_t(y)/p_t(x), 1 at y = x:
+    (e^{−Δσ Q} r)(y) · e^{Δσ Q}(x, y), e^{−Δσ} = α_t/α_s.
+
+    Ratios of a network need not be those of any distribution; what comes out negative is cut off, and the rest
+    normalised. Raises UsageError where α_t is 0: σ = −log α is infinite there (start the grid later, or give the
+    schedule an epsilon)."""
+    if not bool((step.alpha > 0).all()):
+        raise UsageError(
+            "the analytic step needs σ = −log α, which is infinite where α_t is 0; give the schedule an epsilon above "
+            "0, or use the ancestral step"
+        )
+    if ratios.shape[-1] != source.states:
+        raise UsageError(f"ratios have {ratios.shape[-1]} states a site, but the source has {source.states}")
+    shrink = (step.alpha / step.alpha_next)[:, None, None]
+    total = ratios.sum(-1, keepdim=True)
+    kept = _kept(noisy, source, ratios.dtype)
+    if isinstance(source, MaskSource):
+        staggered = ratios / shrink
+        staggered[..., source.mask] += ((1 - 1 / shrink) * total)[..., 0]
+        back = shrink * kept + (1 - shrink) * (noisy == source.mask)[..., None]
+    else:
+        staggered = ratios / shrink - (1 - shrink) / (shrink * source.states) * total
+        back = shrink * kept + (1 - shrink) / source.states
+    moved = (staggered * back).clamp(min=0)
+    return _at_active(moved / moved.sum(-1, keepdim=True), noisy, source)
+
+
+def corrector(
+    log_posterior: Float[Tensor, "b n v"],
+    noisy: Int[Tensor, "b n"],
+    alpha: Float[Tensor, " b"],
+    strength: Float[Tensor, " b"],
+    source: Source,
+) -> Float[Tensor, "b n s"]:
+    """A move that keeps p_t: every site is noised anew, at rate 1 for the time ``strength``, from
+    m = (1 − α) π + α P, π the source's own distribution (a divergence-free part of the rate, arXiv 2407.15595).
+
+    p_t is kept in the limit of a small strength, if P is the posterior."""
+    _check(log_posterior, noisy, source)
+    clean = _in_states(log_posterior.exp(), source)
+    if isinstance(source, MaskSource):
+        # The prediction at a token that stands is the token.
+        clean = _at_active(clean, noisy, source)
+    target = alpha[:, None, None] * clean + (1 - alpha)[:, None, None] * stationary(source, clean)
+    return _leave(target, noisy, strength)
+
+
+def stationary(source: Source, like: Tensor) -> Float[Tensor, " s"]:
+    """π (S,): what noise is drawn from."""
+    if isinstance(source, UniformSource):
+        return like.new_full((source.states,), 1 / source.states)
+    return torch.nn.functional.one_hot(torch.tensor(source.mask, device=like.device), source.states).to(like.dtype)
+
+
+class Step(NamedTuple):
+    """A step by name: its transition tensor, and the view of the prediction that it takes."""
+
+    transition: Callable[[Tensor, Tensor, Interval, Source], Tensor]
+    view: View
+
+
+STEPS: dict[str, Step] = {
+    "ancestral": Step(ancestral, "leave_one_out"),
+    "euler": Step(euler, "posterior"),
+    "exponential": Step(exponential, "posterior"),
+    "tau_leap": Step(tau_leap, "posterior"),
+}
+"""The steps that take a prediction of clean tokens; ``analytic`` takes ratios."""

@@ -1,0 +1,170 @@
+"""What a user can set about post-training. Imports no PyTorch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tenfold.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DistilObjective:
+    """Learning from an autoregressive teacher, beside the data.
+
+    Attributes:
+        teacher: run or model folder of the autoregressive model.
+        start: run or model folder of a masked model to start from; "" for fresh weights.
+        method: of the teacher's ratios: "exact" (suffixes are read), or "first_order" (one gradient).
+        candidates: the teacher's best tokens that are compared at a site, and the token itself; 0 for all.
+        sites: places, the same in all rows, at which the teacher is asked for what is masked.
+        share: of the teacher's term in the loss; the rest is the cross entropy of the data.
+        temperature: of the targets.
+    """
+
+    teacher: str = "runs/kjv-ar"
+    start: str = ""
+    method: Literal["exact", "first_order"] = "exact"
+    candidates: int = 5
+    sites: int = 8
+    share: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.sites < 1 or self.candidates < 0:
+            raise UsageError(
+                f"objective.sites is {self.sites} and objective.candidates {self.candidates}; give at least 1, and at "
+                "least 1 or 0 for all"
+            )
+        if not 0 < self.share <= 1:
+            raise UsageError(f"objective.share is {self.share}; the teacher's share lies in (0, 1]")
+        if not self.temperature > 0:
+            raise UsageError(f"objective.temperature is {self.temperature}; it must be positive")
+
+
+@dataclass(frozen=True)
+class RewardObjective:
+    """Tuning towards p_ref e^{R/β}, β by a budget of divergence.
+
+    Attributes:
+        start: run or model folder of the masked model that is tuned, and that stays the reference.
+        reward: "testament" (the log-odds of a classifier of character trigrams that tells the New Testament from the
+            Old, trained on the validation blocks), or "word_length" (letters of a word, on average).
+        budget: nats a sequence of KL(p^R ‖ p_ref): β is the least that the pool keeps it with. The effective sample
+            size of the pool falls about as e^(−2 budget).
+        pool: samples of the reference.
+        pool_steps: of their sampler.
+        penalty: weight of w_t KL(p_θ ‖ p_ref), at first; it grows while the budget is exceeded, and falls otherwise.
+    """
+
+    start: str = "runs/kjv-masked"
+    reward: Literal["testament", "word_length"] = "testament"
+    budget: float = 1.0
+    pool: int = 2048
+    pool_steps: int = 32
+    penalty: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check_pool(self.pool, self.pool_steps)
+        if not (math.isfinite(self.budget) and self.budget > 0):
+            raise UsageError(f"objective.budget is {self.budget}; give a positive number of nats")
+        if not self.penalty > 0:
+            raise UsageError(f"objective.penalty is {self.penalty}; it must be positive")
+
+
+@dataclass(frozen=True)
+class PreferenceObjective:
+    """Learning from pairs of the reference's samples, the preferred one drawn by Bradley-Terry on a reward.
+
+    Attributes:
+        start: run or model folder of the masked model that is tuned, and that stays the reference.
+        reward: as of reward tuning; the task itself sees who wins only.
+        beta: of the loss: the optimum is p_ref e^{R/β}.
+        noises: patterns of masks for a pair, the same for all four terms.
+        pool: samples of the reference that are paired; a quarter is held out.
+        pool_steps: of their sampler.
+    """
+
+    start: str = "runs/kjv-masked"
+    reward: Literal["testament", "word_length"] = "testament"
+    beta: float = 0.5
+    noises: int = 4
+    pool: int = 2048
+    pool_steps: int = 32
+
+    def __post_init__(self) -> None:
+        _check_pool(self.pool, self.pool_steps)
+        if not self.beta > 0:
+            raise UsageError(f"objective.beta is {self.beta}; it must be positive")
+        if self.noises < 1:
+            raise UsageError(f"objective.noises is {self.noises}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class RatioObjective:
+    """A density ratio of data against a masked model's own draws, given the same noisy sequence.
+
+    Attributes:
+        start: run or model folder of the masked model: the reference, and the ratio network's first weights.
+        loss: "bce" (logistic: arXiv 2410.21357), "lsif" (least squares) or "generalised_kl".
+        draws: of the reference for each noisy sequence.
+    """
+
+    start: str = "runs/kjv-masked"
+    loss: Literal["bce", "lsif", "generalised_kl"] = "bce"
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UsageError(f"objective.draws is {self.draws}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class SteeringEvaluation:
+    """What is measured of a tuned model.
+
+    Attributes:
+        samples: of either model, for rewards and divergences.
+        steps: of the sampler.
+        draws: of noise a row, for the bound.
+        rows: most test rows that are scored; 0 for all.
+        batch: rows computed together.
+    """
+
+    samples: int = 512
+    steps: int = 32
+    draws: int = 4
+    rows: int = 512
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 2), ("steps", 1), ("draws", 1), ("rows", 0), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"evaluation.{name} is {getattr(self, name)}; it must be at least {least}")
+
+
+@dataclass(frozen=True)
+class RatioEvaluation:
+    """What is measured of a density ratio.
+
+    Attributes:
+        chain: numbers of steps N of the sampler whose bound is measured.
+        candidates: numbers k of candidates that the sampler chooses from.
+        rows: most test rows that are scored.
+        batch: rows computed together.
+    """
+
+    chain: tuple[int, ...] = (1, 2, 4, 8, 16)
+    candidates: tuple[int, ...] = (2, 16)
+    rows: int = 256
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.chain or not self.candidates or min(*self.chain, *self.candidates) < 1:
+            raise UsageError("evaluation.chain and evaluation.candidates need numbers of at least 1")
+        if self.rows < 2 or self.batch < 1:
+            raise UsageError(f"evaluation.rows is {self.rows} and evaluation.batch {self.batch}; give at least 2 and 1")
+
+
+def _check_pool(pool: int, steps: int) -> None:
+    if pool < 64 or steps < 1:
+        raise UsageError(f"objective.pool is {pool} and objective.pool_steps {steps}; give at least 64 and 1")

@@ -1,0 +1,1 @@
+"""Targets: what a student's site conditionals are matched to, besides data."""

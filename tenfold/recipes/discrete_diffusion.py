@@ -1,0 +1,115 @@
+"""Recipes of discrete diffusion by target concrete score matching (TCSM, arXiv 2504.16431) on characters."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from tenfold.data.characters_config import LETTERS, CharacterDataConfig
+from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
+from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObjective
+from tenfold.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class DiffusionRecipe:
+    """A model that turns noise into text."""
+
+    system: ClassVar[str] = "discrete-diffusion"
+    model: DiffusionConfig = field(default_factory=lambda: DiffusionConfig(alphabet=LETTERS))
+    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
+    objective: DiffusionObjective = field(default_factory=DiffusionObjective)
+    train: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: DiffusionEvaluation = field(default_factory=DiffusionEvaluation)
+
+
+@dataclass(frozen=True)
+class AutoregressiveRecipe:
+    """The same network from left to right."""
+
+    system: ClassVar[str] = "discrete-autoregressive"
+    model: AutoregressiveConfig = field(default_factory=lambda: AutoregressiveConfig(alphabet=LETTERS))
+    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
+    train: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: DiffusionEvaluation = field(default_factory=DiffusionEvaluation)
+
+
+_TRAIN = TrainingConfig(
+    steps=2400,
+    batch_size=16,
+    learning_rate=3e-3,
+    warmup_steps=100,
+    final_fraction=0.02,
+    weight_decay=0.01,
+    betas=(0.9, 0.98),
+    ema=0.99,
+    log_every=50,
+    validate_every=200,
+    checkpoint_every=1200,
+    threads=1,
+)
+_MASKED = DiffusionRecipe(
+    model=DiffusionConfig(local_mixing=7, alphabet=LETTERS),
+    objective=DiffusionObjective(loss="distribution", times="count"),
+    train=_TRAIN,
+)
+_UNIFORM = replace(
+    _MASKED,
+    model=replace(_MASKED.model, source="uniform", time=True, epsilon=1e-3),
+    objective=DiffusionObjective(loss="distribution"),
+)
+_LEAVE_ONE_OUT = replace(_UNIFORM, model=replace(_UNIFORM.model, view="leave_one_out"))
+_AUTOREGRESSIVE = AutoregressiveRecipe(model=AutoregressiveConfig(local_mixing=7, alphabet=LETTERS), train=_TRAIN)
+
+
+def _with(recipe: Any, **changes: Any) -> Any:
+    """A recipe with fields of its model and objective changed."""
+    groups = {name: replace(getattr(recipe, name), **values) for name, values in changes.items()}
+    return replace(recipe, **groups)
+
+
+RECIPES: dict[str, tuple[str, DiffusionRecipe | AutoregressiveRecipe]] = {
+    "kjv-masked": ("masked letters, distribution form (flat cross entropy), 3 minutes on one thread", _MASKED),
+    "kjv-masked-score": (
+        "masked letters, score form with the generalised KL divergence",
+        _with(_MASKED, objective={"loss": "score"}),
+    ),
+    "kjv-mdlm": (
+        "masked letters by MDLM: cross entropy with the bound's weight",
+        _with(_MASKED, objective={"loss": "mdlm"}),
+    ),
+    "kjv-sedd": (
+        "masked letters by SEDD: score entropy of ratios that are not normalised",
+        _with(
+            _MASKED,
+            model={"output": "scores", "time": True, "epsilon": 1e-3},
+            objective={"loss": "sedd", "times": "stratified"},
+        ),
+    ),
+    "kjv-uniform": ("letters under uniform noise, distribution form of the posterior", _UNIFORM),
+    "kjv-uniform-score": (
+        "letters under uniform noise, score form of the posterior",
+        _with(_UNIFORM, objective={"loss": "score"}),
+    ),
+    "kjv-udlm": (
+        "letters under uniform noise by UDLM: the bound of the leave-one-out view",
+        _with(_LEAVE_ONE_OUT, objective={"loss": "udlm"}),
+    ),
+    "kjv-hollow": (
+        "letters under uniform noise, a hollow network: leave-one-out by construction",
+        _with(_LEAVE_ONE_OUT, model={"network": "hollow", "time": False, "layers": 1}, objective={"loss": "udlm"}),
+    ),
+    "kjv-plain": (
+        "kjv-masked without local mixing: how a plain transformer stalls",
+        _with(_MASKED, model={"local_mixing": 0}),
+    ),
+    "kjv-ar": ("the same size of network from left to right: what all are compared with", _AUTOREGRESSIVE),
+    "kjv-flagship": (
+        "a deeper masked model of letters, 10 minutes on two cores",
+        _with(
+            _MASKED,
+            model={"layers": 3},
+            data={"stride": 16},
+            train={"steps": 4000, "batch_size": 32, "ema": 0.995, "validate_every": 500, "threads": 2},
+            evaluation={"draws": 8, "holes": 1000},
+        ),
+    ),
+}

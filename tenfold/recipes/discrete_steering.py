@@ -1,0 +1,108 @@
+"""Recipes of post-training in discrete diffusion (TCSM, arXiv 2504.16431), on characters."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from tenfold.data.characters_config import LETTERS, CharacterDataConfig
+from tenfold.discrete_diffusion.config import DiffusionConfig
+from tenfold.discrete_diffusion.options import DiffusionEvaluation
+from tenfold.discrete_diffusion.steering_options import (
+    DistilObjective,
+    PreferenceObjective,
+    RatioEvaluation,
+    RatioObjective,
+    RewardObjective,
+    SteeringEvaluation,
+)
+from tenfold.recipes.discrete_diffusion import RECIPES as PRETRAINING
+from tenfold.training.config import TrainingConfig
+
+# The model and the training of "kjv-masked".
+_MASKED = PRETRAINING["kjv-masked"][1]
+_MODEL = DiffusionConfig(local_mixing=7, alphabet=LETTERS)
+_TUNING = replace(
+    _MASKED.train, steps=400, learning_rate=3e-4, warmup_steps=20, batch_size=32, validate_every=0, log_every=10
+)
+
+_PAIRS = replace(_TUNING, batch_size=16)
+_RATIO_TRAINING = replace(_MASKED.train, learning_rate=1e-3, validate_every=500)
+
+
+@dataclass(frozen=True)
+class DistilRecipe:
+    """A masked model that learns from an autoregressive one."""
+
+    system: ClassVar[str] = "discrete-distil"
+    model: DiffusionConfig = _MODEL
+    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
+    objective: DistilObjective = field(default_factory=DistilObjective)
+    train: TrainingConfig = _MASKED.train
+    evaluation: DiffusionEvaluation = field(default_factory=DiffusionEvaluation)
+
+
+@dataclass(frozen=True)
+class RewardRecipe:
+    """A masked model tuned towards a reward."""
+
+    system: ClassVar[str] = "discrete-reward"
+    model: DiffusionConfig = _MODEL
+    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
+    objective: RewardObjective = field(default_factory=RewardObjective)
+    train: TrainingConfig = _TUNING
+    evaluation: SteeringEvaluation = field(default_factory=SteeringEvaluation)
+
+
+@dataclass(frozen=True)
+class PreferenceRecipe:
+    """A masked model tuned on pairs."""
+
+    system: ClassVar[str] = "discrete-preference"
+    model: DiffusionConfig = _MODEL
+    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
+    objective: PreferenceObjective = field(default_factory=PreferenceObjective)
+    train: TrainingConfig = _PAIRS
+    evaluation: SteeringEvaluation = field(default_factory=SteeringEvaluation)
+
+
+@dataclass(frozen=True)
+class RatioRecipe:
+    """A density ratio that corrects a masked model."""
+
+    system: ClassVar[str] = "discrete-ratio"
+    model: DiffusionConfig = _MODEL
+    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
+    objective: RatioObjective = field(default_factory=RatioObjective)
+    train: TrainingConfig = _RATIO_TRAINING
+    evaluation: RatioEvaluation = field(default_factory=RatioEvaluation)
+
+
+_RATIO = RatioRecipe()
+_DISTIL = DistilRecipe()
+
+RECIPES: dict[str, tuple[str, DistilRecipe | RewardRecipe | PreferenceRecipe | RatioRecipe]] = {
+    "kjv-distil": (
+        "kjv-masked's network from an autoregressive teacher (--objective.teacher): its best letters, suffixes read",
+        _DISTIL,
+    ),
+    "kjv-distil-first-order": (
+        "the same from one gradient of the teacher for all letters",
+        replace(_DISTIL, objective=DistilObjective(method="first_order", candidates=0)),
+    ),
+    "kjv-reward": (
+        "a masked model (--objective.start) tuned towards the New Testament's style within a nat",
+        RewardRecipe(),
+    ),
+    "kjv-preference": (
+        "the same model tuned on pairs of its samples, of which the New Testament's style wins",
+        PreferenceRecipe(),
+    ),
+    "kjv-ratio": ("a density ratio between the text and a masked model's draws, logistic", _RATIO),
+    "kjv-ratio-lsif": (
+        "the same by least squares",
+        replace(_RATIO, objective=RatioObjective(loss="lsif")),
+    ),
+    "kjv-ratio-kl": (
+        "the same by the generalised KL divergence",
+        replace(_RATIO, objective=RatioObjective(loss="generalised_kl")),
+    ),
+}

@@ -1,0 +1,189 @@
+"""Estimated bounds against the exact ones of enumerated worlds; joint models' figures; holes."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tenfold.discrete import Cosine
+from tenfold.discrete_diffusion import energy, likelihood, tabular
+from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
+from tenfold.discrete_diffusion.holes import cut_holes, fill_from_left, fill_masks
+from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.tabular import TabularModel
+from tenfold.discrete_paths import MaskSource, UniformSource, posterior_from_leave_one_out
+from tenfold.errors import UsageError
+from tests.discrete_diffusion.world import V, World
+
+ROWS = 10_000
+
+
+def table(world: World) -> TabularModel:
+    model = TabularModel(world.source, 3, "posterior" if world.kind == "mask" else "leave_one_out").double()
+    with torch.no_grad():
+        model.table.copy_(world["logits_factorised"])
+    return model
+
+
+class Converted:
+    """The same model seen as the posterior, told the time by a schedule of its own."""
+
+    view, time_conditioned, schedule = "posterior", True, Cosine()
+
+    def __init__(self, model: TabularModel) -> None:
+        self.model, self.source = model, model.source
+
+    def __call__(self, noisy: Tensor, time: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        assert time is not None
+        alpha = self.schedule.alpha(time)
+        return posterior_from_leave_one_out(self.model(noisy), noisy, alpha, self.source)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("mask", None, "nelbo/model"),
+        ("uniform", None, "nelbo_udlm/model"),
+        ("uniform", "generalised_kl", "nelbo_dfm_gkl/model"),
+    ],
+)
+@pytest.mark.parametrize("told", [False, True])
+def test_estimates_meet_the_exact_bound(fixtures: Path, kind: str, name: str | None, value: str, told: bool) -> None:
+    world = World(fixtures, kind)
+    clean = world.clean[torch.multinomial(world["p1"], ROWS, replacement=True)]
+    model = Converted(table(world)) if told else table(world)
+    found = likelihood.bound(model, clean, 2, name, batch=ROWS, seed=1)  # not that of the data
+    mean, error = found.nats.mean().item(), found.nats.std().item() / math.sqrt(ROWS)
+    assert abs(mean - world.values[value]) < 4 * error
+    assert error < 0.12
+    bits, spread = found.bits_per_token()
+    assert bits == pytest.approx(mean / 3 / math.log(2))
+    assert spread == pytest.approx(error / 3 / math.log(2), rel=1e-6)
+    assert (
+        found.name
+        == {
+            None: f"NELBO of the {kind}ed process".replace("uniformed", "uniform"),
+            "generalised_kl": "generalised KL bound of flow matching",
+        }[name]
+    )
+
+
+def test_what_is_given_costs_nothing(fixtures: Path) -> None:
+    world = World(fixtures, "uniform")
+    clean, counted = world.clean, torch.tensor([True, False, True]).expand(64, -1)
+
+    class Watching(Converted):
+        def __call__(self, noisy: Tensor, time: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+            assert torch.equal(noisy[:, 1], clean[:, 1])
+            return super().__call__(noisy, time, rows)
+
+    found = likelihood.bound(Watching(table(world)), clean, counted=counted)
+    assert found.tokens.tolist() == [2] * 64
+    whole = likelihood.bound(Converted(table(world)), clean)
+    assert found.nats.sum() < whole.nats.sum()
+
+
+def test_what_has_no_bound_is_refused(fixtures: Path) -> None:
+    model = table(World(fixtures, "mask"))
+    clean = torch.zeros(2, 3, dtype=torch.long)
+    with pytest.raises(UsageError, match="draws is 0"):
+        likelihood.bound(model, clean, 0)
+    with pytest.raises(UsageError, match="the bound 'uniform' is not one of MaskSource"):
+        likelihood.bound(model, clean, 1, "uniform")
+    with pytest.raises(UsageError, match="no token of the rows is counted"):
+        likelihood.bound(model, clean, counted=torch.zeros(2, 3, dtype=torch.bool))
+    with pytest.raises(UsageError, match="clean holds the token 4"):
+        likelihood.bound(model, clean + 4)
+
+
+class Table:
+    """An exact judge: log p of a table."""
+
+    def __init__(self, law: Tensor) -> None:
+        self.law = law
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        return self.law[tabular.number_of(tokens, V)].log()
+
+
+def test_an_exact_judge_makes_the_exact_posterior(fixtures: Path) -> None:
+    """EDLM-AR: p_ref exp f is the judge given what x_t shows; without log p_ref it is not."""
+    world = World(fixtures, "mask")
+    log_probs = world.model("logits_reference", 0.4)
+    exact = tabular.joint_posterior(world["p1"], world.noisy, world.alpha(0.4), world.source).exp()
+    likelihoods = world.joint_likelihood(0.4)
+    for noisy in (0, 24, 100, 124):
+        rows = likelihoods[noisy].nonzero()[:, 0]
+        given = log_probs[noisy].expand(len(rows), -1, -1)
+        active = world.source.active(world.noisy[noisy : noisy + 1]).expand(len(rows), -1)
+        clean = world.clean[rows]
+        reference = energy.log_reference(given, clean, active)
+        ratio = energy.autoregressive_log_ratio(Table(world["p1"]), given, clean, active)
+        torch.testing.assert_close((reference + ratio).softmax(0), exact[noisy, rows])
+        if len(rows) > 4:
+            wrong = (reference + Table(world["p1"]).log_prob(clean)).softmax(0)
+            assert (wrong - exact[noisy, rows]).abs().sum() > 0.05
+        # log Z, from many draws of the reference, is that of the whole sum.
+        drawn = torch.multinomial(reference.exp(), 40_000, replacement=True)
+        nats = energy.joint_nats(reference, ratio, ratio[drawn].expand(len(rows), -1))
+        torch.testing.assert_close(nats, -exact[noisy, rows].log(), atol=0.05, rtol=0)
+
+
+def test_the_joint_figure_is_no_bound(fixtures: Path) -> None:
+    """At the true posterior the sum over sites integrates to the entropy, the joint figure to less."""
+    world = World(fixtures, "mask")
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    joint_total = sites_total = 0.0
+    for alpha, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        joint = tabular.joint_posterior(world["p1"], world.noisy, world.alpha(alpha), world.source)
+        mass = (world.joint_likelihood(alpha) * world["p1"]).sum(1)
+        sites = tabular.marginals(joint, V)
+        entropy = -(joint.exp() * joint).nan_to_num().sum(1)
+        marginal = -(sites.exp() * sites).nan_to_num().sum((1, 2))
+        joint_total += weight / (1 - alpha) * (mass * entropy).sum().item()
+        sites_total += weight / (1 - alpha) * (mass * marginal).sum().item()
+    assert sites_total == pytest.approx(world.values["entropy_p1_nats"], abs=1e-9)
+    assert joint_total < sites_total - 0.1
+
+
+def test_log_z_needs_draws() -> None:
+    with pytest.raises(UsageError, match="at least one draw"):
+        energy.joint_nats(torch.zeros(2), torch.zeros(2), torch.zeros(2, 0))
+
+
+def test_autoregressive_likelihood_is_exact() -> None:
+    model = Autoregressive(AutoregressiveConfig(vocabulary=3, width=16, layers=1, heads=2, length=3)).eval()
+    found = likelihood.autoregressive(model, tabular.sequences(3, 3), batch=5)
+    assert found.nats.neg().exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert (found.standard_error == 0).all()
+
+
+@torch.no_grad()
+def test_holes() -> None:
+    rows = torch.randint(7, (5, 12))
+    holes = cut_holes(rows, 16)
+    sizes = holes.hidden.sum(1)
+    assert sizes.tolist() == [*range(1, 9)] * 2
+    assert not holes.hidden[:, 0].any()
+    assert not holes.hidden[:, -1].any()
+    assert all((mask.diff() != 0).sum() == 2 for mask in holes.hidden.int())  # of one piece
+    settings = {"vocabulary": 7, "width": 16, "layers": 1, "heads": 2, "length": 12}
+    masked = DiscreteDiffusion(DiffusionConfig(**settings)).eval()
+    judge = Autoregressive(AutoregressiveConfig(**settings)).eval()
+    for filled in (fill_masks(masked, holes), fill_from_left(judge, holes)):
+        assert torch.equal(filled[~holes.hidden], holes.rows[~holes.hidden])
+        assert filled.max() < 7
+    # The surest place first: the pass over one hidden token is the likeliest one.
+    single = holes.hidden & (holes.hidden.sum(1) == 1)[:, None]
+    noisy = torch.where(holes.hidden, 7, holes.rows)
+    assert torch.equal(fill_masks(masked, holes)[single], masked(noisy).argmax(-1)[single])
+    assert holes.share(holes.rows) == (1.0, 0.0)
+    with pytest.raises(UsageError, match="rows of 9 tokens are too short"):
+        cut_holes(rows[:, :9], 4)
+    with pytest.raises(UsageError, match="noise is uniform"):
+        fill_masks(TabularModel(UniformSource(3), 2), holes)
+    assert isinstance(masked.source, MaskSource)
