@@ -253,8 +253,11 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     ),
     "kjv-flagship": Training("kjv-flagship", seeds=(0,)),
     "benchmark-discrete-diffusion": Benchmark("discrete_diffusion"),
-    # Needs the runs of code-bytes-flagship and smollm2-code.
-    "benchmark-masked-lm": Benchmark("masked_lm", ("--figure", "docs/images/masked-lm-quality.png")),
+    # These two need the runs of code-bytes-flagship and smollm2-code.
+    "benchmark-masked-lm": Benchmark(
+        "masked_lm", ("--adapted", "none", "--figure", "docs/images/masked-lm-quality.png")
+    ),
+    "benchmark-masked-lm-exact": Benchmark("masked_lm", ("--model", "none")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),
     "benchmark-flows": Benchmark("flows"),
     "example-slabs": Example("discrepancy", "slabs"),
