@@ -171,11 +171,11 @@ class DiffusionTask(TextTask):
             places = discrete.stratified(offset, index, self.recipe.train.batch_size)
         if settings.times == "count":
             assert isinstance(source, MaskSource)  # options made sure
-            count = (1 + (places * n).long()).clamp(max=n)
+            count = (1 + (places * settings.latest * n).long()).clamp(max=n)
             hidden = discrete.mask_exactly(torch.ones_like(clean, dtype=torch.bool), count, whether)
             time = discrete.time_of(self.model.schedule, 1 - count / n)
             return torch.where(hidden, source.mask, clean), time, n / count
-        time = discrete.times(places, settings.epsilon)
+        time = settings.latest - (settings.latest - settings.epsilon) * places
         return source.noise(clean, self.model.schedule.alpha(time), whether, which), time, torch.ones_like(time)
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:

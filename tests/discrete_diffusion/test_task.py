@@ -142,6 +142,18 @@ def test_draws_do_not_depend_on_the_batch(text: str, name: str) -> None:
     assert torch.equal(even.seen[0][1::2], even.seen[2])
 
 
+@pytest.mark.parametrize("times", ["count", "stratified"])
+def test_little_noise_alone(text: str, times: str) -> None:
+    task = DiffusionTask(settings(text, objective={"times": times, "latest": 0.25}, train={"batch_size": 64}))
+    even = Even(task.model)
+    next(task.step({"model": even}, batch_of(task, 64), Draws(0, 0)))
+    shares = (even.seen[0] == 27).float().mean(1)
+    if times == "count":
+        assert shares.unique().tolist() == [1 / 16, 2 / 16, 3 / 16, 4 / 16]
+    else:
+        assert 0.08 < shares.mean() < 0.17
+
+
 def test_a_run_and_its_report(text: str, tmp_path: Path) -> None:
     run = api.train(settings(text, train={"steps": 4, "validate_every": 2}), tmp_path / "run")
     rows = {(row.name, row.model): row for row in run.measurements}
@@ -204,6 +216,7 @@ def test_what_does_not_go_together(text: str, name: str, changes: Mapping[str, A
     [
         ({"cap": 0.0}, "objective.cap is 0.0"),
         ({"epsilon": 0.0}, "objective.epsilon is 0.0"),
+        ({"latest": 1.5}, "objective.latest is 1.5"),
         ({"steps": 1}, "objective.steps is 1"),
         ({"entropy_draws": -1}, "objective.entropy_draws is -1"),
         ({"entropy_draws": 2}, "for the score form with the generalised KL"),
