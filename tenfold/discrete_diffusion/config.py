@@ -15,7 +15,8 @@ class DiffusionConfig:
         source: of noise: "mask" or "uniform".
         mask: number of the mask; −1 for V, one more than the tokens.
         view: what the network predicts of a token: "posterior" (given all noisy tokens) or "leave_one_out" (given
-            the others: what the bound of a uniform source needs). At a mask both are the same.
+            the others: what the bound of a uniform source needs). At a mask both are the same. Under uniform noise
+            take the second: objectives of the posterior convert it, and a network's own posterior has no finite bound.
         output: "probabilities" of clean tokens, or "scores": ratios of noisy probabilities that are not normalised
             (SEDD).
         network: "transformer", "dit" (the published networks of MDLM and SEDD) or "hollow" (no output sees its own

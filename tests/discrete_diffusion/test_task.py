@@ -89,10 +89,14 @@ def test_it_learns(text: str, name: str, tmp_path: Path) -> None:
         ("kjv-udlm", {"loss": "d3pm"}),
         ("kjv-udlm", {"loss": "score", "entropy_draws": 3, "weight": "bound"}),
         ("kjv-uniform", {"loss": "score", "divergence": "half_squared", "cap": 5.0}),
+        ("posterior", {"loss": "flow_matching"}),
     ],
 )
 def test_every_objective_has_finite_gradients(text: str, name: str, objective: dict[str, Any]) -> None:
-    task = DiffusionTask(settings(text, name, objective=objective))
+    changes = {"objective": objective}
+    if name == "posterior":
+        name, changes = "kjv-uniform", {**changes, "model": {"view": "posterior"}}
+    task = DiffusionTask(settings(text, name, **changes))
     update = next(task.step(task.modules(), batch_of(task), Draws(0, 1)))
     update.loss.backward()
     assert update.loss.isfinite()
@@ -197,7 +201,11 @@ def test_uniform_runs_name_both_bounds(text: str, tmp_path: Path) -> None:
             {"objective": {"loss": "udlm", "times": "stratified"}},
             "exact for uniform noise",
         ),
-        ("kjv-uniform", {"objective": {"loss": "udlm"}}, "set --model.source uniform and --model.view leave_one_out"),
+        (
+            "kjv-udlm",
+            {"model": {"view": "posterior"}},
+            "set --model.source uniform and --model.view leave_one_out",
+        ),
         ("kjv-uniform", {"objective": {"loss": "mdlm"}}, "loss mdlm is for masks"),
         ("kjv-masked", {"objective": {"loss": "sedd"}}, r"score entropy \(sedd\) trains scores"),
         ("kjv-uniform", {"objective": {"times": "count"}}, "draws numbers of masks"),
