@@ -53,8 +53,8 @@ _MASKED = DiffusionRecipe(
 )
 _UNIFORM = replace(
     _MASKED,
-    # A network's own posterior does not become the token itself as the noise goes, and its bound then diverges; one that
-    # follows from leave-one-out predictions does.
+    # A network's own posterior does not become the token itself as the noise goes, and its bound then diverges; one
+    # that follows from leave-one-out predictions does.
     model=replace(_MASKED.model, source="uniform", view="leave_one_out", time=True, epsilon=1e-3),
     objective=DiffusionObjective(loss="distribution"),
 )
