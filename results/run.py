@@ -69,8 +69,8 @@ class Comparison:
 
     ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"), ``baselines``
     whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
-    of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``, a picture
-    of validation loss against seconds of the first seeds goes into the docs."""
+    of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``, a
+    picture of the first seeds' validation loss against seconds goes into the docs."""
 
     variants: Mapping[str, Training]
     metrics: tuple[str, ...]
