@@ -69,7 +69,8 @@ class Comparison:
 
     ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"), ``baselines``
     whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
-    of the metrics, and a note says whether their difference exceeds the noise between seeds."""
+    of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``, a
+    picture of the first seeds' validation loss against seconds goes into the docs."""
 
     variants: Mapping[str, Training]
     metrics: tuple[str, ...]
@@ -77,6 +78,7 @@ class Comparison:
     models: Mapping[str, str] = field(default_factory=dict)
     baselines: tuple[str, ...] = ()
     differences: bool = False
+    compute: bool = False
 
     def make(self, name: str) -> dict[str, Any]:
         """Train and average each variant."""
@@ -95,6 +97,11 @@ class Comparison:
             rows += differences(
                 [row for row in rows if row["name"] == self.metrics[0] and row["model"] in self.variants]
             )
+        if self.compute:
+            from tenfold.discrete_diffusion.pictures import loss_against_compute
+
+            folders = {variant: RUNS / f"{name}-{variant}-0" for variant in self.variants}
+            loss_against_compute(folders, ROOT / "docs" / "images" / f"{name}-compute.png")
         commands = [training.command for training in self.variants.values()]
         return {**made, "command": " and ".join(commands), "metrics": rows}
 
@@ -205,6 +212,22 @@ _KJV = {
     for name in ["masked", "masked-score", "mdlm", "sedd", "uniform", "uniform-score", "udlm", "hollow", "plain", "ar"]
 }
 
+# Why plain transformers stall: short trainings, with and without what tells attention where to look.
+_SHORT = (
+    *("--train.steps", "600", "--train.validate_every", "0", "--evaluation.rows", "512", "--evaluation.holes", "0"),
+    *("--evaluation.baselines", "false"),
+)
+_LEARNED = ("--model.positions", "learned")
+_STALL = {
+    "learned": ("kjv-plain", _LEARNED),
+    "learned-little-noise": ("kjv-plain", (*_LEARNED, "--objective.latest", "0.15")),
+    "learned-large": ("kjv-plain", (*_LEARNED, "--model.position_std", "0.16")),
+    "rotary": ("kjv-plain", ()),
+    "learned-mixing": ("kjv-plain", (*_LEARNED, "--model.local_mixing", "7")),
+    "rotary-mixing": ("kjv-plain", ("--model.local_mixing", "7")),
+    "learned-left-to-right": ("kjv-ar", (*_LEARNED, "--model.local_mixing", "0")),
+}
+
 JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
@@ -250,6 +273,12 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         ("bits_per_char", "bits_per_char_generalised_kl", "hole_accuracy"),
         models={name: f"kjv-{name}" for name in _KJV},
         baselines=("unigram", "bigram", "trigram", "back-off"),
+        compute=True,
+    ),
+    "kjv-stall": Comparison(
+        {name: Training(recipe, (*_SHORT, *options), seeds=(0,)) for name, (recipe, options) in _STALL.items()},
+        ("bits_per_char",),
+        models={name: recipe for name, (recipe, _) in _STALL.items()},
     ),
     "kjv-flagship": Training("kjv-flagship", seeds=(0,)),
     "benchmark-discrete-diffusion": Benchmark("discrete_diffusion"),

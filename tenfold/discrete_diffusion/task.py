@@ -146,21 +146,27 @@ class DiffusionTask(TextTask):
         if isinstance(source, MaskSource) and settings.loss != "sedd":
             # The head runs on masks only; each is a row of one token.
             rows, _ = active.nonzero(as_tuple=True)
-            outputs = modules["model"](noisy, time, active)[:, None]
-            chosen = None if uniforms is None else uniforms[active][:, None]
-            given = (clean[active][:, None], noisy[active][:, None], alpha[rows].double(), rate[rows].double())
-            values = objective.losses(settings, outputs, *given, source, self.model.view, chosen)
-            value = objective.mean(
-                values, torch.ones_like(values, dtype=torch.bool), clean.numel(), objective.is_weighted(settings)
-            )
+            given = (clean[active], noisy[active], alpha[rows].double(), rate[rows].double())
+            chosen = None if uniforms is None else uniforms[active]
+
+            def of_rows(log_probs: Tensor, which: Tensor) -> Tensor:
+                tokens, hidden, levels, rates = (x[which] for x in given)
+                numbers = None if chosen is None else chosen[which][:, None]
+                known = (tokens[:, None], hidden[:, None], levels, rates)
+                made = objective.losses(settings, log_probs[:, None], *known, source, self.model.view, numbers)
+                return made[:, 0]
+
+            values = modules["model"](noisy, time, active, of_rows)
+            here = torch.ones_like(values, dtype=torch.bool)
         else:
             outputs = modules["model"](noisy, time)
             values = objective.losses(
                 settings, outputs, clean, noisy, alpha.double(), rate.double(), source, self.model.view, uniforms
             )
-            value = objective.mean(values, active, clean.numel(), objective.is_weighted(settings))
+            here = active
+        value = objective.mean(values, here, clean.numel(), objective.is_weighted(settings))
         metrics = {"noise_share": 1 - alpha.mean()}
-        yield Update("model", value, metrics, {"outputs": outputs.detach().exp().sum(-1)})
+        yield Update("model", value, metrics, {"losses": values.detach()})
 
     def _noised(self, clean: Tensor, index: Tensor, draws: Any) -> tuple[Tensor, Tensor, Tensor]:
         """x_t, t and, where the number of masks is drawn, L / l: keyed by the sample, times of low discrepancy."""
@@ -173,18 +179,24 @@ class DiffusionTask(TextTask):
             places = discrete.stratified(offset, index, self.recipe.train.batch_size)
         if settings.times == "count":
             assert isinstance(source, MaskSource)  # options made sure
-            count = (1 + (places * n).long()).clamp(max=n)
+            count = (1 + (places * settings.latest * n).long()).clamp(max=n)
             hidden = discrete.mask_exactly(torch.ones_like(clean, dtype=torch.bool), count, whether)
             time = discrete.time_of(self.model.schedule, 1 - count / n)
             return torch.where(hidden, source.mask, clean), time, n / count
-        time = discrete.times(places, settings.epsilon)
+        time = settings.latest - (settings.latest - settings.epsilon) * places
         return source.noise(clean, self.model.schedule.alpha(time), whether, which), time, torch.ones_like(time)
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
         """Per row: "loss", the bound of the source in nats per token."""
-        seen = _Seen(modules["model"], self.model)
-        found = likelihood.bound(seen, batch["tokens"], self.validation_draws)
-        return {"loss": (found.nats / found.tokens).float().to(batch["tokens"].device)}
+        seen, clean, index = _Seen(modules["model"], self.model), batch["tokens"], batch["index"]
+        shape, every = (clean.shape[1],), torch.ones_like(clean, dtype=torch.bool)
+        total = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
+        for k in range(self.validation_draws):
+            offset = draws.uniform(f"validation-{k}", torch.zeros_like(index[:1]))
+            places = discrete.stratified(offset, index, 64)
+            whether, which = (draws.uniform(f"validation-{what}-{k}", index, shape) for what in ("noise", "tokens"))
+            total += likelihood.one_draw(seen, clean, every, places, whether, which)
+        return {"loss": (total / self.validation_draws / clean.shape[1]).float()}
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
