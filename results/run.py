@@ -176,6 +176,22 @@ _KJV = {
     for name in ["masked", "masked-score", "mdlm", "sedd", "uniform", "uniform-score", "udlm", "hollow", "plain", "ar"]
 }
 
+# Why plain transformers stall: short trainings, with and without what tells attention where to look.
+_SHORT = (
+    *("--train.steps", "600", "--train.validate_every", "0", "--evaluation.rows", "512", "--evaluation.holes", "0"),
+    *("--evaluation.baselines", "false"),
+)
+_LEARNED = ("--model.positions", "learned")
+_STALL = {
+    "learned": ("kjv-plain", _LEARNED),
+    "learned-little-noise": ("kjv-plain", (*_LEARNED, "--objective.latest", "0.15")),
+    "learned-large": ("kjv-plain", (*_LEARNED, "--model.position_std", "0.16")),
+    "rotary": ("kjv-plain", ()),
+    "learned-mixing": ("kjv-plain", (*_LEARNED, "--model.local_mixing", "7")),
+    "rotary-mixing": ("kjv-plain", ("--model.local_mixing", "7")),
+    "learned-left-to-right": ("kjv-ar", (*_LEARNED, "--model.local_mixing", "0")),
+}
+
 JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
@@ -207,6 +223,11 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example] = {
         ("bits_per_char", "bits_per_char_generalised_kl", "hole_accuracy"),
         models={name: f"kjv-{name}" for name in _KJV},
         baselines=("unigram", "bigram", "trigram", "back-off"),
+    ),
+    "kjv-stall": Comparison(
+        {name: Training(recipe, (*_SHORT, *options), seeds=(0,)) for name, (recipe, options) in _STALL.items()},
+        ("bits_per_char",),
+        models={name: recipe for name, (recipe, _) in _STALL.items()},
     ),
     "kjv-flagship": Training("kjv-flagship", seeds=(0,)),
     "benchmark-discrete-diffusion": Benchmark("discrete_diffusion"),

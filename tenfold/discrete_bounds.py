@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tenfold.discrete_objectives import cross_entropy
-from tenfold.discrete_paths import MaskSource, Source, UniformSource, View
+from tenfold.discrete_paths import MaskSource, Source, UniformSource, View, check_classes
 from tenfold.errors import UsageError
 
 NAMES = {
@@ -34,6 +34,7 @@ def masked(
     source: MaskSource,
 ) -> Float[Tensor, "b n"]:
     """−α'/(1 − α) · −log p(x_0^i | x_t) at masks (Sahoo et al., arXiv 2406.07524, equation 10; MD4, RADD)."""
+    check_classes(log_posterior, source)
     check_noisy_level(alpha, source)
     weight = (rate / (1 - alpha)).to(log_posterior)[:, None]
     return torch.where(source.active(noisy), weight * cross_entropy(log_posterior, clean), 0.0)

@@ -12,6 +12,7 @@ nats; the caller weighs it by −α'/(1 − α) (``Path.weight``) and sums over 
 ``tenfold.discrete_bounds`` has the bounds on the likelihood that are cases of it.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -106,6 +107,17 @@ def distribution_form(
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     none = log_p == -torch.inf
     return torch.where(none, 0.0, log_p.exp() * (log_p.masked_fill(none, 0) - log_q.masked_fill(none, 0))).sum(-1)
+
+
+def check_proposal(log_proposal: Float[Tensor, "t c"], log_target: Float[Tensor, "t c"]) -> float:
+    """The share of the target's posterior mass, the worst of all rows, that a proposal h(x_0 | x_t) cannot draw; with a
+    warning where there is any: the objective then does not see it. (Mass of h where the target has none is fine.)"""
+    lost = torch.where(log_proposal == -torch.inf, log_target.softmax(-1), 0.0).sum(-1).max().item()
+    if lost > 0:
+        warnings.warn(
+            f"the proposal lacks {lost:.1%} of the target's posterior; what it never draws is not learnt", stacklevel=2
+        )
+    return lost
 
 
 # --- from data alone: h is the posterior ------------------------------------------------------------------------

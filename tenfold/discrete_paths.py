@@ -175,6 +175,7 @@ def posterior_from_leave_one_out(
 ) -> Float[Tensor, "b n v"]:
     """log p(x_0^i | x_t) from log p(x_0^i | x_t without i): times the likelihood of x_t^i, normalised. At a token that
     a mask source left alone, the token itself."""
+    check_classes(log_leave_one_out, source)
     if isinstance(source, MaskSource):
         return carried_over(log_leave_one_out.log_softmax(-1), noisy, source)
     return (log_leave_one_out + source.likelihood(noisy, alpha).to(log_leave_one_out).log()).log_softmax(-1)
@@ -187,6 +188,7 @@ def leave_one_out_from_posterior(
     what it would be without it, and the token stays.
 
     Raises UsageError for a uniform source at α = 1, where the posterior is the token itself."""
+    check_classes(log_posterior, source)
     if isinstance(source, MaskSource):
         return log_posterior
     if bool((alpha >= 1).any()):
@@ -211,6 +213,7 @@ def noisy_ratios(
 
     At a token that a mask source left alone no jump of the reverse process is possible: 1 at the token, 0 elsewhere.
     Raises UsageError for a uniform source at α = 1, where the ratios are infinite."""
+    check_classes(log_posterior, source)
     posterior, a = log_posterior.exp(), alpha[:, None, None].to(log_posterior)
     itself = _one_hot(noisy, source.states, log_posterior.dtype)
     if isinstance(source, MaskSource):
@@ -228,9 +231,19 @@ def velocity(
 ) -> Float[Tensor, "b n s"]:
     """(p(x_0^i = y | x_t) − [y = x_t^i])/(1 − α): the generator of the process from noise to data for a unit rise of
     α. At a rate −dα/dt it is the probability per time of a jump to y."""
+    check_classes(log_posterior, source)
     posterior = F.pad(log_posterior.exp(), (0, source.states - log_posterior.shape[-1]))
     itself = _one_hot(noisy, source.states, log_posterior.dtype)
     return (posterior - itself) / (1 - alpha[:, None, None].to(log_posterior))
+
+
+def check_classes(log_probs: Tensor, source: Source) -> None:
+    """Raises UsageError for predictions that are not of the V tokens of a source."""
+    if log_probs.shape[-1] != source.vocabulary:
+        extra = "; leave the mask out" if log_probs.shape[-1] == source.states else ""
+        raise UsageError(
+            f"the predictions have {log_probs.shape[-1]} classes, but the vocabulary is {source.vocabulary}{extra}"
+        )
 
 
 def check_schedule(schedule: Schedule) -> None:

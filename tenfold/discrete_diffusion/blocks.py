@@ -99,7 +99,7 @@ class Stack(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.02 * math.sqrt(config.width / 2))
         self.places = None
         if config.positions == "learned":
-            self.places = nn.Parameter(0.02 * torch.randn(config.length, config.width))
+            self.places = nn.Parameter(config.position_std * torch.randn(config.length, config.width))
         self.level = LevelEmbedding(config.width, config.width) if time else None
         self.layers = nn.ModuleList(Layer(config, causal) for _ in range(config.layers))
         self.norm = LayerNorm(config.width)

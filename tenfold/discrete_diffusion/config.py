@@ -15,7 +15,8 @@ class DiffusionConfig:
         source: of noise: "mask" or "uniform".
         mask: number of the mask; −1 for V, one more than the tokens.
         view: what the network predicts of a token: "posterior" (given all noisy tokens) or "leave_one_out" (given
-            the others: what the bound of a uniform source needs). At a mask both are the same.
+            the others: what the bound of a uniform source needs). At a mask both are the same. Under uniform noise
+            take the second: objectives of the posterior convert it, and a network's own posterior has no finite bound.
         output: "probabilities" of clean tokens, or "scores": ratios of noisy probabilities that are not normalised
             (SEDD).
         network: "transformer", "dit" (the published networks of MDLM and SEDD) or "hollow" (no output sees its own
@@ -26,6 +27,7 @@ class DiffusionConfig:
         intermediate: width of the feed-forward layers; 0 for four times ``width``.
         length: the longest sequence.
         positions: "rotary", or "learned" vectors.
+        position_std: standard deviation of fresh learned vectors (an embedding's numbers have 0.02 √(width / 2)).
         local_mixing: reach, odd, of a convolution over neighbours at the start of each layer; 0 for none.
         time: whether the network is told the noise level.
         condition_width: of the vector that tells a "dit" the level.
@@ -47,6 +49,7 @@ class DiffusionConfig:
     intermediate: int = 0
     length: int = 64
     positions: Literal["rotary", "learned"] = "rotary"
+    position_std: float = 0.02
     local_mixing: int = 0
     time: bool = False
     condition_width: int = 128
@@ -96,6 +99,7 @@ class AutoregressiveConfig:
         intermediate: width of the feed-forward layers; 0 for four times ``width``.
         length: the longest sequence.
         positions: "rotary", or "learned" vectors.
+        position_std: standard deviation of fresh learned vectors (an embedding's numbers have 0.02 √(width / 2)).
         local_mixing: reach, odd, of a convolution over the tokens to the left at the start of each layer; 0 for none.
         dropout: in training.
         alphabet: the characters of tokens 0, 1, ... where the tokens are characters; "" where they are not.
@@ -108,6 +112,7 @@ class AutoregressiveConfig:
     intermediate: int = 0
     length: int = 64
     positions: Literal["rotary", "learned"] = "rotary"
+    position_std: float = 0.02
     local_mixing: int = 0
     dropout: float = 0.0
     alphabet: str = ""
@@ -132,6 +137,8 @@ def check_geometry(config: Geometry) -> None:
         raise UsageError(f"model.local_mixing is {config.local_mixing}; give an odd reach, or 0 for none")
     if config.local_mixing and config.width % 8:
         raise UsageError(f"model.width is {config.width}; local mixing needs a multiple of 8")
+    if not config.position_std > 0:
+        raise UsageError(f"model.position_std is {config.position_std}; give a positive number")
     if config.intermediate < 0:
         raise UsageError(f"model.intermediate is {config.intermediate}; give a width, or 0 for four times model.width")
     if not 0 <= config.dropout < 1:

@@ -51,6 +51,11 @@ class Bound:
         return ratio / math.log(2), spread / math.log(2)
 
 
+def default_bound(source: Source) -> Name:
+    """The bound that is tight at the true conditionals."""
+    return "masked" if isinstance(source, MaskSource) else "uniform"
+
+
 @torch.no_grad()
 def bound(
     model: Denoiser,
@@ -65,7 +70,8 @@ def bound(
     """A bound on −log p(x_0) of each row, summed over its tokens: an integral over α, drawn with low discrepancy.
 
     The schedule has no say in it, but for the level that a network is told. With masks and a network that is not told,
-    the number of masks is drawn instead of α.
+    the number of masks is drawn instead of α. Otherwise α stays 1e-6 away from 0 and 1: the bound of a network whose
+    own posterior under uniform noise does not become the token itself diverges there, and is cut off.
 
     Args:
         model: any denoiser.
@@ -81,7 +87,7 @@ def bound(
         UsageError: no draw asked for, nothing to score, tokens outside the vocabulary, or another source's bound.
     """
     source = model.source
-    name = name or ("masked" if isinstance(source, MaskSource) else "uniform")
+    name = name or default_bound(source)
     if draws < 1:
         raise UsageError(f"draws is {draws}; a bound needs at least one")
     if (name == "masked") != isinstance(source, MaskSource) and name != "generalised_kl":
@@ -100,17 +106,25 @@ def bound(
             for rows in torch.arange(len(clean)).split(batch):
                 here = rows.to(clean.device)
                 place, whether, which = (x[rows].to(clean.device) for x in (places, *uniforms))
-                values[k, rows] = _draw(model, clean[here], counted[here], place, whether, which, name).cpu()
+                values[k, rows] = one_draw(model, clean[here], counted[here], place, whether, which, name).cpu()
                 step(len(rows))
     error = values.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(values[0], math.nan)
     return Bound(values.mean(0), error, counted.sum(1).cpu(), draws, bounds.NAMES[name])
 
 
-def _draw(
-    model: Denoiser, clean: Tensor, counted: Tensor, places: Tensor, whether: Tensor, which: Tensor, name: Name
-) -> Tensor:
-    """One draw of the integral for rows, float64: α is uniform, so that the rate is 1."""
+def one_draw(
+    model: Denoiser,
+    clean: Int[Tensor, "b n"],
+    counted: Bool[Tensor, "b n"],
+    places: Float[Tensor, " b"],
+    whether: Float[Tensor, "b n"],
+    which: Float[Tensor, "b n"],
+    name: Name | None = None,
+) -> Float[Tensor, " b"]:
+    """One draw of a bound of each row, in nats, float64, from given U[0, 1) numbers: ``places`` of α (or of the number
+    of masks), and of the noise. α is uniform, so that the rate is 1."""
     source = model.source
+    name = name or default_bound(source)
     if isinstance(source, MaskSource) and not model.time_conditioned:
         total = counted.sum(1)
         count = (1 + (places * total).long()).clamp(max=total)
@@ -119,7 +133,7 @@ def _draw(
         nll = -model(noisy)[hidden].double().gather(-1, clean[hidden][:, None])[:, 0]
         each = torch.zeros(clean.shape, dtype=torch.float64, device=clean.device).masked_scatter(hidden, nll)
         return each.sum(1) * total / count.clamp(min=1)
-    alpha = (1 - places).clamp(1e-6, 1 - 1e-6)
+    alpha = (1 - places.double()).clamp(1e-6, 1 - 1e-6)
     noisy = torch.where(counted, source.noise(clean, alpha.float(), whether, which), clean)
     schedule = getattr(model, "schedule", Linear())
     log_probs = model(noisy, discrete.time_of(schedule, alpha).float()).double()

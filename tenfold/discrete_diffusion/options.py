@@ -23,6 +23,7 @@ class DiffusionObjective:
             divergence; 0 for the whole sum.
         times: "stratified" (over the batch), "uniform", or "count" (masks only: the number of masks is drawn).
         epsilon: the least time.
+        latest: the latest time (the largest share of masks) that is drawn; below 1, little noise alone is learnt.
         steps: T of d3pm.
     """
 
@@ -33,6 +34,7 @@ class DiffusionObjective:
     entropy_draws: int = 0
     times: Literal["stratified", "uniform", "count"] = "stratified"
     epsilon: float = 1e-3
+    latest: float = 1.0
     steps: int = 1000
 
     def __post_init__(self) -> None:
@@ -40,6 +42,8 @@ class DiffusionObjective:
             raise UsageError(f"objective.cap is {self.cap}; give a positive log-ratio")
         if not 0 < self.epsilon < 1:
             raise UsageError(f"objective.epsilon is {self.epsilon}; the least time lies between 0 and 1")
+        if not self.epsilon < self.latest <= 1:
+            raise UsageError(f"objective.latest is {self.latest}; it lies between objective.epsilon and 1")
         if self.steps < 2:
             raise UsageError(f"objective.steps is {self.steps}; a chain needs at least 2")
         if self.entropy_draws < 0:

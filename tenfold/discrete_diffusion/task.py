@@ -175,18 +175,24 @@ class DiffusionTask(TextTask):
             places = discrete.stratified(offset, index, self.recipe.train.batch_size)
         if settings.times == "count":
             assert isinstance(source, MaskSource)  # options made sure
-            count = (1 + (places * n).long()).clamp(max=n)
+            count = (1 + (places * settings.latest * n).long()).clamp(max=n)
             hidden = discrete.mask_exactly(torch.ones_like(clean, dtype=torch.bool), count, whether)
             time = discrete.time_of(self.model.schedule, 1 - count / n)
             return torch.where(hidden, source.mask, clean), time, n / count
-        time = discrete.times(places, settings.epsilon)
+        time = settings.latest - (settings.latest - settings.epsilon) * places
         return source.noise(clean, self.model.schedule.alpha(time), whether, which), time, torch.ones_like(time)
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
         """Per row: "loss", the bound of the source in nats per token."""
-        seen = _Seen(modules["model"], self.model)
-        found = likelihood.bound(seen, batch["tokens"], self.validation_draws)
-        return {"loss": (found.nats / found.tokens).float().to(batch["tokens"].device)}
+        seen, clean, index = _Seen(modules["model"], self.model), batch["tokens"], batch["index"]
+        shape, every = (clean.shape[1],), torch.ones_like(clean, dtype=torch.bool)
+        total = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
+        for k in range(self.validation_draws):
+            offset = draws.uniform(f"validation-{k}", torch.zeros_like(index[:1]))
+            places = discrete.stratified(offset, index, 64)
+            whether, which = (draws.uniform(f"validation-{what}-{k}", index, shape) for what in ("noise", "tokens"))
+            total += likelihood.one_draw(seen, clean, every, places, whether, which)
+        return {"loss": (total / self.validation_draws / clean.shape[1]).float()}
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""

@@ -177,5 +177,7 @@ def test_what_has_no_bound_is_refused() -> None:
     for wrong, what in ((1.0, "alpha is 1"), (0.0, "alpha is 0")):
         with pytest.raises(UsageError, match=what):
             bounds.uniform(logq, clean, noisy, torch.full_like(alpha, wrong), rate)
+    with pytest.raises(UsageError, match="have 4 classes, but the vocabulary is 3"):
+        bounds.masked(logq, clean, noisy, alpha, rate, MaskSource(3))
     with pytest.raises(UsageError, match="alpha is 1"):
         bounds.masked(logq, clean, noisy, torch.ones_like(alpha), rate, MaskSource(4))

@@ -176,6 +176,7 @@ def test_folders(tmp_path: Path) -> None:
         ({"output": "scores", "source": "uniform"}, "set --model.view leave_one_out"),
         ({"alphabet": "abc"}, "has 3 characters, but model.vocabulary is 7"),
         ({"epsilon": 1.0}, "model.epsilon is 1.0"),
+        ({"position_std": 0.0}, "model.position_std is 0.0"),
     ],
 )
 def test_what_does_not_go_together(changes: dict[str, Any], sentence: str) -> None:

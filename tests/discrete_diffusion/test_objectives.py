@@ -232,3 +232,39 @@ def test_unknown_divergences() -> None:
     log_probs, clean = torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.long)
     with pytest.raises(UsageError, match="'swapped_kl' needs the target"):
         objectives.score_form_from_data(log_probs, clean, "swapped_kl")
+
+
+def test_a_proposal_that_lacks_support() -> None:
+    target = torch.tensor([[0.5, 0.25, 0.25]]).log()
+    with pytest.warns(UserWarning, match=r"the proposal lacks 25.0% of the target"):
+        assert objectives.check_proposal(torch.tensor([[0.5, 0.5, 0.0]]).log(), target) == pytest.approx(0.25)
+    assert objectives.check_proposal(torch.tensor([[0.2, 0.2, 0.6]]).log(), target) == 0.0
+    assert objectives.check_proposal(target, torch.tensor([[0.5, 0.5, 0.0]]).log()) == 0.0
+
+
+@pytest.mark.parametrize("form", ["cross_entropy", *objectives.BREGMAN])
+def test_a_joint_table_learns_the_data(fixtures: Path, form: str) -> None:
+    """Every objective from data alone is least at the law of the data, and descent finds it."""
+    world = World(fixtures, "mask")
+    total = Sums(world, 0.4, "posterior")
+    likelihood = world.joint_likelihood(0.4).log()
+    table = torch.zeros(64, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([table], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        # Impossible sequences get a mass that does not matter: the active sites' conditionals do not see it.
+        joint = (likelihood.clamp(min=-60) + table).log_softmax(1)
+        model = site_conditionals(joint, V)[total.pairs]
+        losses = (
+            objectives.cross_entropy(model, total.clean)
+            if form == "cross_entropy"
+            else objectives.score_form_from_data(model, total.clean, form)
+        )
+        value = total(losses)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    found = table.detach().log_softmax(0)
+    assert (world["p1"] * (world["p1"].log() - found)).sum() < 0.01

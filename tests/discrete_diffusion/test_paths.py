@@ -7,9 +7,10 @@ import torch
 
 from tenfold import discrete_paths as paths
 from tenfold.discrete import Cosine, Geometric, Linear, LinearSigma, sigma, sigma_prime
+from tenfold.discrete_diffusion.tabular import joint_posterior, site_conditionals
 from tenfold.discrete_paths import MaskSource, Path, UniformSource
 from tenfold.errors import UsageError
-from tests.discrete_diffusion.world import ALPHAS, World, close, reference
+from tests.discrete_diffusion.world import ALPHAS, V, World, close, reference
 
 
 @pytest.fixture(params=["mask", "uniform"])
@@ -49,6 +50,19 @@ def test_a_mask_source_takes_tokens_over(fixtures: File) -> None:
     kept = ~world.source.active(world.noisy)
     assert (posterior[kept].gather(-1, world.noisy[kept][:, None]) == 1).all()
     assert (posterior[kept].sum(-1) == 1).all()
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_joint_conditionals_come_from_clean_ones(world: World, alpha: float) -> None:
+    """p(x_0^i | x_0 without i, x_t) is the clean leave-one-out conditional times the likelihood of x_t^i."""
+    joint = joint_posterior(world["p1"], world.noisy, world.alpha(alpha), world.source)
+    theirs = site_conditionals(joint, V)
+    clean = site_conditionals(world["p1"].log()[None], V)[0]  # (64, 3, 4)
+    rows, columns = (joint > -torch.inf).nonzero(as_tuple=True)
+    noisy = world.noisy[rows]
+    ours = paths.posterior_from_leave_one_out(clean[columns], noisy, world.alpha(alpha, len(rows)), world.source)
+    active = world.source.active(noisy)
+    close(ours[active], theirs[rows, columns][active])
 
 
 def test_ratios_are_those_of_the_leave_one_out_view(fixtures: File) -> None:
@@ -111,6 +125,9 @@ def test_bad_input() -> None:
     for function in (paths.noisy_ratios, paths.leave_one_out_from_posterior):
         with pytest.raises(UsageError, match="alpha is 1"):
             function(log_probs, noisy, one, UniformSource(4))
+    for function in (paths.noisy_ratios, paths.velocity, paths.posterior_from_leave_one_out):
+        with pytest.raises(UsageError, match="have 5 classes, but the vocabulary is 4; leave the mask out"):
+            function(torch.zeros(1, 2, 5), noisy, one / 2, source)
     path, zeros = Path(Linear(), source), torch.zeros(1, 2)
     with pytest.raises(UsageError, match=r"t is 1.5; times lie between"):
         path.noise(noisy, torch.tensor([1.5]), zeros, zeros)

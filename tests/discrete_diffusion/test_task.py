@@ -89,10 +89,14 @@ def test_it_learns(text: str, name: str, tmp_path: Path) -> None:
         ("kjv-udlm", {"loss": "d3pm"}),
         ("kjv-udlm", {"loss": "score", "entropy_draws": 3, "weight": "bound"}),
         ("kjv-uniform", {"loss": "score", "divergence": "half_squared", "cap": 5.0}),
+        ("posterior", {"loss": "flow_matching"}),
     ],
 )
 def test_every_objective_has_finite_gradients(text: str, name: str, objective: dict[str, Any]) -> None:
-    task = DiffusionTask(settings(text, name, objective=objective))
+    changes = {"objective": objective}
+    if name == "posterior":
+        name, changes = "kjv-uniform", {**changes, "model": {"view": "posterior"}}
+    task = DiffusionTask(settings(text, name, **changes))
     update = next(task.step(task.modules(), batch_of(task), Draws(0, 1)))
     update.loss.backward()
     assert update.loss.isfinite()
@@ -142,6 +146,18 @@ def test_draws_do_not_depend_on_the_batch(text: str, name: str) -> None:
     assert torch.equal(even.seen[0][1::2], even.seen[2])
 
 
+@pytest.mark.parametrize("times", ["count", "stratified"])
+def test_little_noise_alone(text: str, times: str) -> None:
+    task = DiffusionTask(settings(text, objective={"times": times, "latest": 0.25}, train={"batch_size": 64}))
+    even = Even(task.model)
+    next(task.step({"model": even}, batch_of(task, 64), Draws(0, 0)))
+    shares = (even.seen[0] == 27).float().mean(1)
+    if times == "count":
+        assert shares.unique().tolist() == [1 / 16, 2 / 16, 3 / 16, 4 / 16]
+    else:
+        assert 0.08 < shares.mean() < 0.17
+
+
 def test_a_run_and_its_report(text: str, tmp_path: Path) -> None:
     run = api.train(settings(text, train={"steps": 4, "validate_every": 2}), tmp_path / "run")
     rows = {(row.name, row.model): row for row in run.measurements}
@@ -185,7 +201,11 @@ def test_uniform_runs_name_both_bounds(text: str, tmp_path: Path) -> None:
             {"objective": {"loss": "udlm", "times": "stratified"}},
             "exact for uniform noise",
         ),
-        ("kjv-uniform", {"objective": {"loss": "udlm"}}, "set --model.source uniform and --model.view leave_one_out"),
+        (
+            "kjv-udlm",
+            {"model": {"view": "posterior"}},
+            "set --model.source uniform and --model.view leave_one_out",
+        ),
         ("kjv-uniform", {"objective": {"loss": "mdlm"}}, "loss mdlm is for masks"),
         ("kjv-masked", {"objective": {"loss": "sedd"}}, r"score entropy \(sedd\) trains scores"),
         ("kjv-uniform", {"objective": {"times": "count"}}, "draws numbers of masks"),
@@ -204,6 +224,7 @@ def test_what_does_not_go_together(text: str, name: str, changes: Mapping[str, A
     [
         ({"cap": 0.0}, "objective.cap is 0.0"),
         ({"epsilon": 0.0}, "objective.epsilon is 0.0"),
+        ({"latest": 1.5}, "objective.latest is 1.5"),
         ({"steps": 1}, "objective.steps is 1"),
         ({"entropy_draws": -1}, "objective.entropy_draws is -1"),
         ({"entropy_draws": 2}, "for the score form with the generalised KL"),

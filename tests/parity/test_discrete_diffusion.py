@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tenfold import api
 from tenfold import discrete_bounds as bounds
 from tenfold.discrete import Geometric, Linear, Polynomial, sigma, sigma_prime
 from tenfold.discrete_diffusion.weights import read_published
@@ -163,3 +164,11 @@ def test_checkpoints_that_do_not_fit(fixtures: Path, tmp_path: Path) -> None:
         save_file(state, tmp_path / "model.safetensors")
         with pytest.raises(UsageError, match=sentence):
             read_published(tmp_path / "model.safetensors", "mdlm")
+
+
+def test_conversion(fixtures: Path, tmp_path: Path) -> None:
+    save_file(published(fixtures, "sedd"), tmp_path / "model.safetensors")
+    model = api.convert("discrete-diffusion", tmp_path / "model.safetensors", tmp_path / "out", kind="sedd")
+    again = api.load(tmp_path / "out")
+    noisy, time = torch.tensor([[11, 3, 11]]), torch.tensor([0.4])
+    assert torch.equal(model.log_ratios(noisy, time), again.log_ratios(noisy, time))
