@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 
 from tenfold.discrete_diffusion.energy import autoregressive_log_ratio, joint_nats
 from tenfold.discrete_diffusion.groups import group_weights, self_normalised, signed_loss
-from tenfold.discrete_diffusion.matching import drift, matching_loss
+from tenfold.discrete_diffusion.matching import check_frozen, drift, matching_loss
 from tenfold.discrete_diffusion.preferences import check_pairs, gain, preference_loss, winner_log_ratio
 from tenfold.discrete_diffusion.ratios import (
     RATIOS,
@@ -231,6 +231,25 @@ def test_signed_loss_and_its_clip() -> None:
     torch.testing.assert_close(metrics["clipped_share"], weights.negative[0, 2])
     free, _ = signed_loss(log_p, weights, clip=100.0)
     torch.testing.assert_close(free, (net * log_p).sum(1))
+
+
+def test_what_is_warned_of() -> None:
+    weights = group_weights(torch.tensor([[1.0, 0.0]]), policy=0.2)
+    with pytest.warns(UserWarning, match="unlearning diverges"):
+        signed_loss(torch.tensor([[-1.0, -50.0]]), weights, clip=20.0)
+    with pytest.warns(UserWarning, match=r"effective sample size is 1\.0 of 3 draws"):
+        self_normalised(torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 50.0]]), 1.0)
+
+
+def test_a_reference_is_frozen_and_apart() -> None:
+    student = torch.nn.Linear(2, 2)
+    with pytest.raises(UsageError, match="require gradients"):
+        check_frozen(torch.nn.Linear(2, 2), student)
+    shared = torch.nn.Linear(2, 2).requires_grad_(False)
+    shared.weight = torch.nn.Parameter(student.weight.data, requires_grad=False)
+    with pytest.raises(UsageError, match="shares weights"):
+        check_frozen(shared, student)
+    check_frozen(torch.nn.Linear(2, 2).requires_grad_(False), student)
 
 
 # --- preferences ---------------------------------------------------------------------------------------------------
