@@ -1,4 +1,4 @@
-"""Discrete diffusion: losses against the published forms, and the head on masked tokens against all.
+"""Discrete diffusion: losses against the published forms, the head on masked tokens against all, cached sampling.
 
 ``python -m benchmarks.discrete_diffusion [--quick] [--json FILE]``
 """
@@ -14,6 +14,8 @@ from benchmarks.reference_discrete_diffusion import masked_loss, udlm_loss
 from tenfold import discrete_bounds as bounds
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.samplers.chain import Sampled, run_chain
+from tenfold.discrete_diffusion.samplers.options import ChainOptions, Kind
 from tenfold.discrete_paths import MaskSource
 
 Emit = Callable[[Record], None]
@@ -101,10 +103,33 @@ def masked_head(emit: Emit, quick: bool) -> None:
         emit(Record(name, *seconds, "seconds", error, sizes, {}, f"head on every token; {note}; relative error"))
 
 
+def sampler_cached(emit: Emit, quick: bool) -> None:
+    """Ancestral steps whose unchanged rows are not computed again, against computing all rows at every step; the
+    error is how far the rows computed are from their expectation."""
+    steps, rows, length = (32, 2, 64) if quick else (256, 16, 64)
+    torch.manual_seed(0)
+    model = DiscreteDiffusion(DiffusionConfig(width=128, layers=2, heads=4, length=length, local_mixing=7)).eval()
+    assert isinstance(model.source, MaskSource)
+    start = torch.full((rows, length), model.source.mask)
+
+    def chain(kind: Kind) -> Sampled:
+        return run_chain(model, model.schedule, start, ChainOptions(kind=kind, steps=steps), 0)
+
+    seconds = paired(lambda: chain("cached"), lambda: chain("ancestral"), 1 if quick else 5)
+    expected = steps * (1 - (1 - 1 / steps) ** length)
+    found = sum(run_chain(model, model.schedule, start, ChainOptions(kind="cached", steps=steps), seed).rows
+                for seed in range(1 if quick else 4)) / rows / (1 if quick else 4)  # fmt: skip
+    details = {"computed_a_row": found, "expected_a_row": expected, "plain_a_row": steps}
+    sizes = {"rows": rows, "tokens": length, "steps": steps, "width": model.config.width}
+    note = "every step of every row computed; relative error of the rows computed from N (1 - (1 - 1/N)^L)"
+    emit(Record("sampler-cached", *seconds, "seconds", abs(found / expected - 1), sizes, details, note))
+
+
 def benchmarks(quick: bool, emit: Emit) -> None:
     """All records."""
     uniform_loss(emit, quick)
     masked_head(emit, quick)
+    sampler_cached(emit, quick)
 
 
 if __name__ == "__main__":

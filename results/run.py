@@ -157,24 +157,26 @@ class Example:
 
 @dataclass(frozen=True)
 class Analysis:
-    """``tenfold analyse`` of the run of another job; its rows are kept with the bodies that it shows, and pictures go
-    into the docs."""
+    """``tenfold analyse`` of a run that the job ``after`` trained: its rows are kept, with the function bodies that it
+    shows, and pictures go into the docs."""
 
-    after: str
-    options: tuple[str, ...] = ()
+    run: str
+    options: tuple[str, ...]
     pictures: tuple[str, ...] = ()
+    after: str = ""
 
     @property
     def command(self) -> str:
         """The command, as the docs show it."""
-        return " ".join(["tenfold", "analyse", f"runs/results/{self.after}-0", *self.options])
+        return " ".join(["tenfold analyse", f"runs/results/{self.run}", *self.options])
 
     def make(self, name: str) -> dict[str, Any]:
-        """Run it, unless it was run before."""
-        JOBS[self.after].make(self.after)
+        """Run it, unless it was run before, and keep its measurements."""
+        if self.after:
+            JOBS[self.after].make(self.after)
         folder = RUNS / name
         if not (folder / "evaluation.json").exists():
-            tenfold("analyse", str(RUNS / f"{self.after}-0"), *self.options, "--out", str(folder))
+            tenfold("analyse", str(RUNS / self.run), *self.options, "--out", str(folder))
         for picture in self.pictures:
             shutil.copy(folder / "figures" / picture, ROOT / "docs" / "images" / f"{name}-{picture}")
         facts, rows, data = (
@@ -228,6 +230,18 @@ _STALL = {
     "learned-left-to-right": ("kjv-ar", (*_LEARNED, "--model.local_mixing", "0")),
 }
 
+# Post-training of the masked letters, from the first seed's run.
+_START = ("--objective.start", "runs/results/kjv-masked-0")
+_TEACHER = ("--objective.teacher", "runs/results/kjv-ar-0")
+_STEERED = {
+    "reward": ("kjv-reward", ()),
+    "reward-half-budget": ("kjv-reward", ("--objective.budget", "0.5")),
+    "preference": ("kjv-preference", ()),
+}
+_RATIOS = {"bce": "kjv-ratio", "lsif": "kjv-ratio-lsif", "generalised-kl": "kjv-ratio-kl"}
+_DISTILLED = {"suffixes": "kjv-distil", "first-order": "kjv-distil-first-order"}
+_CHAINS = (1, 2, 4, 8, 16)
+
 JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     "tarflow-digits": Training("tarflow-digits"),
     "tarflow-digits-noise": Training("tarflow-digits-noise"),
@@ -255,18 +269,20 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     "smollm2-code-at-once": Training("smollm2-code", ("--objective.anneal_steps", "0"), seeds=(0,)),
     "smollm2-code-lora": Training("smollm2-code-lora", seeds=(0,)),
     "code-bytes-order": Analysis(
-        "code-bytes-flagship",
+        "code-bytes-flagship-0",
         ("--holes", "400", "--autoregressive", "runs/results/code-bytes-flagship-0/autoregressive"),
         ("ar-ness.png", "orders.png", "first-pass.png"),
+        after="code-bytes-flagship",
     ),
     "smollm2-infilling": Analysis(
-        "smollm2-code",
+        "smollm2-code-0",
         (
             *("--prompts", "2", "--prompt-tokens", "64", "--tokens", "32", "--temperatures", "0.2,1", "--maps", "2"),
             *("--holes", "40", "--window", "96", "--bodies", "16", "--body-tokens", "96"),
             *("--autoregressive", "smollm2"),
         ),
         ("ar-ness.png", "first-pass.png"),
+        after="smollm2-code",
     ),
     "kjv": Comparison(
         _KJV,
@@ -281,6 +297,48 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         models={name: recipe for name, (recipe, _) in _STALL.items()},
     ),
     "kjv-flagship": Training("kjv-flagship", seeds=(0,)),
+    "kjv-steering": Comparison(
+        {name: Training(recipe, (*_START, *options), seeds=(0,)) for name, (recipe, options) in _STEERED.items()},
+        (
+            *("mean_reward", "kl_from_reference", "bits_per_char", "distinct_trigrams", "sample_entropy"),
+            *("preference_accuracy", "classifier_accuracy"),
+        ),
+        after="kjv",
+        models={name: recipe for name, (recipe, _) in _STEERED.items()},
+        baselines=("reference", "tilted reference", "new testament", "old testament", "trigrams"),
+    ),
+    "kjv-ratios": Comparison(
+        {name: Training(recipe, _START, seeds=(0,)) for name, recipe in _RATIOS.items()},
+        tuple(name for n in _CHAINS for name in (f"bits_per_char_{n}_steps", f"gain_{n}_steps")),
+        after="kjv",
+        models={name: f"{recipe}, 16 candidates" for name, recipe in _RATIOS.items()},
+        baselines=("reference",),
+    ),
+    "kjv-distilled": Comparison(
+        {name: Training(recipe, _TEACHER, seeds=(0,)) for name, recipe in _DISTILLED.items()},
+        ("bits_per_char", "hole_accuracy"),
+        after="kjv",
+        models=dict(_DISTILLED),
+    ),
+    "smollm2-distilled": Comparison(
+        {
+            "distilled": Training("smollm2-distil", seeds=(0,)),
+            "data-alone": Training("smollm2-distil-none", seeds=(0,)),
+        },
+        ("bits_per_token", "bits_per_char"),
+        models={"distilled": "smollm2-distil", "data-alone": "smollm2-distil-none"},
+        baselines=("unigram", "teacher"),
+    ),
+    "kjv-samples": Analysis(
+        "kjv-flagship-0",
+        (
+            *("--judge", "runs/results/kjv-ar-0", "--kinds", "[ancestral, confidence, first_hitting, remask]"),
+            *("--steps", "[2, 4, 8, 16, 32, 64]"),
+        ),
+        ("perplexity.png", "entropy.png"),
+        after="kjv-flagship",
+    ),
+    "example-tcsm-worlds": Example("analyse", "tcsm-worlds", "mean-reward.png"),
     "benchmark-discrete-diffusion": Benchmark("discrete_diffusion"),
     # These two need the runs of code-bytes-flagship and smollm2-code.
     "benchmark-masked-lm": Benchmark(

@@ -52,6 +52,11 @@ EXAMPLES: dict[str, tuple[str, str, str]] = {
         "tenfold.quasiperiodic.examples.scale:run",
         "cost against size: boxes to 1e6 sites, d = 2, t to 1e5",
     ),
+    "tcsm-worlds": (
+        "analyse",
+        "tenfold.discrete_diffusion.examples.worlds:run",
+        "post-training of discrete diffusion on 64 sequences, where every optimum is known",
+    ),
 }
 
 

@@ -1,23 +1,31 @@
 """``tenfold analyse``."""
 
+from typing import Any
+
 from tenfold import api, progress
 from tenfold.cli import show
 from tenfold.cli.options import add_options, bare_options, changes, systems_with
-from tenfold.cli.parser import CommandParser, positionals, wants_help
-from tenfold.errors import UsageError
+from tenfold.cli.parser import CommandParser, option_value, positionals, wants_help
+from tenfold.errors import UsageError, suggest
+from tenfold.examples import EXAMPLES as WORKED
+from tenfold.examples import run_example
 
 SUMMARY = (
-    "Look at how a model decodes: how near its order is to left-to-right, over temperatures, where it is sure, and how "
-    "well it fills in holes; numbers, figures and a self-contained page."
+    "Look at how a model works: how near its order of decoding is to left-to-right, where it is sure, how well it "
+    "fills in holes; how good samples are by the number of steps. Numbers, figures and a self-contained page."
 )
 EXAMPLES = """\
   tenfold analyse runs/a
   tenfold analyse runs/a --temperatures 0,0.2,1 --holes 200 --autoregressive runs/ar --out runs/a-order --json
+  tenfold analyse runs/kjv-masked --judge runs/kjv-ar --steps [4,16,64]
+  tenfold analyse --example tcsm-worlds --out runs/tcsm-worlds
 """
 
 
 def run(argv: list[str]) -> int:
     """Write an analysis into a folder, and print its numbers."""
+    if option_value(argv, "--example") is not None:
+        return _example(argv)
     named = positionals(argv, {"--json", "--help", *bare_options("analysis")})
     if not named and not wants_help(argv):
         raise UsageError("name a run, a model folder or a hub id to analyse, as in 'tenfold analyse runs/a'")
@@ -26,6 +34,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")
     parser.add_option("--out", str | None, None, "a new folder (default: analysis/ of the run)")
     parser.switch("--json", "print JSON")
+    parser.add_option("--example", str | None, None, f"instead of a run: {_shown()}")
     for system in systems:
         add_options(parser, system, "analysis")
     given = parser.parse_args(argv)
@@ -36,4 +45,35 @@ def run(argv: list[str]) -> int:
     else:
         show.measurements(str(given.source), rows)
         print(page)
+    return 0
+
+
+def _mine() -> dict[str, str]:
+    return {name: about for name, (verb, _, about) in WORKED.items() if verb == "analyse"}
+
+
+def _shown() -> str:
+    return "; ".join(f"{name}: {about}" for name, about in _mine().items())
+
+
+def _example(argv: list[str]) -> int:
+    parser = CommandParser("analyse", "--example NAME --out DIR [--quick]", SUMMARY, EXAMPLES)
+    parser.add_option("--example", str | None, None, _shown())
+    parser.add_option("--out", str | None, None, "a new folder")
+    parser.switch("--quick", "small sizes")
+    parser.switch("--json", "print JSON")
+    given: Any = parser.parse_args(argv)
+    if given.example not in _mine():
+        raise UsageError(f"there is no example {given.example!r}{suggest(given.example, _mine())}")
+    if given.out is None:
+        raise UsageError(
+            f"an example writes a folder; name it, as in --example {given.example} --out runs/{given.example}"
+        )
+    with show.progress(f"example {given.example}") as done:
+        page, rows = run_example(given.example, given.out, given.quick, done)
+    if given.json:
+        show.as_json({"run": given.out, "report": str(page), "metrics": show.rows_as_json(rows)})
+    else:
+        show.measurements(f"example {given.example}", rows)
+        print(f"report: {page}")
     return 0

@@ -62,5 +62,7 @@ class Autoregressive(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write ``config.json`` and ``model.safetensors``."""
-        hub.save_pretrained(self, folder, extra)
+        """Write ``config.json`` and ``model.safetensors``; of characters, also how text is read."""
+        config = self.config
+        read = {"data": {"alphabet": config.alphabet, "length": config.length}} if config.alphabet else {}
+        hub.save_pretrained(self, folder, {"recipe": read, **(extra or {})})

@@ -1,5 +1,6 @@
 """Rewards by groups of completions: weights with a sign, no likelihood ratio (wd1, arXiv 2507.08838)."""
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -54,11 +55,18 @@ def signed_loss(
     pushed = torch.where(kept, weights.negative, weights.negative.minimum(weights.positive))
     loss = ((pushed - weights.positive) * log_likelihood).sum(1)
     useful = weights.useful.sum().clamp(min=1)
+    clipped = (weights.negative * ~kept).sum() / useful
+    if clipped > 0.5:
+        warnings.warn(
+            f"{clipped:.0%} of the negative weight is on completions that are already less likely than e^-{clip:g}: "
+            "unlearning diverges; lower the learning rate, or raise the policy's weight",
+            stacklevel=2,
+        )
     size = log_likelihood.detach().abs()
     metrics = {
         "positive_nats": (weights.positive * size).sum() / useful,
         "negative_nats": (weights.negative * size).sum() / useful,
-        "clipped_share": (weights.negative * ~kept).sum() / useful,
+        "clipped_share": clipped,
         "useful_groups": weights.useful.float().mean(),
     }
     return loss, metrics
@@ -68,7 +76,7 @@ def self_normalised(
     log_model: Float[Tensor, "b k"], rewards: Float[Tensor, "b k"], beta: float
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """The weighted cross entropy −Σ_k w_k log p_θ(x_0^k | x_t), w = softmax_k(R/β) over K draws of the reference, and
-    the effective sample size of each row.
+    the effective sample size of each row; a warning where its mean is below 2.
 
     Raises UsageError for rewards that are not finite, or β ≤ 0."""
     if not beta > 0:
@@ -76,4 +84,10 @@ def self_normalised(
     if not bool(rewards.isfinite().all()):
         raise UsageError("a reward is NaN or infinite; rewards must be finite")
     weights = (rewards / beta).softmax(1)
-    return -(weights * log_model).sum(1), 1 / weights.square().sum(1)
+    size = 1 / weights.square().sum(1)
+    if weights.shape[1] > 1 and bool(size.mean() < 2):
+        warnings.warn(
+            f"the effective sample size is {size.mean():.1f} of {weights.shape[1]} draws; raise beta, or draw more",
+            stacklevel=2,
+        )
+    return -(weights * log_model).sum(1), size

@@ -4,10 +4,9 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenfold.discrete_objectives import distribution_form, ratio_divergence
-from tenfold.discrete_paths import Source
 from tenfold.errors import UsageError
 
 
@@ -62,16 +61,11 @@ def drift(
     return weight * torch.where(active, value, 0.0).sum(1)
 
 
-def in_posterior_view(
-    log_prediction: Float[Tensor, "b n v"],
-    noisy: Int[Tensor, "b n"],
-    alpha: Float[Tensor, " b"],
-    source: Source,
-    view: str,
-) -> Float[Tensor, "b n v"]:
-    """A network's prediction as the posterior."""
-    from tenfold.discrete_paths import posterior_from_leave_one_out
-
-    if view == "posterior":
-        return log_prediction
-    return posterior_from_leave_one_out(log_prediction, noisy, alpha, source)
+def check_frozen(reference: nn.Module, student: nn.Module) -> None:
+    """Raises UsageError for a reference that would be trained, or that shares weights with the student: it would
+    follow it, and every divergence from it would stay 0."""
+    if any(p.requires_grad for p in reference.parameters()):
+        raise UsageError("the reference's weights require gradients; freeze them with reference.requires_grad_(False)")
+    own = {p.untyped_storage().data_ptr() for p in student.parameters()}
+    if any(p.untyped_storage().data_ptr() in own for p in reference.parameters()):
+        raise UsageError("the reference shares weights with the student; take copy.deepcopy of it before training")

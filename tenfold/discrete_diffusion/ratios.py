@@ -1,8 +1,6 @@
 """Density-ratio post-training: p_θ(x_0 | x_t) ∝ p_ref(x_0 | x_t) r_θ, with r = p(x_0 | x_t)/p_ref(x_0 | x_t) the
 optimum of every Bregman loss E_ref[F'(r) r − F(r)] − E_data[F'(r)] (arXiv 2504.16431)."""
 
-import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -33,34 +31,6 @@ def ratio_loss(
     name, constant = RATIOS[loss]
     _, slope, conjugate = BREGMAN[name]
     return conjugate(log_ratio_reference).mean(1) - slope(log_ratio_data) + constant
-
-
-def log_normaliser(log_ratio_reference: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
-    """log Z = log E_ref r by k draws of the reference; biased low, the less the more draws."""
-    return log_ratio_reference.logsumexp(-1) - math.log(log_ratio_reference.shape[-1])
-
-
-def corrected_log_likelihood(
-    log_reference: Float[Tensor, " b"],
-    log_ratio_data: Float[Tensor, " b"],
-    log_ratio_reference: Float[Tensor, "b k"],
-) -> Float[Tensor, " b"]:
-    """log [p_ref(x_0 | x_t) r / Z], Z by the draws of the reference: what is reported of a corrected model, for
-    several k, as the estimate flatters."""
-    return log_reference + log_ratio_data - log_normaliser(log_ratio_reference)
-
-
-def autoregressive_log_ratio(
-    log_reference: Callable[[Tensor, Tensor, Tensor], Tensor],
-    log_autoregressive: Callable[[Tensor], Tensor],
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """log r = log p_AR(x_0) − log p_ref(x_0 | x_t): no training. p_ref r is the autoregressive model restricted to the
-    tokens that are known (arXiv 2410.21357; leaving out the second term would give p_ref · p_AR)."""
-
-    def log_ratio(clean: Int[Tensor, "b n"], noisy: Int[Tensor, "b n"], t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        return log_autoregressive(clean) - log_reference(clean, noisy, t)
-
-    return log_ratio
 
 
 def implicit_log_ratio(

@@ -13,7 +13,7 @@ from tenfold import discrete
 from tenfold.data.characters_config import CharacterDataConfig
 from tenfold.data.token_rows import TokenRows
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.matching import drift, matching_loss
+from tenfold.discrete_diffusion.matching import check_frozen, drift, matching_loss
 from tenfold.discrete_diffusion.model import DiscreteDiffusion, schedule_of, source_of
 from tenfold.discrete_diffusion.pool import Tilt, tilt_within
 from tenfold.discrete_diffusion.preferences import gain, preference_loss
@@ -190,6 +190,7 @@ class Pooled(PostTraining):
         from tenfold.discrete_diffusion.writing import draw
 
         settings, seed = self.recipe.objective, self.recipe.train.seed
+        check_frozen(self.reference, self.model)
         kind = "ancestral" if self.reference.time_conditioned else "cached"
         options = ChainOptions(kind=kind, steps=settings.pool_steps)  # type: ignore[arg-type]
         found = draw(self.reference, settings.pool, self.recipe.data.length, options, seed)

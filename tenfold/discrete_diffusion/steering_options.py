@@ -42,6 +42,87 @@ class DistilObjective:
 
 
 @dataclass(frozen=True)
+class TokenData:
+    """The King James Bible in a teacher's tokens.
+
+    Attributes:
+        tokenizer: "smollm2" (of a Python package), or a .gguf file: whose tokens, and who the teacher is.
+        vocabulary: the most frequent tokens of the text, which the student knows; rows with others are left out.
+        length: tokens of a row.
+        every: of so many rows, in order, one is for validation and one for the test.
+        rows: most rows for training, evenly spread; 0 for all.
+        validation_rows: most validation rows, evenly spread; 0 for all.
+    """
+
+    tokenizer: str = "smollm2"
+    vocabulary: int = 8192
+    length: int = 24
+    every: int = 20
+    rows: int = 400
+    validation_rows: int = 256
+
+    def __post_init__(self) -> None:
+        if self.vocabulary < 2 or self.length < 2 or self.every < 3:
+            raise UsageError(
+                f"data.vocabulary is {self.vocabulary}, data.length {self.length} and data.every {self.every}; give at "
+                "least 2, 2 and 3"
+            )
+        if self.rows < 0 or self.validation_rows < 0:
+            raise UsageError(
+                f"data.rows is {self.rows} and data.validation_rows {self.validation_rows}; give 0 or more"
+            )
+
+
+@dataclass(frozen=True)
+class TokenDistilObjective:
+    """Learning a large teacher's site conditionals, each asked for once and kept.
+
+    Attributes:
+        candidates: the teacher's best tokens at a site, and the token itself.
+        sites: of a row, chosen once.
+        share: of the teacher's term in the loss; 0 for none: the same model from the data alone.
+        temperature: of the targets.
+    """
+
+    candidates: int = 4
+    sites: int = 4
+    share: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.sites < 1 or self.candidates < 1:
+            raise UsageError(
+                f"objective.sites is {self.sites} and objective.candidates {self.candidates}; give at least 1"
+            )
+        if not 0 <= self.share <= 1:
+            raise UsageError(f"objective.share is {self.share}; the teacher's share lies in [0, 1]")
+        if not self.temperature > 0:
+            raise UsageError(f"objective.temperature is {self.temperature}; it must be positive")
+
+
+@dataclass(frozen=True)
+class TokenEvaluation:
+    """What is measured of a model of tokens.
+
+    Attributes:
+        draws: of noise a row, for the bound.
+        rows: most test rows, evenly spread.
+        teacher_rows: test rows that the teacher reads from left to right; 0 for none.
+        batch: rows computed together.
+    """
+
+    draws: int = 4
+    rows: int = 512
+    teacher_rows: int = 64
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        for name, least in (("draws", 1), ("rows", 2), ("teacher_rows", 0), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"evaluation.{name} is {getattr(self, name)}; it must be at least {least}")
+
+
+@dataclass(frozen=True)
 class RewardObjective:
     """Tuning towards p_ref e^{R/β}, β by a budget of divergence.
 

@@ -94,7 +94,9 @@ class TextTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder."""
-        self.model.save_pretrained(folder, {"name": self.name})
+        data = self.recipe.data
+        read = {name: getattr(data, name) for name in ("alphabet", "lower", "others", "length")}
+        self.model.save_pretrained(folder, {"name": self.name, "recipe": {"data": read}})
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """Bits per character of the test split, beside models that count."""

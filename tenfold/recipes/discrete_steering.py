@@ -13,18 +13,23 @@ from tenfold.discrete_diffusion.steering_options import (
     RatioObjective,
     RewardObjective,
     SteeringEvaluation,
+    TokenData,
+    TokenDistilObjective,
+    TokenEvaluation,
 )
 from tenfold.recipes.discrete_diffusion import RECIPES as PRETRAINING
 from tenfold.training.config import TrainingConfig
 
 # The model and the training of "kjv-masked".
 _MASKED = PRETRAINING["kjv-masked"][1]
+_SMALL = DiffusionConfig(vocabulary=8192, length=24, local_mixing=3)
 _MODEL = DiffusionConfig(local_mixing=7, alphabet=LETTERS)
 _TUNING = replace(
     _MASKED.train, steps=400, learning_rate=3e-4, warmup_steps=20, batch_size=32, validate_every=0, log_every=10
 )
 
 _PAIRS = replace(_TUNING, batch_size=16)
+_TOKENS = replace(_MASKED.train, steps=600, batch_size=16, learning_rate=1e-3, validate_every=100)
 _RATIO_TRAINING = replace(_MASKED.train, learning_rate=1e-3, validate_every=500)
 
 
@@ -76,10 +81,22 @@ class RatioRecipe:
     evaluation: RatioEvaluation = field(default_factory=RatioEvaluation)
 
 
+@dataclass(frozen=True)
+class TokenDistilRecipe:
+    """A small masked model of a large teacher's tokens."""
+
+    system: ClassVar[str] = "discrete-token-distil"
+    model: DiffusionConfig = _SMALL
+    data: TokenData = field(default_factory=TokenData)
+    objective: TokenDistilObjective = field(default_factory=TokenDistilObjective)
+    train: TrainingConfig = _TOKENS
+    evaluation: TokenEvaluation = field(default_factory=TokenEvaluation)
+
+
 _RATIO = RatioRecipe()
 _DISTIL = DistilRecipe()
 
-RECIPES: dict[str, tuple[str, DistilRecipe | RewardRecipe | PreferenceRecipe | RatioRecipe]] = {
+RECIPES: dict[str, tuple[str, DistilRecipe | TokenDistilRecipe | RewardRecipe | PreferenceRecipe | RatioRecipe]] = {
     "kjv-distil": (
         "kjv-masked's network from an autoregressive teacher (--objective.teacher): its best letters, suffixes read",
         _DISTIL,
@@ -87,6 +104,14 @@ RECIPES: dict[str, tuple[str, DistilRecipe | RewardRecipe | PreferenceRecipe | R
     "kjv-distil-first-order": (
         "the same from one gradient of the teacher for all letters",
         replace(_DISTIL, objective=DistilObjective(method="first_order", candidates=0)),
+    ),
+    "smollm2-distil": (
+        "a small masked model of SmolLM2's tokens, from its site conditionals on 400 rows of the King James Bible",
+        TokenDistilRecipe(),
+    ),
+    "smollm2-distil-none": (
+        "the same model on the same rows from the data alone",
+        TokenDistilRecipe(objective=TokenDistilObjective(share=0.0)),
     ),
     "kjv-reward": (
         "a masked model (--objective.start) tuned towards the New Testament's style within a nat",

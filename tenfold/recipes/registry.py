@@ -112,6 +112,13 @@ COMPONENTS: dict[str, System] = {
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
+    "discrete-token-distil": System(
+        "Discrete diffusion of tokens that learns from a large language model",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.token_distil:TokenDistilTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+    ),
     "discrete-reward": System(
         "Discrete diffusion tuned towards a reward",
         "arXiv:2504.16431",

@@ -19,8 +19,9 @@ def test_records(monkeypatch):
     records = []
     discrete_diffusion.benchmarks(True, records.append)
     by_name = {record.name: record for record in records}
-    assert set(by_name) == {"uniform-loss", "masked-head", "masked-head-step"}
+    assert set(by_name) == {"uniform-loss", "masked-head", "masked-head-step", "sampler-cached"}
     for record in records:
         assert record.ours > 0
         assert record.other > 0
-        assert record.max_error < 1e-4
+        # Computed rows have an expectation; two rows of a quick run scatter about it.
+        assert record.max_error < (0.25 if record.name == "sampler-cached" else 1e-4)

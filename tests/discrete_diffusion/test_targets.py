@@ -145,7 +145,7 @@ def test_a_transformer_as_teacher() -> None:
     clean = torch.randint(0, 6, (3, 7))
     sites = torch.tensor([[0, 3, 6], [1, 3, 5], [2, 3, 4]])
     for begin in (None, 7):
-        model = CausalLanguageModel(network, vocabulary=6, begin=begin)
+        model = CausalLanguageModel(network, torch.tensor([5, 0, 1, 2, 4, 6]), begin=begin)
         teacher = ARTeacher(model)
         candidates = teacher.candidates(clean, sites, 3)
         ours = teacher.site_log_ratio(clean, clean, sites, candidates)

@@ -131,29 +131,33 @@ class ARTeacher:
 
 
 class CausalLanguageModel:
-    """A causal language model of transformers as a teacher. The first token is given, as these models predict it from
-    nothing: its own ratio has no next-token term (0). ``vocabulary`` cuts the logits, for tokens that the model has and
-    the student has not.
+    """A causal language model of transformers as a teacher of some of its tokens.
 
-    >>> # CausalLanguageModel(AutoModelForCausalLM.from_pretrained("..."), vocabulary=49152)
+    Args:
+        model: the network.
+        kept: its ids of the tokens 0 … V − 1 that the student knows; its probabilities are restricted to them.
+        begin: id that goes before every sequence. Without it the first token is given, as nothing predicts it: its
+            ratio has no next-token term.
     """
 
-    def __init__(self, model: Any, vocabulary: int | None = None, begin: int | None = None) -> None:
-        self.model, self.begin = model.eval(), begin
-        self.vocabulary = vocabulary or int(model.config.vocab_size)
+    def __init__(self, model: Any, kept: Int[Tensor, " v"], begin: int | None = None) -> None:
+        self.model, self.kept, self.begin = model.eval(), kept, begin
+        self.vocabulary = len(kept)
 
-    def _shifted(self, logits: Float[Tensor, "b k v"], n: int) -> Float[Tensor, "b n w"]:
-        log_p = logits[..., : self.vocabulary].log_softmax(-1)
+    def _log_probs(self, logits: Float[Tensor, "b k a"]) -> Float[Tensor, "b k v"]:
+        return logits[..., self.kept].log_softmax(-1)
+
+    def _shifted(self, logits: Float[Tensor, "b k a"], n: int) -> Float[Tensor, "b n v"]:
+        log_p = self._log_probs(logits)
         if self.begin is not None:
             return log_p[:, :n]
-        nothing = torch.zeros_like(log_p[:, :1])
-        return torch.cat([nothing, log_p[:, : n - 1]], 1)
+        return torch.cat([torch.zeros_like(log_p[:, :1]), log_p[:, : n - 1]], 1)
 
     def read(self, tokens: Tensor) -> tuple[Tensor, Any]:
         """See ``Autoregressive``; the state is the model's key-value cache."""
-        given = tokens
+        given = self.kept[tokens]
         if self.begin is not None:
-            given = torch.cat([torch.full_like(tokens[:, :1], self.begin), tokens], 1)
+            given = torch.cat([torch.full_like(given[:, :1], self.begin), given], 1)
         found = self.model(input_ids=given, use_cache=True)
         return self._shifted(found.logits, tokens.shape[1]), found.past_key_values
 
@@ -161,18 +165,16 @@ class CausalLanguageModel:
         """See ``Autoregressive``."""
         from transformers import DynamicCache
 
-        kept = start + (self.begin is not None)
-        prefix = [(layer.keys[rows, :, :kept], layer.values[rows, :, :kept]) for layer in state.layers]
-        cache = DynamicCache(prefix) if kept else None
-        found = self.model(input_ids=tokens[:, :-1], cache=cache, use_cache=cache is not None)
-        log_p = found.logits[..., : self.vocabulary].log_softmax(-1)
-        return log_p.gather(-1, tokens[:, 1:, None])[..., 0].sum(1)
+        past = start + (self.begin is not None)
+        prefix = [(layer.keys[rows, :, :past], layer.values[rows, :, :past]) for layer in state.layers]
+        cache = DynamicCache(prefix) if past else None
+        found = self.model(input_ids=self.kept[tokens[:, :-1]], cache=cache, use_cache=cache is not None)
+        return self._log_probs(found.logits).gather(-1, tokens[:, 1:, None])[..., 0].sum(1)
 
     def soft(self, one_hot: Tensor) -> Tensor:
         """See ``Autoregressive``."""
         table = self.model.get_input_embeddings().weight
-        embedded = one_hot.to(table.dtype) @ table[: self.vocabulary]
+        embedded = one_hot.to(table.dtype) @ table[self.kept]
         if self.begin is not None:
-            first = table[self.begin].expand(len(one_hot), 1, -1)
-            embedded = torch.cat([first, embedded], 1)
+            embedded = torch.cat([table[self.begin].expand(len(one_hot), 1, -1), embedded], 1)
         return self._shifted(self.model(inputs_embeds=embedded).logits, one_hot.shape[1])
