@@ -352,8 +352,11 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     "example-samplers": Example(
         "discrepancy",
         "samplers",
-        options=("--runs", "runs/results/tarflow-digits-0", "runs/results/code-bytes-scratch-0"),
-        after=("tarflow-digits", "code-bytes"),
+        options=(
+            "--runs",
+            *(f"runs/results/{name}-0" for name in ("tarflow-digits", "code-bytes-scratch", "kjv-masked", "kjv-udlm")),
+        ),
+        after=("tarflow-digits", "code-bytes", "kjv"),
     ),
     "benchmark-quasiperiodic": Benchmark("quasiperiodic"),
     "quasiperiodic-expected": Example("dynamics", "expected"),

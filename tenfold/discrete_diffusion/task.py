@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
 from tenfold.examples import Outcome
 from tenfold.measurement import Measurement
+from tenfold.sampled_loss import SampledLoss
 from tenfold.update import Update
 
 
@@ -217,6 +219,13 @@ class DiffusionTask(TextTask):
         if not options.judge:
             raise UsageError("samples are judged by an autoregressive model; name its run, as in --judge runs/kjv-ar")
         return study(self.model, read_autoregressive(options.judge), self.data, options, figures, self.name)
+
+    def sampled_losses(self) -> list[SampledLoss]:
+        """The bound of test rows as a function of the number that chooses how much noise there is."""
+        from tenfold.discrete_diffusion.sampled_losses import sampled_losses
+
+        rows = torch.from_numpy(self.data.test.arrays["tokens"].astype(np.int64))
+        return sampled_losses(self.model.eval(), rows, self.name)
 
     @staticmethod
     def describe(recipe: DiffusionRecipe) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tenfold.discrete_diffusion.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
 from tenfold.discrete_diffusion.holes import cut_holes, fill_from_left, fill_masks
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.sampled_losses import sampled_losses
 from tenfold.discrete_diffusion.tabular import TabularModel
 from tenfold.discrete_paths import MaskSource, UniformSource, posterior_from_leave_one_out
 from tenfold.errors import UsageError
@@ -41,6 +42,18 @@ class Converted:
         assert time is not None
         alpha = self.schedule.alpha(time)
         return posterior_from_leave_one_out(self.model(noisy), noisy, alpha, self.source)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("mask", "nelbo/model"), ("uniform", "nelbo_udlm/model")])
+def test_a_sampled_loss_has_the_bound_as_its_mean(fixtures: Path, kind: str, value: str) -> None:
+    world = World(fixtures, kind)
+    clean = world.clean[torch.multinomial(world["p1"], ROWS, replacement=True)]
+    (found,) = sampled_losses(table(world), clean, "table")
+    values = 3 * found.loss(
+        torch.rand(ROWS, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64).numpy()
+    )
+    assert found.dim == 1
+    assert abs(values.mean() - world.values[value]) < 4 * values.std() / math.sqrt(ROWS)
 
 
 @pytest.mark.parametrize(
