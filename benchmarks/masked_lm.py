@@ -1,10 +1,11 @@
 """Masked language models: what decoding costs, against the published loop and against plain decoding.
 
-``python -m benchmarks.masked_lm [--quick] [--json FILE] [--model RUN] [--adapted RUN] [--figure FILE]``
+``python -m benchmarks.masked_lm [--quick] [--json FILE] [--model RUN] [--adapted RUN] [--figure FILE] [--only NAME]``
 
 ``--model`` is a trained masked model of bytes (default: the run of ``results/run.py`` for code-bytes-flagship),
 ``--adapted`` a large vocabulary's (default: that of smollm2-code; "smollm2" takes the packaged weights as they are),
-which is used for ``exact`` alone. Either may be "none": its records are left out.
+which is used for ``exact`` alone. Either may be "none": its records are left out. ``--only`` names one of
+dual-threshold, batch8, self-speculative, quality-passes, exact.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from benchmarks.reference_masked_lm import dream_generate, sample_rows
 from tenfold import api
 from tenfold.data.code import load_code
 from tenfold.data.code_config import CodeDataConfig
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, suggest
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.generation_options import REFERENCE
 from tenfold.masked_lm.holed import fill, holed_windows
@@ -239,18 +240,27 @@ def draw(points: list[dict[str, Any]], path: Path) -> Path:
     return lines(series, path, "passes a window", "exact match of holes", log=(True, False))
 
 
-def benchmarks(model: str, adapted: str, figure: str) -> Callable[[bool, Emit], None]:
-    """The records of the models in these folders."""
+def benchmarks(model: str, adapted: str, figure: str, only: str = "") -> Callable[[bool, Emit], None]:
+    """The records of the models in these folders.
+
+    Raises UsageError for a record that there is not."""
+    small: dict[str, Callable[[Emit, MaskedLM, list[list[int]], bool], None]] = {
+        "dual-threshold": dual_threshold,
+        "batch8": batching,
+        "self-speculative": speculation,
+        "quality-passes": partial(quality, figure=figure),
+    }
+    if only and only not in (*small, "exact"):
+        raise UsageError(f"there is no record {only!r}{suggest(only, (*small, 'exact'))}")
 
     def run(quick: bool, emit: Emit) -> None:
-        if model != "none":
-            small = loaded(model)
-            texts = held_out(small)
-            dual_threshold(emit, small, texts, quick)
-            batching(emit, small, texts, quick)
-            speculation(emit, small, texts, quick)
-            quality(emit, small, texts, quick, figure)
-        if adapted != "none":
+        wanted = [record for name, record in small.items() if only in ("", name)]
+        if model != "none" and wanted:
+            network = loaded(model)
+            texts = held_out(network)
+            for record in wanted:
+                record(emit, network, texts, quick)
+        if adapted != "none" and only in ("", "exact"):
             exact(emit, loaded(adapted), quick)
 
     return run
@@ -271,6 +281,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--adapted", default=ADAPTED)
     parser.add_argument("--figure", default="")
+    parser.add_argument("--only", default="")
     given, rest = parser.parse_known_args()
     try:
         sys.exit(main("masked_lm", benchmarks(**vars(given)), ("tenfold", "torch", "transformers"), rest))

@@ -340,11 +340,12 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     ),
     "example-tcsm-worlds": Example("analyse", "tcsm-worlds", "mean-reward.png"),
     "benchmark-discrete-diffusion": Benchmark("discrete_diffusion"),
-    # These two need the runs of code-bytes-flagship and smollm2-code.
+    # These need the runs of code-bytes-flagship and smollm2-code.
     "benchmark-masked-lm": Benchmark(
         "masked_lm", ("--adapted", "none", "--figure", "docs/images/masked-lm-quality.png")
     ),
-    "benchmark-masked-lm-exact": Benchmark("masked_lm", ("--model", "none")),
+    "benchmark-masked-lm-batch": Benchmark("masked_lm", ("--only", "batch8")),
+    "benchmark-masked-lm-exact": Benchmark("masked_lm", ("--only", "exact")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),
     "benchmark-flows": Benchmark("flows"),
     "example-slabs": Example("discrepancy", "slabs"),

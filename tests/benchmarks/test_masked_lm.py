@@ -41,3 +41,12 @@ def test_all_records(small, tmp_path):
 def test_a_missing_model_is_named():
     with pytest.raises(UsageError, match=r"runs/nowhere does not exist"):
         masked_lm.loaded("runs/nowhere")
+
+
+def test_single_records(small):
+    records = []
+    masked_lm.benchmarks("a", "b", "", "batch8")(True, records.append)
+    masked_lm.benchmarks("a", "none", "", "exact")(True, records.append)
+    assert [record.name for record in records] == ["batch8", "batch8-uncached"]
+    with pytest.raises(UsageError, match="did you mean 'exact'"):
+        masked_lm.benchmarks("a", "b", "", "exakt")
