@@ -117,6 +117,10 @@ RECIPES: dict[str, tuple[str, DistilRecipe | TokenDistilRecipe | RewardRecipe | 
         "a masked model (--objective.start) tuned towards the New Testament's style within a nat",
         RewardRecipe(),
     ),
+    "kjv-reward-weights": (
+        "the same by the cross entropy of samples drawn by their weights",
+        RewardRecipe(objective=RewardObjective(form="weights", penalty=0.3)),
+    ),
     "kjv-preference": (
         "the same model tuned on pairs of its samples, of which the New Testament's style wins",
         PreferenceRecipe(),
