@@ -69,7 +69,8 @@ class Comparison:
 
     ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"), ``baselines``
     whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
-    of the metrics, and a note says whether their difference exceeds the noise between seeds."""
+    of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``, a
+    picture of the first seeds' validation loss against seconds goes into the docs."""
 
     variants: Mapping[str, Training]
     metrics: tuple[str, ...]
@@ -77,6 +78,7 @@ class Comparison:
     models: Mapping[str, str] = field(default_factory=dict)
     baselines: tuple[str, ...] = ()
     differences: bool = False
+    compute: bool = False
 
     def make(self, name: str) -> dict[str, Any]:
         """Train and average each variant."""
@@ -95,6 +97,11 @@ class Comparison:
             rows += differences(
                 [row for row in rows if row["name"] == self.metrics[0] and row["model"] in self.variants]
             )
+        if self.compute:
+            from tenfold.discrete_diffusion.pictures import loss_against_compute
+
+            folders = {variant: RUNS / f"{name}-{variant}-0" for variant in self.variants}
+            loss_against_compute(folders, ROOT / "docs" / "images" / f"{name}-compute.png")
         commands = [training.command for training in self.variants.values()]
         return {**made, "command": " and ".join(commands), "metrics": rows}
 
@@ -264,6 +271,7 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         ("bits_per_char", "bits_per_char_generalised_kl", "hole_accuracy"),
         models={name: f"kjv-{name}" for name in _KJV},
         baselines=("unigram", "bigram", "trigram", "back-off"),
+        compute=True,
     ),
     "kjv-stall": Comparison(
         {name: Training(recipe, (*_SHORT, *options), seeds=(0,)) for name, (recipe, options) in _STALL.items()},

@@ -1,12 +1,13 @@
 """The model of discrete diffusion: a network, the noise that it undoes, and the view that it has of a clean token."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tenfold import discrete, hub
 from tenfold.discrete import Schedule
@@ -16,6 +17,9 @@ from tenfold.discrete_diffusion.dit import DiT
 from tenfold.discrete_diffusion.hollow import HollowTransformer
 from tenfold.discrete_paths import MaskSource, Path, Source, UniformSource, View, carried_over
 from tenfold.errors import UsageError
+
+OfRows = Callable[[Tensor, Tensor], Tensor]
+_NUMBERS_AT_ONCE = 2**24  # 64 MiB in float32
 
 
 class DiscreteDiffusion(nn.Module):
@@ -72,6 +76,7 @@ class DiscreteDiffusion(nn.Module):
         noisy: Int[Tensor, "b n"],
         time: Float[Tensor, " b"] | None = None,
         rows: Bool[Tensor, "b n"] | None = None,
+        then: OfRows | None = None,
     ) -> Tensor:
         """Log-probabilities of clean tokens, (b, n, V).
 
@@ -80,25 +85,58 @@ class DiscreteDiffusion(nn.Module):
             time: t in [0, 1]; may be None for a network that is not told the level.
             rows: tokens that are asked for; the result is then (k, V), in their order, and the head runs on those
                 alone.
+            then: what is made of the rows' log-probabilities (k, V) and their numbers in that order (k,), a loss (k,)
+                say: the result is this, and the rows are computed in parts whose log-probabilities fit into memory, a
+                second time for gradients instead of being kept.
 
         Raises:
-            UsageError: no time for a network that needs it, or too long a sequence.
+            UsageError: no time for a network that needs it, or too long a sequence; ``then`` without rows.
         """
+        if then is not None and (rows is None or self.config.output == "scores"):
+            raise UsageError("losses in parts are of chosen rows of probabilities; give rows")
         if self.config.output == "scores":
             log_probs = self.probabilities(self.log_ratios(noisy, time), noisy, time)
             return log_probs if rows is None else log_probs[rows]
-        logits = self._numbers(noisy, time, rows)[..., : self.config.vocabulary]
-        if isinstance(self.source, MaskSource):
-            if self.source.mask < self.source.vocabulary:
-                hidden = torch.arange(self.source.vocabulary, device=logits.device) == self.source.mask
-                logits = logits.masked_fill(hidden, -torch.inf)
-            log_probs = logits.log_softmax(-1)
-            if self.view == "posterior" and rows is None:
-                return carried_over(log_probs, noisy, self.source)
-            if self.view == "posterior":
-                return carried_over(log_probs[None], noisy[rows][None], self.source)[0]
-            return log_probs
-        return logits.log_softmax(-1)
+        states, tokens = self._states(noisy, time, rows), noisy.flatten() if rows is None else noisy[rows]
+        if then is None:
+            log_probs = self._log_probs(states, tokens)
+            return log_probs if rows is not None else log_probs.unflatten(0, noisy.shape)
+        size, which = max(1, _NUMBERS_AT_ONCE // self.config.vocabulary), torch.arange(len(tokens), device=noisy.device)
+        again = len(tokens) > size and torch.is_grad_enabled()
+        parts = zip(states.split(size), tokens.split(size), which.split(size), strict=True)
+
+        def made(states: Tensor, tokens: Tensor, which: Tensor) -> Tensor:
+            return then(self._log_probs(states, tokens), which)
+
+        return torch.cat([checkpoint(made, *part, use_reentrant=False) if again else made(*part) for part in parts])
+
+    def _states(self, noisy: Tensor, time: Tensor | None, rows: Tensor | None) -> Tensor:
+        """What the head reads of the chosen tokens (of all), (k, ·): hidden states, and beside them a DiT's
+        condition."""
+        states = self.network(noisy, self._level(noisy, time))
+        if isinstance(self.network, DiT):
+            hidden, condition = states
+            states = torch.cat([hidden, condition[:, None].expand(-1, noisy.shape[1], -1)], dim=-1)
+        return states.flatten(0, 1) if rows is None else states[rows]
+
+    def _numbers(self, states: Tensor) -> Tensor:
+        """The head, (k, ·)."""
+        if isinstance(self.network, DiT):
+            numbers: Tensor = self.network.output_layer(*states.tensor_split([self.config.width], dim=-1))
+            return numbers
+        assert self.head is not None
+        return self.head(states)
+
+    def _log_probs(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probabilities (k, V) of the view, of k tokens x_t^i."""
+        logits, source = self._numbers(states)[:, : self.config.vocabulary], self.source
+        if not isinstance(source, MaskSource):
+            return logits.log_softmax(-1)
+        if source.mask < source.vocabulary:
+            no_token = torch.arange(source.vocabulary, device=logits.device) == source.mask
+            logits = logits.masked_fill(no_token, -torch.inf)
+        log_probs = logits.log_softmax(-1)
+        return carried_over(log_probs[None], tokens[None], source)[0] if self.view == "posterior" else log_probs
 
     def log_ratios(self, noisy: Int[Tensor, "b n"], time: Float[Tensor, " b"] | None) -> Float[Tensor, "b n s"]:
         """log p_t(x_t with y at i)/p_t(x_t) as a network of scores has it, 0 at the token itself: not normalised.
@@ -110,7 +148,7 @@ class DiscreteDiffusion(nn.Module):
         if time is None:
             raise UsageError("a network of scores needs the time; give one for each sequence")
         sigma = discrete.sigma(self.schedule, time.double())
-        numbers = self._numbers(noisy, time, None)
+        numbers = self._numbers(self._states(noisy, time, None)).unflatten(0, noisy.shape)
         if isinstance(self.source, MaskSource):
             scale = torch.log(torch.expm1(sigma).clamp(min=1e-30)) + torch.log(torch.tensor(self.source.states - 1.0))
             numbers = numbers - scale.to(numbers)[:, None, None]
@@ -127,22 +165,6 @@ class DiscreteDiffusion(nn.Module):
         alpha = self.schedule.alpha(time)[:, None, None].to(log_ratios)
         levels = log_ratios.softmax(-1) - (1 - alpha) / self.source.vocabulary
         return levels.clamp(min=1e-9).log().log_softmax(-1)
-
-    def _numbers(self, noisy: Tensor, time: Tensor | None, rows: Tensor | None) -> Tensor:
-        """What the head gives for all tokens (b, n, ·), or for the chosen ones (k, ·)."""
-        sigma = self._level(noisy, time)
-        if isinstance(self.network, DiT):
-            hidden, condition = self.network(noisy, sigma)
-            condition = condition[:, None].expand(-1, noisy.shape[1], -1)
-            if rows is None:
-                return self.network.output_layer(hidden.flatten(0, 1), condition.flatten(0, 1)).unflatten(
-                    0, noisy.shape
-                )
-            return self.network.output_layer(hidden[rows], condition[rows])
-        assert self.head is not None
-        hidden = self.network(noisy, sigma)
-        numbers: Tensor = self.head(hidden if rows is None else hidden[rows])
-        return numbers
 
     def _level(self, noisy: Tensor, time: Tensor | None) -> Tensor:
         """σ of each sequence; 0 for a network that is not told, as the published ones have it."""

@@ -148,21 +148,27 @@ class DiffusionTask(TextTask):
         if isinstance(source, MaskSource) and settings.loss != "sedd":
             # The head runs on masks only; each is a row of one token.
             rows, _ = active.nonzero(as_tuple=True)
-            outputs = modules["model"](noisy, time, active)[:, None]
-            chosen = None if uniforms is None else uniforms[active][:, None]
-            given = (clean[active][:, None], noisy[active][:, None], alpha[rows].double(), rate[rows].double())
-            values = objective.losses(settings, outputs, *given, source, self.model.view, chosen)
-            value = objective.mean(
-                values, torch.ones_like(values, dtype=torch.bool), clean.numel(), objective.is_weighted(settings)
-            )
+            given = (clean[active], noisy[active], alpha[rows].double(), rate[rows].double())
+            chosen = None if uniforms is None else uniforms[active]
+
+            def of_rows(log_probs: Tensor, which: Tensor) -> Tensor:
+                tokens, hidden, levels, rates = (x[which] for x in given)
+                numbers = None if chosen is None else chosen[which][:, None]
+                known = (tokens[:, None], hidden[:, None], levels, rates)
+                made = objective.losses(settings, log_probs[:, None], *known, source, self.model.view, numbers)
+                return made[:, 0]
+
+            values = modules["model"](noisy, time, active, of_rows)
+            here = torch.ones_like(values, dtype=torch.bool)
         else:
             outputs = modules["model"](noisy, time)
             values = objective.losses(
                 settings, outputs, clean, noisy, alpha.double(), rate.double(), source, self.model.view, uniforms
             )
-            value = objective.mean(values, active, clean.numel(), objective.is_weighted(settings))
+            here = active
+        value = objective.mean(values, here, clean.numel(), objective.is_weighted(settings))
         metrics = {"noise_share": 1 - alpha.mean()}
-        yield Update("model", value, metrics, {"outputs": outputs.detach().exp().sum(-1)})
+        yield Update("model", value, metrics, {"losses": values.detach()})
 
     def _noised(self, clean: Tensor, index: Tensor, draws: Any) -> tuple[Tensor, Tensor, Tensor]:
         """x_t, t and, where the number of masks is drawn, L / l: keyed by the sample, times of low discrepancy."""

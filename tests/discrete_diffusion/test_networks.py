@@ -155,6 +155,26 @@ def test_gradients_of_the_masked_loss_come_from_masks_only() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", ["transformer", "dit", "uniform"])
+def test_losses_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made(name)
+    noisy, time, clean = noisy_of(model), torch.tensor([0.2, 0.5, 0.9]), torch.randint(7, (3, 12))
+    rows = torch.rand(3, 12) < 0.6
+    found = []
+    for at_once in (2**24, 5 * 7):  # five rows at a time
+        monkeypatch.setattr("tenfold.discrete_diffusion.model._NUMBERS_AT_ONCE", at_once)
+        nll = model(noisy, time, rows, lambda p, which: -p.gather(-1, clean[rows][which][:, None])[:, 0].clamp(min=-50))
+        weights = torch.linspace(0, 1, len(nll))
+        gradients = torch.autograd.grad((weights * nll).sum(), list(model.parameters()), allow_unused=True)
+        found.append([nll.detach(), *(g for g in gradients if g is not None)])
+    expected = -model(noisy, time)[rows].gather(-1, clean[rows][:, None])[:, 0].clamp(min=-50)
+    torch.testing.assert_close(found[0][0], expected.detach())
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole)
+    with pytest.raises(UsageError, match="losses in parts are of chosen rows"):
+        model(noisy, time, None, lambda p, which: p)
+
+
 def test_folders(tmp_path: Path) -> None:
     for name in ("uniform", "dit"):
         model = made(name)

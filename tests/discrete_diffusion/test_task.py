@@ -117,10 +117,12 @@ class Even(nn.Module):
         self.seen: list[Tensor] = []
         self.source = model.source
 
-    def forward(self, noisy: Tensor, time: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+    def forward(self, noisy: Tensor, time: Tensor, rows: Tensor | None = None, then: Any = None) -> Tensor:
         self.seen.append(noisy)
-        shape = noisy.shape if rows is None else (int(rows.sum()),)
-        return torch.full((*shape, 27), -math.log(27), requires_grad=True)
+        if rows is None:
+            return torch.full((*noisy.shape, 27), -math.log(27), requires_grad=True)
+        count = int(rows.sum())
+        return then(torch.full((count, 27), -math.log(27), requires_grad=True), torch.arange(count))
 
 
 @pytest.mark.parametrize("times", ["count", "stratified"])
