@@ -14,7 +14,7 @@ from tenfold import discrete
 from tenfold.data.characters_config import CharacterDataConfig
 from tenfold.data.token_rows import TokenRows
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.matching import check_frozen, drift, matching_loss
+from tenfold.discrete_diffusion.matching import check_frozen, drift, matching_loss, restricted
 from tenfold.discrete_diffusion.model import DiscreteDiffusion, schedule_of, source_of
 from tenfold.discrete_diffusion.pool import Tilt, tilt_within
 from tenfold.discrete_diffusion.preferences import gain, preference_loss
@@ -25,7 +25,7 @@ from tenfold.discrete_diffusion.targets.network import NetworkTeacher
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, choose_sites, shared_sites, site_target
 from tenfold.discrete_diffusion.targets.tilt import Reference, RewardTilt
 from tenfold.discrete_diffusion.task import DiffusionTask, TextTask, read_autoregressive, read_diffusion
-from tenfold.discrete_objectives import cross_entropy
+from tenfold.discrete_objectives import cross_entropy, distribution_form
 from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
 from tenfold.measurement import Measurement
@@ -140,9 +140,9 @@ class DistilTask(PostTraining):
         log_probs = modules["model"](noisy, self._time(weight), hidden)
         whole = log_probs.new_zeros(*clean.shape, log_probs.shape[-1])
         whole[hidden] = log_probs
-        own = cross_entropy(whole, clean)[hidden].mean()
+        own = torch.where(hidden, cross_entropy(whole, clean), 0.0)
         numbers = draws.uniform("sites", torch.zeros_like(batch["index"][:1]), (clean.shape[1],))[0]
-        sites, real, share = shared_sites(hidden, settings.sites, numbers)
+        sites, real, _ = shared_sites(hidden, settings.sites, numbers)
         if settings.candidates:
             candidates = self.teacher.candidates(clean, sites, settings.candidates)
         else:
@@ -153,14 +153,19 @@ class DistilTask(PostTraining):
         target = site_target(self.teacher, clean, noisy, alpha, sites, candidates, source, settings.temperature).to(
             whole.dtype
         )
-        matched = matching_loss(whole, target, clean, sites, candidates, real, share).sum() / hidden.sum()
+        # Where the teacher spoke, its distribution takes the place of the data's token: the same mean, less noise.
+        student = restricted(whole, sites, candidates).masked_fill(target == -torch.inf, -torch.inf)
+        spoken = torch.where(real, distribution_form(target, student, "kl"), 0.0)
+        change = spoken - own.gather(1, sites)
+        masks = hidden.sum()
         metrics = {
-            "cross_entropy": own.detach(),
-            "from_teacher": matched.detach(),
+            "cross_entropy": own.detach().sum() / masks,
+            "from_teacher": spoken.detach().sum() / real.sum().clamp(min=1),
+            "teacher_share": real.sum() / masks,
             "teacher_tokens": torch.tensor(float(self.work.tokens)),
             "teacher_calls": torch.tensor(float(self.work.calls)),
         }
-        loss = (1 - settings.share) * own + settings.share * matched
+        loss = (own.sum() + settings.share * change.sum()) / masks
         yield Update("model", loss, metrics, {"log_probs": log_probs.detach()})
 
     @property

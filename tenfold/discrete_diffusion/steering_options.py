@@ -17,16 +17,16 @@ class DistilObjective:
         method: of the teacher's ratios: "exact" (suffixes are read), or "first_order" (one gradient).
         candidates: the teacher's best tokens that are compared at a site, and the token itself; 0 for all.
         sites: places, the same in all rows, at which the teacher is asked for what is masked.
-        share: of the teacher's term in the loss; the rest is the cross entropy of the data.
+        share: of the teacher's distribution in the target of a site that it is asked for; the rest is the data's token.
         temperature: of the targets.
     """
 
     teacher: str = "runs/kjv-ar"
     start: str = ""
     method: Literal["exact", "first_order"] = "exact"
-    candidates: int = 5
-    sites: int = 8
-    share: float = 0.5
+    candidates: int = 4
+    sites: int = 16
+    share: float = 1.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:

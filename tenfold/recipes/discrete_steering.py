@@ -103,7 +103,7 @@ RECIPES: dict[str, tuple[str, DistilRecipe | TokenDistilRecipe | RewardRecipe | 
     ),
     "kjv-distil-first-order": (
         "the same from one gradient of the teacher for all letters",
-        replace(_DISTIL, objective=DistilObjective(method="first_order", candidates=0)),
+        replace(_DISTIL, objective=DistilObjective(method="first_order", candidates=0, sites=64, share=0.5)),
     ),
     "smollm2-distil": (
         "a small masked model of SmolLM2's tokens, from its site conditionals on 400 rows of the King James Bible",
