@@ -80,7 +80,8 @@ class TokenDistilObjective:
     Attributes:
         candidates: the teacher's best tokens at a site, and the token itself.
         sites: of a row, chosen once.
-        share: of the teacher's term in the loss; 0 for none: the same model from the data alone.
+        share: of the teacher's distribution in the target of those sites; 0 for none: the same model from the data
+            alone.
         temperature: of the targets.
     """
 
