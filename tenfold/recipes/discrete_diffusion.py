@@ -33,7 +33,7 @@ class AutoregressiveRecipe:
 
 
 _TRAIN = TrainingConfig(
-    steps=2400,
+    steps=3000,
     batch_size=16,
     learning_rate=3e-3,
     warmup_steps=100,
@@ -42,8 +42,8 @@ _TRAIN = TrainingConfig(
     betas=(0.9, 0.98),
     ema=0.99,
     log_every=50,
-    validate_every=200,
-    checkpoint_every=1200,
+    validate_every=300,
+    checkpoint_every=1500,
     threads=1,
 )
 _MASKED = DiffusionRecipe(
