@@ -236,6 +236,7 @@ _TEACHER = ("--objective.teacher", "runs/results/kjv-ar-0")
 _STEERED = {
     "reward": ("kjv-reward", ()),
     "reward-half-budget": ("kjv-reward", ("--objective.budget", "0.5")),
+    "reward-weights": ("kjv-reward-weights", ()),
     "preference": ("kjv-preference", ()),
 }
 _RATIOS = {"bce": "kjv-ratio", "lsif": "kjv-ratio-lsif", "generalised-kl": "kjv-ratio-kl"}

@@ -1,5 +1,6 @@
 """Post-training as the training loop sees it: rewards, preferences, an autoregressive teacher."""
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -13,7 +14,7 @@ from tenfold import discrete
 from tenfold.data.characters_config import CharacterDataConfig
 from tenfold.data.token_rows import TokenRows
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.matching import check_frozen, drift, matching_loss
+from tenfold.discrete_diffusion.matching import check_frozen, drift, matching_loss, restricted
 from tenfold.discrete_diffusion.model import DiscreteDiffusion, schedule_of, source_of
 from tenfold.discrete_diffusion.pool import Tilt, tilt_within
 from tenfold.discrete_diffusion.preferences import gain, preference_loss
@@ -21,9 +22,10 @@ from tenfold.discrete_diffusion.rewards import reward_of
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher, Work
 from tenfold.discrete_diffusion.targets.network import NetworkTeacher
-from tenfold.discrete_diffusion.targets.protocol import all_candidates, shared_sites, site_target
+from tenfold.discrete_diffusion.targets.protocol import all_candidates, choose_sites, shared_sites, site_target
+from tenfold.discrete_diffusion.targets.tilt import Reference, RewardTilt
 from tenfold.discrete_diffusion.task import DiffusionTask, TextTask, read_autoregressive, read_diffusion
-from tenfold.discrete_objectives import cross_entropy
+from tenfold.discrete_objectives import cross_entropy, distribution_form
 from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
 from tenfold.measurement import Measurement
@@ -138,9 +140,9 @@ class DistilTask(PostTraining):
         log_probs = modules["model"](noisy, self._time(weight), hidden)
         whole = log_probs.new_zeros(*clean.shape, log_probs.shape[-1])
         whole[hidden] = log_probs
-        own = cross_entropy(whole, clean)[hidden].mean()
+        own = torch.where(hidden, cross_entropy(whole, clean), 0.0)
         numbers = draws.uniform("sites", torch.zeros_like(batch["index"][:1]), (clean.shape[1],))[0]
-        sites, real, share = shared_sites(hidden, settings.sites, numbers)
+        sites, real, _ = shared_sites(hidden, settings.sites, numbers)
         if settings.candidates:
             candidates = self.teacher.candidates(clean, sites, settings.candidates)
         else:
@@ -151,14 +153,19 @@ class DistilTask(PostTraining):
         target = site_target(self.teacher, clean, noisy, alpha, sites, candidates, source, settings.temperature).to(
             whole.dtype
         )
-        matched = matching_loss(whole, target, clean, sites, candidates, real, share).sum() / hidden.sum()
+        # Where the teacher spoke, its distribution takes the place of the data's token: the same mean, less noise.
+        student = restricted(whole, sites, candidates).masked_fill(target == -torch.inf, -torch.inf)
+        spoken = torch.where(real, distribution_form(target, student, "kl"), 0.0)
+        change = spoken - own.gather(1, sites)
+        masks = hidden.sum()
         metrics = {
-            "cross_entropy": own.detach(),
-            "from_teacher": matched.detach(),
+            "cross_entropy": own.detach().sum() / masks,
+            "from_teacher": spoken.detach().sum() / real.sum().clamp(min=1),
+            "teacher_share": real.sum() / masks,
             "teacher_tokens": torch.tensor(float(self.work.tokens)),
             "teacher_calls": torch.tensor(float(self.work.calls)),
         }
-        loss = (1 - settings.share) * own + settings.share * matched
+        loss = (own.sum() + settings.share * change.sum()) / masks
         yield Update("model", loss, metrics, {"log_probs": log_probs.detach()})
 
     @property
@@ -200,13 +207,13 @@ class Pooled(PostTraining):
         """None: the bound on data is not what is tuned, so the last checkpoint is kept."""
         return None
 
-    def _drift(self, module: nn.Module, noisy: Tensor, hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """log p_θ at all sites, and the divergence from the reference of each row, weighted."""
+    def _drift(self, module: nn.Module, noisy: Tensor, hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log p_θ and log p_ref at all sites, and the divergence from the reference of each row, weighted."""
         time = self._time(weight)
         mine = module(noisy, time)
         with torch.no_grad():
             theirs = self._at(self.reference, noisy.device)(noisy, time)
-        return mine, drift(mine, theirs, hidden, weight)
+        return mine, theirs, drift(mine, theirs, hidden, weight)
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """Rewards of samples, divergence from the reference, and the bound on test text, of both models."""
@@ -225,8 +232,12 @@ def _rows_of(tokens: Tensor, **more: np.ndarray) -> TokenRows:
 
 
 class RewardTask(Pooled):
-    """Tuning towards p_ref e^{R/β}: the cross entropy of reference samples drawn by their weights, which has the
-    tilted law's conditionals as its optimum, and a penalty that keeps the divergence within its budget."""
+    """Tuning towards p_ref e^{R/β} on reference samples drawn by their weights, with a penalty that keeps the
+    divergence within its budget.
+
+    At "sites" the reward says of every token what it would change: little noise, and exact where the reference's tokens
+    are independent given x_t. The cross entropy of the samples ("weights") has the tilted law's conditionals as its
+    optimum, and learns from whole sequences only."""
 
     def __init__(self, recipe: SteeringRecipe, name: str = "discrete-reward") -> None:
         super().__init__(recipe, name)
@@ -254,20 +265,43 @@ class RewardTask(Pooled):
         """One update."""
         clean, budget = batch["tokens"], self.recipe.objective.budget
         noisy, hidden, weight = self._masked(clean, batch["index"], draws)
-        log_probs, away = self._drift(modules["model"], noisy, hidden, weight)
-        own = cross_entropy(log_probs, clean)[hidden].mean()
+        log_probs, theirs, away = self._drift(modules["model"], noisy, hidden, weight)
+        if self.recipe.objective.form == "sites":
+            own = self._at_sites(log_probs, theirs, clean, noisy, hidden, weight, batch["index"], draws)
+        else:
+            own = cross_entropy(log_probs, clean)[hidden].mean()
         value = float(away.detach().mean())
         self.drift = value if draws.step == 0 else 0.95 * self.drift + 0.05 * value
-        # The multiplier of the budget: up while it is exceeded, down while it is not.
-        self.penalty = min(10.0, max(1e-4, self.penalty * (1.02 if self.drift > budget else 1 / 1.02)))
+        # The multiplier of the budget: up while it is exceeded, down while it is not, faster the farther away.
+        over = min(1.0, max(-0.5, self.drift / budget - 1))
+        self.penalty = min(100.0, max(self.recipe.objective.penalty, self.penalty * math.exp(0.1 * over)))
         metrics = {
-            "cross_entropy": own.detach(),
+            "own": own.detach(),
             "kl": torch.tensor(self.drift),
             "penalty": torch.tensor(self.penalty),
             "effective_samples": torch.tensor(self.tilt.size),
         }
         loss = own + self.penalty * away.mean() / clean.shape[1]
         yield Update("model", loss, metrics, {"log_probs": log_probs.detach().exp().sum(-1)})
+
+    def _at_sites(
+        self,
+        mine: Tensor,
+        theirs: Tensor,
+        clean: Tensor,
+        noisy: Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        index: Tensor,
+        draws: Any,
+    ) -> Tensor:
+        """KL from p_ref(x_0^i = y | x_t) e^{R(x_0 with y at i)/β} at some masks, all tokens as candidates."""
+        settings, source = self.recipe.objective, self._source
+        sites, real, share = choose_sites(hidden, settings.sites, draws.uniform("sites", index, (clean.shape[1],)))
+        target = RewardTilt(Reference(lambda noisy: theirs), self.reward, self.tilt.beta)
+        candidates = all_candidates(sites, source.vocabulary)
+        wanted = site_target(target, clean, noisy, 1 - 1 / weight, sites, candidates, source).to(mine.dtype)
+        return matching_loss(mine, wanted, clean, sites, candidates, real, share).sum() / hidden.sum()
 
     def state_dict(self) -> dict[str, Any]:
         """The multiplier, and the running divergence."""

@@ -17,16 +17,16 @@ class DistilObjective:
         method: of the teacher's ratios: "exact" (suffixes are read), or "first_order" (one gradient).
         candidates: the teacher's best tokens that are compared at a site, and the token itself; 0 for all.
         sites: places, the same in all rows, at which the teacher is asked for what is masked.
-        share: of the teacher's term in the loss; the rest is the cross entropy of the data.
+        share: of the teacher's distribution in the target of a site that it is asked for; the rest is the data's token.
         temperature: of the targets.
     """
 
     teacher: str = "runs/kjv-ar"
     start: str = ""
     method: Literal["exact", "first_order"] = "exact"
-    candidates: int = 5
-    sites: int = 8
-    share: float = 0.5
+    candidates: int = 4
+    sites: int = 16
+    share: float = 1.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -80,7 +80,8 @@ class TokenDistilObjective:
     Attributes:
         candidates: the teacher's best tokens at a site, and the token itself.
         sites: of a row, chosen once.
-        share: of the teacher's term in the loss; 0 for none: the same model from the data alone.
+        share: of the teacher's distribution in the target of those sites; 0 for none: the same model from the data
+            alone.
         temperature: of the targets.
     """
 
@@ -130,22 +131,30 @@ class RewardObjective:
         start: run or model folder of the masked model that is tuned, and that stays the reference.
         reward: "testament" (the log-odds of a classifier of character trigrams that tells the New Testament from the
             Old, trained on the validation blocks), or "word_length" (letters of a word, on average).
+        form: "sites" (the reward of every token at some masks), or "weights" (the cross entropy of samples drawn by
+            e^{R/β}).
+        sites: masks of a row of the former.
         budget: nats a sequence of KL(p^R ‖ p_ref): β is the least that the pool keeps it with. The effective sample
             size of the pool falls about as e^(−2 budget).
         pool: samples of the reference.
         pool_steps: of their sampler.
-        penalty: weight of w_t KL(p_θ ‖ p_ref), at first; it grows while the budget is exceeded, and falls otherwise.
+        penalty: weight of w_t KL(p_θ ‖ p_ref) against the bound, at first; it grows while the budget is exceeded, and
+            falls otherwise.
     """
 
     start: str = "runs/kjv-masked"
     reward: Literal["testament", "word_length"] = "testament"
+    form: Literal["sites", "weights"] = "sites"
+    sites: int = 8
     budget: float = 1.0
     pool: int = 2048
-    pool_steps: int = 32
-    penalty: float = 0.01
+    pool_steps: int = 64
+    penalty: float = 0.1
 
     def __post_init__(self) -> None:
         _check_pool(self.pool, self.pool_steps)
+        if self.sites < 1:
+            raise UsageError(f"objective.sites is {self.sites}; it must be at least 1")
         if not (math.isfinite(self.budget) and self.budget > 0):
             raise UsageError(f"objective.budget is {self.budget}; give a positive number of nats")
         if not self.penalty > 0:
@@ -170,7 +179,7 @@ class PreferenceObjective:
     beta: float = 0.5
     noises: int = 4
     pool: int = 2048
-    pool_steps: int = 32
+    pool_steps: int = 64
 
     def __post_init__(self) -> None:
         _check_pool(self.pool, self.pool_steps)

@@ -19,12 +19,12 @@ from tenfold.data.characters import king_james
 from tenfold.data.token_rows import TokenRows
 from tenfold.discrete_diffusion import likelihood
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.matching import matching_loss
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.steering_options import TokenData, TokenDistilObjective, TokenEvaluation
 from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher, CausalLanguageModel
 from tenfold.discrete_diffusion.targets.protocol import choose_sites, site_target
 from tenfold.discrete_diffusion.task import TextTask
+from tenfold.discrete_objectives import distribution_form
 from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
 from tenfold.measurement import Measurement
@@ -164,25 +164,21 @@ class TokenDistilTask:
         )
         noisy = torch.where(hidden, source.mask, clean)
         rows = modules["model"](noisy, None, hidden)
-        own = -rows.gather(-1, clean[hidden][:, None]).mean()
-        metrics = {"cross_entropy": own.detach()}
-        loss = own
+        own = -rows.gather(-1, clean[hidden][:, None])[:, 0]
+        metrics, loss = {"cross_entropy": own.detach().mean()}, own.mean()
         if settings.share:
             said = [self._ask(row) for row in clean]
             sites, candidates, target = (torch.stack(part).to(clean.device) for part in zip(*said, strict=True))
             # Only what is said of masks is of use; the rows of the head are numbered by them.
-            number = hidden.flatten().cumsum(0).view(hidden.shape) - 1
-            real = hidden.gather(1, sites)
-            at_sites = rows[number.gather(1, sites)]
-            on = torch.arange(sites.shape[1], device=clean.device).expand_as(sites)
-            share = torch.full((len(clean),), n / sites.shape[1], device=clean.device)
-            token = clean.gather(1, sites)
-            matched = matching_loss(at_sites, target.to(at_sites.dtype), token, on, candidates, real, share)
-            matched = matched.sum() / hidden.sum()
-            loss = (1 - settings.share) * own + settings.share * matched
+            number = (hidden.flatten().cumsum(0).view(hidden.shape) - 1).gather(1, sites).clamp(min=0)
+            real, target = hidden.gather(1, sites), target.to(rows.dtype)
+            student = rows[number].gather(-1, candidates).masked_fill(target == -torch.inf, -torch.inf)
+            spoken = torch.where(real, distribution_form(target, student, "kl"), 0.0)
+            change = spoken - torch.where(real, own[number], 0.0)
+            loss = loss + settings.share * change.sum() / len(own)
             work = self.teacher.work
             metrics |= {
-                "from_teacher": matched.detach(),
+                "from_teacher": spoken.detach().sum() / real.sum().clamp(min=1),
                 "teacher_tokens": torch.tensor(float(work.tokens)),
                 "teacher_calls": torch.tensor(float(work.calls)),
             }

@@ -103,7 +103,7 @@ RECIPES: dict[str, tuple[str, DistilRecipe | TokenDistilRecipe | RewardRecipe | 
     ),
     "kjv-distil-first-order": (
         "the same from one gradient of the teacher for all letters",
-        replace(_DISTIL, objective=DistilObjective(method="first_order", candidates=0)),
+        replace(_DISTIL, objective=DistilObjective(method="first_order", candidates=0, sites=64, share=0.5)),
     ),
     "smollm2-distil": (
         "a small masked model of SmolLM2's tokens, from its site conditionals on 400 rows of the King James Bible",
@@ -116,6 +116,10 @@ RECIPES: dict[str, tuple[str, DistilRecipe | TokenDistilRecipe | RewardRecipe | 
     "kjv-reward": (
         "a masked model (--objective.start) tuned towards the New Testament's style within a nat",
         RewardRecipe(),
+    ),
+    "kjv-reward-weights": (
+        "the same by the cross entropy of samples drawn by their weights",
+        RewardRecipe(objective=RewardObjective(form="weights", penalty=0.3)),
     ),
     "kjv-preference": (
         "the same model tuned on pairs of its samples, of which the New Testament's style wins",
