@@ -263,9 +263,11 @@ def lines(
     if not series:
         raise UsageError("there is no curve to draw; give at least one")
     with _context():
-        figure = _figure(7.2, 4.0)
+        crowded = len(series) > len(PALETTE)
+        figure = _figure(9.2 if crowded else 7.2, 4.0)
         axes = figure.add_subplot()
-        colours = iter(PALETTE * (1 + len(series) // len(PALETTE)))
+        # A second round of the colours has another mark.
+        looks = iter([(colour, mark) for mark in "osD^v" for colour in PALETTE])
         for name, (x, y) in series.items():
             x, y = _array(x).astype(np.float64), _array(y).astype(np.float64)
             if x.shape != y.shape:
@@ -273,7 +275,8 @@ def lines(
             if name in dashed:
                 axes.plot(x, y, "--", color=_SOFT, lw=1.1, label=name, zorder=1)
             else:
-                axes.plot(x, y, color=next(colours), lw=1.5, label=name, marker="o" if x.size < 40 else None, ms=3.5)
+                colour, mark = next(looks)
+                axes.plot(x, y, color=colour, lw=1.5, label=name, marker=mark if x.size < 40 else None, ms=3.5)
         if level is not None:
             axes.axhline(level[1], color=_SOFT, lw=1, ls="--", label=level[0])
         if log[0]:
@@ -283,7 +286,7 @@ def lines(
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.set_title(title)
-        axes.legend()
+        axes.legend(**({"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if crowded else {}))
         return _save(figure, path)
 
 
