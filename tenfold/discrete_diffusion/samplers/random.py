@@ -1,0 +1,23 @@
+"""The numbers of a chain: float64, from a generator or by the sample."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tenfold import discrete
+
+
+class Random:
+    """float64 U[0, 1) numbers of a generator, on any device."""
+
+    def __init__(self, seed: int | torch.Generator) -> None:
+        self.generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+
+    def __call__(self, *shape: int, device: torch.device) -> Tensor:
+        """Fresh numbers."""
+        home = self.generator.device
+        return torch.rand(*shape, dtype=torch.float64, generator=self.generator, device=home).to(device)
+
+    def tokens(self, weights: Float[Tensor, "*b k"]) -> Int[Tensor, "*b"]:
+        """Draws in proportion to the weights."""
+        return discrete.categorical(weights, self(*weights.shape[:-1], device=weights.device))
