@@ -144,6 +144,15 @@ COMPONENTS: dict[str, System] = {
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
+    "discrete-groups": System(
+        "Discrete diffusion tuned towards a reward by groups of completions",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.groups_task:GroupTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+    ),
     "discrete-preference": System(
         "Discrete diffusion tuned on preferences",
         "arXiv:2504.16431",
