@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold import progress
-from tenfold.data.code import Document, load_code
-from tenfold.data.token_rows import DiffusionCollator, TokenRows, tokens_of
+from tenfold.data.packed_text import PackedRows, read_packed
 from tenfold.data.token_text_config import TokenTextConfig
 from tenfold.discrete_diffusion import likelihood
 from tenfold.discrete_diffusion.config import DiffusionConfig
@@ -36,9 +34,9 @@ class TokenRecipe(Protocol):
 class TokenSplits(NamedTuple):
     """Rows of three splits."""
 
-    train: TokenRows
-    validation: TokenRows
-    test: TokenRows
+    train: PackedRows
+    validation: PackedRows
+    test: PackedRows
 
 
 class TokenTask(DiffusionTask):
@@ -69,21 +67,22 @@ class TokenTask(DiffusionTask):
                 "data.path is empty: OpenWebText does not come with tenfold; write it (or other texts) as JSON lines, "
                 "one object with 'text' a line, and name the file or folder"
             )
-        texts, end = load_code(self.recipe.data.texts), self.tokenizer.inner.eos_token_id
+        end = self.tokenizer.inner.eos_token_id
         if end is None:
             raise UsageError(
                 f"the tokenizer of {self.recipe.data.tokenizer} has no token of the end to put between texts; set its "
                 "eos_token"
             )
-        collate = DiffusionCollator(self.recipe.data.length, end, end, shifted=False)
+        found = read_packed(self.recipe.data, self.tokenizer.encode, end)
+        return TokenSplits(found["train"], found["validation"], found["test"])
 
-        def rows(documents: tuple[Document, ...], name: str) -> TokenRows:
-            tracked = list(progress.track(documents, f"{name} tokens", "texts"))
-            return TokenRows(collate(tokens_of(tracked, self.tokenizer.encode)))
+    def train_source(self) -> PackedRows:  # type: ignore[override]
+        """Rows of the training texts."""
+        return self.data.train
 
-        return TokenSplits(
-            rows(texts.train, "training"), rows(texts.validation, "validation"), rows(texts.test, "test")
-        )
+    def validation_source(self) -> PackedRows:  # type: ignore[override]
+        """Rows of the validation texts, not more than the data's settings say."""
+        return self.data.validation.some(self.recipe.data.validation_rows)
 
     def export(self, folder: Path) -> None:
         """Write the model folder, the tokenizer in it."""

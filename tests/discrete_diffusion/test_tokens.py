@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tenfold import api
 from tenfold.cli.main import main
+from tenfold.data.packed_text import read_packed
 from tenfold.data.token_text_config import TokenTextConfig
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
@@ -123,6 +126,24 @@ def test_published_recipes_train_on_json_lines(name: str, tmp_path: Path) -> Non
     assert len(json.loads(files[1].read_text())["samples"]) == 2
     with pytest.raises(UsageError, match="so the text cannot be read in them"):
         api._task_of_model(run.path / "model").evaluate()
+
+
+def test_packed_rows(tmp_path: Path) -> None:
+    """Every text once, in one split, in order, with the end after it; rows are windows of what is on end."""
+    texts = [f"{i % 50:02d}" for i in range(80)]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    config = TokenTextConfig(path=str(tmp_path), length=3, validation=0.3, test=0.3)
+    found = read_packed(config, lambda text: [int(c) for c in text], 99)
+    rows = {name: split.batch(np.arange(len(split)))["tokens"] for name, split in found.items()}
+    assert all((split[:, 2] == 99).all() for split in rows.values())
+    numbers = [int(10 * a + b) for split in rows.values() for a, b, _ in split.tolist()]
+    assert sorted(numbers) == list(range(50))
+    for split in rows.values():
+        assert (split[:, 0] * 10 + split[:, 1]).diff().min() > 0
+    assert found["train"].some(3).rows.shape == (3, 3)
+    assert found["train"].fingerprint != found["test"].fingerprint
+    with pytest.raises(UsageError, match="less than one row of 2000"):
+        read_packed(replace(config, length=2000), lambda text: [0], 99)
 
 
 def test_published_sizes() -> None:
