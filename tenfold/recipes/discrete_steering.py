@@ -29,7 +29,7 @@ _TUNING = replace(
     _MASKED.train, steps=400, learning_rate=3e-4, warmup_steps=20, batch_size=32, validate_every=0, log_every=10
 )
 
-_GROUPS = replace(_TUNING, steps=150, batch_size=4)
+_GROUPS = replace(_TUNING, steps=100, batch_size=4, learning_rate=1e-4)
 _PAIRS = replace(_TUNING, batch_size=16)
 _TOKENS = replace(_MASKED.train, steps=600, batch_size=16, learning_rate=1e-3, validate_every=100)
 _RATIO_TRAINING = replace(_MASKED.train, learning_rate=1e-3, validate_every=500)

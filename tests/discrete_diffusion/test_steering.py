@@ -36,6 +36,8 @@ from tenfold.discrete_diffusion.writing import read_template, sample_entropy, un
 from tenfold.errors import UsageError
 from tenfold.recipes.discrete_diffusion import DiffusionRecipe
 from tenfold.recipes.discrete_steering import DistilRecipe, GroupRecipe, PreferenceRecipe, RatioRecipe, RewardRecipe
+from tenfold.training.loop import train
+from tenfold.training.run_folder import RunFolder
 from tenfold.training.streams import Draws
 
 LETTERS = " abcde"
@@ -191,6 +193,30 @@ def test_groups(place: Path, reference: float) -> None:
     again = GroupTask(task.recipe)
     again.load_state_dict(json.loads(json.dumps(task.state_dict())))
     assert again.skipped == task.skipped
+
+
+def test_groups_resume_bit_for_bit(place: Path, tmp_path: Path) -> None:
+    objective = GroupObjective(
+        start=str(place / "masked"), reward="word_length", prompt=4, group=3, chain_steps=3, noises=1
+    )
+    made = recipe(GroupRecipe, place, objective=objective)
+    options = {"steps": 4, "checkpoint_every": 2, "tracker": "none", "threads": 1, "learning_rate": 1e-2}
+    made = replace(made, train=replace(made.train, batch_size=2, **options))  # type: ignore[arg-type]
+    whole = train(GroupTask(made), made.train, RunFolder(tmp_path / "whole"), show=False)
+
+    class Stopped(GroupTask):
+        def step(self, modules: Any, batch: Any, draws: Draws) -> Any:
+            if draws.step == 3:
+                raise RuntimeError("pulled out")
+            return super().step(modules, batch, draws)
+
+    with pytest.raises(RuntimeError, match="pulled out"):
+        train(Stopped(made), made.train, RunFolder(tmp_path / "run"), show=False)
+    resumed = train(GroupTask(made), made.train, RunFolder(tmp_path / "run"), resume=True, show=False)
+    one, other = (DiscreteDiffusion.from_pretrained(done.run.model).state_dict() for done in (whole, resumed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    start = DiscreteDiffusion.from_pretrained(place / "masked").state_dict()
+    assert not torch.equal(one["head.weight"], start["head.weight"])
 
 
 def test_the_likelihood_of_completions(place: Path) -> None:
