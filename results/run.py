@@ -237,10 +237,19 @@ _STEERED = {
     "reward": ("kjv-reward", ()),
     "reward-half-budget": ("kjv-reward", ("--objective.budget", "0.5")),
     "reward-weights": ("kjv-reward-weights", ()),
+    "groups": ("kjv-groups", ()),
     "preference": ("kjv-preference", ()),
 }
 _RATIOS = {"bce": "kjv-ratio", "lsif": "kjv-ratio-lsif", "generalised-kl": "kjv-ratio-kl"}
 _DISTILLED = {"suffixes": "kjv-distil", "first-order": "kjv-distil-first-order"}
+# Two teachers, the same student: the small one is trained first.
+_TEACHERS = {
+    "small-teacher": Training("kjv-ar-small", seeds=(0,)),
+    "from-small": Training(
+        "kjv-distil", ("--objective.teacher", "runs/results/kjv-teachers-small-teacher-0"), seeds=(0,)
+    ),
+    "from-normal": Training("kjv-distil", _TEACHER, seeds=(0,)),
+}
 _CHAINS = (1, 2, 4, 8, 16)
 
 JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
@@ -320,6 +329,12 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         ("bits_per_char", "hole_accuracy"),
         after="kjv",
         models=dict(_DISTILLED),
+    ),
+    "kjv-teachers": Comparison(
+        _TEACHERS,
+        ("bits_per_char", "hole_accuracy", "parameters"),
+        after="kjv",
+        models={name: training.recipe for name, training in _TEACHERS.items()},
     ),
     "smollm2-distilled": Comparison(
         {

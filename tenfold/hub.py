@@ -243,7 +243,7 @@ def _value(hint: Any, value: Any, file: Path) -> Any:
 def resolve(
     source: str | os.PathLike[str],
     revision: str | None = None,
-    wanted: Sequence[str] = (CONFIG, INDEX, "*.safetensors"),
+    wanted: Sequence[str] = (CONFIG, INDEX, "*.safetensors", "tokenizer/*"),
 ) -> Path:
     """A local folder, or the local copy of those files of a hub repository that match a pattern of ``wanted``.
 

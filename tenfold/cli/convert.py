@@ -11,6 +11,7 @@ EXAMPLES = """\
   tenfold convert tarflow imagenet64.pth models/imagenet64 --sigma 0.05
   tenfold convert tarflow mnist.pth models/mnist --channels 1
   tenfold convert autoencoder stabilityai/sd-vae-ft-ema models/autoencoder
+  tenfold convert discrete-diffusion mdlm.ckpt models/mdlm --tokenizer openai-community/gpt2
   tenfold convert starflow starflow_3B.pth models/starflow --sigma 0.3
   tenfold convert autoencoder v1-5.ckpt models/autoencoder --scale-factor 0.18215
 """

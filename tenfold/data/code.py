@@ -47,10 +47,10 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
     if config.source == "stdlib":
         groups = list(_stdlib(Path(sysconfig.get_paths()["stdlib"]), config.functions))
     else:
-        groups = list(_json_lines(config.path))
+        groups = list(json_lines(config.path))
     parts: dict[str, list[Document]] = {"train": [], "validation": [], "test": []}
     seen: set[Document] = set()
-    shares = [(group, _split_of(group, config)) for group in {name for name, _ in groups}]
+    shares = [(group, place_of(group, config)) for group in {name for name, _ in groups}]
     split_of = dict(shares)
     for split in parts:
         for name, document in groups:
@@ -72,7 +72,8 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
     return CodeSplits(train, validation, test, sha256(*told))
 
 
-def _split_of(group: str, config: CodeDataConfig) -> str:
+def place_of(group: str, config: CodeDataConfig) -> str:
+    """The split of a file or line: "train", "validation" or "test", by a hash of its name."""
     digest = hashlib.blake2b(f"{config.split_seed} {group}".encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "little") / 2**64
     if place < config.test:
@@ -118,7 +119,10 @@ def functions_of(source: str, tree: ast.AST | None = None, documented: bool = Fa
     return [text for _, text in sorted(found)]
 
 
-def _json_lines(path: str) -> Iterator[tuple[str, Document]]:
+def json_lines(path: str) -> Iterator[tuple[str, Document]]:
+    """(file or line, text) of a .jsonl file, or of a folder of them, one at a time.
+
+    Raises UsageError for files that are missing or are not as described."""
     if not path:
         raise UsageError("data.path is empty; name a .jsonl file, or a folder of them, for data.source jsonl")
     place = Path(path)

@@ -1,6 +1,7 @@
 """Options of ``tenfold sample`` and ``tenfold analyse`` for discrete diffusion. Imports no PyTorch."""
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from tenfold.discrete_diffusion.samplers.options import ChainOptions, Kind, Sigma
 from tenfold.errors import UsageError
@@ -12,7 +13,7 @@ class DiffusionSampling:
 
     Attributes:
         num: texts.
-        length: characters of each; 0 for the length that the model was trained on.
+        length: characters (or tokens) of each; 0 for the length that the model was trained on.
         template: text whose "_" are filled in, the rest staying as it is; its length is the samples'.
         kind: the sampler.
         steps: of its grid.
@@ -25,6 +26,10 @@ class DiffusionSampling:
         eta: strength of re-masking.
         per_call: masks of a call of "first_hitting".
         floor: noise at which "gillespie" draws all characters.
+        reward: "testament" or "word_length" (of characters): the chain is guided towards it without training, kinds
+            "first_hitting" and "analytic"; every step looks at all sequences that it may lead to.
+        values: draws behind the value of each of those; 0 for 8 with a reward.
+        beta: of the law p e^(R/beta) that it is guided to.
         batch: texts drawn together.
         seed: of the draws.
     """
@@ -43,6 +48,9 @@ class DiffusionSampling:
     eta: float = 0.1
     per_call: int = 1
     floor: float = 1e-3
+    reward: Literal["", "testament", "word_length"] = ""
+    values: int = 0
+    beta: float = 1.0
     batch: int = 64
     seed: int = 0
 
@@ -58,13 +66,16 @@ class DiffusionSampling:
             raise UsageError('the template has no "_" to be filled in; put one for each character that is wanted')
         if self.guidance and not self.template:
             raise UsageError("guidance compares predictions with and without a template; give --template")
+        if self.values and not self.reward:
+            raise UsageError("values are draws for a reward that guides the chain; give --reward too")
         self.chain  # noqa: B018 - refuses what does not go together
 
     @property
     def chain(self) -> ChainOptions:
         """The same for ``run_chain``."""
         names = {field.name for field in fields(ChainOptions)} & set(vars(self))
-        return ChainOptions(**{name: getattr(self, name) for name in names})
+        values = self.values or (8 if self.reward else 0)
+        return ChainOptions(**{**{name: getattr(self, name) for name in names}, "values": values})
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tenfold.nn.cost import traced
 def cost(model: nn.Module, forward: Callable[[], Any], length: int, train: Any) -> dict[str, Any]:
     """Parameters, bytes and floating-point operations of a model in training, and per token of a forward pass of one
     row. A training step is three forward passes; bytes are weights, gradients, two AdamW moments and averaged weights
-    in float32, and what autograd keeps."""
+    in float32, and what autograd keeps of the rows that one process has at once."""
     flops, kept = traced(forward)
     parameters = sum(p.numel() for p in model.parameters())
     averaged = 4 * parameters * (train.ema is not None)
@@ -24,7 +24,7 @@ def cost(model: nn.Module, forward: Callable[[], Any], length: int, train: Any) 
         "optimizer_bytes": 8 * parameters,
         "ema_bytes": averaged,
         "row_activation_bytes": kept,
-        "total_bytes": 16 * parameters + averaged + kept * train.batch_size,
+        "total_bytes": 16 * parameters + averaged + kept * (train.batch_size // train.accumulate),
         "row_tokens": length,
         "batch_size": train.batch_size,
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 from tenfold.data.characters import CharacterSplits
 from tenfold.discrete_diffusion import likelihood
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.holes import cut_holes, fill_from_left, fill_masks
+from tenfold.discrete_diffusion.holes import Holes, cut_holes, fill_by_chain, fill_from_left, fill_masks
 from tenfold.discrete_diffusion.likelihood import Bound
 from tenfold.discrete_diffusion.options import DiffusionEvaluation
 from tenfold.discrete_paths import MaskSource
@@ -32,13 +32,22 @@ def measure(model: Any, data: CharacterSplits, options: DiffusionEvaluation, nam
         if not isinstance(model.source, MaskSource):
             loose = likelihood.bound(model, tokens, options.draws, "generalised_kl", batch=options.batch)
             rows.append(row(loose, name, "bits_per_char_generalised_kl"))
-    if options.holes and (exact or isinstance(model.source, MaskSource)):
+    if options.holes:
         holes = cut_holes(tokens, options.holes)
-        share, error = holes.share(fill_from_left(model, holes) if exact else fill_masks(model, holes))
-        note = "from left to right" if exact else "filled from both sides"
+        filled, note = _fill(model, holes)
+        share, error = holes.share(filled)
         rows.append(Measurement("hole_accuracy", share, "", "test", name, error, options.holes, note))
     rows.append(Measurement("parameters", sum(p.numel() for p in model.parameters()), model=name))
     return rows + (baselines(data, tokens.cpu()) if options.baselines else [])
+
+
+def _fill(model: Any, holes: Holes) -> tuple[Tensor, str]:
+    """The holes filled as the kind of model can, and how."""
+    if isinstance(model, Autoregressive):
+        return fill_from_left(model, holes), "from left to right"
+    if isinstance(model.source, MaskSource):
+        return fill_masks(model, holes), "filled from both sides"
+    return fill_by_chain(model, holes), "filled from both sides, by a chain around what is given"
 
 
 def test_rows(data: CharacterSplits, options: DiffusionEvaluation) -> Tensor:

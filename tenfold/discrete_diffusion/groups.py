@@ -4,7 +4,7 @@ import warnings
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold.errors import UsageError
@@ -70,6 +70,27 @@ def signed_loss(
         "useful_groups": weights.useful.float().mean(),
     }
     return loss, metrics
+
+
+def stepwise_loss(
+    log_likelihood: Float[Tensor, "b g s"], weights: GroupWeights, clip: float
+) -> tuple[Float[Tensor, " b"], dict[str, Tensor]]:
+    """The same for what a completion was predicted to be at each of s steps of its chain: the mean over steps l of
+    Σ_g (w⁻_g − w⁺_g) log p_θ(x̂_0 of step l | x_l), with the weights of where the chain ended.
+
+    ``prediction_likelihood`` gives the terms; a step's term is clipped by itself."""
+    steps = log_likelihood.shape[2]
+    each = GroupWeights(*(part.repeat_interleave(steps, 0) for part in weights))
+    loss, metrics = signed_loss(log_likelihood.transpose(1, 2).flatten(0, 1), each, clip)
+    return loss.view(-1, steps).mean(1), metrics
+
+
+def prediction_likelihood(
+    log_posterior: Float[Tensor, "b n v"], predicted: Int[Tensor, "b n"], masked: Bool[Tensor, "b n"]
+) -> Float[Tensor, " b"]:
+    """log p_θ(x̂_0 | x_l) of a whole prediction of the masks of x_l; its other tokens are given."""
+    each = log_posterior.gather(-1, predicted[..., None])[..., 0]
+    return torch.where(masked, each, 0.0).sum(1)
 
 
 def self_normalised(

@@ -9,6 +9,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.samplers.chain import noise, run_chain
+from tenfold.discrete_diffusion.samplers.options import ChainOptions
+from tenfold.discrete_diffusion.samplers.random import Random
 from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
 
@@ -48,7 +51,7 @@ def fill_masks(model: Any, holes: Holes) -> Int[Tensor, "h n"]:
 
     Raises UsageError for a model of another source than masks."""
     if not isinstance(model.source, MaskSource):
-        raise UsageError("holes are filled by a model of masks; this one's noise is uniform")
+        raise UsageError("holes are filled by a model of masks; this one's noise is uniform: use fill_by_chain")
     tokens, left = torch.where(holes.hidden, model.source.mask, holes.rows), holes.hidden.clone()
     for _ in range(int(left.sum(1).max())):
         alpha = (~left).double().mean(1)
@@ -59,6 +62,15 @@ def fill_masks(model: Any, holes: Holes) -> Int[Tensor, "h n"]:
         tokens.scatter_(1, place, torch.where(open_, token.gather(1, place), tokens.gather(1, place)))
         left.scatter_(1, place, False)
     return tokens
+
+
+def fill_by_chain(model: Any, holes: Holes, steps: int = 16, seed: int = 0) -> Int[Tensor, "h n"]:
+    """Holes filled by the ancestral chain at temperature 0, what stands around them fixed from the beginning: for
+    uniform noise, where no token says that it is to be filled. ``seed`` is of the noise and of the chain."""
+    random = Random(seed)
+    start = noise(model.source, holes.rows, ~holes.hidden, random)
+    options = ChainOptions(steps=steps, temperature=0.0)
+    return run_chain(model, model.schedule, start, options, random, ~holes.hidden).tokens
 
 
 @torch.no_grad()

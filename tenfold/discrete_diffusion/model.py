@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path as FilePath
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from tenfold.discrete_diffusion.dit import DiT
 from tenfold.discrete_diffusion.hollow import HollowTransformer
 from tenfold.discrete_paths import MaskSource, Path, Source, UniformSource, View, carried_over
 from tenfold.errors import UsageError
+from tenfold.file_tokenizer import FileTokenizer, find_tokenizer
 
+TOKENIZER = "tokenizer"  # the folder inside a model folder
 OfRows = Callable[[Tensor, Tensor], Tensor]
 _NUMBERS_AT_ONCE = 2**24  # 64 MiB in float32
 
@@ -37,6 +40,7 @@ class DiscreteDiffusion(nn.Module):
         schedule: α_t; with the source, ``path``.
         view: "posterior" or "leave_one_out".
         time_conditioned: whether the noise level is needed; else ``time`` may be left out.
+        tokenizer: of the text that it writes, where tokens are no characters and one is known; else None.
     """
 
     model_type = "discrete-diffusion"
@@ -49,6 +53,7 @@ class DiscreteDiffusion(nn.Module):
         self.schedule = schedule_of(config)
         self.view: View = config.view
         self.time_conditioned = config.time or config.output == "scores"
+        self.tokenizer: FileTokenizer | None = None
         states = self.source.states
         self.network: nn.Module
         if config.network == "dit":
@@ -181,10 +186,21 @@ class DiscreteDiffusion(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write ``config.json`` and ``model.safetensors``; of characters, also how text is read."""
+        """Write ``config.json`` and ``model.safetensors``; of characters, also how text is read; of other tokens, the
+        tokenizer."""
         config = self.config
-        read = {"data": {"alphabet": config.alphabet, "length": config.length}} if config.alphabet else {}
-        hub.save_pretrained(self, folder, {"recipe": read, **(extra or {})})
+        recipe: dict[str, Any] = {"objective": {"loss": "sedd"}} if config.output == "scores" else {}
+        if config.alphabet:
+            recipe["data"] = {"alphabet": config.alphabet, "length": config.length}
+        extra = dict(extra or {})
+        hub.save_pretrained(self, folder, {**extra, "recipe": {**recipe, **extra.get("recipe", {})}})
+        if self.tokenizer is not None:
+            self.tokenizer.save(FilePath(folder) / TOKENIZER)
+
+    def read_extras(self, folder: FilePath) -> None:
+        """Read the tokenizer of a model folder that has one."""
+        if (folder / TOKENIZER).is_dir():
+            self.tokenizer = find_tokenizer(str(folder / TOKENIZER), self.config.vocabulary)
 
 
 class Scores(nn.Module):

@@ -82,8 +82,8 @@ class DiffusionEvaluation:
         rows: most rows that are scored, evenly spread; 0 for all.
         batch: rows computed together.
         baselines: whether models that count are measured beside.
-        holes: holes of 1 to 8 characters in test rows that are filled and scored by exact match (by masks, and from
-            left to right); 0 for none.
+        holes: holes of 1 to 8 characters in test rows that are filled and scored by exact match (by masks, by a chain
+            under uniform noise, and from left to right); 0 for none.
     """
 
     draws: int = 4
@@ -94,5 +94,25 @@ class DiffusionEvaluation:
 
     def __post_init__(self) -> None:
         for name, least in (("draws", 1), ("rows", 0), ("batch", 1), ("holes", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"evaluation.{name} is {getattr(self, name)}; it must be at least {least}")
+
+
+@dataclass(frozen=True)
+class TokenRowEvaluation:
+    """What is measured of a model of a tokenizer's tokens on the test split.
+
+    Attributes:
+        draws: of noise a row, for the bound.
+        rows: most rows that are scored, evenly spread; 0 for all.
+        batch: rows computed together.
+    """
+
+    draws: int = 4
+    rows: int = 1024
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        for name, least in (("draws", 1), ("rows", 0), ("batch", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"evaluation.{name} is {getattr(self, name)}; it must be at least {least}")

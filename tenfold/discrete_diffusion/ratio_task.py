@@ -16,6 +16,7 @@ from tenfold.discrete_diffusion.few_steps import chain_bound
 from tenfold.discrete_diffusion.ratio_network import LogRatio
 from tenfold.discrete_diffusion.ratios import ratio_loss
 from tenfold.discrete_diffusion.steering import PostTraining, SteeringRecipe
+from tenfold.errors import UsageError
 from tenfold.measurement import Measurement
 from tenfold.update import Update
 
@@ -98,6 +99,8 @@ class RatioTask(PostTraining):
         from tenfold.discrete_diffusion.writing import write_samples
 
         assert isinstance(options, RatioSampling)
+        if options.reward:
+            raise UsageError("a chain is guided by a density ratio or by a reward, not both; leave --reward out")
         ratio = None if options.candidates == 1 else self._chosen
         return write_samples(self.reference, options, folder, self.name, ratio)
 

@@ -162,6 +162,48 @@ class RewardObjective:
 
 
 @dataclass(frozen=True)
+class GroupObjective:
+    """Rewards by groups of completions of a prompt, drawn in each step from the model as it is then (wd1,
+    arXiv 2507.08838): no likelihood ratio, no pool, and no fixed point: the reward rises as long as it is trained.
+
+    Attributes:
+        start: run or model folder of the masked model that is tuned, and that stays the reference.
+        reward: as of reward tuning.
+        prompt: characters at the beginning of a training row that are given.
+        group: G, completions of a prompt; 2 at least.
+        policy: λ, weight of the model as it is; ψ = 1/(λ + β) multiplies rewards.
+        reference: β, weight of the reference: completions are then drawn from both, in proportion to λ and β.
+        chain_steps: of the sampler.
+        inner: updates on the completions of a step.
+        noises: patterns of masks for a completion's likelihood, the same for the whole group.
+        clip: nats of −log p beyond which a completion is pushed down no further.
+    """
+
+    start: str = "runs/kjv-masked"
+    reward: Literal["testament", "word_length"] = "testament"
+    prompt: int = 16
+    group: int = 8
+    policy: float = 1.0
+    reference: float = 0.0
+    chain_steps: int = 16
+    inner: int = 2
+    noises: int = 2
+    clip: float = 160.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("prompt", 0), ("group", 2), ("chain_steps", 1), ("inner", 1), ("noises", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"objective.{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.policy < 0 or self.reference < 0 or not self.policy + self.reference > 0:
+            raise UsageError(
+                f"objective.policy is {self.policy} and objective.reference {self.reference}; give two numbers of at "
+                "least 0 with a positive sum"
+            )
+        if not self.clip > 0:
+            raise UsageError(f"objective.clip is {self.clip}; give a positive number of nats")
+
+
+@dataclass(frozen=True)
 class PreferenceObjective:
     """Learning from pairs of the reference's samples, the preferred one drawn by Bradley-Terry on a reward.
 

@@ -53,20 +53,32 @@ class TextTask:
 
     def __init__(self, recipe: Any, name: str) -> None:
         self.recipe, self.name = recipe, name
-        model, data = recipe.model, recipe.data
-        if model.vocabulary != len(data.alphabet) or model.alphabet != data.alphabet:
+        self._check_data()
+
+    def _check_data(self) -> None:
+        """Raises UsageError for data of other tokens than the model's; a model without an alphabet is one that was
+        converted, and has no data here."""
+        model, data = self.recipe.model, self.recipe.data
+        if model.alphabet and (model.vocabulary != len(data.alphabet) or model.alphabet != data.alphabet):
             raise UsageError(
                 f"model.alphabet {model.alphabet!r} and data.alphabet {data.alphabet!r} must be the same, of "
                 f"model.vocabulary ({model.vocabulary}) characters"
             )
-        if data.length > model.length:
+        if model.alphabet and data.length > model.length:
             raise UsageError(f"data.length {data.length} exceeds model.length {model.length}; shorten the rows")
 
     model: Any
 
     @cached_property
     def data(self) -> CharacterSplits:
-        """The text as rows of characters."""
+        """The text as rows of characters.
+
+        Raises UsageError for a model of other tokens."""
+        if not self.recipe.model.alphabet:
+            raise UsageError(
+                "the model's tokens are no characters (model.alphabet is empty), so the text cannot be read in them; "
+                "it can be sampled, and recipes 'mdlm-owt' and 'sedd-owt' train such models"
+            )
         return read_characters(self.recipe.data)
 
     def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -210,7 +222,14 @@ class DiffusionTask(TextTask):
         """Text from noise: ``samples.txt`` and ``samples.json``."""
         from tenfold.discrete_diffusion.writing import write_samples
 
-        return write_samples(self.model, options, folder, self.name)
+        reward = None
+        if options.reward:
+            from tenfold.discrete_diffusion.rewards import reward_of
+
+            if not self.recipe.model.alphabet:
+                raise UsageError("rewards are of characters, and the model's tokens are none; leave --reward out")
+            reward = reward_of(options.reward, self.recipe.data)
+        return write_samples(self.model, options, folder, self.name, reward=reward)
 
     def analyse(self, options: DiffusionAnalysis, figures: Path) -> Outcome:
         """How good samples are by the number of steps: measurements, and pictures in the folder ``figures``."""

@@ -13,6 +13,7 @@ from tenfold import hub
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
 from tenfold.errors import UsageError
+from tenfold.file_tokenizer import find_tokenizer
 from tenfold.tensors import differences, listed
 
 Kind = Literal["mdlm", "sedd", "udlm"]
@@ -28,6 +29,7 @@ def read_published(
     ema: bool = True,
     heads: int = 0,
     length: int = 1024,
+    tokenizer: str = "",
 ) -> DiscreteDiffusion:
     """A model from a checkpoint of MDLM, SEDD or UDLM: the file, a folder with ``model.safetensors``, or a hub id.
 
@@ -43,11 +45,14 @@ def read_published(
         ema: take the averaged weights where the file has them.
         heads: attention heads, where the file does not tell; 0 for width / 64.
         length: the longest sequence.
+        tokenizer: folder or hub id of the tokenizer that it was trained with (openai-community/gpt2 of the published
+            ones); it is copied into the model folder, and samples are then text.
     """
     tensors, averaged = _read(path)
     names = [name for name in tensors if name != _TURNS]
     turns = tensors.pop(_TURNS, None)
     config = geometry(tensors, turns, kind, source, time, heads, length)
+    found = find_tokenizer(tokenizer, config.vocabulary) if tokenizer else None
     if ema and averaged is not None:
         tensors = _averaged(names, tensors, averaged, str(path))
     with torch.device("meta"):
@@ -58,6 +63,7 @@ def read_published(
         raise UsageError(f"the tensors of {path}{which} do not fit a network of {kind}: {wrong}")
     model = DiscreteDiffusion(config)
     model.load_state_dict({f"network.{name}": tensor for name, tensor in tensors.items()})
+    model.tokenizer = found
     return model.eval()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,15 +13,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.data.characters import CharacterSplits
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.commands import DiffusionAnalysis, DiffusionSampling
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.samplers.chain import LogRatio, Random, Sampled, noise, run_chain
+from tenfold.discrete_diffusion.samplers.chain import LogRatio, Sampled, noise, run_chain
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
+from tenfold.discrete_diffusion.samplers.random import Random
+from tenfold.discrete_diffusion.targets.densities import LogDensity
 from tenfold.errors import UsageError
 from tenfold.examples import Outcome
 from tenfold.figures import lines
+from tenfold.file_tokenizer import FileTokenizer
 from tenfold.files import write_output
 from tenfold.measurement import Measurement
 
@@ -35,6 +40,7 @@ def draw(
     given: Int[Tensor, " n"] | None = None,
     fixed: Bool[Tensor, " n"] | None = None,
     log_ratio: LogRatio | None = None,
+    reward: LogDensity | None = None,
 ) -> Sampled:
     """``count`` sequences of ``length`` tokens; where ``fixed``, the tokens of ``given`` stay; see ``run_chain``."""
     random, parts = Random(seed), []
@@ -44,38 +50,91 @@ def draw(
         clean = torch.zeros(rows, length, dtype=torch.long, device=device) if given is None else given.expand(rows, -1)
         prompt = torch.zeros_like(clean, dtype=torch.bool) if fixed is None else fixed.expand(rows, -1)
         start = noise(model.source, clean, prompt, random)
-        parts.append(run_chain(model, model.schedule, start, options, random.generator, prompt, log_ratio))
+        parts.append(run_chain(model, model.schedule, start, options, random, prompt, log_ratio, reward))
     tokens = torch.cat([part.tokens for part in parts])
     return Sampled(tokens, sum(part.calls for part in parts), sum(part.rows for part in parts))
 
 
 def write_samples(
-    model: DiscreteDiffusion, options: DiffusionSampling, folder: Path, name: str, log_ratio: LogRatio | None = None
+    model: DiscreteDiffusion,
+    options: DiffusionSampling,
+    folder: Path,
+    name: str,
+    log_ratio: LogRatio | None = None,
+    reward: LogDensity | None = None,
 ) -> list[Path]:
     """``samples.txt``, one text a line, and ``samples.json``: how they were made, with the calls of the network.
 
-    Raises UsageError for a model without an alphabet, a template with other characters, or one too long."""
-    alphabet = alphabet_of(model)
+    A model whose tokens are no characters writes text by its tokenizer, a line each with its breaks as \\n; without
+    one, the numbers of tokens as JSON, which a note says.
+
+    Raises UsageError for a template that cannot be read in the model's tokens, or one too long."""
+    write = _script(model)
     length = options.length or model.config.length
     given = fixed = None
     if options.template:
-        given, fixed = read_template(options.template, alphabet)
+        if write is None:
+            raise UsageError(f"a template is text, and the model has no tokenizer to read it; {_HOW}")
+        given, fixed = write.template(options.template)
         length = len(given)
     if length > model.config.length:
-        raise UsageError(f"{length} characters exceed the {model.config.length} of the model; ask for fewer")
-    found = draw(model, options.num, length, options.chain, options.seed, options.batch, given, fixed, log_ratio)
-    texts = text_of(found.tokens, alphabet)
-    record = {
-        "model": name,
-        "options": asdict(options),
-        "samples": texts,
-        "calls": found.calls,
-        "sequences_computed": found.rows,
-    }
+        unit = "characters" if model.config.alphabet else "tokens"
+        raise UsageError(f"{length} {unit} exceed the {model.config.length} of the model; ask for fewer")
+    found = draw(
+        model, options.num, length, options.chain, options.seed, options.batch, given, fixed, log_ratio, reward
+    )
+    facts = {"calls": found.calls, "sequences_computed": found.rows}
+    record: dict[str, Any] = {"model": name, "options": asdict(options)}
+    if write is None:
+        progress.note(f"the model has no tokenizer, so samples are numbers of tokens in samples.json; {_HOW}")
+        record |= {"tokens": found.tokens.tolist(), **facts}
+        return [write_output(folder / "samples.json", json.dumps(record) + "\n")]
+    texts = write.texts(found.tokens)
+    lines_ = "".join(text.replace("\n", "\\n") + "\n" for text in texts)
+    record |= {"samples": texts, **facts}
     return [
-        write_output(folder / "samples.txt", "".join(f"{text}\n" for text in texts)),
+        write_output(folder / "samples.txt", lines_),
         write_output(folder / "samples.json", json.dumps(record, indent=2) + "\n"),
     ]
+
+
+_HOW = "convert the checkpoint again with --tokenizer FOLDER_OR_HUB_ID (openai-community/gpt2 of the published ones)"
+
+
+class _Letters:
+    """Tokens that are characters."""
+
+    def __init__(self, alphabet: str) -> None:
+        self.alphabet = alphabet
+
+    def template(self, text: str) -> tuple[Tensor, Tensor]:
+        return read_template(text, self.alphabet)
+
+    def texts(self, tokens: Tensor) -> list[str]:
+        return text_of(tokens, self.alphabet)
+
+
+class _Pieces:
+    """Tokens of a tokenizer; each "_" of a template is one of them."""
+
+    def __init__(self, tokenizer: FileTokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def template(self, text: str) -> tuple[Tensor, Tensor]:
+        parts = [([0] * len(part), False) if part[0] == "_" else (self.tokenizer.encode(part), True)
+                 for part in re.findall("_+|[^_]+", text)]  # fmt: skip
+        fixed = torch.tensor([given for tokens, given in parts for _ in tokens])
+        return torch.tensor([token for tokens, _ in parts for token in tokens]), fixed
+
+    def texts(self, tokens: Tensor) -> list[str]:
+        return [self.tokenizer.decode(row) for row in tokens.tolist()]
+
+
+def _script(model: Any) -> _Letters | _Pieces | None:
+    """How a model's tokens are written; None where nobody knows."""
+    if model.config.alphabet:
+        return _Letters(model.config.alphabet)
+    return None if model.tokenizer is None else _Pieces(model.tokenizer)
 
 
 def alphabet_of(model: Any) -> str:

@@ -8,9 +8,9 @@ from torch import nn
 
 from tenfold import hub, text_models
 from tenfold.errors import UsageError
+from tenfold.file_tokenizer import FileTokenizer, read_tokenizer
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
 from tenfold.masked_lm.special import SpecialIds, read_special
-from tenfold.masked_lm.tokenizer import FileTokenizer, read_tokenizer
 from tenfold.masked_lm.weights import FILES, load, network_of, read_settings
 
 _NOISE = 0.1  # of the new row, in standard deviations of the embeddings

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from tenfold import __version__, hub, progress, text_models
 from tenfold.errors import UsageError
+from tenfold.file_tokenizer import read_tokenizer
 from tenfold.files import disk_errors, plain, read_json, write_json
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
 from tenfold.masked_lm.special import SpecialIds, read_special
-from tenfold.masked_lm.tokenizer import ByteTokenizer, read_tokenizer
+from tenfold.masked_lm.tokenizer import ByteTokenizer
 from tenfold.tensors import differences, listed
 
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]

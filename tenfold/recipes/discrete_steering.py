@@ -8,6 +8,7 @@ from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.options import DiffusionEvaluation
 from tenfold.discrete_diffusion.steering_options import (
     DistilObjective,
+    GroupObjective,
     PreferenceObjective,
     RatioEvaluation,
     RatioObjective,
@@ -28,6 +29,7 @@ _TUNING = replace(
     _MASKED.train, steps=400, learning_rate=3e-4, warmup_steps=20, batch_size=32, validate_every=0, log_every=10
 )
 
+_GROUPS = replace(_TUNING, steps=100, batch_size=4, learning_rate=1e-4)
 _PAIRS = replace(_TUNING, batch_size=16)
 _TOKENS = replace(_MASKED.train, steps=600, batch_size=16, learning_rate=1e-3, validate_every=100)
 _RATIO_TRAINING = replace(_MASKED.train, learning_rate=1e-3, validate_every=500)
@@ -54,6 +56,18 @@ class RewardRecipe:
     data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
     objective: RewardObjective = field(default_factory=RewardObjective)
     train: TrainingConfig = _TUNING
+    evaluation: SteeringEvaluation = field(default_factory=SteeringEvaluation)
+
+
+@dataclass(frozen=True)
+class GroupRecipe:
+    """A masked model tuned by groups of completions."""
+
+    system: ClassVar[str] = "discrete-groups"
+    model: DiffusionConfig = _MODEL
+    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
+    objective: GroupObjective = field(default_factory=GroupObjective)
+    train: TrainingConfig = _GROUPS
     evaluation: SteeringEvaluation = field(default_factory=SteeringEvaluation)
 
 
@@ -96,7 +110,8 @@ class TokenDistilRecipe:
 _RATIO = RatioRecipe()
 _DISTIL = DistilRecipe()
 
-RECIPES: dict[str, tuple[str, DistilRecipe | TokenDistilRecipe | RewardRecipe | PreferenceRecipe | RatioRecipe]] = {
+_Recipe = DistilRecipe | TokenDistilRecipe | RewardRecipe | GroupRecipe | PreferenceRecipe | RatioRecipe
+RECIPES: dict[str, tuple[str, _Recipe]] = {
     "kjv-distil": (
         "kjv-masked's network from an autoregressive teacher (--objective.teacher): its best letters, suffixes read",
         _DISTIL,
@@ -120,6 +135,10 @@ RECIPES: dict[str, tuple[str, DistilRecipe | TokenDistilRecipe | RewardRecipe | 
     "kjv-reward-weights": (
         "the same by the cross entropy of samples drawn by their weights",
         RewardRecipe(objective=RewardObjective(form="weights", penalty=0.3)),
+    ),
+    "kjv-groups": (
+        "the same by groups of completions of a prompt, drawn in every step, their weights signed",
+        GroupRecipe(),
     ),
     "kjv-preference": (
         "the same model tuned on pairs of its samples, of which the New Testament's style wins",

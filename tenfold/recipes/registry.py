@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import autoencoder, discrete_diffusion, discrete_steering, masked_lm, starflow, tarflow
+from tenfold.recipes import (
+    autoencoder,
+    discrete_diffusion,
+    discrete_steering,
+    discrete_tokens,
+    masked_lm,
+    starflow,
+    tarflow,
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,14 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.discrete_diffusion.task:AutoregressiveTask",
         model="tenfold.discrete_diffusion.autoregressive:Autoregressive",
     ),
+    "discrete-tokens": System(
+        "Discrete diffusion of a tokenizer's tokens, as MDLM and SEDD were published",
+        "arXiv:2406.07524",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.token_task:TokenTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+    ),
     "discrete-distil": System(
         "Discrete diffusion that learns from an autoregressive teacher",
         "arXiv:2504.16431",
@@ -124,6 +140,15 @@ COMPONENTS: dict[str, System] = {
         "arXiv:2504.16431",
         "a part of tcsm",
         task="tenfold.discrete_diffusion.steering:RewardTask",
+        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+    ),
+    "discrete-groups": System(
+        "Discrete diffusion tuned towards a reward by groups of completions",
+        "arXiv:2504.16431",
+        "a part of tcsm",
+        task="tenfold.discrete_diffusion.groups_task:GroupTask",
         model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
@@ -153,6 +178,7 @@ RECIPES: dict[str, tuple[str, Any]] = {
     **autoencoder.RECIPES,
     **masked_lm.RECIPES,
     **discrete_diffusion.RECIPES,
+    **discrete_tokens.RECIPES,
     **discrete_steering.RECIPES,
 }
 

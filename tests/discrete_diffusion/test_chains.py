@@ -9,9 +9,10 @@ from torch import Tensor
 
 from tenfold.discrete import Linear
 from tenfold.discrete_diffusion.samplers import steps
-from tenfold.discrete_diffusion.samplers.chain import Random, Sampled, noise, run_chain
+from tenfold.discrete_diffusion.samplers.chain import Sampled, noise, run_chain
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import guided, sharpened
+from tenfold.discrete_diffusion.samplers.random import Random
 from tenfold.discrete_diffusion.samplers.steps import interval
 from tenfold.discrete_diffusion.tabular import number_of as number
 from tenfold.errors import UsageError

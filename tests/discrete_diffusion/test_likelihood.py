@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tenfold.discrete import Cosine
+from tenfold.discrete import Cosine, Linear
 from tenfold.discrete_diffusion import energy, likelihood, tabular
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
-from tenfold.discrete_diffusion.holes import cut_holes, fill_from_left, fill_masks
+from tenfold.discrete_diffusion.holes import Holes, cut_holes, fill_by_chain, fill_from_left, fill_masks
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.sampled_losses import sampled_losses
 from tenfold.discrete_diffusion.tabular import TabularModel
@@ -200,3 +200,35 @@ def test_holes() -> None:
     with pytest.raises(UsageError, match="noise is uniform"):
         fill_masks(TabularModel(UniformSource(3), 2), holes)
     assert isinstance(masked.source, MaskSource)
+
+
+class Majority(nn.Module):
+    """Expects the most frequent token of the row, wherever it is asked."""
+
+    view, time_conditioned = "leave_one_out", True
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.source, self.schedule = UniformSource(vocabulary), Linear(1e-3)
+
+    def forward(self, noisy: Tensor, time: Tensor, rows: Tensor | None = None) -> Tensor:
+        counts = nn.functional.one_hot(noisy, self.source.vocabulary).float().sum(1, keepdim=True)
+        return counts.expand(-1, noisy.shape[1], -1).log_softmax(-1)
+
+
+def test_holes_under_uniform_noise() -> None:
+    """The text around a hole stays and is used, what was in the hole is not known, and a seed gives one filling."""
+    rows = torch.arange(5)[:, None].expand(-1, 24).contiguous()
+    holes = cut_holes(rows, 16)
+    model = Majority(5)
+    filled = fill_by_chain(model, holes)
+    assert holes.share(filled) == (1.0, 0.0)
+    hidden = Holes(torch.where(holes.hidden, 3, holes.rows), holes.hidden)
+    assert torch.equal(fill_by_chain(model, hidden), filled)
+    settings = DiffusionConfig(
+        vocabulary=5, width=16, layers=1, heads=2, length=24, source="uniform", view="leave_one_out", epsilon=1e-3
+    )
+    network = DiscreteDiffusion(settings).eval()
+    some = fill_by_chain(network, holes, steps=2)
+    assert torch.equal(some, fill_by_chain(network, holes, steps=2))
+    assert torch.equal(some[~holes.hidden], holes.rows[~holes.hidden])

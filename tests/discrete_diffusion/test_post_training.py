@@ -8,7 +8,13 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from tenfold.discrete_diffusion.energy import autoregressive_log_ratio, joint_nats
-from tenfold.discrete_diffusion.groups import group_weights, self_normalised, signed_loss
+from tenfold.discrete_diffusion.groups import (
+    group_weights,
+    prediction_likelihood,
+    self_normalised,
+    signed_loss,
+    stepwise_loss,
+)
 from tenfold.discrete_diffusion.matching import check_frozen, drift, matching_loss
 from tenfold.discrete_diffusion.preferences import check_pairs, gain, preference_loss, winner_log_ratio
 from tenfold.discrete_diffusion.ratios import (
@@ -231,6 +237,31 @@ def test_signed_loss_and_its_clip() -> None:
     torch.testing.assert_close(metrics["clipped_share"], weights.negative[0, 2])
     free, _ = signed_loss(log_p, weights, clip=100.0)
     torch.testing.assert_close(free, (net * log_p).sum(1))
+
+
+def test_predictions_of_every_step() -> None:
+    """Chains of two steps: each step's prediction, at its own masks, has the weight of where the chain ended."""
+    table = torch.randn(2, 4, 3, 5, dtype=torch.float64, requires_grad=True)  # (steps, completions, tokens, V)
+    log_p = table.log_softmax(-1)
+    predicted = torch.randint(5, (2, 4, 3))
+    masked = torch.tensor([[True, True, True], [False, True, False]])[:, None].expand(-1, 4, -1)
+    each = torch.stack([prediction_likelihood(*parts) for parts in zip(log_p, predicted, masked, strict=True)], -1)
+    weights = group_weights(torch.randn(1, 4, dtype=torch.float64))
+    loss, _ = stepwise_loss(each[None], weights, clip=1e3)
+    expected = torch.zeros((), dtype=torch.float64)
+    for step in range(2):
+        for g in range(4):
+            for i in masked[step, g].nonzero()[:, 0]:
+                sign = weights.negative[0, g] - weights.positive[0, g]
+                expected = expected + sign * log_p[step, g, i, predicted[step, g, i]] / 2
+    close(loss[0], expected)
+    (ours,), (theirs,) = (torch.autograd.grad(x, table, retain_graph=True) for x in (loss.sum(), expected))
+    close(ours, theirs)
+    assert (ours[1, :, 0] == 0).all()  # a token that stood was not predicted
+    alone, _ = stepwise_loss(each[None, :, :1], weights, clip=1e3)
+    close(alone, signed_loss(each[None, :, 0], weights, clip=1e3)[0])
+    alike, _ = stepwise_loss(each[None], group_weights(torch.ones(1, 4)), clip=1e3)
+    assert (torch.autograd.grad(alike.sum(), table)[0] == 0).all()
 
 
 def test_what_is_warned_of() -> None:

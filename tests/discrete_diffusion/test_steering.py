@@ -14,6 +14,7 @@ from tenfold.data.characters_config import CharacterDataConfig
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.commands import DiffusionAnalysis, DiffusionSampling, RatioSampling
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
+from tenfold.discrete_diffusion.groups_task import GroupTask
 from tenfold.discrete_diffusion.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.pool import tilt, tilt_within
 from tenfold.discrete_diffusion.ratio_network import LogRatio
@@ -23,6 +24,7 @@ from tenfold.discrete_diffusion.steering import DistilTask, PreferenceTask, Rewa
 from tenfold.discrete_diffusion.steering_evaluation import distinct, divergence
 from tenfold.discrete_diffusion.steering_options import (
     DistilObjective,
+    GroupObjective,
     PreferenceObjective,
     RatioEvaluation,
     RatioObjective,
@@ -33,7 +35,9 @@ from tenfold.discrete_diffusion.task import DiffusionTask
 from tenfold.discrete_diffusion.writing import read_template, sample_entropy, unigram_entropy
 from tenfold.errors import UsageError
 from tenfold.recipes.discrete_diffusion import DiffusionRecipe
-from tenfold.recipes.discrete_steering import DistilRecipe, PreferenceRecipe, RatioRecipe, RewardRecipe
+from tenfold.recipes.discrete_steering import DistilRecipe, GroupRecipe, PreferenceRecipe, RatioRecipe, RewardRecipe
+from tenfold.training.loop import train
+from tenfold.training.run_folder import RunFolder
 from tenfold.training.streams import Draws
 
 LETTERS = " abcde"
@@ -160,6 +164,71 @@ def test_reward_tuning(place: Path, form: str) -> None:
     assert (other.penalty, other.drift) == (strict.penalty, strict.drift)
 
 
+@pytest.mark.parametrize("reference", [0.0, 0.5])
+def test_groups(place: Path, reference: float) -> None:
+    objective = GroupObjective(
+        start=str(place / "masked"), reward="word_length", prompt=4, group=6, policy=0.5, reference=reference,
+        chain_steps=4, noises=1, clip=60.0,
+    )  # fmt: skip
+    settings = SteeringEvaluation(64, 4, 1, 16)
+    task = GroupTask(recipe(GroupRecipe, place, objective=objective, evaluation=settings))
+    index = torch.arange(8)
+    clean = task.train_source().batch(index.numpy())["tokens"]
+    texts = task._complete(clean, index, Draws(0, 3))
+    assert texts.shape == (48, 12)
+    assert torch.equal(texts[:, :4], clean.repeat_interleave(6, 0)[:, :4])
+    assert len(texts[:6].unique(dim=0)) > 1
+    # Keyed by the sample: another batch, another process, the same completions.
+    assert torch.equal(texts[18:30], task._complete(clean[3:5], index[3:5], Draws(0, 3)))
+    found = advance(task, 15, 1e-2)
+    assert len(found) == 30  # two updates a step
+    assert sum(f["reward"] for f in found[-6:]) > sum(f["reward"] for f in found[:6]) + 0.6
+    before = next(task.reference.parameters()).clone()
+    assert torch.equal(before, next(DiscreteDiffusion.from_pretrained(place / "masked").parameters()))
+    task.reward = lambda tokens: torch.ones(len(tokens))  # type: ignore[method-assign]
+    weights = [p.detach().clone() for p in task.model.parameters()]
+    alike = advance(task, 1)
+    assert all(torch.equal(a, b) for a, b in zip(weights, task.model.parameters(), strict=True))
+    assert alike[0]["skipped_groups"] == task.skipped >= 8
+    again = GroupTask(task.recipe)
+    again.load_state_dict(json.loads(json.dumps(task.state_dict())))
+    assert again.skipped == task.skipped
+
+
+def test_groups_resume_bit_for_bit(place: Path, tmp_path: Path) -> None:
+    objective = GroupObjective(
+        start=str(place / "masked"), reward="word_length", prompt=4, group=3, chain_steps=3, noises=1
+    )
+    made = recipe(GroupRecipe, place, objective=objective)
+    options = {"steps": 4, "checkpoint_every": 2, "tracker": "none", "threads": 1, "learning_rate": 1e-2}
+    made = replace(made, train=replace(made.train, batch_size=2, **options))  # type: ignore[arg-type]
+    whole = train(GroupTask(made), made.train, RunFolder(tmp_path / "whole"), show=False)
+
+    class Stopped(GroupTask):
+        def step(self, modules: Any, batch: Any, draws: Draws) -> Any:
+            if draws.step == 3:
+                raise RuntimeError("pulled out")
+            return super().step(modules, batch, draws)
+
+    with pytest.raises(RuntimeError, match="pulled out"):
+        train(Stopped(made), made.train, RunFolder(tmp_path / "run"), show=False)
+    resumed = train(GroupTask(made), made.train, RunFolder(tmp_path / "run"), resume=True, show=False)
+    one, other = (DiscreteDiffusion.from_pretrained(done.run.model).state_dict() for done in (whole, resumed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    start = DiscreteDiffusion.from_pretrained(place / "masked").state_dict()
+    assert not torch.equal(one["head.weight"], start["head.weight"])
+
+
+def test_the_likelihood_of_completions(place: Path) -> None:
+    """One pattern with all masks: the sum of the model's own log-probabilities of what is not given."""
+    objective = GroupObjective(start=str(place / "masked"), reward="word_length", prompt=11, group=2, noises=1)
+    task = GroupTask(recipe(GroupRecipe, place, objective=objective))
+    texts, index = torch.randint(6, (8, 12)), torch.arange(4)
+    found, _ = task._log_likelihood(task.model, texts, index, Draws(0, 0), 0)
+    noisy = torch.cat([texts[:, :11], torch.full((8, 1), 6)], 1)
+    torch.testing.assert_close(found, task.model(noisy)[:, 11].gather(1, texts[:, 11:])[:, 0])
+
+
 def test_preference_tuning(place: Path) -> None:
     objective = PreferenceObjective(start=str(place / "masked"), reward="word_length", pool=128, pool_steps=4)
     task = PreferenceTask(
@@ -284,6 +353,11 @@ def test_samples_as_text(place: Path, tmp_path: Path) -> None:
     files = api.sample(place / "masked", tmp_path / "b", num=4, steps=4, template="ab__ de_", kind="cached")
     for line in files[0].read_text().splitlines():
         assert (len(line), line[:2], line[4:7]) == (8, "ab", " de")
+    guided = {"num": 16, "kind": "first_hitting", "reward": "word_length", "values": 2, "beta": 0.2}
+    texts = [api.sample(place / "masked", tmp_path / str(len(c)), **c)[0].read_text().split("\n")[:16]  # type: ignore[arg-type]
+             for c in (guided, {"num": 16, "kind": "first_hitting"})]  # fmt: skip
+    guided_blanks, plain_blanks = (sum(text.count(" ") for text in some) for some in texts)
+    assert guided_blanks < 0.5 * plain_blanks  # longer words
     with pytest.raises(UsageError, match=r"holds 'x'; the model knows"):
         api.sample(place / "masked", tmp_path / "c", template="x_")
     with pytest.raises(UsageError, match="exceed the 12 of the model"):
@@ -317,6 +391,11 @@ def test_bad_input(place: Path) -> None:
         (lambda: RewardObjective(budget=0.0), "budget is 0"),
         (lambda: RewardObjective(pool=3), "pool is 3"),
         (lambda: RewardObjective(penalty=0.0), "penalty is 0"),
+        (lambda: GroupObjective(group=1), "group is 1"),
+        (lambda: GroupObjective(policy=0.0), "positive sum"),
+        (lambda: GroupObjective(clip=0.0), "clip is 0"),
+        (lambda: DiffusionSampling(values=2), "give --reward too"),
+        (lambda: DiffusionSampling(reward="word_length"), "the kind is 'ancestral'"),
         (lambda: PreferenceObjective(beta=-1.0), "beta is -1"),
         (lambda: PreferenceObjective(noises=0), "noises is 0"),
         (lambda: RatioObjective(draws=0), "draws is 0"),
@@ -334,6 +413,8 @@ def test_bad_input(place: Path) -> None:
     with pytest.raises(UsageError, match="candidates is 7"):
         DistilTask(recipe(DistilRecipe, place, objective=DistilObjective(candidates=7)))
     other = replace(MODEL, width=32)
+    with pytest.raises(UsageError, match="leave some to be completed"):
+        GroupTask(recipe(GroupRecipe, place, objective=GroupObjective(prompt=12)))
     task = RewardTask(
         replace(recipe(RewardRecipe, place, objective=RewardObjective(start=str(place / "masked"))), model=other)
     )

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from tenfold import discrete, progress
 from tenfold.discrete import Schedule
+from tenfold.discrete_diffusion.samplers.guidance import Guide
 from tenfold.discrete_diffusion.samplers.options import MASK_ONLY, ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import Predictor
+from tenfold.discrete_diffusion.samplers.random import Random
 from tenfold.discrete_diffusion.samplers.remasking import looped_alpha, remask, sigmas
 from tenfold.discrete_diffusion.samplers.steps import (
     STEPS,
@@ -23,6 +25,7 @@ from tenfold.discrete_diffusion.samplers.steps import (
     grid,
     interval,
 )
+from tenfold.discrete_diffusion.targets.densities import LogDensity
 from tenfold.discrete_paths import MaskSource, Source, UniformSource, noisy_ratios
 from tenfold.errors import UsageError
 
@@ -39,22 +42,6 @@ class Sampled:
     rows: int
 
 
-class Random:
-    """float64 U[0, 1) numbers of a generator, on any device."""
-
-    def __init__(self, seed: int | torch.Generator) -> None:
-        self.generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-
-    def __call__(self, *shape: int, device: torch.device) -> Tensor:
-        """Fresh numbers."""
-        home = self.generator.device
-        return torch.rand(*shape, dtype=torch.float64, generator=self.generator, device=home).to(device)
-
-    def tokens(self, weights: Float[Tensor, "*b k"]) -> Int[Tensor, "*b"]:
-        """Draws in proportion to the weights."""
-        return discrete.categorical(weights, self(*weights.shape[:-1], device=weights.device))
-
-
 def noise(source: Source, clean: Int[Tensor, "b n"], prompt: Bool[Tensor, "b n"], random: Random) -> Int[Tensor, "b n"]:
     """Pure noise where no prompt stands."""
     nothing = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
@@ -68,9 +55,10 @@ def run_chain(
     schedule: Schedule,
     noisy: Int[Tensor, "b n"],
     options: ChainOptions,
-    seed: int | torch.Generator = 0,
+    seed: int | torch.Generator | Random = 0,
     prompt: Bool[Tensor, "b n"] | None = None,
     log_ratio: LogRatio | None = None,
+    reward: LogDensity | None = None,
 ) -> Sampled:
     """Tokens from noise.
 
@@ -82,17 +70,20 @@ def run_chain(
         seed: of the draws, or their generator: the one that drew the noise, so that no number is used twice.
         prompt: sites whose token stays as given; none by default.
         log_ratio: of ``options.candidates``.
+        reward: R of clean sequences, of ``options.values``.
 
     Raises UsageError for options that the source or the network cannot follow."""
     source: Source = network.source  # type: ignore[assignment]
     source.check_noisy(noisy, "the start")
-    _check(source, network, options, log_ratio)
+    _check(source, network, options, log_ratio, reward)
     if prompt is None:
         prompt = torch.zeros_like(noisy, dtype=torch.bool)
     elif isinstance(source, MaskSource) and bool((noisy[prompt] == source.mask).any()):
         raise UsageError("the prompt holds masks; give tokens there, or leave these sites out of the prompt")
     predict = Predictor(network, schedule, options, prompt)
-    chain = _Chain(predict, noisy, prompt, Random(seed), options)
+    random = seed if isinstance(seed, Random) else Random(seed)
+    guide = None if reward is None else Guide(predict, reward, random)
+    chain = _Chain(predict, noisy, prompt, random, options, guide)
     if options.kind == "first_hitting":
         tokens = chain.first_hitting()
     elif options.kind == "gillespie":
@@ -108,7 +99,9 @@ def run_chain(
     return Sampled(tokens, predict.calls, predict.rows)
 
 
-def _check(source: Source, network: nn.Module, options: ChainOptions, log_ratio: LogRatio | None) -> None:
+def _check(
+    source: Source, network: nn.Module, options: ChainOptions, log_ratio: LogRatio | None, reward: LogDensity | None
+) -> None:
     if options.kind in MASK_ONLY and isinstance(source, UniformSource):
         raise UsageError(f"{options.kind!r} needs a source with a mask; use 'ancestral' or 'gillespie'")
     if options.kind == "gillespie" and isinstance(source, MaskSource):
@@ -122,15 +115,24 @@ def _check(source: Source, network: nn.Module, options: ChainOptions, log_ratio:
         raise UsageError(
             f"candidates is {options.candidates}: several candidates and a density ratio to choose by go together"
         )
+    if bool(options.values) != (reward is not None):
+        raise UsageError(f"values is {options.values}: draws of values and a reward to guide by go together")
 
 
 class _Chain:
     """The state of one run."""
 
     def __init__(
-        self, predict: Predictor, noisy: Tensor, prompt: Tensor, random: Random, options: ChainOptions
+        self,
+        predict: Predictor,
+        noisy: Tensor,
+        prompt: Tensor,
+        random: Random,
+        options: ChainOptions,
+        guide: Guide | None = None,
     ) -> None:
         self.predict, self.noisy, self.prompt, self.random, self.options = predict, noisy, prompt, random, options
+        self.guide = guide
         self.source = predict.source
         self.size, self.device = len(noisy), noisy.device
 
@@ -162,6 +164,8 @@ class _Chain:
             elif options.kind == "analytic":
                 prediction = self.predict(self.noisy, at).double()
                 ratios = noisy_ratios(prediction, self.noisy, step.alpha, source)
+                if self.guide is not None:
+                    ratios = self.guide.ratios(ratios, self.noisy, at)
                 self._move(analytic(ratios, self.noisy, step, source))
             else:
                 transition, view = STEPS[options.kind]
@@ -223,7 +227,10 @@ class _Chain:
         which = going.any(1).nonzero()[:, 0]
         if len(which):
             site, fresh = going[which], self.noisy[which]
-            fresh[site] = self.random.tokens(self.predict.at_masks(fresh, t[which], site, which).exp())
+            log_probs = self.predict.at_masks(fresh, t[which], site, which)
+            if self.guide is not None:
+                log_probs = self.guide.at_site(log_probs, fresh, site, t[which])
+            fresh[site] = self.random.tokens(log_probs.exp())
             self.noisy = self.noisy.index_copy(0, which, fresh)
 
     def by_confidence(self) -> Tensor:

@@ -37,6 +37,9 @@ class ChainOptions:
         candidates: k sequences drawn from the prediction, one of them chosen by a density ratio; 1 for none.
         window: share of the steps, from the beginning, in which candidates are drawn.
         floor: 1 − α at which "gillespie" draws all tokens at once.
+        values: K draws of clean tokens behind the value A_t = log E e^{R/β} of every sequence that a step may lead to:
+            the chain is guided towards p e^{R/β} without training ("first_hitting" and "analytic"); 0 for none.
+        beta: β.
     """
 
     kind: Kind = "ancestral"
@@ -53,6 +56,8 @@ class ChainOptions:
     candidates: int = 1
     window: float = 1.0
     floor: float = 1e-3
+    values: int = 0
+    beta: float = 1.0
 
     def __post_init__(self) -> None:
         for name, kinds in (("kind", Kind), ("sigma", Sigma)):
@@ -83,3 +88,12 @@ class ChainOptions:
             raise UsageError(f"a corrector belongs to a grid of steps, which {self.kind!r} is not; use 'ancestral'")
         if self.candidates > 1 and self.kind != "ancestral":
             raise UsageError(f"candidates are drawn with kind 'ancestral', but the kind is {self.kind!r}")
+        if not (math.isfinite(self.beta) and self.beta > 0):
+            raise UsageError(f"beta is {self.beta}; the temperature of the reward must be positive")
+        if self.values < 0:
+            raise UsageError(f"values is {self.values}; give at least 1 draw, or 0 for no reward")
+        if self.values and (self.kind not in ("first_hitting", "analytic") or self.per_call > 1):
+            raise UsageError(
+                f"a reward guides kind 'first_hitting' with per_call 1, or 'analytic'; the kind is {self.kind!r} and "
+                f"per_call {self.per_call}"
+            )

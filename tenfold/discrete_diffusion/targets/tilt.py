@@ -61,10 +61,16 @@ def intermediate_value(
     sequences to one draw of x_0 each.
 
     Raises UsageError unless β is positive and rewards are finite."""
+    return value_of(draw(noisy.repeat_interleave(count, 0)).unflatten(0, (-1, count)), reward, beta)
+
+
+def value_of(clean: Int[Tensor, "b k n"], reward: LogDensity, beta: float) -> Float[Tensor, " b"]:
+    """log of the mean of exp(R/β) over k draws.
+
+    Raises UsageError unless β is positive and rewards are finite."""
     check_beta(beta)
-    clean = draw(noisy.repeat_interleave(count, 0))
-    values = Energy(reward).values(clean).view(-1, count) / beta
-    return values.logsumexp(1) - math.log(count)
+    values = Energy(reward).values(clean.flatten(0, 1)).view(clean.shape[:2]) / beta
+    return values.logsumexp(1) - math.log(clean.shape[1])
 
 
 def guided_ratios(
