@@ -13,18 +13,17 @@ from tenfold.masked_lm.loss import mask_at_times
 from tenfold.masked_lm.model import MaskedLM
 
 _SHARES = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
-_ROWS = 64
 
 
 @torch.no_grad()
-def draw(model: MaskedLM, data: CodeRows, kind: str, directory: Path) -> list[Path]:
-    """Bits per hidden token against the share of tokens that are hidden, on test rows; nothing for an
+def draw(model: MaskedLM, data: CodeRows, kind: str, directory: Path, rows: int = 64) -> list[Path]:
+    """Bits per hidden token against the share of tokens that are hidden, on at most ``rows`` test rows; nothing for an
     autoregressive model, which has seen no mask."""
     directory.mkdir(parents=True, exist_ok=True)
     if kind == "autoregressive":
         return []
     generator = torch.Generator().manual_seed(0)
-    batch = data.test.batch(np.arange(min(_ROWS, len(data.test))))
+    batch = data.test.batch(np.arange(min(rows, len(data.test))))
     tokens, maskable, real = (batch[key].to(device_of(model)) for key in ("tokens", "maskable", "real"))
     bits = []
     for share in _SHARES:

@@ -220,7 +220,8 @@ class MaskedLMTask:
         """How well tokens are predicted by how many are hidden: a PNG file with its caption."""
         from tenfold.masked_lm.pictures import draw
 
-        return draw(self.model, self.data, self.recipe.objective.kind, directory)
+        rows = min(64, self.recipe.evaluation.rows or 64)  # seven passes over each
+        return draw(self.model, self.data, self.recipe.objective.kind, directory, rows)
 
     def sample(self, options: MaskedSampling, folder: Path) -> list[Path]:
         """Complete or infill text: ``samples.txt`` and ``samples.json``, or a file of completions."""
