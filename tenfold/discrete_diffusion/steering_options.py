@@ -175,7 +175,9 @@ class GroupObjective:
         reference: β, weight of the reference: completions are then drawn from both, in proportion to λ and β.
         chain_steps: of the sampler.
         inner: updates on the completions of a step.
-        noises: patterns of masks for a completion's likelihood, the same for the whole group.
+        form: what is learnt with the weights: "completions" (by the bound on their likelihood), or "predictions" (what
+            each completion was predicted to be at steps of its chain).
+        noises: patterns of masks for a completion's likelihood, or steps of its chain; the same for the whole group.
         clip: nats of −log p beyond which a completion is pushed down no further.
     """
 
@@ -187,6 +189,7 @@ class GroupObjective:
     reference: float = 0.0
     chain_steps: int = 16
     inner: int = 2
+    form: Literal["completions", "predictions"] = "completions"
     noises: int = 2
     clip: float = 160.0
 

@@ -105,7 +105,7 @@ RECIPES: dict[str, tuple[str, DiffusionRecipe | AutoregressiveRecipe]] = {
     "kjv-ar": ("the same size of network from left to right: what all are compared with", _AUTOREGRESSIVE),
     "kjv-ar-small": (
         "a quarter of its width: the smaller of two teachers",
-        _with(_AUTOREGRESSIVE, model={"width": 32, "heads": 2}, evaluation={"holes": 0}),
+        _with(_AUTOREGRESSIVE, model={"width": 32, "heads": 2}),
     ),
     "kjv-flagship": (
         "a deeper masked model of letters, 10 minutes on two cores",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tenfold.discrete import Linear
+from tenfold.discrete_diffusion.groups_task import predicted_chain
 from tenfold.discrete_diffusion.samplers import steps
 from tenfold.discrete_diffusion.samplers.chain import Sampled, noise, run_chain
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
@@ -85,6 +86,20 @@ def test_cached_calls(fixtures: File) -> None:
     expected = n * (1 - (1 - 1 / n) ** 3)
     assert found.rows / COUNT == pytest.approx(expected, rel=0.03)
     assert found.rows < 0.5 * drawn(world, ChainOptions(steps=n)).rows
+
+
+def test_predictions_along_a_chain(fixtures: File) -> None:
+    """A chain whose steps are recorded is the ancestral one; what it keeps of a prediction stays."""
+    world = World(fixtures, "mask")
+    found = predicted_chain(Table(world), Linear(), torch.full((COUNT, 3), 4), 4, Random(0))
+    assert p_value(found.tokens, world["sampler_linear_ancestral_N4"]) > 1e-3
+    masked = found.noisy == 4
+    assert masked[0].all()
+    after = torch.cat([found.noisy[1:], found.tokens[None]])
+    kept = masked & (after != 4)
+    assert torch.equal(after[kept], found.predicted[kept])
+    assert torch.equal(found.predicted[~masked], found.noisy[~masked])
+    assert kept.sum(0).eq(1).all()
 
 
 def test_candidates(world: World) -> None:

@@ -164,22 +164,22 @@ def test_reward_tuning(place: Path, form: str) -> None:
     assert (other.penalty, other.drift) == (strict.penalty, strict.drift)
 
 
-@pytest.mark.parametrize("reference", [0.0, 0.5])
-def test_groups(place: Path, reference: float) -> None:
+@pytest.mark.parametrize(("form", "reference"), [("completions", 0.0), ("completions", 0.5), ("predictions", 0.0)])
+def test_groups(place: Path, form: str, reference: float) -> None:
     objective = GroupObjective(
         start=str(place / "masked"), reward="word_length", prompt=4, group=6, policy=0.5, reference=reference,
-        chain_steps=4, noises=1, clip=60.0,
+        chain_steps=4, noises=1, clip=60.0, form=form,  # type: ignore[arg-type]
     )  # fmt: skip
     settings = SteeringEvaluation(64, 4, 1, 16)
     task = GroupTask(recipe(GroupRecipe, place, objective=objective, evaluation=settings))
     index = torch.arange(8)
     clean = task.train_source().batch(index.numpy())["tokens"]
-    texts = task._complete(clean, index, Draws(0, 3))
+    texts = task._complete(clean, index, Draws(0, 3)).tokens
     assert texts.shape == (48, 12)
     assert torch.equal(texts[:, :4], clean.repeat_interleave(6, 0)[:, :4])
     assert len(texts[:6].unique(dim=0)) > 1
     # Keyed by the sample: another batch, another process, the same completions.
-    assert torch.equal(texts[18:30], task._complete(clean[3:5], index[3:5], Draws(0, 3)))
+    assert torch.equal(texts[18:30], task._complete(clean[3:5], index[3:5], Draws(0, 3)).tokens)
     found = advance(task, 15, 1e-2)
     assert len(found) == 30  # two updates a step
     assert sum(f["reward"] for f in found[-6:]) > sum(f["reward"] for f in found[:6]) + 0.6
@@ -224,7 +224,7 @@ def test_the_likelihood_of_completions(place: Path) -> None:
     objective = GroupObjective(start=str(place / "masked"), reward="word_length", prompt=11, group=2, noises=1)
     task = GroupTask(recipe(GroupRecipe, place, objective=objective))
     texts, index = torch.randint(6, (8, 12)), torch.arange(4)
-    found, _ = task._log_likelihood(task.model, texts, index, Draws(0, 0), 0)
+    found, _ = task._of_completions(task.model, texts, index, Draws(0, 0), 0)
     noisy = torch.cat([texts[:, :11], torch.full((8, 1), 6)], 1)
     torch.testing.assert_close(found, task.model(noisy)[:, 11].gather(1, texts[:, 11:])[:, 0])
 
