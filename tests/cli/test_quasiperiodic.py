@@ -197,7 +197,7 @@ LINES = {
     "figure": (["discrepancy", "count", "--set", "x < 1/2", "--stop", 5, "--figure", "a.png"], ["--ladder"]),
     "example": (["discrepancy", "--example", "slab", "--out", "x"], ["'slab'", "did you mean 'slabs'"]),
     "example-out": (["discrepancy", "--example", "slabs"], ["--out runs/slabs"]),
-    "flow": (["discrepancy", "--example", "slabs", "--flow", "runs/a", "--out", "x"], ["--flow", "'samplers'"]),
+    "runs": (["discrepancy", "--example", "slabs", "--runs", "runs/a", "--out", "x"], ["--runs", "'samplers'"]),
     "block": (["discrepancy", "bound", "--set", "x < 1/2", "--block", "0"], ["block is 0", "'auto'"]),
     "option": (["discrepancy", "count", "--sett", "x"], ["'--sett'", "did you mean '--set'"]),
 }
