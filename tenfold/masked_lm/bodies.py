@@ -18,8 +18,8 @@ class Body:
 
 def cut_bodies(sources: Sequence[str], encode: Callable[[str], list[int]], count: int, most: int) -> list[Body]:
     """``count`` functions of ``sources``, evenly spread over those with 8 to ``most`` tokens in 3 lines or more of
-    body, a docstring not counted. The hole of a body keeps the indentation of its first line and the last line's end,
-    that of the line is the middle one.
+    body, a docstring not counted; the line is the middle one. A hole begins with the line break before it, as many
+    tokenizers join that with the indentation.
 
     Raises UsageError where there are fewer than ``count``."""
     found = []
@@ -40,11 +40,11 @@ def cut_bodies(sources: Sequence[str], encode: Callable[[str], list[int]], count
 
 
 def body_lines(source: str) -> list[tuple[int, int]]:
-    """Where each line of a function's body is that is not empty, without its indentation: (first, last + 1) characters.
-    A decorated or a nested function is one function; a text that is no single function has none.
+    """Where each line of a function's body is that is not empty, with the line break before it: (first, last + 1)
+    characters. A decorated or a nested function is one function; a text that is no single function has none.
 
     >>> [source[a:b] for source in ["def f(x):\\n    y = x\\n    return y\\n"] for a, b in body_lines(source)]
-    ['y = x', 'return y']
+    ['\\n    y = x', '\\n    return y']
     """
     try:
         tree = ast.parse(source)
@@ -58,7 +58,7 @@ def body_lines(source: str) -> list[tuple[int, int]]:
     spans, at = [], 0
     for number, line in enumerate(source.splitlines(keepends=True), 1):
         if number >= statements[0].lineno and line.strip():
-            spans.append((at + len(line) - len(line.lstrip()), at + len(line.rstrip())))
+            spans.append((at - 1, at + len(line.rstrip())))
         at += len(line)
     return spans
 
@@ -79,6 +79,7 @@ def side_by_side(
         parts = [decode(hole.tokens[: hole.first])]
         for name, answer in written.items():
             mark = " (exact)" if name in scores and answer == hole.answer else ""
-            parts.append(f"[{name}{mark}] {decode(answer)}")
-        texts.append("\n".join([*parts, decode(hole.tokens[hole.last :]).strip("\n")]).rstrip() + "\n")
+            parts.append(f"[{name}{mark}]\n" + decode(answer).removeprefix("\n").rstrip())
+        rest = decode(hole.tokens[hole.last :]).strip("\n").rstrip()
+        texts.append("\n".join([*parts, *(["[and on]", rest] if rest else [])]) + "\n")
     return texts

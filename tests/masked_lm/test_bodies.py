@@ -31,11 +31,15 @@ def decode(tokens) -> str:
 
 
 def test_where_bodies_are_cut():
-    assert [SOURCE[a:b] for a, b in body_lines(SOURCE)] == ["if a < 0:", "return 0", "return a * b"]
+    assert [SOURCE[a:b] for a, b in body_lines(SOURCE)] == [
+        "\n    if a < 0:",
+        "\n        return 0",
+        "\n    return a * b",
+    ]
     (cut,) = cut_bodies([SHORT[:12], SOURCE, "x = 1\n"], encode, 1, 128)
     assert decode(cut.body.tokens) == decode(cut.line.tokens) == SOURCE
-    assert decode(cut.body.answer) == "if a < 0:\n        return 0\n\n    return a * b"
-    assert decode(cut.line.answer) == "return 0"
+    assert decode(cut.body.answer) == "\n    if a < 0:\n        return 0\n\n    return a * b"
+    assert decode(cut.line.answer) == "\n        return 0"
 
 
 @pytest.mark.parametrize(
@@ -62,10 +66,10 @@ def test_holes_in_windows_of_several_lengths():
 
 def test_texts_side_by_side():
     (cut,) = cut_bodies([SHORT], encode, 1, 64)
-    scores = {"a": HoleScore(1, 1, 5, 5, [list(cut.line.answer)]), "b": HoleScore(0, 1, 5, 5, [encode("c = a")])}
+    scores = {"a": HoleScore(1, 1, 5, 5, [list(cut.line.answer)]), "b": HoleScore(0, 1, 5, 5, [encode("\n    c = a ")])}
     (text,) = side_by_side([cut.line], scores, decode)
     assert text == (
-        "def one():\n    a = 1\n    \n[held out] b = a\n[a (exact)] b = a\n[b] c = a\n    return b\n"
+        "def one():\n    a = 1\n[held out]\n    b = a\n[a (exact)]\n    b = a\n[b]\n    c = a\n[and on]\n    return b\n"
     )  # fmt: skip
 
 
