@@ -291,7 +291,6 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
             *("--holes", "40", "--window", "96", "--bodies", "16", "--body-tokens", "96"),
             *("--autoregressive", "smollm2"),
         ),
-        ("ar-ness.png", "first-pass.png"),
         after="smollm2-code",
     ),
     "kjv": Comparison(
