@@ -21,7 +21,7 @@ from tenfold.training import checkpoint
 from tenfold.training.config import TrainingConfig
 from tests.training.toys import Replay, Table, configuration, digest, run
 
-CONFIG = configuration(steps=84, checkpoint_every=4, validate_every=10, log_every=10)
+CONFIG = configuration(steps=120, checkpoint_every=4, validate_every=10, log_every=10)
 POINTS = ("tensors half written", "before the manifest", "before the rename", "after the rename", "pruning")
 
 
