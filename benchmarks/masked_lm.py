@@ -39,6 +39,7 @@ MODEL, ADAPTED = "runs/results/code-bytes-flagship-0", "runs/results/smollm2-cod
 LENGTH, BLOCK, PROMPT = 256, 32, 64
 THRESHOLD = 0.9
 DUAL: dict[str, Any] = {"alg": "maskgit_plus", "cache": "dual", "block_length": BLOCK, "threshold": THRESHOLD}
+DELAYED = DUAL | {"cache": "block_delayed"}
 PLAIN: dict[str, Any] = {"alg": "maskgit_plus"}
 TEXT = "def fibonacci(n):\n    "
 # Name: options of each point of its curve of quality against passes.
@@ -52,6 +53,7 @@ STRATEGIES: dict[str, list[dict[str, Any]]] = {
     "remdm": [{"strategy": "remdm", "steps": n, "eta": 0.05} for n in (4, 8, 16, 32)],
     "self-speculative": [{"alg": "entropy", "strategy": "self_speculative", "draft": n} for n in (2, 4, 8)],
     "dual cache, threshold": [DUAL | {"threshold": t} for t in (0.5, 0.9)],
+    "block-delayed cache, threshold": [DELAYED | {"threshold": t} for t in (0.5, 0.9)],
     "prefix cache, threshold": [DUAL | {"cache": "prefix", "threshold": t} for t in (0.5, 0.9)],
     "delayed cache": [{"alg": "entropy", "cache": "delayed", "refresh": n} for n in (4, 8)],
     "adaptive cache": [{"alg": "entropy", "cache": "adaptive", "refresh": n} for n in (4, 8)],
@@ -133,13 +135,15 @@ def dual_threshold(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: b
 
 
 def batching(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: bool) -> None:
-    """Seconds a token of eight padded prompts together and of one."""
+    """Seconds a token of eight padded prompts together and of one; and the exact match of holes with each cache."""
     new, count = (BLOCK, 2) if quick else (128, 8)
     rows = [text[: PROMPT - 4 * i] for i, text in enumerate(texts[:count])]
     tokens = torch.tensor([[0] * (PROMPT - len(row)) + list(row) for row in rows])
     mask = torch.tensor([[0] * (PROMPT - len(row)) + [1] * len(row) for row in rows])
+    windows = holed_windows(texts, 2 if quick else 64, LENGTH, BLOCK)
     for name, options in (
         ("batch8", DUAL),
+        ("batch8-delayed", DELAYED),
         ("batch8-uncached", {**PLAIN, "block_length": BLOCK, "threshold": THRESHOLD}),
     ):
         together = partial(diffusion_generate, model, tokens, mask, max_new_tokens=new, **options)
@@ -147,7 +151,14 @@ def batching(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: bool) -
         eight, one = paired(together, alone, 1 if quick else 3)
         many, single = together(), alone()
         same = sum(bool(torch.equal(many.completions[i], found.completions[0])) for i, found in enumerate(single))
-        details = {"passes": many.nfe, "passes_alone": sum(found.nfe for found in single), "equal_rows": same}
+        score = fill(model, windows, options)
+        details: dict[str, Any] = {"passes": many.nfe, "passes_alone": sum(found.nfe for found in single)}
+        details |= {
+            "equal_rows": same,
+            "token_forwards": many.token_forwards,
+            "exact_match": score.share,
+            "holes": score.holes,
+        }
         sizes = {"batch": count, "prompts": f"{PROMPT - 4 * (count - 1)} to {PROMPT}", "new": new, "block": BLOCK}
         emit(
             Record(

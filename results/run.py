@@ -359,7 +359,7 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
     "benchmark-masked-lm": Benchmark(
         "masked_lm", ("--adapted", "none", "--figure", "docs/images/masked-lm-quality.png")
     ),
-    "benchmark-masked-lm-batch": Benchmark("masked_lm", ("--only", "batch8")),
+    "benchmark-masked-lm-batch": Benchmark("masked_lm", ("--only", "batch8", "--threads", "2")),
     "benchmark-masked-lm-exact": Benchmark("masked_lm", ("--only", "exact")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),
     "benchmark-flows": Benchmark("flows"),

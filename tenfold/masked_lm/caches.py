@@ -6,7 +6,8 @@ A pass computes some positions anew and takes keys, values and hidden rows of th
 - prefix (Fast-dLLM, arXiv 2505.22618): a full pass at a block's start, then the block and what is right of it;
 - dual: the same, then the block alone;
 - delayed (dKV-Cache, arXiv 2505.15781): masks, the rows that predict them, and what was revealed in the pass before,
-  whose keys and values settle one pass after the reveal; a full pass now and then.
+  whose keys and values settle one pass after the reveal; a full pass now and then;
+- block_delayed: a full pass at a block's start as with dual, then those rows of the block alone.
 
 The adaptive cache is in ``adaptive.py``. All but "none" are approximate: what is kept is of an earlier sequence.
 """
@@ -27,7 +28,7 @@ Where = slice | Tensor | None
 
 class InPlaceLayer(DynamicLayer):
     """Keys and values of all N positions; ``update`` writes those at ``where``: all (None), a range, or indices
-    (B, Q)."""
+    (B, Q). They lie in memory position by position, so that a written position is one copy."""
 
     where: Where = None
 
@@ -35,13 +36,18 @@ class InPlaceLayer(DynamicLayer):
         """Write, and return the keys and values of all positions."""
         if self.where is None:
             self.is_initialized = True
-            self.keys, self.values = key_states, value_states
-            return key_states, value_states
+            both = (states.transpose(1, 2).contiguous() for states in (key_states, value_states))
+            self.keys, self.values = (states.transpose(1, 2) for states in both)
+            return self.keys, self.values
         for kept, new in zip(self.both, (key_states, value_states), strict=True):
             if isinstance(self.where, slice):
                 kept[:, :, self.where] = new
             else:
-                kept.scatter_(2, self.where[:, None, :, None].expand_as(new), new)
+                b, n = kept.shape[0], kept.shape[2]
+                rows = self.where + n * torch.arange(b, device=self.where.device)[:, None]
+                kept.transpose(1, 2).view(b * n, -1).index_copy_(
+                    0, rows.flatten(), new.transpose(1, 2).reshape(rows.numel(), -1)
+                )
         return self.both
 
     @property
@@ -181,17 +187,42 @@ class DelayedPasses(CachedPasses):
 
     def chosen(self, x: Tensor) -> Where:
         """Indices (B, Q); shorter rows repeat one of their own."""
-        masks = x == self.model.special.mask
-        needed = masks | (x != self.previous)
+        return self._indices(x, 0, x.shape[1])
+
+    def _indices(self, x: Tensor, low: int, high: int) -> Tensor:
+        part = x[:, low:high]
+        masks = part == self.model.special.mask
+        assert self.previous is not None
+        needed = masks | (part != self.previous[:, low:high])
         if self.model.logit_shift:
             needed[:, :-1] |= masks[:, 1:]
         most = int(needed.sum(dim=1).max())
         order = needed.long().argsort(dim=1, descending=True, stable=True)[:, : max(1, most)]
-        return torch.where(needed.gather(1, order), order, order[:, :1])
+        return low + torch.where(needed.gather(1, order), order, order[:, :1])
 
     def remember(self, x: Tensor) -> None:
         """Keep the sequence, to see what changes."""
         self.previous = x.clone()
+
+
+class BlockDelayedPasses(DelayedPasses):
+    """A full pass at a block's start, then what is delayed within the block: fewer rows than with the dual cache, and
+    fewer and fewer of them."""
+
+    low, high = 0, 0
+
+    @property
+    def default_refresh(self) -> int:
+        """Full passes at a block's start only."""
+        return 0
+
+    def begin_block(self, low: int, high: int) -> None:
+        """The next pass is a full one."""
+        self.low, self.high, self.rows = low, high, None
+
+    def chosen(self, x: Tensor) -> Where:
+        """Indices (B, Q) within the block."""
+        return self._indices(x, self.low, self.high)
 
 
 def passes(
@@ -209,6 +240,7 @@ def passes(
         "prefix": BlockPasses,
         "dual": BlockPasses,
         "delayed": DelayedPasses,
+        "block_delayed": BlockDelayedPasses,
         "adaptive": AdaptivePasses,
     }
     return kinds[options.cache](model, options, attention_mask, position_ids, start)

@@ -9,7 +9,7 @@ from tenfold.errors import UsageError, suggest
 Alg = Literal["origin", "maskgit_plus", "topk_margin", "entropy"]
 Schedule = Literal["exact", "reference"]
 Strategy = Literal["topk", "threshold", "factor", "entropy_bound", "remdm", "self_speculative"]
-Cache = Literal["none", "prefix", "dual", "delayed", "adaptive"]
+Cache = Literal["none", "prefix", "dual", "delayed", "block_delayed", "adaptive"]
 Sigma = Literal["cap", "rescale", "confidence", "loop"]
 
 FirstToken = Literal["own", "reference"]
@@ -53,7 +53,8 @@ class GenerationOptions:
         loop: first and last time of that interval, and the revealed share in it.
         draft: drafted tokens of a self-speculative pass.
         cache: which keys and values are kept between passes.
-        refresh: passes between two full ones; 0: prefix and dual at a block's start only, others by their default.
+        refresh: passes between two full ones; 0: prefix, dual and block_delayed at a block's start only, others by
+            their default.
         prompt_refresh: the same for the prompt of the adaptive cache.
         share: part of the response that the adaptive cache recomputes in between.
         first_token: with logit shift and a prefix or dual cache, the first token of a block is predicted from the

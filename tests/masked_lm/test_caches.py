@@ -8,7 +8,7 @@ from tenfold.masked_lm.generation_options import GenerationOptions
 from tenfold.masked_lm.sampling import diffusion_generate
 from tests.masked_lm.generating import prompts, random_model
 
-CACHES = ["prefix", "dual", "delayed", "adaptive"]
+CACHES = ["prefix", "dual", "delayed", "block_delayed", "adaptive"]
 
 
 @pytest.fixture(scope="module", params=[(True, "qwen2"), (False, "llama")], ids=["qwen2-shifted", "llama-unshifted"])
@@ -98,6 +98,7 @@ def test_cost_of_each_cache(model):
     assert cost["prefix"] == 2 * 36 + 5 * 24 + 5 * 12
     assert cost["dual"] == 2 * 36 + 10 * 12
     assert cost["delayed"] < cost["none"]
+    assert 2 * 36 < cost["block_delayed"] < cost["dual"]
     # Passes 0 and 8 compute everything and the response, the others a quarter of it.
     assert cost["adaptive"] == 36 + 24 + 10 * 2 * 3
 

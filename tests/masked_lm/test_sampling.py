@@ -22,6 +22,7 @@ RULES = {
     "prefix": {"alg": "entropy", "cache": "prefix", "block_length": 4},
     "dual": {"alg": "entropy", "cache": "dual", "block_length": 4, "threshold": 0.3},
     "delayed": {"alg": "entropy", "cache": "delayed", "steps": 6},
+    "block-delayed": {"alg": "entropy", "cache": "block_delayed", "block_length": 4, "threshold": 0.3},
     "adaptive": {"alg": "entropy", "cache": "adaptive", "steps": 6},
 }
 
@@ -105,12 +106,12 @@ def test_the_published_count_leaves_masks_where_rows_differ_but_overwrites_nothi
     assert (found.sequences[0] == mask).any()
 
 
-@pytest.mark.parametrize("cache", ["none", "prefix", "dual", "delayed", "adaptive"])
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual", "delayed", "block_delayed", "adaptive"])
 @pytest.mark.parametrize("length", [1, 5])
 def test_left_padding_changes_nothing(model, cache, length):
     prompt = prompts(1, 6)
     # A cache that is refreshed after a number of passes is so for all rows: they must take as many.
-    options = {"threshold": 0.25} if cache in ("none", "prefix", "dual") else {"steps": 6}
+    options = {"threshold": 0.25} if cache in ("none", "prefix", "dual", "block_delayed") else {"steps": 6}
     options |= {"alg": "entropy", "cache": cache, "block_length": 6}
     alone = generate(model, prompt, **options)
     both = torch.cat([torch.cat([torch.full((1, length), 7), prompt], dim=1), prompts(1, 6 + length, 9)])
@@ -131,6 +132,7 @@ def test_rows_may_change_places(model):
         "entropy-bound",
         "dual",
         "delayed",
+        "block-delayed",
         "adaptive",
         "speculative",
     ):
