@@ -157,8 +157,8 @@ class Example:
 
 @dataclass(frozen=True)
 class Analysis:
-    """``tenfold analyse`` of a run that the job ``after`` trained: its rows are kept, with the function bodies that it
-    shows, and pictures go into the docs."""
+    """``tenfold analyse`` of a run that the job ``after`` trained: its rows are kept, with the function bodies or the
+    samples that it shows, and pictures go into the docs."""
 
     run: str
     options: tuple[str, ...]
@@ -183,6 +183,8 @@ class Analysis:
             json.loads((folder / f"{file}.json").read_text()) for file in ("provenance", "evaluation", "data")
         )
         found = {"command": self.command, "versions": facts["versions"], "metrics": rows["metrics"]}
+        if "samples" in data:
+            found["samples"] = ["\n".join([f"{label}:", *texts]) for label, texts in data["samples"].items()]
         return found | ({"bodies": data["bodies"]} if "bodies" in data else {})
 
 
