@@ -1,6 +1,8 @@
-"""How tensors by name differ from the expected ones: the words of every loader. Imports no PyTorch."""
+"""Tensors by name: how they differ from the expected ones, in the words of every loader, and published names under
+ours. Imports no PyTorch."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _LISTED = 8
@@ -25,6 +27,24 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
         ("", misshaped),
     ]
     return "; ".join(f"{what}{listed(names)}" for what, names in parts if names)
+
+
+def renamed(published: Mapping[str, Any], names: Iterable[tuple[str, str]], ignored: re.Pattern[str]) -> dict[str, Any]:
+    """A published state dict with parts of its names replaced in order, without the tensors that match ``ignored`` and
+    the prefixes of wrappers.
+
+    >>> renamed({"module.attn.w": 1, "mask": 2}, [("attn.", "layers.")], re.compile("mask"))
+    {'layers.w': 1}
+    """
+    state = {}
+    for name, tensor in published.items():
+        name = name.removeprefix("module.").removeprefix("_orig_mod.")
+        if ignored.fullmatch(name):
+            continue
+        for old, new in names:
+            name = name.replace(old, new)
+        state[name] = tensor
+    return state
 
 
 def listed(names: Sequence[str]) -> str:

@@ -71,9 +71,5 @@ def _example(argv: list[str]) -> int:
         )
     with show.progress(f"example {given.example}") as done:
         page, rows = run_example(given.example, given.out, given.quick, done)
-    if given.json:
-        show.as_json({"run": given.out, "report": str(page), "metrics": show.rows_as_json(rows)})
-    else:
-        show.measurements(f"example {given.example}", rows)
-        print(f"report: {page}")
+    show.example(given.example, given.out, page, rows, given.json)
     return 0

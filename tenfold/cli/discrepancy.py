@@ -70,11 +70,7 @@ def _example(given: Any) -> int:
         options["losses"] = [loss for run in given.runs for loss in losses_of(run)]
     with show.progress(f"example {given.example}") as progress:
         page, rows = run_example(given.example, given.out, given.quick, progress, options)
-    if given.json:
-        show.as_json({"run": given.out, "report": str(page), "metrics": show.rows_as_json(rows)})
-    else:
-        show.measurements(f"example {given.example}", rows)
-        print(f"report: {page}")
+    show.example(given.example, given.out, page, rows, given.json)
     return 0
 
 

@@ -88,11 +88,7 @@ def _example(given: Any) -> int:
         raise UsageError(f"an example writes a report: add --out DIR, --out runs/{given.example} say")
     with show.progress(f"example {given.example}") as done:
         page, rows = run_example(given.example, given.out, given.quick, done)
-    if given.json:
-        show.as_json({"folder": given.out, "report": str(page), "metrics": show.rows_as_json(rows)})
-    else:
-        show.measurements(f"example {given.example}", rows)
-        print(page)
+    show.example(given.example, given.out, page, rows, given.json)
     return 0
 
 

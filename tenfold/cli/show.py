@@ -50,6 +50,15 @@ def measurements(title: str, rows: Sequence[Measurement], own: Collection[str] =
     console().print(metric_table(rows, own, title))
 
 
+def example(name: str, folder: str, page: Any, rows: Sequence[Measurement], json: bool) -> None:
+    """Print what a worked example measured, and where its report is."""
+    if json:
+        as_json({"run": folder, "report": str(page), "metrics": rows_as_json(rows)})
+    else:
+        measurements(f"example {name}", rows)
+        print(f"report: {page}")
+
+
 def scores(found: Scores) -> None:
     """Print scored items as a table, of many the least and the most likely ones, and the means."""
     from rich.table import Table

@@ -24,6 +24,7 @@ from tenfold.errors import UsageError
 from tenfold.examples import Outcome
 from tenfold.measurement import Measurement
 from tenfold.sampled_loss import SampledLoss
+from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.update import Update
 
 
@@ -83,13 +84,7 @@ class TextTask:
 
     def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """AdamW; norms and biases do not decay."""
-        train, parameters = self.recipe.train, list(modules["model"].parameters())
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        options = {"lr": train.learning_rate, "betas": train.betas, "eps": train.eps, "fused": True}
-        return {"model": torch.optim.AdamW(groups, **options)}
+        return {"model": adamw_of_matrices(modules["model"].parameters(), self.recipe.train)}
 
     def train_source(self) -> TokenRows:
         """Rows of the training blocks."""

@@ -32,6 +32,7 @@ from tenfold.flows.scoring import score
 from tenfold.measurement import Measurement
 from tenfold.sampled_loss import SampledLoss
 from tenfold.scores import Scores
+from tenfold.training.optimizers import adamw
 from tenfold.update import Update
 
 
@@ -87,17 +88,7 @@ class FlowTask:
 
     def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """AdamW over all parameters, as the reference has it."""
-        train = self.recipe.train
-        return {
-            "flow": torch.optim.AdamW(
-                modules["flow"].parameters(),
-                lr=train.learning_rate,
-                betas=train.betas,
-                eps=train.eps,
-                weight_decay=train.weight_decay,
-                fused=True,
-            )
-        }
+        return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
 
     def train_source(self) -> Any:
         """The training images."""

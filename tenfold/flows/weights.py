@@ -10,7 +10,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.flow import TarFlow
-from tenfold.tensors import differences
+from tenfold.tensors import differences, renamed
 
 # published name -> ours; everything else is named alike
 _RENAMES = (
@@ -23,15 +23,7 @@ _IGNORED = re.compile(r"blocks\.\d+\.attn_mask")
 
 def rename(published: dict[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict under our names, without the attention-mask buffers and wrapper prefixes."""
-    state = {}
-    for name, tensor in published.items():
-        name = name.removeprefix("module.").removeprefix("_orig_mod.")
-        if _IGNORED.fullmatch(name):
-            continue
-        for old, new in _RENAMES:
-            name = name.replace(old, new)
-        state[name] = tensor
-    return state
+    return renamed(published, _RENAMES, _IGNORED)
 
 
 def infer_config(

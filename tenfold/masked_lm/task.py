@@ -27,6 +27,7 @@ from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
 from tenfold.masked_lm.weights import load
 from tenfold.measurement import Measurement
 from tenfold.sampled_loss import SampledLoss
+from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.update import Update
 
 
@@ -97,14 +98,7 @@ class MaskedLMTask:
 
     def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """AdamW over what is trained; norms and biases do not decay."""
-        train = self.recipe.train
-        trained = [p for p in modules["model"].parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": train.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        options = {"lr": train.learning_rate, "betas": train.betas, "eps": train.eps, "fused": True}
-        return {"model": torch.optim.AdamW([group for group in groups if group["params"]], **options)}
+        return {"model": adamw_of_matrices(modules["model"].parameters(), self.recipe.train)}
 
     def train_source(self) -> TokenRows:
         """Rows of the training texts."""

@@ -14,6 +14,7 @@ from tenfold.flows.autoencoder.config import ReconstructionConfig
 from tenfold.flows.autoencoder.discriminator import PatchDiscriminator
 from tenfold.flows.autoencoder.loss import discriminator_hinge, generator_hinge, pixel_distance
 from tenfold.flows.autoencoder.perceptual import CLASSIFIER, Perceptual, load_perceptual, trained_perceptual
+from tenfold.training.optimizers import adamw
 from tenfold.update import Update
 
 
@@ -51,16 +52,7 @@ class Reconstruction:
         """AdamW for the autoencoder, and for the discriminator (without momentum's usual inertia, and without
         decay) if there is one."""
         train = self.train
-        found: dict[str, torch.optim.Optimizer] = {
-            "autoencoder": torch.optim.AdamW(
-                [p for p in modules["autoencoder"].parameters() if p.requires_grad],
-                lr=train.learning_rate,
-                betas=train.betas,
-                eps=train.eps,
-                weight_decay=train.weight_decay,
-                fused=True,
-            )
-        }
+        found: dict[str, torch.optim.Optimizer] = {"autoencoder": adamw(modules["autoencoder"].parameters(), train)}
         if "discriminator" in modules:
             found["discriminator"] = torch.optim.AdamW(
                 modules["discriminator"].parameters(),

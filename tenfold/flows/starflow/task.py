@@ -27,6 +27,7 @@ from tenfold.flows.starflow.flow import StarFlow
 from tenfold.flows.starflow.generator import ImageGenerator
 from tenfold.flows.starflow.options import LatentDataConfig, LatentObjective, StarFlowEvaluation, StarFlowSampling
 from tenfold.measurement import Measurement
+from tenfold.training.optimizers import adamw
 from tenfold.update import Update
 
 
@@ -69,17 +70,7 @@ class StarFlowTask:
 
     def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """AdamW over all parameters."""
-        train = self.recipe.train
-        return {
-            "flow": torch.optim.AdamW(
-                modules["flow"].parameters(),
-                lr=train.learning_rate,
-                betas=train.betas,
-                eps=train.eps,
-                weight_decay=train.weight_decay,
-                fused=True,
-            )
-        }
+        return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
 
     def train_source(self) -> Any:
         """The training latents."""

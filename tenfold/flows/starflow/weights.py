@@ -15,7 +15,7 @@ from tenfold.flows.starflow.config import StarFlowConfig
 from tenfold.flows.starflow.flow import StarFlow
 from tenfold.hub import read_state_dict
 from tenfold.nn.config import LayerConfig
-from tenfold.tensors import differences
+from tenfold.tensors import differences, renamed
 
 # published name -> ours; everything else is named alike
 _RENAMES = (
@@ -34,15 +34,7 @@ _IGNORED = re.compile(r"(blocks\.\d+\.attn_mask|var|feat_rope(_gen)?\..*|learnab
 
 def rename(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict under our names, without ignorable buffers and wrapper prefixes."""
-    state = {}
-    for name, tensor in published.items():
-        name = name.removeprefix("module.").removeprefix("_orig_mod.")
-        if _IGNORED.fullmatch(name):
-            continue
-        for old, new in _RENAMES:
-            name = name.replace(old, new)
-        state[name] = tensor
-    return state
+    return renamed(published, _RENAMES, _IGNORED)
 
 
 @dataclass(frozen=True)
