@@ -232,6 +232,18 @@ _STALL = {
     "learned-left-to-right": ("kjv-ar", (*_LEARNED, "--model.local_mixing", "0")),
 }
 
+# What the bound of log-ratios, or another divergence, does to the score form.
+_CAPS = {
+    "distribution": ("kjv-masked", ()),
+    "generalised-kl-20": ("kjv-masked-score", ("--objective.cap", "20")),
+    "generalised-kl-5": ("kjv-masked-score", ()),
+    "generalised-kl-3": ("kjv-masked-score", ("--objective.cap", "3")),
+    "logistic-20": ("kjv-masked-score", ("--objective.divergence", "logistic", "--objective.cap", "20")),
+    "uniform-distribution": ("kjv-uniform", ()),
+    "uniform-generalised-kl-20": ("kjv-uniform-score", ("--objective.cap", "20")),
+    "uniform-generalised-kl-5": ("kjv-uniform-score", ()),
+}
+
 # Post-training of the masked letters, from the first seed's run.
 _START = ("--objective.start", "runs/results/kjv-masked-0")
 _TEACHER = ("--objective.teacher", "runs/results/kjv-ar-0")
@@ -306,6 +318,11 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         {name: Training(recipe, (*_SHORT, *options), seeds=(0,)) for name, (recipe, options) in _STALL.items()},
         ("bits_per_char",),
         models={name: recipe for name, (recipe, _) in _STALL.items()},
+    ),
+    "kjv-caps": Comparison(
+        {name: Training(recipe, (*_SHORT, *options), seeds=(0,)) for name, (recipe, options) in _CAPS.items()},
+        ("bits_per_char",),
+        models={name: recipe for name, (recipe, _) in _CAPS.items()},
     ),
     "kjv-flagship": Training("kjv-flagship", seeds=(0,)),
     "kjv-steering": Comparison(
