@@ -32,10 +32,12 @@ def uniform_loss(emit: Emit, quick: bool) -> None:
     alpha = torch.rand(batch, generator=generator, dtype=torch.float64) * 0.9 + 0.05
     rate = torch.ones_like(alpha)
 
+    inputs = {dtype: logits.to(dtype).log_softmax(-1) for dtype in (torch.float32, torch.float64)}
+
     def run(
         loss: Callable[..., Tensor], alpha: Tensor, rate: Tensor, dtype: torch.dtype = torch.float32
     ) -> list[Tensor]:
-        log_probs = logits.to(dtype).log_softmax(-1).requires_grad_()
+        log_probs = inputs[dtype].detach().requires_grad_()
         value = loss(log_probs, clean, noisy, alpha, rate)
         value.sum().backward()
         assert log_probs.grad is not None

@@ -12,9 +12,8 @@ def udlm_loss(log_probs: Tensor, clean: Tensor, noisy: Tensor, alpha: Tensor, ra
     x_bar = size * a * F.one_hot(clean, size).to(log_probs) + 1 - a
     x_bar_theta = size * a * log_probs.exp() + 1 - a
     x_bar_z, x_bar_theta_z = (x.gather(-1, noisy[..., None]) for x in (x_bar, x_bar_theta))
-    ratios = x_bar / x_bar_z
-    terms = ratios * (ratios.log() - (x_bar_theta / x_bar_theta_z).log())
-    inner = terms.sum(-1) - size / x_bar_z[..., 0] + size / x_bar_theta_z[..., 0]
+    logs = x_bar_theta_z.log() - x_bar_theta.log() + x_bar.log() - x_bar_z.log()
+    inner = (x_bar / x_bar_z * logs).sum(-1) - (size / x_bar_z - size / x_bar_theta_z)[..., 0]
     return rate[:, None] / (size * alpha[:, None]) * inner
 
 
