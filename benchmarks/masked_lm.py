@@ -144,6 +144,7 @@ def batching(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: bool) -
     for name, options in (
         ("batch8", DUAL),
         ("batch8-delayed", DELAYED),
+        ("batch8-window", DELAYED | {"window": 4}),
         ("batch8-uncached", {**PLAIN, "block_length": BLOCK, "threshold": THRESHOLD}),
     ):
         together = partial(diffusion_generate, model, tokens, mask, max_new_tokens=new, **options)

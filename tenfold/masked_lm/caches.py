@@ -6,7 +6,8 @@ A pass computes some positions anew and takes keys, values and hidden rows of th
 - prefix (Fast-dLLM, arXiv 2505.22618): a full pass at a block's start, then the block and what is right of it;
 - dual: the same, then the block alone;
 - delayed (dKV-Cache, arXiv 2505.15781): masks, the rows that predict them, and what was revealed in the pass before,
-  whose keys and values settle one pass after the reveal; a full pass now and then;
+  whose keys and values settle one pass after the reveal; a full pass now and then. With a window (its greedy variant)
+  of the masks those near what was revealed in the pass before;
 - block_delayed: a full pass at a block's start as with dual, then those rows of the block alone.
 
 The adaptive cache is in ``adaptive.py``. All but "none" are approximate: what is kept is of an earlier sequence.
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import max_pool1d
 from transformers.cache_utils import Cache, DynamicLayer
 
 from tenfold.masked_lm.generation_options import GenerationOptions
@@ -193,7 +195,12 @@ class DelayedPasses(CachedPasses):
         part = x[:, low:high]
         masks = part == self.model.special.mask
         assert self.previous is not None
-        needed = masks | (part != self.previous[:, low:high])
+        changed = part != self.previous[:, low:high]
+        if self.options.window:
+            width = 2 * self.options.window + 1
+            near = max_pool1d(changed[:, None].float(), width, 1, self.options.window)[:, 0] > 0
+            masks = masks & near
+        needed = masks | changed
         if self.model.logit_shift:
             needed[:, :-1] |= masks[:, 1:]
         most = int(needed.sum(dim=1).max())

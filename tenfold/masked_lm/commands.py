@@ -34,6 +34,7 @@ class MaskedSampling:
         draft: tokens of a self-speculative draft.
         cache: keys and values kept between passes.
         refresh: passes between two full ones.
+        window: places around what was revealed in which the delayed caches compute masks; 0 for all.
         stop: strings that end a completion.
         batch: prompts completed together.
         seed: of the draws.
@@ -61,6 +62,7 @@ class MaskedSampling:
     draft: int = 4
     cache: Cache = "none"
     refresh: int = 0
+    window: int = 0
     stop: tuple[str, ...] = ()
     batch: int = 8
     seed: int = 0

@@ -55,6 +55,8 @@ class GenerationOptions:
         cache: which keys and values are kept between passes.
         refresh: passes between two full ones; 0: prefix, dual and block_delayed at a block's start only, others by
             their default.
+        window: of the masks, the delayed caches compute those this near to what was revealed in the pass before (the
+            greedy variant of dKV-Cache); 0 for all.
         prompt_refresh: the same for the prompt of the adaptive cache.
         share: part of the response that the adaptive cache recomputes in between.
         first_token: with logit shift and a prefix or dual cache, the first token of a block is predicted from the
@@ -87,6 +89,7 @@ class GenerationOptions:
     draft: int = 4
     cache: str = "none"
     refresh: int = 0
+    window: int = 0
     prompt_refresh: int = 100
     share: float = 0.25
     first_token: str = "own"
@@ -133,7 +136,7 @@ class GenerationOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise UsageError(f"{name} is {value}; a probability in (0, 1] is needed, or leave it out")
-        for name in ("temperature", "alg_temp", "factor", "gamma", "refresh"):
+        for name in ("temperature", "alg_temp", "factor", "gamma", "refresh", "window"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{name} is {value}; it must be at least 0")
@@ -180,6 +183,10 @@ class GenerationOptions:
             if self.block_length is not None or self.stop_ids:
                 raise UsageError("remdm takes tokens back, so it knows neither blocks nor an early end; leave out "
                                  "block_length and stop_ids")  # fmt: skip
+        if self.window and self.cache not in ("delayed", "block_delayed"):
+            raise UsageError(
+                f"window is {self.window}, but cache {self.cache!r} has none; use delayed or block_delayed"
+            )
         if self.first_token == "reference" and self.cache not in ("prefix", "dual"):
             raise UsageError("first_token 'reference' is a rule of the prefix and the dual cache; choose one of them")
 

@@ -34,6 +34,7 @@ OPTIONS = {
     "speculative": ({"strategy": "self_speculative", "alg": "entropy", "cache": "dual"}, ["cache 'none'"]),
     "speculative-steps": ({"strategy": "self_speculative", "alg": "entropy", "steps": 4}, ["leave steps (4) out"]),
     "first-token": ({"first_token": "reference"}, ["prefix and the dual cache"]),
+    "window": ({"window": 4, "cache": "dual"}, ["window is 4", "'dual' has none"]),
     "carry": ({"carry": True}, ["carry belongs to"]),
 }
 

@@ -103,6 +103,32 @@ def test_cost_of_each_cache(model):
     assert cost["adaptive"] == 36 + 24 + 10 * 2 * 3
 
 
+@pytest.mark.parametrize("cache", ["delayed", "block_delayed"])
+def test_a_window_computes_the_masks_near_what_was_revealed(model, cache):
+    options = {"max_new_tokens": 12, "alg": "entropy", "block_length": 6, "cache": cache}
+    whole, few, all_of_it = (diffusion_generate(model, prompts(2, 6), window=w, **options) for w in (0, 1, 12))
+    assert few.nfe == whole.nfe == 12
+    assert few.token_forwards < whole.token_forwards
+    assert torch.equal(all_of_it.sequences, whole.sequences)
+    assert all_of_it.token_forwards == whole.token_forwards
+
+
+@torch.no_grad()
+def test_a_window_of_one_computes_what_was_revealed_and_its_neighbours():
+    model = random_model(shift=False)
+    x = torch.full((1, 12), model.special.mask)
+    options = GenerationOptions(alg="entropy", cache="delayed", window=1, refresh=100)
+    kept = passes(model, options, None, None, 0)
+    kept.hidden(x)
+    x[0, 5] = 65
+    kept.hidden(x)
+    assert kept.token_forwards == 12 + 3
+    exact = passes(model, GenerationOptions(alg="entropy"), None, None, 0)
+    far, near = kept.rows[0, 0], kept.rows[0, 4]
+    assert torch.equal(far, exact.hidden(torch.full_like(x, model.special.mask))[0, 0])
+    assert not torch.equal(near, exact.hidden(torch.full_like(x, model.special.mask))[0, 4])
+
+
 def test_the_first_token_of_a_block_is_predicted_from_the_full_pass():
     model = random_model()
     options = {"alg": "maskgit_plus", "max_new_tokens": 12, "block_length": 4, "cache": "dual"}

@@ -23,6 +23,7 @@ RULES = {
     "dual": {"alg": "entropy", "cache": "dual", "block_length": 4, "threshold": 0.3},
     "delayed": {"alg": "entropy", "cache": "delayed", "steps": 6},
     "block-delayed": {"alg": "entropy", "cache": "block_delayed", "block_length": 4, "threshold": 0.3},
+    "window": {"alg": "entropy", "cache": "block_delayed", "block_length": 6, "window": 1},
     "adaptive": {"alg": "entropy", "cache": "adaptive", "steps": 6},
 }
 
@@ -133,6 +134,7 @@ def test_rows_may_change_places(model):
         "dual",
         "delayed",
         "block-delayed",
+        "window",
         "adaptive",
         "speculative",
     ):
