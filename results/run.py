@@ -69,8 +69,9 @@ class Comparison:
 
     ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"), ``baselines``
     whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
-    of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``, a
-    picture of the first seeds' validation loss against seconds goes into the docs."""
+    of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``
+    ("seconds" or "step"), a picture of the first seeds' validation loss against it goes into the docs. ``beside`` are
+    runs of the job ``after``, by name, that stand in the table and in the picture too."""
 
     variants: Mapping[str, Training]
     metrics: tuple[str, ...]
@@ -78,7 +79,8 @@ class Comparison:
     models: Mapping[str, str] = field(default_factory=dict)
     baselines: tuple[str, ...] = ()
     differences: bool = False
-    compute: bool = False
+    compute: str = ""
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def make(self, name: str) -> dict[str, Any]:
         """Train and average each variant."""
@@ -93,6 +95,11 @@ class Comparison:
             if variant == next(iter(self.variants)):
                 rows += [row for row in found if row["model"] in self.baselines]
             rows += [{**row, "model": variant} for row in own]
+        for other, run in self.beside.items():
+            evaluation = averaged([json.loads((RUNS / run / "evaluation.json").read_text())["metrics"]])
+            recipe = json.loads((RUNS / run / "model" / "config.json").read_text())["name"]
+            found = [row for row in evaluation if row["name"] in self.metrics and row["model"] == recipe]
+            rows = [{**row, "model": other} for row in found] + rows
         if self.differences:
             rows += differences(
                 [row for row in rows if row["name"] == self.metrics[0] and row["model"] in self.variants]
@@ -100,8 +107,9 @@ class Comparison:
         if self.compute:
             from tenfold.discrete_diffusion.pictures import loss_against_compute
 
-            folders = {variant: RUNS / f"{name}-{variant}-0" for variant in self.variants}
-            loss_against_compute(folders, ROOT / "docs" / "images" / f"{name}-compute.png")
+            folders = {other: RUNS / run for other, run in self.beside.items()}
+            folders |= {variant: RUNS / f"{name}-{variant}-0" for variant in self.variants}
+            loss_against_compute(folders, ROOT / "docs" / "images" / f"{name}-compute.png", self.compute)
         commands = [training.command for training in self.variants.values()]
         return {**made, "command": " and ".join(commands), "metrics": rows}
 
@@ -312,7 +320,7 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         ("bits_per_char", "bits_per_char_generalised_kl", "hole_accuracy"),
         models={name: f"kjv-{name}" for name in _KJV},
         baselines=("unigram", "bigram", "trigram", "back-off"),
-        compute=True,
+        compute="seconds",
     ),
     "kjv-stall": Comparison(
         {name: Training(recipe, (*_SHORT, *options), seeds=(0,)) for name, (recipe, options) in _STALL.items()},
@@ -347,6 +355,8 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         ("bits_per_char", "hole_accuracy"),
         after="kjv",
         models=dict(_DISTILLED),
+        compute="step",
+        beside={"data-alone": "kjv-masked-0"},
     ),
     "kjv-teachers": Comparison(
         _TEACHERS,
@@ -362,6 +372,7 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         ("bits_per_token", "bits_per_char"),
         models={"distilled": "smollm2-distil", "data-alone": "smollm2-distil-none"},
         baselines=("unigram", "teacher"),
+        compute="step",
     ),
     "kjv-samples": Analysis(
         "kjv-flagship-0",
