@@ -391,9 +391,11 @@ def score(
     Args:
         source: a run, a model folder, or a hub id.
         inputs: for flows on images an image file, a folder of them, a .npy or .npz file, or an array; integers are
-            levels of pixels, floats are in the model's own scale.
+            levels of pixels, floats are in the model's own scale. For models of text a file, a folder of files, or
+            a list of strings.
         out: a .csv or .json file for the scores, with a picture beside it.
-        options: the system's scoring options (``FlowScoring`` for flows); its defaults without.
+        options: the system's scoring options (``FlowScoring`` for flows, ``TextScoring`` for text), its defaults
+            without.
         changes: fields of the options: ``classes=3, draws=64``.
 
     Raises:

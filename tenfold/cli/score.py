@@ -8,12 +8,13 @@ from tenfold.errors import UsageError
 
 SUMMARY = (
     "Print the log-likelihood of data under a trained model, from the least to the most likely, and its mean. INPUT "
-    "is an image, a folder of images, a .npy or a .npz file: integers are levels of pixels, floats are in the "
-    "model's own scale."
+    "is an image, a folder of images, a .npy or a .npz file (integers are levels of pixels, floats are in the model's "
+    "own scale); for models of text a text file in UTF-8 or a folder of them."
 )
 EXAMPLES = """\
   tenfold score runs/a photos --out scores.csv
   tenfold score runs/a digits.npy --bits-per-dim --draws 64 --json
+  tenfold score runs/kjv psalms.txt --lines --out verses.csv
 """
 
 
@@ -25,7 +26,7 @@ def run(argv: list[str]) -> int:
     systems = [api.system_of(named[0])] if named else systems_with("score")
     parser = CommandParser("score", "RUN INPUT [--out FILE] [options]", SUMMARY, EXAMPLES)
     parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")
-    parser.add_argument("input", metavar="INPUT", help="image, folder of images, .npy or .npz file")
+    parser.add_argument("input", metavar="INPUT", help="image, folder of images, .npy or .npz file; text")
     parser.add_argument("--out", metavar="FILE", help="write all scores here (.csv or .json), with a picture beside")
     parser.switch("--json", "print JSON")
     for system in systems:

@@ -1,7 +1,7 @@
 """A model of discrete diffusion, and the autoregressive one beside it, as the training loop sees them."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import discrete
+from tenfold import discrete_bounds as bounds
 from tenfold.data.characters import CharacterSplits, read_characters
+from tenfold.data.characters import encode as encode_characters
 from tenfold.data.characters_config import CharacterDataConfig
+from tenfold.data.texts import TextScoring, read_texts
 from tenfold.data.token_rows import TokenRows
 from tenfold.discrete_diffusion import likelihood, objective
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
@@ -24,6 +27,9 @@ from tenfold.errors import UsageError
 from tenfold.examples import Outcome
 from tenfold.measurement import Measurement
 from tenfold.sampled_loss import SampledLoss
+from tenfold.scores import Scores as Scored
+from tenfold.text_scores import Rows as ScoredRows
+from tenfold.text_scores import score_texts
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.update import Update
 
@@ -112,6 +118,32 @@ class TextTask:
         from tenfold.discrete_diffusion.evaluation import measure
 
         return measure(self.model, self.data, self.recipe.evaluation, self.name)
+
+    def score(self, options: TextScoring, source: Any, picture: Path | None = None) -> Scored:
+        """log p of the texts in ``source`` (see ``tenfold.data.texts.read_texts``), from the least likely one.
+
+        Raises UsageError, before any work, for what is no text in the model's tokens."""
+        texts, config, data = read_texts(source, options.lines), self.model.config, self.recipe.data
+        if config.alphabet:
+            unit, sizes = "char", lambda tokens: [1] * len(tokens)
+            encode = lambda text: encode_characters(text, data).tolist()  # noqa: E731
+        elif getattr(self.model, "tokenizer", None) is None:
+            raise UsageError("the model has no tokenizer to read texts with; convert its checkpoint with --tokenizer")
+        else:
+            unit, encode, sizes = "byte", self.model.tokenizer.encode, self.model.tokenizer.sizes
+        self.model.eval()
+        note = f"{self._scored(options)}; rows of up to {config.length} tokens, which know nothing of each other"
+        of_rows = partial(self._likelihood, options)
+        return score_texts(texts, encode, sizes, of_rows, config.length, unit, self.name, note)
+
+    def _scored(self, options: TextScoring) -> str:
+        """What ``_likelihood`` says, in words."""
+        return "log p, exact from left to right"
+
+    def _likelihood(self, options: TextScoring, rows: Tensor) -> ScoredRows:
+        """−log p of rows of tokens."""
+        found = likelihood.autoregressive(self.model, rows.to(next(self.model.parameters()).device), options.batch)
+        return ScoredRows(found.nats, found.standard_error)
 
     def figures(self, directory: Path) -> list[Path]:
         """A PNG file with its caption."""
@@ -212,6 +244,15 @@ class DiffusionTask(TextTask):
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
         self.model = DiscreteDiffusion.from_pretrained(folder)
+
+    def _scored(self, options: TextScoring) -> str:
+        name = bounds.NAMES[likelihood.default_bound(self.model.source)]
+        return f"log p is at least this: minus the {name}, {options.draws} draws of noise a row"
+
+    def _likelihood(self, options: TextScoring, rows: Tensor) -> ScoredRows:
+        device = next(self.model.parameters()).device
+        found = likelihood.bound(self.model, rows.to(device), options.draws, seed=options.seed, batch=options.batch)
+        return ScoredRows(found.nats, found.standard_error)
 
     def sample(self, options: DiffusionSampling, folder: Path) -> list[Path]:
         """Text from noise: ``samples.txt`` and ``samples.json``."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tenfold import discrete
 from tenfold.data.code_config import CodeDataConfig
+from tenfold.data.texts import TextScoring, read_texts
 from tenfold.data.token_rows import Rows, TokenRows, cut_to_random_length, keep_random_prefix
 from tenfold.discrete_objectives import cross_entropy
 from tenfold.errors import UsageError
@@ -27,6 +28,7 @@ from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
 from tenfold.masked_lm.weights import load
 from tenfold.measurement import Measurement
 from tenfold.sampled_loss import SampledLoss
+from tenfold.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.update import Update
 
@@ -235,6 +237,16 @@ class MaskedLMTask:
         texts = [list(encode(document.prompt + document.text)) for document in documents]
         sources = [document.text for document in documents]
         return study(self.model, texts, options, figures, self.name, other, sources)
+
+    def score(self, options: TextScoring, source: Any, picture: Path | None = None) -> Scores:
+        """log p of the texts in ``source`` (see ``tenfold.data.texts.read_texts``), from the least likely one.
+
+        Raises UsageError, before any work, for what cannot be scored."""
+        from tenfold.masked_lm.scoring import score
+
+        length = min(self.recipe.data.length, self.model.max_positions)
+        texts = read_texts(source, options.lines)
+        return score(self.model.eval(), texts, self.recipe.objective.kind, options, length, self.name)
 
     def sampled_losses(self) -> list[SampledLoss]:
         """The bound of test rows as a function of the number that chooses how much is masked."""

@@ -91,6 +91,7 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.masked_lm.task:MaskedLMTask",
         model="tenfold.masked_lm.model:MaskedLM",
         sampling="tenfold.masked_lm.commands:MaskedSampling",
+        score="tenfold.data.texts:TextScoring",
         analysis="tenfold.masked_lm.commands:MaskedAnalysis",
         published="tenfold.masked_lm.convert:read_published",
     ),
@@ -101,6 +102,7 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.discrete_diffusion.task:DiffusionTask",
         model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        score="tenfold.data.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
         published="tenfold.discrete_diffusion.weights:read_published",
     ),
@@ -110,6 +112,7 @@ COMPONENTS: dict[str, System] = {
         "a part of tcsm",
         task="tenfold.discrete_diffusion.task:AutoregressiveTask",
         model="tenfold.discrete_diffusion.autoregressive:Autoregressive",
+        score="tenfold.data.texts:TextScoring",
     ),
     "discrete-tokens": System(
         "Discrete diffusion of a tokenizer's tokens, as MDLM and SEDD were published",
@@ -118,6 +121,7 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.discrete_diffusion.token_task:TokenTask",
         model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        score="tenfold.data.texts:TextScoring",
     ),
     "discrete-distil": System(
         "Discrete diffusion that learns from an autoregressive teacher",
@@ -126,6 +130,7 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.discrete_diffusion.steering:DistilTask",
         model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        score="tenfold.data.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
     "discrete-token-distil": System(
@@ -142,6 +147,7 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.discrete_diffusion.steering:RewardTask",
         model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        score="tenfold.data.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
     "discrete-groups": System(
@@ -151,6 +157,7 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.discrete_diffusion.groups_task:GroupTask",
         model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        score="tenfold.data.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
     "discrete-preference": System(
@@ -160,6 +167,7 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.discrete_diffusion.steering:PreferenceTask",
         model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        score="tenfold.data.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
     "discrete-ratio": System(
