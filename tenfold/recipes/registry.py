@@ -55,6 +55,7 @@ SYSTEMS: dict[str, System] = {
         task="tenfold.flows.starflow.task:StarFlowTask",
         model="tenfold.flows.starflow.flow:StarFlow",
         sampling="tenfold.flows.starflow.options:StarFlowSampling",
+        score="tenfold.flows.starflow.options:StarFlowScoring",
         published="tenfold.flows.starflow.weights:read_published",
     ),
     "tarflowlm": System("TarFlowLM: language modelling with continuous flows", "arXiv:2507.00425", "not yet"),

@@ -148,3 +148,53 @@ def test_convert_lists_the_options_of_a_system(tenfold):
     assert done.code == 0
     assert "--text-tokens" in done.out
     assert "--height" not in done.out
+
+
+def test_scores_of_images(tenfold, class_model, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    done = tenfold("score", class_model, tmp_path / "images.npy", "--draws", "2", "--out", tmp_path / "s.json")
+    assert done.code == 0, done.err
+    assert "p averaged over 3 classes" in done.out
+    found = json.loads((tmp_path / "s.json").read_text())
+    flow = hub.from_pretrained(StarFlow, class_model)
+    config = json.loads((class_model / "config.json").read_text())
+    autoencoder = hub.from_pretrained(Autoencoder, config["recipe"]["data"]["autoencoder"])
+    with torch.no_grad():
+        latents = autoencoder.encode(torch.from_numpy(images) / 127.5 - 1)
+        expected = torch.zeros(3)
+        for k in range(2):
+            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(k))
+            each = [flow.log_prob(latents + 0.3 * noise, torch.full((3,), c)) for c in range(3)]
+            expected += (torch.stack(each).logsumexp(0) - np.log(3)) / 2
+    row = {row["name"]: row["log_prob"] for row in found["scores"]}
+    assert sorted(row.values()) == pytest.approx(sorted(expected.tolist()), rel=1e-4)
+    assert found["scores"][0]["latent_nll"] == pytest.approx(-found["scores"][0]["log_prob"] / 32)
+    one = tenfold("score", class_model, tmp_path / "images.npy", "--class", "1", "--json")
+    assert "given class 1" in json.loads(one.out)["note"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--class", "3"), "class 3 is outside [0, 3)"),
+        (("--text", "a seven"), "takes no text"),
+        (("--draws", "0"), "draws is 0"),
+    ],
+)
+def test_what_scoring_refuses(refused, class_model, tmp_path, options, words):
+    np.save(tmp_path / "images.npy", np.zeros((1, 1, 8, 8), np.uint8))
+    assert words in refused("score", class_model, tmp_path / "images.npy", *options)
+
+
+def test_an_autoencoder_of_other_latents_is_refused(refused, class_model, tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((1, 1, 8, 8), np.uint8))
+    wide = Autoencoder(AutoencoderConfig(latent_channels=3, widths=(8, 8), norm_groups=4))
+    hub.save_pretrained(wide, tmp_path / "wide")
+    said = refused("score", class_model, tmp_path / "images.npy", "--autoencoder", tmp_path / "wide")
+    assert "makes latents of 3 channels, but the flow reads 2" in said
+
+
+def test_images_of_another_size_are_refused(refused, class_model, tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((1, 1, 9, 8), np.uint8))
+    assert "reads (N, 1, 8, 8)" in refused("score", class_model, tmp_path / "images.npy")

@@ -123,3 +123,30 @@ class StarFlowSampling:
     solver: Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"] = "auto"
     tolerance: float | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class StarFlowScoring:
+    """Options of ``tenfold score`` for a latent flow.
+
+    Attributes:
+        classes: class label y of log p(latent|y); without one, p is averaged over the classes where there are any.
+        text: caption of all images, for flows with text; without one the null text stands.
+        draws: noise draws for each image, of the noise that the flow was trained with.
+        resize: scale and crop image files to the model's size, as training does.
+        key: which array of an .npz file.
+        autoencoder: encodes instead of the one that the run names.
+        seed: of the noise.
+    """
+
+    classes: int | None = None
+    text: str = ""
+    draws: int = 16
+    resize: bool = False
+    key: str = ""
+    autoencoder: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UsageError(f"draws is {self.draws}; give at least 1")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import hub
+from tenfold.data.inputs import read_inputs
 from tenfold.errors import UsageError
 from tenfold.figures import image_grid
 from tenfold.files import write_output
@@ -20,13 +21,21 @@ from tenfold.flows import density
 from tenfold.flows.calibration import calibrate, save_calibration
 from tenfold.flows.guidance import parse_blocks
 from tenfold.flows.loss import negative_log_likelihood, to_levels
+from tenfold.flows.pictures import ranked_inputs
 from tenfold.flows.starflow.config import StarFlowConfig
 from tenfold.flows.starflow.data import LatentData, Latents
 from tenfold.flows.starflow.evaluation import condition_of
 from tenfold.flows.starflow.flow import StarFlow
 from tenfold.flows.starflow.generator import ImageGenerator
-from tenfold.flows.starflow.options import LatentDataConfig, LatentObjective, StarFlowEvaluation, StarFlowSampling
+from tenfold.flows.starflow.options import (
+    LatentDataConfig,
+    LatentObjective,
+    StarFlowEvaluation,
+    StarFlowSampling,
+    StarFlowScoring,
+)
 from tenfold.measurement import Measurement
+from tenfold.scores import Scores
 from tenfold.training.optimizers import adamw
 from tenfold.update import Update
 
@@ -175,17 +184,9 @@ class StarFlowTask:
         """Write samples as a picture grid, ``samples.npz`` (uint8 and float32 images) and ``samples.json``.
 
         Raises UsageError, before any work, for options that do not fit the model."""
-        config = self.flow.config
         if options.num < 1:
             raise UsageError(f"num is {options.num}; ask for at least one sample")
-        if options.classes is not None and not config.classes:
-            raise UsageError(f"{self.name} has no classes, so no class {options.classes}; leave --class out")
-        if options.classes is not None and not 0 <= options.classes < config.classes:
-            raise UsageError(f"class {options.classes} is outside [0, {config.classes})")
-        if options.text and not config.text_tokens:
-            raise UsageError(f"{self.name} takes no text; leave --text out")
-        if options.autoencoder:
-            self.data = LatentData(replace(self.recipe.data, autoencoder=options.autoencoder, decoder=""))
+        self._check_condition(options)
         condition: Any = options.text or options.classes
         images, info = self.generator.sample(
             options.num,
@@ -211,6 +212,39 @@ class StarFlowTask:
         record = {"options": vars(options), "levels": self.data.levels, "info": info.to_dict()}
         write_output(folder / "samples.json", json.dumps(record, indent=2))
         return [picture, folder / "samples.npz", folder / "samples.json"]
+
+    def score(self, options: StarFlowScoring, source: Any, picture: Path | None = None) -> Scores:
+        """log p of the noisy latents of the images in ``source`` (see ``tenfold.data.inputs.read_inputs``), and the
+        most and least likely images as a picture.
+
+        Raises UsageError, before any work, for options and inputs that do not fit the model."""
+        from tenfold.flows.starflow.scoring import score
+
+        self._check_condition(options)
+        autoencoder, channels = self.data.autoencoder.config, self.flow.config.shape[0]
+        if autoencoder.latent_channels != channels:
+            raise UsageError(
+                f"the autoencoder makes latents of {autoencoder.latent_channels} channels, but the flow reads "
+                f"{channels}; give the one that it was trained with"
+            )
+        size = (side * autoencoder.factor for side in self.flow.config.shape[1:])
+        inputs = read_inputs(source, (autoencoder.channels, *size), self.data.levels, options.key, options.resize)
+        found = score(self.generator, inputs, self.data.levels, options, self.name)
+        if picture is None:
+            return found
+        return replace(found, files=(ranked_inputs(inputs, found, self.data.levels, picture),))
+
+    def _check_condition(self, options: StarFlowSampling | StarFlowScoring) -> None:
+        """Refuse a condition that the flow does not take, and use the autoencoder that was asked for."""
+        config = self.flow.config
+        if options.classes is not None and not config.classes:
+            raise UsageError(f"{self.name} has no classes, so no class {options.classes}; leave --class out")
+        if options.classes is not None and not 0 <= options.classes < config.classes:
+            raise UsageError(f"class {options.classes} is outside [0, {config.classes})")
+        if options.text and not config.text_tokens:
+            raise UsageError(f"{self.name} takes no text; leave --text out")
+        if options.autoencoder:
+            self.data = LatentData(replace(self.recipe.data, autoencoder=options.autoencoder, decoder=""))
 
     @staticmethod
     def describe(recipe: StarFlowRecipe) -> dict[str, Any]:
