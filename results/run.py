@@ -8,6 +8,7 @@ Interrupted trainings go on where they stopped, finished ones are not repeated: 
 import json
 import math
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -176,7 +177,7 @@ class Analysis:
     @property
     def command(self) -> str:
         """The command, as the docs show it."""
-        return " ".join(["tenfold analyse", f"runs/results/{self.run}", *self.options])
+        return shlex.join(["tenfold", "analyse", f"runs/results/{self.run}", *self.options])
 
     def make(self, name: str) -> dict[str, Any]:
         """Run it, unless it was run before, and keep its measurements."""
