@@ -279,15 +279,29 @@ def lines(
                 axes.plot(x, y, color=colour, lw=1.5, label=name, marker=mark if x.size < 40 else None, ms=3.5)
         if level is not None:
             axes.axhline(level[1], color=_SOFT, lw=1, ls="--", label=level[0])
-        if log[0]:
-            axes.set_xscale("log")
-        if log[1]:
-            axes.set_yscale("log")
+        for logarithmic, scale, axis in zip(
+            log, (axes.set_xscale, axes.set_yscale), (axes.xaxis, axes.yaxis), strict=True
+        ):
+            if logarithmic:
+                scale("log")
+                axis.set_major_formatter(_plain_ticks())
+                axis.set_minor_formatter(_plain_ticks())
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.set_title(title)
         axes.legend(**({"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if crowded else {}))
         return _save(figure, path)
+
+
+def _plain_ticks() -> Any:
+    """Labels of a logarithmic axis as plain numbers, where matplotlib would have any."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    return Plain(labelOnlyBase=False)
 
 
 def matrix(values: Any, path: Path_, xlabel: str, ylabel: str, label: str) -> Path:
