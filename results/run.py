@@ -265,6 +265,7 @@ _STEERED = {
 }
 _RATIOS = {"bce": "kjv-ratio", "lsif": "kjv-ratio-lsif", "generalised-kl": "kjv-ratio-kl"}
 _DISTILLED = {"suffixes": "kjv-distil", "first-order": "kjv-distil-first-order"}
+_FEW = ("--data.rows", "1000")
 # Two teachers, the same student: the small one is trained first.
 _TEACHERS = {
     "small-teacher": Training("kjv-ar-small", seeds=(0,)),
@@ -358,6 +359,17 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         models=dict(_DISTILLED),
         compute="step",
         beside={"data-alone": "kjv-masked-0"},
+    ),
+    "kjv-few-rows": Comparison(
+        {
+            "data-alone": Training("kjv-masked", _FEW, seeds=(0,)),
+            "suffixes": Training("kjv-distil", (*_FEW, *_TEACHER, "--objective.sites", "4"), seeds=(0,)),
+            "samples": Training("kjv-distil-few", _TEACHER, seeds=(0,)),
+        },
+        ("bits_per_char", "hole_accuracy"),
+        after="kjv",
+        models={"data-alone": "kjv-masked", "suffixes": "kjv-distil", "samples": "kjv-distil-few"},
+        compute="step",
     ),
     "kjv-teachers": Comparison(
         _TEACHERS,

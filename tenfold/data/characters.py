@@ -49,6 +49,9 @@ def read_characters(config: CharacterDataConfig) -> CharacterSplits:
         stride = config.stride or config.length if name == "train" else config.length
         splits[name] = _rows(tokens, wanted, config.length, stride, name)
     train = tokens[(blocks != config.validation_place) & (blocks != config.test_place)]
+    if config.rows:
+        splits["train"] = splits["train"].some(config.rows)
+        train = splits["train"].arrays["tokens"].astype(tokens.dtype).ravel()
     return CharacterSplits(splits["train"], splits["validation"], splits["test"], train, config.alphabet)
 
 

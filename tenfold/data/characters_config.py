@@ -23,6 +23,7 @@ class CharacterDataConfig:
         others: what happens to runs of other characters: "space" (each run one blank), "drop" or "refuse".
         length: characters of a row.
         stride: characters between the beginnings of two training rows; 0 for ``length``, less makes rows overlap.
+        rows: most training rows, evenly spread over the text, when there shall be little to learn from; 0 for all.
         block: characters of a block.
         every: of so many blocks, one is for validation and one for the test.
         validation_place: which of them, counted from 0, is for validation.
@@ -37,6 +38,7 @@ class CharacterDataConfig:
     others: Literal["space", "drop", "refuse"] = "space"
     length: int = 64
     stride: int = 0
+    rows: int = 0
     block: int = 4096
     every: int = 20
     validation_place: int = 10
@@ -65,5 +67,6 @@ class CharacterDataConfig:
             )
         if self.validation_place == self.test_place or self.every < 3:
             raise UsageError("validation, test and training need blocks of their own; set data.every to 3 at least")
-        if self.validation_rows < 0:
-            raise UsageError(f"data.validation_rows is {self.validation_rows}; give at least 1, or 0 for all")
+        for name in ("rows", "validation_rows"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"data.{name} is {getattr(self, name)}; give at least 1, or 0 for all")

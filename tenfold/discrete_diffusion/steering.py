@@ -132,15 +132,32 @@ class DistilTask(PostTraining):
             )
         return ARTeacher(NetworkTeacher(model), self.recipe.objective.method)
 
+    def train_source(self) -> TokenRows:
+        """Rows of the training blocks, and those that the teacher writes."""
+        count, n = self.recipe.objective.samples, self.recipe.data.length
+        if not count:
+            return self.data.train
+        teacher = self.teacher.model
+        assert isinstance(teacher, NetworkTeacher)
+        drawn = teacher.sample(count, n, self.recipe.train.seed).numpy()
+        kept = self.data.train.arrays
+        whole = np.ones(drawn.shape, bool)
+        more = {"tokens": drawn.astype(kept["tokens"].dtype), "maskable": whole, "real": whole}
+        return TokenRows({name: np.concatenate([kept[name], more[name]]) for name in kept})
+
     def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
         """One update."""
         settings, clean, source = self.recipe.objective, batch["tokens"], self._source
-        self._at(self.teacher.model.model, clean.device)  # type: ignore[attr-defined]
         noisy, hidden, weight = self._masked(clean, batch["index"], draws)
         log_probs = modules["model"](noisy, self._time(weight), hidden)
         whole = log_probs.new_zeros(*clean.shape, log_probs.shape[-1])
         whole[hidden] = log_probs
         own = torch.where(hidden, cross_entropy(whole, clean), 0.0)
+        masks = hidden.sum()
+        if not settings.sites:
+            yield Update("model", own.sum() / masks, {}, {"log_probs": log_probs.detach()})
+            return
+        self._at(self.teacher.model.model, clean.device)  # type: ignore[attr-defined]
         numbers = draws.uniform("sites", torch.zeros_like(batch["index"][:1]), (clean.shape[1],))[0]
         sites, real, _ = shared_sites(hidden, settings.sites, numbers)
         if settings.candidates:
@@ -157,7 +174,6 @@ class DistilTask(PostTraining):
         student = restricted(whole, sites, candidates).masked_fill(target == -torch.inf, -torch.inf)
         spoken = torch.where(real, distribution_form(target, student, "kl"), 0.0)
         change = spoken - own.gather(1, sites)
-        masks = hidden.sum()
         metrics = {
             "cross_entropy": own.detach().sum() / masks,
             "from_teacher": spoken.detach().sum() / real.sum().clamp(min=1),

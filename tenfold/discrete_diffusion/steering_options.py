@@ -16,7 +16,8 @@ class DistilObjective:
         start: run or model folder of a masked model to start from; "" for fresh weights.
         method: of the teacher's ratios: "exact" (suffixes are read), or "first_order" (one gradient).
         candidates: the teacher's best tokens that are compared at a site, and the token itself; 0 for all.
-        sites: places, the same in all rows, at which the teacher is asked for what is masked.
+        sites: places, the same in all rows, at which the teacher is asked for what is masked; 0 for none.
+        samples: rows that the teacher writes before training, to be trained on besides those of the data; 0 for none.
         share: of the teacher's distribution in the target of a site that it is asked for; the rest is the data's token.
         temperature: of the targets.
     """
@@ -26,15 +27,17 @@ class DistilObjective:
     method: Literal["exact", "first_order"] = "exact"
     candidates: int = 4
     sites: int = 16
+    samples: int = 0
     share: float = 1.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.sites < 1 or self.candidates < 0:
-            raise UsageError(
-                f"objective.sites is {self.sites} and objective.candidates {self.candidates}; give at least 1, and at "
-                "least 1 or 0 for all"
-            )
+        for name in ("sites", "samples", "candidates"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"objective.{name} is {getattr(self, name)}; it must be at least 0")
+        if not self.sites and not self.samples:
+            raise UsageError("objective.sites and objective.samples are both 0, so nothing is learnt from the teacher; "
+                             "set one of them")  # fmt: skip
         if not 0 < self.share <= 1:
             raise UsageError(f"objective.share is {self.share}; the teacher's share lies in (0, 1]")
         if not self.temperature > 0:

@@ -120,6 +120,14 @@ RECIPES: dict[str, tuple[str, _Recipe]] = {
         "the same from one gradient of the teacher for all letters",
         replace(_DISTIL, objective=DistilObjective(method="first_order", candidates=0, sites=64, share=0.5)),
     ),
+    "kjv-distil-few": (
+        "kjv-masked's network from 1,000 rows of the text and 16,384 that the teacher writes (--objective.teacher)",
+        replace(
+            _DISTIL,
+            data=replace(_DISTIL.data, rows=1000),
+            objective=DistilObjective(sites=0, samples=16384),
+        ),
+    ),
     "smollm2-distil": (
         "a small masked model of SmolLM2's tokens, from its site conditionals on 400 rows of the King James Bible",
         TokenDistilRecipe(),

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tenfold import discrete, progress
 from tenfold.discrete_diffusion.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.blocks import Layer, own_turns, require_length
 
@@ -49,6 +50,26 @@ class NetworkTeacher:
         nothing = x.new_zeros(len(x), 0, x.shape[-1])
         empty = Prefix([nothing] * self.model.config.layers, [nothing] * self.model.config.layers)
         return self.model.head(self._run(x, empty, 0)[0]).log_softmax(-1)
+
+    @torch.no_grad()
+    def sample(self, count: int, length: int, seed: int, batch: int = 2048) -> Int[Tensor, "count length"]:
+        """Sequences of the model, drawn in float64 and token by token behind prefixes that are read once; on the CPU.
+        The numbers do not depend on ``batch``."""
+        uniforms = torch.rand(count, length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        table, parts = self.model.network.embedding, []
+        with progress.task("drawing from the teacher", count, "rows") as step:
+            for numbers in uniforms.to(table.weight.device).split(batch):
+                nothing = table.weight.new_zeros(len(numbers), 0, self.model.config.width)
+                state = Prefix([nothing] * self.model.config.layers, [nothing] * self.model.config.layers)
+                token = torch.full_like(numbers[:, 0], self.model.begin, dtype=torch.long)
+                drawn = []
+                for place, number in enumerate(numbers.unbind(1)):
+                    hidden, state = self._run(table(token[:, None]), state, place)
+                    token = discrete.categorical(self.model.head(hidden[:, 0]).log_softmax(-1).exp(), number)
+                    drawn.append(token)
+                parts.append(torch.stack(drawn, 1).cpu())
+                step(len(numbers))
+        return torch.cat(parts)
 
     def _run(self, x: Tensor, prefix: Prefix, past: int) -> tuple[Tensor, Prefix]:
         """Embedded tokens behind ``past`` others, through all layers."""
