@@ -48,10 +48,29 @@ class Attention(nn.Module):
         causal: bool = False,
     ) -> Float[Tensor, "b n d"]:
         """``rotary`` are the turns of the n queries and of the m keys; ``allowed`` is True where a query may look."""
+        turned, keys = rotary or (None, None)
+        return self.look(x, *self.keys_values(x if others is None else others, keys), turned, allowed, causal)
+
+    def keys_values(
+        self, x: Float[Tensor, "b m d"], rotary: Tensor | None = None
+    ) -> tuple[Float[Tensor, "b h m e"], Float[Tensor, "b h m e"]]:
+        """What can be looked at, the keys turned by their places."""
+        key, value = (self._split(part) for part in self.key_value(x).chunk(2, dim=-1))
+        return (key if rotary is None else rotate(key, rotary, "half")), value
+
+    def look(
+        self,
+        x: Float[Tensor, "b n d"],
+        key: Float[Tensor, "b h m e"],
+        value: Float[Tensor, "b h m e"],
+        rotary: Tensor | None = None,
+        allowed: Bool[Tensor, "n m"] | None = None,
+        causal: bool = False,
+    ) -> Float[Tensor, "b n d"]:
+        """Attention of ``x`` to keys and values, some of them of earlier passes."""
         query = self._split(self.query(x))
-        key, value = (self._split(part) for part in self.key_value(x if others is None else others).chunk(2, dim=-1))
         if rotary is not None:
-            query, key = rotate(query, rotary[0], "half"), rotate(key, rotary[1], "half")
+            query = rotate(query, rotary, "half")
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, is_causal=causal)
         return self.out(mixed.transpose(1, 2).flatten(2))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,6 +102,25 @@ def test_distillation(place: Path, method: str, candidates: int) -> None:
     again.load_state_dict(json.loads(json.dumps(task.state_dict())))
     assert again.work == task.work
     assert not any(p.requires_grad for p in again.teacher.model.model.parameters())  # type: ignore[attr-defined]
+
+
+def test_rows_that_the_teacher_writes(place: Path) -> None:
+    """They stand behind those of the data, of which there may be few; without sites the teacher is not asked."""
+    objective = DistilObjective(teacher=str(place / "ar"), sites=0, samples=20)
+    made = recipe(DistilRecipe, place, objective=objective)
+    task = DistilTask(replace(made, data=replace(made.data, rows=5)))
+    source = task.train_source()
+    assert len(source) == 25
+    teacher = task.teacher.model.model  # type: ignore[attr-defined]
+    written = source.batch(np.arange(5, 25))["tokens"]
+    assert torch.equal(written, teacher.sample(20, 12, task.recipe.train.seed))
+    few = task.data.train.arrays["tokens"]
+    every = replace(task.recipe, data=made.data)
+    assert {tuple(row) for row in few} < {tuple(row) for row in DistilTask(every).data.train.arrays["tokens"]}
+    assert np.array_equal(task.data.stream, few.ravel())
+    found = advance(task, 12, 1e-2)
+    assert found[-1]["loss"] < found[0]["loss"]
+    assert task.work.calls == 0
 
 
 def test_distilled_gradient_is_that_of_the_teachers_conditionals(place: Path) -> None:
@@ -385,7 +405,8 @@ def test_quality_by_steps(place: Path, tmp_path: Path) -> None:
 
 def test_bad_input(place: Path) -> None:
     for make, words in (
-        (lambda: DistilObjective(sites=0), "sites is 0"),
+        (lambda: DistilObjective(sites=-1), "sites is -1"),
+        (lambda: DistilObjective(sites=0), "both 0, so nothing is learnt"),
         (lambda: DistilObjective(share=0.0), "share is 0"),
         (lambda: DistilObjective(temperature=0.0), "temperature is 0"),
         (lambda: RewardObjective(budget=0.0), "budget is 0"),
