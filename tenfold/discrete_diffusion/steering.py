@@ -134,6 +134,10 @@ class DistilTask(PostTraining):
 
     def train_source(self) -> TokenRows:
         """Rows of the training blocks, and those that the teacher writes."""
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> TokenRows:
         count, n = self.recipe.objective.samples, self.recipe.data.length
         if not count:
             return self.data.train
