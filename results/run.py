@@ -265,7 +265,7 @@ _STEERED = {
 }
 _RATIOS = {"bce": "kjv-ratio", "lsif": "kjv-ratio-lsif", "generalised-kl": "kjv-ratio-kl"}
 _DISTILLED = {"suffixes": "kjv-distil", "first-order": "kjv-distil-first-order"}
-_FEW = ("--data.rows", "1000")
+_FEW = ("--data.rows", "200")
 # Two teachers, the same student: the small one is trained first.
 _TEACHERS = {
     "small-teacher": Training("kjv-ar-small", seeds=(0,)),

@@ -121,10 +121,10 @@ RECIPES: dict[str, tuple[str, _Recipe]] = {
         replace(_DISTIL, objective=DistilObjective(method="first_order", candidates=0, sites=64, share=0.5)),
     ),
     "kjv-distil-few": (
-        "kjv-masked's network from 1,000 rows of the text and 16,384 that the teacher writes (--objective.teacher)",
+        "kjv-masked's network from 200 rows of the text and 16,384 that the teacher writes (--objective.teacher)",
         replace(
             _DISTIL,
-            data=replace(_DISTIL.data, rows=1000),
+            data=replace(_DISTIL.data, rows=200),
             objective=DistilObjective(sites=0, samples=16384),
         ),
     ),
