@@ -60,7 +60,7 @@ SYSTEMS: dict[str, System] = {
     ),
     "tarflowlm": System("TarFlowLM: language modelling with continuous flows", "arXiv:2507.00425", "not yet"),
     "diffucoder": System("DiffuCoder: masked diffusion for code", "arXiv:2506.20639", "all but coupled-GRPO"),
-    "tcsm": System("TCSM: target concrete score matching", "arXiv:2504.16431", "not yet"),
+    "tcsm": System("TCSM: target concrete score matching", "arXiv:2504.16431", "ready"),
     "dnfs": System("DNFS: discrete neural flow samplers", "arXiv:2505.17741", "not yet"),
     "energy": System("Distilled energy diffusion with Feynman-Kac SMC", "arXiv:2502.12786", "not yet"),
     "ordering": System("Right-to-left factorization and multiple choice", "arXiv:2502.18435", "not yet"),

@@ -51,8 +51,8 @@ def test_list_says_what_there_is(tenfold) -> None:
 
 
 def test_systems_that_are_there_have_their_parts_and_others_none() -> None:
-    # One is trained as a component of its own name, and one has nothing to train, but verbs.
-    made_of = {"diffucoder": COMPONENTS["masked-lm"]}
+    # Two are trained as components of other names, and one has nothing to train, but verbs.
+    made_of = {"diffucoder": COMPONENTS["masked-lm"], "tcsm": COMPONENTS["discrete-diffusion"]}
     for name, system in SYSTEMS.items():
         parts = made_of.get(name, system)
         there = system.state != "not yet"
