@@ -6,6 +6,8 @@ from benchmarks import masked_lm
 from tenfold.errors import UsageError
 from tests.masked_lm.generating import random_model
 
+BATCHES = ["batch8", "batch8-delayed", "batch8-window", "batch8-uncached"]
+
 
 @pytest.fixture
 def small(monkeypatch):
@@ -24,8 +26,9 @@ def test_all_records(small, tmp_path):
     masked_lm.benchmarks("a", "b", str(tmp_path / "quality.png"))(True, records.append)
     by_name = {record.name: record for record in records}
     assert set(by_name) == {
-        "dual-threshold", "batch8", "batch8-uncached", "self-speculative", "quality-passes", "exact", "exact-greedy",
+        "dual-threshold", *BATCHES, "self-speculative", "quality-passes", "exact", "exact-greedy",
     }  # fmt: skip
+    assert len({by_name[name].details["token_forwards"] for name in BATCHES}) == 4
     for name in ("exact", "exact-greedy"):
         assert by_name[name].max_error < 1e-4
         assert by_name[name].details["greedy_histories_equal"]
@@ -47,6 +50,6 @@ def test_single_records(small):
     records = []
     masked_lm.benchmarks("a", "b", "", "batch8")(True, records.append)
     masked_lm.benchmarks("a", "none", "", "exact")(True, records.append)
-    assert [record.name for record in records] == ["batch8", "batch8-uncached"]
+    assert [record.name for record in records] == BATCHES
     with pytest.raises(UsageError, match="did you mean 'exact'"):
         masked_lm.benchmarks("a", "b", "", "exakt")
