@@ -63,7 +63,7 @@ class RatioTask(PostTraining):
         log_ratio = module(both.flatten(0, 1), repeated.flatten(0, 1)).view(both.shape[:2])
         data, reference = log_ratio[:, 0], log_ratio[:, 1:]
         right = ((data > 0).float().mean() + (reference < 0).float().mean()) / 2
-        return ratio_loss(data, reference, settings.loss), right.detach()
+        return ratio_loss(data, reference, settings.loss, settings.cap), right.detach()
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """The bound of chains of few steps, of the reference and corrected by the ratio, on the same noise."""

@@ -245,13 +245,17 @@ class RatioObjective:
         start: run or model folder of the masked model: the reference, and the ratio network's first weights.
         loss: "bce" (logistic: arXiv 2410.21357), "lsif" (least squares) or "generalised_kl".
         draws: of the reference for each noisy sequence.
+        cap: log r beyond which the loss goes on as its tangent: r and r² of a single sequence outweigh all others.
     """
 
     start: str = "runs/kjv-masked"
     loss: Literal["bce", "lsif", "generalised_kl"] = "bce"
     draws: int = 1
+    cap: float = 20.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.cap <= 40:
+            raise UsageError(f"objective.cap is {self.cap}; log r lies in (0, 40]")
         if self.draws < 1:
             raise UsageError(f"objective.draws is {self.draws}; it must be at least 1")
 

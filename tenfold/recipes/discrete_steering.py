@@ -155,10 +155,10 @@ RECIPES: dict[str, tuple[str, _Recipe]] = {
     "kjv-ratio": ("a density ratio between the text and a masked model's draws, logistic", _RATIO),
     "kjv-ratio-lsif": (
         "the same by least squares",
-        replace(_RATIO, objective=RatioObjective(loss="lsif")),
+        replace(_RATIO, objective=RatioObjective(loss="lsif", cap=2.0)),
     ),
     "kjv-ratio-kl": (
         "the same by the generalised KL divergence",
-        replace(_RATIO, objective=RatioObjective(loss="generalised_kl")),
+        replace(_RATIO, objective=RatioObjective(loss="generalised_kl", cap=4.0)),
     ),
 }

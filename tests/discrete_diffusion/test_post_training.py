@@ -365,6 +365,25 @@ def test_gradients() -> None:
         assert gradcheck(lambda d: preference_loss(d, d.flip(1) * 2, 0.5)[0], draws)
 
 
+@pytest.mark.parametrize("loss", ["lsif", "bce", "generalised_kl"])
+def test_ratio_losses_beyond_the_cap_go_on_as_tangents(loss: str) -> None:
+    data, reference = (
+        torch.linspace(-3, 3, 7, dtype=torch.float64),
+        torch.linspace(-2, 4, 7, dtype=torch.float64)[:, None],
+    )
+    same = ratio_loss(data, reference, loss, cap=5.0)  # type: ignore[arg-type]
+    assert torch.equal(same, ratio_loss(data, reference, loss))  # type: ignore[arg-type]
+    at = torch.tensor([1.0, 1.0 + 1e-6, 300.0], dtype=torch.float64, requires_grad=True)
+    low = torch.full((3, 1), -1.0, dtype=torch.float64)
+    for values in (
+        lambda f: ratio_loss(f, low, loss, cap=1.0),
+        lambda f: ratio_loss(low[:, 0], f[:, None], loss, cap=1.0),
+    ):  # type: ignore[arg-type]
+        before, after, far = torch.autograd.grad(values(at).sum(), at)[0].tolist()
+        assert after == pytest.approx(before, rel=1e-5)
+        assert far == pytest.approx(after, rel=1e-6)
+
+
 def test_ratio_loss_is_estimated_without_bias(world: World) -> None:
     alpha, count = 0.4, 20_000
     rows = torch.multinomial(world["pt_k0.4"], count, replacement=True)

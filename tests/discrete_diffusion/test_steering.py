@@ -420,6 +420,7 @@ def test_bad_input(place: Path) -> None:
         (lambda: PreferenceObjective(beta=-1.0), "beta is -1"),
         (lambda: PreferenceObjective(noises=0), "noises is 0"),
         (lambda: RatioObjective(draws=0), "draws is 0"),
+        (lambda: RatioObjective(cap=0.0), "cap is 0"),
         (lambda: RatioEvaluation(chain=()), "at least 1"),
         (lambda: RatioEvaluation(rows=1), "rows is 1"),
         (lambda: SteeringEvaluation(samples=1), "samples is 1"),
