@@ -51,3 +51,15 @@ def ratio_loss(
     above, more = (torch.where(f > cap, f - cap, 0.0) for f in (log_ratio_reference, log_ratio_data))
     reference = conjugate(log_ratio_reference.clamp(max=cap)) + of_reference * above
     return reference.mean(1) - slope(log_ratio_data.clamp(max=cap)) - of_data * more + constant
+
+
+def implicit_log_ratio(
+    log_model: Float[Tensor, "b n v"],
+    log_reference: Float[Tensor, "b n v"],
+    clean: Int[Tensor, "b n"],
+    active: Tensor,
+    beta: float = 1.0,
+) -> Float[Tensor, " b"]:
+    """log r = β Σ_{active} [log p_θ − log p_ref](x_0^i | x_t) of a fine-tuned model against what it started from."""
+    gain = (log_model - log_reference).gather(-1, clean[..., None])[..., 0]
+    return beta * torch.where(active, gain, 0.0).sum(1)
