@@ -71,7 +71,7 @@ class Comparison:
     ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"), ``baselines``
     whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
     of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``
-    ("seconds" or "step"), a picture of the first seeds' validation loss against it goes into the docs. ``beside`` are
+    ("seconds" or "step"), a picture of the first seeds' validation loss in bits a ``unit`` goes into the docs. ``beside`` are
     runs of the job ``after``, by name, that stand in the table and in the picture too."""
 
     variants: Mapping[str, Training]
@@ -81,6 +81,7 @@ class Comparison:
     baselines: tuple[str, ...] = ()
     differences: bool = False
     compute: str = ""
+    unit: str = "character"
     beside: Mapping[str, str] = field(default_factory=dict)
 
     def make(self, name: str) -> dict[str, Any]:
@@ -110,7 +111,7 @@ class Comparison:
 
             folders = {other: RUNS / run for other, run in self.beside.items()}
             folders |= {variant: RUNS / f"{name}-{variant}-0" for variant in self.variants}
-            loss_against_compute(folders, ROOT / "docs" / "images" / f"{name}-compute.png", self.compute)
+            loss_against_compute(folders, ROOT / "docs" / "images" / f"{name}-compute.png", self.compute, self.unit)
         commands = [training.command for training in self.variants.values()]
         return {**made, "command": " and ".join(commands), "metrics": rows}
 
@@ -386,6 +387,7 @@ JOBS: dict[str, Training | Comparison | Benchmark | Example | Analysis] = {
         models={"distilled": "smollm2-distil", "data-alone": "smollm2-distil-none"},
         baselines=("unigram", "teacher"),
         compute="step",
+        unit="token",
     ),
     "kjv-samples": Analysis(
         "kjv-flagship-0",

@@ -57,8 +57,11 @@ def draw(model: Any, data: CharacterSplits, directory: Path) -> list[Path]:
     return [path]
 
 
-def loss_against_compute(runs: Mapping[str, str | os.PathLike[str]], path: Path, clock: str = "seconds") -> Path:
-    """Validation loss in bits a token of several runs by name, against seconds of training (or "step").
+def loss_against_compute(
+    runs: Mapping[str, str | os.PathLike[str]], path: Path, clock: str = "seconds", unit: str = "character"
+) -> Path:
+    """Validation loss of several runs by name in bits a token, which is called a ``unit``, against seconds of training
+    (or "step").
 
     Raises UsageError for a run that has validated less than twice."""
     series: dict[str, tuple[list[float], list[float]]] = {}
@@ -69,4 +72,10 @@ def loss_against_compute(runs: Mapping[str, str | os.PathLike[str]], path: Path,
         if len(found) < 2:
             raise UsageError(f"{folder} has validated {len(found)} times; train it with --train.validate_every")
         series[name] = ([r[clock] for r in found], [r["loss"] / math.log(2) for r in found])
-    return lines(series, path, f"{clock} of training", "validation bound, bits per character", log=(True, False))
+    return lines(
+        series,
+        path,
+        "step" if clock == "step" else f"{clock} of training",
+        f"validation bound, bits per {unit}",
+        log=(True, False),
+    )
