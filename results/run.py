@@ -71,8 +71,8 @@ class Comparison:
     ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"), ``baselines``
     whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
     of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``
-    ("seconds" or "step"), a picture of the first seeds' validation loss in bits a ``unit`` goes into the docs. ``beside`` are
-    runs of the job ``after``, by name, that stand in the table and in the picture too."""
+    ("seconds" or "step"), a picture of the first seeds' validation loss in bits a ``unit`` goes into the docs.
+    ``beside`` are runs of the job ``after``, by name, that stand in the table and in the picture too."""
 
     variants: Mapping[str, Training]
     metrics: tuple[str, ...]
