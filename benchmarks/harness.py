@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tenfold.machine import cpu_name
+from tenfold.runs.machine import cpu_name
 
 
 @dataclass

@@ -22,17 +22,17 @@ from torch import Tensor
 from benchmarks.harness import Record, main, paired
 from benchmarks.reference_masked_lm import dream_generate, sample_rows
 from tenfold import api
-from tenfold.data.code import load_code
-from tenfold.data.code_config import CodeDataConfig
+from tenfold.data.text.code import load_code
+from tenfold.data.text.code_config import CodeDataConfig
 from tenfold.errors import UsageError, suggest
+from tenfold.masked_lm.analysis.holed import fill, holed_windows
+from tenfold.masked_lm.analysis.oracle import example_chain
 from tenfold.masked_lm.convert import read_published
-from tenfold.masked_lm.generation_options import REFERENCE
-from tenfold.masked_lm.holed import fill, holed_windows
+from tenfold.masked_lm.decoding.options import REFERENCE
+from tenfold.masked_lm.decoding.proposals import propose
+from tenfold.masked_lm.decoding.sampling import diffusion_generate
+from tenfold.masked_lm.decoding.state import Generation
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.masked_lm.oracle import example_chain
-from tenfold.masked_lm.proposals import propose
-from tenfold.masked_lm.sampling import diffusion_generate
-from tenfold.masked_lm.state import Generation
 
 Emit = Callable[[Record], None]
 MODEL, ADAPTED = "runs/results/code-bytes-flagship-0", "runs/results/smollm2-code-0"

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Record, main, paired
-from tenfold.quasiperiodic import chebyshev, presets
-from tenfold.quasiperiodic.boxes import Box
-from tenfold.quasiperiodic.evolution import evolve
-from tenfold.quasiperiodic.hopping import exponential
-from tenfold.quasiperiodic.methods import MOST_DENSE
+from tenfold.quasiperiodic.dynamics import chebyshev
+from tenfold.quasiperiodic.dynamics.evolution import evolve
+from tenfold.quasiperiodic.dynamics.methods import MOST_DENSE
+from tenfold.quasiperiodic.operators import presets
+from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.hopping import exponential
 
 Emit = Callable[[Record], None]
 PACKAGES = ("tenfold", "numpy", "scipy", "quspin", "qutip")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tenfold.flows.starflow.block import SOFTPLUS_ONE, StarFlowBlock
-from tenfold.flows.starflow.flow import StarFlow
 from tenfold.nn.rotary import grid_angles, raster
+from tenfold.starflow.block import SOFTPLUS_ONE, StarFlowBlock
+from tenfold.starflow.model import StarFlow
 
 
 class Cache:

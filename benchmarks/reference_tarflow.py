@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tenfold.flows.flow import TarFlow
+from tenfold.tarflow.model import TarFlow
 
 
 @dataclass

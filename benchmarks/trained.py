@@ -13,12 +13,13 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.flow import Flow, TarFlow
+from tenfold.flows.flow import Flow
 from tenfold.flows.loss import negative_log_likelihood
-from tenfold.flows.starflow.config import StarFlowConfig
-from tenfold.flows.starflow.flow import StarFlow
 from tenfold.nn.config import LayerConfig
+from tenfold.starflow.config import StarFlowConfig
+from tenfold.starflow.model import StarFlow
+from tenfold.tarflow.config import TarFlowConfig
+from tenfold.tarflow.model import TarFlow
 
 
 @dataclass(frozen=True)

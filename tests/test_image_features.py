@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.load import load_images
 from tenfold.data.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.image_features import ClassifierFeatures, InceptionFeatures, train_classifier
-from tenfold.inception import BlockE, InceptionV3, Unit
+from tenfold.metrics.features import ClassifierFeatures, InceptionFeatures, train_classifier
+from tenfold.metrics.inception import BlockE, InceptionV3, Unit
 
 
 @pytest.fixture(scope="module")

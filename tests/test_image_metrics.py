@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.image_metrics import (
+from tenfold.metrics.images import (
     fid,
     kid,
     mean_squared_error,

@@ -31,7 +31,7 @@ def command(*arguments: str) -> str:
     "code",
     [
         "import tenfold; tenfold.recipe('tarflow-digits')",
-        "import tenfold.recipes.settings, tenfold.training.run_folder, tenfold.measurement, tenfold.errors",
+        "import tenfold.settings.parser, tenfold.runs.run_folder, tenfold.runs.measurement, tenfold.errors",
         command("--help"),
         command("list"),
         command("list", "--json"),
@@ -40,7 +40,7 @@ def command(*arguments: str) -> str:
         command("train", "tarflow-digits", "--print-config"),
         command("sample", "--help"),
         command("score", "--help"),
-        "import tenfold.progress, tenfold.scores, tenfold.tensors, tenfold.machine, tenfold.files",
+        "import tenfold.progress, tenfold.runs.scores, tenfold.hub.tensors, tenfold.runs.machine, tenfold.files",
     ],
     ids=[
         "import",

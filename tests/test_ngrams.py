@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tenfold.ngrams import BackOff, Unigram, best_order
+from tenfold.text.ngrams import BackOff, Unigram, best_order
 
 
 def test_unigram_adds_one() -> None:

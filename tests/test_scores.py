@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.scores import Scores, check_target
+from tenfold.runs.scores import Scores, check_target
 
 
 def found() -> Scores:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tenfold.data.text_config import TextEncoderConfig
+from tenfold.data.captions.config import TextEncoderConfig
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.text_encoder import TextEncoder
+from tenfold.text.encoder import TextEncoder
 
 transformers = importlib.import_module("transformers")
 tokenizers = importlib.import_module("tokenizers")
@@ -170,7 +170,7 @@ def test_table_is_encoded_once_and_read_without_the_network(tmp_path: Path, monk
     memory = ours.encode_table(texts)
     written = ours.encode_table(texts, tmp_path / "cache")
     expected = ours.encode(texts)
-    monkeypatch.setattr("tenfold.text_models.load", None)  # calling it would fail
+    monkeypatch.setattr("tenfold.text.networks.load", None)  # calling it would fail
     read = encoder(tmp_path / "m").encode_table(texts, tmp_path / "cache")
     for table in (memory, written, read):
         assert (len(table), table.tokens, table.dim) == (3, 12, 16)
@@ -355,7 +355,7 @@ def test_minilm_knows_what_is_alike() -> None:
 
 
 def test_config_round_trip_through_the_settings(tmp_path: Path) -> None:
-    from tenfold.recipes.settings import as_dict, rebuild
+    from tenfold.settings.parser import as_dict, rebuild
 
     config = TextEncoderConfig("owner/name", tokens=77)
     assert rebuild(TextEncoderConfig(), json.loads(json.dumps(as_dict(config)))) == config

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from tenfold.data.texts import NamedText
+from tenfold.data.text.texts import NamedText
 from tenfold.errors import UsageError
-from tenfold.text_scores import Rows, score_texts
+from tenfold.text.scores import Rows, score_texts
 
 
 def scored(texts, given=0, seen=None):

@@ -3,12 +3,12 @@
 from typing import Any
 
 from tenfold import api, progress
-from tenfold.cli import show
+from tenfold.api.examples import EXAMPLES as WORKED
+from tenfold.api.examples import run_example
 from tenfold.cli.options import add_options, bare_options, changes, systems_with
-from tenfold.cli.parser import CommandParser, option_value, positionals, wants_help
 from tenfold.errors import UsageError, suggest
-from tenfold.examples import EXAMPLES as WORKED
-from tenfold.examples import run_example
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser, option_value, positionals, wants_help
 
 SUMMARY = (
     "Look at how a model works: how near its order of decoding is to left-to-right, where it is sure, how well it "

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import tenfold
-from tenfold.cli.parser import CommandParser
 from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.settings.command import CommandParser
 
 EXAMPLES = """\
   tenfold bench flows --quick

@@ -1,11 +1,11 @@
 """``tenfold convert``."""
 
 from tenfold import api, progress
-from tenfold.cli import show
-from tenfold.cli.parser import CommandParser, positionals
-from tenfold.reading import options_of
 from tenfold.recipes import COMPONENTS, SYSTEMS
-from tenfold.recipes.settings import as_dict
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser, positionals
+from tenfold.settings.parser import as_dict
+from tenfold.settings.reading import options_of
 
 EXAMPLES = """\
   tenfold convert tarflow imagenet64.pth models/imagenet64 --sigma 0.05

@@ -1,10 +1,10 @@
 """``tenfold evaluate``."""
 
 from tenfold import api, progress
-from tenfold.cli import show
 from tenfold.cli.options import bare_settings
-from tenfold.cli.parser import CommandParser, positionals
 from tenfold.errors import UsageError
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser, positionals
 
 EXAMPLES = """\
   tenfold evaluate runs/a

@@ -2,9 +2,9 @@
 
 from rich.table import Table
 
-from tenfold.cli import show
-from tenfold.cli.parser import CommandParser
 from tenfold.recipes import RECIPES, SYSTEMS
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser
 
 EXAMPLES = """\
   tenfold list

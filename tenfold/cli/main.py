@@ -23,9 +23,15 @@ COMMANDS = {
     "evaluate": ("tenfold.cli.evaluate", "measure a run again and print the table"),
     "report": ("tenfold.cli.report", "write a run's figures and its self-contained HTML page"),
     "convert": ("tenfold.cli.convert", "turn a published checkpoint into a model folder"),
-    "discrepancy": ("tenfold.cli.discrepancy", "hits of semi-algebraic sets by shift orbits; evenness of points"),
-    "shifts": ("tenfold.cli.shifts", "exact shift sequences and Diophantine tools"),
-    "dynamics": ("tenfold.cli.dynamics", "quasi-periodic operators: wave packets, averages, exponents, bounds"),
+    "discrepancy": (
+        "tenfold.quasiperiodic.commands.discrepancy",
+        "hits of semi-algebraic sets by shift orbits; evenness of points",
+    ),
+    "shifts": ("tenfold.quasiperiodic.commands.shifts", "exact shift sequences and Diophantine tools"),
+    "dynamics": (
+        "tenfold.quasiperiodic.commands.dynamics",
+        "quasi-periodic operators: wave packets, averages, exponents, bounds",
+    ),
     "bench": ("tenfold.cli.bench", "compare speed with the reference algorithm (source checkout)"),
 }
 

@@ -6,8 +6,8 @@ from typing import Any, get_type_hints
 from docstring_parser import parse as parse_docstring
 
 from tenfold import api
-from tenfold.cli.parser import CommandParser
 from tenfold.recipes import COMPONENTS, RECIPES, SYSTEMS
+from tenfold.settings.command import CommandParser
 
 # Options whose field cannot, or should not, have the option's name.
 OPTION_OF = {"classes": "class"}

@@ -1,9 +1,9 @@
 """``tenfold report``."""
 
 from tenfold import api, progress
-from tenfold.cli import show
-from tenfold.cli.parser import CommandParser
 from tenfold.errors import UsageError
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser
 
 EXAMPLES = """\
   tenfold report runs/a

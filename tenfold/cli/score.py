@@ -1,10 +1,10 @@
 """``tenfold score``."""
 
 from tenfold import api, progress
-from tenfold.cli import show
 from tenfold.cli.options import add_options, bare_options, changes, systems_with
-from tenfold.cli.parser import CommandParser, positionals, wants_help
 from tenfold.errors import UsageError
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser, positionals, wants_help
 
 SUMMARY = (
     "Print the log-likelihood of data under a trained model, from the least to the most likely, and its mean. INPUT "

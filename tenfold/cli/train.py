@@ -7,11 +7,11 @@ from typing import Any
 import yaml
 
 from tenfold import api, progress, recipes
-from tenfold.cli import show
 from tenfold.cli.options import bare_settings
-from tenfold.cli.parser import CommandParser, option_value, positionals
 from tenfold.errors import UsageError
-from tenfold.recipes.settings import as_dict, rebuild
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser, option_value, positionals
+from tenfold.settings.parser import as_dict, rebuild
 
 SUMMARY = (
     "Train a recipe (tenfold list names them) into a run folder, then measure it and write a report. Every "

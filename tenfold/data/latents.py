@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import files, progress
-from tenfold.data.captioned import one_group
+from tenfold.data.captions.captioned import one_group
 from tenfold.data.splits import sha256
 from tenfold.data.tensor_file import TensorFile, read_tensor_file, unfinished
 from tenfold.errors import TenfoldError, UsageError

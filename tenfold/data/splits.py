@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.config import ImageDataConfig
+from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
 
 

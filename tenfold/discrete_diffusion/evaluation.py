@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.data.characters import CharacterSplits
+from tenfold.data.text.characters import CharacterSplits
+from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion import likelihood
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.holes import Holes, cut_holes, fill_by_chain, fill_from_left, fill_masks
 from tenfold.discrete_diffusion.likelihood import Bound
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.options import DiffusionEvaluation
-from tenfold.discrete_paths import MaskSource
-from tenfold.measurement import Measurement
-from tenfold.ngrams import BackOff, Unigram, best_order
+from tenfold.runs.measurement import Measurement
+from tenfold.text.ngrams import BackOff, Unigram, best_order
 
 NAME, UNIT = "bits_per_char", "bits/char"
 

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete.paths import MaskSource
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.samplers.chain import noise, run_chain
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.random import Random
-from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
 
 

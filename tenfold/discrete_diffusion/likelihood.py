@@ -9,10 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold import discrete, progress
-from tenfold import discrete_bounds as bounds
-from tenfold.discrete import Linear
+from tenfold.discrete import Linear, bounds
+from tenfold.discrete.paths import MaskSource, Source, View
 from tenfold.discrete_diffusion.objective import as_leave_one_out, as_posterior
-from tenfold.discrete_paths import MaskSource, Source, View
 from tenfold.errors import UsageError
 
 Name = Literal["masked", "uniform", "generalised_kl"]

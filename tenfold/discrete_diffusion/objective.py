@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold import discrete_bounds as bounds
-from tenfold import discrete_objectives as tcsm
-from tenfold.discrete_diffusion.options import DiffusionObjective
-from tenfold.discrete_paths import (
+from tenfold.discrete import bounds
+from tenfold.discrete import objectives as tcsm
+from tenfold.discrete.paths import (
     MaskSource,
     Source,
     View,
     leave_one_out_from_posterior,
     posterior_from_leave_one_out,
 )
+from tenfold.discrete_diffusion.options import DiffusionObjective
 
 
 def losses(

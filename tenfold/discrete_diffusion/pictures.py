@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from tenfold.data.characters import CharacterSplits
+from tenfold.data.text.characters import CharacterSplits
 from tenfold.discrete import time_of
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete.objectives import cross_entropy
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.objective import as_posterior
-from tenfold.discrete_objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.figures import lines, write_captions
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tenfold.discrete_diffusion.likelihood import Denoiser, one_draw
-from tenfold.sampled_loss import SampledLoss
+from tenfold.runs.sampled_loss import SampledLoss
 
 
 def sampled_losses(model: Denoiser, rows: Int[Tensor, "b n"], name: str, seed: int = 0) -> list[SampledLoss]:

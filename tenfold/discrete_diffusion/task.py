@@ -10,26 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import discrete
-from tenfold import discrete_bounds as bounds
-from tenfold.data.characters import CharacterSplits, read_characters
-from tenfold.data.characters import encode as encode_characters
-from tenfold.data.characters_config import CharacterDataConfig
-from tenfold.data.texts import TextScoring, read_texts
-from tenfold.data.token_rows import TokenRows
+from tenfold.data.text.characters import CharacterSplits, read_characters
+from tenfold.data.text.characters import encode as encode_characters
+from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.data.text.texts import TextScoring, read_texts
+from tenfold.data.text.token_rows import TokenRows
+from tenfold.discrete import bounds
+from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion import likelihood, objective
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.commands import DiffusionAnalysis, DiffusionSampling
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
-from tenfold.discrete_diffusion.model import DiscreteDiffusion, Scores
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion, Scores
 from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObjective
-from tenfold.discrete_paths import MaskSource
 from tenfold.errors import UsageError
-from tenfold.examples import Outcome
-from tenfold.measurement import Measurement
-from tenfold.sampled_loss import SampledLoss
-from tenfold.scores import Scores as Scored
-from tenfold.text_scores import Rows as ScoredRows
-from tenfold.text_scores import score_texts
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
+from tenfold.runs.sampled_loss import SampledLoss
+from tenfold.runs.scores import Scores as Scored
+from tenfold.text.scores import Rows as ScoredRows
+from tenfold.text.scores import score_texts
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.update import Update
 
@@ -120,7 +120,7 @@ class TextTask:
         return measure(self.model, self.data, self.recipe.evaluation, self.name)
 
     def score(self, options: TextScoring, source: Any, picture: Path | None = None) -> Scored:
-        """log p of the texts in ``source`` (see ``tenfold.data.texts.read_texts``), from the least likely one.
+        """log p of the texts in ``source`` (see ``tenfold.data.text.texts.read_texts``), from the least likely one.
 
         Raises UsageError, before any work, for what is no text in the model's tokens."""
         texts, config, data = read_texts(source, options.lines), self.model.config, self.recipe.data
@@ -256,11 +256,11 @@ class DiffusionTask(TextTask):
 
     def sample(self, options: DiffusionSampling, folder: Path) -> list[Path]:
         """Text from noise: ``samples.txt`` and ``samples.json``."""
-        from tenfold.discrete_diffusion.writing import write_samples
+        from tenfold.discrete_diffusion.samplers.writing import write_samples
 
         reward = None
         if options.reward:
-            from tenfold.discrete_diffusion.rewards import reward_of
+            from tenfold.discrete_diffusion.steering.rewards import reward_of
 
             if not self.recipe.model.alphabet:
                 raise UsageError("rewards are of characters, and the model's tokens are none; leave --reward out")
@@ -269,7 +269,7 @@ class DiffusionTask(TextTask):
 
     def analyse(self, options: DiffusionAnalysis, figures: Path) -> Outcome:
         """How good samples are by the number of steps: measurements, and pictures in the folder ``figures``."""
-        from tenfold.discrete_diffusion.writing import study
+        from tenfold.discrete_diffusion.samplers.writing import study
 
         if not options.judge:
             raise UsageError("samples are judged by an autoregressive model; name its run, as in --judge runs/kjv-ar")

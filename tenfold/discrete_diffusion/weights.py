@@ -11,10 +11,10 @@ from torch import Tensor
 
 from tenfold import hub
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.errors import UsageError
-from tenfold.file_tokenizer import find_tokenizer
-from tenfold.tensors import differences, listed
+from tenfold.hub.tensors import differences, listed
+from tenfold.text.tokenizer import find_tokenizer
 
 Kind = Literal["mdlm", "sedd", "udlm"]
 _TURNS = "rotary_emb.inv_freq"

@@ -15,7 +15,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, Context, FlowBlock, scale_of
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.sampling_info import BlockInfo
+from tenfold.flows.solvers.info import BlockInfo
 from tenfold.nn import KeyValueCache
 
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from tenfold.flows.block import FlowBlock
 from tenfold.flows.flow import Flow
-from tenfold.flows.starflow.block import StarFlowBlock
 from tenfold.nn.cost import traced
+from tenfold.starflow.block import StarFlowBlock
 
 
 def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: Any) -> dict[str, Any]:

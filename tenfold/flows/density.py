@@ -11,7 +11,7 @@ from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition
 from tenfold.flows.loss import dequantise, discrete_log_prob
-from tenfold.flows.model import FlowNetwork, FlowOutput
+from tenfold.flows.network import FlowNetwork, FlowOutput
 
 Density = Callable[[FlowNetwork, Tensor, Condition | None], Tensor]
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)

@@ -19,7 +19,7 @@ from tenfold.flows.density import (
     log_probs,
 )
 from tenfold.flows.flow import Flow
-from tenfold.measurement import Measurement, bits_per_dim
+from tenfold.runs.measurement import Measurement, bits_per_dim
 
 
 def uniform_noise(shape: tuple[int, ...], seed: int) -> Callable[[int], Tensor]:

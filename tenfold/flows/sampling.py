@@ -18,16 +18,16 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.flows.block import Condition, FlowBlock
-from tenfold.flows.calibration import automatic_plans
-from tenfold.flows.certificate import certify, first_bad_sample
 from tenfold.flows.chain import Branches, ChainNetwork
-from tenfold.flows.frontier import frontier
 from tenfold.flows.guidance import Blocks, Guidance
-from tenfold.flows.jacobi import segmented
-from tenfold.flows.model import FlowNetwork, is_half
-from tenfold.flows.plan import SELECTIVE_TOL, SOLVERS, Plan, default_tol
-from tenfold.flows.sampling_info import BlockInfo, SamplingInfo
-from tenfold.flows.sequential import sequential
+from tenfold.flows.network import FlowNetwork, is_half
+from tenfold.flows.solvers.calibration import automatic_plans
+from tenfold.flows.solvers.certificate import certify, first_bad_sample
+from tenfold.flows.solvers.frontier import frontier
+from tenfold.flows.solvers.info import BlockInfo, SamplingInfo
+from tenfold.flows.solvers.jacobi import segmented
+from tenfold.flows.solvers.plan import SELECTIVE_TOL, SOLVERS, Plan, default_tol
+from tenfold.flows.solvers.sequential import sequential
 
 
 def sample(
@@ -68,7 +68,7 @@ def sample(
         guidance, rule, what, schedule, blocks, attn_temp: see ``tenfold.flows.guidance.Guidance``.
         solver: "sequential", "jacobi", "gs", "selective", "frontier", "auto", or one ``Plan`` per block in
             sampling order.
-        tol, max_sweeps, init, segments, window, stop: see ``tenfold.flows.plan.Plan``. ``tol`` of the
+        tol, max_sweeps, init, segments, window, stop: see ``tenfold.flows.solvers.plan.Plan``. ``tol`` of the
             selective solver is 0.5 by default.
         certify: check the result of each block by one more pass; by default what is not sequential is checked.
         denoise_sigma: standard deviation of the Gaussian noise that the flow was trained with; removes it at the end

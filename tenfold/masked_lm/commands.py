@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm.generation_options import Alg, Cache, GenerationOptions, Schedule, Strategy
+from tenfold.masked_lm.decoding.options import Alg, Cache, GenerationOptions, Schedule, Strategy
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from tenfold import hub, text_models
+from tenfold import hub
 from tenfold.errors import UsageError
-from tenfold.file_tokenizer import FileTokenizer, read_tokenizer
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
 from tenfold.masked_lm.special import SpecialIds, read_special
 from tenfold.masked_lm.weights import FILES, load, network_of, read_settings
+from tenfold.text import networks as text_models
+from tenfold.text.tokenizer import FileTokenizer, read_tokenizer
 
 _NOISE = 0.1  # of the new row, in standard deviations of the embeddings
 

@@ -8,9 +8,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.code import CodeSplits, Document, load_code
-from tenfold.data.code_config import CodeDataConfig
-from tenfold.data.token_rows import DiffusionCollator, TokenRows, tokens_of
+from tenfold.data.text.code import CodeSplits, Document, load_code
+from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.token_rows import DiffusionCollator, TokenRows, tokens_of
 from tenfold.errors import UsageError
 from tenfold.masked_lm.special import SpecialIds
 from tenfold.masked_lm.tokenizer import Tokenizer

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tenfold.masked_lm.analysis.holes import Hole, cut_holes, infill_exact_match, left_to_right_exact_match
 from tenfold.masked_lm.data import CodeRows
-from tenfold.masked_lm.holes import Hole, cut_holes, infill_exact_match, left_to_right_exact_match
 from tenfold.masked_lm.likelihood import Likelihood, autoregressive_nll, mdm_nll
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation
-from tenfold.measurement import Measurement
-from tenfold.ngrams import BackOff, Unigram, best_order
+from tenfold.runs.measurement import Measurement
+from tenfold.text.ngrams import BackOff, Unigram, best_order
 
 NAME, UNIT = "bits_per_byte", "bits/byte"
 

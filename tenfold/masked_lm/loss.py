@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tenfold import discrete
 from tenfold.discrete import Linear, Schedule
-from tenfold.discrete_objectives import score_form_from_data
+from tenfold.discrete.objectives import score_form_from_data
 from tenfold.errors import UsageError
 
 _CAP = 20.0  # of −log q: beyond it 1/q goes on as its tangent
@@ -62,7 +62,7 @@ def mask_counts(
 
 
 def score(log_probs: Float[Tensor, "b n k"], clean: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-    """The score form of target concrete score matching from data (``tenfold.discrete_objectives``) per token of the
+    """The score form of target concrete score matching from data (``tenfold.discrete.objectives``) per token of the
     vocabulary, so that its size is that of a cross entropy."""
     return score_form_from_data(log_probs, clean, cap=_CAP) / log_probs.shape[-1]
 

@@ -10,14 +10,14 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tenfold.discrete_objectives import cross_entropy
+from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.special import SpecialIds
 
 _LOGITS_AT_ONCE = 2**24  # 64 MiB in float32
 TokenLoss = Callable[[Tensor, Tensor], Tensor]
-"""Log-probabilities (b, n, K) and tokens (b, n) to losses (b, n), as in ``tenfold.discrete_objectives``."""
+"""Log-probabilities (b, n, K) and tokens (b, n) to losses (b, n), as in ``tenfold.discrete.objectives``."""
 
 
 class MaskedLM(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 from tenfold import discrete
 from tenfold.masked_lm.loss import Noised, bound, mask_at_times, mask_counts
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.sampled_loss import SampledLoss
+from tenfold.runs.sampled_loss import SampledLoss
 
 # What hides tokens of rows that may be masked, given a number in [0, 1) and one for each token.
 Hide = Callable[[Tensor, Tensor, Tensor, Tensor], Noised]

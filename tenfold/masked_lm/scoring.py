@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from tenfold.data.texts import NamedText, TextScoring
+from tenfold.data.text.texts import NamedText, TextScoring
 from tenfold.errors import UsageError
 from tenfold.masked_lm.evaluation import device_of
 from tenfold.masked_lm.likelihood import autoregressive_nll, mdm_nll
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.scores import Scores
-from tenfold.text_scores import Rows, score_texts
+from tenfold.runs.scores import Scores
+from tenfold.text.scores import Rows, score_texts
 
 
 def score(

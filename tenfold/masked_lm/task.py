@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import discrete
-from tenfold.data.code_config import CodeDataConfig
-from tenfold.data.texts import TextScoring, read_texts
-from tenfold.data.token_rows import Rows, TokenRows, cut_to_random_length, keep_random_prefix
-from tenfold.discrete_objectives import cross_entropy
+from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.texts import TextScoring, read_texts
+from tenfold.data.text.token_rows import Rows, TokenRows, cut_to_random_length, keep_random_prefix
+from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
-from tenfold.examples import Outcome
 from tenfold.masked_lm import loss
 from tenfold.masked_lm.commands import MaskedAnalysis, MaskedSampling
 from tenfold.masked_lm.config import MaskedLMConfig
@@ -26,9 +25,10 @@ from tenfold.masked_lm.loss import Noised
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
 from tenfold.masked_lm.weights import load
-from tenfold.measurement import Measurement
-from tenfold.sampled_loss import SampledLoss
-from tenfold.scores import Scores
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
+from tenfold.runs.sampled_loss import SampledLoss
+from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.update import Update
 
@@ -214,14 +214,14 @@ class MaskedLMTask:
 
     def figures(self, directory: Path) -> list[Path]:
         """How well tokens are predicted by how many are hidden: a PNG file with its caption."""
-        from tenfold.masked_lm.pictures import draw
+        from tenfold.masked_lm.analysis.pictures import draw
 
         rows = min(64, self.recipe.evaluation.rows or 64)  # seven passes over each
         return draw(self.model, self.data, self.recipe.objective.kind, directory, rows)
 
     def sample(self, options: MaskedSampling, folder: Path) -> list[Path]:
         """Complete or infill text: ``samples.txt`` and ``samples.json``, or a file of completions."""
-        from tenfold.masked_lm.writing import check_folder, write_samples
+        from tenfold.masked_lm.completion.writing import check_folder, write_samples
 
         self._require_masked()
         check_folder(folder, options)
@@ -229,7 +229,7 @@ class MaskedLMTask:
 
     def analyse(self, options: MaskedAnalysis, figures: Path) -> Outcome:
         """How the model decodes held-out texts: measurements, and pictures in the folder ``figures``."""
-        from tenfold.masked_lm.study import study
+        from tenfold.masked_lm.analysis.study import study
 
         self._require_masked()
         other = _read(options.autoregressive).float() if options.autoregressive else None
@@ -239,7 +239,7 @@ class MaskedLMTask:
         return study(self.model, texts, options, figures, self.name, other, sources)
 
     def score(self, options: TextScoring, source: Any, picture: Path | None = None) -> Scores:
-        """log p of the texts in ``source`` (see ``tenfold.data.texts.read_texts``), from the least likely one.
+        """log p of the texts in ``source`` (see ``tenfold.data.text.texts.read_texts``), from the least likely one.
 
         Raises UsageError, before any work, for what cannot be scored."""
         from tenfold.masked_lm.scoring import score

@@ -12,15 +12,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from tenfold import __version__, hub, progress, text_models
+from tenfold import __version__, hub, progress
 from tenfold.errors import UsageError
-from tenfold.file_tokenizer import read_tokenizer
 from tenfold.files import disk_errors, plain, read_json, write_json
+from tenfold.hub.tensors import differences, listed
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
 from tenfold.masked_lm.special import SpecialIds, read_special
 from tenfold.masked_lm.tokenizer import ByteTokenizer
-from tenfold.tensors import differences, listed
+from tenfold.text import networks as text_models
+from tenfold.text.tokenizer import read_tokenizer
 
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 # model_type of config.json: the stock class that has the same tensors. Dream's modelling code is Qwen2's.

@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tenfold.discrete_diffusion import recipes as discrete_diffusion
+from tenfold.discrete_diffusion import token_recipes as discrete_tokens
+from tenfold.discrete_diffusion.steering import recipes as discrete_steering
 from tenfold.errors import UsageError, suggest
-from tenfold.recipes import (
-    autoencoder,
-    discrete_diffusion,
-    discrete_steering,
-    discrete_tokens,
-    masked_lm,
-    starflow,
-    tarflow,
-)
+from tenfold.masked_lm import recipes as masked_lm
+from tenfold.starflow import recipes as starflow
+from tenfold.starflow.autoencoder import recipes as autoencoder
+from tenfold.tarflow import recipes as tarflow
 
 
 @dataclass(frozen=True)
@@ -42,21 +40,21 @@ SYSTEMS: dict[str, System] = {
         "TarFlow: transformer autoregressive flow on pixels",
         "arXiv:2412.06329",
         "ready",
-        task="tenfold.flows.task:FlowTask",
+        task="tenfold.tarflow.task:FlowTask",
         model="tenfold.flows.flow:TarFlow",
-        sampling="tenfold.flows.config:FlowSampling",
-        score="tenfold.flows.config:FlowScoring",
-        published="tenfold.flows.weights:read_published",
+        sampling="tenfold.tarflow.config:FlowSampling",
+        score="tenfold.tarflow.config:FlowScoring",
+        published="tenfold.tarflow.weights:read_published",
     ),
     "starflow": System(
         "STARFlow: deep-shallow latent flow",
         "arXiv:2506.06276",
         "ready",
-        task="tenfold.flows.starflow.task:StarFlowTask",
-        model="tenfold.flows.starflow.flow:StarFlow",
-        sampling="tenfold.flows.starflow.options:StarFlowSampling",
-        score="tenfold.flows.starflow.options:StarFlowScoring",
-        published="tenfold.flows.starflow.weights:read_published",
+        task="tenfold.starflow.task:StarFlowTask",
+        model="tenfold.starflow.model:StarFlow",
+        sampling="tenfold.starflow.options:StarFlowSampling",
+        score="tenfold.starflow.options:StarFlowScoring",
+        published="tenfold.starflow.weights:read_published",
     ),
     "tarflowlm": System("TarFlowLM: language modelling with continuous flows", "arXiv:2507.00425", "not yet"),
     "diffucoder": System("DiffuCoder: masked diffusion for code", "arXiv:2506.20639", "all but coupled-GRPO"),
@@ -74,15 +72,15 @@ COMPONENTS: dict[str, System] = {
         "Autoencoder of images, in the layout of Stable Diffusion's",
         "arXiv:2112.10752",
         "a part of starflow, whose flow draws the latents",
-        task="tenfold.flows.autoencoder.task:AutoencoderTask",
+        task="tenfold.starflow.autoencoder.task:AutoencoderTask",
         model="tenfold.nn.autoencoder:Autoencoder",
-        published="tenfold.flows.autoencoder.weights:read_published",
+        published="tenfold.starflow.autoencoder.weights:read_published",
     ),
     "decoder": System(
         "Decoder that removes the noise of latents",
         "arXiv:2506.06276",
         "a part of starflow, whose flow draws the latents",
-        task="tenfold.flows.autoencoder.decoder_task:DecoderTask",
+        task="tenfold.starflow.autoencoder.decoder_task:DecoderTask",
         model="tenfold.nn.autoencoder:Autoencoder",
     ),
     "masked-lm": System(
@@ -92,7 +90,7 @@ COMPONENTS: dict[str, System] = {
         task="tenfold.masked_lm.task:MaskedLMTask",
         model="tenfold.masked_lm.model:MaskedLM",
         sampling="tenfold.masked_lm.commands:MaskedSampling",
-        score="tenfold.data.texts:TextScoring",
+        score="tenfold.data.text.texts:TextScoring",
         analysis="tenfold.masked_lm.commands:MaskedAnalysis",
         published="tenfold.masked_lm.convert:read_published",
     ),
@@ -101,9 +99,9 @@ COMPONENTS: dict[str, System] = {
         "arXiv:2504.16431",
         "a part of tcsm",
         task="tenfold.discrete_diffusion.task:DiffusionTask",
-        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
-        score="tenfold.data.texts:TextScoring",
+        score="tenfold.data.text.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
         published="tenfold.discrete_diffusion.weights:read_published",
     ),
@@ -112,71 +110,71 @@ COMPONENTS: dict[str, System] = {
         "arXiv:2504.16431",
         "a part of tcsm",
         task="tenfold.discrete_diffusion.task:AutoregressiveTask",
-        model="tenfold.discrete_diffusion.autoregressive:Autoregressive",
-        score="tenfold.data.texts:TextScoring",
+        model="tenfold.discrete_diffusion.networks.autoregressive:Autoregressive",
+        score="tenfold.data.text.texts:TextScoring",
     ),
     "discrete-tokens": System(
         "Discrete diffusion of a tokenizer's tokens, as MDLM and SEDD were published",
         "arXiv:2406.07524",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.token_task:TokenTask",
-        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        task="tenfold.discrete_diffusion.tokens:TokenTask",
+        model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
-        score="tenfold.data.texts:TextScoring",
+        score="tenfold.data.text.texts:TextScoring",
     ),
     "discrete-distil": System(
         "Discrete diffusion that learns from an autoregressive teacher",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering:DistilTask",
-        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        task="tenfold.discrete_diffusion.steering.tasks:DistilTask",
+        model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
-        score="tenfold.data.texts:TextScoring",
+        score="tenfold.data.text.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
     "discrete-token-distil": System(
         "Discrete diffusion of tokens that learns from a large language model",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.token_distil:TokenDistilTask",
-        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        task="tenfold.discrete_diffusion.steering.token_distil:TokenDistilTask",
+        model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
     ),
     "discrete-reward": System(
         "Discrete diffusion tuned towards a reward",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering:RewardTask",
-        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        task="tenfold.discrete_diffusion.steering.tasks:RewardTask",
+        model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
-        score="tenfold.data.texts:TextScoring",
+        score="tenfold.data.text.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
     "discrete-groups": System(
         "Discrete diffusion tuned towards a reward by groups of completions",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.groups_task:GroupTask",
-        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        task="tenfold.discrete_diffusion.steering.groups:GroupTask",
+        model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
-        score="tenfold.data.texts:TextScoring",
+        score="tenfold.data.text.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
     "discrete-preference": System(
         "Discrete diffusion tuned on preferences",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering:PreferenceTask",
-        model="tenfold.discrete_diffusion.model:DiscreteDiffusion",
+        task="tenfold.discrete_diffusion.steering.tasks:PreferenceTask",
+        model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
         sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
-        score="tenfold.data.texts:TextScoring",
+        score="tenfold.data.text.texts:TextScoring",
         analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
     ),
     "discrete-ratio": System(
         "A density ratio that corrects discrete diffusion",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.ratio_task:RatioTask",
-        model="tenfold.discrete_diffusion.ratio_network:LogRatio",
+        task="tenfold.discrete_diffusion.steering.ratio:RatioTask",
+        model="tenfold.discrete_diffusion.networks.ratio:LogRatio",
         sampling="tenfold.discrete_diffusion.commands:RatioSampling",
     ),
 }
@@ -203,7 +201,7 @@ _PLAIN: dict[str, Any] = {
 
 
 def recipe(name: str) -> Any:
-    """The recipe called ``name``, a frozen dataclass (change it with ``tenfold.recipes.settings.change``).
+    """The recipe called ``name``, a frozen dataclass (change it with ``tenfold.settings.parser.change``).
 
     Raises UsageError, with a suggestion, for an unknown name.
 

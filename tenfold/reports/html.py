@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.figures import curves
 from tenfold.files import write_output
-from tenfold.measurement import Measurement
-from tenfold.reports.figures import curves
 from tenfold.reports.style import STYLE
 from tenfold.reports.tables import format_value, group_rows, metric_html, title_of
+from tenfold.runs.measurement import Measurement
 
 CURVES = "training-curves.png"
 

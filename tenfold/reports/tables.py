@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from tenfold.measurement import Measurement
+from tenfold.runs.measurement import Measurement
 
 if TYPE_CHECKING:
     from rich.table import Table

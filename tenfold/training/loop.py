@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tenfold import progress
 from tenfold.errors import TenfoldError
 from tenfold.files import disk_errors, plain, write_yaml
+from tenfold.runs.run_folder import RunFolder
 from tenfold.training import parallel
 from tenfold.training import resume as resuming
 from tenfold.training.checkpoint import Checkpoints, State
@@ -23,7 +24,6 @@ from tenfold.training.interrupt import Interrupted, StopSignals
 from tenfold.training.loader import Batches
 from tenfold.training.metrics import Metrics, Tracker
 from tenfold.training.parallel import World
-from tenfold.training.run_folder import RunFolder
 from tenfold.training.schedule import learning_rate_factor
 from tenfold.training.streams import Draws, key_of
 from tenfold.training.task import Task, Update

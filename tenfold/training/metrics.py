@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tenfold.errors import TenfoldError
+from tenfold.runs.run_folder import RunFolder
 from tenfold.training.parallel import World
-from tenfold.training.run_folder import RunFolder
 
 
 class Metrics:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from tenfold.errors import UsageError
+from tenfold.runs.run_folder import versions
 from tenfold.training.config import TrainingConfig
 from tenfold.training.parallel import World
-from tenfold.training.run_folder import versions
 
 FREE = frozenset({"steps", "log_every", "validate_every", "checkpoint_every", "keep_last", "tracker"})
 """Settings that a resumed run may change. ``steps`` also stretches the cosine of the learning rate, so that

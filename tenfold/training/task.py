@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tenfold.measurement import Measurement
+from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
 from tenfold.update import Update
 

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import flows
 from benchmarks.trained import Setting
-from tenfold.flows.config import TarFlowConfig
+from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import random_flow
 from tests.flows.starflow.helpers import random_flow as random_latent_flow
 from tests.flows.starflow.helpers import small_config

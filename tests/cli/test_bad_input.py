@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.flow import TarFlow
+from tenfold.tarflow.config import TarFlowConfig
+from tenfold.tarflow.model import TarFlow
 from tests.cli.conftest import SHORT, TINY
 
 SETTINGS = {
@@ -302,7 +302,7 @@ class TestNoRun:
 
     def test_an_unfinished_run(self, refused, tmp_path: Path) -> None:
         from tenfold import api, recipes
-        from tenfold.training.run_folder import RunFolder
+        from tenfold.runs.run_folder import RunFolder
 
         folder = RunFolder(tmp_path / "run")
         folder.start(api.settings_of("tarflow-digits", recipes.recipe("tarflow-digits")))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from tenfold.data.characters_config import LETTERS
+from tenfold.data.text.characters_config import LETTERS
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 
 
 def test_samples(tenfold, refused, tmp_path):

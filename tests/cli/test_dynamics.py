@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenfold.cli.dynamics import EXAMPLES
-from tenfold.quasiperiodic import memory, presets
-from tenfold.quasiperiodic.config import ACTIONS
-from tenfold.quasiperiodic.evolution import evolve
+from tenfold.quasiperiodic.commands.config import ACTIONS
+from tenfold.quasiperiodic.commands.dynamics import EXAMPLES
+from tenfold.quasiperiodic.dynamics.evolution import evolve
+from tenfold.quasiperiodic.operators import memory, presets
 from tests.test_imports import command
 from tests.test_imports import run as blocked
 

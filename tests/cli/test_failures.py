@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tenfold.training.run_folder import RunFolder
+from tenfold.runs.run_folder import RunFolder
 
 QUICK = ("--model.blocks", 2, "--model.layers", 1, "--train.batch_size", 16, "--train.tracker", "none")
 LINE = ("train", "tarflow-digits", *QUICK, "--train.steps", 4, "--skip-evaluation")

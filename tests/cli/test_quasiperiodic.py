@@ -246,8 +246,8 @@ def test_worked_examples(tenfold, refused, tmp_path: Path, monkeypatch, name):
 
 
 def test_a_flow_as_a_loss_of_its_noise(runs):
+    from tenfold.api.examples import losses_of
     from tenfold.errors import UsageError
-    from tenfold.examples import losses_of
     from tenfold.quasiperiodic.examples.samplers import Design, variance_rows
 
     (found,) = losses_of(runs["likelihood"])

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from tenfold import hub
-from tenfold.flows.starflow.flow import StarFlow
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
+from tenfold.starflow.model import StarFlow
 from tests.flows.starflow.helpers import random_flow, small_config
 
 SMALL = ("--train.steps", "2", "--train.tracker", "none")

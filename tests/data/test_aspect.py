@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tenfold.data.aspect import RATIOS, nearest_ratio, ratio_value, ratios_of, size_of, with_ratio
+from tenfold.data.captions.aspect import RATIOS, nearest_ratio, ratio_value, ratios_of, size_of, with_ratio
 from tenfold.errors import UsageError
 
 
@@ -69,5 +69,5 @@ def test_wrong_ratios_and_sizes(call, message: str) -> None:
 
 
 def test_settings_import_no_torch() -> None:
-    code = "import sys, tenfold.data.aspect, tenfold.data.text_config; sys.exit('torch' in sys.modules)"
+    code = "import sys, tenfold.data.captions.aspect, tenfold.data.captions.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

@@ -2,7 +2,7 @@
 
 import torch
 
-from tenfold.data.augment import flip, shift
+from tenfold.data.images.augment import flip, shift
 
 
 def test_flip_mirrors_the_chosen_images_only() -> None:

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tenfold.data.aspect import RATIOS
-from tenfold.data.captioned import CaptionedSource, load_captioned, numbered, one_group
-from tenfold.data.captions import (
+from tenfold.data.captions.aspect import RATIOS
+from tenfold.data.captions.captioned import CaptionedSource, load_captioned, numbered, one_group
+from tenfold.data.captions.compositions import (
     LARGE,
     PHRASINGS,
     SMALL,
@@ -27,10 +27,10 @@ from tenfold.data.captions import (
     held_out,
     place,
 )
-from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images
+from tenfold.data.captions.config import CaptionDataConfig
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.load import load_images
 from tenfold.data.splits import ImageSource, read_all
-from tenfold.data.text_config import CaptionDataConfig
 from tenfold.errors import TenfoldError, UsageError
 
 ALL = CaptionDataConfig()
@@ -264,7 +264,7 @@ def test_numbered_keeps_the_order_of_first_appearance() -> None:
 
 
 def test_settings_from_the_command_line_keep_ratios_as_text() -> None:
-    from tenfold.recipes.settings import SettingsParser, rebuild
+    from tenfold.settings.parser import SettingsParser, rebuild
 
     parser = SettingsParser()
     parser.add_settings(ALL)

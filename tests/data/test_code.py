@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.data import code
-from tenfold.data.code import Document, functions_of, load_code
-from tenfold.data.code_config import CodeDataConfig
-from tenfold.data.token_rows import DiffusionCollator, Rows, TokenRows, cut_to_random_length, keep_random_prefix
+from tenfold.data.text import code
+from tenfold.data.text.code import Document, functions_of, load_code
+from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.token_rows import DiffusionCollator, Rows, TokenRows, cut_to_random_length, keep_random_prefix
 from tenfold.errors import UsageError
 
 SOURCE = '''

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenfold.data.decode import check_levels, open_image, quantise, resize_array, to_pixels
+from tenfold.data.images.decode import check_levels, open_image, quantise, resize_array, to_pixels
 from tenfold.errors import TenfoldError, UsageError
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.load import load_images
 from tenfold.data.splits import ArrayImages, read_all, stratified_order
 from tenfold.errors import TenfoldError, UsageError
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tenfold.data.inputs import read_array, read_inputs
+from tenfold.data.images.inputs import read_array, read_inputs
 from tenfold.errors import TenfoldError, UsageError
 
 GREY = (1, 4, 6)

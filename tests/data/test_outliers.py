@@ -2,9 +2,9 @@
 
 import torch
 
-from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images
-from tenfold.data.outliers import ood_sets
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.load import load_images
+from tenfold.data.images.outliers import ood_sets
 from tenfold.data.splits import read_all
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tenfold.data.texts import TextScoring, read_texts
+from tenfold.data.text.texts import TextScoring, read_texts
 from tenfold.errors import UsageError
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from tenfold.discrete_diffusion.task import DiffusionTask
 from tenfold.recipes import recipe
-from tenfold.recipes.settings import change
+from tenfold.runs.run_folder import RunFolder
+from tenfold.settings.parser import change
 from tenfold.training.loop import train
-from tenfold.training.run_folder import RunFolder
 from tests.training.processes import facts, together
 
 

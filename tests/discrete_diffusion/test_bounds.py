@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenfold import discrete_bounds as bounds
-from tenfold.discrete import Cosine, Linear, Polynomial, Schedule
-from tenfold.discrete_paths import (
+from tenfold.discrete import Cosine, Linear, Polynomial, Schedule, bounds
+from tenfold.discrete.paths import (
     MaskSource,
     UniformSource,
     leave_one_out_from_posterior,

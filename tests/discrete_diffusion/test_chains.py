@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from tenfold.discrete import Linear
-from tenfold.discrete_diffusion.groups_task import predicted_chain
+from tenfold.discrete_diffusion.networks.tabular import number_of as number
 from tenfold.discrete_diffusion.samplers import steps
 from tenfold.discrete_diffusion.samplers.chain import Sampled, noise, run_chain
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import guided, sharpened
 from tenfold.discrete_diffusion.samplers.random import Random
 from tenfold.discrete_diffusion.samplers.steps import interval
-from tenfold.discrete_diffusion.tabular import number_of as number
+from tenfold.discrete_diffusion.steering.groups import predicted_chain
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.chains import SineSchedule, Table, law, of_clean, p_value, posterior
 from tests.discrete_diffusion.world import World

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.discrete import Cosine, Linear
-from tenfold.discrete_diffusion import energy, likelihood, tabular
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete.paths import MaskSource, UniformSource, posterior_from_leave_one_out
+from tenfold.discrete_diffusion import energy, likelihood
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
 from tenfold.discrete_diffusion.holes import Holes, cut_holes, fill_by_chain, fill_from_left, fill_masks
-from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks import tabular
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.tabular import TabularModel
 from tenfold.discrete_diffusion.sampled_losses import sampled_losses
-from tenfold.discrete_diffusion.tabular import TabularModel
-from tenfold.discrete_paths import MaskSource, UniformSource, posterior_from_leave_one_out
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import V, World
 

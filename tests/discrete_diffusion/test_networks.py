@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from tenfold.discrete_bounds import masked
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete.bounds import masked
+from tenfold.discrete.paths import MaskSource, noisy_ratios, posterior_from_leave_one_out
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
-from tenfold.discrete_diffusion.model import DiscreteDiffusion, Scores
-from tenfold.discrete_paths import MaskSource, noisy_ratios, posterior_from_leave_one_out
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion, Scores
 from tenfold.errors import UsageError
 
 SMALL: dict[str, Any] = {"vocabulary": 7, "width": 32, "layers": 2, "heads": 2, "length": 12}
@@ -162,7 +162,7 @@ def test_losses_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.rand(3, 12) < 0.6
     found = []
     for at_once in (2**24, 5 * 7):  # five rows at a time
-        monkeypatch.setattr("tenfold.discrete_diffusion.model._NUMBERS_AT_ONCE", at_once)
+        monkeypatch.setattr("tenfold.discrete_diffusion.networks.model._NUMBERS_AT_ONCE", at_once)
         nll = model(noisy, time, rows, lambda p, which: -p.gather(-1, clean[rows][which][:, None])[:, 0].clamp(min=-50))
         weights = torch.linspace(0, 1, len(nll))
         gradients = torch.autograd.grad((weights * nll).sum(), list(model.parameters()), allow_unused=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenfold import discrete_objectives as objectives
-from tenfold.discrete_diffusion.tabular import site_conditionals
+from tenfold.discrete import objectives
+from tenfold.discrete_diffusion.networks.tabular import site_conditionals
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import ALPHAS, L, V, World, close
 

@@ -7,26 +7,26 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from tenfold.discrete.objectives import distribution_form, score_form
 from tenfold.discrete_diffusion.energy import autoregressive_log_ratio, joint_nats
-from tenfold.discrete_diffusion.groups import (
+from tenfold.discrete_diffusion.networks.tabular import number_of
+from tenfold.discrete_diffusion.steering.matching import check_frozen, drift, matching_loss
+from tenfold.discrete_diffusion.steering.ratios import (
+    RATIOS,
+    implicit_log_ratio,
+    ratio_loss,
+)
+from tenfold.discrete_diffusion.targets.densities import Energy
+from tenfold.discrete_diffusion.targets.protocol import all_candidates, site_target
+from tenfold.errors import UsageError
+from tenfold.rl.groups import (
     group_weights,
     prediction_likelihood,
     self_normalised,
     signed_loss,
     stepwise_loss,
 )
-from tenfold.discrete_diffusion.matching import check_frozen, drift, matching_loss
-from tenfold.discrete_diffusion.preferences import check_pairs, gain, preference_loss, winner_log_ratio
-from tenfold.discrete_diffusion.ratios import (
-    RATIOS,
-    implicit_log_ratio,
-    ratio_loss,
-)
-from tenfold.discrete_diffusion.tabular import number_of
-from tenfold.discrete_diffusion.targets.densities import Energy
-from tenfold.discrete_diffusion.targets.protocol import all_candidates, site_target
-from tenfold.discrete_objectives import distribution_form, score_form
-from tenfold.errors import UsageError
+from tenfold.rl.preferences import check_pairs, gain, preference_loss, winner_log_ratio
 from tests.discrete_diffusion.world import ALPHAS, World, close
 
 NAMES = {"lsif": "lsif", "bce": "bce", "generalised_kl": "genkl"}

@@ -11,19 +11,17 @@ import pytest
 import torch
 
 from tenfold import api
-from tenfold.data.characters_config import CharacterDataConfig
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.data.text.characters_config import CharacterDataConfig
 from tenfold.discrete_diffusion.commands import DiffusionAnalysis, DiffusionSampling, RatioSampling
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
-from tenfold.discrete_diffusion.groups_task import GroupTask
-from tenfold.discrete_diffusion.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.pool import tilt, tilt_within
-from tenfold.discrete_diffusion.ratio_network import LogRatio
-from tenfold.discrete_diffusion.ratio_task import RatioTask
-from tenfold.discrete_diffusion.rewards import Labelled, TrigramClassifier, reward_of, word_length
-from tenfold.discrete_diffusion.steering import DistilTask, PreferenceTask, RewardTask
-from tenfold.discrete_diffusion.steering_evaluation import distinct, divergence
-from tenfold.discrete_diffusion.steering_options import (
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.ratio import LogRatio
+from tenfold.discrete_diffusion.recipes import DiffusionRecipe
+from tenfold.discrete_diffusion.samplers.writing import read_template, sample_entropy, unigram_entropy
+from tenfold.discrete_diffusion.steering.evaluation import distinct, divergence
+from tenfold.discrete_diffusion.steering.groups import GroupTask
+from tenfold.discrete_diffusion.steering.options import (
     DistilObjective,
     GroupObjective,
     PreferenceObjective,
@@ -32,13 +30,21 @@ from tenfold.discrete_diffusion.steering_options import (
     RewardObjective,
     SteeringEvaluation,
 )
+from tenfold.discrete_diffusion.steering.ratio import RatioTask
+from tenfold.discrete_diffusion.steering.recipes import (
+    DistilRecipe,
+    GroupRecipe,
+    PreferenceRecipe,
+    RatioRecipe,
+    RewardRecipe,
+)
+from tenfold.discrete_diffusion.steering.rewards import Labelled, TrigramClassifier, reward_of, word_length
+from tenfold.discrete_diffusion.steering.tasks import DistilTask, PreferenceTask, RewardTask
 from tenfold.discrete_diffusion.task import DiffusionTask
-from tenfold.discrete_diffusion.writing import read_template, sample_entropy, unigram_entropy
 from tenfold.errors import UsageError
-from tenfold.recipes.discrete_diffusion import DiffusionRecipe
-from tenfold.recipes.discrete_steering import DistilRecipe, GroupRecipe, PreferenceRecipe, RatioRecipe, RewardRecipe
+from tenfold.rl.pool import tilt, tilt_within
+from tenfold.runs.run_folder import RunFolder
 from tenfold.training.loop import train
-from tenfold.training.run_folder import RunFolder
 from tenfold.training.streams import Draws
 
 LETTERS = " abcde"

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from tenfold.discrete import Linear
+from tenfold.discrete.paths import MaskSource, UniformSource, leave_one_out_from_posterior, noisy_ratios
 from tenfold.discrete_diffusion.samplers import steps
 from tenfold.discrete_diffusion.samplers.remasking import largest_sigma, looped_alpha, remask, sigmas
 from tenfold.discrete_diffusion.samplers.steps import STEPS, Interval, grid, interval
-from tenfold.discrete_paths import MaskSource, UniformSource, leave_one_out_from_posterior, noisy_ratios
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.chains import SineSchedule, law, of_clean, posterior
 from tests.discrete_diffusion.world import World, close

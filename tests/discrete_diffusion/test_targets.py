@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
+from tenfold.discrete.paths import MaskSource, UniformSource, noisy_ratios, posterior_from_leave_one_out
 from tenfold.discrete_diffusion.config import AutoregressiveConfig
-from tenfold.discrete_diffusion.tabular import TabularModel, joint_likelihood, number_of, sequences
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.tabular import TabularModel, joint_likelihood, number_of, sequences
 from tenfold.discrete_diffusion.targets import data_free
 from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher, CausalLanguageModel
 from tenfold.discrete_diffusion.targets.densities import Energy, FirstOrder
@@ -28,7 +29,6 @@ from tenfold.discrete_diffusion.targets.protocol import (
 from tenfold.discrete_diffusion.targets.surrogate import Surrogate, leave_one_out, one_mask_each
 from tenfold.discrete_diffusion.targets.tables import TabularAutoregressive
 from tenfold.discrete_diffusion.targets.tilt import Reference, RewardTilt, guided_ratios, intermediate_value
-from tenfold.discrete_paths import MaskSource, UniformSource, noisy_ratios, posterior_from_leave_one_out
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import World, close
 

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from tenfold import api
 from tenfold.discrete_diffusion import pictures
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObjective
 from tenfold.discrete_diffusion.task import AutoregressiveTask, DiffusionTask
 from tenfold.errors import UsageError
 from tenfold.recipes import recipe
-from tenfold.recipes.settings import change
+from tenfold.runs.run_folder import RunFolder
+from tenfold.settings.parser import change
 from tenfold.training.loop import train
-from tenfold.training.run_folder import RunFolder
 from tenfold.training.streams import Draws
 
 MODEL = {"width": 32, "layers": 1, "heads": 2, "length": 16, "local_mixing": 3}

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.discrete_diffusion import token_distil
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.steering_options import TokenData, TokenDistilObjective, TokenEvaluation
-from tenfold.discrete_diffusion.token_distil import TokenDistilTask, read_tokens
+from tenfold.discrete_diffusion.steering import token_distil
+from tenfold.discrete_diffusion.steering.options import TokenData, TokenDistilObjective, TokenEvaluation
+from tenfold.discrete_diffusion.steering.recipes import TokenDistilRecipe
+from tenfold.discrete_diffusion.steering.token_distil import TokenDistilTask, read_tokens
 from tenfold.errors import UsageError
-from tenfold.recipes.discrete_steering import TokenDistilRecipe
 from tenfold.training.streams import Draws
 
 WORDS = ["the ", "lord ", "said ", "unto ", "him ", "rare "]

@@ -15,14 +15,14 @@ from transformers import PreTrainedTokenizerFast
 
 from tenfold import api
 from tenfold.cli.main import main
-from tenfold.data.packed_text import read_packed
-from tenfold.data.token_text_config import TokenTextConfig
+from tenfold.data.text.packed_text import read_packed
+from tenfold.data.text.token_text_config import TokenTextConfig
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.options import TokenRowEvaluation
 from tenfold.errors import UsageError
 from tenfold.recipes import recipe
-from tenfold.recipes.settings import change
+from tenfold.settings.parser import change
 
 PIECES = ["<end>", "Ġ", "Ċ", *"abcdefg"]
 SETTINGS = {"vocabulary": 10, "network": "dit", "width": 64, "layers": 1, "heads": 1, "length": 16, "epsilon": 1e-3}

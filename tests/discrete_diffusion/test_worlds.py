@@ -7,7 +7,7 @@ import torch
 
 from tenfold.discrete_diffusion.examples.tables import JointTable, TinyWorld, kl, total_variation
 from tenfold.discrete_diffusion.examples.worlds import BETA, Worked
-from tenfold.discrete_diffusion.tabular import site_conditionals
+from tenfold.discrete_diffusion.networks.tabular import site_conditionals
 from tests.discrete_diffusion.world import World
 
 

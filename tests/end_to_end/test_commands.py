@@ -16,7 +16,7 @@ import torch
 
 from tenfold import api
 from tenfold.cli.main import main
-from tenfold.flows.flow import TarFlow
+from tenfold.tarflow.model import TarFlow
 
 TINY = ["--model.blocks", "2", "--model.layers", "1", "--train.batch_size", "16", "--train.tracker", "none"]
 QUICK = [

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tenfold import api, demo
+from tenfold import api
+from tenfold.cli import demo
 from tenfold.errors import TenfoldError, UsageError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.flow import TarFlow
-from tenfold.flows.weights import load_published
+from tenfold.tarflow.config import TarFlowConfig
+from tenfold.tarflow.model import TarFlow
+from tenfold.tarflow.weights import load_published
 
 
 def random_flow(config: TarFlowConfig, seed: int = 0, spread: float = 0.3) -> TarFlow:

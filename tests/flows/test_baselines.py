@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.load import load_images
 from tenfold.data.splits import ArrayImages, ImageSplits
 from tenfold.errors import UsageError
-from tenfold.flows import baselines
+from tenfold.tarflow import baselines
 
 
 def splits_of(train: Tensor, test: Tensor, levels: int) -> ImageSplits:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tenfold.flows.conditioning import exact_conditioning, power_conditioning
-from tenfold.flows.config import TarFlowConfig
+from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import random_flow
 
 

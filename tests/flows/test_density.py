@@ -8,7 +8,6 @@ import torch
 
 from tenfold.errors import UsageError
 from tenfold.flows.classification import bayes_log_posterior, one_gradient_scores
-from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.density import (
     denoise,
     discrete_log_probs,
@@ -20,6 +19,7 @@ from tenfold.flows.density import (
 )
 from tenfold.flows.evaluation import bits_per_dim_rows
 from tenfold.flows.loss import dequantise, discrete_log_prob, to_levels, to_unit_range
+from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import linear_flow, random_flow
 
 SMALL = dict(width=32, head_size=16, layers=1)

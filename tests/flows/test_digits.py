@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images
-from tenfold.flows.config import TarFlowConfig
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.load import load_images
 from tenfold.flows.density import denoise
 from tenfold.flows.evaluation import bits_per_dim_rows
-from tenfold.flows.flow import TarFlow
 from tenfold.flows.loss import dequantise, negative_log_likelihood, to_unit_range
+from tenfold.tarflow.config import TarFlowConfig
+from tenfold.tarflow.model import TarFlow
 
 GAUSSIAN_BITS = 2.93  # full-covariance Gaussian on the same test images
 

@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from tenfold import progress
-from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images
-from tenfold.flows.baselines import gaussian, train_spline_flow
-from tenfold.flows.calibration import calibrate
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.load import load_images
 from tenfold.flows.classification import bayes_log_posterior, one_gradient_scores
 from tenfold.flows.conditioning import exact_conditioning, power_conditioning
-from tenfold.flows.config import FlowObjective, TarFlowConfig
 from tenfold.flows.density import denoise, discrete_log_probs
 from tenfold.flows.inpainting import inpaint
-from tenfold.flows.measure import class_balanced
-from tenfold.flows.plan import Plan
 from tenfold.flows.sampling import sample
-from tenfold.image_features import train_classifier
-from tenfold.image_metrics import sample_metrics
+from tenfold.flows.solvers.calibration import calibrate
+from tenfold.flows.solvers.plan import Plan
+from tenfold.metrics.features import train_classifier
+from tenfold.metrics.images import sample_metrics
+from tenfold.tarflow.baselines import gaussian, train_spline_flow
+from tenfold.tarflow.config import FlowObjective, TarFlowConfig
+from tenfold.tarflow.measure import class_balanced
 from tests.flows.helpers import random_flow
 
 

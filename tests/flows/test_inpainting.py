@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.density import log_prob
 from tenfold.flows.inpainting import inpaint
+from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import linear_flow, random_flow
 
 CHAINS = 3000

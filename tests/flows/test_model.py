@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.flow import TarFlow
+from tenfold.tarflow.config import TarFlowConfig
+from tenfold.tarflow.model import TarFlow
 from tests.flows.helpers import random_flow
 
 SMALL = dict(width=32, head_size=16, layers=1)

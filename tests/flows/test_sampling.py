@@ -9,14 +9,14 @@ import torch
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.flows.block import FlowBlock
 from tenfold.flows.chain import Branches, ChainNetwork
-from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.flow import TarFlow
-from tenfold.flows.jacobi import segmented
-from tenfold.flows.plan import Plan
 from tenfold.flows.sampling import invert, sample
-from tenfold.flows.sampling_info import BlockInfo
-from tenfold.flows.sequential import sequential
-from tenfold.flows.static_step import compiled_stepper
+from tenfold.flows.solvers.info import BlockInfo
+from tenfold.flows.solvers.jacobi import segmented
+from tenfold.flows.solvers.plan import Plan
+from tenfold.flows.solvers.sequential import sequential
+from tenfold.flows.solvers.static_step import compiled_stepper
+from tenfold.tarflow.config import TarFlowConfig
+from tenfold.tarflow.model import TarFlow
 from tests.flows.helpers import linear_flow, random_flow
 
 SOLVERS = [

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.flows.calibration import (
+from tenfold.flows.guidance import Guidance
+from tenfold.flows.sampling import sample
+from tenfold.flows.solvers.calibration import (
     FILE,
     Calibration,
     Timing,
@@ -17,10 +19,8 @@ from tenfold.flows.calibration import (
     load_calibration,
     save_calibration,
 )
-from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.guidance import Guidance
-from tenfold.flows.plan import Plan
-from tenfold.flows.sampling import sample
+from tenfold.flows.solvers.plan import Plan
+from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import linear_flow, random_flow
 
 CONFIG = TarFlowConfig(shape=(6, 2), width=32, head_size=16, blocks=2, layers=1, classes=3)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.flows.config import TarFlowConfig
-from tenfold.flows.reverse import block_inputs, reverse_pass, rsample
 from tenfold.flows.sampling import sample
+from tenfold.flows.solvers.reverse import block_inputs, reverse_pass, rsample
+from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import linear_flow, random_flow
 
 IMAGE = TarFlowConfig(shape=(1, 4, 4), patch=2, width=16, head_size=8, blocks=2, layers=1, classes=3)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.data.inputs import read_inputs
+from tenfold.data.images.inputs import read_inputs
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.flows.config import FlowObjective, FlowScoring, TarFlowConfig
 from tenfold.flows.density import log_prob, log_prob_mixture
 from tenfold.flows.evaluation import bits_per_dim_rows
-from tenfold.flows.scoring import score
+from tenfold.tarflow.config import FlowObjective, FlowScoring, TarFlowConfig
+from tenfold.tarflow.scoring import score
 from tests.flows.helpers import random_flow
 
 UNIFORM, GAUSSIAN = FlowObjective("uniform"), FlowObjective("gaussian", 0.3)

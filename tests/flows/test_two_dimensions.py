@@ -7,11 +7,11 @@ import torch
 from scipy import stats
 from sklearn.datasets import make_moons
 
-from tenfold.flows.config import TarFlowConfig
 from tenfold.flows.density import log_prob
-from tenfold.flows.flow import TarFlow
 from tenfold.flows.loss import negative_log_likelihood
 from tenfold.flows.sampling import sample
+from tenfold.tarflow.config import TarFlowConfig
+from tenfold.tarflow.model import TarFlow
 
 # Wide enough for the tails: a flow of affine blocks has some mass far from the data.
 AXIS = torch.linspace(-12, 12, 721)
@@ -99,7 +99,7 @@ def test_samples_follow_the_density(trained):
 
 def test_rsample_passes_a_gradient_check(trained):
     """d E[g(x)] / d θ through samples: against finite differences at fixed noise, in float64."""
-    from tenfold.flows.reverse import rsample
+    from tenfold.flows.solvers.reverse import rsample
 
     _, flows = trained
     flow = TarFlow(flows[2].config).double().eval()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm import analysis
-from tenfold.masked_lm.sampling import diffusion_generate
+from tenfold.masked_lm.analysis import order as analysis
+from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tests.masked_lm.generating import FOLDER, prompts, random_model
 
 RECORDED = json.loads((FOLDER / "arness.json").read_text())

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm.generation_options import GenerationOptions
-from tenfold.masked_lm.sampling import diffusion_generate
+from tenfold.masked_lm.decoding.options import GenerationOptions
+from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tests.masked_lm.generating import prompts, random_model
 
 OPTIONS = {

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tenfold.masked_lm.caches import passes
-from tenfold.masked_lm.generation_options import GenerationOptions
-from tenfold.masked_lm.sampling import diffusion_generate
+from tenfold.masked_lm.decoding.caches import passes
+from tenfold.masked_lm.decoding.options import GenerationOptions
+from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tests.masked_lm.generating import prompts, random_model
 
 CACHES = ["prefix", "dual", "delayed", "block_delayed", "adaptive"]

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm import batch_files, completion, harness, holes
-from tenfold.masked_lm.completion import Request, complete_texts, create_completion
-from tenfold.masked_lm.generation_options import GenerationOptions
+from tenfold.masked_lm.analysis import holes
+from tenfold.masked_lm.completion import batch_files, harness
+from tenfold.masked_lm.completion import complete as completion
+from tenfold.masked_lm.completion.complete import Request, complete_texts, create_completion
+from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.likelihood import mdm_nll
 from tests.masked_lm.generating import random_model
 

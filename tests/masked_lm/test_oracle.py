@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from tenfold.masked_lm.oracle import example_chain
-from tenfold.masked_lm.sampling import diffusion_generate
+from tenfold.masked_lm.analysis.oracle import example_chain
+from tenfold.masked_lm.decoding.sampling import diffusion_generate
 
 DRAWS = 20_000
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tenfold.masked_lm.generation_options import REFERENCE
-from tenfold.masked_lm.sampling import diffusion_generate
+from tenfold.masked_lm.decoding.options import REFERENCE
+from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tests.masked_lm.generating import prompts, random_model
 
 ALGS = ["origin", "maskgit_plus", "topk_margin", "entropy"]

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenfold.masked_lm import remasking, strategies
-from tenfold.masked_lm.proposals import filtered, gumbel_proposals, nucleus, propose
-from tenfold.masked_lm.transfers import exact_quotas, reference_quotas, times
+from tenfold.masked_lm.decoding import remasking, strategies
+from tenfold.masked_lm.decoding.proposals import filtered, gumbel_proposals, nucleus, propose
+from tenfold.masked_lm.decoding.transfers import exact_quotas, reference_quotas, times
 
 NONE = -math.inf
 

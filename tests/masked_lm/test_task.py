@@ -14,12 +14,12 @@ from tenfold import api
 from tenfold.errors import UsageError
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
+from tenfold.masked_lm.recipes import MaskedLMPipeline, MaskedLMRecipe
 from tenfold.masked_lm.task import MaskedLMTask
 from tenfold.recipes import recipe
-from tenfold.recipes.masked_lm import MaskedLMPipeline, MaskedLMRecipe
-from tenfold.recipes.settings import change
+from tenfold.runs.run_folder import RunFolder
+from tenfold.settings.parser import change
 from tenfold.training.loop import train
-from tenfold.training.run_folder import RunFolder
 from tenfold.training.streams import Draws
 
 MODEL = {"width": 32, "layers": 1, "heads": 2, "intermediate": 64, "positions": 64}

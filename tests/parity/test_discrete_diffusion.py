@@ -9,10 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tenfold import api
-from tenfold import discrete_bounds as bounds
-from tenfold.discrete import Geometric, Linear, Polynomial, sigma, sigma_prime
+from tenfold.discrete import Geometric, Linear, Polynomial, bounds, sigma, sigma_prime
+from tenfold.discrete.paths import MaskSource, UniformSource, carried_over, noisy_ratios, velocity
 from tenfold.discrete_diffusion.weights import read_published
-from tenfold.discrete_paths import MaskSource, UniformSource, carried_over, noisy_ratios, velocity
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import reference
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from tenfold.discrete import Geometric, Linear, Schedule, sigma
+from tenfold.discrete.paths import MaskSource, UniformSource, noisy_ratios
 from tenfold.discrete_diffusion.samplers.steps import Interval, analytic, ancestral, interval
-from tenfold.discrete_paths import MaskSource, UniformSource, noisy_ratios
 from tests.discrete_diffusion.world import reference
 
 V = 11

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.flows.calibration import convergence_ranking_metric, initial_guess_metric
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.plan import Plan
 from tenfold.flows.sampling import invert, invert_states, sample
+from tenfold.flows.solvers.calibration import convergence_ranking_metric, initial_guess_metric
+from tenfold.flows.solvers.plan import Plan
 from tests.flows.helpers import fixture_flow
 
 CASES = ["tarflow_uncond", "tarflow_cond", "tarflow_vp"]

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from tenfold.quasiperiodic.hopping import Hopping, symmetric
-from tenfold.quasiperiodic.operators import LongRange
-from tenfold.quasiperiodic.phases import lattice_orbit
-from tenfold.quasiperiodic.potentials import TrigPolynomial
+from tenfold.quasiperiodic.operators.hopping import Hopping, symmetric
+from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.phases import lattice_orbit
+from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "quasiperiodic"
 CASES = ("dense1d_case0", "dense1d_case1")

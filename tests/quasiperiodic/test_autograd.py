@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic import presets
-from tenfold.quasiperiodic.autograd import torch_moments, torch_states
-from tenfold.quasiperiodic.evolution import evolve
-from tenfold.quasiperiodic.hopping import Kernel, exponential, symmetric
-from tenfold.quasiperiodic.operators import LongRange
+from tenfold.quasiperiodic.dynamics.autograd import torch_moments, torch_states
+from tenfold.quasiperiodic.dynamics.evolution import evolve
+from tenfold.quasiperiodic.operators import presets
+from tenfold.quasiperiodic.operators.hopping import Kernel, exponential, symmetric
+from tenfold.quasiperiodic.operators.operators import LongRange
 from tests.quasiperiodic.systems import CASES, chain, fixture, plane
 
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic import memory, presets
-from tenfold.quasiperiodic.hopping import exponential, nearest_neighbour
-from tenfold.quasiperiodic.matvec import KINDS, costs
-from tenfold.quasiperiodic.operators import LongRange
-from tenfold.quasiperiodic.spectrum import bloch_spectrum, eigenvalues, symbol_range
+from tenfold.quasiperiodic.operators import memory, presets
+from tenfold.quasiperiodic.operators.hopping import exponential, nearest_neighbour
+from tenfold.quasiperiodic.operators.matvec import KINDS, costs
+from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.spectral.spectrum import bloch_spectrum, eigenvalues, symbol_range
 from tests.quasiperiodic.systems import CASES, chain, fixture, plane, random_operator, random_state, seeds
 
 
@@ -54,7 +54,7 @@ def test_both_stencils_are_used_and_agree() -> None:
         stencil = box.with_product("stencil").product
         assert type(stencil).__name__ == "Toeplitz"
         state = random_state(3, box.size)
-        from tenfold.quasiperiodic.matvec import Slices
+        from tenfold.quasiperiodic.operators.matvec import Slices
 
         assert np.abs(stencil.apply(state) - Slices(box).apply(state)).max() < 1e-13
 

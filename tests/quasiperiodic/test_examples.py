@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tenfold.api.examples import run_example
 from tenfold.errors import UsageError
-from tenfold.examples import run_example
 from tenfold.figures import lines
 from tenfold.quasiperiodic.examples.bad_sets import almost_mathieu, sublevel
 from tenfold.quasiperiodic.examples.samplers import Design, DigitsDenoiser, Mixture, smooth, variance_rows

@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic import presets
-from tenfold.quasiperiodic.hopping import (
+from tenfold.quasiperiodic.operators import presets
+from tenfold.quasiperiodic.operators.hopping import (
     Hopping,
     Kernel,
     exponential,
@@ -18,9 +18,9 @@ from tenfold.quasiperiodic.hopping import (
     power_law,
     symmetric,
 )
-from tenfold.quasiperiodic.operators import LongRange
-from tenfold.quasiperiodic.phases import fixed_point, lattice_orbit
-from tenfold.quasiperiodic.potentials import Function, Steps, TrigPolynomial
+from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.phases import fixed_point, lattice_orbit
+from tenfold.quasiperiodic.operators.potentials import Function, Steps, TrigPolynomial
 
 
 class TestHopping:

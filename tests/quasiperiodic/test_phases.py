@@ -9,8 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic import presets
-from tenfold.quasiperiodic.phases import BITS, fixed_point, integer_relation, lattice_orbit, skew_orbit, to_unit
+from tenfold.quasiperiodic.operators import presets
+from tenfold.quasiperiodic.operators.phases import (
+    BITS,
+    fixed_point,
+    integer_relation,
+    lattice_orbit,
+    skew_orbit,
+    to_unit,
+)
 
 ONE = 1 << 64
 

@@ -26,8 +26,8 @@ from tenfold.quasiperiodic import (
     trigonometric_sublevel,
     variables,
 )
-from tenfold.quasiperiodic.cells import Classifier, meeting
-from tenfold.quasiperiodic.roots import phase_ranges, root_floors
+from tenfold.quasiperiodic.sets.cells import Classifier, meeting
+from tenfold.quasiperiodic.sets.roots import phase_ranges, root_floors
 
 
 def exactly(region, point):

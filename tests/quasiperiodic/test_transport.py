@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic import presets
-from tenfold.quasiperiodic.averages import time_averaged
-from tenfold.quasiperiodic.bound import transfer_bound, transport_bound
-from tenfold.quasiperiodic.evolution import evolve
-from tenfold.quasiperiodic.transport import line, transport_exponents
+from tenfold.quasiperiodic.dynamics.averages import time_averaged
+from tenfold.quasiperiodic.dynamics.bound import transfer_bound, transport_bound
+from tenfold.quasiperiodic.dynamics.evolution import evolve
+from tenfold.quasiperiodic.dynamics.transport import line, transport_exponents
+from tenfold.quasiperiodic.operators import presets
 from tests.quasiperiodic.systems import fixture, plane
 
 TIMES = np.geomspace(10.0, 1e4, 40)

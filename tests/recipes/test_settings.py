@@ -8,7 +8,7 @@ import yaml
 from tenfold import api
 from tenfold.errors import UsageError
 from tenfold.recipes import RECIPES, recipe
-from tenfold.recipes.settings import SettingsParser, as_dict, change, changed, rebuild
+from tenfold.settings.parser import SettingsParser, as_dict, change, changed, rebuild
 from tenfold.training.config import TrainingConfig
 
 DIGITS = recipe("tarflow-digits")

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.measurement import Measurement
 from tenfold.reports import write_joint_report, write_report
+from tenfold.runs.measurement import Measurement
 
 _VOID = {"meta", "img", "br", "link", "hr", "input"}
 

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from tenfold.measurement import Measurement
 from tenfold.reports.tables import format_value, group_rows, metric_html, metric_table, title_of
+from tenfold.runs.measurement import Measurement
 
 ROWS = [
     Measurement("bits_per_dim", 2.1321, "bits/dim", "test", "ours", 0.0021, 16),

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.runs.run_folder import RunFolder, load_config
 from tenfold.training.interrupt import Interrupted
-from tenfold.training.run_folder import RunFolder, load_config
 from tenfold.training.schedule import learning_rate_factor
 from tenfold.training.streams import Draws
 from tenfold.training.task import Update

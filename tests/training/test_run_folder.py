@@ -10,12 +10,12 @@ import pytest
 
 from tenfold import files
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.measurement import Measurement
-from tenfold.training.run_folder import RunFolder, command_line, load_config, provenance
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.run_folder import RunFolder, command_line, load_config, provenance
 
 HOLDER = """
 import sys, time
-from tenfold.training.run_folder import RunFolder
+from tenfold.runs.run_folder import RunFolder
 with RunFolder(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)
@@ -123,7 +123,7 @@ def test_lock_keeps_a_second_process_out_until_the_first_dies(tmp_path: Path) ->
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     script = """
 import os, sys, time
-from tenfold.training.run_folder import RunFolder
+from tenfold.runs.run_folder import RunFolder
 with RunFolder(sys.argv[1]).lock():
     child = os.fork()
     if child == 0:
@@ -146,7 +146,7 @@ def test_needs_no_torch() -> None:
     script = """
 import sys
 sys.modules["torch"] = None
-import tenfold, tenfold.training.config, tenfold.training.run_folder, tenfold.training.schedule
+import tenfold, tenfold.training.config, tenfold.runs.run_folder, tenfold.training.schedule
 assert tenfold.training.config.TrainingConfig().steps > 0
 """
     subprocess.run([sys.executable, "-c", script], check=True)

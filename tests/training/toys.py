@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tenfold.measurement import Measurement
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.run_folder import RunFolder
 from tenfold.training.config import TrainingConfig
 from tenfold.training.loop import TrainingResult, train
-from tenfold.training.run_folder import RunFolder
 from tenfold.training.streams import Draws, numpy_generator
 from tenfold.training.task import Update
 

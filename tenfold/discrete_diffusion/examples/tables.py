@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tenfold.discrete_diffusion.tabular import TabularModel, joint_posterior, marginals, number_of, sequences
+from tenfold.discrete.paths import MaskSource
+from tenfold.discrete_diffusion.networks.tabular import TabularModel, joint_posterior, marginals, number_of, sequences
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, edited
-from tenfold.discrete_paths import MaskSource
 
 
 @dataclass(frozen=True)

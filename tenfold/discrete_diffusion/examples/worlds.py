@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tenfold.discrete.objectives import cross_entropy
 from tenfold.discrete_diffusion.examples.tables import JointTable, TinyWorld, fit, kl, total_variation
-from tenfold.discrete_diffusion.groups import group_weights, self_normalised, signed_loss
-from tenfold.discrete_diffusion.matching import matching_loss
-from tenfold.discrete_diffusion.preferences import gain, preference_loss
-from tenfold.discrete_diffusion.ratios import ratio_loss
-from tenfold.discrete_diffusion.tabular import TabularModel, number_of
+from tenfold.discrete_diffusion.networks.tabular import TabularModel, number_of
+from tenfold.discrete_diffusion.steering.matching import matching_loss
+from tenfold.discrete_diffusion.steering.ratios import ratio_loss
 from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher
 from tenfold.discrete_diffusion.targets.data_free import mask_log_posterior
 from tenfold.discrete_diffusion.targets.densities import Energy
@@ -25,10 +24,11 @@ from tenfold.discrete_diffusion.targets.protocol import Target, all_candidates, 
 from tenfold.discrete_diffusion.targets.surrogate import Surrogate, one_mask_each
 from tenfold.discrete_diffusion.targets.tables import TabularAutoregressive
 from tenfold.discrete_diffusion.targets.tilt import RewardTilt
-from tenfold.discrete_objectives import cross_entropy
-from tenfold.examples import Outcome
 from tenfold.figures import bars, lines
-from tenfold.measurement import Measurement
+from tenfold.rl.groups import group_weights, self_normalised, signed_loss
+from tenfold.rl.preferences import gain, preference_loss
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 
 BETA = 0.7
 ROWS = 256

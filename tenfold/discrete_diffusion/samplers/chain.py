@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tenfold import discrete, progress
 from tenfold.discrete import Schedule
+from tenfold.discrete.paths import MaskSource, Source, UniformSource, noisy_ratios
 from tenfold.discrete_diffusion.samplers.guidance import Guide
 from tenfold.discrete_diffusion.samplers.options import MASK_ONLY, ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import Predictor
@@ -26,7 +27,6 @@ from tenfold.discrete_diffusion.samplers.steps import (
     interval,
 )
 from tenfold.discrete_diffusion.targets.densities import LogDensity
-from tenfold.discrete_paths import MaskSource, Source, UniformSource, noisy_ratios
 from tenfold.errors import UsageError
 
 LogRatio = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -5,14 +5,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tenfold.discrete import Schedule
-from tenfold.discrete_diffusion.samplers.options import ChainOptions
-from tenfold.discrete_paths import (
+from tenfold.discrete.paths import (
     MaskSource,
     Source,
     View,
     leave_one_out_from_posterior,
     posterior_from_leave_one_out,
 )
+from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.errors import UsageError
 
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tenfold.discrete.paths import MaskSource, Source, UniformSource
 from tenfold.discrete_diffusion.samplers.options import Sigma
 from tenfold.discrete_diffusion.samplers.steps import Interval
-from tenfold.discrete_paths import MaskSource, Source, UniformSource
 from tenfold.errors import UsageError
 
 

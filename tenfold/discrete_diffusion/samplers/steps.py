@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tenfold import discrete
 from tenfold.discrete import Schedule
-from tenfold.discrete_paths import MaskSource, Source, UniformSource, View
+from tenfold.discrete.paths import MaskSource, Source, UniformSource, View
 from tenfold.errors import UsageError
 
 

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tenfold.discrete.paths import MaskSource, Source, UniformSource
 from tenfold.discrete_diffusion.targets.densities import LogDensity
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, edited
-from tenfold.discrete_paths import MaskSource, Source, UniformSource
 from tenfold.errors import UsageError
 
 

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold import discrete, progress
-from tenfold.discrete_diffusion.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.blocks import Layer, own_turns, require_length
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.blocks import Layer, own_turns, require_length
 
 
 class Prefix(NamedTuple):

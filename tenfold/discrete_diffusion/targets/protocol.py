@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold import discrete
-from tenfold.discrete_paths import Source
+from tenfold.discrete.paths import Source
 from tenfold.errors import UsageError
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tenfold.discrete_paths import MaskSource
+from tenfold.discrete.paths import MaskSource
 from tenfold.errors import UsageError
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenfold.discrete_diffusion.tabular import number_of
+from tenfold.discrete_diffusion.networks.tabular import number_of
 
 
 class TabularAutoregressive:

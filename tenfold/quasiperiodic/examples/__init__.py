@@ -1,2 +1,2 @@
-"""Worked examples: functions that compute measurements and draw figures into a folder (``tenfold.examples`` runs
+"""Worked examples: functions that compute measurements and draw figures into a folder (``tenfold.api.examples`` runs
 them)."""

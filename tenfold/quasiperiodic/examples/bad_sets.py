@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UsageError
-from tenfold.examples import Outcome
 from tenfold.figures import lines
-from tenfold.measurement import Measurement
-from tenfold.quasiperiodic.counting import first_hit, hits, running_counts
-from tenfold.quasiperiodic.separation import separation_bound
-from tenfold.quasiperiodic.sets import Set
-from tenfold.quasiperiodic.shapes import intervals
+from tenfold.quasiperiodic.sets.counting import first_hit, hits, running_counts
+from tenfold.quasiperiodic.sets.separation import separation_bound
+from tenfold.quasiperiodic.sets.sets import Set
+from tenfold.quasiperiodic.sets.shapes import intervals
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.shifts import Frequency, Kronecker
 
 Determinant = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

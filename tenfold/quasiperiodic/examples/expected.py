@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.examples import Outcome
-from tenfold.measurement import Measurement
-from tenfold.quasiperiodic import presets
-from tenfold.quasiperiodic.averages import eigenbasis_moments, time_averaged
-from tenfold.quasiperiodic.evolution import BoxTooSmallError, evolve
-from tenfold.quasiperiodic.hopping import exponential
-from tenfold.quasiperiodic.lyapunov import lyapunov_exponents
-from tenfold.quasiperiodic.transport import transport_exponents
+from tenfold.quasiperiodic.dynamics.averages import eigenbasis_moments, time_averaged
+from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, evolve
+from tenfold.quasiperiodic.dynamics.transport import transport_exponents
+from tenfold.quasiperiodic.operators import presets
+from tenfold.quasiperiodic.operators.hopping import exponential
+from tenfold.quasiperiodic.spectral.lyapunov import lyapunov_exponents
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 
 Done = Callable[[float], None]
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.examples import Outcome
-from tenfold.measurement import Measurement
-from tenfold.quasiperiodic import presets
-from tenfold.quasiperiodic.bound import transport_bound
-from tenfold.quasiperiodic.evolution import evolve
-from tenfold.quasiperiodic.hopping import exponential
-from tenfold.quasiperiodic.operators import LongRange
-from tenfold.quasiperiodic.pictures import Curve, Panel, draw
-from tenfold.quasiperiodic.transport import transport_exponents
+from tenfold.figures.panels import Curve, Panel, draw
+from tenfold.quasiperiodic.dynamics.bound import transport_bound
+from tenfold.quasiperiodic.dynamics.evolution import evolve
+from tenfold.quasiperiodic.dynamics.transport import transport_exponents
+from tenfold.quasiperiodic.operators import presets
+from tenfold.quasiperiodic.operators.hopping import exponential
+from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 
 
 def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcome:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tenfold.examples import Outcome
 from tenfold.figures import lines
-from tenfold.measurement import Measurement
-from tenfold.sampled_loss import SampledLoss
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
+from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.shifts import ShiftSampler
 from tenfold.shifts.sampler import MODES
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.examples import Outcome
 from tenfold.figures import lines
-from tenfold.measurement import Measurement
-from tenfold.quasiperiodic.counting import count
-from tenfold.quasiperiodic.exponents import Exponent, fit_exponent
-from tenfold.quasiperiodic.polynomials import variables
-from tenfold.quasiperiodic.separation import separation_bound
-from tenfold.quasiperiodic.shapes import band
-from tenfold.quasiperiodic.slabs import worst_slab
+from tenfold.quasiperiodic.sets.counting import count
+from tenfold.quasiperiodic.sets.exponents import Exponent, fit_exponent
+from tenfold.quasiperiodic.sets.polynomials import variables
+from tenfold.quasiperiodic.sets.separation import separation_bound
+from tenfold.quasiperiodic.sets.shapes import band
+from tenfold.quasiperiodic.sets.slabs import worst_slab
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.shifts import Frequency, Kronecker
 
 FREQUENCIES = {1: Frequency.named("golden"), 2: Frequency.named("cubic"), 3: Frequency.roots(2, 4)}

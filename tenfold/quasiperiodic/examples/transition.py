@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.examples import Outcome
-from tenfold.measurement import Measurement
-from tenfold.quasiperiodic import presets
-from tenfold.quasiperiodic.averages import time_averaged
-from tenfold.quasiperiodic.evolution import evolve
-from tenfold.quasiperiodic.green import green_columns, green_decay
-from tenfold.quasiperiodic.lyapunov import lyapunov_exponents
-from tenfold.quasiperiodic.pictures import Curve, Panel, draw
-from tenfold.quasiperiodic.transport import transport_exponents
+from tenfold.figures.panels import Curve, Panel, draw
+from tenfold.quasiperiodic.dynamics.averages import time_averaged
+from tenfold.quasiperiodic.dynamics.evolution import evolve
+from tenfold.quasiperiodic.dynamics.transport import transport_exponents
+from tenfold.quasiperiodic.operators import presets
+from tenfold.quasiperiodic.spectral.green import green_columns, green_decay
+from tenfold.quasiperiodic.spectral.lyapunov import lyapunov_exponents
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 
 
 def energy_near_zero(lam: float, period: int = 610) -> float:

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from tenfold.data.config import ImageDataConfig
-from tenfold.flows.autoencoder.config import (
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.nn.autoencoder_config import AutoencoderConfig
+from tenfold.runs.run_folder import RunFolder
+from tenfold.starflow.autoencoder.config import (
     AutoencoderEvaluation,
     AutoencoderObjective,
     DecoderObjective,
     ReconstructionConfig,
 )
-from tenfold.nn.autoencoder_config import AutoencoderConfig
-from tenfold.recipes.autoencoder import AutoencoderRecipe, DecoderRecipe
+from tenfold.starflow.autoencoder.recipes import AutoencoderRecipe, DecoderRecipe
 from tenfold.training.loop import train
-from tenfold.training.run_folder import RunFolder
 from tenfold.training.streams import Draws
 from tenfold.update import Update
 from tests.training.toys import configuration

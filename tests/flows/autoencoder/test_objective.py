@@ -10,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tenfold.data.config import ImageDataConfig
-from tenfold.data.images import load_images
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.load import load_images
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.flows.autoencoder.config import AutoencoderObjective, DecoderObjective, ReconstructionConfig
-from tenfold.flows.autoencoder.discriminator import PatchDiscriminator
-from tenfold.flows.autoencoder.loss import discriminator_hinge, generator_hinge, kl_divergence, pixel_distance
-from tenfold.flows.autoencoder.perceptual import load_perceptual, trained_perceptual
-from tenfold.image_features import ClassifierFeatures
-from tenfold.inception import InceptionV3
+from tenfold.metrics.features import ClassifierFeatures
+from tenfold.metrics.inception import InceptionV3
+from tenfold.starflow.autoencoder.config import AutoencoderObjective, DecoderObjective, ReconstructionConfig
+from tenfold.starflow.autoencoder.discriminator import PatchDiscriminator
+from tenfold.starflow.autoencoder.loss import discriminator_hinge, generator_hinge, kl_divergence, pixel_distance
+from tenfold.starflow.autoencoder.perceptual import load_perceptual, trained_perceptual
 
 
 def test_pixel_distances() -> None:
@@ -140,7 +140,7 @@ class TestPerceptual:
         assert torch.allclose(distance(x, y), expected, atol=1e-6)
 
     def test_a_classifier_of_the_images_at_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("tenfold.flows.autoencoder.perceptual._STEPS", 2)
+        monkeypatch.setattr("tenfold.starflow.autoencoder.perceptual._STEPS", 2)
         splits = load_images(ImageDataConfig(source="digits", levels=17, validation=20, test=60))
         first, again = trained_perceptual(splits), trained_perceptual(splits)
         x, y = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from tenfold.errors import UsageError
-from tenfold.image_features import ClassifierFeatures
-from tenfold.training.run_folder import RunFolder
+from tenfold.metrics.features import ClassifierFeatures
+from tenfold.runs.run_folder import RunFolder
 from tenfold.training.streams import Draws
 from tenfold.update import Update
 from tests.flows.autoencoder.recipes import Bomb, batch_of, failing, run, updates_of
@@ -173,7 +173,7 @@ class TestPerceptual:
     def test_one_trained_on_the_images_survives_a_crash(
         self, make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tenfold.flows.autoencoder.perceptual._STEPS", 2)
+        monkeypatch.setattr("tenfold.starflow.autoencoder.perceptual._STEPS", 2)
         changes = {"reconstruction": {"perceptual": "classifier"}, "train": {"steps": 3, "checkpoint_every": 1}}
         with pytest.raises(Bomb):
             run(tmp_path / "a", failing(make(**changes), 2))

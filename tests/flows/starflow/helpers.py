@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tenfold.flows.starflow.config import StarFlowConfig
-from tenfold.flows.starflow.flow import StarFlow
-from tenfold.flows.starflow.weights import load_published
 from tenfold.nn.config import LayerConfig
+from tenfold.starflow.config import StarFlowConfig
+from tenfold.starflow.model import StarFlow
+from tenfold.starflow.weights import load_published
 
 SMALL = LayerConfig(width=32, head_size=32, rotary="interleaved")
 # Shaped like a language model's layer: grouped keys, RMSNorm, a gate, normed queries, rotary halves.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.flows.starflow.editing import Image, Text, context_of, log_probs_of
+from tenfold.starflow.editing import Image, Text, context_of, log_probs_of
 from tests.flows.starflow.helpers import LLM, random_flow, small_config
 
 TEXT = {"text_tokens": 3, "text_dim": 5}

@@ -10,14 +10,14 @@ from tenfold import hub
 from tenfold.errors import UsageError
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.density import token_nll
-from tenfold.flows.reverse import reverse_pass, rsample
 from tenfold.flows.sampling import sample
-from tenfold.flows.sampling_info import BlockInfo
-from tenfold.flows.sequential import sequential
-from tenfold.flows.starflow.block import SOFTPLUS_ONE, log_softplus
-from tenfold.flows.starflow.flow import StarFlow
-from tenfold.flows.static_step import compiled_stepper
+from tenfold.flows.solvers.info import BlockInfo
+from tenfold.flows.solvers.reverse import reverse_pass, rsample
+from tenfold.flows.solvers.sequential import sequential
+from tenfold.flows.solvers.static_step import compiled_stepper
 from tenfold.nn.config import LayerConfig
+from tenfold.starflow.block import SOFTPLUS_ONE, log_softplus
+from tenfold.starflow.model import StarFlow
 from tests.flows.starflow.helpers import LLM, SMALL, random_flow, small_config
 
 TEXT = {"text_tokens": 3, "text_dim": 5}

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from tenfold import hub
-from tenfold.data.captions import LARGE, SMALL, compositions
-from tenfold.data.text_config import CaptionDataConfig
+from tenfold.data.captions.compositions import LARGE, SMALL, compositions
+from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
-from tenfold.flows.starflow import captions, matching
-from tenfold.flows.starflow.matching import (
+from tenfold.starflow import captions, matching
+from tenfold.starflow.matching import (
     ASPECTS,
     NONE,
     Judge,

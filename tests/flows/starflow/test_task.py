@@ -10,8 +10,8 @@ import torch
 import tenfold
 from tenfold import api
 from tenfold.errors import UsageError
-from tenfold.flows.starflow.generator import ImageGenerator
-from tenfold.recipes.settings import change
+from tenfold.settings.parser import change
+from tenfold.starflow.generator import ImageGenerator
 
 DIGITS = {"source": "digits", "levels": 17, "validation": 20, "test": 60, "height": 0, "width": 0}
 SHORT = {"steps": 4, "batch_size": 16, "validate_every": 2, "checkpoint_every": 2, "tracker": "none", "threads": 1}
@@ -71,7 +71,7 @@ def test_measurements(run):
 
 
 def test_the_gaussian_baseline_is_the_expectation_over_noise(run):
-    from tenfold.flows.starflow.evaluation import gaussian_row
+    from tenfold.starflow.evaluation import gaussian_row
 
     task = api.trained_task(api.main_stage(run))
     row = gaussian_row(task.latents.train, task.latents.test, 0.3, "test")

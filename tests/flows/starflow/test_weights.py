@@ -7,8 +7,8 @@ import torch
 import tenfold
 from tenfold import hub
 from tenfold.errors import UsageError
-from tenfold.flows.starflow.flow import StarFlow
-from tenfold.flows.starflow.weights import PublishedGeometry, infer_config, load_published, read_published
+from tenfold.starflow.model import StarFlow
+from tenfold.starflow.weights import PublishedGeometry, infer_config, load_published, read_published
 from tests.flows.starflow.helpers import PUBLISHED
 
 

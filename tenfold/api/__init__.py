@@ -1,0 +1,3 @@
+"""The verbs as Python functions."""
+
+from tenfold.api.verbs import *  # noqa: F403

@@ -1,0 +1,95 @@
+"""Captioned images on canvases of several shapes: what they are to everybody else, and who makes them.
+
+Images of one canvas shape are a group; a batch comes from one group. A source is a ``MapSource`` of the
+training loop, and an ``ImageSource``, by structure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int64
+from torch import Tensor
+
+from tenfold.data.captions.config import CaptionDataConfig
+from tenfold.errors import UsageError
+
+
+@runtime_checkable
+class CaptionedSource(Protocol):
+    """Random-access captioned images.
+
+    ``texts`` are the distinct captions; ``groups`` (N,) int64 is each record's canvas, an index into
+    ``shapes``, (C, H, W) each; ``fingerprint`` identifies images and captions."""
+
+    fingerprint: str
+    texts: tuple[str, ...]
+    groups: Int64[np.ndarray, "n"]
+    shapes: tuple[tuple[int, int, int], ...]
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """The records ``indices`` (B,) of one group: "image" uint8 (B, C, H, W), "caption" int64 (B,), an
+        index into ``texts``, and "label" int64 (B,), −1."""
+
+    def captions(self, indices: np.ndarray) -> list[str]:
+        """The captions of the records ``indices`` (B,), of any groups."""
+
+
+@dataclass(frozen=True)
+class CaptionedSplits:
+    """Training, validation and test images with captions; ``ratios`` names the groups, ``shapes`` holds
+    their (C, H, W), ``fingerprint`` identifies data and split."""
+
+    train: CaptionedSource
+    validation: CaptionedSource
+    test: CaptionedSource
+    ratios: tuple[str, ...]
+    shapes: tuple[tuple[int, int, int], ...]
+    fingerprint: str
+    levels: int = 256
+
+
+def load_captioned(config: CaptionDataConfig) -> CaptionedSplits:
+    """The splits that ``config`` describes.
+
+    Raises UsageError for settings that the source cannot satisfy, and TenfoldError for unreadable data, each
+    in one sentence.
+
+    >>> splits = load_captioned(CaptionDataConfig(samples=3, validation=2, test=2, ratios="1:1"))
+    >>> len(splits.train), splits.shapes
+    (3, ((1, 32, 32),))
+    """
+    if config.source == "compositions":
+        from tenfold.data.captions.compositions import load_compositions
+
+        return load_compositions(config)
+    from tenfold.data.captions.files import load_captioned_images
+
+    return load_captioned_images(config)
+
+
+def one_group(groups: Int64[np.ndarray, "n"], indices: Int64[np.ndarray, "b"], empty: int = 0) -> int:
+    """The group of all records ``indices``; ``empty`` for none.
+
+    Raises UsageError where they belong to several: images of different shapes make no batch."""
+    found = np.unique(groups[indices])
+    if len(found) > 1:
+        raise UsageError(
+            f"a batch mixes {len(found)} canvas shapes (groups {', '.join(map(str, found.tolist()))}); "
+            "take the records of a batch from one group"
+        )
+    return int(found[0]) if len(found) else empty
+
+
+def numbered(texts: Sequence[str]) -> tuple[tuple[str, ...], Int64[np.ndarray, "n"]]:
+    """The distinct texts in order of first appearance, and each text's number among them.
+
+    >>> numbered(["b", "a", "b"])
+    (('b', 'a'), array([0, 1, 0]))
+    """
+    number: dict[str, int] = {}
+    index = np.array([number.setdefault(text, len(number)) for text in texts], dtype=np.int64)
+    return tuple(number), index

@@ -1,0 +1,69 @@
+"""Texts on end as rows of equally many tokens, read one text at a time: four bytes a token."""
+
+import hashlib
+from array import array
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenfold import progress
+from tenfold.data.text.code import json_lines, place_of
+from tenfold.data.text.token_text_config import TokenTextConfig
+from tenfold.errors import UsageError
+
+
+class PackedRows:
+    """Rows of a stream of tokens, as the training loop reads them: "tokens" int64 (b, n).
+
+    >>> PackedRows(np.arange(7, dtype=np.int32), 3).batch(np.array([1]))["tokens"]
+    tensor([[3, 4, 5]])
+    """
+
+    def __init__(self, stream: np.ndarray, length: int) -> None:
+        self.rows = stream[: len(stream) // length * length].reshape(-1, length)
+        self.fingerprint = hashlib.sha256(np.ascontiguousarray(self.rows).data).hexdigest()
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The rows by name."""
+        return {"tokens": self.rows}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def some(self, count: int) -> "PackedRows":
+        """At most ``count`` of the rows, evenly spread; all of them for 0."""
+        if not 0 < count < len(self):
+            return self
+        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        return PackedRows(self.rows[chosen].reshape(-1), self.rows.shape[1])
+
+    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """Rows by number."""
+        return {"tokens": torch.from_numpy(self.rows[indices].astype(np.int64))}
+
+
+def read_packed(config: TokenTextConfig, encode: Callable[[str], list[int]], end: int) -> dict[str, PackedRows]:
+    """Rows of "train", "validation" and "test" of JSON lines, the token ``end`` after each text; what does not fill a
+    row at the end of a split is left out. A text that occurs again is left out, so that none is in two splits.
+
+    Raises UsageError for files that are missing or are not as described, and for a split without a row."""
+    streams = {name: array("i") for name in ("train", "validation", "test")}
+    seen: set[bytes] = set()
+    for place, document in progress.track(json_lines(config.path), "tokens", "texts"):
+        digest = hashlib.blake2b(document.text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if digest in seen:
+            continue
+        seen.add(digest)
+        stream = streams[place_of(place, config.texts)]
+        stream.extend(encode(document.prompt + document.text))
+        stream.append(end)
+    for name, stream in streams.items():
+        if len(stream) < config.length:
+            raise UsageError(
+                f"the {name} split of {config.path} has {len(stream)} tokens, less than one row of {config.length}; "
+                "give more texts, a larger share, or a smaller data.length"
+            )
+    return {name: PackedRows(np.frombuffer(stream, np.int32), config.length) for name, stream in streams.items()}

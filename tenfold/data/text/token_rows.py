@@ -1,0 +1,144 @@
+"""Texts as rows of equally many tokens: packed or one a row, with prompts and padding told apart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tenfold.data.splits import sha256
+from tenfold.data.text.code import Document
+from tenfold.errors import UsageError
+
+
+class Rows(NamedTuple):
+    """A batch of rows: ``maskable`` tells which tokens a model may be asked for, ``real`` is False at padding that no
+    token looks at."""
+
+    tokens: Int[Tensor, "b n"]
+    maskable: Bool[Tensor, "b n"]
+    real: Bool[Tensor, "b n"]
+
+
+@dataclass(frozen=True)
+class DiffusionCollator:
+    """Makes rows for masked-diffusion training.
+
+    Attributes:
+        length: n, tokens of a row.
+        pad: number of the padding token.
+        end: number of the token that ends a text.
+        begin: number of a token before every text, None for none.
+        packed: several texts in a row on end, else one in each.
+        stride: tokens between the beginnings of packed rows; 0 for ``length``.
+        learn_padding: padding is maskable (and attended to) as text is.
+        shifted: position 0 has no predictor and is never masked.
+    """
+
+    length: int
+    pad: int
+    end: int
+    begin: int | None = None
+    packed: bool = True
+    stride: int = 0
+    learn_padding: bool = False
+    shifted: bool = True
+
+    def __call__(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> dict[str, np.ndarray]:
+        """Rows of (prompt tokens, text tokens) pairs: "tokens" int32 (r, n), "maskable" bool (r, n), where neither
+        prompt nor padding is, and "real" bool (r, n), False at padding that no token looks at.
+
+        Packed, the last incomplete row is left out. Unpacked, what exceeds the row is cut off, of a long prompt the
+        beginning, so that at least half of the row is left for the text.
+
+        Raises UsageError where packed texts do not fill one row."""
+        return self._pack(texts) if self.packed else self._pad(texts)
+
+    def _pack(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> dict[str, np.ndarray]:
+        begin = [] if self.begin is None else [self.begin]
+        stream: list[int] = []
+        given: list[bool] = []
+        for prompt, text in texts:
+            stream += [*begin, *prompt, *text, self.end]
+            given += [True] * (len(begin) + len(prompt)) + [False] * (len(text) + 1)
+        if len(stream) < self.length:
+            raise UsageError(
+                f"the texts have {len(stream)} tokens, less than one row of {self.length}; give more texts "
+                "or a smaller data.length"
+            )
+        tokens, free = (
+            np.lib.stride_tricks.sliding_window_view(a, self.length)[:: self.stride or self.length]
+            for a in (np.array(stream, np.int32), ~np.array(given))
+        )
+        maskable = free.copy()
+        maskable[:, 0] &= not self.shifted
+        return {"tokens": np.ascontiguousarray(tokens), "maskable": maskable, "real": np.ones(maskable.shape, bool)}
+
+    def _pad(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> dict[str, np.ndarray]:
+        shape = (len(texts), self.length)
+        tokens, real, maskable = np.full(shape, self.pad, np.int32), np.zeros(shape, bool), np.zeros(shape, bool)
+        for row, (prompt, text) in enumerate(texts):
+            head = [*([] if self.begin is None else [self.begin]), *prompt]
+            room = max(self.length - len(text) - 1, self.length // 2)
+            head = head[max(0, len(head) - room) :]
+            whole = [*head, *text, self.end][: self.length]
+            tokens[row, : len(whole)] = whole
+            real[row, : len(whole)] = True
+            maskable[row, len(head) : self.length if self.learn_padding else len(whole)] = True
+        if self.learn_padding:
+            real[:] = True
+        maskable[:, 0] &= not self.shifted
+        return {"tokens": tokens, "maskable": maskable, "real": real}
+
+
+class TokenRows:
+    """Rows in memory as the training loop reads them: "tokens" int64, "maskable" and "real" bool, each (b, n)."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.arrays = arrays
+        self.fingerprint = sha256(
+            *(f"{name} {array.shape}" for name, array in arrays.items()),
+            *(array.tobytes() for array in arrays.values()),
+        )
+
+    def __len__(self) -> int:
+        return len(self.arrays["tokens"])
+
+    def some(self, count: int) -> "TokenRows":
+        """At most ``count`` of the rows, evenly spread; all of them for 0."""
+        if not 0 < count < len(self):
+            return self
+        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        return TokenRows({name: array[chosen] for name, array in self.arrays.items()})
+
+    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """Rows by number."""
+        tokens = torch.from_numpy(self.arrays["tokens"][indices].astype(np.int64))
+        return {"tokens": tokens, **{k: torch.from_numpy(self.arrays[k][indices]) for k in ("maskable", "real")}}
+
+
+def tokens_of(documents: Sequence[Document], encode: Callable[[str], list[int]]) -> list[tuple[list[int], list[int]]]:
+    """(prompt tokens, text tokens) of each document."""
+    return [(encode(d.prompt) if d.prompt else [], encode(d.text)) for d in documents]
+
+
+def keep_random_prefix(rows: Rows, uniforms: Float[Tensor, "b 2"], share: float) -> Rows:
+    """In a share of the rows, a prefix of random length stays unmasked (DiffuCoder: 1 %).
+
+    ``uniforms`` are two U[0, 1) numbers a row: whether, and how long."""
+    n = rows.tokens.shape[1]
+    length = (uniforms[:, 1] * n).long() * (uniforms[:, 0] < share)
+    kept = torch.arange(n, device=rows.tokens.device) < length[:, None]
+    return rows._replace(maskable=rows.maskable & ~kept)
+
+
+def cut_to_random_length(rows: Rows, uniforms: Float[Tensor, "b 2"], share: float, pad: int) -> Rows:
+    """A share of the rows is cut to a random length of at least 2; padding that is not attended to takes the rest
+    (DiffuCoder: 1 %)."""
+    n = rows.tokens.shape[1]
+    length = 2 + (uniforms[:, 1] * (n - 1)).long()
+    left = (torch.arange(n, device=rows.tokens.device) < length[:, None]) | (uniforms[:, :1] >= share)
+    return Rows(torch.where(left, rows.tokens, pad), rows.maskable & left, rows.real & left)

@@ -1,0 +1,122 @@
+"""The inverse, with gradients.
+
+``reverse_pass`` re-evaluates a known inverse in one parallel pass a block, so that gradients run along the
+generative direction at the price of a forward pass (R-REPA, arXiv 2511.22345). ``rsample`` draws samples
+that are differentiable in the noise, the condition and the parameters, by the implicit function theorem: of
+a solution u = F(u, v, θ) of the triangular fixed point (``tenfold.flows.chain``),
+
+    dL/d(v, θ) = λᵀ ∂F/∂(v, θ)   with   λ = dL/du + (∂F/∂u)ᵀ λ,
+
+and the sweeps for λ end after at most N of them, because ∂F/∂u is strictly triangular.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.errors import UsageError
+from tenfold.flows.block import Condition, FlowBlock, scale_of
+from tenfold.flows.flow import Flow
+from tenfold.flows.sampling import draw_noise, invert_states
+from tenfold.flows.solvers.plan import Plan
+
+
+@torch.no_grad()
+def block_inputs(flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> list[Tensor]:
+    """The tokens (b, T, D) that enter each block, in image order, and after the last block the noise;
+    detached."""
+    flow = flow.like(x)
+    tokens = flow.patchify(x)
+    weights = flow.condition_weights(condition, tokens.shape[0])
+    states = [tokens]
+    for block in flow.blocks:
+        tokens, _ = block(tokens, weights)
+        states.append(tokens)
+    return states
+
+
+def reverse_pass(
+    flow: Flow,
+    cache: list[Tensor] | Tensor,
+    condition: Tensor | None = None,
+    noise: Float[Tensor, "b t d"] | None = None,
+) -> list[Tensor]:
+    """The states of the inverse, noise first and data tokens last, each (b, T, D) and differentiable.
+
+    ``cache`` is the result of ``block_inputs``, or data x (b, *shape) to make it from. The values are those
+    of the inverse to rounding; gradients reach the parameters, the condition and ``noise`` (the cached one by
+    default) with the context of each block held fixed."""
+    if isinstance(cache, Tensor):
+        flow = flow.like(cache)
+    states = block_inputs(flow, cache, condition) if isinstance(cache, Tensor) else cache
+    if len(states) != len(flow.blocks) + 1:
+        raise UsageError(f"the cache holds {len(states)} states; a flow of {len(flow.blocks)} blocks has one more")
+    state = states[-1] if noise is None else noise
+    weights = flow.condition_weights(condition, state.shape[0])
+    reverse = [state]
+    for k in reversed(range(len(flow.blocks))):
+        block = _block(flow, k)
+        state = block.order(_apply(block, block.order(states[k].detach()), block.order(state), weights))
+        reverse.append(state)
+    return reverse
+
+
+def rsample(
+    flow: Flow,
+    n: int,
+    condition: Tensor | None = None,
+    *,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    plans: list[Plan] | None = None,
+) -> Float[Tensor, "b *shape"]:
+    """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all parameters.
+
+    The values are found by ``plans`` (sequential by default) without a graph. The backward pass costs at
+    most N vector-Jacobian products a block, fewer once they stop changing. First derivatives only."""
+    z = draw_noise(flow, n, noise, generator)
+    tokens = z * flow.var.to(z.dtype).sqrt()
+    weights = flow.condition_weights(condition, n)
+    states, _ = invert_states(flow, tokens.detach(), condition, plans=plans)
+    for k, solution in zip(reversed(range(len(flow.blocks))), states[1:], strict=True):
+        block = _block(flow, k)
+        tokens = block.order(_implicit(block, block.order(solution), block.order(tokens), weights))
+    return flow.unpatchify(tokens)
+
+
+def _block(flow: Flow, index: int) -> FlowBlock:
+    block = flow.blocks[index]
+    assert isinstance(block, FlowBlock)
+    return block
+
+
+def _apply(block: FlowBlock, context: Tensor, noise: Tensor, weights: Condition | None) -> Tensor:
+    """F(context, v): one sweep over all tokens, in the block's order."""
+    log_scale, shift = block.parameters_of(context, weights)
+    return noise + shift if log_scale is None else noise * scale_of(log_scale) + shift
+
+
+def _implicit(block: FlowBlock, solution: Tensor, noise: Tensor, weights: Condition | None) -> Tensor:
+    """The solution as a differentiable function of noise, condition and parameters."""
+    value = _apply(block, solution.detach(), noise, weights)
+    if not value.requires_grad or block.steps == 0:
+        return value
+    with torch.enable_grad():
+        point = solution.detach().requires_grad_(True)
+        fixed = weights.detach() if isinstance(weights, Tensor) else weights
+        image = _apply(block, point, noise.detach(), fixed)
+
+    def adjoint(gradient: Tensor | None) -> Tensor | None:
+        if gradient is None:  # nothing downstream depends on the samples
+            return None
+        total = gradient
+        for _ in range(block.tokens):
+            (pulled,) = torch.autograd.grad(image, point, total, retain_graph=True)
+            new = gradient + pulled
+            if torch.equal(new, total):
+                break
+            total = new
+        return total
+
+    value.register_hook(adjoint)
+    return value

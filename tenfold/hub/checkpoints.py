@@ -1,0 +1,81 @@
+"""Foreign checkpoints: tensors by name, nothing unpickled."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tenfold.errors import UsageError
+from tenfold.hub.fetch import first_line
+
+_WRAPPERS = ("state_dict", "model")
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a foreign checkpoint: ``.safetensors``, or a ``.pth`` of tensors and nothing else.
+
+    Nothing is unpickled beyond what ``weights_only`` allows. A dictionary under "state_dict" or "model" is
+    taken out of its wrapper.
+
+    Raises:
+        UsageError: the file is missing, truncated, not a checkpoint, or would run code when unpickled.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist or is not a file")
+    if file.suffix == ".safetensors":
+        return read_safetensors(file)
+    try:
+        value = _load_pickled_tensors(file)
+    except pickle.UnpicklingError as error:
+        raise UsageError(_refusal(file, error)) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise UsageError(f"{file} is truncated or not a PyTorch checkpoint: {first_line(error)}") from None
+    for wrapper in _WRAPPERS:
+        if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
+            value = value[wrapper]
+            break
+    wrong = not isinstance(value, dict) or next(
+        (f"{key!r} is {type(item).__name__}" for key, item in value.items() if not _is_entry(key, item)), ""
+    )
+    if wrong or not value:
+        found = wrong if isinstance(wrong, str) and wrong else f"it holds {type(value).__name__}"
+        raise UsageError(f"{file} is not a state dict of tensors by name: {found}")
+    return dict(value)
+
+
+def _is_entry(key: Any, item: Any) -> bool:
+    return isinstance(key, str) and isinstance(item, Tensor)
+
+
+def _load_pickled_tensors(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        return torch.load(file, map_location="cpu", weights_only=True)  # the format before PyTorch 1.6
+
+
+def _refusal(file: Path, error: Exception) -> str:
+    text = str(error)
+    if "Unsupported global" in text or "Unsupported class" in text or "GLOBAL" in text:
+        culprit = text.split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in text else "objects"
+        return (
+            f"{file} holds pickled {culprit}, not tensors alone, and reading it could run code; "
+            "save its state_dict() again and convert that"
+        )
+    return f"{file} is truncated or not a PyTorch checkpoint: {first_line(error)}"
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file; raises UsageError where it is truncated or of another format."""
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{file} is truncated or not a safetensors file: {first_line(error)}") from None

@@ -1,0 +1,172 @@
+"""Model folders in the Hugging Face layout, saved whole and loaded strictly.
+
+A model class has ``model_type``, ``config_class`` (a dataclass), and ``config`` on its instances, and is
+built by ``cls(config)``. Its folder holds ``config.json`` and ``model.safetensors``. A missing, extra or
+mis-shaped tensor is an error that lists it.
+"""
+
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tenfold import __version__
+from tenfold.errors import UsageError
+from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
+from tenfold.hub.checkpoints import read_safetensors
+from tenfold.hub.fetch import CONFIG, INDEX, WEIGHTS, resolve
+from tenfold.hub.tensors import differences, listed
+
+OURS = "tenfold"
+"""Key of ``config.json`` for what is ours in the folder of a network that ``transformers`` loads too."""
+
+
+def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+    """Write ``config.json`` and ``model.safetensors``, each whole or not at all.
+
+    Args:
+        model: an instance of a model class as the module's docstring says.
+        folder: made if it does not exist.
+        extra: further JSON values for the top level of ``config.json`` (what the model was trained on, say).
+    """
+    config = {
+        "model_type": _type_of(type(model)),
+        "tenfold_version": __version__,
+        "config": plain(asdict(typing.cast(Any, model).config)),
+        **plain(dict(extra or {})),
+    }
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        pointer = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.detach().clone() if pointer in seen else tensor.detach().contiguous()
+        seen.add(pointer)  # tied weights: the format refuses tensors that share storage
+    path = Path(folder)
+    with disk_errors(str(path)):
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomic(path / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        write_json(path / CONFIG, config)
+
+
+def from_pretrained(
+    cls: type[nn.Module],
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+) -> Any:
+    """The model in a local folder or in a Hugging Face hub repository, in evaluation mode. A model's own
+    ``read_extras(folder)``, if it has one, may read further files there.
+
+    Raises:
+        UsageError: no such folder, another kind of model, unknown or missing configuration fields, and
+            missing, extra or mis-shaped tensors (listed).
+        TenfoldError: the hub cannot be reached.
+    """
+    folder = resolve(source, revision)
+    file = read_config(folder)
+    expected = _type_of(cls)
+    if file["model_type"] != expected:
+        raise UsageError(f"{folder / CONFIG} is of a {file['model_type']!r} model, expected {expected!r}")
+    config = _build(typing.cast(Any, cls).config_class, file["config"], folder / CONFIG)
+    try:
+        model = cls(config)
+    except (TypeError, AssertionError) as error:
+        raise UsageError(f"{folder / CONFIG} does not describe a {expected}: {error}") from None
+    load_strict(model, _folder_tensors(folder), str(folder))
+    extras = getattr(model, "read_extras", None)
+    if extras is not None:
+        extras(folder)
+    return model.to(device).eval()
+
+
+def read_config(source: str | os.PathLike[str], revision: str | None = None) -> dict[str, Any]:
+    """``config.json`` of a model folder or hub repository: "model_type", "config" and what was saved too."""
+    folder = resolve(source, revision)
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder} is no model folder: it has no {CONFIG}")
+    file = read_json(folder / CONFIG)
+    if isinstance(file, dict) and isinstance(file.get(OURS), dict):
+        file = file[OURS]  # the rest of the file is for transformers
+    if not isinstance(file, dict) or not isinstance(file.get("config"), dict) or "model_type" not in file:
+        raise UsageError(f"{folder / CONFIG} is not from tenfold: it lacks 'model_type' or 'config'")
+    return file
+
+
+def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy ``tensors`` into ``model`` by name; UsageError that lists every missing, extra or mis-shaped one.
+
+    Where the file is more precise than the model, the model takes the file's type: nothing is rounded.
+    """
+    own = model.state_dict()
+    if wrong := differences(tensors, own):
+        raise UsageError(f"the tensors of {source} do not fit {type(model).__name__}: {wrong}")
+    for name, tensor in tensors.items():
+        if own[name].is_floating_point() and torch.promote_types(tensor.dtype, own[name].dtype) != own[name].dtype:
+            model.to(tensor.dtype)
+            break
+    model.load_state_dict(dict(tensors))
+
+
+def _folder_tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors of ``model.safetensors``, or of the shards that its index lists."""
+    if (folder / WEIGHTS).is_file():
+        return read_safetensors(folder / WEIGHTS)
+    if not (folder / INDEX).is_file():
+        raise UsageError(f"{folder} holds no weights: neither {WEIGHTS} nor {INDEX}")
+    index = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(index, dict):
+        raise UsageError(f"{folder / INDEX} has no 'weight_map'")
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted(set(index.values())):
+        if not (folder / shard).is_file() or Path(shard).name != shard:
+            raise UsageError(f"{folder / INDEX} lists {shard}, which is not in the folder")
+        tensors.update(read_safetensors(folder / shard))
+    if different := sorted(set(tensors) ^ set(index)):
+        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {listed(different)}")
+    return tensors
+
+
+def _build(config_class: type, values: Mapping[str, Any], file: Path) -> Any:
+    """A dataclass from JSON, nested ones and tuples included; unknown and missing fields are refused."""
+    known = {field.name: field for field in fields(typing.cast(Any, config_class))}
+    if unknown := sorted(set(values) - set(known)):
+        raise UsageError(
+            f"{file} has unknown field(s) {', '.join(unknown)}; {config_class.__name__} has {', '.join(known)}"
+        )
+    required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and f.init}
+    if absent := sorted(required - set(values)):
+        raise UsageError(f"{file} lacks the field(s) {', '.join(absent)} of {config_class.__name__}")
+    hints = typing.get_type_hints(config_class)
+    try:
+        return config_class(**{name: _value(hints[name], value, file) for name, value in values.items()})
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{file} does not fit {config_class.__name__}: {error}") from None
+
+
+def _value(hint: Any, value: Any, file: Path) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hints = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return value if value is None or len(hints) != 1 else _value(hints[0], value, file)
+    if is_dataclass(hint) and isinstance(value, dict):
+        return _build(typing.cast(type, hint), value, file)
+    if isinstance(value, list) and (typing.get_origin(hint) or hint) is tuple:
+        inner = typing.get_args(hint)
+        kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        if len(kinds) != len(value):
+            return tuple(value)
+        return tuple(_value(kind, item, file) for kind, item in zip(kinds, value, strict=True))
+    return value
+
+
+def _type_of(cls: type) -> str:
+    return str(typing.cast(Any, cls).model_type)

@@ -1,0 +1,122 @@
+"""Infilling scored by exact match: short holes in held-out text, beside the guess of a left-to-right reader."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from tenfold import progress
+from tenfold.errors import UsageError
+from tenfold.masked_lm.decoding.options import GenerationOptions
+from tenfold.masked_lm.decoding.sampling import diffusion_generate
+from tenfold.masked_lm.loss import causal_attention
+from tenfold.masked_lm.model import MaskedLM
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A window of tokens (N,) with the tokens ``first`` ≤ i < ``last`` taken out."""
+
+    tokens: tuple[int, ...]
+    first: int
+    last: int
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """What was taken out."""
+        return self.tokens[self.first : self.last]
+
+
+def cut_holes(
+    texts: Sequence[Sequence[int]], count: int, window: int = 256, longest: int = 8, seed: int = 0
+) -> list[Hole]:
+    """``count`` holes of 1 to ``longest`` tokens, as many of each length, in windows of texts drawn with a seed; at
+    least one token stands on both sides.
+
+    Raises UsageError where no text is as long as a window."""
+    usable = [list(text) for text in texts if len(text) >= window]
+    if not usable:
+        raise UsageError(f"no text has the {window} tokens of a window; give longer texts or a shorter window")
+    draw, holes = random.Random(seed), []
+    for number in range(count):
+        text = usable[draw.randrange(len(usable))]
+        start = draw.randrange(len(text) - window + 1)
+        size = number % longest + 1
+        first = draw.randrange(1, window - size)
+        holes.append(Hole(tuple(text[start : start + window]), first, first + size))
+    return holes
+
+
+@dataclass(frozen=True)
+class HoleScore:
+    """How many holes were filled as they were, of how many, and the passes and positions that it took."""
+
+    exact: int
+    holes: int
+    passes: int
+    token_forwards: int
+    answers: list[list[int]]
+
+    @property
+    def share(self) -> float:
+        """Exact match."""
+        return self.exact / self.holes
+
+
+def infill_exact_match(
+    model: MaskedLM, holes: Sequence[Hole], options: GenerationOptions | None = None, batch: int = 32
+) -> HoleScore:
+    """Fill holes with a masked model, at temperature 0 unless ``options`` say otherwise."""
+    options = (options or GenerationOptions(alg="entropy")).with_changes(infill=True)
+    answers, passes, forwards = [], 0, 0
+    for part in progress.track(_parts(holes, batch), "infilling", "batches"):
+        tokens = _tokens(model, part, model.special.mask)
+        found = diffusion_generate(model, tokens, None, options)
+        passes, forwards = passes + found.nfe, forwards + found.token_forwards
+        answers += [row[h.first : h.last] for row, h in zip(found.sequences.tolist(), part, strict=True)]
+    return _score(holes, answers, passes, forwards)
+
+
+@torch.no_grad()
+def left_to_right_exact_match(model: MaskedLM, holes: Sequence[Hole], batch: int = 32) -> HoleScore:
+    """The same network (or one trained so) read causally: it guesses a hole from what is left of it, greedily.
+
+    Raises UsageError for a model without logit shift: it predicts no next token."""
+    if not model.logit_shift:
+        raise UsageError("the model has no logit shift, so it predicts no next tokens; give an autoregressive one")
+    answers, passes, forwards = [], 0, 0
+    for part in progress.track(_parts(holes, batch), "left to right", "batches"):
+        tokens = _tokens(model, part, 0)
+        attention = causal_attention(tokens.shape[1], tokens.device)
+        first = torch.tensor([h.first for h in part], device=tokens.device)
+        rows = torch.arange(len(part), device=tokens.device)
+        for offset in range(max(h.last - h.first for h in part)):
+            place = (first + offset).clamp(max=tokens.shape[1] - 1)
+            logits = model.logits(model.hidden(tokens, attention)[rows, place - 1])
+            logits[:, model.special.mask] = -torch.inf
+            inside = place < torch.tensor([h.last for h in part], device=tokens.device)
+            tokens[rows[inside], place[inside]] = logits[inside].argmax(dim=-1)
+            passes, forwards = passes + 1, forwards + tokens.numel()
+        answers += [row[h.first : h.last] for row, h in zip(tokens.tolist(), part, strict=True)]
+    return _score(holes, answers, passes, forwards)
+
+
+def _parts(holes: Sequence[Hole], size: int) -> list[Sequence[Hole]]:
+    """Neighbours in windows of one length, at most ``size`` together."""
+    alike = [list(group) for _, group in groupby(holes, lambda hole: len(hole.tokens))]
+    return [group[i : i + size] for group in alike for i in range(0, len(group), size)]
+
+
+def _tokens(model: MaskedLM, holes: Sequence[Hole], filler: int) -> Int[Tensor, "B N"]:
+    rows = [[filler if h.first <= i < h.last else t for i, t in enumerate(h.tokens)] for h in holes]
+    return torch.tensor(rows, device=next(model.parameters()).device)
+
+
+def _score(holes: Sequence[Hole], answers: list[Any], passes: int, forwards: int) -> HoleScore:
+    exact = sum(tuple(answer) == hole.answer for answer, hole in zip(answers, holes, strict=True))
+    return HoleScore(exact, len(holes), passes, forwards, answers)

@@ -1,0 +1,199 @@
+"""Distances between sets of images, in the features of an extractor; and the error of reconstructions.
+
+The pure functions take features (N, F) and compute in float64. ``sample_metrics`` and ``real_floor`` apply
+them to images and return measurements that say how many images stand behind them.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+
+from tenfold import progress
+from tenfold.errors import UsageError
+from tenfold.runs.measurement import Measurement
+
+Extractor = Callable[[Tensor], Tensor]
+"""Images uint8 (N, C, H, W) to features (N, F)."""
+
+
+def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"]) -> float:
+    """Fréchet distance of Gaussians fitted to two sets of features (Heusel et al. 2017, arXiv 1706.08500):
+
+    |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), covariances with n − 1.
+
+    Biased upwards by about a term of order F²/N, so that values compare at equal N only.
+
+    Raises UsageError for features of different width or not finite, and where N or M does not exceed F (the
+    covariance would be singular).
+
+    >>> x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    >>> round(fid(x, x + torch.tensor([3.0, 4.0])), 3)
+    25.0
+    """
+    a, b = _checked(real, fake)
+    for name, features in (("real", a), ("generated", b)):
+        if len(features) <= features.shape[1]:
+            raise UsageError(
+                f"FID in {features.shape[1]} features needs more than that many {name} images, not "
+                f"{len(features)}; add images or take an extractor with fewer features"
+            )
+    difference = a.mean(dim=0) - b.mean(dim=0)
+    first, second = torch.cov(a.T).reshape(a.shape[1], -1), torch.cov(b.T).reshape(b.shape[1], -1)
+    # tr (Σ₁ Σ₂)^½ = tr (R Σ₂ R)^½ with R = Σ₁^½: symmetric, so that eigenvalues are real and rounding is mild.
+    values, vectors = torch.linalg.eigh(first)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
+    return max(0.0, float(difference.square().sum() + first.trace() + second.trace() - 2 * cross))
+
+
+def kid(
+    real: Float[Tensor, "n f"],
+    fake: Float[Tensor, "m f"],
+    subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Kernel distance (Bińkowski et al. 2018, arXiv 1801.01401): the unbiased estimate of the squared
+    maximum mean discrepancy with kernel (x·y / F + 1)³, as mean and standard deviation over random subsets.
+
+    Subsets have ``subset_size`` images, or half of the smaller set where that is less. The mean may be
+    negative: its expectation is zero for equal distributions.
+
+    Raises UsageError for sets of fewer than four images or bad features."""
+    a, b = _checked(real, fake)
+    smaller = min(len(a), len(b))
+    if smaller < 4:
+        raise UsageError(f"KID needs at least 4 images on either side, but there are {smaller}")
+    size = min(subset_size, smaller // 2)
+    generator = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in progress.track(range(subsets), "KID", "subsets"):
+        i = torch.randperm(len(a), generator=generator)[:size]
+        j = torch.randperm(len(b), generator=generator)[:size]
+        values.append(mmd(a[i], b[j]))
+    found = torch.tensor(values, dtype=torch.float64)
+    return float(found.mean()), float(found.std(correction=0))
+
+
+def mmd(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x·y / F + 1)³: a U-statistic, pairs of an
+    image with itself left out. n, m ≥ 2."""
+    a, b = a.double(), b.double()
+    n, m = len(a), len(b)
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    aa, bb = kernel(a, a), kernel(b, b)
+    within = (aa.sum() - aa.trace()) / (n * (n - 1)) + (bb.sum() - bb.trace()) / (m * (m - 1))
+    return float(within - 2 * kernel(a, b).mean())
+
+
+def precision_recall(
+    real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"], neighbours: int = 3, chunk: int = 2048
+) -> tuple[float, float]:
+    """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991): the share of generated
+    images inside the real manifold, and of real images inside the generated one. A set's manifold is the
+    union of balls around its features that reach to the ``neighbours``-th nearest of the others. Distances
+    in ``chunk`` rows.
+
+    Raises UsageError where a set has no more than ``neighbours`` images."""
+    a, b = _checked(real, fake)
+    smaller = min(len(a), len(b))
+    if neighbours < 1 or smaller <= neighbours:
+        raise UsageError(
+            f"precision and recall with {neighbours} neighbours need more images than that on either side, "
+            f"and at least one neighbour, but there are {smaller}"
+        )
+    return _covered(b, a, neighbours, chunk), _covered(a, b, neighbours, chunk)
+
+
+def mean_squared_error(a: Num[Tensor, "n *shape"], b: Num[Tensor, "n *shape"]) -> Num[Tensor, "n"]:
+    """Mean square difference per image, float64, in squared units of the inputs (integers are converted)."""
+    if a.shape != b.shape:
+        raise UsageError(f"images of shapes {tuple(a.shape)} and {tuple(b.shape)} do not match pixel by pixel")
+    return (a.double() - b.double()).square().flatten(1).mean(dim=1)
+
+
+def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "n *shape"], peak: float) -> Num[Tensor, "n"]:
+    """Peak signal-to-noise ratio per image in dB, 10 log10(peak² / MSE); ``peak`` is the range of a pixel (2
+    for images in [−1, 1]); infinite for equal images."""
+    if peak <= 0:
+        raise UsageError(f"peak is {peak}; the range of pixel values must be positive")
+    return 10 * (peak**2 / mean_squared_error(a, b)).log10()
+
+
+def reconstruction_rows(
+    images: Num[Tensor, "n *shape"], rebuilt: Num[Tensor, "n *shape"], peak: float, model: str, split: str
+) -> list[Measurement]:
+    """Mean square error and PSNR with their standard errors over the images."""
+    rows = []
+    for name, unit, values in (
+        ("reconstruction_mse", "squared pixel", mean_squared_error(images, rebuilt)),
+        ("reconstruction_psnr", "dB", psnr(images, rebuilt, peak)),
+    ):
+        error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None
+        error = error if error is not None and math.isfinite(error) else None
+        note = f"N = {len(values)}"
+        rows.append(Measurement(name, float(values.mean()), unit, split, model, standard_error=error, note=note))
+    return rows
+
+
+def sample_metrics(
+    extractor: Extractor, real: Tensor, fake: Tensor, model: str, split: str, neighbours: int = 3
+) -> list[Measurement]:
+    """FID, KID, precision and recall of ``fake`` against ``real`` images, both uint8 (N, C, H, W) in [0, levels).
+
+    Values depend on the numbers of images, which the notes give: put ``real_floor`` at the same numbers
+    beside them. Raises UsageError where either number does not exceed the features' width."""
+    a, b = extractor(real), extractor(fake)
+    distance = fid(a, b)
+    mean, spread = kid(a, b)
+    precision, recall = precision_recall(a, b, neighbours)
+    name = getattr(extractor, "name", "own extractor")
+    count = f"N = {len(a)} real, {len(b)} compared; {a.shape[1]} features ({name})"
+    return [
+        Measurement("fid", distance, "", split, model, note=count),
+        Measurement("kid", mean, "", split, model, note=f"{count}; s.d. over subsets {spread:.2g}"),
+        Measurement("precision", precision, "share", split, model, note=count),
+        Measurement("recall", recall, "share", split, model, note=count),
+    ]
+
+
+def real_floor(
+    extractor: Extractor, real: Tensor, other: Tensor | None = None, count: int | None = None, seed: int = 0
+) -> list[Measurement]:
+    """What the metrics read for real images: ``real`` against ``other`` real ones (or, without them, against
+    each other in two disjoint random halves), of which ``count`` are drawn, as many as there are samples to judge.
+
+    Raises UsageError when there are fewer than ``count``."""
+    generator = torch.Generator().manual_seed(seed)
+    if other is None:
+        first, second = torch.randperm(len(real), generator=generator).split((len(real) + 1) // 2)
+        real, other = real[first], real[second]
+    if count is not None and count > len(other):
+        raise UsageError(f"a floor with {count} images needs as many real ones to compare, but there are {len(other)}")
+    chosen = other[torch.randperm(len(other), generator=generator)[:count]]
+    return sample_metrics(extractor, real, chosen, "real images", "floor")
+
+
+def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise UsageError(
+            f"features have shapes {tuple(real.shape)} and {tuple(fake.shape)}; give (N, F) and (M, F) of one extractor"
+        )
+    for name, features in (("real", real), ("generated", fake)):
+        if not bool(torch.isfinite(features).all()):
+            raise UsageError(f"features of {name} images are not all finite; look for NaN in the images")
+    return real.double(), fake.double()
+
+
+def _covered(points: Tensor, manifold: Tensor, neighbours: int, chunk: int) -> float:
+    # The nearest of all distances to one's own set is to oneself, hence the (k + 1)-th smallest.
+    radii = torch.cat([torch.cdist(part, manifold).kthvalue(neighbours + 1).values for part in manifold.split(chunk)])
+    parts = progress.track(points.split(chunk), "precision and recall", "chunks")
+    inside = [(torch.cdist(part, manifold) <= radii).any(dim=1) for part in parts]
+    return float(torch.cat(inside).double().mean())

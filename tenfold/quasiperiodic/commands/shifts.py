@@ -1,0 +1,159 @@
+"""``tenfold shifts``."""
+
+from typing import Any
+
+from rich.table import Table
+
+from tenfold.errors import UsageError, suggest
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser
+from tenfold.settings.numbers import parse_whole, saved
+
+SUMMARY = "Shift sequences θ + n α mod 1, exact at any n, and how well their frequencies are approximated by fractions."
+EXAMPLES = """\
+  tenfold shifts points --alpha cubic --start 1000000000000 --count 4
+  tenfold shifts points --alpha golden --skew 3 --theta 1/10,3/10,7/10 --count 5 --bits 256
+  tenfold shifts points --alpha rd:2 --count 1024 --scramble 1 --out points.npz
+  tenfold shifts fraction --alpha pi --terms 12
+  tenfold shifts best --alpha sqrt2,sqrt3 --limit 1e9
+  tenfold shifts best --alpha sqrt2,sqrt3 --limit 1000 --dual
+  tenfold shifts certify --alpha golden --kappa 0.38 --tau 1 --limit 1e12
+"""
+ALPHA = "golden, silver, cubic, plastic, rd:D, richtmyer:D, sqrtK, e, pi, liouville:A,B,..., or numbers p/q or 0.25,..."
+
+
+def run(argv: list[str]) -> int:
+    """Find the action and run it."""
+    action = argv[0] if argv and not argv[0].startswith("-") else None
+    if action is not None and action not in ACTIONS:
+        raise UsageError(f"there is no action {action!r} of 'tenfold shifts'{suggest(action, ACTIONS)}")
+    if action is None:
+        parser = CommandParser("shifts", "ACTION --alpha ALPHA [options]", SUMMARY, EXAMPLES)
+        parser.add_argument("action", metavar="ACTION", help=f"{', '.join(ACTIONS)}; 'tenfold shifts ACTION --help'")
+        parser.parse_args(argv)
+        raise UsageError(f"name an action: {', '.join(ACTIONS)}")
+    return ACTIONS[action](argv[1:])
+
+
+def _parser(action: str, summary: str) -> CommandParser:
+    own = "".join(f"{line}\n" for line in EXAMPLES.splitlines() if f"shifts {action}" in line)
+    parser = CommandParser(f"shifts {action}", "--alpha ALPHA [options]", summary, own)
+    parser.add_option("--alpha", str, "golden", help=ALPHA)
+    parser.switch("--json", "print JSON")
+    return parser
+
+
+def _points(argv: list[str]) -> int:
+    parser = _parser("points", "Print points of a sequence, or write them into an .npz file.")
+    parser.add_option("--theta", str, "0", help="start: one number, or one a coordinate")
+    parser.add_option("--start", str, "0", help="first n (whole; 1e12 is allowed)")
+    parser.add_option("--count", str, "10", help="how many points")
+    parser.add_option("--bits", int, 128, help="of a phase: 64, 128 or 256")
+    parser.add_option("--skew", int | None, None, help="skew shift in this dimension instead, --alpha its frequency")
+    parser.add_option("--shift", int | None, None, help="seed of a uniform random shift")
+    parser.add_option("--scramble", int | None, None, help="seed of a nested uniform scramble")
+    parser.switch("--allow-resonant", "accept a frequency with a rational relation")
+    parser.add_option("--out", str | None, None, help="write points, n and what they are into this .npz file")
+    given = parser.parse_args(argv)
+    import numpy as np
+
+    from tenfold.shifts import Kronecker, Scrambled, SkewShift
+
+    start, size = parse_whole(given.start, "--start"), parse_whole(given.count, "--count")
+    if size < 1:
+        raise UsageError(f"--count is {size}; expected at least 1")
+    if size > 10**8:
+        raise UsageError(f"--count is {size}; at most 1e8 points (1.6 GB at two coordinates) are made at once")
+    if given.skew is not None:
+        if given.shift is not None or given.scramble is not None:
+            raise UsageError("a skew shift is neither shifted nor scrambled; leave --shift and --scramble away")
+        theta = given.theta if "," in given.theta else ",".join([given.theta] * max(1, given.skew))
+        sequence: Any = SkewShift(given.alpha, theta, given.bits)
+        if sequence.dim != given.skew:
+            raise UsageError(f"--skew {given.skew} needs {given.skew} numbers in --theta, not {sequence.dim}")
+        error = sequence.phase_error(start + size)
+    else:
+        kronecker = Kronecker(given.alpha, given.theta, given.bits, allow_resonant=given.allow_resonant)
+        kronecker = kronecker if given.shift is None else kronecker.shifted(given.shift)
+        error = max(kronecker.phase_error(start), kronecker.phase_error(start + size))
+        sequence = kronecker if given.scramble is None else Scrambled(kronecker, given.scramble)
+    points = sequence.points(start, start + size)
+    facts = {"alpha": given.alpha, "theta": given.theta, "start": start, "count": size, "bits": given.bits,
+             "phase_error": error, "scramble": given.scramble, "shift": given.shift, "skew": given.skew}  # fmt: skip
+    if given.out is not None:
+        path = saved(given.out, facts, points=points, n=np.arange(start, start + size, dtype=np.int64))
+        show.as_json({**facts, "file": str(path)}) if given.json else print(path)
+        return 0
+    if given.json:
+        show.as_json({**facts, "points": points.tolist()})
+        return 0
+    table = Table("n", *(f"x{j + 1}" for j in range(points.shape[1])))
+    for n, row in zip(range(start, start + min(size, 1000)), points, strict=False):
+        table.add_row(str(n), *(f"{x:.16f}" for x in row))
+    show.console().print(table)
+    print(f"phase error at most {error:.2g}" + (f"; {size - 1000} more points left out" if size > 1000 else ""))
+    return 0
+
+
+def _fraction(argv: list[str]) -> int:
+    parser = _parser("fraction", "The continued fraction of one number, as far as its bits determine it.")
+    parser.add_option("--terms", int, 20, help="partial quotients")
+    given = parser.parse_args(argv)
+    from tenfold.shifts import continued_fraction
+
+    found = continued_fraction(given.alpha, given.terms)
+    if given.json:
+        show.as_json({"alpha": given.alpha, **found.to_dict()})
+        return 0
+    table = Table("k", "a_k", "p_k", "q_k")
+    for k, (a, (p, q)) in enumerate(zip(found.quotients, found.convergents, strict=True)):
+        table.add_row(str(k), str(a), str(p), str(q))
+    show.console().print(table)
+    print("complete" if found.complete else "its bits determine no more" if found.exhausted else "goes on")
+    return 0
+
+
+def _best(argv: list[str]) -> int:
+    parser = _parser("best", "Best approximations: n with small ‖n α‖, or with --dual k with small ‖k · α‖.")
+    parser.add_option("--limit", str, "1e6", help="largest n, or |k|")
+    parser.switch("--dual", "linear forms k · α instead of multiples n α")
+    given = parser.parse_args(argv)
+    from tenfold.shifts import best_dual, best_simultaneous, estimate_dc
+
+    limit = parse_whole(given.limit, "--limit")
+    with show.busy("searching the lattice"):
+        found = best_dual(given.alpha, limit) if given.dual else best_simultaneous(given.alpha, limit)
+        try:
+            estimate = estimate_dc(given.alpha, "dual" if given.dual else "simultaneous", limit)
+        except UsageError:  # too few records, or a relation: the table shows it
+            estimate = None
+    if given.json:
+        show.as_json({**found.to_dict(), "estimate": estimate and estimate.to_dict()})
+        return 0
+    table = Table("|k|" if given.dual else "n", *(["k"] if given.dual else []), "distance")
+    for size, vector, distance in zip(found.sizes, found.vectors, found.distances, strict=True):
+        table.add_row(str(size), *([str(list(vector))] if given.dual else []), f"{float(distance):.6g}")
+    show.console().print(table)
+    print(str(estimate) if estimate else "too few records for an exponent")
+    return 0
+
+
+def _certify(argv: list[str]) -> int:
+    parser = _parser("certify", "Check ‖n α‖ ≥ κ / n^τ for all 1 ≤ n ≤ limit; a certificate, or the n that breaks it.")
+    parser.add_option("--kappa", float, 0.1, help="κ")
+    parser.add_option("--tau", float, 1.0, help="τ")
+    parser.add_option("--limit", str, "1e6", help="largest n")
+    given = parser.parse_args(argv)
+    from tenfold.shifts import certify_wdc
+
+    found = certify_wdc(given.alpha, given.kappa, given.tau, parse_whole(given.limit, "--limit"))
+    if given.json:
+        show.as_json({"alpha": given.alpha, **found.to_dict()})
+        return 0
+    verdict = "holds" if found else f"fails, first at n = {found.violation}"
+    print(f"WDC(kappa = {found.kappa:g}, tau = {found.tau:g}) {verdict}, for 1 <= n <= {found.limit}")
+    print(f"the largest kappa in that range is {found.constant:.6g}, reached at n = {found.closest}")
+    return 0
+
+
+ACTIONS = {"points": _points, "fraction": _fraction, "best": _best, "certify": _certify}

@@ -1,0 +1,180 @@
+"""The same evolution in PyTorch: moments that can be differentiated in λ, θ and the hopping, on any device.
+
+The Chebyshev sum is a polynomial of H, so that its derivative is exact for the polynomial; scale and shift of the
+spectrum are constants. PyTorch is imported when a function is called.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.fft
+
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.dynamics.chebyshev import coefficients
+from tenfold.quasiperiodic.dynamics.evolution import check_times
+from tenfold.quasiperiodic.dynamics.moments import powers
+from tenfold.quasiperiodic.operators.boxes import Box, Norm
+from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.phases import LatticeOrbit, to_unit
+from tenfold.quasiperiodic.operators.potentials import Function, TrigPolynomial
+from tenfold.quasiperiodic.operators.states import Initial, on_box
+from tenfold.quasiperiodic.spectral.spectrum import symbol_range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def torch_states(
+    box: Box,
+    phi: Initial,
+    times: Any,
+    *,
+    lam: Any = None,
+    theta: Any = None,
+    coefs: Any = None,
+    tol: float = 1e-12,
+    device: Any = "cpu",
+) -> "Tensor":
+    """ψ(t), complex128 (times, ..., N), in the box as the system.
+
+    Args:
+        lam: λ as a tensor, () or (batch,); the operator's without it.
+        theta: θ as a tensor, (b,) or (batch, b); the orbit's without it. The phases' values stay exact: only the
+            difference to the tensor's own value is carried in floating point.
+        coefs: the hopping coefficients as a tensor in the order of ``box.operator.hopping.offsets``.
+        device: where everything runs, in double precision.
+
+    Raises UsageError for kernels, step potentials (with theta), or coefficients that are not Hermitian."""
+    import torch
+
+    sequence = check_times(times)
+    hopping = box.operator.hopping
+    if isinstance(hopping, Kernel):
+        raise UsageError("the torch backend needs a translation-invariant hopping, and a kernel is none")
+    a = torch.as_tensor(hopping.coefs if coefs is None else coefs, device=device)
+    a = a.to(torch.complex128 if a.is_complex() else torch.float64)
+    _check_hermitian(hopping.offsets, a.detach().cpu().numpy())
+    potential = _potential(box, lam, theta, device)
+    low, high = _interval(box, a, potential)
+    c, h = 0.5 * (low + high), max(0.5 * (high - low), 1e-300)
+    start = torch.as_tensor(np.asarray(on_box(box, phi)), device=device)
+    real = not a.is_complex() and not start.is_complex()
+    start = start.to(torch.float64 if real else torch.complex128)
+    shape = torch.broadcast_shapes(start.shape, potential.shape)
+    multiply = _product(box, a, real)
+    diagonal = 2 / h * (potential - c)
+    table, _ = coefficients(h * sequence, tol)
+    weights = torch.as_tensor(table.T.copy(), device=device).to(start.dtype)
+    before, now = start.expand(shape), (0.5 * diagonal * start + multiply(start) / h).expand(shape)
+    even = torch.zeros((len(sequence), *shape), dtype=start.dtype, device=device)
+    odd = torch.zeros_like(even)
+    for first in range(0, len(table), 64):
+        vectors = []
+        for k in range(first, min(first + 64, len(table))):
+            if k == 0:
+                vectors.append(before)
+            elif k == 1:
+                vectors.append(now)
+            else:
+                before, now = now, diagonal * now + multiply(now) * (2 / h) - before
+                vectors.append(now)
+        block, part = torch.stack(vectors), weights[:, first : first + len(vectors)]
+        even = even + torch.tensordot(part[:, 0::2], block[0::2], 1)
+        if len(vectors) > 1:
+            odd = odd + torch.tensordot(part[:, 1::2], block[1::2], 1)
+    turn = torch.as_tensor(np.exp(-1j * c * sequence), device=device).reshape(-1, *[1] * len(shape))
+    states = torch.complex(even, -odd) if real else even - 1j * odd
+    return turn * states
+
+
+def torch_moments(
+    box: Box,
+    phi: Initial,
+    times: Any,
+    p: float = 2.0,
+    *,
+    norm: Norm = "linf",
+    lam: Any = None,
+    theta: Any = None,
+    coefs: Any = None,
+    tol: float = 1e-12,
+    device: Any = "cpu",
+) -> "Tensor":
+    """⟨|X|^p⟩(t) in the box, float64 (times, ...), differentiable in ``lam``, ``theta`` and ``coefs``."""
+    import torch
+
+    powers(p)
+    states = torch_states(box, phi, times, lam=lam, theta=theta, coefs=coefs, tol=tol, device=device)
+    distance = torch.as_tensor(box.distance(norm) ** p, device=device)
+    return (states.real**2 + states.imag**2) @ distance
+
+
+def _check_hermitian(offsets: np.ndarray, coefs: np.ndarray) -> None:
+    if coefs.shape != (len(offsets),):
+        raise UsageError(f"coefs has shape {coefs.shape}; the hopping has {len(offsets)} offsets")
+    place = {tuple(m): i for i, m in enumerate(offsets.tolist())}
+    for m, i in place.items():
+        if abs(np.conj(coefs[place[tuple(-x for x in m)]]) - coefs[i]) > 1e-12 * abs(coefs[i]):
+            raise UsageError(f"coefs is not Hermitian at m = {m}; make a_(-m) the conjugate of a_m")
+
+
+def _potential(box: Box, lam: Any, theta: Any, device: Any) -> "Tensor":
+    import torch
+
+    operator = box.operator
+    strength = torch.as_tensor(operator.lam if lam is None else lam, dtype=torch.float64, device=device)
+    if operator.potential is None or operator.orbit is None:
+        if lam is not None or theta is not None:
+            raise UsageError("the operator has no potential to differentiate; give an operator with one")
+        return torch.zeros(box.size, dtype=torch.float64, device=device)
+    if theta is None:
+        values = operator.potential(operator.orbit.phases(box.lower, box.shape))
+        return strength[..., None] * torch.as_tensor(values, device=device)
+    potential = operator.potential
+    if not isinstance(potential, TrigPolynomial | Function):
+        raise UsageError("a step potential has no derivative in theta; differentiate in lam or coefs")
+    if not isinstance(operator.orbit, LatticeOrbit):
+        raise UsageError("theta of a skew shift does not shift its potential; differentiate in lam or coefs")
+    shift = torch.as_tensor(theta, dtype=torch.float64, device=device)
+    exact = operator.at(shift.detach().cpu().numpy().tolist()).orbit
+    assert exact is not None
+    points = torch.as_tensor(to_unit(exact.phases(box.lower, box.shape)), device=device)
+    x = points + (shift - shift.detach())[..., None, :]
+    values = potential.real(x, torch.cos, torch.sin) if isinstance(potential, TrigPolynomial) else potential.call(x)
+    return strength[..., None] * values
+
+
+def _interval(box: Box, coefs: "Tensor", potential: "Tensor") -> tuple[float, float]:
+    from dataclasses import replace
+
+    hopping = box.operator.hopping
+    assert not isinstance(hopping, Kernel)
+    low, high = symbol_range(replace(hopping, coefs=coefs.detach().cpu().numpy()))
+    values = potential.detach()
+    return low + float(values.min()), high + float(values.max())
+
+
+def _product(box: Box, coefs: "Tensor", real: bool) -> Any:
+    """A ψ by FFT over the box's axes."""
+    import torch
+
+    hopping = box.operator.hopping
+    assert not isinstance(hopping, Kernel)
+    periodic = box.boundary == "periodic"
+    needed = [max(n + r, 2 * r + 1) for n, r in zip(box.shape, hopping.radius, strict=True)]
+    lengths = list(box.shape) if periodic else [scipy.fft.next_fast_len(n, real=True) for n in needed]
+    axes = list(range(-len(lengths), 0))
+    place = tuple(torch.as_tensor(hopping.offsets[:, j] % lengths[j], device=coefs.device) for j in range(len(lengths)))
+    kernel = torch.zeros(lengths, dtype=coefs.dtype, device=coefs.device).index_put(place, coefs, accumulate=True)
+    symbol = torch.fft.rfftn(kernel, dim=axes) if real else torch.fft.fftn(kernel, dim=axes)
+    inside = (..., *[slice(0, n) for n in box.shape])
+
+    def multiply(states: "Tensor") -> "Tensor":
+        shaped = states.reshape(*states.shape[:-1], *box.shape)
+        if real:
+            found = torch.fft.irfftn(torch.fft.rfftn(shaped, lengths, axes) * symbol, lengths, axes)
+        else:
+            found = torch.fft.ifftn(torch.fft.fftn(shaped, lengths, axes) * symbol, lengths, axes)
+        return found[inside].reshape(states.shape)
+
+    return multiply

@@ -1,0 +1,233 @@
+"""From bad sets to transport: the exponent of a logarithmic bound, with its hypotheses; and a transfer-matrix
+diagnostic.
+
+Both are derived here (docs/quasiperiodic.md gives the arguments) and are not statements of a published theorem.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import exp, inf, isfinite, log
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.operators import LongRange
+
+
+@dataclass(frozen=True)
+class TransportBound:
+    """⟨|X|^p⟩(T) ≤ C (log T)^{p·distance + ε} under ``hypotheses``.
+
+    ``distance`` is the exponent a in N = M^{a + ε}: how far the next good box of side M can be. ``case`` names the
+    class of frequencies; where a concrete M was given, ``good_within`` is N for it and ``reason`` says which case of
+    b = 1 holds. The inputs b, q, s are the user's: nothing here checks them."""
+
+    p: float
+    distance: float
+    moment: float
+    case: str
+    hypotheses: tuple[str, ...]
+    good_within: float | None = None
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "p": self.p,
+            "distance_exponent": self.distance if isfinite(self.distance) else None,
+            "moment_exponent": self.moment if isfinite(self.moment) else None,
+            "case": self.case,
+            "hypotheses": list(self.hypotheses),
+            "good_within": self.good_within,
+            "reason": self.reason,
+            "status": "derived in docs/quasiperiodic.md from the hypotheses; not a theorem of arXiv 2507.19783",
+        }
+
+
+def transport_bound(
+    b: int,
+    q: float,
+    s: float,
+    *,
+    p: float = 2.0,
+    tau: float | None = None,
+    dual: float | None = None,
+    quotients: Sequence[int] | None = None,
+    side: float | None = None,
+) -> TransportBound:
+    """The exponent of the logarithmic bound for bad sets of degree ≤ M^q and measure ≤ e^{−M^s} on T^b.
+
+    Args:
+        tau: WDC exponent, ‖nα‖ ≥ κ n^{−tau}; almost every frequency (tau → 1/b) without it.
+        dual: DC exponent w, ‖k·α‖ ≥ κ|k|^{−w}, turned into tau = (w − b + 1)/b by Khintchine's transference.
+        quotients: partial quotients of α (b = 1): every irrational frequency, with ``side`` = M also a concrete N.
+
+    Raises UsageError for inputs outside their range: the counting argument says nothing there."""
+    if b < 1 or not (q > 0 and 0 < s < 1 and p > 0):
+        raise UsageError(f"b = {b}, q = {q:g}, s = {s:g}, p = {p:g}: expected b >= 1, q > 0, 0 < s < 1 and p > 0")
+    if sum(x is not None for x in (tau, dual, quotients)) > 1:
+        raise UsageError("give one of tau, dual and quotients; each names the class of frequencies")
+    bad = (
+        f"for every box side M the set of theta whose box is not good is semi-algebraic in T^{b} of degree at most "
+        f"M^{q:g} and measure at most exp(-M^{s:g})",
+        "boxes that overlap a good box inherit its Green's-function decay (large deviations, resolvent identity)",
+        "M is proportional to log T, so that amplitudes beyond the good boxes cost exp(-c M) = T^(-power)",
+    )
+    if quotients is not None:
+        return _all_irrational(b, q, s, p, quotients, side, bad)
+    if dual is not None:
+        limit = inf if b == 1 else b - 1 + b / (b - 1)
+        if not b <= dual < limit:
+            raise UsageError(f"dual is {dual:g}; the argument needs {b} <= w < {limit:g} (w >= b always holds)")
+        tau = (dual - b + 1) / b
+        case, condition = (
+            f"DC with exponent w = {dual:g}, hence WDC with tau = {tau:g}",
+            f"||k.alpha|| >= kappa |k|^-{dual:g} for all k != 0 (transference gives ||n alpha|| >= kappa' n^-{tau:g})",
+        )
+    elif tau is not None:
+        limit = inf if b == 1 else 1 / (b - 1)
+        if not 1 / b <= tau < limit:
+            raise UsageError(f"tau is {tau:g}; the argument needs 1/b = {1 / b:g} <= tau < {limit:g}")
+        case, condition = f"WDC with tau = {tau:g}", f"||n alpha|| >= kappa n^-{tau:g} for all n != 0"
+    else:
+        tau = 1 / b
+        case, condition = (
+            "almost every frequency",
+            "||n alpha|| >= kappa n^-(1/b + eps) for all n != 0 (almost every alpha)",
+        )
+    distance = q / (1 - tau * (b - 1))
+    small = f"the measure is small to the end of the search: N^(tau b) exp(-M^{s:g}) <= 1 with N = M^{distance:g}"
+    return TransportBound(p, distance, p * distance, case, (condition, *bad, small))
+
+
+def _all_irrational(
+    b: int, q: float, s: float, p: float, quotients: Sequence[int], side: float | None, bad: tuple[str, ...]
+) -> TransportBound:
+    if b != 1:
+        raise UsageError(f"quotients belong to one frequency, but b is {b}; give tau or dual")
+    if not quotients or any(int(a) < 1 for a in quotients[1:]) or int(quotients[0]) < 0:
+        raise UsageError(f"partial quotients are whole numbers from 1 on, not {list(quotients)[:5]}")
+    hypotheses = (
+        "b = 1: the bad set is at most M^q + 1 intervals",
+        *bad,
+        "log q_(k+1) <= M^s - log 2 for the k with q_k <= M^q < q_(k+1), at every scale M that is used",
+    )
+    if side is None:
+        return TransportBound(p, q, p * q, "b = 1, one frequency by its continued fraction", hypotheses)
+    if not side >= 1:
+        raise UsageError(f"the box side M is {side:g}; give at least 1")
+    # I ≤ M^q + 1 intervals are met by at most 2I + 2 q_{k+1} e^{−M^s} ≤ 2 M^q + 3 of the N + 1 points.
+    wanted = 2 * side**q + 4
+    now, following = _convergents_around(quotients, wanted)
+    if following is None:
+        raise UsageError(
+            f"the quotients reach denominator {now} only; the search to N = {wanted:.3g} needs more of them"
+        )
+    if log(following) <= side**s - log(2):
+        return TransportBound(
+            p, q, p * q, "b = 1, one frequency by its continued fraction", hypotheses, wanted,
+            f"q_k = {now} <= N < q_(k+1) = {following} and log q_(k+1) <= M^s - log 2: a good box within N = 2 M^q + 4",
+        )  # fmt: skip
+    start = f"log q_(k+1) = {log(following):.3g} exceeds M^s - log 2 = {side**s - log(2):.3g}: "
+    # One block of q_{k+1} points, pairwise more than 1/(2 q_{k+1}) apart: 2I + 2 q_{k+1} e^{−M^s} must stay below it.
+    reached = following * (1 - 2 * exp(-(side**s))) > 2 * (side**q + 1)
+    end = f"a good box is only guaranteed within N = q_(k+1) = {following}" if reached else "no good box is guaranteed"
+    name = "b = 1, one frequency by its continued fraction"
+    return TransportBound(p, inf, inf, name, hypotheses, float(following) if reached else None, start + end)
+
+
+def _convergents_around(quotients: Sequence[int], n: float) -> tuple[int, int | None]:
+    # α = [a_0; a_1, …] with a_0 = 0 for α in (0, 1), or the list may start with a_1.
+    terms = [int(a) for a in quotients]
+    terms = terms[1:] if terms[0] == 0 else terms
+    before, now = 0, 1
+    for a in terms:
+        following = a * now + before
+        if now <= n < following:
+            return now, following
+        before, now = now, following
+    return now, None
+
+
+@dataclass(frozen=True)
+class TransferDiagnostic:
+    """What transfer matrices say about the time-averaged probability beyond N: a shape, no certificate."""
+
+    T: float
+    N: int
+    right: float
+    left: float
+    energies: int
+
+    @property
+    def value(self) -> float:
+        """The sum of both sides' integrals times T³."""
+        return self.right + self.left
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "T": self.T,
+            "N": self.N,
+            "right": self.right,
+            "left": self.left,
+            "value": self.value,
+            "energies": self.energies,
+            "status": "diagnostic: T^3 int (max_n ||Phi(n, E + i/T)||^2)^-1 dE per side; constants and the e^{-cN} "
+            "term of the Damanik-Tcheremchantsev method are not included",
+        }
+
+
+def transfer_bound(
+    operator: LongRange,
+    T: float,
+    N: int,
+    energies: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> TransferDiagnostic:
+    """T³ ∫ (max_{1≤n≤N} ‖Φ(±n, E + i/T)‖²)^{−1} dE over the spectrum and a margin of 1, for nearest neighbours on Z.
+
+    The method of Damanik and Tcheremchantsev (J. Amer. Math. Soc. 20 (2007) 799), integrand from memory: a diagnostic.
+    ``energies`` midpoints (8 T times the interval's length, at least 1000, without it). Products are renormalised at
+    every step, so that nothing overflows."""
+    hopping = operator.hopping
+    if operator.dim != 1 or isinstance(hopping, Kernel) or hopping.range != 1:
+        raise UsageError("the transfer diagnostic is for nearest-neighbour operators on Z")
+    if not (isfinite(T) and T > 0) or N < 1:
+        raise UsageError(f"T is {T:g} and N is {N}; give T above 0 and N of at least 1")
+    box = operator.box(N)
+    low, high = box.interval.low - 1, box.interval.high + 1
+    count = energies or max(1000, int(8 * T * (high - low)))
+    if count * 8 > 1 << 31:
+        raise UsageError(f"T = {T:g} needs {count:.2g} energies; give fewer with energies=")
+    width = (high - low) / count
+    grid = low + (np.arange(count) + 0.5) * width + 1j / T
+    one = hopping.coefs[hopping.offsets[:, 0] == 1][0]
+    strength, middle = abs(one), float(np.real(hopping.coefs[hopping.offsets[:, 0] == 0]).sum())
+    values = box.potential + middle
+    sides = []
+    for i, part in enumerate((values[N : 2 * N], values[N:0:-1])):
+        sides.append(T**3 * width * float((1 / _largest_squared(part, grid, strength)).sum()))
+        if progress is not None:
+            progress((i + 1) / 2)
+    return TransferDiagnostic(float(T), int(N), sides[0], sides[1], count)
+
+
+def _largest_squared(values: np.ndarray, z: np.ndarray, strength: float) -> np.ndarray:
+    # Columns of Φ(n): two solutions of u_{n+1} = ((z − V_n) u_n)/t − u_{n−1}; log scale kept apart.
+    a, b = np.ones_like(z), np.zeros_like(z)  # (u_{n}, u_{n−1}) of the first
+    c, d = np.zeros_like(z), np.ones_like(z)
+    scale, largest = np.zeros(len(z)), np.zeros(len(z))
+    for v in values:
+        step = (z - v) / strength
+        a, b = step * a - b, a
+        c, d = step * c - d, c
+        size = np.abs(a) ** 2 + np.abs(b) ** 2 + np.abs(c) ** 2 + np.abs(d) ** 2
+        root = np.sqrt(size)
+        a, b, c, d = a / root, b / root, c / root, d / root
+        scale += np.log(size)
+        np.maximum(largest, scale, out=largest)
+    # The Frobenius norm, within a factor two of the operator norm squared.
+    return np.exp(np.minimum(largest, 700.0))

@@ -1,0 +1,284 @@
+"""Wave packets ψ(t) = e^{−itH} φ on the lattice, in boxes that are certified to be large enough, or in given boxes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Literal
+
+import numpy as np
+
+from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.dynamics.adaptive import LARGEST_REACH, evolve_adaptively
+from tenfold.quasiperiodic.dynamics.front import Front, certified_reach, fronts, truncation_bound
+from tenfold.quasiperiodic.dynamics.leak import surface
+from tenfold.quasiperiodic.dynamics.methods import EPS, METHODS, BoxTooSmallError, Method, Run, choose, run_in_box
+from tenfold.quasiperiodic.dynamics.moments import moments, moments_error
+from tenfold.quasiperiodic.operators.boxes import Box, Norm
+from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """States at times, with their error bound.
+
+    ``psi`` complex128 (times, N), or (times, batch, N); ``error_bound`` bounds ‖ψ − ψ_computed‖/‖φ‖ at every time, in
+    exact arithmetic; ``parts`` splits it. ``certificate`` says what it rests on: "a priori" (certified box), "a
+    posteriori" (loss through the surface, measured), "finite system" (the box is the system), or "estimate".
+    ``rounding`` is an estimate of floating-point error, not part of the bound. ``edge_mass`` is the largest share of
+    the mass that a state had in the outermost max(R, 8) layers."""
+
+    box: Box
+    times: np.ndarray
+    psi: np.ndarray
+    method: str
+    tol: float
+    error_bound: float
+    parts: dict[str, float]
+    certificate: str
+    edge_mass: float
+    products: int
+    rounding: float
+    initial: list[tuple[np.ndarray, np.ndarray]] = field(repr=False, default_factory=list)
+
+    @property
+    def reach(self) -> int:
+        """L: how far the box reaches from its centre."""
+        return min(self.box.shape) // 2
+
+    def moments(self, p: float | list[float], norm: Norm = "linf", origin: Any = None) -> np.ndarray:
+        """⟨|X|^p⟩(t) = Σ |n − origin|^p |ψ_n(t)|², (times, ...) or (times, ..., len(p)) for a list of p."""
+        return moments(self.box, self.psi, p, norm, origin)
+
+    def moments_error(self, p: float, norm: Norm = "linf") -> np.ndarray:
+        """A bound on the error of ``moments(p, norm)`` about the centre, (times,): ε (2 + ε) ‖φ‖² max|n|^p inside the
+        box, and the front bound on what is outside; inf where the outside is not bounded."""
+        return moments_error(self, p, norm)
+
+    def probabilities(self) -> np.ndarray:
+        """|ψ_n(t)|²."""
+        return np.abs(self.psi) ** 2
+
+    def norms(self) -> np.ndarray:
+        """‖ψ(t)‖."""
+        return np.linalg.norm(self.psi, axis=-1)
+
+    def energies(self) -> np.ndarray:
+        """⟨ψ(t), H ψ(t)⟩ in the box."""
+        return np.real((np.conj(self.psi) * self.box.matvec(self.psi)).sum(-1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was computed and how well, without the states."""
+        return {
+            "method": self.method,
+            "times": self.times.tolist(),
+            "box": self.box.to_dict(),
+            "tol": self.tol,
+            "error_bound": self.error_bound if isfinite(self.error_bound) else None,
+            "error_parts": {k: v if isfinite(v) else None for k, v in self.parts.items()},
+            "certificate": self.certificate,
+            "edge_mass": self.edge_mass,
+            "products": self.products,
+            "rounding_estimate": self.rounding,
+            "conventions": CONVENTIONS,
+        }
+
+
+CONVENTIONS = {
+    "evolution": "psi(t) = exp(-i t H) phi",
+    "operator": "(H u)_n = sum_m a_m u_(n-m) + lambda v(theta + n.Omega) u_n",
+    "error": "norm of the difference, relative to the norm of phi",
+    "edge_mass": "share of |psi_n|^2 in the outermost max(R, 8) layers, largest over the times",
+}
+
+
+def evolve(
+    system: LongRange | Box,
+    phi: Initial = None,
+    times: Any = (),
+    *,
+    tol: float = 1e-12,
+    method: Method = "auto",
+    box: Literal["certified", "adaptive"] | int = "certified",
+    centre: int | tuple[int, ...] = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Evolution:
+    """ψ(t) = e^{−itH} φ at ``times`` (any real numbers), to ``tol`` in norm.
+
+    Args:
+        system: an operator on Z^d, or a Box that is itself the system (then nothing is lost at its edges).
+        phi: {site: amplitude}, a list of such states, an array on a given Box; δ at the centre by default.
+        method: "chebyshev", "lanczos", "dense" (N ≤ 2000), "trotter" (rings, error estimated), or "auto".
+        box: "certified" chooses the box from an a-priori bound for every real potential; "adaptive" grows it while the
+            edge holds more than tol² (cheap where the dynamics is localised); a number L takes |n_j − centre| ≤ L and
+            raises BoxTooSmallError when more than ``tol`` of mass reaches the edge.
+        progress: called with the fraction that is done.
+
+    Raises UsageError for bad arguments before any work."""
+    sequence = check_times(times)
+    _check(tol, method)
+    if isinstance(system, Box):
+        states = on_box(system, phi)
+        run = run_in_box(system, states, sequence, tol, method, None, progress)
+        return _result(system, sequence, run, tol, states, "estimate" if run.estimated else "finite system", {}, method)
+    until = float(np.abs(sequence).max())
+    if isinstance(phi, np.ndarray):
+        if isinstance(box, str):
+            raise UsageError("an array of amplitudes belongs to a box; pass the Box, or a state {site: amplitude}")
+        made = system.box(box, centre)
+        return _in_given_box(made, on_box(made, phi), sequence, tol, method, [], progress)
+    middle = tuple(int(c) for c in np.atleast_1d(centre))
+    middle = middle * system.dim if len(middle) == 1 else middle
+    parts = supports(phi, middle)
+    if box == "certified":
+        return _certified(system, phi, parts, sequence, until, tol, method, middle, progress)
+    if box == "adaptive":
+        return _adaptive(system, phi, parts, sequence, tol, method, middle, progress)
+    if isinstance(box, str):
+        raise UsageError(f"there is no box {box!r}{suggest(box, ('certified', 'adaptive'))}, or give a number of sites")
+    made = system.box(box, middle)
+    return _in_given_box(made, on_box(made, phi), sequence, tol, method, parts, progress)
+
+
+def check_times(times: Any) -> np.ndarray:
+    """Times as float64 (nt,); UsageError for none or for values that are not finite."""
+    sequence = np.atleast_1d(np.asarray(times, dtype=np.float64)).ravel()
+    if not len(sequence):
+        raise UsageError("there are no times; give at least one")
+    if not np.isfinite(sequence).all():
+        raise UsageError("a time is not finite; give finite numbers")
+    return sequence
+
+
+def _check(tol: float, method: str) -> None:
+    if not 1e-14 <= tol < 1:
+        raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}{suggest(method, METHODS)}")
+
+
+# --- the three ways to choose a box --------------------------------------------------------------------------
+
+
+def certified_box(
+    system: LongRange, parts: list[tuple[np.ndarray, np.ndarray]], until: float, tol: float, centre: tuple[int, ...]
+) -> tuple[Box, float, list[Front]]:
+    """The smallest cube about ``centre`` whose truncation error to time ``until`` is at most ``tol`` times ‖φ‖ for
+    every state, that error's bound, and the tabulated fronts."""
+    table = fronts(system.hopping)
+    reach = max(certified_reach(table, until, tol * float(np.linalg.norm(a)), s, a) for s, a in parts)
+    if reach > LARGEST_REACH:
+        raise UsageError(
+            f"the certified box for t = {until:g} reaches {reach:.3g} sites; use box='adaptive' where the dynamics is "
+            "localised, or a smaller time"
+        )
+    made = system.box(reach, centre)
+    bound = max(truncation_bound(table, until, [reach] * system.dim, s, a) / float(np.linalg.norm(a)) for s, a in parts)
+    return made, bound, table
+
+
+def _certified(
+    system: LongRange,
+    phi: Initial,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    times: np.ndarray,
+    until: float,
+    tol: float,
+    method: Method,
+    centre: tuple[int, ...],
+    progress: Callable[[float], None] | None,
+) -> Evolution:
+    made, bound, _ = certified_box(system, parts, until, tol / 2, centre)
+    run = run_in_box(made, on_box(made, phi), times, tol / 2, method, None, progress)
+    parts_of_error = {"box": bound, "truncated_hopping": until * system.hopping.tail}
+    return _result(made, times, run, tol, on_box(made, phi), "a priori", parts_of_error, method, parts)
+
+
+def _in_given_box(
+    made: Box,
+    states: np.ndarray,
+    times: np.ndarray,
+    tol: float,
+    method: Method,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    progress: Callable[[float], None] | None,
+) -> Evolution:
+    skin = surface(made)
+    run = run_in_box(made, states, times, tol, method, skin, progress)
+    result = _posterior(made, times, run, tol, states, method, parts)
+    if result.edge_mass > tol:
+        raise BoxTooSmallError(
+            f"the box {made.describe()} is too small: {result.edge_mass:.2g} of the mass reached its edge by t = "
+            f"{np.abs(times).max():g}, above tol {tol:g}; give a larger box, box='certified' or 'adaptive' (--box), a "
+            "shorter time, or evolve the Box itself if it is the system"
+        )
+    return result
+
+
+def _adaptive(
+    system: LongRange,
+    phi: Initial,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    times: np.ndarray,
+    tol: float,
+    method: Method,
+    centre: tuple[int, ...],
+    progress: Callable[[float], None] | None,
+) -> Evolution:
+    width = max(int(np.abs(s).max()) for s, _ in parts)
+    made, states, run, used = evolve_adaptively(system, phi, width, times, tol, method, centre, progress)
+    return _posterior(made, times, run, tol, states, used, parts)
+
+
+def _posterior(
+    made: Box,
+    times: np.ndarray,
+    run: Run,
+    tol: float,
+    states: np.ndarray,
+    method: str,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+) -> Evolution:
+    until = float(np.abs(times).max())
+    scale = np.linalg.norm(states.reshape(-1, states.shape[-1]), axis=-1)
+    lost = float((np.sqrt(until * run.loss) / scale).max())
+    parts_of_error = {"box": lost, "truncated_hopping": until * made.operator.hopping.tail}
+    certificate = "estimate" if run.estimated else "a posteriori"
+    return _result(made, times, run, tol, states, certificate, parts_of_error, method, parts)
+
+
+def _result(
+    made: Box,
+    times: np.ndarray,
+    run: Run,
+    tol: float,
+    states: np.ndarray,
+    certificate: str,
+    parts: dict[str, float],
+    method: str,
+    initial: list[tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Evolution:
+    parts = {**parts, "polynomial": run.polynomial}
+    batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
+    psi = run.states.reshape(len(times), *batch, made.size)
+    edge = made.edge(max(made.operator.hopping.range, 8))
+    scale = (np.abs(states) ** 2).sum(-1)
+    mass = float(((np.abs(psi[..., edge]) ** 2).sum(-1) / scale).max()) if len(edge) else 0.0
+    used = method if method != "auto" else choose(made, times, int(np.prod(batch)))
+    rounding = (
+        4 * EPS * max(float(run.products), np.abs(times).max() * max(abs(made.interval.low), abs(made.interval.high)))
+    )
+    return Evolution(
+        made,
+        times,
+        psi,
+        used,
+        tol,
+        sum(parts.values()),
+        parts,
+        certificate,
+        mass,
+        run.products,
+        rounding,
+        initial or [],
+    )

@@ -1,0 +1,161 @@
+"""How far a wave packet can have travelled: a-priori bounds for every real potential, and certified boxes.
+
+With e^{μ n_j} as a weight, H becomes H_μ whose anti-Hermitian part has the norm S_j(μ) = sup_k |Σ_m a_m sinh(μ m_j)
+e^{ik·m}|, whatever the real potential is. Hence, for t ≥ 0 and W± = ‖e^{±μ n_j} φ‖,
+
+    Σ_n e^{±2μ n_j} |ψ_n(t)|² ≤ W±² e^{2 t S_j(μ)}.                                     (front)
+
+All bounds here follow from (front); they are derived in docs/quasiperiodic.md. ψ_L is the evolution in the box.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp, inf, isfinite, log, pi, sqrt
+
+import numpy as np
+
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, transform
+
+_GRID = 200
+_MOST_POINTS = 1 << 16
+
+
+def symbol_sup(offsets: np.ndarray, coefs: np.ndarray) -> float:
+    """An upper bound of sup_k |Σ_m c_m e^{ik·m}|: the maximum over a grid, enlarged by Bernstein's inequality, or
+    Σ|c_m| where that is less.
+
+    At the supremum M the gradient of |f| vanishes, and a grid point is within π/G_j along each axis, so that
+    |f| ≥ M (1 − (Σ_j π R_j/G_j)²/2) there."""
+    offsets, coefs = offsets[coefs != 0], coefs[coefs != 0]
+    plain = float(np.abs(coefs).sum())
+    if len(coefs) <= 2:
+        return plain  # two waves are in phase somewhere
+    radius = np.abs(offsets).max(0, initial=0)
+    points = [1 << int(np.ceil(np.log2(64 * r + 1))) if r else 1 for r in radius]
+    while np.prod(points) > _MOST_POINTS and max(points) > 8:
+        points[int(np.argmax(points))] //= 2
+    gap = sum(pi * r / g for r, g in zip(radius, points, strict=True))
+    if gap >= 1:
+        return plain
+    highest = float(np.abs(transform(offsets, coefs, points)).max())
+    # The transform's own rounding: a few units in the last place of Σ|c_m|.
+    return min(plain, highest / (1 - gap**2 / 2) + 1e-14 * plain)
+
+
+def growth(hopping: Hopping | Kernel, mu: float, axis: int = 0) -> float:
+    """An upper bound of S_j(μ) along ``axis``. For a kernel, the Schur bound Σ C e^{−c|m|} |sinh(μ m_j)|.
+
+    Raises UsageError for μ outside (0, ρ): the untruncated hopping's weighted sum diverges there."""
+    if not 0 < mu < hopping.rho:
+        limit = f"below the hopping's decay rate {hopping.rho:g}" if isfinite(hopping.rho) else "positive"
+        raise UsageError(f"mu is {mu:g}; the front bound needs it {limit}")
+    weights = np.sinh(mu * hopping.offsets[:, axis])
+    if isinstance(hopping, Kernel):
+        return float((hopping.envelope * np.abs(weights)).sum())
+    return symbol_sup(hopping.offsets, hopping.coefs * weights)
+
+
+def coupling(hopping: Hopping | Kernel) -> float:
+    """An upper bound of the norm of the hopping's off-diagonal part: what couples a box to its outside."""
+    off = np.abs(hopping.offsets).sum(1) > 0
+    if isinstance(hopping, Kernel):
+        return float(hopping.envelope[off].sum())
+    return symbol_sup(hopping.offsets[off], hopping.coefs[off]) if off.any() else 0.0
+
+
+@dataclass(frozen=True)
+class Front:
+    """S_j(μ) of one axis at several μ, with ‖PAQ‖'s bound: what boxes and truncation bounds are computed from."""
+
+    hopping: Hopping | Kernel
+    axis: int
+    mu: np.ndarray
+    growth: np.ndarray
+    coupling: float
+
+    def zoom(self, at: int) -> "Front":
+        """Forty further values of μ between the neighbours of ``mu[at]``."""
+        mu = np.geomspace(self.mu[max(at - 1, 0)], self.mu[min(at + 1, len(self.mu) - 1)], 40)
+        return replace(self, mu=mu, growth=np.array([growth(self.hopping, m, self.axis) for m in mu]))
+
+    def weights(self, sites: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
+        """W(μ) = (‖e^{μ n_j} φ‖² + ‖e^{−μ n_j} φ‖²)^{1/2} for φ with ``amplitudes`` at ``sites`` (k, d)."""
+        with np.errstate(over="ignore"):
+            both = 2 * np.cosh(2 * self.mu[:, None] * sites[:, self.axis])
+            return np.sqrt(both @ np.abs(amplitudes) ** 2)
+
+    def log_truncation(self, time: float, reach: int, sites: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
+        """log of this axis's part of the bound on ‖ψ − ψ_L‖, L = ``reach``, for each μ.
+
+        ‖Qψ(s)‖ ≤ W e^{−μ(L+1) + sS} from (front), and by Duhamel ‖Pψ − ψ_L‖ ≤ ‖PAQ‖ ∫₀ᵗ ‖Qψ(s)‖ ds, where
+        ∫₀ᵗ e^{sS} ds ≤ e^{tS} min(t, 1/S)."""
+        lasting = np.minimum(abs(time), 1 / self.growth)
+        width = np.log(self.weights(sites, amplitudes) * (1 + self.coupling * lasting))
+        return width - self.mu * (reach + 1) + abs(time) * self.growth
+
+
+def fronts(hopping: Hopping | Kernel) -> list[Front]:
+    """S_j(μ) of every axis on 200 points of μ, logarithmic up to 30/R (at most 8), or up to just below ρ."""
+    highest = 0.999 * hopping.rho if isfinite(hopping.rho) else min(30.0 / max(hopping.range, 1), 8.0)
+    mu = np.geomspace(min(1e-3, highest / 10), highest, _GRID)
+    strength = coupling(hopping)
+    found = []
+    for axis in range(hopping.dim):
+        table = np.array([growth(hopping, m, axis) for m in mu])
+        found.append(Front(hopping, axis, mu, np.maximum(table, 1e-300), strength))
+    return found
+
+
+def front_radius(hopping: Hopping | Kernel, time: float, tol: float, axis: int = 0) -> int:
+    """The smallest L with |ψ_n(t)| ≤ tol wherever |n_j| ≥ L, from ψ(0) = δ₀: min over μ of (t S + log 1/tol)/μ.
+
+    >>> from tenfold.quasiperiodic.operators.hopping import nearest_neighbour
+    >>> front_radius(nearest_neighbour(), 50.0, 1e-12)
+    145
+    """
+    f = fronts(hopping)[axis]
+    need = (abs(time) * f.growth + log(1 / tol)) / f.mu
+    f = f.zoom(int(np.argmin(need)))
+    return int(np.ceil(((abs(time) * f.growth + log(1 / tol)) / f.mu).min()))
+
+
+def certified_reach(table: Sequence[Front], time: float, tol: float, sites: np.ndarray, amplitudes: np.ndarray) -> int:
+    """The smallest L for which ``truncation_bound`` of the box [−L, L]^d is at most ``tol``."""
+    share = log(tol) - 0.5 * log(len(table))
+    need = 1
+    for f in table:
+        lengths = (f.log_truncation(time, -1, sites, amplitudes) - share) / f.mu
+        f = f.zoom(int(np.argmin(lengths)))
+        lengths = (f.log_truncation(time, -1, sites, amplitudes) - share) / f.mu
+        need = max(need, int(np.ceil(lengths.min())) - 1)
+    return need
+
+
+def truncation_bound(
+    table: Sequence[Front], time: float, reach: Sequence[int], sites: np.ndarray, amplitudes: np.ndarray
+) -> float:
+    """A bound on ‖ψ(t) − ψ_L(t)‖ for the open box |n_j| ≤ reach_j about the origin of ``sites``; inf where it says
+    nothing."""
+    total = 0.0
+    for f, length in zip(table, reach, strict=True):
+        least = f.log_truncation(time, length, sites, amplitudes)
+        f = f.zoom(int(np.argmin(least)))
+        log_bound = float(f.log_truncation(time, length, sites, amplitudes).min())
+        total += exp(2 * log_bound) if log_bound < 1 else inf
+    return sqrt(total) if total < 4 else inf
+
+
+def moment_tail(
+    table: Sequence[Front], time: float, reach: int, sites: np.ndarray, amplitudes: np.ndarray, p: float, factor: float
+) -> float:
+    """A bound on Σ |n|^p |ψ_n(t)|² over the sites outside the box, for a norm with |n| ≤ factor · |n|∞.
+
+    x^p e^{−2μx} falls beyond x = p/2μ; below it the bound uses the maximum."""
+    total = 0.0
+    for f in table:
+        start = np.maximum(reach + 1, p / (2 * f.mu))
+        exponent = p * np.log(factor * start) - 2 * f.mu * start + 2 * abs(time) * f.growth
+        least = float((exponent + 2 * np.log(f.weights(sites, amplitudes))).min())
+        total += exp(least) if least < 700 else inf
+    return total

@@ -1,0 +1,302 @@
+"""Multiplication by the hopping of a box, four ways that agree: shifted slices, blocked Toeplitz products (both
+"stencil"), zero-padded FFT, and a sparse matrix.
+
+States are rows (S, N), contiguous, float64 for a real hopping and complex128 for a complex one; ``rows_of`` splits a
+complex state of a real operator into its real and imaginary rows, which halves the arithmetic.
+"""
+
+from dataclasses import dataclass
+from math import log2, prod
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import scipy.fft
+import scipy.sparse
+
+from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.operators.hopping import Kernel
+
+if TYPE_CHECKING:
+    from tenfold.quasiperiodic.operators.boxes import Box
+
+KINDS = ("stencil", "fft", "sparse")
+# Floating-point operations a nanosecond of the four programs, and nanoseconds of a call (of a neighbour, for slices),
+# measured once on one core; only the choice between the programs depends on these numbers.
+_RATE = {"slices": 2.0, "toeplitz": 25.0, "fft": 3.0, "sparse": 2.5}
+_CALL = {"slices": 5e3, "toeplitz": 6e3, "fft": 25e3, "sparse": 4e3}
+
+
+class Product(Protocol):
+    """``accumulate(x, out)`` adds A x to ``out`` for rows (S, N)."""
+
+    kind: str
+    flops: float
+
+    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+        """out += A x."""
+        ...
+
+    def apply(self, states: np.ndarray) -> np.ndarray:
+        """A ψ for states (..., N) of any number type."""
+        ...
+
+    def scaled(self, factor: float) -> "Product":
+        """The product with factor · A."""
+        ...
+
+
+def rows_of(states: np.ndarray, real: bool) -> np.ndarray:
+    """States (S, N) as contiguous rows of the product's number type: (S, N), or (2 S, N), real parts first, for
+    complex states of a real operator."""
+    if not real:
+        return np.ascontiguousarray(states, dtype=np.complex128)
+    if np.iscomplexobj(states):
+        if states.imag.any():
+            return np.ascontiguousarray(np.concatenate([states.real, states.imag]))
+        states = states.real
+    return np.ascontiguousarray(states, dtype=np.float64)
+
+
+def states_of(rows: np.ndarray, count: int) -> np.ndarray:
+    """The inverse of ``rows_of`` for ``count`` states: (..., count, N)."""
+    if rows.shape[-2] == count:
+        return rows
+    return rows[..., :count, :] + 1j * rows[..., count:, :]
+
+
+class _Base:
+    """What the programs share: rows in and out."""
+
+    def __init__(self, kind: str, flops: float, real: bool) -> None:
+        self.kind, self.flops, self.real = kind, flops, real
+
+    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def apply(self, states: np.ndarray) -> np.ndarray:
+        """A ψ for states (..., N) of any number type."""
+        flat = states.reshape(-1, states.shape[-1])
+        rows = rows_of(flat, self.real)
+        out = np.zeros_like(rows)
+        self.accumulate(rows, out)
+        return states_of(out, len(flat)).reshape(states.shape)
+
+
+class Slices(_Base):
+    """One shifted slice a neighbour."""
+
+    def __init__(self, box: "Box", factor: float = 1.0) -> None:
+        hopping = box.operator.hopping
+        assert not isinstance(hopping, Kernel)
+        super().__init__("stencil", 2.0 * len(hopping.coefs) * box.size, box.is_real)
+        self._box, self._factor = box, factor
+        self._moves: list[tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = []
+        periodic = box.boundary == "periodic"
+        for m, a in zip(hopping.offsets.tolist(), hopping.coefs.tolist(), strict=True):
+            pieces: list[tuple[tuple[slice, ...], tuple[slice, ...]]] = [((), ())]
+            for step, n in zip(m, box.shape, strict=True):
+                parts = _axis_pieces(step, n, periodic)
+                pieces = [((*to, t), (*source, s)) for to, source in pieces for t, s in parts]
+            self._moves += [(a * factor, (slice(None), *to), (slice(None), *source)) for to, source in pieces]
+        self._scratch = np.empty(0)
+
+    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+        """out += A x."""
+        shape = (len(x), *self._box.shape)
+        source, target = x.reshape(shape), out.reshape(shape)
+        if self._scratch.shape != x.shape or self._scratch.dtype != x.dtype:
+            self._scratch = np.empty_like(x)
+        scratch = self._scratch.reshape(shape)
+        for a, to, start in self._moves:
+            part = scratch[to]
+            np.multiply(source[start], a, out=part)
+            view = target[to]
+            view += part
+
+    def scaled(self, factor: float) -> "Slices":
+        """factor · A."""
+        return Slices(self._box, self._factor * factor)
+
+
+def _axis_pieces(step: int, n: int, periodic: bool) -> list[tuple[slice, slice]]:
+    # (A u)_n takes u_{n − m}: the target range and its source.
+    if abs(step) >= n and not periodic:
+        return []
+    if step == 0:
+        return [(slice(0, n), slice(0, n))]
+    if step > 0:
+        inner = [(slice(step, n), slice(0, n - step))]
+        return inner + ([(slice(0, step), slice(n - step, n))] if periodic else [])
+    inner = [(slice(0, n + step), slice(-step, n))]
+    return inner + ([(slice(n + step, n), slice(0, -step))] if periodic else [])
+
+
+class Toeplitz(_Base):
+    """One dimension: windows of the padded state times one small Toeplitz matrix (a GEMM)."""
+
+    def __init__(self, box: "Box", factor: float = 1.0) -> None:
+        hopping = box.operator.hopping
+        assert not isinstance(hopping, Kernel)
+        reach = hopping.range
+        self._block = toeplitz_block(reach)
+        super().__init__("stencil", 2.0 * box.size * (self._block + 2 * reach) * (1 if box.is_real else 4), box.is_real)
+        self._box, self._reach, self._factor = box, reach, factor
+        self._count = -(-box.size // self._block)
+        column = np.zeros(2 * reach + 1, dtype=hopping.coefs.dtype)
+        column[reach - hopping.offsets[:, 0]] = hopping.coefs * factor
+        self._matrix = np.zeros((self._block + 2 * reach, self._block), dtype=hopping.coefs.dtype)
+        for j in range(self._block):
+            self._matrix[j : j + 2 * reach + 1, j] = column
+        self._prepare(0)
+
+    def _prepare(self, rows: int) -> None:
+        b, r = self._block, self._reach
+        self._padded = np.zeros((rows, self._count * b + 2 * r), dtype=self._matrix.dtype)
+        s = self._padded.strides
+        shape, strides = (rows, self._count, b + 2 * r), (s[0], b * s[1], s[1])
+        self._windows = np.lib.stride_tricks.as_strided(self._padded, shape, strides, writeable=False)
+        self._copy = np.empty(shape, dtype=self._matrix.dtype)
+        self._result = np.empty((rows, self._count, b), dtype=self._matrix.dtype)
+
+    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+        """out += A x."""
+        rows, n = x.shape
+        r = self._reach
+        if rows != len(self._padded):
+            self._prepare(rows)
+        self._padded[:, r : r + n] = x
+        if self._box.boundary == "periodic":
+            self._padded[:, :r] = x[:, n - r :]
+            self._padded[:, r + n : n + 2 * r] = x[:, :r]
+        np.copyto(self._copy, self._windows)
+        flat = self._copy.reshape(rows * self._count, -1)
+        np.dot(flat, self._matrix, out=self._result.reshape(rows * self._count, -1))
+        out += self._result.reshape(rows, -1)[:, :n]
+
+    def scaled(self, factor: float) -> "Toeplitz":
+        """factor · A."""
+        return Toeplitz(self._box, self._factor * factor)
+
+
+def toeplitz_block(reach: int) -> int:
+    """Outputs a window: about twice the reach, so that the copy of the windows stays small."""
+    return int(min(128, max(32, 1 << int(np.ceil(np.log2(max(2 * reach, 1)))))))
+
+
+class Fourier(_Base):
+    """Any dimension: the FFT of the state, zero-padded in an open box, times the real symbol."""
+
+    def __init__(self, box: "Box", factor: float = 1.0) -> None:
+        hopping = box.operator.hopping
+        assert not isinstance(hopping, Kernel)
+        self._lengths = fft_lengths(box)
+        real = box.is_real
+        total = prod(self._lengths)
+        super().__init__("fft", (1 if real else 2) * 5.0 * total * max(log2(total), 1.0), real)
+        self._box, self._factor = box, factor
+        symbol = hopping.symbol(self._lengths) * factor
+        # Σ a_m e^{ik·m} with the convolution (A u)_n = Σ a_m u_{n−m} needs e^{−ik·m}: the grid reversed.
+        axes = tuple(range(symbol.ndim))
+        reversed_ = np.roll(np.flip(symbol, axes), 1, axes)
+        self._symbol = np.ascontiguousarray(reversed_[..., : self._lengths[-1] // 2 + 1] if real else reversed_)
+        self._inside = tuple(slice(0, n) for n in box.shape)
+
+    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+        """out += A x."""
+        axes = tuple(range(1, len(self._lengths) + 1))
+        shaped, target = x.reshape(-1, *self._box.shape), out.reshape(-1, *self._box.shape)
+        if self.real:
+            spectrum = scipy.fft.rfftn(shaped, self._lengths, axes=axes)
+            spectrum *= self._symbol
+            result = scipy.fft.irfftn(spectrum, self._lengths, axes=axes, overwrite_x=True)
+        else:
+            spectrum = scipy.fft.fftn(shaped, self._lengths, axes=axes)
+            spectrum *= self._symbol
+            result = scipy.fft.ifftn(spectrum, self._lengths, axes=axes, overwrite_x=True)
+        target += result[(slice(None), *self._inside)]
+
+    def scaled(self, factor: float) -> "Fourier":
+        """factor · A."""
+        return Fourier(self._box, self._factor * factor)
+
+
+def fft_lengths(box: "Box") -> tuple[int, ...]:
+    """Transform lengths: the ring itself, or n_j + R_j and a little more, so that no image falls into the box."""
+    if box.boundary == "periodic":
+        return box.shape
+    needed = zip(box.shape, box.operator.hopping.radius, strict=True)
+    # 2 R + 1 as well, so that the symbol's offsets do not alias.
+    return tuple(scipy.fft.next_fast_len(max(n + r, 2 * r + 1), real=box.is_real) for n, r in needed)
+
+
+class Sparse(_Base):
+    """A CSR matrix: the only way for kernels."""
+
+    def __init__(self, box: "Box", matrix: scipy.sparse.csr_array | None = None) -> None:
+        self._matrix = box._hopping_matrix if matrix is None else matrix
+        super().__init__("sparse", 2.0 * self._matrix.nnz * (1 if box.is_real else 4), box.is_real)
+        self._box = box
+
+    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+        """out += A x."""
+        if len(x) == 1:
+            out[0] += self._matrix @ x[0]
+        else:
+            out += (self._matrix @ x.T).T
+
+    def scaled(self, factor: float) -> "Sparse":
+        """factor · A."""
+        return Sparse(self._box, self._matrix * factor)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One candidate: its flops for a state in ``calls`` steps."""
+
+    program: str
+    flops: float
+    calls: int = 1
+
+    @property
+    def nanoseconds(self) -> float:
+        """Flops at the program's rate, and what its calls take."""
+        return self.flops / _RATE[self.program] + self.calls * _CALL[self.program]
+
+
+def costs(box: "Box") -> dict[str, Cost]:
+    """Flops of every program for one real state (four times as many for complex hopping), by counting."""
+    hopping = box.operator.hopping
+    complexity = 1 if box.is_real else 4
+    if isinstance(hopping, Kernel):
+        return {"sparse": Cost("sparse", 2.0 * len(hopping.offsets) * box.size * complexity)}
+    count, total = len(hopping.coefs), prod(fft_lengths(box))
+    found = {
+        "slices": Cost("slices", 2.0 * count * box.size * complexity, count),
+        "fft": Cost("fft", 5.0 * total * max(log2(total), 1.0) * (1 if box.is_real else 2)),
+        "sparse": Cost("sparse", 2.0 * count * box.size * complexity),
+    }
+    if len(box.shape) == 1:
+        window = toeplitz_block(hopping.range) + 2 * hopping.range
+        found["toeplitz"] = Cost("toeplitz", 2.0 * box.size * window * complexity)
+    return found
+
+
+def product_of(box: "Box", kind: str = "auto") -> Product:
+    """The program that needs least time by its counted flops, or the cheapest of a chosen kind.
+
+    Raises UsageError for an unknown kind, and for a kernel with anything but "sparse"."""
+    if kind not in (*KINDS, "auto"):
+        raise UsageError(f"there is no product {kind!r}{suggest(kind, (*KINDS, 'auto'))}")
+    table = costs(box)
+    wanted = {"auto": set(table) - {"sparse"} or {"sparse"}, "stencil": {"slices", "toeplitz"}}.get(kind, {kind})
+    candidates = [cost for name, cost in table.items() if name in wanted]
+    if not candidates:
+        raise UsageError(f"a kernel's hopping has no {kind} product; it is not translation-invariant: use 'sparse'")
+    best = min(candidates, key=lambda cost: cost.nanoseconds).program
+    made: dict[str, type[Slices] | type[Toeplitz] | type[Fourier] | type[Sparse]] = {
+        "slices": Slices,
+        "toeplitz": Toeplitz,
+        "fft": Fourier,
+        "sparse": Sparse,
+    }
+    return made[best](box)

@@ -1,0 +1,164 @@
+"""Cells of a grid against a semi-algebraic set: inside, outside, or not decided, rigorously.
+
+A polynomial's range on a cell is enclosed by natural interval extension, and where that does not decide, by its
+Bernstein coefficients on the cell, whose excess shrinks with the square of the side.
+"""
+
+from collections.abc import Iterator
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+
+from tenfold.quasiperiodic.sets.membership import UNIT
+from tenfold.quasiperiodic.sets.polynomials import Poly
+from tenfold.quasiperiodic.sets.sets import Set
+
+BLOCK = 1 << 14
+
+
+class Cells(NamedTuple):
+    """Boxes of grid cells [low, high) in units of the side 1/K, int64 (m, b); all inside, or all undecided units."""
+
+    low: np.ndarray
+    high: np.ndarray
+    inside: bool
+
+
+class Classifier:
+    """Interval test of one set."""
+
+    def __init__(self, region: Set) -> None:
+        self.dim = region.dim
+        self._index = {p: i for i, p in enumerate(region.polynomials)}
+        self._clauses = [[(self._index[p], s) for p, s in clause] for clause in region.clauses]
+        self._ranges = [_Range(p) for p in region.polynomials]
+
+    def decide(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(inside, outside) of boxes [low, high], float64 (m, b) in [0, 1] (ends may be off by 2^−53)."""
+        bounds = [r.natural(low, high) for r in self._ranges]
+        inside, outside = self._combine(bounds)
+        open_ = np.flatnonzero(~(inside | outside))
+        if len(open_):
+            finer = []
+            for r, (bottom, top) in zip(self._ranges, bounds, strict=True):
+                a, b = bottom[open_], top[open_]
+                # A polynomial whose sign is settled needs no second look.
+                unsettled = np.flatnonzero((a <= 0) & (b >= 0))
+                if len(unsettled):
+                    rows = open_[unsettled]
+                    a[unsettled], b[unsettled] = r.bernstein(low[rows], high[rows])
+                finer.append((a, b))
+            inside[open_], outside[open_] = self._combine(finer)
+        return inside, outside
+
+    def _combine(self, bounds: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        inside = np.zeros(len(bounds[0][0]), bool)
+        outside = np.ones(len(bounds[0][0]), bool)
+        for clause in self._clauses:
+            all_hold, one_fails = np.ones(len(inside), bool), np.zeros(len(inside), bool)
+            for i, relation in clause:
+                bottom, top = bounds[i]
+                if relation == "==":
+                    all_hold[:] = False
+                    one_fails |= (bottom > 0) | (top < 0)
+                elif relation in (">", ">="):
+                    all_hold &= bottom > 0
+                    one_fails |= top < 0
+                else:
+                    all_hold &= top < 0
+                    one_fails |= bottom > 0
+            inside |= all_hold
+            outside &= one_fails
+        return inside, outside
+
+
+class _Range:
+    def __init__(self, poly: Poly) -> None:
+        self.poly = poly
+        self.terms = [(e, float(c)) for e, c in poly.terms]
+        depth = poly.degree + len(poly.terms) + 2
+        # Monomials, Bernstein weights and partial sums stay within [0, 1] · Σ|c|, so that rounding does too; the
+        # ends of a cell are off by one unit at most.
+        self.slack = 8.0 * depth * (poly.dim + 1) * poly.size * UNIT + 2.1 * float(sum(poly.slopes)) * UNIT
+        self.tensor = poly.tensor
+        self.weights = [_blossom(d) for d in poly.degrees]
+
+    def natural(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        bottom, top = np.full(len(low), -self.slack), np.full(len(low), self.slack)
+        for e, c in self.terms:
+            small, large = np.ones(len(low)), np.ones(len(low))
+            for j, k in enumerate(e):
+                if k:
+                    small, large = small * low[:, j] ** k, large * high[:, j] ** k
+            bottom += c * (small if c > 0 else large)
+            top += c * (large if c > 0 else small)
+        return bottom, top
+
+    def bernstein(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # Cells come last, so that every product runs along them.
+        values = self.tensor.reshape(1, -1, 1)
+        for j, weight in enumerate(self.weights):
+            size = len(weight)
+            below, above = _powers(low[:, j], size), _powers(high[:, j], size)
+            rest = values.reshape(len(values), size, values.shape[1] // size, values.shape[2])
+            total = np.zeros((len(rest), size, rest.shape[2], len(low)))
+            for i in range(size):
+                # Row k: the k-th Bernstein coefficient of x_j^i on each cell.
+                column = weight[i, : i + 1].T @ (above[: i + 1] * below[i::-1])
+                total += rest[:, i, None] * column[:, None]
+            values = total.reshape(-1, *total.shape[2:])
+        flat = values.reshape(-1, len(low))
+        return flat.min(axis=0) - self.slack, flat.max(axis=0) + self.slack
+
+
+def _powers(x: np.ndarray, count: int) -> np.ndarray:
+    found = np.ones((count, len(x)))
+    for k in range(1, count):
+        np.multiply(found[k - 1], x, out=found[k])
+    return found
+
+
+def _blossom(degree: int) -> np.ndarray:
+    """w[i, t, k]: x^i on [l, h] has the Bernstein coefficients Σ_t w[i, t, k] h^t l^{i−t}, all weights ≥ 0."""
+    size = degree + 1
+    w = np.zeros((size, size, size))
+    for i in range(size):
+        for t in range(i + 1):
+            for k in range(size):
+                if t <= k and i - t <= degree - k:
+                    w[i, t, k] = comb(k, t) * comb(degree - k, i - t) / comb(degree, i)
+    return w
+
+
+def meeting(region: Set, K: int, classifier: Classifier | None = None) -> Iterator[Cells]:
+    """The grid cells ∏ [i_j/K, (i_j + 1)/K) that meet the set or may: boxes of cells wholly inside, and single
+    undecided cells. Cells left out do not meet it."""
+    test = classifier or Classifier(region)
+    b = region.dim
+    stack = [(np.zeros((1, b), np.int64), np.full((1, b), K, np.int64))]
+    while stack:
+        low, high = stack.pop()
+        inside, outside = test.decide(low / K, high / K)
+        if inside.any():
+            yield Cells(low[inside], high[inside], True)
+        left = ~(inside | outside)
+        low, high = low[left], high[left]
+        unit = (high - low).max(axis=1, initial=0) <= 1
+        if unit.any():
+            yield Cells(low[unit], high[unit], False)
+        low, high = halved(low[~unit], high[~unit])
+        stack += [(low[i : i + BLOCK], high[i : i + BLOCK]) for i in range(0, len(low), BLOCK)]
+
+
+def halved(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every box split in two along every axis longer than one cell."""
+    for j in range(low.shape[1]):
+        middle = (low[:, j] + high[:, j]) // 2
+        split = high[:, j] - low[:, j] > 1
+        second_low, second_high = low[split].copy(), high[split]
+        second_low[:, j] = middle[split]
+        high = high.copy()
+        high[split, j] = middle[split]
+        low, high = np.concatenate([low, second_low]), np.concatenate([high, second_high])
+    return low, high

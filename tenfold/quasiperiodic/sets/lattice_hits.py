@@ -1,0 +1,135 @@
+"""Hits of a thin set in O(cells) instead of O(N): the lattice of (n, n α mod 1), cell by cell.
+
+The points (n/N, K x_n) of an orbit are those of a shifted lattice. Of a grid of side 1/K about N^{−1/b}, only the
+cells that meet the set are visited, about B N^{1−1/b} + N Leb S of them, and in each the few lattice points of a
+box are listed from an LLL-reduced basis.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.sets.cells import Cells
+from tenfold.shifts.kronecker import Kronecker
+from tenfold.shifts.reduction import reduce
+
+MAX_CANDIDATES = 20_000
+_ELEMENTS = 1 << 19
+
+
+@dataclass(frozen=True)
+class OrbitLattice:
+    """The reduced lattice of an orbit over ``n`` = 0 … ``points`` − 1 and a grid of side 1/K.
+
+    ``basis`` (b + 1, b + 1) has rows (n/points, K (n α − p)), ``first`` the n of each row, ``offsets`` the whole
+    vectors to visit from a cell's base."""
+
+    K: int
+    points: int
+    basis: np.ndarray
+    inverse: np.ndarray
+    first: np.ndarray
+    reach: np.ndarray
+    offsets: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def of(cls, sequence: Kronecker, start: int, points: int, K: int) -> "OrbitLattice":
+        """Reduce. Raises UsageError where a cell would have too many candidates: a frequency so near to a rational
+        one that its orbit of this length is far from spread."""
+        b = sequence.dim
+        scale = points * math.lcm(*sequence.moduli)
+        rows = [
+            [scale // points] + [a * K * (scale // m) for a, m in zip(sequence.steps, sequence.moduli, strict=True)]
+        ]
+        rows += [[0] + [K * scale if i == j else 0 for i in range(b)] for j in range(b)]
+        reduced, transform = reduce(rows)
+        basis = np.array([[x / scale for x in row] for row in reduced])
+        inverse = np.linalg.inv(basis)
+        reach = 0.5 * np.abs(inverse).sum(axis=0)
+        # An interval of length 2r holds ⌊2r⌋ + 1 whole numbers at most.
+        margin = _rounding(float(np.abs(inverse).sum(axis=0).max()) * (K + 2), inverse)
+        counts = [int(2 * (r + margin)) + 1 for r in reach]
+        if math.prod(counts) > MAX_CANDIDATES:
+            raise UsageError(
+                f"the orbit of ({sequence.frequency}) over {points} points is too uneven for method 'lattice' "
+                f"({math.prod(counts)} candidates a cell); use method 'enumerate', or a shorter range"
+            )
+        offsets = np.array(list(itertools.product(*(range(c) for c in counts))), dtype=np.float64)
+        theta = [x / m for x, m in zip(sequence.exact_at(start), sequence.moduli, strict=True)]
+        first = np.array([row[0] for row in transform], dtype=object)
+        return cls(K, points, basis, inverse, first, reach, offsets, np.array(theta) * K)
+
+    def candidates(self, cells: np.ndarray) -> np.ndarray:
+        """Indices 0 ≤ n < points, int64, of a superset of the orbit's points in the cells [i, i + 1) (m, b)."""
+        y = np.empty((len(cells), cells.shape[1] + 1))
+        y[:, 0] = 0.5 * (self.points - 1) / self.points
+        y[:, 1:] = cells + 0.5 - self.start
+        u = y @ self.inverse
+        # Rounding of u, and of lattice points as long as K: a margin that only adds candidates.
+        size = float(np.abs(u).max(initial=0.0))
+        base = np.ceil(u - self.reach - _rounding(size, self.inverse))
+        slack = 0.5 + _rounding(size, self.basis)
+        rest = base @ self.basis - y
+        step = self.offsets @ self.basis
+        # Coordinate by coordinate, so that most candidates are dropped early.
+        near = np.abs(rest[:, None, 0] + step[None, :, 0]) <= slack
+        rows, columns = np.nonzero(near)
+        for j in range(1, y.shape[1]):
+            keep = np.abs(rest[rows, j] + step[columns, j]) <= slack
+            rows, columns = rows[keep], columns[keep]
+        k = (base[rows] + self.offsets[columns]).astype(np.int64)
+        # Modulo 2^64 the sum is exact, and n itself is below 2^63.
+        with np.errstate(over="ignore"):
+            first = np.array([int(f) & 0xFFFFFFFFFFFFFFFF for f in self.first], dtype=np.uint64)
+            n = (k.astype(np.uint64) * first).sum(axis=1, dtype=np.uint64).view(np.int64)
+        return n[(n >= 0) & (n < self.points)]
+
+    def visit(self, parts: Iterable[Cells]) -> Iterator[tuple[np.ndarray, int]]:
+        """(candidates, cells visited) for blocks of cells."""
+        block = max(64, _ELEMENTS // len(self.offsets))
+        for part in parts:
+            for cells in unit_cells(part, block):
+                yield self.candidates(cells), len(cells)
+
+
+def _rounding(size: float, matrix: np.ndarray) -> float:
+    # Of products of a matrix with vectors of numbers up to ``size``.
+    return 64 * 2.0**-53 * (size + 4.0) * float(np.abs(matrix).sum() + 1)
+
+
+def unit_cells(part: Cells, block: int) -> Iterator[np.ndarray]:
+    """The single cells of boxes of cells, int64 (≤ block, b) at a time."""
+    if not part.inside:
+        for begin in range(0, len(part.low), block):
+            yield part.low[begin : begin + block]
+        return
+    for low, high in zip(part.low, part.high, strict=True):
+        shape = [int(h - l) for l, h in zip(low, high, strict=True)]
+        total = math.prod(shape)
+        for begin in range(0, total, block):
+            index = np.unravel_index(np.arange(begin, min(begin + block, total)), shape)
+            yield low + np.stack(index, axis=1)
+
+
+def lattice_hits(
+    sequence: Kronecker,
+    start: int,
+    points: int,
+    K: int,
+    parts: Iterable[Cells],
+    decide: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, int]:
+    """Hits n in start … start + points − 1, sorted int64, and the number of cells visited; ``decide`` keeps those
+    of an array of indices that are hits, exactly."""
+    lattice = OrbitLattice.of(sequence, start, points, K)
+    found, visited = [], 0
+    for candidates, cells in lattice.visit(parts):
+        visited += cells
+        if len(candidates):
+            found.append(decide(np.unique(candidates) + start))
+    return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), visited

@@ -1,0 +1,150 @@
+"""Whether points lie in a semi-algebraic set, decided: float64 with an error bound, whole numbers where it fails.
+
+Two kinds of error are told apart: rounding in float64 is removed by exact re-evaluation; the distance between the
+stored and the real point (``slack``) is not, and a point that it leaves undecided is reported as such.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tenfold.quasiperiodic.sets.sets import Set
+
+UNIT = 2.0**-53
+CHUNK = 1 << 14
+
+
+class Membership:
+    """The test of one set, its monomials shared among all polynomials."""
+
+    def __init__(self, region: "Set") -> None:
+        self.polynomials = region.polynomials
+        self.dim = region.dim
+        index = {p: i for i, p in enumerate(self.polynomials)}
+        self.clauses = [[(index[p], s) for p, s in clause] for clause in region.clauses]
+        self._plan, position = _monomials([e for p in self.polynomials for e, _ in p.terms], self.dim)
+        self._sums = [[(position[e], float(c)) for e, c in p.terms] for p in self.polynomials]
+        # |computed − exact| ≤ Σ |c| (γ_{degree + terms + 1} + degree δ) for monomials in [0, 1] whose coordinates
+        # have error δ: an a-priori form of the running error bound, with 1 % for the higher orders.
+        self._rounding = [1.01 * p.size * UNIT * (p.degree + len(p.terms) + 2) for p in self.polynomials]
+        self._slope = [1.01 * float(sum(p.slopes)) for p in self.polynomials]
+
+    def values(self, x: np.ndarray) -> list[np.ndarray]:
+        """float64 values of the polynomials at points (n, b)."""
+        columns = [np.ascontiguousarray(x[:, j]) for j in range(self.dim)]
+        made: list[np.ndarray] = []
+        for parent, j in self._plan:
+            made.append(columns[j] if parent < 0 else made[parent] * columns[j])
+        found = []
+        for terms in self._sums:
+            total: np.ndarray | float = 0.0
+            for place, c in terms:
+                total = total + (c if place < 0 else made[place] * c)
+            found.append(np.broadcast_to(np.asarray(total, dtype=np.float64), (len(x),)))
+        return found
+
+    def test(self, x: np.ndarray, delta: float = UNIT) -> tuple[np.ndarray, np.ndarray]:
+        """(inside, unknown) of points (n, b), coordinates within ``delta`` of the real ones on the torus; where
+        ``unknown`` is set, ``inside`` means nothing."""
+        yes, maybe = np.empty(len(x), bool), np.empty(len(x), bool)
+        for begin in range(0, len(x), CHUNK):
+            part = x[begin : begin + CHUNK]
+            some, possible = self._three_valued(self.values(part), delta)
+            # A coordinate this near to 0 may in truth lie just below 1.
+            wraps = (
+                ((part <= delta) | (part >= 1.0 - 2 * delta)).any(axis=1) if delta > 0 else np.zeros(len(part), bool)
+            )
+            yes[begin : begin + CHUNK] = some
+            maybe[begin : begin + CHUNK] = (possible & ~some) | wraps
+        return yes, maybe
+
+    def _three_valued(self, values: list[np.ndarray], delta: float) -> tuple[np.ndarray, np.ndarray]:
+        certain = possible = None
+        bounds = [r + s * delta for r, s in zip(self._rounding, self._slope, strict=True)]
+        for clause in self.clauses:
+            all_certain = all_possible = None
+            for i, relation in clause:
+                v, e = values[i], bounds[i]
+                if relation == "==":
+                    here, may = np.zeros(len(v), bool), np.abs(v) <= e
+                elif relation in (">", ">="):
+                    here, may = v > e, v >= -e
+                else:
+                    here, may = v < -e, v <= e
+                all_certain = here if all_certain is None else all_certain & here
+                all_possible = may if all_possible is None else all_possible & may
+            certain = all_certain if certain is None else certain | all_certain
+            possible = all_possible if possible is None else possible | all_possible
+        assert certain is not None
+        assert possible is not None
+        return certain, possible
+
+    def exact(
+        self, numerators: Sequence[int], moduli: Sequence[int], slack: Sequence[int] | None = None
+    ) -> bool | None:
+        """Whether the point numerators / moduli lies in the set; with ``slack`` (units of 1/modulus per coordinate),
+        whether all points that near do: None when some do and some may not."""
+        if slack is None or not any(slack):
+            return self._decide([_sign(p.scaled_value(numerators, moduli)) for p in self.polynomials])
+        if any(s and (r < s or r + s >= m) for r, m, s in zip(numerators, moduli, slack, strict=True)):
+            return None
+        signs: list[int | None] = []
+        for p in self.polynomials:
+            value = Fraction(p.scaled_value(numerators, moduli), p.scale(moduli))
+            error = sum((g * Fraction(s, m) for g, s, m in zip(p.slopes, slack, moduli, strict=True)), Fraction(0))
+            signs.append(_sign(value) if abs(value) > error or not error else None)
+        return self._decide(signs)
+
+    def _decide(self, signs: Sequence[int | None]) -> bool | None:
+        unknown = False
+        for clause in self.clauses:
+            answers = [_holds(signs[i], relation) for i, relation in clause]
+            if all(answers):
+                return True
+            unknown |= None in answers and False not in answers
+        return None if unknown else False
+
+    def of_floats(self, x: np.ndarray) -> np.ndarray:
+        """Membership of points (n, b) whose floats are meant exactly: bool (n,)."""
+        inside, unknown = self.test(x, 0.0)
+        for i in np.flatnonzero(unknown):
+            exact = [Fraction(float(v)) for v in x[i]]
+            inside[i] = self.exact([v.numerator for v in exact], [v.denominator for v in exact])
+        return inside
+
+    def closest(self, numerators: Sequence[int], moduli: Sequence[int]) -> float:
+        """The least |P| over the polynomials at a point."""
+        return min(abs(float(Fraction(p.scaled_value(numerators, moduli), p.scale(moduli)))) for p in self.polynomials)
+
+
+def _sign(value: int | Fraction) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _holds(sign: int | None, relation: str) -> bool | None:
+    if sign is None:
+        return None
+    return {">": sign > 0, ">=": sign >= 0, "<": sign < 0, "<=": sign <= 0, "==": sign == 0}[relation]
+
+
+def _monomials(wanted: list[tuple[int, ...]], dim: int) -> tuple[list[tuple[int, int]], dict[tuple[int, ...], int]]:
+    """Products to form, each a former product (or −1) times a coordinate, and where each monomial ends up; the
+    constant monomial is at −1."""
+    plan: list[tuple[int, int]] = []
+    position = {(0,) * dim: -1}
+
+    def make(e: tuple[int, ...]) -> int:
+        if e not in position:
+            j = max(range(dim), key=lambda i: (tuple(x - (k == i) for k, x in enumerate(e)) in position, e[i])
+                    if e[i] else (False, -1))  # fmt: skip
+            parent = make(tuple(x - (k == j) for k, x in enumerate(e)))
+            plan.append((parent, j))
+            position[e] = len(plan) - 1
+        return position[e]
+
+    for e in sorted(set(wanted), key=lambda e: (sum(e), e)):
+        make(e)
+    return plan, position

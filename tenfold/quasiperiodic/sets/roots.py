@@ -1,0 +1,156 @@
+"""One dimension: a semi-algebraic set as ranges of whole phases, exactly, by isolating roots."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from tenfold.quasiperiodic.sets.polynomials import Poly
+from tenfold.quasiperiodic.sets.sets import Set
+
+Coefficients = list[int]
+
+
+@dataclass(frozen=True)
+class PhaseRanges:
+    """The r in [0, modulus) with r/modulus in the set, as disjoint half-open ranges ``inside``, and the ``critical``
+    r = ⌊root · modulus⌋ of its polynomials in [0, 1]."""
+
+    modulus: int
+    inside: tuple[tuple[int, int], ...]
+    critical: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def phase_ranges(region: Set, modulus: int) -> PhaseRanges:
+    """Reduce a set in dimension 1 to ranges of whole phases modulo ``modulus``; all in whole numbers."""
+    critical = sorted({g for p in region.polynomials for g in root_floors(p, modulus) if g < modulus})
+    cuts = sorted({0, modulus, *critical, *(g + 1 for g in critical)})
+    inside: list[tuple[int, int]] = []
+    # Between two cuts no polynomial changes sign on whole phases, so that one representative decides.
+    for low, high in itertools.pairwise(cuts):
+        if region.membership.exact([low], [modulus]):
+            if inside and inside[-1][1] == low:
+                inside[-1] = (inside[-1][0], high)
+            else:
+                inside.append((low, high))
+    return PhaseRanges(modulus, tuple(inside), tuple(critical))
+
+
+def root_floors(poly: Poly, modulus: int) -> list[int]:
+    """⌊ρ · modulus⌋ of the real roots ρ in [0, 1] of a polynomial in one variable, each once."""
+    p = _square_free(_dense(poly))
+    if len(p) < 2:
+        return []
+    # Substitute x = r / modulus, so that r runs over whole numbers.
+    top = len(p) - 1
+    scaled = [c * modulus ** (top - k) for k, c in enumerate(p)]
+    chain = _sturm(scaled)
+    found = [0] if _value(scaled, 0) == 0 else []
+    stack = [(0, modulus, _changes(chain, 0), _changes(chain, modulus))]
+    while stack:
+        low, high, before, after = stack.pop()
+        count = before - after  # roots in (low, high]
+        if count == 0:
+            continue
+        if high - low == 1:
+            found.append(high if _value(scaled, high) == 0 else low)
+            if count > 1 and found[-1] == high:
+                found.append(low)
+            continue
+        if count == 1:
+            found.append(_bisected(scaled, low, high))
+            continue
+        middle = (low + high) // 2
+        between = _changes(chain, middle)
+        stack += [(low, middle, before, between), (middle, high, between, after)]
+    return sorted(set(found))
+
+
+def _bisected(p: Coefficients, low: int, high: int) -> int:
+    # One simple root in (low, high]: its sign just above ``low`` differs from that at and beyond the root.
+    end = _sign(_value(p, high))
+    if end == 0:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        here = _sign(_value(p, middle))
+        if here == 0:
+            return middle
+        low, high = (low, middle) if here == end else (middle, high)
+    return low
+
+
+def _dense(poly: Poly) -> Coefficients:
+    dense = [0] * (poly.degree + 1)
+    for e, c in poly.integral[1]:
+        dense[e[0]] = c
+    return _trimmed(dense)
+
+
+def _trimmed(p: Coefficients) -> Coefficients:
+    while p and p[-1] == 0:
+        p = p[:-1]
+    common = math.gcd(*p) if p else 1
+    return [c // common for c in p] if common > 1 else p
+
+
+def _value(p: Coefficients, x: int) -> int:
+    total = 0
+    for c in reversed(p):
+        total = total * x + c
+    return total
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _remainder(a: Coefficients, b: Coefficients) -> Coefficients:
+    """A positive multiple of a mod b, primitive."""
+    rest = [Fraction(c) for c in a]
+    while len(rest) >= len(b):
+        factor = rest[-1] / b[-1]
+        shift = len(rest) - len(b)
+        rest = [c - factor * b[i - shift] if i >= shift else c for i, c in enumerate(rest)][:-1]
+        while rest and rest[-1] == 0:
+            rest.pop()
+    common = math.lcm(*(c.denominator for c in rest)) if rest else 1
+    return _trimmed([int(c * common) for c in rest])
+
+
+def _square_free(p: Coefficients) -> Coefficients:
+    if len(p) < 3:
+        return p
+    a, b = p, _trimmed([k * c for k, c in enumerate(p)][1:])
+    while b:
+        a, b = b, _remainder(a, b)
+    return _quotient(p, a) if len(a) > 1 else p
+
+
+def _quotient(p: Coefficients, d: Coefficients) -> Coefficients:
+    rest, out = [Fraction(c) for c in p], []
+    while len(rest) >= len(d):
+        factor = rest[-1] / d[-1]
+        out.append(factor)
+        shift = len(rest) - len(d)
+        rest = [c - factor * d[i - shift] if i >= shift else c for i, c in enumerate(rest)][:-1]
+    out.reverse()
+    common = math.lcm(*(c.denominator for c in out))
+    return _trimmed([int(c * common) for c in out])
+
+
+def _sturm(p: Coefficients) -> list[Coefficients]:
+    chain = [p, _trimmed([k * c for k, c in enumerate(p)][1:])]
+    while len(chain[-1]) > 1:
+        rest = _remainder(chain[-2], chain[-1])
+        if not rest:
+            break
+        chain.append([-c for c in rest])
+    return chain
+
+
+def _changes(chain: list[Coefficients], x: int) -> int:
+    signs = [s for s in (_sign(_value(p, x)) for p in chain) if s]
+    return sum(a != b for a, b in itertools.pairwise(signs))

@@ -1,0 +1,196 @@
+"""Constructors of semi-algebraic sets."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.sets.polynomials import Poly, variables
+from tenfold.quasiperiodic.sets.sets import Set
+from tenfold.shifts.frequency import Frequency
+
+
+def box(low: Sequence[Any], high: Sequence[Any], closed: bool = False) -> Set:
+    """∏ [low_j, high_j), or with closed upper ends. Raises UsageError unless 0 ≤ low_j < high_j ≤ 1.
+
+    >>> box([0, "1/4"], ["1/2", "3/4"]).contains([[0.1, 0.25], [0.1, 0.75]]).tolist()
+    [True, False]
+    """
+    if len(low) != len(high) or not len(low):
+        raise UsageError(f"a box has {len(low)} lower and {len(high)} upper ends; give one of each per coordinate")
+    clause = []
+    for x, a, b in zip(variables(len(low)), low, high, strict=True):
+        lower, upper = x - a, x - b
+        if not 0 <= -lower.exact([0] * len(low)) < -upper.exact([0] * len(low)) <= 1:
+            raise UsageError(f"the side [{a}, {b}) is no interval of [0, 1]; give 0 ≤ low < high ≤ 1")
+        clause += [(lower, ">="), (upper, "<=" if closed else "<")]
+    return Set([clause])
+
+
+def intervals(ends: Sequence[tuple[Any, Any]]) -> Set:
+    """A union of half-open intervals [a, b) in dimension 1."""
+    if not len(ends):
+        raise UsageError("a union of intervals has none; give at least one pair of ends")
+    return Set(dict.fromkeys(box([a], [b]).clauses[0] for a, b in ends))
+
+
+def ball(centre: Sequence[Any], radius: Any) -> Set:
+    """{|x − c|_2 ≤ r}, not wrapped around the torus."""
+    r = Poly.constant(len(centre), radius)
+    if r.exact([0] * len(centre)) <= 0:
+        raise UsageError(f"the radius is {radius}; expected a positive number")
+    total = Poly.constant(len(centre), 0)
+    for x, c in zip(variables(len(centre)), centre, strict=True):
+        total = total + (x - c) ** 2
+    return Set([[(total - r * r, "<=")]])
+
+
+def halfspace(normal: Sequence[Any], bound: Any, relation: str = "<=") -> Set:
+    """{k · x s bound}."""
+    return Set([[(Poly.linear(normal) - bound, relation)]])
+
+
+def slab(normal: Sequence[Any], low: Any, high: Any) -> Set:
+    """{low ≤ k · x < high}, of degree 2."""
+    linear = Poly.linear(normal)
+    return Set([[(linear - low, ">="), (linear - high, "<")]])
+
+
+def polytope(normals: Sequence[Sequence[Any]], bounds: Sequence[Any]) -> Set:
+    """{A x ≤ c}, row by row."""
+    if len(normals) != len(bounds) or not len(bounds):
+        raise UsageError(f"{len(normals)} normals have {len(bounds)} bounds; give one each, and at least one")
+    return Set([[(Poly.linear(a) - c, "<=") for a, c in zip(normals, bounds, strict=True)]])
+
+
+def band(function: Poly, width: Any, axis: int = -1) -> Set:
+    """{|x_axis − f(x)| ≤ w}: a neighbourhood of a graph; f a polynomial in all b variables."""
+    difference = variables(function.dim)[axis] - function
+    return Set([[(difference - width, "<="), (difference + width, ">=")]])
+
+
+def from_sympy(expression: Any, symbols: Sequence[Any]) -> Set:
+    """A set from a sympy relation, or And, Or, Not of relations, between polynomials in ``symbols`` (in the order of
+    the coordinates).
+
+    Raises UsageError for anything that is not polynomial with rational or float coefficients."""
+    import sympy
+
+    if isinstance(expression, sympy.And | sympy.Or):
+        parts = [from_sympy(a, symbols) for a in expression.args]
+        result = parts[0]
+        for part in parts[1:]:
+            result = result & part if isinstance(expression, sympy.And) else result | part
+        return result
+    if isinstance(expression, sympy.Not):
+        return ~from_sympy(expression.args[0], symbols)
+    if not isinstance(expression, sympy.core.relational.Relational) or expression.rel_op not in (
+        ">=",
+        "<=",
+        ">",
+        "<",
+        "==",
+    ):
+        raise UsageError(f"{expression} is no inequality between polynomials; build it of >=, <=, >, < and Eq")
+    try:
+        poly = sympy.Poly(expression.lhs - expression.rhs, *symbols)
+    except sympy.PolynomialError:
+        raise UsageError(f"{expression} is not polynomial in {', '.join(map(str, symbols))}") from None
+    exponents, coefficients = zip(*poly.terms(), strict=True)
+    exact = []
+    for c in coefficients:
+        if c.is_Rational:
+            exact.append(Fraction(int(c.p), int(c.q)))
+        elif c.is_Float:
+            exact.append(Fraction(float(c)))
+        else:
+            raise UsageError(f"the coefficient {c} is no rational number or float; approximate it first")
+    return Set([[(Poly.of(np.array(exponents), exact), expression.rel_op)]])
+
+
+@dataclass(frozen=True)
+class TrigonometricSublevel:
+    """{|v(x) − E| < δ} for a trigonometric polynomial v, between two semi-algebraic sets: inner ⊂ it ⊂ outer.
+
+    ``error`` bounds |v − its Taylor polynomial| on the cube; ``order`` is the polynomial's degree;
+    ``algebraic_degree`` that of the exact description by c_j = cos 2πx_j, s_j = sin 2πx_j: the two inequalities of
+    degree max |k|_1, and c_j² + s_j² = 1."""
+
+    inner: Set
+    outer: Set
+    error: float
+    order: int
+    algebraic_degree: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, without the polynomials."""
+        return {
+            "order": self.order, "error": self.error, "degree": self.outer.degree,
+            "algebraic_degree": self.algebraic_degree,
+        }  # fmt: skip
+
+
+def trigonometric_sublevel(
+    k: Any, cosines: Sequence[float], sines: Sequence[float], energy: float, delta: float, budget: float = 1e-9
+) -> TrigonometricSublevel:
+    """The sublevel set {x ∈ [0, 1)^b : |v(x) − E| < δ}, v(x) = Σ_r C_r cos(2π k_r · x) + S_r sin(2π k_r · x).
+
+    k: whole (r, b). Each term is expanded about the cube's centre, where |2π k · (x − ½)| ≤ π |k|_1, to the order
+    that leaves at most ``budget`` in all (coefficients are rounded to rational numbers, which the error includes).
+    Raises UsageError when the budget is not below δ, or needs an order over 80."""
+    vectors = np.asarray(k)
+    if (
+        vectors.ndim != 2
+        or vectors.dtype.kind not in "iu"
+        or len(vectors) != len(cosines)
+        or len(sines) != len(cosines)
+    ):
+        raise UsageError("k has to be whole numbers (terms, b), with one cosine and one sine coefficient each")
+    if not 0 < budget < delta:
+        raise UsageError(f"the error budget is {budget} and delta {delta}; expected 0 < budget < delta")
+    weights = [abs(c) + abs(s) for c, s in zip(cosines, sines, strict=True)]
+    reach = math.pi * max((int(np.abs(row).sum()) for row in vectors), default=0)
+    order = 0
+    while sum(weights) * _remainder(reach, order) > budget / 2:
+        order += 1
+        if order > 80:
+            raise UsageError(
+                f"|k| is so large that no Taylor polynomial of order 80 is within {budget}; rescale or cut"
+            )
+    dim = vectors.shape[1]
+    pi = Fraction(3) + Fraction(Frequency.named("pi").components[0].fixed(200), 1 << 200)
+    total = Poly.constant(dim, -Fraction(float(energy)))
+    for row, c, s in zip(vectors.tolist(), cosines, sines, strict=True):
+        angle = Poly.linear([Fraction(2 * x) * pi for x in row], -sum(row) * pi)
+        # 2π k·x = angle + π Σk: a whole multiple of π turns cosine and sine by a sign.
+        sign = -1 if sum(row) % 2 else 1
+        total = total + _taylor(angle, order, Fraction(float(c)) * sign, Fraction(float(s)) * sign)
+    rounded = Poly(dim, tuple((e, round(a * (1 << 160)) * Fraction(1, 1 << 160)) for e, a in total.terms))
+    error = Fraction(sum(weights) * _remainder(reach, order) * 1.001) + Fraction(len(total.terms) + 1, 1 << 150)
+    width, e = Fraction(float(delta)), Fraction(error)
+
+    def sublevel(w: Fraction) -> Set:
+        return Set([[(rounded - w, "<"), (rounded + w, ">")]])
+
+    algebraic = 2 + dim
+    degree = max(2, max((int(np.abs(row).sum()) for row in vectors), default=0))
+    return TrigonometricSublevel(sublevel(width - e), sublevel(width + e), float(error), order, algebraic * degree)
+
+
+def _remainder(reach: float, order: int) -> float:
+    return math.exp((order + 1) * math.log(reach) - math.lgamma(order + 2)) if reach else 0.0
+
+
+def _taylor(angle: Poly, order: int, cosine: Fraction, sine: Fraction) -> Poly:
+    total, power = Poly.constant(angle.dim, 0), Poly.constant(angle.dim, 1)
+    signs = itertools.cycle([(1, 0), (0, 1), (-1, 0), (0, -1)])
+    for n in range(order + 1):
+        c, s = next(signs)
+        total = total + power * ((cosine * c + sine * s) / math.factorial(n))
+        power = power * angle
+    return total

@@ -1,0 +1,114 @@
+"""Sets written as text: "abs(y - x^2) <= 1/50 & x > 1/10 | x < 1/20"."""
+
+import ast
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.sets.polynomials import Poly, variables
+from tenfold.quasiperiodic.sets.sets import Set
+
+_RELATIONS: dict[type, str] = {ast.GtE: ">=", ast.LtE: "<=", ast.Gt: ">", ast.Lt: "<", ast.Eq: "=="}
+
+
+def parse_set(text: str, dim: int) -> Set:
+    """A set from inequalities between polynomials in x, y, z or x1, …, xb, joined by & (and), | (or), ~ (not).
+
+    Numbers are read exactly ("0.1" is 1/10). "^" and "**" are powers; "a <= p <= b" chains; "abs(p) <= w" is two
+    inequalities and "abs(p) > w" their complement.
+
+    >>> str(parse_set("x^2 + y^2 < 1/4", 2))
+    'x^2 + y^2 - 1/4 < 0'
+
+    Raises UsageError for text that is not such a formula."""
+    # Python would bind & tighter than <=, so words take its place before parsing.
+    source = text.replace("^", "**").replace("&", " and ").replace("|", " or ").replace("~", " not ")
+    try:
+        tree = ast.parse(source.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise _refused(text, "it is no formula") from None
+    return _Reader(text, source.strip(), dim).set(tree)
+
+
+def _refused(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"cannot read the set {text!r}: {why}; expected inequalities such as 'abs(y - x^2) <= 1/50 & x < 1/2'"
+    )
+
+
+class _Reader:
+    def __init__(self, text: str, source: str, dim: int) -> None:
+        self.text, self.source, self.dim = text, source, dim
+        coordinates = variables(dim)
+        self.names = {f"x{j + 1}": v for j, v in enumerate(coordinates)}
+        if dim <= 3:
+            self.names |= dict(zip("xyz", coordinates, strict=False))
+
+    def set(self, node: ast.expr) -> Set:
+        if isinstance(node, ast.BoolOp):
+            parts = [self.set(v) for v in node.values]
+            result = parts[0]
+            for part in parts[1:]:
+                result = result & part if isinstance(node.op, ast.And) else result | part
+            return result
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ~self.set(node.operand)
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            joined: Set | None = None
+            for left, operation, right in zip(sides[:-1], node.ops, sides[1:], strict=True):
+                if type(operation) not in _RELATIONS:
+                    raise _refused(self.text, "only >=, <=, >, < and == compare")
+                part = self.comparison(left, _RELATIONS[type(operation)], right)
+                joined = part if joined is None else joined & part
+            assert joined is not None
+            return joined
+        raise _refused(self.text, f"{ast.unparse(node)!r} is no inequality")
+
+    def comparison(self, left: ast.expr, relation: str, right: ast.expr) -> Set:
+        inner = _absolute(left)
+        if inner is not None:
+            p, w = self.polynomial(inner), self.polynomial(right)
+            if relation in ("<", "<="):
+                flip = {"<": ">", "<=": ">="}[relation]
+                return Set([[(p - w, relation), (p + w, flip)]])
+            if relation in (">", ">="):
+                return Set([[(p - w, relation)], [(p + w, {">": "<", ">=": "<="}[relation])]])
+            return Set([[(p * p - w * w, "=="), (w, ">=")]])
+        if _absolute(right) is not None:
+            flip = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}[relation]
+            return self.comparison(right, flip, left)
+        return Set([[(self.polynomial(left) - self.polynomial(right), relation)]])
+
+    def polynomial(self, node: ast.expr) -> Poly:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+            written = ast.get_source_segment(self.source, node) or repr(node.value)
+            return Poly.constant(self.dim, Fraction(written))
+        if isinstance(node, ast.Name):
+            if node.id not in self.names:
+                raise _refused(self.text, f"there is no variable {node.id!r} in {self.dim} dimensions")
+            return self.names[node.id]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            value = self.polynomial(node.operand)
+            return -value if isinstance(node.op, ast.USub) else value
+        if isinstance(node, ast.BinOp):
+            if isinstance(node.op, ast.Pow):
+                if not isinstance(node.right, ast.Constant) or not isinstance(node.right.value, int):
+                    raise _refused(self.text, "a power is no whole number")
+                if not 0 <= node.right.value <= 64:
+                    raise _refused(self.text, f"the power {node.right.value} is outside 0 … 64")
+                return self.polynomial(node.left) ** node.right.value
+            operations: dict[type, Callable[[Any, Any], Poly]] = {
+                ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b,
+                ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b,
+            }  # fmt: skip
+            if type(node.op) in operations:
+                return operations[type(node.op)](self.polynomial(node.left), self.polynomial(node.right))
+        raise _refused(self.text, f"{ast.unparse(node)!r} is no polynomial")
+
+
+def _absolute(node: ast.expr) -> ast.expr | None:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "abs" and len(node.args) == 1:
+        return node.args[0]
+    return None

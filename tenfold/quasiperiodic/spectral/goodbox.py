@@ -1,0 +1,245 @@
+"""Good boxes: Green's functions that are not too large and decay, over a grid of θ; and determinants on that grid."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
+
+_MOST = 2000
+
+
+@dataclass(frozen=True)
+class GoodBox:
+    """Whether a box of side N is good at energy E: ‖G‖ ≤ e^{N^s}, and |G(n, m)| ≤ e^{−c|n−m|∞} for |n − m|∞ ≥ N/10.
+
+    ``rate`` is the largest c for which the second condition holds."""
+
+    good: bool
+    norm: float
+    norm_bound: float
+    rate: float
+    wanted_rate: float
+    energy: float
+    side: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "good": self.good,
+            "norm": self.norm,
+            "norm_bound": self.norm_bound,
+            "rate": self.rate,
+            "wanted_rate": self.wanted_rate,
+            "energy": self.energy,
+            "side": self.side,
+            "convention": "||G|| <= exp(side^s) and |G(n,m)| <= exp(-c |n-m|_inf) for |n-m|_inf >= side/10",
+        }
+
+
+def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
+    """Test an open box at a real energy; G = (H − E)^{−1} by dense inversion (N ≤ 2000 sites).
+
+    Raises UsageError unless 0 < s < 1 and rate > 0."""
+    if not (0 < s < 1 and rate > 0 and np.isfinite(energy)):
+        raise UsageError(
+            f"a good box needs 0 < s < 1, a rate above 0 and a finite energy, not {s:g}, {rate:g}, {energy:g}"
+        )
+    if box.size > _MOST:
+        raise UsageError(f"the good-box test inverts a dense matrix; {box.size} sites are more than {_MOST}")
+    side = max(box.shape)
+    matrix = box.dense()
+    diagonal = np.arange(box.size)
+    matrix[diagonal, diagonal] -= energy
+    bound = exp(min(side**s, 700.0))
+    try:
+        green = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        return GoodBox(False, float("inf"), bound, -float("inf"), rate, energy, side)
+    norm = float(np.linalg.norm(green, 2))
+    distance = np.zeros((box.size, box.size))
+    for axis in range(len(box.shape)):
+        along = box.sites[:, axis].astype(np.float64)
+        distance = np.maximum(distance, np.abs(along[:, None] - along[None, :]))
+    far = distance >= side / 10
+    with np.errstate(divide="ignore"):
+        found = float((-np.log(np.abs(green[far])) / distance[far]).min())
+    return GoodBox(norm <= bound and found >= rate, norm, bound, found, rate, energy, side)
+
+
+@dataclass(frozen=True)
+class ThetaScan:
+    """Good-box tests over θ: ``theta`` (k, b), ``good`` (k,), ``norms`` (k,), ``rates`` (k,).
+
+    ``bad_fraction`` is the fraction of the grid that is bad: an empirical measure and no bound."""
+
+    theta: np.ndarray
+    good: np.ndarray
+    norms: np.ndarray
+    rates: np.ndarray
+    side: int
+
+    @property
+    def bad_fraction(self) -> float:
+        """The fraction of the θ that are bad."""
+        return float(1 - self.good.mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "points": len(self.theta),
+            "bad_fraction": self.bad_fraction,
+            "bad_theta": self.theta[~self.good].tolist(),
+            "largest_norm": float(self.norms.max()),
+            "smallest_rate": float(self.rates.min()),
+            "side": self.side,
+        }
+
+
+def theta_scan(
+    operator: LongRange,
+    reach: int,
+    energy: float,
+    theta: np.ndarray,
+    rate: float,
+    s: float,
+    progress: Callable[[float], None] | None = None,
+) -> ThetaScan:
+    """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
+    rows = _rows(theta)
+    tests = []
+    for i, row in enumerate(rows):
+        tests.append(good_box(operator.at(row.tolist()).box(reach), energy, rate, s))
+        if progress is not None:
+            progress((i + 1) / len(rows))
+    return ThetaScan(
+        rows,
+        np.array([t.good for t in tests]),
+        np.array([t.norm for t in tests]),
+        np.array([t.rate for t in tests]),
+        2 * reach + 1,
+    )
+
+
+@dataclass(frozen=True)
+class DeterminantScan:
+    """log|det(H_M(θ) − E)| and its sign over a grid of θ (k, b), M = ``side`` sites.
+
+    ``below(level)`` marks |det| < e^{level}. For a trigonometric potential the determinant is a trigonometric
+    polynomial in θ of degree at most ``degree`` (side times the potential's), so that a sublevel set is semi-algebraic
+    in the cosines and sines of θ; None for other potentials."""
+
+    theta: np.ndarray
+    log_abs: np.ndarray
+    sign: np.ndarray
+    energy: float
+    side: int
+    degree: int | None
+
+    def below(self, level: float) -> np.ndarray:
+        """Which θ have |det| < e^{level}."""
+        return self.log_abs < level
+
+    def sublevel(self, s: float) -> dict[str, Any]:
+        """{|det| < e^{−side^s}}: its mask over the grid, the fraction of it, and the level."""
+        level = -(float(self.side) ** s)
+        mask = self.below(level)
+        return {"level": level, "mask": mask, "fraction": float(mask.mean()), "degree": self.degree}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "points": len(self.theta),
+            "energy": self.energy,
+            "side": self.side,
+            "degree": self.degree,
+            "log_abs": {
+                "min": float(self.log_abs.min()),
+                "mean": float(self.log_abs.mean()),
+                "max": float(self.log_abs.max()),
+            },
+            "convention": "log|det(H_M(theta) - E)| of the open box, natural logarithm",
+        }
+
+
+def determinant_scan(
+    operator: LongRange, side: int, energy: float, theta: np.ndarray, start: int = 0
+) -> DeterminantScan:
+    """Determinants of H − E on the sites start … start + side − 1 (one-dimensional, open), at every row of ``theta``.
+
+    Nearest neighbours by the three-term recursion for all θ at once, rescaled against overflow; longer ranges by
+    stacked LU. Raises UsageError in more than one dimension or for side < 1."""
+    hopping = operator.hopping
+    if operator.dim != 1 or side < 1 or not np.isfinite(energy):
+        raise UsageError(
+            f"determinants need an open chain of at least one site and a finite energy, not {side} sites on "
+            f"Z^{operator.dim}"
+        )
+    rows = _rows(theta)
+    values = operator.at(rows.tolist()).values([start], [side]) - energy
+    degree = side * operator.potential.degree if isinstance(operator.potential, TrigPolynomial) else None
+    if not isinstance(hopping, Kernel) and hopping.range <= 1 and not hopping.coefs[~hopping.offsets.any(1)].any():
+        strength = float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
+        log_abs, sign = _three_term(values, strength)
+    else:
+        log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
+        step = max(1, (1 << 24) // side**2)
+        empty = Box(operator, (start,), (side,), "open", (start,), np.zeros(side)).dense()
+        for first in range(0, len(rows), step):
+            part = values[first : first + step]
+            matrices = np.broadcast_to(empty, (len(part), side, side)).copy()
+            matrices[:, np.arange(side), np.arange(side)] += part
+            signs, log_abs[first : first + step] = np.linalg.slogdet(matrices)
+            sign[first : first + step] = np.real(signs)
+    return DeterminantScan(rows, log_abs, sign, energy, side, degree)
+
+
+def _three_term(values: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    # D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}
+    before, now = np.zeros(len(values)), np.ones(len(values))
+    scale = np.zeros(len(values))
+    for k in range(values.shape[1]):
+        before, now = now, values[:, k] * now - strength * before
+        size = np.maximum(np.abs(now), np.abs(before))
+        if size.max() > 1e100 or size.min() < 1e-100:
+            before, now = before / size, now / size
+            scale += np.log(size)
+    with np.errstate(divide="ignore"):
+        return np.log(np.abs(now)) + scale, np.sign(now)
+
+
+def theta_grid(points: int, torus: int = 1) -> np.ndarray:
+    """The grid (i + ½)/points in each of ``torus`` coordinates, (points^torus, torus)."""
+    if points < 1:
+        raise UsageError(f"a grid of {points} points is empty; give at least 1")
+    axis = (np.arange(points) + 0.5) / points
+    return np.stack(np.meshgrid(*[axis] * torus, indexing="ij"), -1).reshape(-1, torus)
+
+
+def _rows(theta: np.ndarray) -> np.ndarray:
+    rows = np.asarray(theta, dtype=np.float64)
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all():
+        raise UsageError(f"theta has shape {np.shape(theta)}; give rows of phases (k, b), finite")
+    return rows
+
+
+def determinant_of(
+    operator: LongRange, side: int, energy: float, start: int = 0
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """θ ↦ (sign, log|det|) of ``determinant_scan``, for rows of θ (k,) or (k, b): what bad sets are searched with."""
+
+    def determinant(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not len(theta):
+            return np.empty(0), np.empty(0)
+        scan = determinant_scan(operator, side, energy, theta, start)
+        return scan.sign, scan.log_abs
+
+    return determinant

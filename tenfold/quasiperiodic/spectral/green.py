@@ -1,0 +1,209 @@
+"""Green's functions G(z) = (H − z)^{−1} of boxes: columns, entries, decay, by band LU, strips or dense solves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+
+from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.operators.boxes import Box, Norm
+from tenfold.quasiperiodic.operators.memory import require
+
+Way = Literal["auto", "dense", "banded", "strips"]
+WAYS = ("auto", "dense", "banded", "strips")
+_MOST_DENSE = 4000
+
+
+def green_columns(box: Box, z: complex | Sequence[complex], sources: Any = None, method: Way = "auto") -> np.ndarray:
+    """Columns G(·, m; z) for each z and source site m: complex128 (len(z), len(sources), N), without the axes of a
+    single z or a single source.
+
+    "banded": LU of an open one-dimensional box, O(N R²) a z; "strips": block recursion along the first axis of an open
+    box, O(n₁ n₂³); "dense" otherwise. Raises UsageError for a real z in the spectrum, where G does not exist."""
+    many_z, many_m = np.ndim(z) > 0, not _one_site(sources, len(box.shape))
+    energies = np.atleast_1d(np.asarray(z, dtype=np.complex128))
+    sites = [box.centre] if sources is None else ([sources] if not many_m else list(sources))
+    right = np.zeros((len(sites), box.size))
+    for row, site in enumerate(sites):
+        right[row, box.index(site)] = 1.0
+    found = np.stack([_solve(box, e, right, _way(box, method)) for e in energies])
+    if not many_m:
+        found = found[:, 0]
+    return found if many_z else found[0]
+
+
+def green_entry(box: Box, z: complex, n: Any, m: Any) -> complex:
+    """G(n, m; z)."""
+    return complex(green_columns(box, z, m)[box.index(n)])
+
+
+def solver(box: Box, state: np.ndarray, method: Way = "auto") -> Callable[[np.ndarray], np.ndarray]:
+    """``solve(z)`` → (H − z)^{−1} φ for many z off the real axis, complex (len(z), N).
+
+    Nearest-neighbour chains are solved for all z at once by Thomas's recursion (stable: every pivot keeps an imaginary
+    part of the sign of Im z); other open chains by band LU; the rest after one reduction to Hessenberg form."""
+    way = _way(box, method)
+    hopping = box.operator.hopping
+    if way == "banded" and hopping.range == 1:
+        bands = box.banded()
+        return lambda z: _thomas(bands, z, state)
+    if way == "banded":
+        right = state[None]
+        return lambda z: np.stack([_solve(box, e, right, "banded")[0] for e in np.atleast_1d(z)])
+    from scipy.linalg import hessenberg
+
+    reduced, basis = hessenberg(box.dense(), calc_q=True)
+    upper, diagonal, lower = np.diag(reduced, 1), np.real(np.diag(reduced)), np.diag(reduced, -1)
+    bands = np.zeros((3, box.size), dtype=reduced.dtype)
+    bands[0, 1:], bands[1], bands[2, :-1] = upper, diagonal, lower
+    turned = basis.conj().T @ state
+    return lambda z: _thomas(bands, z, turned) @ basis.T
+
+
+def _thomas(bands: np.ndarray, z: np.ndarray, right: np.ndarray) -> np.ndarray:
+    energies, n = np.atleast_1d(z), bands.shape[1]
+    pivots = np.empty((n, len(energies)), dtype=np.complex128)
+    x = np.empty((n, len(energies)), dtype=np.complex128)
+    pivots[0], x[0] = bands[1, 0] - energies, right[0]
+    for i in range(1, n):
+        factor = bands[2, i - 1] / pivots[i - 1]
+        pivots[i] = bands[1, i] - energies - factor * bands[0, i]
+        x[i] = right[i] - factor * x[i - 1]
+    x[-1] /= pivots[-1]
+    for i in range(n - 2, -1, -1):
+        x[i] = (x[i] - bands[0, i + 1] * x[i + 1]) / pivots[i]
+    return x.T
+
+
+def _way(box: Box, method: str) -> str:
+    if method not in WAYS:
+        raise UsageError(f"there is no method {method!r}{suggest(method, WAYS)}")
+    box._single()
+    open_, reach = box.boundary == "open", box.operator.hopping.range
+    if method == "banded" and not (open_ and len(box.shape) == 1):
+        raise UsageError(f"band LU is for open one-dimensional boxes, not for {box.describe()}; use 'dense'")
+    if method == "strips" and not (open_ and len(box.shape) > 1):
+        raise UsageError(f"strips are for open boxes in two dimensions or more, not for {box.describe()}; use 'banded'")
+    if method != "auto":
+        return method
+    if open_ and len(box.shape) == 1 and reach < box.size / 4:
+        return "banded"
+    return "strips" if open_ and len(box.shape) > 1 and box.shape[0] > 4 * box.operator.hopping.radius[0] else "dense"
+
+
+def _solve(box: Box, z: complex, right: np.ndarray, way: str) -> np.ndarray:
+    from scipy.linalg import solve_banded
+
+    try:
+        if way == "banded":
+            bands = box.banded().astype(np.complex128)
+            reach = len(bands) // 2
+            bands[reach] -= z
+            return solve_banded((reach, reach), bands, right.T, overwrite_ab=True).T
+        if way == "strips":
+            return _strips(box, z, right)
+        if box.size > _MOST_DENSE:
+            raise UsageError(f"a dense Green's function of {box.size} sites is too large; at most {_MOST_DENSE}")
+        matrix = box.dense().astype(np.complex128)
+        matrix[np.arange(box.size), np.arange(box.size)] -= z
+        return np.linalg.solve(matrix, right.T).T
+    except np.linalg.LinAlgError:
+        raise UsageError(
+            f"z = {z:g} is an eigenvalue of the box; the Green's function exists off the spectrum"
+        ) from None
+
+
+def _strips(box: Box, z: complex, right: np.ndarray) -> np.ndarray:
+    # Block-tridiagonal elimination along the first axis; a strip has as many layers as the hopping's radius there.
+    layers = max(box.operator.hopping.radius[0], 1)
+    across = box.size // box.shape[0]
+    require(16 * 3 * box.size * layers * across, f"the strips of {box.describe()}")
+    cuts = [*range(0, box.shape[0], layers), box.shape[0]]
+    if len(cuts) > 2 and cuts[-1] - cuts[-2] < layers:
+        del cuts[-2]
+    spans = [(a * across, b * across) for a, b in pairwise(cuts)]
+    matrix = box.sparse().astype(np.complex128)
+    inverse: list[np.ndarray] = []
+    forward: list[np.ndarray] = []
+    for i, (a, b) in enumerate(spans):
+        block = matrix[a:b, a:b].toarray()
+        block[np.arange(b - a), np.arange(b - a)] -= z
+        source = right[:, a:b].T.astype(np.complex128)
+        if i:
+            c, d = spans[i - 1]
+            lower = matrix[a:b, c:d].toarray()
+            upper = matrix[c:d, a:b].toarray()
+            block -= lower @ (inverse[-1] @ upper)
+            source = source - lower @ forward[-1]
+        inverse.append(np.linalg.inv(block))
+        forward.append(inverse[-1] @ source)
+    found = np.empty((box.size, len(right)), dtype=np.complex128)
+    for i in range(len(spans) - 1, -1, -1):
+        a, b = spans[i]
+        part = forward[i]
+        if i + 1 < len(spans):
+            c, d = spans[i + 1]
+            part = part - inverse[i] @ (matrix[a:b, c:d] @ found[c:d])
+        found[a:b] = part
+    return found.T
+
+
+@dataclass(frozen=True)
+class GreenDecay:
+    """−log|G(n, m)| ≈ rate · |n − m| + intercept over the window of distances.
+
+    ``standard_error`` is that of the least-squares slope; ``residual`` the root mean square of the fit."""
+
+    z: complex
+    rate: float
+    standard_error: float
+    intercept: float
+    residual: float
+    window: tuple[float, float]
+    norm: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "z": [self.z.real, self.z.imag],
+            "rate": self.rate,
+            "standard_error": self.standard_error,
+            "intercept": self.intercept,
+            "residual": self.residual,
+            "window": list(self.window),
+            "norm": self.norm,
+            "convention": "-log|G(n, m; z)| against |n - m|, G = (H - z)^(-1)",
+        }
+
+
+def green_decay(
+    box: Box, z: complex, source: Any = None, norm: Norm = "linf", window: tuple[float, float] | None = None
+) -> GreenDecay:
+    """Fit the decay of a column over the distances of ``window`` (a quarter to three quarters of the largest).
+
+    Raises UsageError where the window holds fewer than 4 non-zero entries."""
+    column = np.abs(green_columns(box, z, source))
+    distance = box.distance(norm, box.centre if source is None else source)
+    low, high = window or (0.25 * distance.max(), 0.75 * distance.max())
+    inside = (distance >= low) & (distance <= high) & (column > 1e-300)
+    if inside.sum() < 4 or len(np.unique(distance[inside])) < 3:
+        raise UsageError(
+            f"the window [{low:g}, {high:g}] holds {int(inside.sum())} entries; a decay fit needs 4 or more"
+        )
+    x, y = distance[inside], -np.log(column[inside])
+    centred = x - x.mean()
+    spread = float((centred**2).sum())
+    rate = float((centred * y).sum() / spread)
+    intercept = float(y.mean() - rate * x.mean())
+    rest = y - rate * x - intercept
+    error = float(np.sqrt((rest**2).sum() / (len(x) - 2) / spread))
+    span = (float(low), float(high))
+    return GreenDecay(complex(z), rate, error, intercept, float(np.sqrt((rest**2).mean())), span, norm)
+
+
+def _one_site(sources: Any, dim: int) -> bool:
+    if sources is None or np.ndim(sources) == 0:
+        return True
+    return np.ndim(sources) == 1 and dim > 1

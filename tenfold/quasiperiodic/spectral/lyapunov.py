@@ -1,0 +1,150 @@
+"""Lyapunov exponents by products of transfer matrices, with QR steps, for any finite hopping range and complex energy.
+
+(Hu)_n = E u_n gives u_{n+R} from the 2R values before it: a 2R × 2R companion matrix, conjugate-symplectic for real E,
+so that exponents come in pairs ±; the R non-negative ones are computed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.operators import LongRange
+
+_TOGETHER = 8  # transfer matrices multiplied between two orthonormalisations
+_BATCHES = 32
+
+
+@dataclass(frozen=True)
+class Lyapunov:
+    """Exponents per site, largest first, (..., R), with standard errors by batch means: () or (energies,), then
+    (thetas,) where the operator has a batch.
+
+    The errors describe the scatter between 32 stretches of the orbit; they hold no bias of a finite product."""
+
+    energies: np.ndarray
+    exponents: np.ndarray
+    standard_errors: np.ndarray
+    steps: int
+
+    @property
+    def largest(self) -> np.ndarray:
+        """The largest exponent."""
+        return self.exponents[..., 0]
+
+    @property
+    def smallest(self) -> np.ndarray:
+        """The smallest non-negative exponent: the inverse localisation length."""
+        return self.exponents[..., -1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        energies = np.atleast_1d(self.energies)
+        return {
+            "energies": [[float(np.real(e)), float(np.imag(e))] for e in energies],
+            "exponents": self.exponents.tolist(),
+            "standard_errors": self.standard_errors.tolist(),
+            "steps": self.steps,
+            "convention": "per site, natural logarithm; standard errors by means of 32 batches",
+        }
+
+
+def lyapunov_exponents(
+    operator: LongRange,
+    energies: Any,
+    steps: int = 100_000,
+    start: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Lyapunov:
+    """Exponents of the transfer products over n = start … start + steps − 1 at real or complex ``energies``.
+
+    Raises UsageError in more than one dimension, for kernels, no hopping, or fewer than 512 steps."""
+    hopping = operator.hopping
+    if operator.dim != 1 or isinstance(hopping, Kernel) or hopping.range == 0:
+        raise UsageError("Lyapunov exponents need a one-dimensional, translation-invariant hopping of finite range")
+    if steps < _TOGETHER * _BATCHES * 2:
+        raise UsageError(f"{steps} steps are too few for an exponent with an error; give at least 512")
+    given = np.asarray(energies)
+    if not np.isfinite(given).all():
+        raise UsageError("an energy is not finite; give finite numbers")
+    flat = np.atleast_1d(given).ravel().astype(np.complex128 if np.iscomplexobj(given) else np.float64)
+    steps = steps // (_TOGETHER * _BATCHES) * (_TOGETHER * _BATCHES)
+    reach = hopping.range
+    table = np.zeros(2 * reach + 1, dtype=hopping.coefs.dtype)
+    table[hopping.offsets[:, 0] + reach] = hopping.coefs
+    kind = np.result_type(table.dtype, flat.dtype)
+    batch = operator.values([start], [1]).shape[:-1]
+    shape = (len(flat), *batch)
+    frame = np.zeros((*shape, 2 * reach, reach), dtype=kind)
+    frame[..., np.arange(reach), np.arange(reach)] = 1.0
+    logs = np.empty((steps // _TOGETHER, *shape, reach))
+    # The potential in pieces, so that a long orbit needs no long array.
+    piece = max(
+        _TOGETHER, min(steps, (1 << 20) // max(1, int(np.prod(shape)) * 4 * reach * reach)) // _TOGETHER * _TOGETHER
+    )
+    for first in range(0, steps, piece):
+        count = min(piece, steps - first)
+        values = operator.values([start + first], [count])
+        frame = _piece(table, flat, values, frame, logs[first // _TOGETHER :][: count // _TOGETHER])
+        if progress is not None:
+            progress((first + count) / steps)
+    means = logs.reshape(_BATCHES, -1, *shape, reach).mean(1) / _TOGETHER
+    found, errors = means.mean(0), means.std(0, ddof=1) / np.sqrt(_BATCHES)
+    order = np.argsort(-found, axis=-1)
+    found, errors = (np.take_along_axis(a, order, -1) for a in (found, errors))
+    if given.ndim == 0:
+        found, errors = found[0], errors[0]
+    return Lyapunov(given, found, errors, steps)
+
+
+def _piece(
+    table: np.ndarray, energies: np.ndarray, values: np.ndarray, frame: np.ndarray, logs: np.ndarray
+) -> np.ndarray:
+    products = _products(table, energies, values)
+    if frame.shape[-1] == 1:
+        # One exponent: propagate a vector; the QR step is its norm.
+        first, second = frame[..., 0, 0], frame[..., 1, 0]
+        for i in range(len(products)):
+            m = products[i]
+            a = m[..., 0, 0] * first + m[..., 0, 1] * second
+            b = m[..., 1, 0] * first + m[..., 1, 1] * second
+            norm = np.sqrt(np.abs(a) ** 2 + np.abs(b) ** 2)
+            first, second = a / norm, b / norm
+            logs[i] = np.log(norm)[..., None]
+        return np.stack([first, second], -1)[..., None]
+    for i in range(len(products)):
+        frame, triangle = np.linalg.qr(products[i] @ frame)
+        logs[i] = np.log(np.abs(np.diagonal(triangle, axis1=-2, axis2=-1)))
+    return frame
+
+
+def _products(table: np.ndarray, energies: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Products of 8 transfer matrices each, (n/8, energies, batch, 2R, 2R); QR follows each."""
+    reach = len(table) // 2
+    count = values.shape[-1]
+    local = np.moveaxis(values, -1, 0)[:, None]
+    shape = np.broadcast_shapes(local.shape, (count, len(energies), *[1] * (values.ndim - 1)))
+    kind = np.result_type(table.dtype, energies.dtype, np.float64)
+    matrices = np.zeros((*shape, 2 * reach, 2 * reach), dtype=kind)
+    # u_{n+R} = [E u_n − V_n u_n − Σ_{m ≠ −R} a_m u_{n−m}]/a_{−R}; the state is (u_{n+R−1}, …, u_{n−R}).
+    for m in range(-reach + 1, reach + 1):
+        matrices[..., 0, reach - 1 + m] = -table[reach + m]
+    matrices[..., 0, reach - 1] += energies.reshape(1, -1, *[1] * (values.ndim - 1)) - local
+    matrices[..., 0, :] /= table[0]
+    for row in range(1, 2 * reach):
+        matrices[..., row, row - 1] = 1.0
+    for _ in range(3):
+        matrices = matrices[1::2] @ matrices[0::2] if reach > 1 else _two_by_two(matrices[1::2], matrices[0::2])
+    return matrices
+
+
+def _two_by_two(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    # NumPy's stacked matmul is slow for tiny matrices.
+    out = np.empty_like(a)
+    for i in (0, 1):
+        for j in (0, 1):
+            out[..., i, j] = a[..., i, 0] * b[..., 0, j] + a[..., i, 1] * b[..., 1, j]
+    return out

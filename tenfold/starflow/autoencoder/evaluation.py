@@ -1,0 +1,95 @@
+"""The metrics of autoencoders, as ``Measurement`` rows."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from tenfold.data.splits import ImageSource, ImageSplits, read_all
+from tenfold.flows.loss import to_levels, to_unit_range
+from tenfold.metrics.images import fid, kid, real_floor, reconstruction_rows
+from tenfold.nn.autoencoder import Autoencoder
+from tenfold.nn.autoencoder_config import AutoencoderConfig
+from tenfold.runs.measurement import Measurement
+from tenfold.starflow.autoencoder.latents import decode_all, posterior_moments, scaled
+from tenfold.starflow.autoencoder.loss import kl_divergence
+
+
+def measure(
+    autoencoders: Mapping[str, Autoencoder], splits: ImageSplits, sigma: float, with_fid: bool
+) -> list[Measurement]:
+    """Rows of ``evaluation.json`` on the test split.
+
+    ``autoencoders`` by name, all with one encoder and one scale (the first's): for each, the error of images
+    rebuilt from clean latents and, with ``sigma`` above 0, from latents with noise of that standard deviation
+    (in scaled units, the same noise for all); with ``with_fid``, also FID and KID of what was rebuilt against the
+    same test images, beside a floor of other real ones. Then what the encoder does: KL divergence and the
+    latents' spread."""
+    pixels = read_all(splits.test)[0]
+    first = next(iter(autoencoders.values()))
+    mean, log_variance = posterior_moments(first, pixels, splits.levels)
+    latents = scaled(mean, first.config)
+    given = {"test": latents}
+    if sigma:
+        given[f"test, latent noise {sigma:g}"] = noisy(latents, sigma)
+    rebuilt = {
+        (name, split): decode_all(autoencoder, z)
+        for name, autoencoder in autoencoders.items()
+        for split, z in given.items()
+    }
+    rows: list[Measurement] = []
+    for (name, split), images in rebuilt.items():
+        rows += reconstruction_rows(to_unit_range(pixels, splits.levels), images, 2.0, name, split)
+    if with_fid:
+        rows += fid_rows(splits, pixels, rebuilt)
+    return rows + latent_rows(mean, log_variance, first.config, pixels[0].numel(), next(iter(autoencoders)))
+
+
+def noisy(latents: Tensor, sigma: float, seed: int = 0) -> Tensor:
+    """Scaled latents with Gaussian noise, the same for every decoder that is compared."""
+    return latents + sigma * torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def fid_rows(splits: ImageSplits, pixels: Tensor, rebuilt: Mapping[tuple[str, str], Tensor]) -> list[Measurement]:
+    """FID and KID of rebuilt images, by (model, split), against the images themselves, and of other real ones, in the
+    features of a classifier trained on the training split."""
+    from tenfold.metrics.features import shared_classifier
+
+    extractor = shared_classifier(splits)
+    others = read_all(cast(ImageSource, splits.train))[0]
+    floor = real_floor(extractor, pixels, others, min(len(pixels), len(others)))
+    rows = [row for row in floor if row.name in ("fid", "kid")]
+    real = extractor(pixels)
+    for (name, split), images in rebuilt.items():
+        made = extractor(to_levels(images, splits.levels))
+        note = f"N = {len(pixels)}, against the same images; {real.shape[1]} features ({extractor.name})"
+        mean, spread = kid(real, made)
+        rows.append(Measurement("fid", fid(real, made), "", split, name, note=note))
+        rows.append(Measurement("kid", mean, "", split, name, note=f"{note}; s.d. over subsets {spread:.2g}"))
+    return rows
+
+
+def latent_rows(
+    mean: Tensor, log_variance: Tensor, config: AutoencoderConfig, dimensions: int, model: str
+) -> list[Measurement]:
+    """KL divergence of the posterior from N(0, 1) (unscaled); mean and standard deviation of scaled latents, in all
+    and by channel; and the mean standard deviation of the posterior, scaled. ``dimensions`` of an image."""
+    latents = scaled(mean, config)
+    kl = kl_divergence(mean, log_variance)
+    error = float(kl.std() / math.sqrt(len(kl))) if len(kl) > 1 else None
+    note = f"of {latents[0].numel()} latent numbers"
+    row: Callable[[str, float, str, str], Measurement] = lambda name, value, unit, split: Measurement(  # noqa: E731
+        name, value, unit, split, model, note=note
+    )
+    rows = [
+        Measurement("posterior_kl", float(kl.mean()), "nats/image", "test", model, standard_error=error, note=note),
+        row("posterior_kl_bits", float(kl.mean()) / (dimensions * math.log(2.0)), "bits/dim of the image", "test"),
+        row("latent_mean", float(latents.mean()), "scaled latent", "test"),
+        row("latent_std", float(latents.std()), "scaled latent", "test"),
+    ]
+    for channel, values in enumerate(latents.unbind(dim=1)):
+        rows.append(row("latent_std", float(values.std()), "scaled latent", f"test, channel {channel}"))
+    spread = config.scale_factor * float((0.5 * log_variance).exp().mean())
+    return [*rows, row("posterior_std", spread, "scaled latent", "test")]

@@ -1,0 +1,116 @@
+"""The reconstruction objective as training uses it: pixel, perceptual and adversarial terms, and their updates."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.data.splits import ImageSplits
+from tenfold.errors import UsageError
+from tenfold.starflow.autoencoder.config import ReconstructionConfig
+from tenfold.starflow.autoencoder.discriminator import PatchDiscriminator
+from tenfold.starflow.autoencoder.loss import discriminator_hinge, generator_hinge, pixel_distance
+from tenfold.starflow.autoencoder.perceptual import CLASSIFIER, Perceptual, load_perceptual, trained_perceptual
+from tenfold.training.optimizers import adamw
+from tenfold.update import Update
+
+
+class Reconstruction:
+    """What the training of a whole autoencoder and that of a decoder alone share.
+
+    ``train`` (the recipe's training settings) has the optimiser's fields and the seed; ``splits`` are the images.
+    The perceptual network is read, or trained, on first use.
+    """
+
+    def __init__(self, settings: ReconstructionConfig, train: Any, splits: ImageSplits) -> None:
+        self.settings, self.train, self.splits = settings, train, splits
+        self.discriminator: PatchDiscriminator | None = None
+        if settings.adversarial_weight:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(train.seed + 1)
+                self.discriminator = PatchDiscriminator(
+                    splits.shape[0], settings.discriminator_width, settings.discriminator_layers
+                )
+            self.discriminator.require(*splits.shape[1:])
+
+    @cached_property
+    def perceptual(self) -> Perceptual | None:
+        """The perceptual distance, if there is one."""
+        given = self.settings.perceptual
+        if given == CLASSIFIER:
+            return trained_perceptual(self.splits)
+        return load_perceptual(given, self.splits.shape) if given else None
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What is trained besides the autoencoder."""
+        return {} if self.discriminator is None else {"discriminator": self.discriminator}
+
+    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """AdamW for the autoencoder, and for the discriminator (without momentum's usual inertia, and without
+        decay) if there is one."""
+        train = self.train
+        found: dict[str, torch.optim.Optimizer] = {"autoencoder": adamw(modules["autoencoder"].parameters(), train)}
+        if "discriminator" in modules:
+            found["discriminator"] = torch.optim.AdamW(
+                modules["discriminator"].parameters(),
+                lr=train.learning_rate * self.settings.discriminator_rate,
+                betas=(0.5, 0.9),
+                eps=train.eps,
+                weight_decay=0.0,
+                fused=True,
+            )
+        return found
+
+    def terms(self, rebuilt: Float[Tensor, "b c h w"], images: Float[Tensor, "b c h w"]) -> dict[str, Tensor]:
+        """ "pixel" and "perceptual" distances (b,), and "faithful" (b,), their weighted sum."""
+        settings = self.settings
+        found = {"pixel": pixel_distance(rebuilt, images, settings.pixel)}
+        faithful = settings.pixel_weight * found["pixel"]
+        if self.perceptual is not None:
+            found["perceptual"] = self.perceptual.to(rebuilt.device)(rebuilt, images)
+            faithful = faithful + settings.perceptual_weight * found["perceptual"]
+        return {**found, "faithful": faithful}
+
+    def updates(
+        self,
+        modules: Mapping[str, nn.Module],
+        rebuilt: Float[Tensor, "b c h w"],
+        images: Float[Tensor, "b c h w"],
+        step: int,
+        regulariser: Tensor | float = 0.0,
+        metrics: Mapping[str, Tensor] | None = None,
+        check: Mapping[str, Tensor] | None = None,
+    ) -> Iterator[Update]:
+        """The autoencoder's update on ``rebuilt`` images, then the discriminator's on the same, once it is due.
+
+        ``regulariser`` is added to the autoencoder's loss; ``metrics`` and ``check`` go with its update."""
+        terms = {name: value.mean() for name, value in self.terms(rebuilt, images).items()}
+        loss = terms.pop("faithful") + regulariser
+        told = {**{name: value.detach() for name, value in terms.items()}, **(metrics or {})}
+        due = "discriminator" in modules and step >= self.settings.adversarial_start
+        if due:
+            fooling = generator_hinge(modules["discriminator"](rebuilt))
+            loss = loss + self.settings.adversarial_weight * fooling
+            told["fooling"] = fooling.detach()
+        yield Update("autoencoder", loss, told, {**(check or {}), "the reconstruction": rebuilt.detach()})
+        if due:
+            made = rebuilt.detach()
+            # One forward pass: the processes of data parallelism wait for the gradients of each.
+            real, fake = modules["discriminator"](torch.cat([images.to(made.dtype), made])).chunk(2)
+            right = torch.cat([real > 0, fake < 0]).float().mean()
+            yield Update("discriminator", discriminator_hinge(real, fake), {"discriminator_accuracy": right.detach()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """What tells whether a resumed run compares images in the same network."""
+        return {} if self.perceptual is None else {"perceptual": self.perceptual.fingerprint}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raise UsageError where the perceptual network's files are not those that the run began with."""
+        if self.state_dict() != dict(state):
+            raise UsageError(
+                f"the perceptual network {self.settings.perceptual}, or the images that it is trained on, changed "
+                "since the run began; put the files back to resume it"
+            )

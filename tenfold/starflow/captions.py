@@ -1,0 +1,128 @@
+"""What a flow on captioned compositions shows of its captions: measured by an independent judge, and as pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenfold import hub, progress
+from tenfold.data.captions.captioned import CaptionedSplits
+from tenfold.data.captions.compositions import Compositions
+from tenfold.data.captions.config import CaptionDataConfig
+from tenfold.errors import UsageError
+from tenfold.figures import image_grid
+from tenfold.flows.loss import to_levels
+from tenfold.runs.measurement import Measurement
+from tenfold.starflow.generator import ImageGenerator
+from tenfold.starflow.matching import Judge, judge_config, matching_rows, real_batches, train_judge
+from tenfold.starflow.options import StarFlowEvaluation
+
+_BATCH = 256
+_SHOWN = 4
+
+
+def matching(
+    generator: ImageGenerator,
+    config: CaptionDataConfig,
+    images: CaptionedSplits,
+    options: StarFlowEvaluation,
+    folder: Path,
+    name: str,
+) -> list[Measurement]:
+    """Shares of samples that show what held-out captions say, at every guidance weight of ``options``, with captions
+    exchanged among the samples beside them, and with real images as the ceiling; apart for combinations of digits that
+    no training caption has.
+
+    The judge is trained once and kept in ``folder``. Raises UsageError for captions other than those of
+    compositions, which no judge can read."""
+    source = images.test
+    if not isinstance(source, Compositions):
+        raise UsageError("captions can be judged for compositions only; set evaluation.samples to 0 for other images")
+    judge = kept_judge(config, folder)
+    rows = np.arange(min(options.samples, len(source)))
+    parts = {"test": rows, "test, unseen combinations": rows[source.unseen[rows]]}
+    measured: list[Measurement] = []
+    for split, chosen in parts.items():
+        measured += matching_rows(judge, real_batches(source, chosen), "real images", split)
+    for weight in progress.track(options.guidance, "guidance"):
+        made = samples(generator, source, rows, guidance=weight)
+        for split, chosen in parts.items():
+            batches = [
+                (to_levels(made[part], 256).cpu(), source.attributes[torch.from_numpy(part)])
+                for part in by_group(source, chosen)
+            ]
+            measured += matching_rows(judge, batches, name, f"{split}, guidance {weight:g}")
+    return measured
+
+
+def kept_judge(config: CaptionDataConfig, folder: Path) -> Judge:
+    """The judge in ``folder``; trained and put there if there is none, or one for other canvases."""
+    place = folder / "judge"
+    if (place / hub.CONFIG).is_file():
+        kept: Judge = hub.from_pretrained(Judge, place)
+        if kept.config == judge_config(config):
+            return kept
+    judge = train_judge(config)
+    hub.save_pretrained(judge, place)
+    return judge
+
+
+def by_group(source: Any, rows: np.ndarray) -> list[np.ndarray]:
+    """Records, one array a canvas."""
+    groups = source.groups[rows]
+    return [rows[groups == group] for group in np.unique(groups)]
+
+
+class _Samples:
+    """Images of records by number, of several shapes."""
+
+    def __init__(self) -> None:
+        self._images: dict[int, Tensor] = {}
+
+    def add(self, rows: np.ndarray, images: Tensor) -> None:
+        self._images.update(zip(rows.tolist(), images, strict=True))
+
+    def __getitem__(self, rows: np.ndarray) -> Tensor:
+        return torch.stack([self._images[row] for row in rows.tolist()])
+
+
+def samples(
+    generator: ImageGenerator, source: Compositions, rows: np.ndarray, seed: int = 0, **options: Any
+) -> _Samples:
+    """One image for the caption of each record, on its canvas."""
+    device = generator.flow.var.device
+    draw = torch.Generator(device).manual_seed(seed)
+    found = _Samples()
+    for group in by_group(source, rows):
+        _, height, width = source.shapes[source.groups[group[0]]]
+        factor = generator.autoencoder.factor
+        for start in range(0, len(group), _BATCH):
+            part = group[start : start + _BATCH]
+            texts = source.captions(part)
+            size = (height // factor, width // factor)
+            found.add(part, generator.sample(len(part), texts, size=size, generator=draw, **options))
+    return found
+
+
+def pictures(
+    generator: ImageGenerator, images: CaptionedSplits, options: StarFlowEvaluation, directory: Path
+) -> dict[str, str]:
+    """Grids of samples with their captions, a row a guidance weight under the real images, one file a canvas; returns
+    the files' captions."""
+    source, captions = images.test, {}
+    for group, ratio in enumerate(images.ratios):
+        rows = np.flatnonzero(source.groups == group)[:_SHOWN]
+        if not len(rows):
+            continue
+        assert isinstance(source, Compositions)
+        grid, titles = [source.batch(rows)["image"].float() / 127.5 - 1.0], ["real"]
+        for weight in options.guidance:
+            grid.append(samples(generator, source, rows, guidance=weight)[rows].cpu())
+            titles.append(f"w = {weight:g}")
+        name = f"captions-{ratio.replace(':', 'x')}.png"
+        image_grid(torch.cat(grid), directory / name, columns=len(rows), row_titles=titles)
+        told = "; ".join(f"({i + 1}) {text.splitlines()[0]}" for i, text in enumerate(source.captions(rows)))
+        captions[name] = f"Canvas {ratio}: real test images, and samples for their captions by guidance weight. {told}."
+    return captions

@@ -1,0 +1,201 @@
+"""The latents that a flow learns: images encoded once by the frozen autoencoder, with classes or encoded captions."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenfold.data.captions.captioned import CaptionedSplits, load_captioned
+from tenfold.data.images.load import load_images
+from tenfold.data.latents import INDEX, LatentSource, cache_latents, open_latents
+from tenfold.data.splits import ImageSplits, sha256
+from tenfold.errors import UsageError
+from tenfold.flows.loss import to_unit_range
+from tenfold.nn.autoencoder import Autoencoder
+from tenfold.starflow.autoencoder.weights import load_autoencoder
+from tenfold.starflow.config import StarFlowConfig
+from tenfold.starflow.options import LatentDataConfig
+from tenfold.text.encoder import TextEncoder, TextTable
+
+PARTS = ("train", "validation", "test")
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+class TextLatents:
+    """Latents with the vectors of their captions (a ``GroupedSource`` of the training loop): ``batch`` adds "text"
+    float32 (B, tokens, dim) to what the latents have."""
+
+    def __init__(self, latents: LatentSource, table: TextTable) -> None:
+        self.latents, self.table = latents, table
+        self.groups, self.shapes = latents.groups, latents.shapes
+        self.fingerprint = sha256(latents.fingerprint, table.fingerprint)
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """The records ``indices`` (B,) of one shape."""
+        batch = self.latents.batch(indices)
+        return {**batch, "text": self.table.batch(batch["caption"])}
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Training, validation and test latents, the images that they come from, and the null text of captioned ones."""
+
+    train: LatentSource | TextLatents
+    validation: LatentSource | TextLatents
+    test: LatentSource | TextLatents
+    images: ImageSplits | CaptionedSplits
+    null_text: Tensor | None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 for captioned and for unlabelled images."""
+        return getattr(self.images, "classes", 0)
+
+
+class LatentData:
+    """What a latent flow's data settings describe; everything is read on first use."""
+
+    def __init__(self, config: LatentDataConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def autoencoder(self) -> Autoencoder:
+        """The frozen autoencoder.
+
+        Raises UsageError where none is set, and for one of another family."""
+        if not self.config.autoencoder:
+            raise UsageError(
+                "there is no autoencoder for the flow's latents; set --data.autoencoder to a run or model folder, to "
+                "published weights or to a hub id"
+            )
+        return load_autoencoder(self.config.autoencoder)
+
+    @cached_property
+    def decoder(self) -> Autoencoder | None:
+        """The decoder that was taught to remove noise, if there is one."""
+        if not self.config.decoder:
+            return None
+        decoder, own = load_autoencoder(self.config.decoder), self.autoencoder.config
+        if (decoder.config.latent_channels, decoder.factor) != (own.latent_channels, own.factor):
+            raise UsageError(
+                f"the decoder in {self.config.decoder} reads {decoder.config.latent_channels} channels at 1/"
+                f"{decoder.factor} of the image's sides, but the autoencoder's latents have {own.latent_channels} at 1/"
+                f"{own.factor}; take one that was fine-tuned from this autoencoder"
+            )
+        return decoder
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder:
+        """The frozen encoder of captions."""
+        return TextEncoder(self.config.text)
+
+    @cached_property
+    def images(self) -> ImageSplits | CaptionedSplits:
+        """The images, with classes or captions."""
+        return (
+            load_images(self.config.images) if self.config.kind == "images" else load_captioned(self.config.captioned)
+        )
+
+    @property
+    def levels(self) -> int:
+        """Integer levels of a pixel."""
+        return self.config.images.levels if self.config.kind == "images" else 256
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where encoded latents and captions are kept."""
+        if self.config.cache:
+            return Path(self.config.cache)
+        beside = Path(self.config.autoencoder)
+        if not beside.is_dir():
+            raise UsageError(
+                f"there is no folder beside {self.config.autoencoder!r} to keep the encoded latents in; set "
+                "--data.cache to one"
+            )
+        return beside / "latents"
+
+    @cached_property
+    def latents(self) -> Latents:
+        """All latents, from the cache or encoded into it. Of several processes the first encodes."""
+        images = self.images
+        if not hasattr(images.train, "batch"):
+            raise UsageError("latents are encoded once and kept: set --data.images.streaming=false")
+        sources = [getattr(images, part) for part in PARTS]
+        if self.config.kind == "captioned" and not all((self.folder / part / INDEX).is_file() for part in PARTS):
+            self.text_encoder.tokenize([text for source in sources for text in source.texts])  # too long ones are told
+        train, validation, test = (self._encoded(part, source) for part, source in zip(PARTS, sources, strict=True))
+        if self.config.kind == "images":
+            return Latents(train, validation, test, images, None)
+        told = [TextLatents(source, self._table(source.texts)) for source in (train, validation, test)]
+        return Latents(told[0], told[1], told[2], images, told[0].table.null())
+
+    def _encoded(self, part: str, source: Any) -> LatentSource:
+        folder, encoder = self.folder / part, encoder_fingerprint(self.autoencoder)
+        if _follows():
+            for _ in _waiting():
+                if (folder / INDEX).is_file():
+                    break
+            return open_latents(folder, source.fingerprint, encoder)
+        stale = "rebuild" if self.config.rebuild else "refuse"
+        return cache_latents(source, self.encode, encoder, folder, stale=stale)  # type: ignore[arg-type]
+
+    def _table(self, texts: tuple[str, ...]) -> TextTable:
+        return self.text_encoder.encode_table(texts, self.folder)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Images uint8 (B, C, H, W) to scaled latents (B, c, h, w), without noise."""
+        return self.autoencoder.encode(to_unit_range(images, self.levels))
+
+    def check(self, model: StarFlowConfig) -> None:
+        """Raise UsageError where a flow's geometry does not fit the latents and captions."""
+        latents = self.latents
+        source = latents.train.latents if isinstance(latents.train, TextLatents) else latents.train
+        source.require_channels(model.shape[0])
+        shapes = sorted(set(source.shapes))
+        if len(shapes) == 1 and shapes[0] != model.shape:
+            raise UsageError(
+                f"the latents are {shapes[0]} (channels, height, width), but the flow is for {model.shape}; set "
+                f"--model.shape {','.join(map(str, shapes[0]))}"
+            )
+        if model.classes and model.classes != latents.classes:
+            raise UsageError(
+                f"the data have {latents.classes} classes, but the flow has {model.classes}; set --model.classes"
+            )
+        if bool(model.text_tokens) != (latents.null_text is not None):
+            has, wants = ("captions", "no text") if latents.null_text is not None else ("no captions", "text")
+            raise UsageError(f"the data have {has}, but the flow takes {wants}; set --data.kind or --model.text_tokens")
+        if latents.null_text is not None and tuple(latents.null_text.shape) != (model.text_tokens, model.text_dim):
+            tokens, dim = latents.null_text.shape
+            raise UsageError(
+                f"the text encoder gives {tokens} vectors of width {dim}, but the flow takes {model.text_tokens} of "
+                f"width {model.text_dim}; set --model.text_dim {dim} and --data.text.tokens {model.text_tokens}"
+            )
+
+
+def encoder_fingerprint(autoencoder: Autoencoder) -> str:
+    """Identifies what an autoencoder encodes to: weights of its encoder, and the latents' scale."""
+    state = {n: t for n, t in autoencoder.state_dict().items() if n.startswith(("encoder.", "quant_conv."))}
+    tensors = (part for name, t in sorted(state.items()) for part in (name, t.float().cpu().numpy().tobytes()))
+    config = autoencoder.config
+    return sha256(str((config.scale_factor, config.shift_factor)), *tensors)
+
+
+def _follows() -> bool:
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+def _waiting() -> Iterator[None]:
+    while True:
+        yield
+        time.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -1,0 +1,215 @@
+"""The metrics of latent flows, as ``Measurement`` rows."""
+
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold import progress
+from tenfold.data.splits import ImageSplits, read_all
+from tenfold.flows.density import HALF_LOG_2PI, denoise, log_prob_mixture, log_probs, rows_of
+from tenfold.flows.evaluation import accuracy, inversion_error
+from tenfold.flows.guidance import RULES
+from tenfold.flows.loss import to_levels, to_unit_range
+from tenfold.metrics.images import real_floor, reconstruction_rows, sample_metrics
+from tenfold.runs.measurement import Measurement
+from tenfold.starflow.autoencoder.evaluation import fid_rows, noisy
+from tenfold.starflow.autoencoder.latents import decode_all
+from tenfold.starflow.generator import ImageGenerator
+from tenfold.starflow.model import StarFlow
+
+_BATCH = 256
+
+
+def noise_of(shape: tuple[int, ...], draw: int) -> Tensor:
+    """Standard normal noise of evaluation: draw k is the same for every model that is compared."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(10_007 + draw))
+
+
+def groups_of(source: Any) -> Iterator[np.ndarray]:
+    """The records of a source, one array a shape."""
+    for group in np.unique(source.groups):
+        yield np.flatnonzero(source.groups == group)
+
+
+def condition_of(batch: Mapping[str, Tensor], flow: StarFlow) -> Tensor | None:
+    """What a batch of latents says of the flow's condition: labels, text vectors, or nothing."""
+    if flow.config.text_tokens:
+        return batch["text"]
+    return batch["label"] if flow.config.classes else None
+
+
+def likelihood_rows(flow: StarFlow, source: Any, sigma: float, draws: int, model: str, split: str) -> list[Measurement]:
+    """−log p of held-out noisy latents in nats per dimension, over ``draws`` draws of the noise: given the class or
+    text, and without: averaged over the classes, or with the null text (which is no marginal: the note says so).
+
+    A likelihood of the noisy latent; the autoencoder's part is not counted."""
+    device = flow.var.device
+    values: dict[str, list[Tensor]] = {}
+    with progress.task("latent likelihood", draws * len(list(groups_of(source)))) as step:
+        for draw in range(draws):
+            parts: dict[str, list[Tensor]] = {}
+            for rows in groups_of(source):
+                batch = source.batch(rows)
+                latents = batch["latent"]
+                x = (latents + sigma * noise_of(tuple(latents.shape), draw)).to(device)
+                given = condition_of(batch, flow)
+                given = None if given is None else given.to(device)
+                for name, found in _log_probs(flow, x, given).items():
+                    parts.setdefault(name, []).append(found.double().cpu() / x[0].numel())
+                step()
+            for name, found_parts in parts.items():
+                values.setdefault(name, []).append(torch.cat(found_parts).mean())
+    rows_ = []
+    for name, per_draw in values.items():
+        numbers = -torch.stack(per_draw)
+        error = float(numbers.std()) / math.sqrt(draws) if draws > 1 else None
+        note = f"noise {sigma:g}; {_MEANING[name]}"
+        rows_.append(Measurement("latent_nll", float(numbers.mean()), "nats/dim", split, model, error, draws, note))
+    return rows_
+
+
+_MEANING = {
+    "given": "log p(latent | condition)",
+    "marginal": "averaged over the classes",
+    "null": "with the null text, which is no marginal over texts",
+    "plain": "log p(latent)",
+}
+
+
+def _log_probs(flow: StarFlow, x: Tensor, given: Tensor | None) -> dict[str, Tensor]:
+    with torch.no_grad():
+        if given is None:
+            return {"plain": log_probs(flow, x)}
+        named = {"given": log_probs(flow, x, given)}
+        if flow.config.classes:
+            return named | {"marginal": log_prob_mixture(flow, x)[0]}
+        return named | {"null": log_probs(flow, x)}
+
+
+def gaussian_row(train: Any, test: Any, sigma: float, split: str) -> Measurement | None:
+    """The same number for one Gaussian with full covariance, fitted to the training latents, as a sceptic's
+    baseline; None for latents of several shapes or of more than 1,024 dimensions.
+
+    Exact: of clean latents N(μ, Σ), noisy ones are N(μ, Σ + σ²); the expectation over the noise is in closed form."""
+    if len(set(train.shapes)) > 1 or math.prod(train.shapes[0]) > 1024:
+        return None
+    fitted, held_out = (source.batch(np.arange(len(source)))["latent"].flatten(1).double() for source in (train, test))
+    mean, dimensions = fitted.mean(dim=0), fitted.shape[1]
+    covariance = torch.cov(fitted.T).reshape(dimensions, dimensions) + sigma**2 * torch.eye(dimensions)
+    precision = torch.linalg.inv(covariance)
+    distance = torch.einsum("bi,ij,bj->b", held_out - mean, precision, held_out - mean) + sigma**2 * precision.trace()
+    nats = 0.5 * (distance + torch.linalg.slogdet(covariance).logabsdet) / dimensions + HALF_LOG_2PI
+    error = float(nats.std() / math.sqrt(len(nats)))
+    note = f"noise {sigma:g}; full covariance, error over images"
+    return Measurement("latent_nll", float(nats.mean()), "nats/dim", split, "gaussian", error, note=note)
+
+
+def decoder_rows(
+    generator: ImageGenerator, images: ImageSplits, latents: Float[Tensor, "n c h w"], condition: Tensor | None
+) -> list[Measurement]:
+    """How well images come back from their noisy latents, three ways: the plain decoder, the plain decoder after one
+    step along the flow's score, and the decoder that was taught to remove the noise. ``latents`` (N, c, h, w) are
+    those of the first N test images."""
+    pixels = read_all(images.test, len(latents))[0]
+    noisy_latents, sigma = noisy(latents, generator.sigma), generator.sigma
+    device = generator.flow.var.device
+    stepped = denoise(generator.flow, noisy_latents.to(device), sigma, condition)
+    split = f"test, latent noise {sigma:g}"
+    rebuilt = {
+        ("plain decoder", split): decode_all(generator.autoencoder, noisy_latents),
+        ("score step, plain decoder", split): decode_all(generator.autoencoder, stepped),
+    }
+    if generator.decoder is not None:
+        rebuilt["fine-tuned decoder", split] = decode_all(generator.decoder, noisy_latents)
+    rows = []
+    for (name, where), found in rebuilt.items():
+        rows += reconstruction_rows(to_unit_range(pixels, images.levels), found, 2.0, name, where)
+    if images.classes > 1:
+        rows += fid_rows(images, pixels, rebuilt)
+    return rows
+
+
+def class_samples(
+    generator: ImageGenerator, count: int, seed: int = 0, **options: Any
+) -> tuple[Float[Tensor, "n c h w"], Tensor]:
+    """``count`` images with the classes in turn, and their labels."""
+    device = generator.flow.var.device
+    draw = torch.Generator(device).manual_seed(seed)
+    images, labels = [], []
+    for rows in torch.arange(count, device=device).split(_BATCH):
+        wanted = rows % generator.flow.config.classes
+        images.append(generator.sample(len(rows), wanted, generator=draw, **options))
+        labels.append(wanted.cpu())
+    return torch.cat(images), torch.cat(labels)
+
+
+def guidance_rows(
+    generator: ImageGenerator, images: ImageSplits, count: int, weights: tuple[float, ...], model: str
+) -> list[Measurement]:
+    """Class accuracy (by a classifier trained on the same training images, independently of the flow), diversity, FID,
+    KID, precision and recall of ``count`` class-balanced samples at every guidance weight, by both rules, beside real
+    test images."""
+    from tenfold.metrics.features import shared_classifier
+
+    classifier = shared_classifier(images)
+    pixels, labels = read_all(images.test)
+    real = classifier(pixels)
+    others = read_all(cast(Any, images.train))[0]
+    rows = real_floor(classifier, pixels, others, min(count, len(others)))
+    share, error = accuracy(classifier.predict(pixels), labels)
+    rows.append(Measurement("class_accuracy", share, "share", "test", "real images", error, note=classifier.name))
+    ways = [(rule, weight) for rule in RULES for weight in weights if weight]
+    ways = [("", 0.0)] * (0.0 in weights) + ways
+    for rule, weight in progress.track(ways, "guidance"):
+        options: dict[str, Any] = {"guidance": weight, "rule": rule} if rule else {}
+        made, wanted = class_samples(generator, count, **options)
+        split = f"guidance {weight:g}, rule {rule}" if rule else "no guidance"
+        levels = to_levels(made, images.levels).cpu()
+        share, error = accuracy(classifier.predict(levels), wanted)
+        note = f"N = {count}, {classifier.name}"
+        rows.append(Measurement("class_accuracy", share, "share", split, model, error, note=note))
+        spread = within_class_spread(classifier(levels), wanted) / within_class_spread(real, labels)
+        rows.append(Measurement("diversity", spread, "of real images' spread", split, model, note=note))
+        rows += sample_metrics(classifier, pixels, levels, model, split)
+    return rows
+
+
+def within_class_spread(features: Float[Tensor, "n f"], labels: Tensor) -> float:
+    """Root mean square distance of features (N, F) from the mean of their class: falls to 0 as a class' samples become
+    alike."""
+    total = 0.0
+    for label in labels.unique():
+        own = features[labels == label].double()
+        total += float((own - own.mean(dim=0)).square().sum())
+    return math.sqrt(total / len(features))
+
+
+def timing_rows(
+    flow: StarFlow, count: int, condition: Tensor | None, model: str, repeats: int = 3
+) -> list[Measurement]:
+    """Median seconds of sampling ``count`` latents token by token, without guidance; of the whole flow and of its
+    deep block."""
+    seconds, deep = [], []
+    given = rows_of(condition, torch.arange(count) % len(condition)) if condition is not None else None
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        _, info = flow.sample(count, given, return_info=True)
+        seconds.append(time.perf_counter() - began)
+        deep.append(info.blocks[0].seconds)
+    note = f"{count} latents, token after token, {torch.get_num_threads()} thread(s), median of {repeats}"
+    return [
+        Measurement("sampling_seconds", statistics.median(seconds[1:]), "s", "", model, note=note),
+        Measurement("sampling_seconds", statistics.median(deep[1:]), "s", "deep block", model, note=note),
+    ]
+
+
+def roundtrip_row(flow: StarFlow, x: Tensor, condition: Tensor | None, model: str, split: str) -> Measurement:
+    """Largest |f⁻¹(f(x)) − x| over a batch of latents."""
+    return inversion_error(flow.like(x), x, condition, model, split)

@@ -1,0 +1,53 @@
+"""Log-likelihoods of a user's images under a latent flow: what ``tenfold score`` prints."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold import progress
+from tenfold.data.images.inputs import Inputs
+from tenfold.errors import TenfoldError
+from tenfold.flows.density import log_probs
+from tenfold.flows.loss import to_unit_range
+from tenfold.runs.scores import Scores
+from tenfold.starflow.autoencoder.latents import CHUNK
+from tenfold.starflow.generator import ImageGenerator
+from tenfold.starflow.options import StarFlowScoring
+
+
+@torch.no_grad()
+def score(generator: ImageGenerator, inputs: Inputs, levels: int, options: StarFlowScoring, name: str) -> Scores:
+    """log p of the noisy scaled latents of every image in nats, summed over dimensions, the mean over draws of the
+    training noise; and for each dimension. It is a density of latents, not of pixels: numbers of two autoencoders do
+    not compare.
+
+    Raises TenfoldError where log p overflows."""
+    flow, array = generator.flow, torch.from_numpy(inputs.array)
+    values = to_unit_range(array, levels) if inputs.are_pixels else array.float()
+    device = next(generator.autoencoder.parameters()).device
+    latents = torch.cat([generator.autoencoder.encode(part.to(device)).float().cpu() for part in values.split(CHUNK)])
+    given: Any = options.text or options.classes
+    if isinstance(given, int):
+        given = torch.full((len(latents),), given, device=flow.var.device)
+    given = generator.encoded(len(latents), given)
+    averaged = flow.config.classes > 0 and given is None
+    total: Float[Tensor, " n"] = torch.zeros(len(latents), dtype=torch.float64)
+    for k in progress.track(range(options.draws), "noise", "draws"):
+        random = torch.Generator().manual_seed(1_000_003 * options.seed + k)
+        noisy = latents + generator.sigma * torch.randn(latents.shape, generator=random)
+        total += log_probs(flow, noisy.to(flow.var), given, mixture=averaged).double().cpu()
+    log_p, dimensions = total / options.draws, latents[0].numel()
+    if not bool(torch.isfinite(log_p).all()):
+        bad = int((~torch.isfinite(log_p)).int().argmax())
+        raise TenfoldError(f"log p of {inputs.names[bad]} is {float(log_p[bad])}: the flow overflows there")
+    columns = {"log_prob": ("nats", log_p.tolist()), "latent_nll": ("nats/dim", (-log_p / dimensions).tolist())}
+    note = f"log p of latents with noise {generator.sigma:g}, mean of {options.draws} draws"
+    if averaged:
+        note += f"; p averaged over {flow.config.classes} classes"
+    elif flow.config.text_tokens and given is None:
+        note += "; given the null text"
+    elif given is not None:
+        note += f"; given {options.text!r}" if options.text else f"; given class {options.classes}"
+    return Scores.ranked(name, inputs.names, columns, note)

@@ -1,0 +1,260 @@
+"""A latent flow as the training loop sees it, and as ``sample``, ``evaluate`` and ``report`` use it."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenfold import hub
+from tenfold.data.images.inputs import read_inputs
+from tenfold.errors import UsageError
+from tenfold.figures import image_grid
+from tenfold.files import write_output
+from tenfold.flows import density
+from tenfold.flows.guidance import parse_blocks
+from tenfold.flows.loss import negative_log_likelihood, to_levels
+from tenfold.flows.solvers.calibration import calibrate, save_calibration
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.scores import Scores
+from tenfold.starflow.config import StarFlowConfig
+from tenfold.starflow.data import LatentData, Latents
+from tenfold.starflow.evaluation import condition_of
+from tenfold.starflow.generator import ImageGenerator
+from tenfold.starflow.model import StarFlow
+from tenfold.starflow.options import (
+    LatentDataConfig,
+    LatentObjective,
+    StarFlowEvaluation,
+    StarFlowSampling,
+    StarFlowScoring,
+)
+from tenfold.tarflow.pictures import ranked_inputs
+from tenfold.training.optimizers import adamw
+from tenfold.update import Update
+
+
+@runtime_checkable
+class StarFlowRecipe(Protocol):
+    """What a recipe must hold; ``train`` has the optimiser's fields and the seed."""
+
+    model: StarFlowConfig
+    data: LatentDataConfig
+    objective: LatentObjective
+    evaluation: StarFlowEvaluation
+    train: Any
+
+
+class StarFlowTask:
+    """A flow on an autoencoder's noisy latents: its data and its objective (arXiv 2506.06276, section 3)."""
+
+    validation_draws = 4
+
+    def __init__(self, recipe: StarFlowRecipe, name: str = "starflow") -> None:
+        self.recipe, self.name = recipe, name
+        self.data = LatentData(recipe.data)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.train.seed)
+            self.flow = StarFlow(recipe.model)
+
+    @cached_property
+    def latents(self) -> Latents:
+        """The data, checked against the model's geometry."""
+        self.data.check(self.recipe.model)
+        return self.data.latents
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The flow, with the null text of its data."""
+        if self.latents.null_text is not None:
+            self.flow.set_null_text(self.latents.null_text)
+        return {"flow": self.flow}
+
+    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """AdamW over all parameters."""
+        return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
+
+    def train_source(self) -> Any:
+        """The training latents."""
+        return self.latents.train
+
+    def validation_source(self) -> Any:
+        """The validation latents."""
+        return self.latents.validation
+
+    def noisy(self, batch: Mapping[str, Tensor], draws: Any, purpose: str) -> Tensor:
+        """Latents of a batch with the training noise, keyed by the sample."""
+        latents = batch["latent"]
+        return latents + self.recipe.objective.sigma * draws.normal(purpose, batch["index"], tuple(latents.shape[1:]))
+
+    def condition(self, batch: Mapping[str, Tensor], draws: Any) -> Tensor | None:
+        """Labels or text vectors of a batch, some of them replaced by "none"."""
+        given = condition_of(batch, self.flow)
+        if given is None:
+            return None
+        dropped = draws.uniform("condition-dropout", batch["index"]) < self.recipe.objective.condition_dropout
+        if given.ndim == 1:
+            return torch.where(dropped, -1, given)
+        null = self.flow.null_text.to(given)
+        return torch.where(dropped.view(-1, 1, 1), null, given)
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
+        """One maximum-likelihood update, with the penalty on what enters each block."""
+        output = modules["flow"](self.noisy(batch, draws, "noise"), self.condition(batch, draws))
+        likelihood = negative_log_likelihood(output.z, output.logdet)
+        size = output.sizes.mean(dim=1).sum()
+        checks = {f"block {k}": part for k, part in enumerate(output.blocks.detach())}
+        metrics = {"nll": likelihood.detach(), "size": size.detach()}
+        loss = likelihood + self.recipe.objective.norm_penalty * size
+        yield Update("flow", loss, metrics, {**checks, "noise": output.z.detach()})
+
+    def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
+        """Per latent: "loss", its negative log-likelihood given the condition, in nats per dimension."""
+        values = []
+        for k in range(self.validation_draws):
+            x = self.noisy(batch, draws, f"validation-{k}")
+            output = modules["flow"](x, condition_of(batch, self.flow))
+            values.append(density.log_prob_of(self.flow, output) / x[0].numel())
+        return {"loss": -torch.stack(values).mean(dim=0)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing besides the weights."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+    # --- using the trained flow ---------------------------------------------------------------------------
+
+    def export(self, folder: Path) -> None:
+        """Write the model folder, with the noise of training and what makes images of its latents, and the calibration
+        of the "auto" sampler."""
+        data = self.recipe.data
+        recipe = {
+            "objective": {"sigma": self.recipe.objective.sigma},
+            "data": {"autoencoder": data.autoencoder, "decoder": data.decoder, "text": vars(data.text)},
+        }
+        hub.save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
+        if self.recipe.evaluation.calibrate:
+            rows = np.flatnonzero(self.latents.validation.groups == self.latents.validation.groups[0])
+            batch = self.latents.validation.batch(rows[: self.recipe.evaluation.calibrate])
+            device, generator = self.flow.var.device, torch.Generator().manual_seed(0)
+            noise = torch.randn(batch["latent"].shape, generator=generator)
+            x = (batch["latent"] + self.recipe.objective.sigma * noise).to(device)
+            given = condition_of(batch, self.flow)
+            measured = calibrate(self.flow, x, None if given is None else given.to(device), repeats=3)
+            save_calibration(measured, folder)
+
+    def load(self, folder: Path | str) -> None:
+        """Take the weights of a model folder; raises UsageError where its geometry differs."""
+        flow = hub.from_pretrained(StarFlow, folder)
+        if flow.config != self.recipe.model:
+            raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
+        self.flow = flow
+
+    @property
+    def generator(self) -> ImageGenerator:
+        """The flow with its decoders and text encoder."""
+        text = self.data.text_encoder if self.flow.config.text_tokens else None
+        if text is not None and not self.flow.has_null_text:  # a published checkpoint has none
+            self.flow.set_null_text(text.null())
+        sigma = self.recipe.objective.sigma
+        return ImageGenerator(self.flow.eval(), self.data.autoencoder, self.data.decoder, sigma, text)
+
+    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+        """All metrics on the test split."""
+        from tenfold.starflow.measure import measure
+
+        return measure(self.generator, self.data, self.latents, self.recipe.evaluation, self.name)
+
+    def figures(self, directory: Path) -> list[Path]:
+        """Samples, decoders side by side, guidance curves: PNG files with captions."""
+        from tenfold.starflow import pictures
+
+        return pictures.draw(self.generator, self.latents, self.recipe.evaluation, directory)
+
+    def sample(self, options: StarFlowSampling, folder: Path) -> list[Path]:
+        """Write samples as a picture grid, ``samples.npz`` (uint8 and float32 images) and ``samples.json``.
+
+        Raises UsageError, before any work, for options that do not fit the model."""
+        if options.num < 1:
+            raise UsageError(f"num is {options.num}; ask for at least one sample")
+        self._check_condition(options)
+        condition: Any = options.text or options.classes
+        images, info = self.generator.sample(
+            options.num,
+            condition,
+            ratio=options.ratio,
+            decoder=options.decoder,
+            guidance=options.guidance,
+            rule=options.rule,
+            what=options.what,
+            schedule=options.schedule,
+            blocks=parse_blocks(options.blocks),
+            attn_temp=options.attention_temperature,
+            solver=options.solver,
+            tol=options.tolerance,
+            generator=torch.Generator(self.flow.var.device).manual_seed(options.seed),
+            return_info=True,
+        )
+        arrays = io.BytesIO()
+        pixels = to_levels(images, self.data.levels).cpu().numpy()
+        np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
+        write_output(folder / "samples.npz", arrays.getvalue())
+        picture = image_grid(images.float().cpu(), folder / "samples.png")
+        record = {"options": vars(options), "levels": self.data.levels, "info": info.to_dict()}
+        write_output(folder / "samples.json", json.dumps(record, indent=2))
+        return [picture, folder / "samples.npz", folder / "samples.json"]
+
+    def score(self, options: StarFlowScoring, source: Any, picture: Path | None = None) -> Scores:
+        """log p of the noisy latents of the images in ``source`` (see ``tenfold.data.images.inputs.read_inputs``), and
+        the most and least likely images as a picture.
+
+        Raises UsageError, before any work, for options and inputs that do not fit the model."""
+        from tenfold.starflow.scoring import score
+
+        self._check_condition(options)
+        autoencoder, channels = self.data.autoencoder.config, self.flow.config.shape[0]
+        if autoencoder.latent_channels != channels:
+            raise UsageError(
+                f"the autoencoder makes latents of {autoencoder.latent_channels} channels, but the flow reads "
+                f"{channels}; give the one that it was trained with"
+            )
+        size = (side * autoencoder.factor for side in self.flow.config.shape[1:])
+        inputs = read_inputs(source, (autoencoder.channels, *size), self.data.levels, options.key, options.resize)
+        found = score(self.generator, inputs, self.data.levels, options, self.name)
+        if picture is None:
+            return found
+        return replace(found, files=(ranked_inputs(inputs, found, self.data.levels, picture),))
+
+    def _check_condition(self, options: StarFlowSampling | StarFlowScoring) -> None:
+        """Refuse a condition that the flow does not take, and use the autoencoder that was asked for."""
+        config = self.flow.config
+        if options.classes is not None and not config.classes:
+            raise UsageError(f"{self.name} has no classes, so no class {options.classes}; leave --class out")
+        if options.classes is not None and not 0 <= options.classes < config.classes:
+            raise UsageError(f"class {options.classes} is outside [0, {config.classes})")
+        if options.text and not config.text_tokens:
+            raise UsageError(f"{self.name} takes no text; leave --text out")
+        if options.autoencoder:
+            self.data = LatentData(replace(self.recipe.data, autoencoder=options.autoencoder, decoder=""))
+
+    @staticmethod
+    def describe(recipe: StarFlowRecipe) -> dict[str, Any]:
+        """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
+        from tenfold.flows.cost import cost
+
+        train = recipe.train
+        with torch.device("meta"):
+            flow = StarFlow(recipe.model)
+            x = torch.empty(1, *recipe.model.shape)
+            text = torch.empty(1, recipe.model.prefix, recipe.model.prefix_dim) if recipe.model.text_tokens else None
+            given = torch.zeros(1, recipe.model.classes) if recipe.model.classes else text
+        return cost(flow, x, given, train)

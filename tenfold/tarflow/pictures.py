@@ -1,0 +1,124 @@
+"""The pictures of a trained image flow."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tenfold import progress
+from tenfold.data.images.inputs import Inputs
+from tenfold.data.images.outliers import ood_sets
+from tenfold.data.splits import ImageSplits
+from tenfold.figures import heat_maps, histograms, image_grid, ranked, write_captions
+from tenfold.flows.density import denoise, token_nll
+from tenfold.flows.evaluation import image_log_probs, uniform_noise
+from tenfold.flows.flow import Flow
+from tenfold.flows.loss import dequantise, to_unit_range
+from tenfold.flows.sampling import sample
+from tenfold.runs.scores import Scores
+from tenfold.tarflow.config import FlowEvaluation, FlowObjective
+from tenfold.tarflow.measure import all_images
+
+
+def sample_grid(images: Tensor, path: Path) -> Path:
+    """Samples on [−1, 1] as one picture."""
+    return image_grid(images.float().clamp(-1, 1).cpu(), path)
+
+
+def ranked_inputs(inputs: Inputs, found: Scores, levels: int, path: Path) -> Path:
+    """A user's images that score lowest, above those that score highest."""
+    place = {name: i for i, name in enumerate(inputs.names)}
+    images = inputs.array[[place[name] for name in found.names]]
+    low, high = (0.0, levels - 1.0) if inputs.are_pixels else (-1.0, 1.0)
+    return ranked(images, [values[0] for values in found.values], path, low=low, high=high)
+
+
+def draw(
+    flow: Flow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, directory: Path
+) -> list[Path]:
+    """All pictures that fit the model, as PNG files in ``directory``, with captions beside them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    captions = _samples(flow, objective, options, directory)
+    if objective.noise == "uniform":
+        captions |= _likelihood(flow, splits, directory)
+    else:
+        captions |= _denoising(flow, splits, objective, directory)
+    write_captions(directory, captions)
+    return [directory / name for name in captions]
+
+
+def _samples(flow: Flow, objective: FlowObjective, options: FlowEvaluation, directory: Path) -> dict[str, str]:
+    """One grid a way of sampling, all from the same noise: a row a class where there are classes."""
+    device, classes = flow.var.device, min(flow.config.classes, 10)
+    columns = 10 if classes else 12
+    count = columns * (classes or 5)
+    labels = torch.arange(classes, device=device).repeat_interleave(columns) if classes else None
+    noise = torch.randn(
+        count, flow.config.tokens, flow.config.token_dim, generator=torch.Generator().manual_seed(0)
+    ).to(device)
+    gaussian = objective.noise == "gaussian"
+    ways = [(weight, False) for weight in ((0.0, *options.guidance) if classes else (0.0,))]
+    ways += [(weight, True) for weight, _ in ways if gaussian]
+    captions = {}
+    for weight, clean in progress.track(dict.fromkeys(ways), "pictures of samples", "pictures"):
+        images = sample(
+            flow, count, labels, guidance=weight, noise=noise, denoise_sigma=objective.sigma if clean else None
+        )
+        name = f"samples{f'-guidance-{weight:g}' if weight else ''}{'-denoised' if clean else ''}.png"
+        image_grid(images.clamp(-1, 1).cpu(), directory / name, columns=columns)
+        captions[name] = (
+            f"Samples{', one class a row' if classes else ''}, {f'guidance {weight:g}' if weight else 'no guidance'}"
+            + (
+                ", denoised by one step along the score"
+                if clean
+                else ", as drawn (with the training noise)"
+                if gaussian
+                else ""
+            )
+            + "; the same noise in every grid."
+        )
+    return captions
+
+
+def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, str]:
+    device = flow.var.device
+    pixels = all_images(splits.test)["image"]
+    x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0)).to(device)
+    log_probs = image_log_probs(flow, x).cpu()
+    order = log_probs.argsort()
+    chosen = torch.cat([order[:6], order[-6:]])
+    with torch.no_grad():
+        maps = token_nll(flow, x[chosen.to(device)]).cpu()
+    patch = flow.config.patch
+    heat_maps(
+        pixels[chosen],
+        maps.view(-1, flow.config.shape[1] // patch, flow.config.shape[2] // patch),
+        directory / "token-nll.png",
+        titles=[f"{log_probs[i]:.0f} nats" for i in chosen],
+        low=0,
+        high=splits.levels - 1,
+    )
+    ranked(pixels, log_probs, directory / "outliers.png", low=0, high=splits.levels - 1)
+    groups = {"test": log_probs.numpy()}
+    for name, images in ood_sets(splits).items():
+        noisy = dequantise(images, splits.levels, uniform_noise(tuple(images.shape), 1)(0)).to(device)
+        groups[name] = image_log_probs(flow, noisy).cpu().numpy()
+    histograms(groups, directory / "likelihood.png", "log p(x), nats")
+    return {
+        "token-nll.png": "Negative log-likelihood per token: the six least and the six most likely test images.",
+        "outliers.png": "Test images ranked by log p(x) in nats: the ten least likely, and the ten most likely.",
+        "likelihood.png": "Log-likelihood of test images against out-of-distribution images.",
+    }
+
+
+def _denoising(flow: Flow, splits: ImageSplits, objective: FlowObjective, directory: Path) -> dict[str, str]:
+    test = all_images(splits.test, 12)
+    clean = to_unit_range(test["image"], splits.levels)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (clean + objective.sigma * noise).to(flow.var.device)
+    labels = test["label"].to(noisy.device) if flow.config.classes else None
+    cleaned = denoise(flow, noisy, objective.sigma, labels)
+    rows = torch.cat([clean, noisy.cpu(), cleaned.cpu()]).clamp(-1, 1)
+    titles = ["clean", f"noise {objective.sigma:g}", "denoised"]
+    image_grid(rows, directory / "denoising.png", columns=len(clean), row_titles=titles)
+    return {"denoising.png": "Test images, with Gaussian noise, and after one step along the flow's score."}

@@ -1,0 +1,272 @@
+"""TarFlow as the training loop sees it, and as ``sample``, ``evaluate`` and ``report`` use it."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenfold import hub
+from tenfold.data.images.augment import augmented
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.inputs import read_inputs
+from tenfold.data.images.load import load_images
+from tenfold.data.splits import ImageSplits, read_all
+from tenfold.errors import UsageError
+from tenfold.files import write_output
+from tenfold.flows import density
+from tenfold.flows.guidance import parse_blocks
+from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
+from tenfold.flows.sampling import sample
+from tenfold.flows.solvers.calibration import Calibration, calibrate, save_calibration
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.sampled_loss import SampledLoss
+from tenfold.runs.scores import Scores
+from tenfold.tarflow import pictures
+from tenfold.tarflow.config import FlowEvaluation, FlowObjective, FlowSampling, FlowScoring, TarFlowConfig
+from tenfold.tarflow.measure import measure
+from tenfold.tarflow.model import TarFlow
+from tenfold.tarflow.sampled_losses import sampled_losses
+from tenfold.tarflow.scoring import score
+from tenfold.training.optimizers import adamw
+from tenfold.update import Update
+
+
+@runtime_checkable
+class FlowRecipe(Protocol):
+    """What a recipe must hold; ``train`` has the optimiser's fields and the seed."""
+
+    model: TarFlowConfig
+    data: ImageDataConfig
+    objective: FlowObjective
+    evaluation: FlowEvaluation
+    train: Any
+
+
+class FlowTask:
+    """A flow, its data and its objective.
+
+    Data are read on first use, so that a task built to sample or on the meta device reads none."""
+
+    validation_draws = 8
+
+    def __init__(self, recipe: FlowRecipe, name: str = "tarflow") -> None:
+        self.recipe, self.name = recipe, name
+        self.levels = recipe.data.levels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.train.seed)
+            self.flow = TarFlow(recipe.model)
+        self._splits: ImageSplits | None = None
+
+    @property
+    def splits(self) -> ImageSplits:
+        """The data, checked against the model's geometry."""
+        if self._splits is None:
+            splits = load_images(self.recipe.data)
+            model = self.recipe.model
+            if tuple(splits.shape) != model.shape:
+                raise UsageError(
+                    f"the images are {tuple(splits.shape)} (channels, height, width), but the model expects "
+                    f"{model.shape}; set --model.shape, or --data.height, --data.width and --data.channels"
+                )
+            if model.classes and model.classes != splits.classes:
+                raise UsageError(
+                    f"the data have {splits.classes} classes, but the model has {model.classes}; set --model.classes"
+                )
+            self._splits = splits
+        return self._splits
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The flow."""
+        return {"flow": self.flow}
+
+    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """AdamW over all parameters, as the reference has it."""
+        return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
+
+    def train_source(self) -> Any:
+        """The training images."""
+        return self.splits.train
+
+    def validation_source(self) -> Any:
+        """The validation images; None where there are none, so that the last checkpoint is kept."""
+        return self.splits.validation if len(self.splits.validation) else None
+
+    def inputs(self, batch: Mapping[str, Tensor], draws: Any, purpose: str) -> Tensor:
+        """Images of a batch as the flow reads them: dequantised, or on [−1, 1] with Gaussian noise."""
+        pixels, index, objective = batch["image"], batch["index"], self.recipe.objective
+        shape = tuple(pixels.shape[1:])
+        if objective.noise == "uniform":
+            return dequantise(pixels, self.levels, draws.uniform(purpose, index, shape))
+        return to_unit_range(pixels, self.levels) + objective.sigma * draws.normal(purpose, index, shape)
+
+    def augmented(self, batch: Mapping[str, Tensor], draws: Any) -> Mapping[str, Tensor]:
+        """The batch with mirrored and shifted images, as far as the objective asks for it."""
+        objective = self.recipe.objective
+        images = augmented(batch["image"], batch["index"], draws, objective.flip, objective.shift)
+        return {**batch, "image": images}
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
+        """One maximum-likelihood update."""
+        batch = self.augmented(batch, draws)
+        x = self.inputs(batch, draws, "noise")
+        labels = None
+        if self.recipe.model.classes:
+            dropped = draws.uniform("label-dropout", batch["index"]) < self.recipe.objective.label_dropout
+            labels = torch.where(dropped, -1, batch["label"])
+        output = modules["flow"](x, labels)
+        loss = negative_log_likelihood(output.z, output.logdet)
+        checks = {f"block {k}": part for k, part in enumerate(output.blocks.detach())}
+        yield Update("flow", loss, {"logdet": output.logdet.detach().mean()}, {**checks, "noise": output.z.detach()})
+        if self.recipe.model.volume_preserving:
+            self.flow.update_prior(output.z)
+
+    def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
+        """Per image: "loss", the training objective under the flow's own prior, in nats per dimension, and for
+        uniform noise "bits_per_dim"."""
+        values = []
+        for k in range(self.validation_draws):
+            x = self.inputs(batch, draws, f"validation-{k}")
+            output = modules["flow"](x, batch["label"] if self.recipe.model.classes else None)
+            values.append(density.log_prob_of(self.flow, output))
+        dims = self.recipe.model.dimensions
+        log_prob = torch.stack(values).mean(dim=0)
+        result = {"loss": -log_prob / dims - density.HALF_LOG_2PI}
+        if self.recipe.objective.noise == "uniform":
+            bits = -discrete_log_prob(log_prob, dims, self.levels) / (dims * np.log(2.0))
+            result["bits_per_dim"] = bits
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing besides the weights."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+    # --- using the trained flow ---------------------------------------------------------------------------
+
+    def export(self, folder: Path) -> None:
+        """Write the model folder, with what sampling needs to know of data and noise."""
+        objective = {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma}
+        recipe = {"objective": objective, "data": {"levels": self.levels}}
+        hub.save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
+        if self.recipe.evaluation.calibrate and len(self.splits.validation):
+            save_calibration(self.calibration(self.recipe.evaluation.calibrate), folder)
+
+    def calibration(self, count: int) -> Calibration:
+        """What the "auto" sampler needs to know, measured on ``count`` validation images."""
+        batch = self.splits.validation.batch(np.arange(min(count, len(self.splits.validation))))
+        pixels, generator = batch["image"].to(self.flow.var.device), torch.Generator().manual_seed(0)
+        if self.recipe.objective.noise == "uniform":
+            x = dequantise(pixels, self.levels, torch.rand(pixels.shape, generator=generator).to(pixels.device))
+        else:
+            noise = torch.randn(pixels.shape, generator=generator).to(pixels.device)
+            x = to_unit_range(pixels, self.levels) + self.recipe.objective.sigma * noise
+        labels = batch["label"].to(pixels.device) if self.recipe.model.classes else None
+        return calibrate(self.flow, x, labels, repeats=3)
+
+    def load(self, folder: Path | str) -> None:
+        """Take the weights of a model folder; raises UsageError where its geometry differs."""
+        flow = hub.from_pretrained(TarFlow, folder)
+        if flow.config != self.recipe.model:
+            raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
+        self.flow = flow
+
+    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+        """All metrics on the test split; ``seconds`` is the training time that baselines may use."""
+        self.flow.eval()
+        return measure(self.flow, self.splits, self.recipe.objective, self.recipe.evaluation, self.name, seconds)
+
+    def figures(self, directory: Path) -> list[Path]:
+        """Samples, per-token maps, outliers, denoising: PNG files with captions."""
+        self.flow.eval()
+        return pictures.draw(self.flow, self.splits, self.recipe.objective, self.recipe.evaluation, directory)
+
+    def sample(self, options: FlowSampling, folder: Path) -> list[Path]:
+        """Write samples as a picture grid, ``samples.npz`` (uint8 or float32 images) and ``samples.json``.
+
+        Raises UsageError, before any work, for options that do not fit the model."""
+        objective = self.recipe.objective
+        if options.num < 1:
+            raise UsageError(f"num is {options.num}; ask for at least one sample")
+        if options.denoise and objective.noise != "gaussian":
+            raise UsageError(
+                f"{self.name} was trained without Gaussian noise, so there is nothing to denoise; leave --denoise out"
+            )
+        self._check_class(options.classes)
+        device = self.flow.var.device
+        labels = None if options.classes is None else torch.full((options.num,), options.classes, device=device)
+        images, info = sample(
+            self.flow.eval(),
+            options.num,
+            labels,
+            guidance=options.guidance,
+            rule=options.rule,
+            what=options.what,
+            schedule=options.schedule,
+            blocks=parse_blocks(options.blocks),
+            attn_temp=options.attention_temperature,
+            solver=options.solver,
+            tol=options.tolerance,
+            denoise_sigma=objective.sigma if options.denoise else None,
+            denoise_rate=options.denoise_rate,
+            generator=torch.Generator(device).manual_seed(options.seed),
+            return_info=True,
+        )
+        pixels = to_levels(images.clamp(-1, 1), self.levels).cpu().numpy()
+        arrays = io.BytesIO()
+        np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
+        write_output(folder / "samples.npz", arrays.getvalue())
+        picture = pictures.sample_grid(images, folder / "samples.png")
+        record = {"options": vars(options), "levels": self.levels, "info": info.to_dict()}
+        write_output(folder / "samples.json", json.dumps(record, indent=2))
+        return [picture, folder / "samples.npz", folder / "samples.json"]
+
+    def score(self, options: FlowScoring, source: Any, picture: Path | None = None) -> Scores:
+        """log p of the images or vectors in ``source`` (see ``tenfold.data.images.inputs.read_inputs``), and the most
+        and least likely images as a picture.
+
+        Raises UsageError, before any work, for options and inputs that do not fit the model."""
+        self._check_class(options.classes)
+        shape = self.flow.config.shape
+        inputs = read_inputs(source, shape, self.levels, options.key, options.resize)
+        found = score(self.flow.eval(), inputs, self.recipe.objective, self.levels, options, self.name)
+        if picture is None or not self.flow.config.is_image:
+            return found
+        return replace(found, files=(pictures.ranked_inputs(inputs, found, self.levels, picture),))
+
+    def sampled_losses(self, images: int = 16) -> list[SampledLoss]:
+        """The likelihood of test ``images`` as a function of their dequantisation noise.
+
+        Raises UsageError for a flow that was not trained with uniform noise."""
+        if self.recipe.objective.noise != "uniform":
+            raise UsageError(
+                f"{self.name} is no flow with uniform dequantisation; train one with 'tenfold train tarflow-digits'"
+            )
+        return sampled_losses(self.flow.eval(), read_all(self.splits.test, images)[0], self.levels)
+
+    def _check_class(self, label: int | None) -> None:
+        classes = self.flow.config.classes
+        if label is not None and not classes:
+            raise UsageError(f"{self.name} is unconditional and has no class {label}; leave --class out")
+        if label is not None and not 0 <= label < classes:
+            raise UsageError(f"class {label} is outside [0, {classes})")
+
+    @staticmethod
+    def describe(recipe: FlowRecipe) -> dict[str, Any]:
+        """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
+        from tenfold.flows.cost import cost
+
+        config = recipe.model
+        with torch.device("meta"):
+            flow, x = TarFlow(config), torch.empty(1, *config.shape)
+            given = torch.zeros(1, config.classes or config.context) if config.classes or config.context else None
+        return cost(flow, x, given, recipe.train)

@@ -1,0 +1,72 @@
+"""Log-likelihoods of a user's texts, whatever model reads them: cut into rows, scored, and put together again."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tenfold.data.text.texts import NamedText
+from tenfold.errors import UsageError
+from tenfold.runs.scores import Scores
+
+
+class Rows(NamedTuple):
+    """−log p of rows (b,) in nats, or a bound on it, and its standard error (b,) over the noise, NaN where unknown."""
+
+    nats: Tensor
+    standard_error: Tensor
+
+
+def score_texts(
+    texts: Sequence[NamedText],
+    encode: Callable[[str], Sequence[int]],
+    sizes: Callable[[Sequence[int]], Sequence[int]],
+    likelihood: Callable[[Tensor], Rows],
+    length: int,
+    unit: str,
+    model: str,
+    note: str,
+    given: int = 0,
+) -> Scores:
+    """The texts from the least to the most likely one: log p in nats and its standard error, bits for each ``unit``,
+    and how many units were scored.
+
+    Args:
+        encode: text to tokens.
+        sizes: units that each token stands for, characters or bytes.
+        likelihood: of rows (b, n), all of one length.
+        length: most tokens of a row; a longer text is several rows that know nothing of each other.
+        given: tokens at the beginning of a row that are not scored. Rows overlap by as many, so that only the first
+            ones of the text are left out.
+
+    Raises:
+        UsageError: a text that has no token to score.
+    """
+    rows: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
+    counted = [0] * len(texts)
+    for number, (name, text) in enumerate(texts):
+        tokens = list(encode(text))
+        if len(tokens) <= given:
+            raise UsageError(f"{name!r} has {len(tokens)} tokens, too few to be scored; leave it out")
+        counted[number] = sum(sizes(tokens[given:]))
+        for start in range(0, len(tokens) - given, length - given):
+            row = tokens[start : start + length]
+            rows[len(row)].append((number, row))
+    nats = torch.zeros(len(texts), dtype=torch.float64)
+    squares = torch.zeros(len(texts), dtype=torch.float64)
+    for alike in rows.values():
+        found = likelihood(torch.tensor([row for _, row in alike]))
+        which = torch.tensor([number for number, _ in alike])
+        nats.index_add_(0, which, found.nats.double().cpu())
+        squares.index_add_(0, which, found.standard_error.double().cpu().square())
+    bits = [value / math.log(2) / max(count, 1) for value, count in zip(nats.tolist(), counted, strict=True)]
+    columns: dict[str, tuple[str, Sequence[float]]] = {
+        "log_prob": ("nats", (-nats).tolist()),
+        "standard_error": ("nats", squares.sqrt().tolist()),
+        f"bits_per_{unit}": (f"bits/{unit}", bits),
+        f"{unit}s": ("", [float(count) for count in counted]),
+    }
+    return Scores.ranked(model, [text.name for text in texts], columns, note)
