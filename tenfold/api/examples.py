@@ -42,7 +42,7 @@ EXAMPLES: dict[str, tuple[str, str, str]] = {
     ),
     "tcsm-worlds": (
         "analyse",
-        "tenfold.discrete_diffusion.examples.worlds:run",
+        "tenfold.discrete_diffusion.examples.worlds:tcsm_worlds",
         "post-training of discrete diffusion on 64 sequences, where every optimum is known",
     ),
 }

@@ -1,7 +1,7 @@
 """Model folders, foreign checkpoints, and the hub."""
 
 from tenfold.hub.checkpoints import read_state_dict
-from tenfold.hub.fetch import CONFIG, INDEX, WEIGHTS, download, resolve
+from tenfold.hub.fetch import CONFIG, INDEX, WEIGHTS, download, model_folder, resolve
 from tenfold.hub.folders import OURS, from_pretrained, load_strict, read_config, save_pretrained
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "download",
     "from_pretrained",
     "load_strict",
+    "model_folder",
     "read_config",
     "read_state_dict",
     "resolve",
