@@ -11,9 +11,8 @@ install_import_hook(
         "tenfold.flows",
         "tenfold.masked_lm",
         "tenfold.discrete",
-        "tenfold.discrete.paths",
-        "tenfold.discrete.objectives",
         "tenfold.discrete_diffusion",
+        "tenfold.rl",
     ],
     "beartype.beartype",
 )

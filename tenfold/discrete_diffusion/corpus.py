@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -33,6 +33,7 @@ from tenfold.training.task import device_of
 TextModel = DiscreteDiffusion | Autoregressive
 
 
+@runtime_checkable
 class Splits(Protocol):
     """Rows of three splits."""
 
@@ -46,6 +47,7 @@ class Splits(Protocol):
     def test(self) -> TokenRows | PackedRows: ...
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """A text in the tokens of a model."""
 

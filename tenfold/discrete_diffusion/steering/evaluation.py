@@ -1,6 +1,6 @@
 """What tuning changed: rewards of samples, the divergence that it cost, the bound on held-out text, variety."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.training.task import device_of
 
 
+@runtime_checkable
 class Tuned(Protocol):
     """What is measured: a task with the tuned model and what it is held against."""
 

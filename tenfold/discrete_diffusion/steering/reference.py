@@ -1,7 +1,7 @@
 """What tuning of one masked model has: the model that it starts from, once to be trained and once as the reference that
 stays, a reward, and samples of the reference. Functions of a task, which names those that it uses as its own."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tenfold.data.text.characters_config import CharacterDataConfig
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
@@ -15,6 +15,7 @@ from tenfold.rl.reference import check_frozen
 from tenfold.rl.rewards import Reward
 
 
+@runtime_checkable
 class Tuning(Protocol):
     """A task of tuning with a reward."""
 

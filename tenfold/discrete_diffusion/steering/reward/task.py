@@ -80,11 +80,12 @@ class RewardTask(TaskDefaults):
         masked = self.masks(clean, batch["index"], draws)
         mine = self.masks.predict(modules["model"], masked.noisy, masked.hidden)
         theirs = self.masks.frozen(self.reference, masked.noisy, masked.hidden)
+        # Made before the loss of its own: gradients are added in this order, and old runs resume to the bit.
+        away = drift(mine, theirs, masked.hidden, masked.weight)
         if settings.form == "sites":
             own = self._at_sites(mine, theirs, clean, masked, batch["index"], draws)
         else:
             own = cross_entropy(mine, clean)[masked.hidden].mean()
-        away = drift(mine, theirs, masked.hidden, masked.weight)
         value = float(away.detach().mean())
         self.drift = value if draws.step == 0 else 0.95 * self.drift + 0.05 * value
         self.penalty = next_penalty(self.penalty, self.drift, settings.budget, settings.penalty)

@@ -33,7 +33,12 @@ class TokenData:
     validation_rows: int = 256
 
     def __post_init__(self) -> None:
-        at_least(self, "data", vocabulary=2, length=2, every=3, rows=0, validation_rows=0)
+        if self.vocabulary < 2 or self.length < 2 or self.every < 3:
+            raise UsageError(
+                f"data.vocabulary is {self.vocabulary}, data.length {self.length} and data.every {self.every}; give at "
+                "least 2, 2 and 3"
+            )
+        at_least(self, "data", rows=0, validation_rows=0)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,10 @@ class TokenDistilObjective:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        at_least(self, "objective", sites=1, candidates=1)
+        if self.sites < 1 or self.candidates < 1:
+            raise UsageError(
+                f"objective.sites is {self.sites} and objective.candidates {self.candidates}; give at least 1"
+            )
         if not 0 <= self.share <= 1:
             raise UsageError(f"objective.share is {self.share}; the teacher's share lies in [0, 1]")
         if not self.temperature > 0:
