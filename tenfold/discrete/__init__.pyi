@@ -14,7 +14,6 @@ from .objectives import ratio_divergence as ratio_divergence
 from .objectives import score_form as score_form
 from .objectives import score_form_from_data as score_form_from_data
 from .paths import MaskSource as MaskSource
-from .paths import Path as Path
 from .paths import Source as Source
 from .paths import UniformSource as UniformSource
 from .paths import View as View

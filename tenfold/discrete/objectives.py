@@ -8,7 +8,7 @@ given the other clean tokens as well (a joint one). The objective of Zhang et al
 where ℓ_i compares the target's conditional with the model's, by a Bregman divergence of the ratios q_i(y)/q_i(x_0^i)
 (score form) or by a divergence of the distributions (distribution form). With h the data's posterior, the target may be
 replaced by draws: ``score_form_from_data`` and ``cross_entropy``. Every function here gives a loss per site, (b, n), in
-nats; the caller weighs it by −α'/(1 − α) (``Path.weight``) and sums over ``source.active(noisy)``.
+nats; the caller weighs it by −α'/(1 − α) (``likelihood_weight``) and sums over ``source.active(noisy)``.
 ``tenfold.discrete.bounds`` has the bounds on the likelihood that are cases of it.
 """
 

@@ -1,4 +1,4 @@
-"""Noising of tokens as a path: sources of noise, what they do to a posterior, scores of noisy tokens, rates.
+"""Noising of tokens: sources of noise, what they do to a posterior, scores of noisy tokens, rates.
 
 A token is kept with probability α and otherwise redrawn from the source's law π: p(x_t = a | x_0 = b) = α [a = b] +
 (1 − α) π(a). With ``MaskSource`` π is the mask, with ``UniformSource`` any token of the vocabulary. Functions take α
@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from tenfold.discrete.schedules import Schedule, likelihood_weight
 from tenfold.errors import UsageError
 
 View = Literal["posterior", "leave_one_out"]
@@ -136,40 +135,6 @@ class UniformSource:
 Source = MaskSource | UniformSource
 
 
-@dataclass(frozen=True)
-class Path:
-    """A source of noise and when it comes.
-
-    >>> from tenfold.discrete.schedules import Linear
-    >>> path = Path(Linear(), MaskSource(4))
-    >>> path.weight(torch.tensor([0.25]))
-    tensor([4.])
-    """
-
-    schedule: Schedule
-    source: Source
-
-    def __post_init__(self) -> None:
-        check_schedule(self.schedule)
-
-    def noise(
-        self,
-        clean: Int[Tensor, "b n"],
-        t: Float[Tensor, " b"],
-        whether: Float[Tensor, "b n"],
-        which: Float[Tensor, "b n"],
-    ) -> Int[Tensor, "b n"]:
-        """x_t at times in [0, 1], from given U[0, 1) numbers.
-
-        Raises UsageError for a time outside."""
-        check_times(t)
-        return self.source.noise(clean, self.schedule.alpha(t), whether, which)
-
-    def weight(self, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """−α'/(1 − α), of the bounds at active tokens."""
-        return likelihood_weight(self.schedule, t)
-
-
 def posterior_from_leave_one_out(
     log_leave_one_out: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], alpha: Float[Tensor, " b"], source: Source
 ) -> Float[Tensor, "b n v"]:
@@ -259,21 +224,6 @@ def check_classes(log_probs: Tensor, source: Source) -> None:
         raise UsageError(
             f"the predictions have {log_probs.shape[-1]} classes, but the vocabulary is {source.vocabulary}{extra}"
         )
-
-
-def check_schedule(schedule: Schedule) -> None:
-    """Raises UsageError unless α falls from at most 1 to at least 0 on [0, 1]."""
-    alpha = schedule.alpha(torch.linspace(0, 1, 257, dtype=torch.float64))
-    inside = (alpha > -1e-9) & (alpha < 1 + 1e-9)
-    if not bool(inside.all()) or not bool((alpha.diff() < 0).all()):
-        raise UsageError(f"{schedule} does not fall from 1 to 0; give a schedule whose alpha falls over [0, 1]")
-
-
-def check_times(t: Tensor, name: str = "t") -> None:
-    """Raises UsageError for a time outside [0, 1]."""
-    outside = ~((t >= 0) & (t <= 1))
-    if bool(outside.any()):
-        raise UsageError(f"{name} is {t[outside][0].item():g}; times lie between 0 (clean) and 1 (noise)")
 
 
 def _one_hot(tokens: Tensor, size: int, dtype: torch.dtype) -> Tensor:

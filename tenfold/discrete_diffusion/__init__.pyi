@@ -64,10 +64,10 @@ from .steering.distil.recipe import DistilRecipe as DistilRecipe
 from .steering.distil.task import DistilTask as DistilTask
 from .steering.evaluation import distinct as distinct
 from .steering.evaluation import divergence as divergence
-from .steering.groups.chain import predicted_chain as predicted_chain
 from .steering.groups.recipe import GroupObjective as GroupObjective
 from .steering.groups.recipe import GroupRecipe as GroupRecipe
 from .steering.groups.task import GroupTask as GroupTask
+from .steering.groups.task import predicted_chain as predicted_chain
 from .steering.matching import matching_loss as matching_loss
 from .steering.options import SteeringEvaluation as SteeringEvaluation
 from .steering.preference.recipe import PreferenceObjective as PreferenceObjective

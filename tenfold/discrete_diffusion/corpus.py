@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -31,38 +31,6 @@ from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
 from tenfold.training.task import device_of
 
 TextModel = DiscreteDiffusion | Autoregressive
-
-
-@runtime_checkable
-class Splits(Protocol):
-    """Rows of three splits."""
-
-    @property
-    def train(self) -> TokenRows | PackedRows: ...
-
-    @property
-    def validation(self) -> TokenRows | PackedRows: ...
-
-    @property
-    def test(self) -> TokenRows | PackedRows: ...
-
-
-@runtime_checkable
-class Corpus(Protocol):
-    """A text in the tokens of a model."""
-
-    @property
-    def splits(self) -> Splits:
-        """The text as rows, read on first use."""
-
-    def export(self, model: Any, folder: Path, extra: Mapping[str, Any]) -> None:
-        """Write the model folder of a model of this text."""
-
-    def measure(self, model: Any, options: Any, name: str) -> list[Measurement]:
-        """Rows of ``evaluation.json``, baselines included."""
-
-    def draw(self, model: Any, directory: Path) -> list[Path]:
-        """Pictures of a model, on test rows."""
 
 
 class CharacterCorpus:

@@ -14,39 +14,39 @@ from tenfold.discrete_diffusion.steering.reward import recipe as reward
 from tenfold.discrete_diffusion.steering.token_distil import recipe as token_distil
 from tenfold.runs.system import Example, System
 
-# A model of characters that undoes noise: what all parts but the last few share.
-_CHARACTERS = System(
+_TCSM = System(
+    name="tcsm",
+    title="TCSM: target concrete score matching",
+    paper="arXiv:2504.16431",
+    examples={
+        "tcsm-worlds": Example(
+            "analyse",
+            "post-training of discrete diffusion on 64 sequences, where every optimum is known",
+            lambda: discrete_diffusion.tcsm_worlds,
+        )
+    },
+)
+_DIFFUSION = System(
     name="discrete-diffusion",
     title="Discrete diffusion of characters and tokens, masked and uniform noise",
-    paper="arXiv:2504.16431",
+    paper=_TCSM.paper,
     state="a part of tcsm",
     part_of="tcsm",
     task=lambda: discrete_diffusion.DiffusionTask,
     model=lambda: discrete_diffusion.DiscreteDiffusion,
+    published=lambda: discrete_diffusion.read_published,
     options={"sample": DiffusionSampling, "score": TextScoring, "analyse": DiffusionAnalysis},
+    recipes=recipes.RECIPES,
+    plain=recipes.DiffusionRecipe(),
 )
+# What has no checkpoints of its own published, and needs more settings than a model folder holds.
+_PART = replace(_DIFFUSION, published=None, plain=None)
 
 SYSTEMS: tuple[System, ...] = (
-    System(
-        name="tcsm",
-        title="TCSM: target concrete score matching",
-        paper="arXiv:2504.16431",
-        examples={
-            "tcsm-worlds": Example(
-                "analyse",
-                "post-training of discrete diffusion on 64 sequences, where every optimum is known",
-                lambda: discrete_diffusion.tcsm_worlds,
-            )
-        },
-    ),
+    _TCSM,
+    _DIFFUSION,
     replace(
-        _CHARACTERS,
-        published=lambda: discrete_diffusion.read_published,
-        recipes=recipes.RECIPES,
-        plain=recipes.DiffusionRecipe(),
-    ),
-    replace(
-        _CHARACTERS,
+        _PART,
         name="discrete-autoregressive",
         title="The same network from left to right",
         task=lambda: discrete_diffusion.AutoregressiveTask,
@@ -56,7 +56,7 @@ SYSTEMS: tuple[System, ...] = (
         plain=recipes.AutoregressiveRecipe(),
     ),
     replace(
-        _CHARACTERS,
+        _PART,
         name="discrete-tokens",
         title="Discrete diffusion of a tokenizer's tokens, as MDLM and SEDD were published",
         paper="arXiv:2406.07524",
@@ -64,14 +64,14 @@ SYSTEMS: tuple[System, ...] = (
         recipes=recipes.TOKEN_RECIPES,
     ),
     replace(
-        _CHARACTERS,
+        _PART,
         name="discrete-distil",
         title="Discrete diffusion that learns from an autoregressive teacher",
         task=lambda: discrete_diffusion.DistilTask,
         recipes=distil.RECIPES,
     ),
     replace(
-        _CHARACTERS,
+        _PART,
         name="discrete-token-distil",
         title="Discrete diffusion of tokens that learns from a large language model",
         task=lambda: discrete_diffusion.TokenDistilTask,
@@ -79,28 +79,28 @@ SYSTEMS: tuple[System, ...] = (
         recipes=token_distil.RECIPES,
     ),
     replace(
-        _CHARACTERS,
+        _PART,
         name="discrete-reward",
         title="Discrete diffusion tuned towards a reward",
         task=lambda: discrete_diffusion.RewardTask,
         recipes=reward.RECIPES,
     ),
     replace(
-        _CHARACTERS,
+        _PART,
         name="discrete-groups",
         title="Discrete diffusion tuned towards a reward by groups of completions",
         task=lambda: discrete_diffusion.GroupTask,
         recipes=groups.RECIPES,
     ),
     replace(
-        _CHARACTERS,
+        _PART,
         name="discrete-preference",
         title="Discrete diffusion tuned on preferences",
         task=lambda: discrete_diffusion.PreferenceTask,
         recipes=preference.RECIPES,
     ),
     replace(
-        _CHARACTERS,
+        _PART,
         name="discrete-ratio",
         title="A density ratio that corrects discrete diffusion",
         task=lambda: discrete_diffusion.RatioTask,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from tenfold.data.text.characters import CharacterSplits
 from tenfold.data.text.packed_text import PackedRows
 from tenfold.data.text.texts import TextScoring
 from tenfold.data.text.token_rows import TokenRows
@@ -16,7 +17,7 @@ from tenfold.discrete.masking import stratified
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion import likelihood, loss
 from tenfold.discrete_diffusion.config import AutoregressiveConfig
-from tenfold.discrete_diffusion.corpus import CharacterCorpus, Corpus, Splits, TokenCorpus, score
+from tenfold.discrete_diffusion.corpus import CharacterCorpus, TokenCorpus, TokenSplits, score
 from tenfold.discrete_diffusion.evaluation import some_rows
 from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion, ScoreNetwork
@@ -43,10 +44,19 @@ _T = TypeVar("_T")
 
 @runtime_checkable
 class Movable(Protocol):
-    """What can be put on a device: networks, teachers, rewards with weights, pools."""
+    """Networks, teachers and rewards with weights: ``to`` moves them, weights to a floating type if one is given."""
 
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Any:
-        """Move all tensors, weights to a floating type if one is given."""
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Any: ...
+
+
+def moved(part: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    """``part`` on a device: tensors, also in named tuples, and whatever is ``Movable``; anything else as it is."""
+    if isinstance(part, Tensor):
+        return part.to(device)
+    if isinstance(part, tuple):
+        items = (moved(item, device, dtype) for item in part)
+        return type(part)(*items) if hasattr(part, "_fields") else tuple(items)
+    return part.to(device, dtype) if isinstance(part, Movable) else part
 
 
 class TaskDefaults:
@@ -56,17 +66,14 @@ class TaskDefaults:
     network: ClassVar[type[nn.Module]] = DiscreteDiffusion
     recipe: Any
     name: str
-    corpus: Corpus
+    corpus: CharacterCorpus | TokenCorpus
     model: Any
     device: torch.device | None = None
     dtype: torch.dtype | None = None
 
     def placed(self, part: _T) -> _T:
         """``part`` where the task is."""
-        if self.device is None or not isinstance(part, Movable):
-            return part
-        moved: _T = part.to(self.device, self.dtype)
-        return moved
+        return part if self.device is None else moved(part, self.device, self.dtype)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move what is read already, and put there what is read later."""
@@ -75,7 +82,7 @@ class TaskDefaults:
             vars(self)[name] = self.placed(part)
 
     @property
-    def data(self) -> Splits:
+    def data(self) -> CharacterSplits | TokenSplits:
         """The text as rows."""
         return self.corpus.splits
 
@@ -122,6 +129,43 @@ class TaskDefaults:
         """log p of a user's texts, from the least likely one; see ``corpus.score``."""
         return score(self.model, options, source, self.name, self.recipe.data)
 
+    def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Per row: "loss", the bound of the source in nats per token, by two draws of noise."""
+        seen, clean, index = _Seen(modules["model"], self.model), batch["tokens"], batch["index"]
+        every, count = torch.ones_like(clean, dtype=torch.bool), 2
+        total = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
+        for k in range(count):
+            offset = draws.uniform(f"validation-{k}", torch.zeros_like(index[:1]))
+            purposes = (f"validation-{what}-{k}" for what in ("noise", "tokens"))
+            whether, which = (draws.uniform(purpose, index, (clean.shape[1],)) for purpose in purposes)
+            total += likelihood.one_draw(seen, clean, every, stratified(offset, index, 64), whether, which)
+        return {"loss": (total / count / clean.shape[1]).float()}
+
+    def sample(self, options: DiffusionSampling, folder: Path) -> list[Path]:
+        """Text from noise: ``samples.txt`` and ``samples.json``."""
+        reward = None
+        if options.reward:
+            if not self.recipe.model.alphabet:
+                raise UsageError("rewards are of characters, and the model's tokens are none; leave --reward out")
+            reward = self.placed(reward_of(options.reward, self.recipe.data))
+        return write_samples(self.model, options, folder, self.name, Steering(reward=reward))
+
+    def analyse(self, options: DiffusionAnalysis, figures: Path) -> Outcome:
+        """How good samples are by the number of steps: measurements, and pictures in the folder ``figures``."""
+        if not options.judge:
+            raise UsageError("samples are judged by an autoregressive model; name its run, as in --judge runs/kjv-ar")
+        judge = self.placed(Autoregressive.from_pretrained(model_folder(options.judge)))
+        return study(self.model, judge, self.data, options, figures, self.name)  # type: ignore[arg-type]
+
+    def sampled_losses(self) -> list[SampledLoss]:
+        """The bound of test rows as a function of the number that chooses how much noise there is.
+
+        Raises UsageError for a network that undoes no noise."""
+        if not isinstance(self.model, DiscreteDiffusion):
+            raise UsageError(f"{self.name} draws no noise, so its loss is no function of any")
+        rows = some_rows(self.data.test, 0).to(device_of(self.model))
+        return likelihood.sampled_losses(self.model.eval(), rows, self.name)
+
     @staticmethod
     def describe(recipe: Any) -> dict[str, Any]:
         """Size and cost of a recipe in training, from a network on the meta device: parameters, bytes (weights,
@@ -158,25 +202,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-# --- verbs of the tasks whose model undoes noise: each task names those that it has --------------------------------
-
-
-def validate_by_bound(
-    task: TaskDefaults, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws
-) -> dict[str, Tensor]:
-    """Per row: "loss", the bound of the source in nats per token, by two draws of noise."""
-    seen, clean, index = _Seen(modules["model"], task.model), batch["tokens"], batch["index"]
-    every, count = torch.ones_like(clean, dtype=torch.bool), 2
-    total = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
-    for k in range(count):
-        offset = draws.uniform(f"validation-{k}", torch.zeros_like(index[:1]))
-        places = stratified(offset, index, 64)
-        purposes = (f"validation-{what}-{k}" for what in ("noise", "tokens"))
-        whether, which = (draws.uniform(purpose, index, (clean.shape[1],)) for purpose in purposes)
-        total += likelihood.one_draw(seen, clean, every, places, whether, which)
-    return {"loss": (total / count / clean.shape[1]).float()}
-
-
 class _Seen:
     """A module that training may have wrapped, with the attributes of the model inside."""
 
@@ -191,46 +216,14 @@ class _Seen:
         return log_probs
 
 
-def sample_text(task: TaskDefaults, options: DiffusionSampling, folder: Path) -> list[Path]:
-    """Text from noise: ``samples.txt`` and ``samples.json``."""
-    reward = None
-    if options.reward:
-        if not task.recipe.model.alphabet:
-            raise UsageError("rewards are of characters, and the model's tokens are none; leave --reward out")
-        reward = reward_of(options.reward, task.recipe.data)
-    return write_samples(task.model, options, folder, task.name, Steering(reward=reward))
-
-
-def judge_samples(task: TaskDefaults, options: DiffusionAnalysis, figures: Path) -> Outcome:
-    """How good samples are by the number of steps: measurements, and pictures in the folder ``figures``."""
-    if not options.judge:
-        raise UsageError("samples are judged by an autoregressive model; name its run, as in --judge runs/kjv-ar")
-    judge = task.placed(Autoregressive.from_pretrained(model_folder(options.judge)))
-    return study(task.model, judge, task.corpus.splits, options, figures, task.name)  # type: ignore[arg-type]
-
-
-def noise_losses(task: TaskDefaults) -> list[SampledLoss]:
-    """The bound of test rows as a function of the number that chooses how much noise there is."""
-    rows = some_rows(task.data.test, 0).to(device_of(task.model))
-    return likelihood.sampled_losses(task.model.eval(), rows, task.name)
-
-
-# --- the two tasks of training from data ---------------------------------------------------------------------------
-
-
 class DiffusionTask(TaskDefaults):
     """Training by target concrete score matching from data, or by a method that it covers (arXiv 2504.16431), of
     characters or of a tokenizer's tokens."""
 
-    validate = validate_by_bound
-    sample = sample_text
-    analyse = judge_samples
-    sampled_losses = noise_losses
-
     def __init__(self, recipe: DiffusionRecipe | TokenRecipe, name: str = "discrete-diffusion") -> None:
         self.recipe, self.name, model = recipe, name, recipe.model
         if isinstance(recipe, TokenRecipe):
-            self.corpus: Corpus = TokenCorpus(model, recipe.data)
+            self.corpus = TokenCorpus(model, recipe.data)
         else:
             self.corpus = CharacterCorpus(model, recipe.data)
         recipe.objective.check(model.source, model.output, model.view)

@@ -11,7 +11,6 @@ from .pool import resampled as resampled
 from .pool import tilt as tilt
 from .pool import tilt_within as tilt_within
 from .preferences import Pairs as Pairs
-from .preferences import check_pairs as check_pairs
 from .preferences import gain as gain
 from .preferences import paired as paired
 from .preferences import preference_loss as preference_loss

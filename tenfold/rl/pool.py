@@ -17,10 +17,6 @@ class Pool(NamedTuple):
     tokens: Int[Tensor, "b n"]
     rewards: Float[Tensor, " b"]
 
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Pool":
-        """The same on a device; rewards keep their type."""
-        return Pool(self.tokens.to(device), self.rewards.to(device))
-
 
 class Tilt(NamedTuple):
     """Weights of samples that sum to 1, the β behind them, KL(p^R ‖ p_ref) in nats and the effective sample size."""
@@ -29,10 +25,6 @@ class Tilt(NamedTuple):
     beta: float
     kl: float
     size: float
-
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Tilt":
-        """The same on a device; weights keep their type."""
-        return self._replace(weights=self.weights.to(device))
 
 
 def tilt(rewards: Float[Tensor, " b"], beta: float) -> Tilt:

@@ -17,10 +17,6 @@ class Pairs(NamedTuple):
     winner: Int[Tensor, "b n"]
     loser: Int[Tensor, "b n"]
 
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Pairs":
-        """The same on a device."""
-        return Pairs(self.winner.to(device), self.loser.to(device))
-
 
 def paired(pool: Pool, uniforms: Float[Tensor, " h"]) -> Pairs:
     """The two halves of a pool as pairs, who wins drawn from σ(R_1 − R_2) (Bradley-Terry) by U[0, 1) numbers."""
@@ -28,18 +24,6 @@ def paired(pool: Pool, uniforms: Float[Tensor, " h"]) -> Pairs:
     first = uniforms < (pool.rewards[:half] - pool.rewards[half : 2 * half]).sigmoid()
     one, two = pool.tokens[:half], pool.tokens[half : 2 * half]
     return Pairs(torch.where(first[:, None], one, two), torch.where(first[:, None], two, one))
-
-
-def check_pairs(winner: Int[Tensor, "b n"], loser: Int[Tensor, "b k"], prompt: Bool[Tensor, "b n"]) -> None:
-    """Raises UsageError unless both texts of a pair have one length and one prompt."""
-    if winner.shape != loser.shape:
-        raise UsageError(
-            f"winners have shape {tuple(winner.shape)} and losers {tuple(loser.shape)}; pad the texts of a pair to one "
-            "length"
-        )
-    if bool(((winner != loser) & prompt).any()):
-        row = int(((winner != loser) & prompt).any(1).nonzero()[0, 0])
-        raise UsageError(f"pair {row} has two different prompts; a preference is between two answers to one prompt")
 
 
 def gain(

@@ -11,7 +11,6 @@ from tenfold.discrete import (
     Linear,
     LinearSigma,
     MaskSource,
-    Path,
     UniformSource,
     paths,
     sigma,
@@ -137,13 +136,3 @@ def test_bad_input() -> None:
     for function in (paths.noisy_ratios, paths.velocity, paths.posterior_from_leave_one_out):
         with pytest.raises(UsageError, match="have 5 classes, but the vocabulary is 4; leave the mask out"):
             function(torch.zeros(1, 2, 5), noisy, one / 2, source)
-    path, zeros = Path(Linear(), source), torch.zeros(1, 2)
-    with pytest.raises(UsageError, match=r"t is 1.5; times lie between"):
-        path.noise(noisy, torch.tensor([1.5]), zeros, zeros)
-
-    class Rising(Linear):
-        def alpha(self, t: torch.Tensor) -> torch.Tensor:
-            return t
-
-    with pytest.raises(UsageError, match="does not fall from 1 to 0"):
-        Path(Rising(), source)

@@ -13,7 +13,6 @@ from tenfold.discrete_diffusion.steering.ratio.loss import RATIOS
 from tenfold.errors import UsageError
 from tenfold.rl import (
     check_frozen,
-    check_pairs,
     drift,
     gain,
     group_weights,
@@ -273,12 +272,6 @@ def test_gains_and_pairs() -> None:
     found = gain(a, b, clean, active, torch.tensor([2.0, 5.0], dtype=torch.float64))
     expected = 2 * ((a - b)[0, 0, 0] + (a - b)[0, 2, 2])
     close(found, torch.stack([expected, torch.zeros_like(expected)]))
-    prompt = torch.tensor([[True, False, False], [False, False, False]])
-    check_pairs(clean, clean.clone().fill_(0), prompt & False)
-    with pytest.raises(UsageError, match="pair 0 has two different prompts"):
-        check_pairs(clean, clean + 1, prompt)
-    with pytest.raises(UsageError, match="one length"):
-        check_pairs(clean, clean[:, :2], prompt)
     with pytest.raises(UsageError, match="must be positive"):
         preference_loss(found[:, None], found[:, None], 0.0)
     _, metrics = preference_loss(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [1.0]]), 2.0)

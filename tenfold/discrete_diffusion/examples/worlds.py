@@ -70,6 +70,12 @@ class WorkedWorlds:
         steps, found = fit(model, loss, distance, self.steps, rate)
         return Found(steps, found, self.world.any_order_law(model), goal, note)
 
+    def _bound(self, model: TabularModel, clean: Tensor) -> Tensor:
+        """The bound on log p of each sequence at one noise."""
+        noisy, weight = self.world.masked(clean, self.random)
+        nll = torch.where(noisy == self.world.vocabulary, cross_entropy(model(noisy), clean), 0.0).sum(1)
+        return -(weight * nll)
+
     # --- rewards ----------------------------------------------------------------------------------------------
 
     def reward_weighted(self) -> Found:
@@ -78,9 +84,7 @@ class WorkedWorlds:
 
         def loss() -> Tensor:
             clean = self.world.draw(self.world.law, ROWS, self.random)
-            noisy, weight = self.world.masked(clean, self.random)
-            nll = torch.where(noisy == self.world.vocabulary, cross_entropy(model(noisy), clean), 0.0).sum(1)
-            value, _ = self_normalised(-(weight * nll)[None], self.rewards(clean)[None], BETA)
+            value, _ = self_normalised(self._bound(model, clean)[None], self.rewards(clean)[None], BETA)
             return value.mean()
 
         return self._factorised(model, loss, self.world.tilted(BETA), 0.05, "samples of the reference, weighted")
@@ -128,10 +132,8 @@ class WorkedWorlds:
                 law = self.world.any_order_law(model).float()
             groups = ROWS // 8
             clean = self.world.draw(law, ROWS, self.random)
-            noisy, weight = self.world.masked(clean, self.random)
-            nll = torch.where(noisy == self.world.vocabulary, cross_entropy(model(noisy), clean), 0.0).sum(1)
             weights = group_weights(self.rewards(clean).view(groups, 8), policy=4.0)
-            value, _ = signed_loss(-(weight * nll).view(groups, 8), weights, clip=20.0)
+            value, _ = signed_loss(self._bound(model, clean).view(groups, 8), weights, clip=20.0)
             return value.mean()
 
         return self._factorised(

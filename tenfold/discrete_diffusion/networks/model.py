@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tenfold import hub
-from tenfold.discrete.paths import MaskSource, Path, Source, UniformSource, View, carried_over
+from tenfold.discrete.paths import MaskSource, Source, UniformSource, View, carried_over
 from tenfold.discrete.schedules import Cosine, Geometric, Linear, LinearSigma, Polynomial, Schedule, sigma
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.networks.blocks import Stack
@@ -37,7 +37,7 @@ class DiscreteDiffusion(nn.Module):
 
     Attributes:
         source: ``MaskSource`` or ``UniformSource``.
-        schedule: α_t; with the source, ``path``.
+        schedule: α_t.
         view: "posterior" or "leave_one_out".
         time_conditioned: whether the noise level is needed; else ``time`` may be left out.
         tokenizer: of the text that it writes, where tokens are no characters and one is known; else None.
@@ -62,11 +62,6 @@ class DiscreteDiffusion(nn.Module):
             body = HollowTransformer(config, states) if config.network == "hollow" else None
             self.network = body or Stack(config, states, causal=False, time=config.time)
             self.head = nn.Linear(config.width, states if config.output == "scores" else config.vocabulary)
-
-    @property
-    def path(self) -> Path:
-        """Source and schedule."""
-        return Path(self.schedule, self.source)
 
     @property
     def shard_units(self) -> list[nn.Module]:
@@ -195,9 +190,9 @@ class DiscreteDiffusion(nn.Module):
         extra = dict(extra or {})
         hub.save_pretrained(self, folder, {**extra, "recipe": {**recipe, **extra.get("recipe", {})}})
         if self.tokenizer is not None:
-            self.tokenizer.save(FilePath(folder) / TOKENIZER)
+            self.tokenizer.save(Path(folder) / TOKENIZER)
 
-    def read_extras(self, folder: FilePath) -> None:
+    def read_extras(self, folder: Path) -> None:
         """Read the tokenizer of a model folder that has one."""
         if (folder / TOKENIZER).is_dir():
             self.tokenizer = find_tokenizer(str(folder / TOKENIZER), self.config.vocabulary)

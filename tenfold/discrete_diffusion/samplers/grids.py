@@ -42,9 +42,10 @@ def remasked(chain: Chain) -> Int[Tensor, "b n"]:
     how = Remasking(options.sigma, options.eta, options.loop)
     surety = torch.ones(chain.noisy.shape, dtype=torch.float64, device=chain.device)
     for t, s in chain.grid():
-        step, asked = how.span(chain.schedule, chain.times(t), chain.times(s))
-        prediction, before = chain.predict(chain.noisy, asked).double(), chain.masks
-        sigma = how.sigma(t, s, step, chain.noisy, surety, source)
+        at, before = chain.times(t), chain.masks
+        step, sigma = how.step(chain.schedule, at, chain.times(s), chain.noisy, surety, source)
+        asked = time_of(chain.schedule, step.alpha) if how.kind == "loop" else at
+        prediction = chain.predict(chain.noisy, asked).double()
         # A prompt is never masked, so it takes no part in the softmax of confidences either.
         chain.move(remask(prediction, chain.noisy, step, sigma.masked_fill(chain.prompt, 0.0), source))
         drawn = prediction.exp().gather(-1, chain.noisy.clamp(max=source.vocabulary - 1)[..., None])[..., 0]

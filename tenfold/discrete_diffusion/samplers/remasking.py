@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold.discrete.paths import MaskSource, Source, UniformSource
-from tenfold.discrete.schedules import Schedule, time_of
+from tenfold.discrete.schedules import Schedule
 from tenfold.discrete_diffusion.samplers.options import Sigma
 from tenfold.discrete_diffusion.samplers.steps import Span
 from tenfold.errors import UsageError
@@ -31,28 +31,21 @@ class Remasking:
     eta: float
     loop: tuple[float, float, float]
 
-    def span(self, schedule: Schedule, t: Float[Tensor, " b"], s: Float[Tensor, " b"]) -> tuple[Span, Tensor]:
-        """The levels of noise at t and s, and the time that the network is told."""
-        last = not bool(s.any())
-        if self.kind == "loop":
-            alpha, following = looped_alpha(t, self.loop), looped_alpha(s, self.loop)
-            asked = time_of(schedule, alpha)
-        else:
-            alpha, following, asked = schedule.alpha(t), schedule.alpha(s), t
-        return Span(alpha, torch.ones_like(s) if last else following, torch.zeros_like(alpha), last), asked
-
-    def sigma(
+    def step(
         self,
-        t: float,
-        s: float,
-        step: Span,
+        schedule: Schedule,
+        t: Float[Tensor, " b"],
+        s: Float[Tensor, " b"],
         noisy: Int[Tensor, "b n"],
         probability: Float[Tensor, "b n"],
         source: MaskSource,
-    ) -> Float[Tensor, "b n"]:
-        """σ of every site between t and s."""
-        inside = self.kind != "loop" or (t <= self.loop[0] and s >= self.loop[1])
-        return sigmas(self.kind, self.eta if inside else 0.0, step, noisy, probability, source)
+    ) -> tuple[Span, Float[Tensor, "b n"]]:
+        """The levels of noise at t and s, and σ of every site between them."""
+        looped, last = self.kind == "loop", not bool(s.any())
+        alpha, following = (looped_alpha(x, self.loop) if looped else schedule.alpha(x) for x in (t, s))
+        span = Span(alpha, torch.ones_like(s) if last else following, torch.zeros_like(alpha), last)
+        inside = not looped or bool((t <= self.loop[0]).all() & (s >= self.loop[1]).all())
+        return span, sigmas(self.kind, self.eta if inside else 0.0, span, noisy, probability, source)
 
 
 def looped_alpha(t: Float[Tensor, " b"], loop: tuple[float, float, float]) -> Float[Tensor, " b"]:

@@ -1,7 +1,5 @@
 """What tuning changed: rewards of samples, the divergence that it cost, the bound on held-out text, variety."""
 
-from typing import Any, Protocol, runtime_checkable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -10,36 +8,15 @@ from tenfold.discrete.masking import mask_exactly
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete.schedules import time_of
 from tenfold.discrete_diffusion import likelihood
-from tenfold.discrete_diffusion.corpus import CharacterCorpus
 from tenfold.discrete_diffusion.evaluation import averaged, bound_row, some_rows
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.quality import sample_entropy
 from tenfold.discrete_diffusion.sampling import draw, plain_chain
+from tenfold.discrete_diffusion.steering.reference import Tuned
 from tenfold.discrete_diffusion.targets.rewards import Labelled, TrigramClassifier, testament_rows
 from tenfold.rl.reference import drift
-from tenfold.rl.rewards import Reward
 from tenfold.runs.measurement import Measurement
 from tenfold.training.task import device_of
-
-
-@runtime_checkable
-class Tuned(Protocol):
-    """What is measured: a task with the tuned model and what it is held against."""
-
-    recipe: Any
-    name: str
-
-    @property
-    def corpus(self) -> CharacterCorpus: ...
-
-    @property
-    def model(self) -> DiscreteDiffusion: ...
-
-    @property
-    def reference(self) -> DiscreteDiffusion: ...
-
-    @property
-    def reward(self) -> Reward: ...
 
 
 def measure_steered(task: Tuned, seconds: float = 0.0) -> list[Measurement]:

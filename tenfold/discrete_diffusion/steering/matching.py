@@ -27,13 +27,11 @@ def matching_loss(
     real: Bool[Tensor, "b m"],
     share: Float[Tensor, " b"],
     form: Literal["kl", "generalised_kl"] = "kl",
-    renormalise: bool = True,
 ) -> Float[Tensor, " b"]:
     """Σ over the chosen sites × (active / chosen) of D(target ‖ student), nats a row.
 
-    "kl": of the distributions over the candidates, the student's normalised on them, or (``renormalise`` off) left
-    as it is, so that it is also drawn to them from the rest of the vocabulary. "generalised_kl": of the ratios to the
-    current token, which must be the first candidate.
+    "kl": of the distributions over the candidates, the student's normalised on them. "generalised_kl": of the ratios to
+    the current token, which must be the first candidate.
 
     Raises UsageError for ratios whose first candidate is another token."""
     student = restricted(log_posterior, sites, candidates)
@@ -44,6 +42,5 @@ def matching_loss(
         terms = ratio_divergence(log_target - log_target[..., :1], student - student[..., :1])
         value = torch.where(absent, 0.0, terms).sum(-1)
     else:
-        student = student.masked_fill(absent, -torch.inf)
-        value = distribution_form(log_target, student.log_softmax(-1) if renormalise else student, "kl")
+        value = distribution_form(log_target, student.masked_fill(absent, -torch.inf).log_softmax(-1), "kl")
     return share * torch.where(real, value, 0.0).sum(1)

@@ -1,10 +1,14 @@
 """What every way of steering can be told: where it starts, how it is measured. Imports no PyTorch."""
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.recipes import MASKED
+from tenfold.runs.recipe import Recipe
 from tenfold.settings.checks import at_least
+from tenfold.training.config import TrainingConfig
 
 RewardName = Literal["testament", "word_length"]
 TUNING = replace(
@@ -33,3 +37,14 @@ class SteeringEvaluation:
 
     def __post_init__(self) -> None:
         at_least(self, "evaluation", samples=2, steps=1, draws=1, rows=0, batch=1)
+
+
+@dataclass(frozen=True)
+class SteeringRecipe(Recipe):
+    """What the recipes of all ways have, on characters; each has an objective of its own."""
+
+    model: DiffusionConfig = MASKED.model
+    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
+    objective: Any = None
+    train: TrainingConfig = TUNING
+    evaluation: Any = field(default_factory=SteeringEvaluation)

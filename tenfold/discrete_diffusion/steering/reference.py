@@ -4,6 +4,7 @@ stays, a reward, and samples of the reference. Functions of a task, which names 
 from typing import Any, Protocol, runtime_checkable
 
 from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.discrete_diffusion.corpus import CharacterCorpus
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.sampling import draw, plain_chain
 from tenfold.discrete_diffusion.targets.rewards import reward_of
@@ -16,10 +17,12 @@ from tenfold.rl.rewards import Reward
 
 
 @runtime_checkable
-class Tuning(Protocol):
+class Tuned(Protocol):
     """A task of tuning with a reward."""
 
     recipe: Any
+    name: str
+    corpus: CharacterCorpus
 
     @property
     def model(self) -> DiscreteDiffusion: ...
@@ -47,7 +50,7 @@ def named_reward(task: TaskDefaults) -> Reward:
     return task.placed(reward_of(task.recipe.objective.reward, data))
 
 
-def reference_samples(task: Tuning) -> Pool:
+def reference_samples(task: Tuned) -> Pool:
     """Samples of the reference, and their rewards; the same in every process and after a resume."""
     recipe, settings = task.recipe, task.recipe.objective
     check_frozen(task.reference, task.model)

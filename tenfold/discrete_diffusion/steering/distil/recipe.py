@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from tenfold.data.text.characters_config import CharacterDataConfig
-from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.options import DiffusionEvaluation
 from tenfold.discrete_diffusion.recipes import MASKED
+from tenfold.discrete_diffusion.steering.options import SteeringRecipe
 from tenfold.errors import UsageError
-from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import at_least
 from tenfold.training.config import TrainingConfig
@@ -50,12 +48,10 @@ class DistilObjective:
 
 
 @dataclass(frozen=True)
-class DistilRecipe(Recipe):
+class DistilRecipe(SteeringRecipe):
     """A masked model that learns from an autoregressive one."""
 
     system: ClassVar[str] = "discrete-distil"
-    model: DiffusionConfig = MASKED.model
-    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
     objective: DistilObjective = field(default_factory=DistilObjective)
     train: TrainingConfig = MASKED.train
     evaluation: DiffusionEvaluation = field(default_factory=DiffusionEvaluation)

@@ -21,14 +21,7 @@ from tenfold.discrete_diffusion.steering.reference import tuned_model
 from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher, Work
 from tenfold.discrete_diffusion.targets.network import NetworkTeacher
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, shared_sites, site_target
-from tenfold.discrete_diffusion.task import (
-    TaskDefaults,
-    judge_samples,
-    noise_losses,
-    sample_text,
-    seeded,
-    validate_by_bound,
-)
+from tenfold.discrete_diffusion.task import TaskDefaults, seeded
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.training.streams import Draws
@@ -41,10 +34,6 @@ class DistilTask(TaskDefaults):
     in the gradient."""
 
     corpus: CharacterCorpus
-    validate = validate_by_bound
-    sample = sample_text
-    analyse = judge_samples
-    sampled_losses = noise_losses
 
     def __init__(self, recipe: DistilRecipe, name: str = "discrete-distil") -> None:
         self.recipe, self.name = recipe, name

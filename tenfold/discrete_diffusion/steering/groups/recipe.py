@@ -3,12 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from tenfold.data.text.characters_config import CharacterDataConfig
-from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.recipes import MASKED
-from tenfold.discrete_diffusion.steering.options import TUNING, RewardName, SteeringEvaluation
+from tenfold.discrete_diffusion.steering.options import TUNING, RewardName, SteeringRecipe
 from tenfold.errors import UsageError
-from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import at_least
 from tenfold.training.config import TrainingConfig
@@ -61,15 +57,12 @@ _TRAIN = replace(TUNING, steps=100, batch_size=4, learning_rate=1e-4)
 
 
 @dataclass(frozen=True)
-class GroupRecipe(Recipe):
+class GroupRecipe(SteeringRecipe):
     """A masked model tuned by groups of completions."""
 
     system: ClassVar[str] = "discrete-groups"
-    model: DiffusionConfig = MASKED.model
-    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
     objective: GroupObjective = field(default_factory=GroupObjective)
     train: TrainingConfig = _TRAIN
-    evaluation: SteeringEvaluation = field(default_factory=SteeringEvaluation)
 
 
 RECIPES: dict[str, Named] = {

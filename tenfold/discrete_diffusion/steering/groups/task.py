@@ -2,23 +2,29 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.data.text.token_rows import TokenRows
+from tenfold.discrete.masking import reveal_probability
+from tenfold.discrete.schedules import Schedule
 from tenfold.discrete_diffusion.corpus import CharacterCorpus
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.networks.protocol import DenoisingNetwork
 from tenfold.discrete_diffusion.noising import Masks
 from tenfold.discrete_diffusion.samplers.chain import noise
-from tenfold.discrete_diffusion.samplers.random import KeyedRandom
+from tenfold.discrete_diffusion.samplers.options import ChainOptions
+from tenfold.discrete_diffusion.samplers.prediction import Predictor
+from tenfold.discrete_diffusion.samplers.random import KeyedRandom, Random
+from tenfold.discrete_diffusion.samplers.steps import grid, interval
+from tenfold.discrete_diffusion.steering import reference as start
 from tenfold.discrete_diffusion.steering.evaluation import measure_steered
-from tenfold.discrete_diffusion.steering.groups.chain import Completions, PolicyMixture, predicted_chain
 from tenfold.discrete_diffusion.steering.groups.recipe import GroupRecipe
-from tenfold.discrete_diffusion.steering.reference import frozen_model, named_reward, no_validation, tuned_model
-from tenfold.discrete_diffusion.task import TaskDefaults, judge_samples, noise_losses, sample_text, validate_by_bound
+from tenfold.discrete_diffusion.task import TaskDefaults
 from tenfold.errors import UsageError
 from tenfold.rl.groups import group_weights, prediction_likelihood, signed_loss, stepwise_loss
 from tenfold.rl.reference import check_frozen
@@ -27,20 +33,56 @@ from tenfold.training.task import Batch
 from tenfold.update import Update
 
 
+class PolicyMixture(nn.Module):
+    """log p ∝ λ log p_one + β log p_other at masks, λ + β = 1: what groups are drawn from."""
+
+    def __init__(self, one: DiscreteDiffusion, other: DiscreteDiffusion, share: float) -> None:
+        super().__init__()
+        self.one, self.other, self.share = one, other, share
+        self.source, self.view, self.time_conditioned = one.source, one.view, one.time_conditioned
+
+    def forward(
+        self, noisy: Int[Tensor, "b n"], time: Float[Tensor, " b"] | None, rows: Tensor
+    ) -> Float[Tensor, "k v"]:
+        """Log-probabilities of the chosen rows."""
+        both = self.share * self.one(noisy, time, rows) + (1 - self.share) * self.other(noisy, time, rows)
+        return both.log_softmax(-1)
+
+
+class Completions(NamedTuple):
+    """Completed texts, and of the steps of their chains what was noisy and what was predicted of it."""
+
+    tokens: Int[Tensor, "b n"]
+    noisy: Int[Tensor, "s b n"]
+    predicted: Int[Tensor, "s b n"]
+
+
+@torch.no_grad()
+def predicted_chain(
+    network: DenoisingNetwork, schedule: Schedule, noisy: Int[Tensor, "b n"], steps: int, random: Random
+) -> Completions:
+    """The ancestral chain of a mask source, each step as a whole prediction of which some masks are kept."""
+    predict, before, predicted = Predictor(network, schedule, ChainOptions(steps=steps)), [], []
+    for t, s in pairwise(grid(steps)):
+        at = torch.full((len(noisy),), t, dtype=torch.float64, device=noisy.device)
+        step = interval(schedule, at, torch.full_like(at, s))
+        before.append(noisy)
+        predicted.append(random.tokens(predict(noisy, at).exp()))
+        kept = random(*noisy.shape, device=noisy.device) < reveal_probability(step.alpha_next, step.alpha)[:, None]
+        noisy = torch.where(kept & predict.source.active(noisy), predicted[-1], noisy)
+    return Completions(noisy, torch.stack(before), torch.stack(predicted))
+
+
 class GroupTask(TaskDefaults):
     """Every step completes each prompt G times by the model as it is, and learns with the signs of the rewards (wd1,
     arXiv 2507.08838)."""
 
     corpus: CharacterCorpus
-    model = cached_property(tuned_model)
-    reference = cached_property(frozen_model)
-    reward = cached_property(named_reward)
-    validate = validate_by_bound
-    validation_source = no_validation
+    model = cached_property(start.tuned_model)
+    reference = cached_property(start.frozen_model)
+    reward = cached_property(start.named_reward)
+    validation_source = start.no_validation
     evaluate = measure_steered
-    sample = sample_text
-    analyse = judge_samples
-    sampled_losses = noise_losses
 
     def __init__(self, recipe: GroupRecipe, name: str = "discrete-groups") -> None:
         self.recipe, self.name = recipe, name

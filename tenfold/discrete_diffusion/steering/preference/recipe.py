@@ -3,12 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from tenfold.data.text.characters_config import CharacterDataConfig
-from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.recipes import MASKED
-from tenfold.discrete_diffusion.steering.options import TUNING, RewardName, SteeringEvaluation
+from tenfold.discrete_diffusion.steering.options import TUNING, RewardName, SteeringRecipe
 from tenfold.errors import UsageError
-from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import at_least
 from tenfold.training.config import TrainingConfig
@@ -44,15 +40,12 @@ _TRAIN = replace(TUNING, batch_size=16)
 
 
 @dataclass(frozen=True)
-class PreferenceRecipe(Recipe):
+class PreferenceRecipe(SteeringRecipe):
     """A masked model tuned on pairs."""
 
     system: ClassVar[str] = "discrete-preference"
-    model: DiffusionConfig = MASKED.model
-    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
     objective: PreferenceObjective = field(default_factory=PreferenceObjective)
     train: TrainingConfig = _TRAIN
-    evaluation: SteeringEvaluation = field(default_factory=SteeringEvaluation)
 
 
 RECIPES: dict[str, Named] = {

@@ -10,16 +10,10 @@ from torch import Tensor, nn
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete_diffusion.corpus import CharacterCorpus, rows_of
 from tenfold.discrete_diffusion.noising import Masks
+from tenfold.discrete_diffusion.steering import reference as start
 from tenfold.discrete_diffusion.steering.evaluation import measure_steered
 from tenfold.discrete_diffusion.steering.preference.recipe import PreferenceRecipe
-from tenfold.discrete_diffusion.steering.reference import (
-    frozen_model,
-    named_reward,
-    no_validation,
-    reference_samples,
-    tuned_model,
-)
-from tenfold.discrete_diffusion.task import TaskDefaults, judge_samples, noise_losses, sample_text, validate_by_bound
+from tenfold.discrete_diffusion.task import TaskDefaults
 from tenfold.rl.preferences import Pairs, gain, paired, preference_loss
 from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
@@ -31,15 +25,11 @@ class PreferenceTask(TaskDefaults):
     """Tuning on pairs: −log σ(β [Δ_w − Δ_l]), Δ the rise of the bound over the reference's at the same masks."""
 
     corpus: CharacterCorpus
-    model = cached_property(tuned_model)
-    reference = cached_property(frozen_model)
-    reward = cached_property(named_reward)
-    pool = cached_property(reference_samples)
-    validate = validate_by_bound
-    validation_source = no_validation
-    sample = sample_text
-    analyse = judge_samples
-    sampled_losses = noise_losses
+    model = cached_property(start.tuned_model)
+    reference = cached_property(start.frozen_model)
+    reward = cached_property(start.named_reward)
+    pool = cached_property(start.reference_samples)
+    validation_source = start.no_validation
 
     def __init__(self, recipe: PreferenceRecipe, name: str = "discrete-preference") -> None:
         self.recipe, self.name = recipe, name

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from tenfold.data.text.characters_config import CharacterDataConfig
-from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.options import DiffusionSampling
 from tenfold.discrete_diffusion.recipes import MASKED
+from tenfold.discrete_diffusion.steering.options import SteeringRecipe
 from tenfold.errors import UsageError
-from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import at_least
 from tenfold.training.config import TrainingConfig
@@ -75,12 +73,10 @@ _TRAIN = replace(MASKED.train, learning_rate=1e-3, validate_every=500)
 
 
 @dataclass(frozen=True)
-class RatioRecipe(Recipe):
+class RatioRecipe(SteeringRecipe):
     """A density ratio that corrects a masked model."""
 
     system: ClassVar[str] = "discrete-ratio"
-    model: DiffusionConfig = MASKED.model
-    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
     objective: RatioObjective = field(default_factory=RatioObjective)
     train: TrainingConfig = _TRAIN
     evaluation: RatioEvaluation = field(default_factory=RatioEvaluation)

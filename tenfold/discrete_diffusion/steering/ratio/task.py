@@ -14,6 +14,7 @@ from tenfold.discrete_diffusion.corpus import CharacterCorpus, no_pictures
 from tenfold.discrete_diffusion.evaluation import averaged, some_rows
 from tenfold.discrete_diffusion.networks.ratio import LogRatio
 from tenfold.discrete_diffusion.noising import Masks
+from tenfold.discrete_diffusion.options import DiffusionSampling
 from tenfold.discrete_diffusion.samplers.few_steps import chain_bound
 from tenfold.discrete_diffusion.sampling import Steering, write_samples
 from tenfold.discrete_diffusion.steering.ratio.loss import ratio_loss
@@ -94,8 +95,9 @@ class RatioTask(TaskDefaults):
         """None besides the curves of training."""
         return no_pictures(directory)
 
-    def sample(self, options: RatioSampling, folder: Path) -> list[Path]:
+    def sample(self, options: DiffusionSampling, folder: Path) -> list[Path]:
         """Text by the reference's chain, each step towards one of k candidates that the ratio chooses."""
+        assert isinstance(options, RatioSampling)
         if options.reward:
             raise UsageError("a chain is guided by a density ratio or by a reward, not both; leave --reward out")
         steering = (

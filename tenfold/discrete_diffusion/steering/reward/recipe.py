@@ -4,15 +4,10 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from tenfold.data.text.characters_config import CharacterDataConfig
-from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.recipes import MASKED
-from tenfold.discrete_diffusion.steering.options import TUNING, RewardName, SteeringEvaluation
+from tenfold.discrete_diffusion.steering.options import RewardName, SteeringRecipe
 from tenfold.errors import UsageError
-from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import at_least
-from tenfold.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -52,15 +47,11 @@ class RewardObjective:
 
 
 @dataclass(frozen=True)
-class RewardRecipe(Recipe):
+class RewardRecipe(SteeringRecipe):
     """A masked model tuned towards a reward."""
 
     system: ClassVar[str] = "discrete-reward"
-    model: DiffusionConfig = MASKED.model
-    data: CharacterDataConfig = field(default_factory=CharacterDataConfig)
     objective: RewardObjective = field(default_factory=RewardObjective)
-    train: TrainingConfig = TUNING
-    evaluation: SteeringEvaluation = field(default_factory=SteeringEvaluation)
 
 
 RECIPES: dict[str, Named] = {

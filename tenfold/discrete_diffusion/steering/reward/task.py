@@ -13,19 +13,13 @@ from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.discrete_diffusion.corpus import CharacterCorpus, rows_of
 from tenfold.discrete_diffusion.noising import Masked, Masks
+from tenfold.discrete_diffusion.steering import reference as start
 from tenfold.discrete_diffusion.steering.evaluation import measure_steered
 from tenfold.discrete_diffusion.steering.matching import matching_loss
-from tenfold.discrete_diffusion.steering.reference import (
-    frozen_model,
-    named_reward,
-    no_validation,
-    reference_samples,
-    tuned_model,
-)
 from tenfold.discrete_diffusion.steering.reward.recipe import RewardRecipe
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, choose_sites, site_target
 from tenfold.discrete_diffusion.targets.tilt import Reference, RewardTilt
-from tenfold.discrete_diffusion.task import TaskDefaults, judge_samples, noise_losses, sample_text, validate_by_bound
+from tenfold.discrete_diffusion.task import TaskDefaults
 from tenfold.rl.pool import Tilt, next_penalty, resampled, tilt_within
 from tenfold.rl.reference import drift
 from tenfold.runs.measurement import Measurement
@@ -43,15 +37,11 @@ class RewardTask(TaskDefaults):
     optimum, and learns from whole sequences only."""
 
     corpus: CharacterCorpus
-    model = cached_property(tuned_model)
-    reference = cached_property(frozen_model)
-    reward = cached_property(named_reward)
-    pool = cached_property(reference_samples)
-    validate = validate_by_bound
-    validation_source = no_validation
-    sample = sample_text
-    analyse = judge_samples
-    sampled_losses = noise_losses
+    model = cached_property(start.tuned_model)
+    reference = cached_property(start.frozen_model)
+    reward = cached_property(start.named_reward)
+    pool = cached_property(start.reference_samples)
+    validation_source = start.no_validation
 
     def __init__(self, recipe: RewardRecipe, name: str = "discrete-reward") -> None:
         self.recipe, self.name = recipe, name

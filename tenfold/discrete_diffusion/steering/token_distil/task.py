@@ -65,7 +65,7 @@ class TokenDistilTask(TaskDefaults):
         return language_model(self.recipe.data.tokenizer)
 
     @cached_property
-    def data(self) -> TokenText:
+    def data(self) -> TokenText:  # type: ignore[override]
         """The text in the teacher's tokens."""
         tokenizer = self._language[0]
         return read_tokens(
