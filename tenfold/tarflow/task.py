@@ -34,7 +34,7 @@ from tenfold.tarflow.model import TarFlow
 from tenfold.tarflow.sampled_losses import sampled_losses
 from tenfold.tarflow.scoring import score
 from tenfold.training.optimizers import adamw
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 @runtime_checkable
