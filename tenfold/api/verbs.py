@@ -22,8 +22,8 @@ from tenfold.files import write_yaml
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.run_folder import RunFolder
 from tenfold.runs.scores import Scores, check_target
-from tenfold.settings import reading
-from tenfold.settings.parser import as_dict, change, changed
+from tenfold.settings.changes import as_dict, change, changed
+from tenfold.settings.options import call_reader
 
 if TYPE_CHECKING:
     from torch import nn
@@ -449,7 +449,7 @@ def convert(system: str, checkpoint: str | os.PathLike[str], out: str | os.PathL
     sigma = options.pop("sigma", None)
     if sigma is not None and not sigma > 0:
         raise UsageError(f"sigma is {sigma}; give the standard deviation of the training noise, above 0")
-    model: nn.Module = reading.read(part(system, "published"), checkpoint, options, system)
+    model: nn.Module = call_reader(part(system, "published"), checkpoint, options, system)
     extra: dict[str, Any] = {"name": Path(checkpoint).stem}
     if sigma is not None and known[system].sampling:
         with_kind = hasattr(recipes.plain(system).objective, "noise")

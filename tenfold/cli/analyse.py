@@ -1,14 +1,12 @@
 """``tenfold analyse``."""
 
-from typing import Any
-
 from tenfold import api, progress
 from tenfold.api.examples import EXAMPLES as WORKED
 from tenfold.api.examples import run_example
-from tenfold.cli.options import add_options, bare_options, changes, systems_with
+from tenfold.cli.options import bare_options, systems_with
 from tenfold.errors import UsageError, suggest
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, option_value, positionals, wants_help
+from tenfold.settings.command import CommandParser, Given
 
 SUMMARY = (
     "Look at how a model works: how near its order of decoding is to left-to-right, where it is sure, how well it "
@@ -24,22 +22,26 @@ EXAMPLES = """\
 
 def run(argv: list[str]) -> int:
     """Write an analysis into a folder, and print its numbers."""
-    if option_value(argv, "--example") is not None:
-        return _example(argv)
-    named = positionals(argv, {"--json", "--help", *bare_options("analysis")})
-    if not named and not wants_help(argv):
-        raise UsageError("name a run, a model folder or a hub id to analyse, as in 'tenfold analyse runs/a'")
-    systems = [api.system_of(named[0])] if named else systems_with("analysis")
-    parser = CommandParser("analyse", "RUN [--out DIR] [options]", SUMMARY, EXAMPLES)
-    parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")
+    parser = CommandParser("analyse", "RUN [--out DIR] [options] | --example NAME --out DIR", SUMMARY, EXAMPLES)
+    parser.add_argument("source", metavar="RUN", nargs="?", help="run folder, model folder or hub id")
     parser.add_option("--out", str | None, None, "a new folder (default: analysis/ of the run)")
     parser.switch("--json", "print JSON")
+    parser.switch("--quick", "small sizes of an example")
     parser.add_option("--example", str | None, None, f"instead of a run: {_shown()}")
+    named, options = parser.peek(argv, bare_options("analysis"))
+    example = "example" in options
+    if not named and not example and "help" not in options:
+        raise UsageError("name a run, a model folder or a hub id to analyse, as in 'tenfold analyse runs/a'")
+    systems = [api.system_of(named[0])] if named else [] if example else systems_with("analysis")
     for system in systems:
-        add_options(parser, system, "analysis")
+        parser.add_options(api.part(system, "analysis"))
     given = parser.parse_args(argv)
+    if example:
+        return _example(given)
+    if given.quick:
+        raise UsageError("--quick belongs to --example")
     with progress.shown("analysing"):
-        page, rows = api.analyse(given.source, given.out, **changes(systems[0], "analysis", given))
+        page, rows = api.analyse(given.source, given.out, **given.options(api.part(systems[0], "analysis")))
     if given.json:
         show.as_json({"report": str(page), "metrics": show.rows_as_json(rows)})
     else:
@@ -56,13 +58,9 @@ def _shown() -> str:
     return "; ".join(f"{name}: {about}" for name, about in _mine().items())
 
 
-def _example(argv: list[str]) -> int:
-    parser = CommandParser("analyse", "--example NAME --out DIR [--quick]", SUMMARY, EXAMPLES)
-    parser.add_option("--example", str | None, None, _shown())
-    parser.add_option("--out", str | None, None, "a new folder")
-    parser.switch("--quick", "small sizes")
-    parser.switch("--json", "print JSON")
-    given: Any = parser.parse_args(argv)
+def _example(given: Given) -> int:
+    if given.source is not None:
+        raise UsageError(f"give a run or --example, not both ({given.source!r} and {given.example!r})")
     if given.example not in _mine():
         raise UsageError(f"there is no example {given.example!r}{suggest(given.example, _mine())}")
     if given.out is None:

@@ -4,7 +4,7 @@ from tenfold import api, progress
 from tenfold.cli.options import bare_settings
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, positionals
+from tenfold.settings.command import CommandParser
 
 EXAMPLES = """\
   tenfold evaluate runs/a
@@ -22,11 +22,11 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.switch("--json", "print JSON")
-    named = positionals(argv, {"--json", "--help", *bare_settings()})
+    named, _ = parser.peek(argv, bare_settings())
     found = api.open_run(named[0]) if named else None
     settings = found and api.main_stage(found).recipe.evaluation
     if found:
-        parser.add_group("evaluation", settings)
+        parser.add_settings(settings, "evaluation")
     given = parser.parse_args(argv)
     if found is None:
         raise UsageError("name a run to evaluate, as in 'tenfold evaluate runs/a'")

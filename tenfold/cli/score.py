@@ -1,10 +1,10 @@
 """``tenfold score``."""
 
 from tenfold import api, progress
-from tenfold.cli.options import add_options, bare_options, changes, systems_with
+from tenfold.cli.options import bare_options, systems_with
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, positionals, wants_help
+from tenfold.settings.command import CommandParser
 
 SUMMARY = (
     "Print the log-likelihood of data under a trained model, from the least to the most likely, and its mean. INPUT "
@@ -20,20 +20,20 @@ EXAMPLES = """\
 
 def run(argv: list[str]) -> int:
     """Score data and print the ranking."""
-    named = positionals(argv, {"--json", "--help", *bare_options("score")})
-    if len(named) < 2 and not wants_help(argv):
-        raise UsageError("name a run, a model folder or a hub id, and data, as in 'tenfold score runs/a photos'")
-    systems = [api.system_of(named[0])] if named else systems_with("score")
     parser = CommandParser("score", "RUN INPUT [--out FILE] [options]", SUMMARY, EXAMPLES)
     parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")
     parser.add_argument("input", metavar="INPUT", help="image, folder of images, .npy or .npz file; text")
     parser.add_argument("--out", metavar="FILE", help="write all scores here (.csv or .json), with a picture beside")
     parser.switch("--json", "print JSON")
+    named, options = parser.peek(argv, bare_options("score"))
+    if len(named) < 2 and "help" not in options:
+        raise UsageError("name a run, a model folder or a hub id, and data, as in 'tenfold score runs/a photos'")
+    systems = [api.system_of(named[0])] if named else systems_with("score")
     for system in systems:
-        add_options(parser, system, "score")
+        parser.add_options(api.part(system, "score"))
     given = parser.parse_args(argv)
     with progress.shown("scoring"):
-        found = api.score(given.source, given.input, given.out, **changes(systems[0], "score", given))
+        found = api.score(given.source, given.input, given.out, **given.options(api.part(systems[0], "score")))
     if given.json:
         show.as_json({**found.to_dict(), "files": [str(path) for path in found.files]})
     else:

@@ -1,7 +1,6 @@
 """``tenfold train``."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,8 +9,9 @@ from tenfold import api, progress, recipes
 from tenfold.cli.options import bare_settings
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, option_value, positionals
-from tenfold.settings.parser import as_dict, rebuild
+from tenfold.settings.changes import as_dict, rebuild
+from tenfold.settings.command import CommandParser
+from tenfold.settings.yaml_files import read_yaml
 
 SUMMARY = (
     "Train a recipe (tenfold list names them) into a run folder, then measure it and write a report. Every "
@@ -36,9 +36,12 @@ SWITCHES = {
 
 def run(argv: list[str]) -> int:
     """Train, resume, describe or print settings."""
-    resumed = option_value(argv, "--resume")
-    name, recipe = _settings_so_far(argv, resumed)
-    parser = _parser(recipe)
+    parser = _parser()
+    named, options = parser.peek(argv, bare_settings())
+    resumed = options.get("resume")
+    name, recipe = _settings_so_far(named, options)
+    if recipe is not None:
+        parser.add_settings(recipe)
     given = parser.parse_args(argv)
     if recipe is None:
         raise UsageError("name a recipe ('tenfold list' shows them), or --resume a run")
@@ -61,40 +64,26 @@ def run(argv: list[str]) -> int:
     return _finish(done, given.skip_evaluation, given.json)
 
 
-def _settings_so_far(argv: list[str], resumed: str | None) -> tuple[str, Any]:
+def _settings_so_far(named: list[str], options: dict[str, str]) -> tuple[str, Any]:
     """The recipe that the line is about, before its settings can be parsed; None when it names none."""
-    if resumed is not None:
-        earlier = api.open_run(resumed)
+    if "resume" in options:
+        earlier = api.open_run(options["resume"])
         return earlier.name, earlier.recipe
-    named = positionals(argv, {"--help", *SWITCHES, *bare_settings()})
     name = named[0] if named else None
-    if name is None:
-        config = option_value(argv, "--config")
-        name = _recipe_in(Path(config)) if config is not None else None
+    if name is None and "config" in options:
+        name = read_yaml(options["config"]).get("recipe")
     return ("", None) if name is None else (name, recipes.recipe(name))
 
 
-def _recipe_in(config: Path) -> str | None:
-    try:
-        content = yaml.safe_load(config.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None  # the parser says what is wrong with the file
-    named = content.get("recipe") if isinstance(content, dict) else None
-    return named if isinstance(named, str) else None
-
-
-def _parser(recipe: Any) -> CommandParser:
+def _parser() -> CommandParser:
     parser = CommandParser("train", "RECIPE [--out DIR] [options]", SUMMARY, EXAMPLES)
     known = ", ".join(recipes.RECIPES)
-    more = "" if recipe is not None else "; 'tenfold train RECIPE --help' lists its settings"
-    parser.add_argument("recipe", nargs="?", help=f"{known}{more}")
+    parser.add_argument("recipe", nargs="?", help=f"{known}; 'tenfold train RECIPE --help' lists its settings")
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/RECIPE-TIME)")
     parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
     for option, text in SWITCHES.items():
         parser.switch(option, text)
-    if recipe is not None:
-        parser.add_settings(recipe)
     return parser
 
 
