@@ -11,6 +11,7 @@ from tenfold.errors import UsageError
 from tenfold.reports import console as show
 from tenfold.settings.changes import as_dict, rebuild
 from tenfold.settings.command import CommandParser
+from tenfold.settings.values import read
 from tenfold.settings.yaml_files import read_yaml
 
 SUMMARY = (
@@ -71,7 +72,7 @@ def _settings_so_far(named: list[str], options: dict[str, str]) -> tuple[str, An
         return earlier.name, earlier.recipe
     name = named[0] if named else None
     if name is None and "config" in options:
-        name = read_yaml(options["config"]).get("recipe")
+        name = read(str | None, read_yaml(options["config"]).get("recipe"), "recipe")
     return ("", None) if name is None else (name, recipes.recipe(name))
 
 

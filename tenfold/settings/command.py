@@ -106,8 +106,6 @@ class CommandParser(ArgumentParser):
         for option, values in options:
             if option not in self._option_string_actions:
                 self._refuse(option)
-            if not values and self._option_string_actions[option].nargs is None:
-                self.error(f"{option} needs a value")
             line += [f"{option}={values[0]}"] if len(values) == 1 else [option, *values]
         if any(argument.startswith("-") for argument in arguments):
             line = [*line[len(arguments) :], "--", *arguments]
@@ -146,6 +144,8 @@ class CommandParser(ArgumentParser):
                 most = len(rest) if action is not None and action.nargs == "+" else 1
                 while rest and len(values) < most and not rest[0].startswith("--"):
                     values.append(rest.pop(0))
+                if not values and action is not None and action.nargs is None:
+                    self.error(f"{option} needs a value")
             options.append((option, values))
         return arguments, options
 

@@ -47,13 +47,16 @@ def read(hint: Any, value: object, name: str, *, text: bool = False) -> Any:
     except UsageError:
         raise
     except _REFUSED:
-        near = nearest(shown(value), map(str, get_args(hint)), "") if get_origin(hint) is Literal else ""
+        kind, inner = get_origin(hint), get_args(hint)
+        end = nearest(shown(value), map(str, inner), "") if kind is Literal else ""
+        if isinstance(value, str) and (hint is int or (kind in (Union, UnionType) and int in inner)):
+            end = ", 1e12 or 2^20 say"
         number = _NOT_FINITE.get(value, value) if isinstance(value, str) else value
         if isinstance(number, float) and not isfinite(number):  # a number, by the name of its setting
             what = f"{name.removeprefix('--').replace('-', '_')} is {number}"
         else:
             what = f"{name} is {shown(value)!r}"
-        raise UsageError(f"{what}; expected {expected(hint)}{near}") from None
+        raise UsageError(f"{what}; expected {expected(hint)}{end}") from None
 
 
 def build(kind: Any, values: object, source: str) -> Any:

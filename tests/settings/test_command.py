@@ -133,6 +133,11 @@ def test_peek_needs_no_options() -> None:
     )
 
 
+def test_peek_asks_for_the_values_of_what_it_knows() -> None:
+    with pytest.raises(UsageError, match="--out needs a value"):
+        parser().peek(["runs/a", "--out"])
+
+
 def test_a_file_names_settings_and_arguments_alone(tmp_path: Path) -> None:
     base = recipe("tarflow-digits")
     found = CommandParser()

@@ -164,7 +164,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(hint: Any, values: list[An
 @pytest.mark.parametrize(
     ("hint", "value", "sentence"),
     [
-        (int, "many", "x is 'many'; expected a whole number"),
+        (int, "many", "x is 'many'; expected a whole number, 1e12 or 2^20 say"),
         (int, 1.5, "x is '1.5'; expected a whole number"),
         (float | None, "often", "x is 'often'; expected a number or none"),
         (float, math.nan, "x is nan; expected a number"),
