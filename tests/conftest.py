@@ -7,6 +7,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook(
     [
+        "tenfold.settings",
         "tenfold.nn",
         "tenfold.flows",
         "tenfold.masked_lm",

@@ -355,7 +355,7 @@ def test_minilm_knows_what_is_alike() -> None:
 
 
 def test_config_round_trip_through_the_settings(tmp_path: Path) -> None:
-    from tenfold.settings.parser import as_dict, rebuild
+    from tenfold.settings.changes import as_dict, rebuild
 
     config = TextEncoderConfig("owner/name", tokens=77)
     assert rebuild(TextEncoderConfig(), json.loads(json.dumps(as_dict(config)))) == config

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenfold.api import catalogue
 from tenfold.errors import UsageError
-from tenfold.settings import reading
+from tenfold.settings.options import call_reader
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +32,7 @@ def convert(
     sigma = options.pop("sigma", None)
     if sigma is not None and not sigma > 0:
         raise UsageError(f"sigma is {sigma}; give the standard deviation of the training noise, above 0")
-    model: nn.Module = reading.read(reader, checkpoint, options, system)
+    model: nn.Module = call_reader(reader, checkpoint, options, system)
     extra: dict[str, Any] = {"name": Path(checkpoint).stem}
     if sigma is not None:
         extra |= _noise_note(system, sigma)

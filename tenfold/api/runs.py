@@ -13,7 +13,7 @@ from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.run_folder import RunFolder
-from tenfold.settings.parser import as_dict, change
+from tenfold.settings.changes import as_dict, change
 
 
 class Opened:

@@ -16,7 +16,7 @@ from tenfold.api.use import report
 from tenfold.errors import UsageError
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.run_folder import RunFolder
-from tenfold.settings.parser import change, changed
+from tenfold.settings.changes import change, changed
 
 
 def train(

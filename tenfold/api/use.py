@@ -21,7 +21,7 @@ from tenfold.runs.outcome import Outcome
 from tenfold.runs.run_folder import RunFolder, provenance
 from tenfold.runs.scores import Scores, check_target
 from tenfold.runs.usable import Own
-from tenfold.settings.parser import change
+from tenfold.settings.changes import change
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,9 +3,9 @@
 from tenfold import api, progress
 from tenfold.api import catalogue
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, positionals
-from tenfold.settings.parser import as_dict
-from tenfold.settings.reading import options_of
+from tenfold.settings.changes import as_dict
+from tenfold.settings.command import CommandParser
+from tenfold.settings.options import options_of
 
 EXAMPLES = """\
   tenfold convert tarflow imagenet64.pth models/imagenet64 --sigma 0.05
@@ -33,12 +33,14 @@ def run(argv: list[str]) -> int:
     parser.add_option("--sigma", float | None, None, help="Gaussian noise of its training, for sample --denoise")
     parser.switch("--json", "print JSON")
     parser.add_option("--device", str, "cpu", help="where the model is put together: cpu, cuda, ...")
-    named = positionals(argv, {"--json", "--help"})
-    known = options_of(catalogue.reader_of(named[0])) if named and named[0] in readable else {}
-    for name, option in known.items():
-        parser.add_option(f"--{name.replace('_', '-')}", option.hint, option.default, help=option.help)
+    named, _ = parser.peek(argv)
+    options = {}
+    if named and named[0] in readable:
+        reader = catalogue.reader_of(named[0])
+        parser.add_options(reader)
+        options = options_of(reader)
     given = parser.parse_args(argv)
-    options = {name: given[name] for name, option in known.items() if given[name] != option.default}
+    options = {name: given[name] for name, option in options.items() if given[name] != option.default}
     options |= {} if given.sigma is None else {"sigma": given.sigma}
     with progress.shown("converting"):
         model = api.convert(given.system, given.checkpoint, given.out, device=given.device, **options)

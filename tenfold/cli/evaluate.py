@@ -4,7 +4,7 @@ from tenfold import api, progress
 from tenfold.cli import options
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, positionals
+from tenfold.settings.command import CommandParser
 
 EXAMPLES = """\
   tenfold evaluate runs/a
@@ -23,10 +23,10 @@ def run(argv: list[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.switch("--json", "print JSON")
     options.add_device(parser)
-    named = positionals(argv, {"--json", "--help", *options.bare_settings()})
+    named, _ = parser.peek(argv, options.bare_settings())
     found = api.open_run(named[0]) if named else None
     if found:
-        parser.add_group("evaluation", found.main.recipe.evaluation)  # type: ignore[attr-defined]
+        parser.add_settings(found.main.recipe.evaluation, "evaluation")  # type: ignore[attr-defined]
     given = parser.parse_args(argv)
     if found is None:
         raise UsageError("name a run to evaluate, as in 'tenfold evaluate runs/a'")

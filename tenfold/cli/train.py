@@ -1,7 +1,6 @@
 """``tenfold train``."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,8 +10,10 @@ from tenfold.api import catalogue
 from tenfold.cli import options
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, option_value, positionals
-from tenfold.settings.parser import as_dict, rebuild
+from tenfold.settings.changes import as_dict, rebuild
+from tenfold.settings.command import CommandParser
+from tenfold.settings.values import read
+from tenfold.settings.yaml_files import read_yaml
 
 SUMMARY = (
     "Train a recipe (tenfold list names them) into a run folder, then measure it and write a report. Every "
@@ -37,10 +38,13 @@ SWITCHES = {
 
 def run(argv: list[str]) -> int:
     """Train, resume, describe or print settings."""
-    resumed = option_value(argv, "--resume")
+    parser = _parser()
+    named, told = parser.peek(argv, options.bare_settings())
+    resumed = told.get("resume")
     earlier = None if resumed is None else api.open_run(resumed)
-    name, recipe = _settings_so_far(argv) if earlier is None else (earlier.name, earlier.recipe)
-    parser = _parser(recipe)
+    name, recipe = _settings_so_far(named, told) if earlier is None else (earlier.name, earlier.recipe)
+    if recipe is not None:
+        parser.add_settings(recipe)
     given = parser.parse_args(argv)
     if recipe is None:
         raise UsageError("name a recipe ('tenfold list' shows them), or --resume a run")
@@ -65,38 +69,24 @@ def run(argv: list[str]) -> int:
     return _finish(done, given.skip_evaluation, given.json)
 
 
-def _settings_so_far(argv: list[str]) -> tuple[str, Any]:
+def _settings_so_far(named: list[str], told: dict[str, str]) -> tuple[str, Any]:
     """The recipe that the line is about, before its settings can be parsed; None when it names none."""
-    named = positionals(argv, {"--help", *SWITCHES, *options.bare_settings()})
     name = named[0] if named else None
-    if name is None:
-        config = option_value(argv, "--config")
-        name = _recipe_in(Path(config)) if config is not None else None
+    if name is None and "config" in told:
+        name = read(str | None, read_yaml(told["config"]).get("recipe"), "recipe")
     return ("", None) if name is None else (name, catalogue.recipe(name))
 
 
-def _recipe_in(config: Path) -> str | None:
-    try:
-        content = yaml.safe_load(config.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None  # the parser says what is wrong with the file
-    named = content.get("recipe") if isinstance(content, dict) else None
-    return named if isinstance(named, str) else None
-
-
-def _parser(recipe: Any) -> CommandParser:
+def _parser() -> CommandParser:
     parser = CommandParser("train", "RECIPE [--out DIR] [options]", SUMMARY, EXAMPLES)
     known = ", ".join(catalogue.recipes())
-    more = "" if recipe is not None else "; 'tenfold train RECIPE --help' lists its settings"
-    parser.add_argument("recipe", nargs="?", help=f"{known}{more}")
+    parser.add_argument("recipe", nargs="?", help=f"{known}; 'tenfold train RECIPE --help' lists its settings")
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/RECIPE-TIME)")
     parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
     for option, text in SWITCHES.items():
         parser.switch(option, text)
     options.add_device(parser)
-    if recipe is not None:
-        parser.add_settings(recipe)
     return parser
 
 

@@ -9,7 +9,8 @@ from tenfold.api import catalogue
 from tenfold.cli import options
 from tenfold.errors import UsageError, suggest
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, option_value, positionals, wants_help
+from tenfold.settings.command import CommandParser, Given
+from tenfold.settings.options import options_of
 
 
 class Page(NamedTuple):
@@ -60,7 +61,7 @@ ANALYSE = Page(
 
 def sample(argv: list[str]) -> int:
     """Write samples into a folder."""
-    opened, given, changes = _given("sample", SAMPLE, argv)
+    opened, given, changes = _given("sample", SAMPLE, _parser("sample", SAMPLE), argv)
     with progress.shown(SAMPLE.doing):
         written = api.sample(opened, given.out, **changes)
     _tell_files(written, given.json)
@@ -69,7 +70,7 @@ def sample(argv: list[str]) -> int:
 
 def score(argv: list[str]) -> int:
     """Score data and print the ranking."""
-    opened, given, changes = _given("score", SCORE, argv)
+    opened, given, changes = _given("score", SCORE, _parser("score", SCORE), argv)
     with progress.shown(SCORE.doing):
         found = api.score(opened, given.input, given.out, **changes)
     if given.json:
@@ -82,9 +83,10 @@ def score(argv: list[str]) -> int:
 
 def analyse(argv: list[str]) -> int:
     """Write an analysis, or a worked example, into a folder, and print its numbers."""
-    if option_value(argv, "--example") is not None:
+    parser = _parser("analyse", ANALYSE)
+    if "example" in parser.peek(argv)[1]:
         return _example("analyse", ANALYSE, argv)
-    opened, given, changes = _given("analyse", ANALYSE, argv)
+    opened, given, changes = _given("analyse", ANALYSE, parser, argv)
     with progress.shown(ANALYSE.doing):
         page, rows = api.analyse(opened, given.out, **changes)
     _tell_page(given.source, page, rows, given.json)
@@ -95,27 +97,36 @@ def own(verb: str, argv: list[str]) -> int:
     """A verb of a room's own."""
     known = catalogue.verbs()[verb]
     told = Page(known.summary, verb, known.examples, known.inputs, f"a new folder (default: {verb}/ of the run)")
-    opened, given, changes = _given(verb, told, argv)
+    opened, given, changes = _given(verb, told, _parser(verb, told), argv)
     with progress.shown(verb):
         page, rows = api.perform(verb, opened, given.input if known.inputs else None, given.out, **changes)
     _tell_page(given.source, page, rows, given.json)
     return 0
 
 
-def _given(verb: str, told: Page, argv: list[str]) -> tuple[api.Run | api.Model, Any, dict[str, Any]]:
+def _given(
+    verb: str, told: Page, parser: CommandParser, argv: list[str]
+) -> tuple[api.Run | api.Model, Given, dict[str, Any]]:
     """The model that a line names, opened, the line, and the fields of the system's options that it gives."""
-    switches = set().union(*(options.bare(kind) for kind in _kinds(verb, catalogue.systems_with(verb))))
-    named = positionals(argv, {"--json", "--help", *switches})
-    needed = 2 if told.inputs else 1
-    if len(named) < needed and not wants_help(argv):
+    named, asked = parser.peek(argv, options.bare_options(verb))
+    if len(named) < (2 if told.inputs else 1) and "help" not in asked:
         also = ", and data," if told.inputs else ""
         example = told.examples.strip().splitlines()[0].strip().split(" --")[0]
         raise UsageError(f"name a run, a model folder or a hub id{also} to {_to(verb)}, as in '{example}'")
     opened = api.open_source(named[0]) if named else None
     systems = catalogue.systems_with(verb) if opened is None else [opened.system]
-    parser = CommandParser(
-        verb, f"RUN{' INPUT' if told.inputs else ''} [--out PATH] [options]", told.summary, told.examples
-    )
+    kinds = [catalogue.options_of(system, verb) for system in systems]
+    for kind in kinds:
+        parser.add_options(kind)
+    given = parser.parse_args(argv)
+    assert opened is not None  # help leaves before
+    opened.place(given.device, given.dtype)
+    return opened, given, given.options(kinds[0])
+
+
+def _parser(verb: str, told: Page) -> CommandParser:
+    line = f"RUN{' INPUT' if told.inputs else ''} [--out PATH] [options]"
+    parser = CommandParser(verb, line, told.summary, told.examples)
     parser.add_argument("source", metavar="RUN", help="run folder, model folder or hub id")
     if told.inputs:
         parser.add_argument("input", metavar="INPUT", help=told.inputs)
@@ -124,17 +135,7 @@ def _given(verb: str, told: Page, argv: list[str]) -> tuple[api.Run | api.Model,
     options.add_device(parser, dtype=True)
     if shown := catalogue.examples(verb):
         parser.add_option("--example", str | None, None, f"instead of a run: {_listed(shown)}")
-    kinds = _kinds(verb, systems)
-    for kind in kinds:
-        options.add(parser, kind)
-    given = parser.parse_args(argv)
-    assert opened is not None  # help leaves before
-    opened.place(given.device, given.dtype)
-    return opened, given, options.changes(kinds[0], given)
-
-
-def _kinds(verb: str, systems: Sequence[str]) -> list[type]:
-    return [catalogue.options_of(system, verb) for system in systems]
+    return parser
 
 
 def _to(verb: str) -> str:

@@ -41,7 +41,7 @@ SYSTEMS: dict[str, System] = {
         "arXiv:2412.06329",
         "ready",
         task="tenfold.tarflow.task:FlowTask",
-        model="tenfold.flows.flow:TarFlow",
+        model="tenfold.tarflow.model:TarFlow",
         sampling="tenfold.tarflow.config:FlowSampling",
         score="tenfold.tarflow.config:FlowScoring",
         published="tenfold.tarflow.weights:read_published",
@@ -201,7 +201,7 @@ _PLAIN: dict[str, Any] = {
 
 
 def recipe(name: str) -> Any:
-    """The recipe called ``name``, a frozen dataclass (change it with ``tenfold.settings.parser.change``).
+    """The recipe called ``name``, a frozen dataclass (change it with ``tenfold.settings.changes.change``).
 
     Raises UsageError, with a suggestion, for an unknown name.
 

@@ -17,14 +17,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import disk_errors, fsync, read_json, replace_folder, write_json, write_yaml
 from tenfold.runs.measurement import Measurement
+from tenfold.settings.yaml_files import FORMAT, read_yaml
 
-FORMAT = 1
-"""Of run folders; those written before there were numbers have none, and are read as well."""
 _PACKAGES = ("tenfold", "torch", "numpy", "accelerate", "safetensors")
 
 
@@ -202,22 +199,9 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     file = Path(path)
     file = file / "config.yaml" if file.is_dir() else file
-    try:
-        value = yaml.safe_load(file.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"{file} does not exist; a run folder holds a config.yaml") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{file} holds {type(value).__name__}, expected settings by name")
-    check_format(value.pop("format", 0), FORMAT, file)
-    return value
-
-
-def check_format(found: Any, known: int, file: str | os.PathLike[str]) -> None:
-    """Raise UsageError for a format that this version does not know."""
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= known:
-        raise UsageError(f"{file} is of format {found!r}, and this version of tenfold reads up to {known}; update it")
+    if not file.exists():
+        raise UsageError(f"{file} does not exist; a run folder holds a config.yaml")
+    return read_yaml(file)
 
 
 def versions() -> dict[str, str]:

@@ -264,7 +264,8 @@ def test_numbered_keeps_the_order_of_first_appearance() -> None:
 
 
 def test_settings_from_the_command_line_keep_ratios_as_text() -> None:
-    from tenfold.settings.parser import SettingsParser, rebuild
+    from tenfold.settings.changes import rebuild
+    from tenfold.settings.command import CommandParser as SettingsParser
 
     parser = SettingsParser()
     parser.add_settings(ALL)

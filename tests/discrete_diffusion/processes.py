@@ -12,7 +12,7 @@ from typing import Any
 from tenfold.discrete_diffusion.task import DiffusionTask
 from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
-from tenfold.settings.parser import change
+from tenfold.settings.changes import change
 from tenfold.training.loop import train
 from tests.training.processes import facts, together
 

@@ -19,7 +19,7 @@ from tenfold.discrete_diffusion.task import AutoregressiveTask, DiffusionTask
 from tenfold.errors import UsageError
 from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
-from tenfold.settings.parser import change
+from tenfold.settings.changes import change
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
 

@@ -22,7 +22,7 @@ from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.options import TokenRowEvaluation
 from tenfold.errors import UsageError
 from tenfold.recipes import recipe
-from tenfold.settings.parser import change
+from tenfold.settings.changes import change
 
 PIECES = ["<end>", "Ġ", "Ċ", *"abcdefg"]
 SETTINGS = {"vocabulary": 10, "network": "dit", "width": 64, "layers": 1, "heads": 1, "length": 16, "epsilon": 1e-3}

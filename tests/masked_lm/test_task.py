@@ -18,7 +18,7 @@ from tenfold.masked_lm.recipes import MaskedLMPipeline, MaskedLMRecipe
 from tenfold.masked_lm.task import MaskedLMTask
 from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
-from tenfold.settings.parser import change
+from tenfold.settings.changes import change
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
 

@@ -1,14 +1,14 @@
 """``tenfold discrepancy``."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tenfold.api.examples import EXAMPLES as WORKED
 from tenfold.api.examples import run_example
 from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.commands.arrays import loaded, saved
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, option_value
-from tenfold.settings.numbers import loaded, parse_whole, saved
+from tenfold.settings.command import CommandParser
 
 SUMMARY = (
     "How often an orbit meets a semi-algebraic set, and how evenly points are spread: certified counts, bounds that "
@@ -36,7 +36,7 @@ def run(argv: list[str]) -> int:
     if action is not None:
         return ACTIONS[action](argv[1:])
     parser = CommandParser("discrepancy", "ACTION [options] | --example NAME --out DIR", SUMMARY, EXAMPLES)
-    if option_value(argv, "--example") is None:
+    if "example" not in parser.peek(argv)[1]:
         help = f"{', '.join(ACTIONS)}; 'tenfold discrepancy ACTION --help'"
         parser.add_argument("action", metavar="ACTION", nargs="?", help=help)
     shown = "; ".join(f"{n}: {about}" for n, (verb, _, about) in WORKED.items() if verb == "discrepancy")
@@ -124,25 +124,25 @@ def _orbit(given: Any, bits: int, skew: int | None = None) -> Any:
 def _count(argv: list[str]) -> int:
     parser = _parser("count", "Count the n, both ends included, whose point lies in the set.")
     parser.add_option("--theta", str, "0", help="start of the orbit: one number, or one a coordinate")
-    parser.add_option("--start", str, "0", help="first n")
-    parser.add_option("--stop", str | None, None, help="last n, counted too (1e12 is allowed)")
+    parser.add_option("--start", int, 0, help="first n")
+    parser.add_option("--stop", int | None, None, help="last n, counted too (1e12 is allowed)")
     parser.add_option("--method", str, "auto", help="auto, enumerate, floor_sum (one dimension) or lattice")
     parser.add_option("--bits", int, 128, help="of a phase: 64, 128 or 256")
     parser.add_option("--skew", int | None, None, help="count a skew shift in this dimension instead")
     parser.switch("--inexact", "let float64 decide points near a boundary; the count is then not certified")
-    parser.add_option("--ladder", str | None, None, help="running counts at these N, as in 1e3,1e4,1e5")
+    parser.add_option("--ladder", tuple[int, ...], (), help="running counts at these N, as in 1e3,1e4,1e5")
     parser.add_option("--figure", str | None, None, help="with --ladder: draw them into this PNG file")
     parser.add_option("--out", str | None, None, help="write the hits into this .npz file")
     given = parser.parse_args(argv)
     from tenfold.figures import lines
     from tenfold.quasiperiodic import count, running_counts
 
-    if given.figure is not None and given.ladder is None:
+    if given.figure is not None and not given.ladder:
         raise UsageError("--figure draws running counts; give their N, as in --ladder 1e3,1e4,1e5")
-    ladder = [parse_whole(n, "--ladder") for n in given.ladder.split(",")] if given.ladder else []
+    ladder = list(given.ladder)
     if given.stop is None and not ladder:
         raise UsageError("--stop is missing; give the last n to count, as in --stop 1e6")
-    start, stop = parse_whole(given.start, "--start"), parse_whole(given.stop, "--stop") if given.stop else ladder[-1]
+    start, stop = given.start, ladder[-1] if given.stop is None else given.stop
     orbit = _orbit(given, given.bits, given.skew)
     region = _region(given, orbit.dim)
     with show.progress("counting") as progress:
@@ -177,20 +177,18 @@ def _count(argv: list[str]) -> int:
 def _bound(argv: list[str]) -> int:
     parser = _parser("bound", "An upper bound on the hits with 0 <= n <= stop, for every start (derived, exact).")
     parser.add_option("--theta", str, "0", help="start of the orbit whose hits are counted beside the bound")
-    parser.add_option("--stop", str, "10000", help="N, counted too")
-    parser.add_option("--block", str, "auto", help="block length, 'auto' for the best, 'none' for one block")
+    parser.add_option("--stop", int, 10000, help="N, counted too")
+    block = Literal["auto"] | int | None
+    parser.add_option("--block", block, "auto", help="block length, 'auto' for the best, 'none' for one block")
     given = parser.parse_args(argv)
     from tenfold.quasiperiodic import count, separation_bound
     from tenfold.shifts import Kronecker
 
-    N = parse_whole(given.stop, "--stop")
+    N = given.stop
     orbit = Kronecker(given.alpha, given.theta, allow_resonant=given.allow_resonant)
     region = _region(given, orbit.dim)
-    block: Any = given.block
-    if block != "auto":
-        block = None if block == "none" else parse_whole(block, "--block")
     with show.busy("covering"):
-        bound = separation_bound(region, orbit, N, block)
+        bound = separation_bound(region, orbit, N, given.block)
         hits = count(region, orbit, 0, N)
     if given.json:
         show.as_json({**bound.to_dict(), "hits": hits.count, "theta": given.theta})
@@ -206,11 +204,11 @@ def _bound(argv: list[str]) -> int:
 
 def _cover(argv: list[str]) -> int:
     parser = _parser("cover", "Cells of side 1/K that meet the set, and its measure.", orbit=False)
-    parser.add_option("--cells", str, "1000", help="K, cells a side")
+    parser.add_option("--cells", int, 1000, help="K, cells a side")
     parser.add_option("--tol", float, 1e-3, help="width of the measure's interval")
     given = parser.parse_args(argv)
     region = _region(given, None)
-    K = parse_whole(given.cells, "--cells")
+    K = given.cells
     with show.busy("covering"):
         cover, measure = region.cover(K), region.measure(given.tol)
     if given.json:
@@ -226,14 +224,14 @@ def _cover(argv: list[str]) -> int:
 def _slab(argv: list[str]) -> int:
     parser = _parser("slab", "Slabs that the orbit misses most, and the exponent of their deviation.", region=False)
     parser.add_option("--theta", str, "0", help="start of the orbit")
-    parser.add_option("--sizes", str, "256,1024,4096,16384,65536", help="numbers of points N")
+    parser.add_option("--sizes", tuple[int, ...], (256, 1024, 4096, 16384, 65536), help="numbers of points N")
     parser.add_option("--figure", str | None, None, help="draw the deviations into this PNG file")
     given = parser.parse_args(argv)
     from tenfold.figures import lines
     from tenfold.quasiperiodic import fit_exponent, worst_slab
     from tenfold.shifts import Kronecker
 
-    sizes = [parse_whole(n, "--sizes") for n in given.sizes.split(",")]
+    sizes = list(given.sizes)
     orbit = Kronecker(given.alpha, given.theta, allow_resonant=given.allow_resonant)
     theory = 1 - 1 / orbit.dim
     found = []
@@ -263,7 +261,7 @@ def _slab(argv: list[str]) -> int:
 def _points(argv: list[str]) -> int:
     parser = _parser("points", "A discrepancy of an orbit's points, or of points in a file.", region=False)
     parser.add_option("--theta", str, "0", help="start of the orbit")
-    parser.add_option("--stop", str, "1000", help="number of points N: x_0 ... x_(N-1)")
+    parser.add_option("--stop", int, 1000, help="number of points N: x_0 ... x_(N-1)")
     parser.add_option("--file", str | None, None, help=".npz, .npy or .csv file of points (N, d), instead of an orbit")
     parser.add_option(
         "--kind", str, "star", help="star, extreme, cube, halfplane, L2star, centred, wraparound, mixture, periodic"
@@ -278,7 +276,7 @@ def _points(argv: list[str]) -> int:
     if given.file is not None:
         points = loaded(given.file)
     else:
-        N = parse_whole(given.stop, "--stop")
+        N = given.stop
         if not 1 <= N <= 10**8:
             raise UsageError(f"--stop is {N}; a discrepancy is of 1 to 1e8 points")
         orbit = Kronecker(given.alpha, given.theta, allow_resonant=given.allow_resonant)

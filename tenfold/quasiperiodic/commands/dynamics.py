@@ -2,9 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any, get_type_hints
-
-from docstring_parser import parse as parse_docstring
+from typing import Any
 
 from tenfold.api.examples import EXAMPLES as WORKED
 from tenfold.api.examples import run_example
@@ -44,11 +42,8 @@ def run(argv: list[str]) -> int:
     parser.add_option("--out", str | None, None, "folder for results.json, arrays.npz, figures and report.html")
     parser.switch("--json", "print JSON")
     parser.switch("--quick", "smaller sizes of an example")
-    for options in (ModelOptions(), WorkOptions()):
-        hints = get_type_hints(type(options))
-        helps = {p.arg_name: p.description for p in parse_docstring(type(options).__doc__ or "").params}
-        for name, hint in hints.items():
-            parser.add_option(f"--{name.replace('_', '-')}", hint, getattr(options, name), helps.get(name))
+    parser.add_options(ModelOptions)
+    parser.add_options(WorkOptions)
     given = parser.parse_args(argv)
     if given.example is not None:
         return _example(given)
@@ -58,7 +53,7 @@ def run(argv: list[str]) -> int:
         raise UsageError(f"there is no action {given.action!r}{suggest(given.action, ACTIONS)}")
     if given.quick:
         raise UsageError("--quick belongs to --example")
-    model, work = _settings(given, ModelOptions), _settings(given, WorkOptions)
+    model, work = ModelOptions(**given.options(ModelOptions)), WorkOptions(**given.options(WorkOptions))
     if model.model not in MODELS:
         raise UsageError(f"there is no model {model.model!r}{suggest(model.model, MODELS)}")
     folder = _folder(given.out)
@@ -90,10 +85,6 @@ def _example(given: Any) -> int:
         page, rows = run_example(given.example, given.out, given.quick, done)
     show.example(given.example, given.out, page, rows, given.json)
     return 0
-
-
-def _settings(given: Any, kind: type) -> Any:
-    return kind(**{name: given[name] for name in get_type_hints(kind)})
 
 
 def _folder(out: str | None) -> Any:

@@ -5,9 +5,9 @@ from typing import Any
 from rich.table import Table
 
 from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.commands.arrays import saved
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
-from tenfold.settings.numbers import parse_whole, saved
 
 SUMMARY = "Shift sequences θ + n α mod 1, exact at any n, and how well their frequencies are approximated by fractions."
 EXAMPLES = """\
@@ -46,8 +46,8 @@ def _parser(action: str, summary: str) -> CommandParser:
 def _points(argv: list[str]) -> int:
     parser = _parser("points", "Print points of a sequence, or write them into an .npz file.")
     parser.add_option("--theta", str, "0", help="start: one number, or one a coordinate")
-    parser.add_option("--start", str, "0", help="first n (whole; 1e12 is allowed)")
-    parser.add_option("--count", str, "10", help="how many points")
+    parser.add_option("--start", int, 0, help="first n (whole; 1e12 is allowed)")
+    parser.add_option("--count", int, 10, help="how many points")
     parser.add_option("--bits", int, 128, help="of a phase: 64, 128 or 256")
     parser.add_option("--skew", int | None, None, help="skew shift in this dimension instead, --alpha its frequency")
     parser.add_option("--shift", int | None, None, help="seed of a uniform random shift")
@@ -59,7 +59,7 @@ def _points(argv: list[str]) -> int:
 
     from tenfold.shifts import Kronecker, Scrambled, SkewShift
 
-    start, size = parse_whole(given.start, "--start"), parse_whole(given.count, "--count")
+    start, size = given.start, given.count
     if size < 1:
         raise UsageError(f"--count is {size}; expected at least 1")
     if size > 10**8:
@@ -115,12 +115,12 @@ def _fraction(argv: list[str]) -> int:
 
 def _best(argv: list[str]) -> int:
     parser = _parser("best", "Best approximations: n with small ‖n α‖, or with --dual k with small ‖k · α‖.")
-    parser.add_option("--limit", str, "1e6", help="largest n, or |k|")
+    parser.add_option("--limit", int, 1_000_000, help="largest n, or |k|")
     parser.switch("--dual", "linear forms k · α instead of multiples n α")
     given = parser.parse_args(argv)
     from tenfold.shifts import best_dual, best_simultaneous, estimate_dc
 
-    limit = parse_whole(given.limit, "--limit")
+    limit = given.limit
     with show.busy("searching the lattice"):
         found = best_dual(given.alpha, limit) if given.dual else best_simultaneous(given.alpha, limit)
         try:
@@ -142,11 +142,11 @@ def _certify(argv: list[str]) -> int:
     parser = _parser("certify", "Check ‖n α‖ ≥ κ / n^τ for all 1 ≤ n ≤ limit; a certificate, or the n that breaks it.")
     parser.add_option("--kappa", float, 0.1, help="κ")
     parser.add_option("--tau", float, 1.0, help="τ")
-    parser.add_option("--limit", str, "1e6", help="largest n")
+    parser.add_option("--limit", int, 1_000_000, help="largest n")
     given = parser.parse_args(argv)
     from tenfold.shifts import certify_wdc
 
-    found = certify_wdc(given.alpha, given.kappa, given.tau, parse_whole(given.limit, "--limit"))
+    found = certify_wdc(given.alpha, given.kappa, given.tau, given.limit)
     if given.json:
         show.as_json({"alpha": given.alpha, **found.to_dict()})
         return 0

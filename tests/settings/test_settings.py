@@ -1,14 +1,20 @@
 """One parser for the command line, YAML and Python."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tenfold import api
 from tenfold.errors import UsageError
 from tenfold.recipes import RECIPES, recipe
-from tenfold.settings.parser import SettingsParser, as_dict, change, changed, rebuild
+from tenfold.settings.changes import as_dict, change, changed, hints_of, rebuild
+from tenfold.settings.command import CommandParser as SettingsParser
+from tenfold.settings.values import read, write
 from tenfold.training.config import TrainingConfig
 
 DIGITS = recipe("tarflow-digits")
@@ -96,3 +102,55 @@ def test_plain_dictionaries_hold_no_tuples() -> None:
 def test_settings_without_a_recipe_are_refused() -> None:
     with pytest.raises(UsageError, match="names no recipe"):
         api.read_settings({"train": {"steps": 3}})
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_its_dictionary(name: str) -> None:
+    known = recipe(name)
+    assert change(known, as_dict(known)) == known
+    assert change(known, json.loads(json.dumps(as_dict(known)))) == known
+    assert changed(known, rebuild(known, as_dict(known))) == {}
+
+
+@given(st.sampled_from(list(RECIPES)), st.data())
+def test_any_of_a_recipes_settings_can_be_said_in_text(name: str, data: st.DataObject) -> None:
+    known = recipe(name)
+    hints = hints_of(known)
+    said: dict[str, object] = {}
+    for setting in data.draw(st.sets(st.sampled_from(list(hints)), max_size=5)):
+        inner = known
+        for part in setting.split("."):
+            inner = getattr(inner, part)
+        said[setting] = read(hints[setting], write(inner), setting, text=True)
+    assert change(known, said) == known
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": {}, "trian": {}}, ["there is no setting 'trian'"]),
+        ({"train": None}, ["train is None", "settings by name"]),
+        ({"train": {"steps": {"a": 1}}}, ["train.steps is", "whole number"]),
+        ({"train": {"steps": True}}, ["train.steps is 'True'", "whole number"]),
+        ({"train": {"learning_rate": float("nan")}}, ["train.learning_rate is nan", "a number"]),
+        ({"objective": {"flip": 1}}, ["objective.flip is '1'", "true or false"]),
+        ({"model": {"layout": "channel_lst"}}, ["model.layout", "did you mean 'channel_last'"]),
+        ({3: 4}, ["there is no setting '3'"]),
+    ],
+)
+def test_hostile_changes(changes: dict, words: list[str]) -> None:
+    with pytest.raises(UsageError) as error:
+        change(DIGITS, changes)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_what_was_set_in_python_is_checked_too() -> None:
+    with pytest.raises(UsageError, match=r"train\.compile is 'false\?'; expected true or false"):
+        change(replace(DIGITS, train=replace(DIGITS.train, compile="false?")), {})
+
+
+def test_numbers_of_other_libraries_become_plain() -> None:
+    found = change(DIGITS, {"train": {"steps": np.int64(7), "betas": np.array([0.5, 0.75])}})
+    assert type(found.train.steps) is int
+    assert found.train.betas == (0.5, 0.75)
+    yaml.safe_dump(as_dict(found))

@@ -1,32 +1,10 @@
-"""Whole numbers and files of the numerical verbs."""
+"""Files of arrays that the verbs write and read."""
 
 import json
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from tenfold.errors import UsageError
-
-
-def parse_whole(text: str, option: str) -> int:
-    """A whole number, also as 1e12, 2^20 or 1_000_000.
-
-    >>> parse_whole("1e12", "--stop"), parse_whole("2^10", "--stop")
-    (1000000000000, 1024)
-    """
-    written = str(text).strip().replace("_", "").replace("^", "**")
-    try:
-        base, power, exponent = written.partition("**")
-        if power:
-            if abs(int(exponent)) > 400:
-                raise InvalidOperation
-            return int(base) ** int(exponent)
-        number = Decimal(written)
-        if not number.is_finite() or abs(number.adjusted()) > 400 or number != number.to_integral_value():
-            raise InvalidOperation
-        return int(number)
-    except (InvalidOperation, ValueError, TypeError):
-        raise UsageError(f"{option} is {text!r}; expected a whole number such as 1000000, 1e12 or 2^20") from None
 
 
 def saved(out: str, facts: dict[str, Any], **arrays: Any) -> Path:
