@@ -3,7 +3,7 @@ from .catalogue import recipe as recipe
 from .catalogue import recipes as recipes
 from .catalogue import system as system
 from .catalogue import systems as systems
-from .convert import convert as convert
+from .conversion import convert as convert
 from .examples import losses_of as losses_of
 from .examples import run_example as run_example
 from .runs import Model as Model
@@ -13,9 +13,9 @@ from .runs import open_run as open_run
 from .runs import open_source as open_source
 from .runs import read_settings as read_settings
 from .runs import settings_of as settings_of
-from .train import describe as describe
-from .train import resume as resume
-from .train import train as train
+from .training import describe as describe
+from .training import resume as resume
+from .training import train as train
 from .use import analyse as analyse
 from .use import evaluate as evaluate
 from .use import joint_report as joint_report

@@ -10,7 +10,6 @@ from tenfold.cli import options
 from tenfold.errors import UsageError, suggest
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser, Given
-from tenfold.settings.options import options_of
 
 
 class Page(NamedTuple):

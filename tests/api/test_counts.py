@@ -41,9 +41,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         patch.setattr(folders, "load_strict", counting("weights", folders.load_strict))
         patch.setattr(run_folder, "load_config", counting("configurations", run_folder.load_config))
         patch.setattr(images, "_read", counting("data", images._read))
-        patch.setattr(
-            argparse.ArgumentParser, "__init__", counting("parsers", argparse.ArgumentParser.__init__)
-        )
+        patch.setattr(argparse.ArgumentParser, "__init__", counting("parsers", argparse.ArgumentParser.__init__))
         yield found
 
 

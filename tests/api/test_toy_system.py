@@ -1,4 +1,4 @@
-"""A system is one folder and one word: the toy in ``tests/api/toy``, put into a copy of the package, gets every verb."""
+"""A system is one folder and one word: the toy in ``tests/api/toy``, copied into the package, gets all verbs."""
 
 import json
 import os
