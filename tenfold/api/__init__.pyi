@@ -1,4 +1,3 @@
-from .catalogue import examples as examples
 from .catalogue import recipe as recipe
 from .catalogue import recipes as recipes
 from .catalogue import system as system
