@@ -81,16 +81,19 @@ def stages_of(run: Run) -> list[Run]:
     A recipe of several stages has ``stages``, their names, ``main``, the one that samples and scores, and
     ``stage(name, folder)``, the stage's own recipe with the earlier stages' results filled in; ``described`` names
     the stages whose size is known before any is trained."""
-    if not hasattr(run.recipe, "stages"):
+    if not _is_pipeline(run.recipe):
         return [run]
     recipes_ = [(name, run.recipe.stage(name, str(run.path))) for name in run.recipe.stages]
     return [Run(RunFolder(run.path / name), recipe.system, recipe) for name, recipe in recipes_]
 
 
+def _is_pipeline(recipe: Any) -> bool:
+    return getattr(recipe, "stages", ("",)) != ("",)
+
+
 def main_stage(run: Run) -> Run:
     """The stage that samples and scores, of a run of several; else the run itself."""
-    stages = getattr(run.recipe, "stages", ())
-    return stages_of(run)[stages.index(run.recipe.main)] if stages else run
+    return stages_of(run)[run.recipe.stages.index(run.recipe.main)] if _is_pipeline(run.recipe) else run
 
 
 def new_folder(name: str) -> Path:
@@ -106,7 +109,7 @@ def make_task(name: str, recipe: Any) -> Any:
 def describe(recipe: Any) -> dict[str, Any]:
     """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device; of each stage, where it has
     several."""
-    if hasattr(recipe, "stages"):
+    if _is_pipeline(recipe):
         return {name: describe(recipe.stage(name, "")) for name in recipe.described}
     found: dict[str, Any] = part(recipe.system, "task").describe(recipe)
     return found
@@ -164,7 +167,7 @@ def resume(
 def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> Run:
     from tenfold.training.loop import train as loop
 
-    if hasattr(run.recipe, "stages"):
+    if _is_pipeline(run.recipe):
         _train_stages(run, resume, allow_inexact)
     else:
         task = make_task(run.name, run.recipe)
@@ -238,7 +241,7 @@ def evaluate(run: Run | str | os.PathLike[str], **changes: Any) -> list[Measurem
             stage = replace(stage, recipe=change(stage.recipe, {"evaluation": changes}))
         measured.append(_measured(stage))
     rows = _told_once(measured)
-    if hasattr(run.recipe, "stages"):
+    if _is_pipeline(run.recipe):
         run.folder.write_evaluation(rows)
     return rows
 
@@ -287,7 +290,7 @@ def report(run: Run | str | os.PathLike[str]) -> Path:
         with stage.folder.lock():
             task.figures(stage.folder.figures)
             page = Path(write_report(stage.path))
-    if hasattr(run.recipe, "stages"):
+    if _is_pipeline(run.recipe):
         page = joint_report(_main_first(run), run.folder.report, run.name)
     return page
 

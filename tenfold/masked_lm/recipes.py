@@ -7,11 +7,13 @@ from tenfold.data.text.code_config import CodeDataConfig
 from tenfold.errors import UsageError
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
+from tenfold.runs.recipe import Recipe
+from tenfold.runs.system import Named
 from tenfold.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class MaskedLMRecipe:
+class MaskedLMRecipe(Recipe):
     """A masked language model, or the autoregressive one that it can start from."""
 
     system: ClassVar[str] = "masked-lm"
@@ -23,7 +25,7 @@ class MaskedLMRecipe:
 
 
 @dataclass(frozen=True)
-class MaskedLMPipeline:
+class MaskedLMPipeline(Recipe):
     """First a model that reads from left to right, then a masked one that starts from its weights."""
 
     system: ClassVar[str] = "masked-lm"
@@ -179,32 +181,32 @@ def _stage(
 
 _INSTRUCT_EPOCH = 436_000 // 128
 
-RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
-    "code-bytes": (
+RECIPES: dict[str, Named] = {
+    "code-bytes": Named(
         "a masked model of bytes from scratch, on functions of Python's standard library, 4 minutes on one thread",
         _BYTES,
     ),
-    "code-bytes-ar": (
+    "code-bytes-ar": Named(
         "the same network from left to right: what code-bytes is compared with",
         replace(_BYTES, objective=replace(_BYTES.objective, kind="autoregressive")),
     ),
-    "code-bytes-from-ar": (
+    "code-bytes-from-ar": Named(
         "the first half of code-bytes' steps from left to right, then masked, its attention opened little by little",
         _from_autoregressive(_BYTES, 500, anneal_steps=100),
     ),
-    "code-bytes-from-ar-at-once": (
+    "code-bytes-from-ar-at-once": Named(
         "the same with the attention opened at once",
         _from_autoregressive(_BYTES, 500, anneal_steps=0),
     ),
-    "code-bytes-flagship": (
+    "code-bytes-flagship": Named(
         "a larger masked model of bytes, at most 40 minutes on one or two threads",
         _from_autoregressive(_FLAGSHIP, 1400, anneal_steps=200),
     ),
-    "smollm2-code": (
+    "smollm2-code": Named(
         "SmolLM2-135M as a masked model, adapted to the standard library with all weights, about 30 minutes",
         _SMOLLM2_FULL,
     ),
-    "smollm2-code-lora": (
+    "smollm2-code-lora": Named(
         "the same with low-rank updates",
         replace(
             _SMOLLM2_FULL,
@@ -212,7 +214,7 @@ RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
             train=replace(_SMOLLM2_FULL.train, steps=100, learning_rate=1e-3),
         ),
     ),
-    "diffucoder-adaptation": (
+    "diffucoder-adaptation": Named(
         "stage 1 of DiffuCoder-7B: Qwen2.5-Coder to a masked model, 65 billion tokens (--data.path: JSON lines)",
         _stage(
             4096,
@@ -224,11 +226,11 @@ RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
             MaskedObjective(anneal_steps=10_000, prefix_share=0.01, cut_share=0.01),
         ),
     ),
-    "diffucoder-midtraining": (
+    "diffucoder-midtraining": Named(
         "stage 2: annealing data, 16 billion tokens four times",
         _stage(4096, "runs/diffucoder-adaptation", 124_000, 128, 1e-5, 2_000, MaskedObjective()),
     ),
-    "diffucoder-instruct": (
+    "diffucoder-instruct": Named(
         "stage 3: instructions, rows of 2,048, padding learnt, prompts spared from masks after the first epoch",
         _stage(
             2048,

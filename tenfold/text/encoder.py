@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from tenfold import files, progress
+from tenfold import progress
 from tenfold.data.captions.captioned import numbered
 from tenfold.data.captions.config import TextEncoderConfig
-from tenfold.data.splits import sha256
 from tenfold.data.tensor_file import TensorFile, read_tensor_file
 from tenfold.errors import UsageError
+from tenfold.files import disk_errors, sha256
 from tenfold.text import networks as text_models
 
 
@@ -37,8 +37,15 @@ class TextEncoder:
     def __init__(self, config: TextEncoderConfig, device: str | torch.device = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
         self._files = text_models.find(config.source, config.revision)
-        self._loaded: tuple[Any, Any] | None = None
+        self._loaded: tuple[Any, nn.Module] | None = None
         self._fingerprint, self._dim = "", 0
+
+    def to(self, device: str | torch.device) -> "TextEncoder":
+        """Move the network, and what it makes, to a device: now, or when it is loaded."""
+        self.device = torch.device(device)
+        if self._loaded is not None:
+            self._loaded[1].to(self.device)
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -117,7 +124,7 @@ class TextEncoder:
             arrays = {"vector": np.zeros((start[-1], dim), np.float32), "start": start}
             self._fill(arrays["vector"], tokens, start)
             return arrays
-        with files.disk_errors(str(path)):
+        with disk_errors(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
             shapes = {"vector": (np.float32, (int(start[-1]), dim)), "start": (np.int64, start.shape)}
             file = TensorFile(path, shapes, {"fingerprint": fingerprint})
@@ -154,7 +161,7 @@ class TextEncoder:
         self._dim = hidden.shape[-1]
         return torch.where(mask[:, :, None] > 0, hidden, 0.0)
 
-    def _load(self) -> tuple[Any, Any]:
+    def _load(self) -> tuple[Any, nn.Module]:
         if self._loaded is None:
             tokenizer, network = text_models.load(self._files, self.config)
             self._loaded = tokenizer, network.to(self.device)

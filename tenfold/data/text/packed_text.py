@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.text.code import json_lines, place_of
+from tenfold.data.text.token_rows import evenly_spread
 from tenfold.data.text.token_text_config import TokenTextConfig
 from tenfold.errors import UsageError
 
@@ -37,8 +38,7 @@ class PackedRows:
         """At most ``count`` of the rows, evenly spread; all of them for 0."""
         if not 0 < count < len(self):
             return self
-        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
-        return PackedRows(self.rows[chosen].reshape(-1), self.rows.shape[1])
+        return PackedRows(self.rows[evenly_spread(len(self), count)].reshape(-1), self.rows.shape[1])
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
         """Rows by number."""

@@ -1,7 +1,9 @@
-"""Infilling scored by exact match: short holes in held-out text, beside the guess of a left-to-right reader."""
+"""Infilling scored by exact match: short holes in held-out text, beside the guess of a left-to-right reader; and
+windows with a hole in every block, on which the decoding of several places at once is scored."""
 
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -39,17 +41,26 @@ def cut_holes(
     least one token stands on both sides.
 
     Raises UsageError where no text is as long as a window."""
-    usable = [list(text) for text in texts if len(text) >= window]
-    if not usable:
-        raise UsageError(f"no text has the {window} tokens of a window; give longer texts or a shorter window")
-    draw, holes = random.Random(seed), []
+    usable, draw, holes = _long_enough(texts, window), random.Random(seed), []
     for number in range(count):
-        text = usable[draw.randrange(len(usable))]
-        start = draw.randrange(len(text) - window + 1)
+        tokens = _window(usable, window, draw)
         size = number % longest + 1
         first = draw.randrange(1, window - size)
-        holes.append(Hole(tuple(text[start : start + window]), first, first + size))
+        holes.append(Hole(tokens, first, first + size))
     return holes
+
+
+def _long_enough(texts: Sequence[Sequence[int]], window: int) -> list[Sequence[int]]:
+    usable = [text for text in texts if len(text) >= window]
+    if not usable:
+        raise UsageError(f"no text has the {window} tokens of a window; give longer texts or a shorter window")
+    return usable
+
+
+def _window(texts: Sequence[Sequence[int]], length: int, draw: random.Random) -> tuple[int, ...]:
+    text = texts[draw.randrange(len(texts))]
+    start = draw.randrange(len(text) - length + 1)
+    return tuple(text[start : start + length])
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ def infill_exact_match(
 ) -> HoleScore:
     """Fill holes with a masked model, at temperature 0 unless ``options`` say otherwise."""
     options = (options or GenerationOptions(alg="entropy")).with_changes(infill=True)
-    answers, passes, forwards = [], 0, 0
+    answers: list[list[int]] = []
+    passes = forwards = 0
     for part in progress.track(_parts(holes, batch), "infilling", "batches"):
         tokens = _tokens(model, part, model.special.mask)
         found = diffusion_generate(model, tokens, None, options)
@@ -89,7 +101,8 @@ def left_to_right_exact_match(model: MaskedLM, holes: Sequence[Hole], batch: int
     Raises UsageError for a model without logit shift: it predicts no next token."""
     if not model.logit_shift:
         raise UsageError("the model has no logit shift, so it predicts no next tokens; give an autoregressive one")
-    answers, passes, forwards = [], 0, 0
+    answers: list[list[int]] = []
+    passes = forwards = 0
     for part in progress.track(_parts(holes, batch), "left to right", "batches"):
         tokens = _tokens(model, part, 0)
         attention = causal_attention(tokens.shape[1], tokens.device)
@@ -114,9 +127,79 @@ def _parts(holes: Sequence[Hole], size: int) -> list[Sequence[Hole]]:
 
 def _tokens(model: MaskedLM, holes: Sequence[Hole], filler: int) -> Int[Tensor, "B N"]:
     rows = [[filler if h.first <= i < h.last else t for i, t in enumerate(h.tokens)] for h in holes]
-    return torch.tensor(rows, device=next(model.parameters()).device)
+    return torch.tensor(rows, device=model.device)
 
 
-def _score(holes: Sequence[Hole], answers: list[Any], passes: int, forwards: int) -> HoleScore:
+def _score(holes: Sequence[Hole], answers: list[list[int]], passes: int, forwards: int) -> HoleScore:
     exact = sum(tuple(answer) == hole.answer for answer, hole in zip(answers, holes, strict=True))
     return HoleScore(exact, len(holes), passes, forwards, answers)
+
+
+@dataclass(frozen=True)
+class Holed:
+    """A window of tokens (N,) and its holes, each first ≤ i < last."""
+
+    tokens: tuple[int, ...]
+    holes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class HoledScore:
+    """Holes that came out as they were; passes and positions computed, a window; seconds of all."""
+
+    exact: int
+    holes: int
+    passes: float
+    token_forwards: float
+    seconds: float
+
+    @property
+    def share(self) -> float:
+        """Exact match."""
+        return self.exact / self.holes
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary."""
+        return {"exact_match": self.share, **vars(self)}
+
+
+def holed_windows(
+    texts: Sequence[Sequence[int]], count: int, length: int = 256, block: int = 32, longest: int = 8, seed: int = 0
+) -> list[Holed]:
+    """``count`` windows of ``length`` tokens, drawn with a seed, with a hole of 1 to ``longest`` tokens in every
+    ``block``.
+
+    Raises UsageError where no text is as long, or a hole does not fit into a block."""
+    usable = _long_enough(texts, length)
+    if length % block or longest >= block:
+        raise UsageError(f"holes of up to {longest} tokens in blocks of {block} do not fit a window of {length}")
+    draw, windows = random.Random(seed), []
+    for _ in range(count):
+        tokens, holes = _window(usable, length, draw), []
+        for low in range(0, length, block):
+            size = draw.randint(1, longest)
+            first = low + draw.randrange(1, block - size)
+            holes.append((first, first + size))
+        windows.append(Holed(tokens, tuple(holes)))
+    return windows
+
+
+def fill_windows(model: MaskedLM, windows: Sequence[Holed], options: Mapping[str, Any], batch: int = 1) -> HoledScore:
+    """Fill all holes of each window, ``batch`` windows at a time, at temperature 0 unless ``options`` say otherwise."""
+    chosen = GenerationOptions(infill=True, **options)
+    exact = passes = forwards = 0
+    began = time.perf_counter()
+    for first in progress.track(range(0, len(windows), batch), "windows", "batches"):
+        part = windows[first : first + batch]
+        tokens = torch.tensor([w.tokens for w in part], device=model.device)
+        x = tokens.clone()
+        for row, window in enumerate(part):
+            for low, high in window.holes:
+                x[row, low:high] = model.special.mask
+        found = diffusion_generate(model, x, None, chosen, generator=torch.Generator(x.device).manual_seed(first))
+        passes, forwards = passes + found.nfe, forwards + found.token_forwards
+        same = found.sequences == tokens
+        exact += sum(bool(same[row, low:high].all()) for row, w in enumerate(part) for low, high in w.holes)
+    seconds = time.perf_counter() - began
+    batches = -(-len(windows) // batch)
+    return HoledScore(exact, sum(len(w.holes) for w in windows), passes / batches, forwards / len(windows), seconds)

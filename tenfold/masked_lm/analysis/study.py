@@ -16,10 +16,10 @@ from tenfold.files import write_output
 from tenfold.masked_lm.analysis import order as analysis
 from tenfold.masked_lm.analysis.bodies import Body, cut_bodies, side_by_side
 from tenfold.masked_lm.analysis.holes import Hole, HoleScore, cut_holes, infill_exact_match, left_to_right_exact_match
-from tenfold.masked_lm.commands import MaskedAnalysis
 from tenfold.masked_lm.completion.complete import tokenizer_of
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.options import MaskedAnalysis
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 
@@ -89,7 +89,7 @@ def _prompts(model: MaskedLM, texts: Sequence[Sequence[int]], options: MaskedAna
         raise UsageError(f"no held-out text has the {length} tokens of a prompt; set prompt_tokens lower")
     if len(usable) < options.prompts:
         progress.note(f"{len(usable)} held-out texts are long enough, fewer than the {options.prompts} asked for")
-    return torch.tensor(usable[: options.prompts], device=next(model.parameters()).device)
+    return torch.tensor(usable[: options.prompts], device=model.device)
 
 
 def _orders(
