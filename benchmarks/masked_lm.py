@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Record, main, paired
+from benchmarks.holed_windows import fill, holed_windows
 from benchmarks.reference_masked_lm import dream_generate, sample_rows
 from tenfold import api
 from tenfold.data.text.code import load_code
 from tenfold.data.text.code_config import CodeDataConfig
 from tenfold.errors import UsageError, suggest
-from tenfold.masked_lm.analysis.holes import fill_windows, holed_windows
 from tenfold.masked_lm.analysis.oracle import example_chain
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.decoding.generation import Generation
@@ -123,7 +123,7 @@ def dual_threshold(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: b
         f"{name}_{what}": getattr(found, what) for name, found in costs.items() for what in ("nfe", "token_forwards")
     }
     windows = holed_windows(texts, 2 if quick else 64, LENGTH, BLOCK)
-    scores = {name: fill_windows(model, windows, options) for name, options in (("ours", DUAL), ("other", PLAIN))}
+    scores = {name: fill(model, windows, options) for name, options in (("ours", DUAL), ("other", PLAIN))}
     for name, score in scores.items():
         details |= {f"{name}_exact_match": score.share, f"{name}_hole_passes": score.passes}
         details |= {f"{name}_hole_seconds": score.seconds, "holes": score.holes}
@@ -152,7 +152,7 @@ def batching(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: bool) -
         eight, one = paired(together, alone, 1 if quick else 3)
         many, single = together(), alone()
         same = sum(bool(torch.equal(many.completions[i], found.completions[0])) for i, found in enumerate(single))
-        score = fill_windows(model, windows, options)
+        score = fill(model, windows, options)
         details: dict[str, Any] = {"passes": many.nfe, "passes_alone": sum(found.nfe for found in single)}
         details |= {
             "equal_rows": same,
@@ -210,7 +210,7 @@ def quality(emit: Emit, model: MaskedLM, texts: list[list[int]], quick: bool, fi
     points = []
     for name, choices in STRATEGIES.items():
         for options in choices[:1] if quick else choices:
-            score = fill_windows(model, windows, options)
+            score = fill(model, windows, options)
             points.append({"strategy": name, **options, **score.to_dict()})
     base = next(p for p in points if p["strategy"] == "blocks")
     best = max(points, key=lambda p: (p["exact_match"] >= base["exact_match"] - 0.01, -p["passes"]))

@@ -3,8 +3,6 @@ from .analysis.bodies import side_by_side as side_by_side
 from .analysis.holes import Hole as Hole
 from .analysis.holes import HoleScore as HoleScore
 from .analysis.holes import cut_holes as cut_holes
-from .analysis.holes import fill_windows as fill_windows
-from .analysis.holes import holed_windows as holed_windows
 from .analysis.holes import infill_exact_match as infill_exact_match
 from .analysis.holes import left_to_right_exact_match as left_to_right_exact_match
 from .analysis.oracle import Oracle as Oracle

@@ -60,10 +60,8 @@ def _filled(model: MaskedLM, holes: list[Hole], kind: str, name: str, batch: int
     if not holes:
         return []
     read = left_to_right_exact_match if kind == "autoregressive" else infill_exact_match
-    share = read(model, holes, batch=batch).share
-    error = math.sqrt(share * (1 - share) / len(holes))
     note = "from left to right" if kind == "autoregressive" else "filled from both sides"
-    return [Measurement("hole_accuracy", share, "", "test", name, error, len(holes), note)]
+    return [read(model, holes, batch=batch).row("hole_accuracy", name, note)]
 
 
 def _row(found: Likelihood, sizes: Tensor, model: str, kind: str) -> Measurement:

@@ -149,14 +149,10 @@ def sampled_losses(model: MaskedLM, rows: dict[str, Tensor], seed: int = 0) -> l
     """The bound of one of the ``rows`` (drawn with its masks, independently), in nats per maskable token, as a function
     of the time and as one of the number of masks."""
     mask = model.special.mask
-
-    def at_times(clean: Tensor, maskable: Tensor, places: Tensor, uniforms: Tensor) -> Noised:
-        return mask_at_times(clean, maskable, times(places), uniforms, mask)
-
-    def at_counts(clean: Tensor, maskable: Tensor, places: Tensor, uniforms: Tensor) -> Noised:
-        return mask_counts(clean, maskable, places, uniforms, mask)
-
-    forms: dict[str, Hide] = {"masked LM, time": at_times, "masked LM, number of masks": at_counts}
+    forms: dict[str, Hide] = {
+        "masked LM, time": lambda x, maskable, u, uniforms: mask_at_times(x, maskable, times(u), uniforms, mask),
+        "masked LM, number of masks": lambda x, maskable, u, uniforms: mask_counts(x, maskable, u, uniforms, mask),
+    }
     return [SampledLoss(name, 1, _sampled_loss(model, rows, hide, seed), 16, 2, 60) for name, hide in forms.items()]
 
 

@@ -13,6 +13,13 @@ from tenfold.text.tokenizer import ByteTokenizer, Tokenizer
 
 # model_type of config.json: the stock class that has the same tensors. Dream's modelling code is Qwen2's.
 FAMILIES = {"Dream": "Qwen2", "qwen2": "Qwen2", "llama": "Llama"}
+# Settings that a geometry and a configuration of the library hold alike, under their names.
+_SETTINGS = {
+    "vocab_size": "vocab_size", "width": "hidden_size", "intermediate": "intermediate_size",
+    "layers": "num_hidden_layers", "heads": "num_attention_heads", "positions": "max_position_embeddings",
+    "norm_epsilon": "rms_norm_eps", "tied": "tie_word_embeddings", "pad": "pad_token_id", "bos": "bos_token_id",
+    "eos": "eos_token_id",
+}  # fmt: skip
 _LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -26,19 +33,9 @@ def stock_network(config: MaskedLMConfig) -> nn.Module:
     transformers = transformers_library()
     name = FAMILIES[config.family]
     settings = getattr(transformers, f"{name}Config")(
-        vocab_size=config.vocab_size,
-        hidden_size=config.width,
-        intermediate_size=config.intermediate,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
+        **{theirs: getattr(config, ours) for ours, theirs in _SETTINGS.items()},
         num_key_value_heads=config.kv_heads or config.heads,
-        max_position_embeddings=config.positions,
         rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        rms_norm_eps=config.norm_epsilon,
-        tie_word_embeddings=config.tied,
-        pad_token_id=config.pad,
-        bos_token_id=config.bos,
-        eos_token_id=config.eos,
         is_causal=False,
         attn_implementation="sdpa",
     )
@@ -48,21 +45,15 @@ def stock_network(config: MaskedLMConfig) -> nn.Module:
 
 def geometry(settings: Any, special: SpecialIds, logit_shift: bool, tokenizer: Tokenizer | None) -> MaskedLMConfig:
     """The geometry of a configuration of ``transformers``."""
+    heads, kv_heads = settings.num_attention_heads, settings.num_key_value_heads
+    values = {ours: getattr(settings, theirs) for ours, theirs in _SETTINGS.items()} | vars(special)
     return MaskedLMConfig(
         family=settings.model_type,
-        vocab_size=settings.vocab_size,
-        width=settings.hidden_size,
-        layers=settings.num_hidden_layers,
-        heads=settings.num_attention_heads,
-        kv_heads=0 if settings.num_key_value_heads == settings.num_attention_heads else settings.num_key_value_heads,
-        intermediate=settings.intermediate_size,
-        positions=settings.max_position_embeddings,
+        kv_heads=0 if kv_heads == heads else kv_heads,
         rope_theta=float(settings.rope_parameters["rope_theta"]),
-        norm_epsilon=settings.rms_norm_eps,
-        tied=bool(settings.tie_word_embeddings),
         logit_shift=logit_shift,
-        **vars(special),
         tokenizer="bytes" if isinstance(tokenizer, ByteTokenizer) else "files",
+        **values,
     )
 
 

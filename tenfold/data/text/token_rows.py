@@ -48,7 +48,7 @@ class DiffusionCollator:
     shifted: bool = True
 
     def __call__(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> dict[str, np.ndarray]:
-        """RowBatch of (prompt tokens, text tokens) pairs: "tokens" int32 (r, n), "maskable" bool (r, n), where neither
+        """Rows of (prompt tokens, text tokens) pairs: "tokens" int32 (r, n), "maskable" bool (r, n), where neither
         prompt nor padding is, and "real" bool (r, n), False at padding that no token looks at.
 
         Packed, the last incomplete row is left out. Unpacked, what exceeds the row is cut off, of a long prompt the
@@ -95,7 +95,7 @@ class DiffusionCollator:
 
 
 class TokenRows:
-    """RowBatch in memory as the training loop reads them: "tokens" int64, "maskable" and "real" bool, each (b, n)."""
+    """Rows in memory as the training loop reads them: "tokens" int64, "maskable" and "real" bool, each (b, n)."""
 
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.arrays = arrays
@@ -115,9 +115,10 @@ class TokenRows:
         return TokenRows({name: array[chosen] for name, array in self.arrays.items()})
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """RowBatch by number."""
+        """Rows by number."""
         tokens = torch.from_numpy(self.arrays["tokens"][indices].astype(np.int64))
-        return {"tokens": tokens, **{k: torch.from_numpy(self.arrays[k][indices]) for k in ("maskable", "real")}}
+        marks = [name for name in ("maskable", "real") if name in self.arrays]
+        return {"tokens": tokens, **{name: torch.from_numpy(self.arrays[name][indices]) for name in marks}}
 
 
 def evenly_spread(total: int, count: int) -> Int[np.ndarray, " count"]:

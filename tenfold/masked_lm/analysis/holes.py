@@ -1,12 +1,10 @@
-"""Infilling scored by exact match: short holes in held-out text, beside the guess of a left-to-right reader; and
-windows with a hole in every block, on which the decoding of several places at once is scored."""
+"""Infilling scored by exact match: short holes in held-out text, beside the guess of a left-to-right reader."""
 
+import math
 import random
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -18,6 +16,7 @@ from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tenfold.masked_lm.loss import causal_attention
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.runs.measurement import Measurement
 
 
 @dataclass(frozen=True)
@@ -41,26 +40,17 @@ def cut_holes(
     least one token stands on both sides.
 
     Raises UsageError where no text is as long as a window."""
-    usable, draw, holes = _long_enough(texts, window), random.Random(seed), []
-    for number in range(count):
-        tokens = _window(usable, window, draw)
-        size = number % longest + 1
-        first = draw.randrange(1, window - size)
-        holes.append(Hole(tokens, first, first + size))
-    return holes
-
-
-def _long_enough(texts: Sequence[Sequence[int]], window: int) -> list[Sequence[int]]:
-    usable = [text for text in texts if len(text) >= window]
+    usable = [list(text) for text in texts if len(text) >= window]
     if not usable:
         raise UsageError(f"no text has the {window} tokens of a window; give longer texts or a shorter window")
-    return usable
-
-
-def _window(texts: Sequence[Sequence[int]], length: int, draw: random.Random) -> tuple[int, ...]:
-    text = texts[draw.randrange(len(texts))]
-    start = draw.randrange(len(text) - length + 1)
-    return tuple(text[start : start + length])
+    draw, holes = random.Random(seed), []
+    for number in range(count):
+        text = usable[draw.randrange(len(usable))]
+        start = draw.randrange(len(text) - window + 1)
+        size = number % longest + 1
+        first = draw.randrange(1, window - size)
+        holes.append(Hole(tuple(text[start : start + window]), first, first + size))
+    return holes
 
 
 @dataclass(frozen=True)
@@ -77,6 +67,11 @@ class HoleScore:
     def share(self) -> float:
         """Exact match."""
         return self.exact / self.holes
+
+    def row(self, name: str, model: str, note: str) -> Measurement:
+        """The exact match as a row of ``evaluation.json``."""
+        error = math.sqrt(self.share * (1 - self.share) / self.holes)
+        return Measurement(name, self.share, "", "test", model, error, self.holes, note)
 
 
 def infill_exact_match(
@@ -133,73 +128,3 @@ def _tokens(model: MaskedLM, holes: Sequence[Hole], filler: int) -> Int[Tensor, 
 def _score(holes: Sequence[Hole], answers: list[list[int]], passes: int, forwards: int) -> HoleScore:
     exact = sum(tuple(answer) == hole.answer for answer, hole in zip(answers, holes, strict=True))
     return HoleScore(exact, len(holes), passes, forwards, answers)
-
-
-@dataclass(frozen=True)
-class Holed:
-    """A window of tokens (N,) and its holes, each first ≤ i < last."""
-
-    tokens: tuple[int, ...]
-    holes: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class HoledScore:
-    """Holes that came out as they were; passes and positions computed, a window; seconds of all."""
-
-    exact: int
-    holes: int
-    passes: float
-    token_forwards: float
-    seconds: float
-
-    @property
-    def share(self) -> float:
-        """Exact match."""
-        return self.exact / self.holes
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dictionary."""
-        return {"exact_match": self.share, **vars(self)}
-
-
-def holed_windows(
-    texts: Sequence[Sequence[int]], count: int, length: int = 256, block: int = 32, longest: int = 8, seed: int = 0
-) -> list[Holed]:
-    """``count`` windows of ``length`` tokens, drawn with a seed, with a hole of 1 to ``longest`` tokens in every
-    ``block``.
-
-    Raises UsageError where no text is as long, or a hole does not fit into a block."""
-    usable = _long_enough(texts, length)
-    if length % block or longest >= block:
-        raise UsageError(f"holes of up to {longest} tokens in blocks of {block} do not fit a window of {length}")
-    draw, windows = random.Random(seed), []
-    for _ in range(count):
-        tokens, holes = _window(usable, length, draw), []
-        for low in range(0, length, block):
-            size = draw.randint(1, longest)
-            first = low + draw.randrange(1, block - size)
-            holes.append((first, first + size))
-        windows.append(Holed(tokens, tuple(holes)))
-    return windows
-
-
-def fill_windows(model: MaskedLM, windows: Sequence[Holed], options: Mapping[str, Any], batch: int = 1) -> HoledScore:
-    """Fill all holes of each window, ``batch`` windows at a time, at temperature 0 unless ``options`` say otherwise."""
-    chosen = GenerationOptions(infill=True, **options)
-    exact = passes = forwards = 0
-    began = time.perf_counter()
-    for first in progress.track(range(0, len(windows), batch), "windows", "batches"):
-        part = windows[first : first + batch]
-        tokens = torch.tensor([w.tokens for w in part], device=model.device)
-        x = tokens.clone()
-        for row, window in enumerate(part):
-            for low, high in window.holes:
-                x[row, low:high] = model.special.mask
-        found = diffusion_generate(model, x, None, chosen, generator=torch.Generator(x.device).manual_seed(first))
-        passes, forwards = passes + found.nfe, forwards + found.token_forwards
-        same = found.sequences == tokens
-        exact += sum(bool(same[row, low:high].all()) for row, w in enumerate(part) for low, high in w.holes)
-    seconds = time.perf_counter() - began
-    batches = -(-len(windows) // batch)
-    return HoledScore(exact, sum(len(w.holes) for w in windows), passes / batches, forwards / len(windows), seconds)

@@ -13,7 +13,7 @@ A pass computes some positions anew and takes keys, values and hidden rows of th
 The adaptive cache is in ``adaptive.py``. All but "none" are approximate: what is kept is of an earlier sequence.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -130,7 +130,11 @@ def in_place_cache(depth: int) -> tuple[object, list[InPlace]]:
 
 
 class CachedPasses(Passes):
-    """Passes that compute what ``chosen`` says and keep the rest; a full one after ``refresh``, 0 for never."""
+    """Passes that compute what ``chosen`` says and keep the rest; a full one after ``refresh``, 0 for never, and where
+    they go by ``blocks`` at the start of each."""
+
+    blocks: ClassVar[bool] = False
+    low, high = 0, 0
 
     def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0) -> None:
         super().__init__(model, layout)
@@ -138,6 +142,11 @@ class CachedPasses(Passes):
         self.cache, self.layers = in_place_cache(model.network.config.num_hidden_layers)
         self.rows: Tensor | None = None
         self.since_full = 0
+
+    def begin_block(self, low: int, high: int) -> None:
+        """The next passes reveal positions low ≤ i < high."""
+        if self.blocks:
+            self.low, self.high, self.rows = low, high, None
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         """What the next pass computes; None for everything."""
@@ -180,18 +189,13 @@ class BlockPasses(CachedPasses):
     """A full pass at a block's start, then the block and what is right of it (prefix cache), or without ``right`` the
     block alone (dual cache)."""
 
-    low, high = 0, 0
+    blocks = True
 
     def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0, right: bool = True) -> None:
         super().__init__(model, layout, refresh)
         self.right = right
 
-    def begin_block(self, low: int, high: int) -> None:
-        """The next pass is a full one."""
-        self.low, self.high, self.rows = low, high, None
-
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
-        """The block, with what is right of it or without."""
         return slice(self.low, x.shape[1] if self.right else self.high)
 
 
@@ -206,10 +210,10 @@ class DelayedPasses(CachedPasses):
         self.window = window
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
-        """Indices (B, Q); shorter rows repeat one of their own."""
         return self._indices(x, 0, x.shape[1])
 
     def _indices(self, x: Tensor, low: int, high: int) -> Int[Tensor, "B Q"]:
+        """Shorter rows repeat a position of their own."""
         part = x[:, low:high]
         masks = part == self.model.special.mask
         assert self.previous is not None
@@ -233,15 +237,10 @@ class BlockDelayedPasses(DelayedPasses):
     """A full pass at a block's start, then what is delayed within the block: fewer rows than with the dual cache, and
     fewer and fewer of them."""
 
-    low, high = 0, 0
+    blocks = True
 
     def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0, window: int = 0) -> None:
         super().__init__(model, layout, refresh, window)
 
-    def begin_block(self, low: int, high: int) -> None:
-        """The next pass is a full one."""
-        self.low, self.high, self.rows = low, high, None
-
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
-        """Indices (B, Q) within the block."""
         return self._indices(x, self.low, self.high)

@@ -65,14 +65,13 @@ def strategy(options: GenerationOptions, shifted: bool = True) -> Strategy:
 def schedule(options: GenerationOptions, steps: int | None) -> Callable[[Tensor], RevealSchedule]:
     """The plan of a block of ``steps`` passes, from the masks of each row."""
     published = options.schedule == "reference"
-    kind: Callable[..., RevealSchedule]
+    kind: type[RevealSchedule] = ReferenceSchedule if published else ExactSchedule
     if options.carry:
-        kind = partial(CarriedSchedule, empty_passes=published)
+        kind = CarriedSchedule
     elif options.alg == "origin" or options.chosen != "topk":
-        kind = partial(RevealSchedule, bounded=options.scheduled)
-    else:
-        kind = partial(ReferenceSchedule if published else ExactSchedule, quota=options.quota)
-    return partial(kind, steps=steps, eps=options.eps)
+        kind = RevealSchedule
+    bounded = options.scheduled and not options.carry
+    return partial(kind, steps=steps, eps=options.eps, quota=options.quota, bounded=bounded, empty_passes=published)
 
 
 def sampler(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -19,24 +20,16 @@ TokensHook = Callable[[int | None, Tensor, Tensor | None], Tensor]
 LogitsHook = Callable[[int, Tensor, Tensor], Tensor]
 
 
-class Hooks:
-    """The two hooks, either of which may be missing."""
+class Hooks(NamedTuple):
+    """What looks on, and may change tokens or logits."""
 
-    def __init__(self, tokens: TokensHook | None = None, logits: LogitsHook | None = None) -> None:
-        self._tokens, self._logits = tokens, logits
+    tokens: TokensHook | None = None
+    logits: LogitsHook | None = None
 
     @property
     def given(self) -> bool:
         """Whether there is any."""
-        return self._tokens is not None or self._logits is not None
-
-    def tokens(self, step: int | None, x: Tensor, logits: Tensor | None) -> Tensor:
-        """The sequence after the hook."""
-        return x if self._tokens is None else self._tokens(step, x, logits)
-
-    def logits(self, step: int, x: Tensor, logits: Tensor) -> Tensor:
-        """The logits after the hook."""
-        return logits if self._logits is None else self._logits(step, x, logits)
+        return self != (None, None)
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,9 @@ class Sampler:
         wanted = moment.masks if drawn is None else drawn.shown
         logits = None
         if self.hooks.given:
-            logits = self.hooks.logits(canvas.step, canvas.x, self.network.all_logits(canvas.x))
+            logits = self.network.all_logits(canvas.x)
+            if self.hooks.logits is not None:
+                logits = self.hooks.logits(canvas.step, canvas.x, logits)
             rows = logits[wanted]
         elif wanted.any():
             rows = self.network.logits(canvas.x, wanted)
@@ -99,4 +94,5 @@ class Sampler:
         canvas.write(chosen, spread(found.tokens, wanted, canvas.mask_id), seen.score, seen.probability)
         if drawn is not None and drawn.back is not None:
             canvas.take_back(drawn.back)
-        canvas.x = self.hooks.tokens(canvas.step, canvas.x, logits)
+        if self.hooks.tokens is not None:
+            canvas.x = self.hooks.tokens(canvas.step, canvas.x, logits)

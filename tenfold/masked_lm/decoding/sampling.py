@@ -5,6 +5,7 @@ for each block, left to right:
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +85,8 @@ def diffusion_generate(
     hooks = Hooks(generation_tokens_hook_func, generation_logits_hook_func)
     # Without a number of steps every block has its own: as many as its fullest row has masks.
     blockwise = sampler(network, options, None if options.steps is None else steps // blocks, draws, hooks)
-    canvas.x = hooks.tokens(None, canvas.x, None)
+    if hooks.tokens is not None:
+        canvas.x = hooks.tokens(None, canvas.x, None)
     with progress.task("generating", most * len(x), "tokens") as counted:
         for low, high in _blocks(start, x.shape[1], options.block_length):
             network.begin_block(low, high)
@@ -103,6 +105,10 @@ def _blocks(start: int, end: int, length: int | None) -> Iterator[tuple[int, int
     return ((low, min(low + length, end)) for low in range(start, end, length))
 
 
+_OPTIONS = ("eps", "alg", "alg_temp", "temperature", "top_p", "top_k", "num_return_sequences")
+_OTHERS = ("generator", "output_history", "generation_tokens_hook_func", "generation_logits_hook_func")
+
+
 def published_generate(
     model: MaskedLM,
     inputs: Tensor,
@@ -110,27 +116,17 @@ def published_generate(
     *,
     max_new_tokens: int,
     steps: int = 512,
-    eps: float = 1e-3,
-    alg: str = "origin",
-    alg_temp: float | None = None,
-    temperature: float = 0.0,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    num_return_sequences: int = 1,
-    output_history: bool = False,
+    mask_token_id: int | None = None,
     return_dict: bool = False,
     return_dict_in_generate: bool = False,
-    mask_token_id: int | None = None,
-    generation_tokens_hook_func: TokensHook | None = None,
-    generation_logits_hook_func: LogitsHook | None = None,
-    generator: torch.Generator | None = None,
-    **options: object,
+    **options: Any,
 ) -> Generation | Tensor:
     """``diffusion_generate`` under the names, defaults and rules of Dream's and DiffuCoder's files: the published
     schedule with its batch mean, and the mask token as a legal proposal.
 
-    Returns the sequences, or with either ``return_dict`` the ``Generation``. ``max_new_tokens`` must be given (the
-    published default of 20 tokens in all is a trap); ``mask_token_id`` must be the model's.
+    ``options`` may be eps, alg, alg_temp, temperature, top_p, top_k, num_return_sequences, output_history, a generator
+    and the two hooks. Returns the sequences, or with either ``return_dict`` the ``Generation``. ``max_new_tokens`` must
+    be given (the published default of 20 tokens in all is a trap); ``mask_token_id`` must be the model's.
 
     Raises UsageError for another mask token, unknown options, and what ``diffusion_generate`` refuses."""
     if mask_token_id is not None and mask_token_id != model.special.mask:
@@ -138,21 +134,9 @@ def published_generate(
             f"mask_token_id is {mask_token_id}, but the model's mask is {model.special.mask}; leave it out"
         )
     for name in options:
-        raise UsageError(f"the published sampler has no option {name!r}{suggest(name, _PUBLISHED)}")
-    chosen = GenerationOptions(
-        max_new_tokens, steps, eps, alg, alg_temp, temperature, top_p, top_k, num_return_sequences, **REFERENCE
-    )
-    found = diffusion_generate(
-        model,
-        inputs,
-        attention_mask,
-        chosen,
-        generator=generator,
-        output_history=output_history,
-        generation_tokens_hook_func=generation_tokens_hook_func,
-        generation_logits_hook_func=generation_logits_hook_func,
-    )
+        if name not in (*_OPTIONS, *_OTHERS):
+            raise UsageError(f"the published sampler has no option {name!r}{suggest(name, (*_OPTIONS, *_OTHERS))}")
+    others = {name: options.pop(name) for name in _OTHERS if name in options}
+    chosen = GenerationOptions(max_new_tokens=max_new_tokens, steps=steps, **options, **REFERENCE)
+    found = diffusion_generate(model, inputs, attention_mask, chosen, **others)
     return found if return_dict or return_dict_in_generate else found.sequences
-
-
-_PUBLISHED = list(published_generate.__annotations__)

@@ -3,6 +3,8 @@
 Times run τ_0 = 1, …, τ_S = eps linearly; step i goes from t = τ_i to s = τ_{i+1}.
 """
 
+from functools import cached_property
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -65,18 +67,29 @@ class RevealSchedule:
         steps: S, as many as the fullest row has masks where no number is given.
         limit: most passes: S where ``bounded``, else enough for one token a pass.
         taus: τ_0 … τ_S.
+        quota: "row", or "batch" for one number of tokens for all rows.
         empty_passes: whether a pass that reveals nothing takes place.
     """
 
-    empty_passes = False
-
     def __init__(
-        self, masks: Int[Tensor, " B"], steps: int | None = None, eps: float = 1e-3, bounded: bool = True
+        self,
+        masks: Int[Tensor, " B"],
+        steps: int | None = None,
+        eps: float = 1e-3,
+        quota: str = "row",
+        bounded: bool = True,
+        empty_passes: bool = False,
     ) -> None:
         most = int(masks.max())
         self.steps = most if steps is None else steps
         self.limit = self.steps if bounded else max(self.steps, most)
-        self.taus = times(max(1, self.steps), eps)
+        self.masks, self.taus = masks, times(max(1, self.steps), eps)
+        self.quota, self.empty_passes = quota, empty_passes
+
+    @cached_property
+    def planned(self) -> Int[Tensor, "S B"]:
+        """The masks of each row spread evenly over the steps."""
+        return exact_quotas(self.masks, max(1, self.steps))
 
     def quotas(self, step: int, left: Int[Tensor, " B"]) -> Int[Tensor, " B"] | None:
         """Tokens to reveal in each row, of which ``left`` are masked; None where the rule alone says."""
@@ -87,16 +100,9 @@ class RevealSchedule:
 
 
 class ExactSchedule(RevealSchedule):
-    """The masks of each row spread evenly over the steps; with ``quota`` "batch" as many in every row."""
-
-    def __init__(
-        self, masks: Int[Tensor, " B"], steps: int | None = None, eps: float = 1e-3, quota: str = "row"
-    ) -> None:
-        super().__init__(masks, steps, eps)
-        self.quota, self.planned = quota, exact_quotas(masks, max(1, self.steps))
+    """As planned, and everything that is left in the last step."""
 
     def quotas(self, step: int, left: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """The plan, and everything in the last step."""
         planned = left if step == self.steps - 1 else self.planned[step]
         if self.quota == "batch":
             planned = torch.full_like(left, int(planned.sum()) // len(left))
@@ -104,37 +110,21 @@ class ExactSchedule(RevealSchedule):
 
 
 class ReferenceSchedule(RevealSchedule):
-    """The published truncation, which has passes that reveal nothing."""
-
-    empty_passes = True
-
-    def __init__(
-        self, masks: Int[Tensor, " B"], steps: int | None = None, eps: float = 1e-3, quota: str = "row"
-    ) -> None:
-        super().__init__(masks, steps, eps)
-        self.quota = quota
+    """The published truncation (``reference_quotas``)."""
 
     def quotas(self, step: int, left: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """``reference_quotas``."""
         return reference_quotas(left, step, self.taus, self.quota)
 
 
 class CarriedSchedule(RevealSchedule):
-    """The exact plan as an upper bound: what the rule holds back is added to the next pass's."""
+    """The plan as an upper bound: what the rule holds back is added to the next pass's."""
 
-    def __init__(
-        self, masks: Int[Tensor, " B"], steps: int | None = None, eps: float = 1e-3, empty_passes: bool = False
-    ) -> None:
-        super().__init__(masks, steps, eps, bounded=False)
-        self.empty_passes = empty_passes
-        self.planned, self.held_back = exact_quotas(masks, max(1, self.steps)), torch.zeros_like(masks)
+    held_back: Tensor | int = 0
 
     def quotas(self, step: int, left: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """The plan, and what was held back before."""
         planned = self.planned[step] if step < self.steps else torch.zeros_like(left)
         return torch.minimum(planned + self.held_back, left)
 
     def chose(self, quotas: Int[Tensor, " B"] | None, chosen: Bool[Tensor, "B N"]) -> None:
-        """Note what was held back."""
         assert quotas is not None
         self.held_back = quotas - chosen.sum(dim=1)

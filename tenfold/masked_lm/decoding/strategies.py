@@ -15,6 +15,8 @@ from tenfold.masked_lm.decoding.generation import Canvas
 from tenfold.masked_lm.decoding.schedules import reveal_probability
 from tenfold.masked_lm.decoding.uniforms import Uniforms
 
+Quotas = Int[Tensor, " B"] | None
+
 
 def ranks(score: Float[Tensor, "B N"]) -> Int[Tensor, "B N"]:
     """Place of each position in its row, 0 for the largest score; among equals the left one comes first."""
@@ -118,7 +120,7 @@ class Strategy:
         """What is revealed whatever the pass says; None for a rule that chooses."""
         return None
 
-    def choose(self, seen: Seen, quotas: Int[Tensor, " B"] | None, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
+    def choose(self, seen: Seen, quotas: Quotas, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
         """What is revealed; ``quotas`` are the schedule's, None where the rule alone says."""
         raise NotImplementedError
 
@@ -129,8 +131,7 @@ class TopK(Strategy):
 
     alg_temp: float | None = None
 
-    def choose(self, seen: Seen, quotas: Int[Tensor, " B"] | None, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
-        """``best``, or ``drawn_by_rank``."""
+    def choose(self, seen: Seen, quotas: Quotas, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
         assert quotas is not None
         if not self.alg_temp:
             return best(seen.score, quotas)
@@ -144,8 +145,7 @@ class Threshold(Strategy):
 
     threshold: float
 
-    def choose(self, seen: Seen, quotas: Int[Tensor, " B"] | None, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
-        """``above_threshold``."""
+    def choose(self, seen: Seen, quotas: Quotas, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
         return above_threshold(seen.score, seen.probability, self.threshold, quotas)
 
 
@@ -155,29 +155,25 @@ class Factor(Strategy):
 
     factor: float
 
-    def choose(self, seen: Seen, quotas: Int[Tensor, " B"] | None, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
-        """``by_factor``."""
+    def choose(self, seen: Seen, quotas: Quotas, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
         return by_factor(seen.probability, self.factor)
 
 
 @dataclass(frozen=True)
 class EntropyBound(Strategy):
-    """As many as have ``gamma`` nats of joint entropy beyond the largest one."""
+    """As many as have ``gamma`` nats of joint entropy beyond the largest one; it needs the entropies."""
 
     gamma: float
 
-    def choose(self, seen: Seen, quotas: Int[Tensor, " B"] | None, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
-        """``by_entropy_bound``."""
+    def choose(self, seen: Seen, quotas: Quotas, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
         assert seen.entropy is not None
         return by_entropy_bound(seen.score, seen.entropy, self.gamma)
 
 
-@dataclass(frozen=True)
 class ReverseProcess(Strategy):
     """Each mask by itself, with the probability 1 − s/t of the reverse process."""
 
     def ahead(self, moment: Moment, uniforms: Uniforms) -> Drawn:
-        """Draw."""
         masks = moment.masks
         numbers = uniforms.reveals(moment.canvas.step, int(masks.sum()), masks.device)
         return Drawn(spread(numbers < reveal_probability(moment.step, moment.taus), masks, False))
@@ -191,13 +187,11 @@ class FirstOfBlock(Strategy):
     rest: Strategy
 
     def ahead(self, moment: Moment, uniforms: Uniforms) -> Drawn | None:
-        """The first position in the first step."""
         if moment.step:
             return None
         shown = moment.masks.clone()
         shown[:, int(moment.inside.any(dim=0).long().argmax()) + 1 :] = False
         return Drawn(shown)
 
-    def choose(self, seen: Seen, quotas: Int[Tensor, " B"] | None, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
-        """What the rest chooses."""
+    def choose(self, seen: Seen, quotas: Quotas, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
         return self.rest.choose(seen, quotas, uniforms)
