@@ -63,7 +63,7 @@ class TextEncoder:
         """The vectors of the empty text: what stands for no caption."""
         return self.encode([""])[0]
 
-    def encode(self, texts: Sequence[str]) -> Float[Tensor, "b tokens dim"]:
+    def encode(self, texts: Sequence[object]) -> Float[Tensor, "b tokens dim"]:
         """Vectors of texts, float32 on the encoder's device, zero after each text's last token.
 
         Raises UsageError for what is no list of strings, and for a text of more tokens than
@@ -80,19 +80,21 @@ class TextEncoder:
         assert result is not None
         return result
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[object]) -> list[list[int]]:
         """Token numbers of each text, begin and end tokens included; the errors of ``encode``."""
         if isinstance(texts, str):
             raise UsageError(f"the encoder takes a list of texts, not one text ({texts[:40]!r}); put it in a list")
+        known: list[str] = []
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise UsageError(f"text {i} is {type(text).__name__} ({text!r:.40}), expected a string")
+            known.append(text)
         tokenizer = self._load()[0]
-        if not texts:
+        if not known:
             return []
-        found = tokenizer(list(texts), padding=False, truncation=False, return_attention_mask=False, verbose=False)
+        found = tokenizer(known, padding=False, truncation=False, return_attention_mask=False, verbose=False)
         tokens = [list(map(int, numbers)) or [self._lone_token()] for numbers in found["input_ids"]]
-        for text, numbers in zip(texts, tokens, strict=True):
+        for text, numbers in zip(known, tokens, strict=True):
             if len(numbers) > self.config.tokens:
                 raise UsageError(
                     f"text {text[:40]!r} has {len(numbers)} tokens, more than the encoder's {self.config.tokens}; "
