@@ -11,6 +11,8 @@ install_import_hook(
         "tenfold.nn",
         "tenfold.flows",
         "tenfold.masked_lm",
+        "tenfold.text",
+        "tenfold.data.text",
         "tenfold.discrete",
         "tenfold.discrete.paths",
         "tenfold.discrete.objectives",

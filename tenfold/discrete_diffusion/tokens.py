@@ -76,11 +76,11 @@ class TokenTask(DiffusionTask):
         found = read_packed(self.recipe.data, self.tokenizer.encode, end)
         return TokenSplits(found["train"], found["validation"], found["test"])
 
-    def train_source(self) -> PackedRows:  # type: ignore[override]
+    def train_source(self) -> PackedRows:
         """Rows of the training texts."""
         return self.data.train
 
-    def validation_source(self) -> PackedRows:  # type: ignore[override]
+    def validation_source(self) -> PackedRows:
         """Rows of the validation texts, not more than the data's settings say."""
         return self.data.validation.some(self.recipe.data.validation_rows)
 

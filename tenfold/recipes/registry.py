@@ -89,9 +89,9 @@ COMPONENTS: dict[str, System] = {
         "a part of diffucoder",
         task="tenfold.masked_lm.task:MaskedLMTask",
         model="tenfold.masked_lm.model:MaskedLM",
-        sampling="tenfold.masked_lm.commands:MaskedSampling",
+        sampling="tenfold.masked_lm.options:MaskedSampling",
         score="tenfold.data.text.texts:TextScoring",
-        analysis="tenfold.masked_lm.commands:MaskedAnalysis",
+        analysis="tenfold.masked_lm.options:MaskedAnalysis",
         published="tenfold.masked_lm.convert:read_published",
     ),
     "discrete-diffusion": System(

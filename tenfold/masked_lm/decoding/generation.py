@@ -42,7 +42,7 @@ class Generation:
         return self.sequences[:, self.start :]
 
 
-class State:
+class Canvas:
     """The sequence ``x`` (B, N), with masks at ``maskable`` positions, and when and how surely each was revealed.
 
     ``settles`` says that a revealed token stays, so that a prefix without masks can be told before the end."""

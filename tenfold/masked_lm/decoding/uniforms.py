@@ -8,7 +8,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 
 
-class Draws:
+class Uniforms:
     """U[0, 1) numbers for every step, as one flat vector over the masked positions in row-major order.
 
     ``reveals`` are given numbers of the choice of positions (alg "origin"), ``tokens`` those of the proposals; without

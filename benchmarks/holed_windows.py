@@ -75,7 +75,7 @@ def fill(model: MaskedLM, windows: Sequence[Holed], options: Mapping[str, Any], 
     began = time.perf_counter()
     for first in progress.track(range(0, len(windows), batch), "windows", "batches"):
         part = windows[first : first + batch]
-        tokens = torch.tensor([w.tokens for w in part], device=next(model.parameters()).device)
+        tokens = torch.tensor([w.tokens for w in part], device=model.device)
         x = tokens.clone()
         for row, window in enumerate(part):
             for low, high in window.holes:
