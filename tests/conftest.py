@@ -14,9 +14,8 @@ install_import_hook(
         "tenfold.text",
         "tenfold.data.text",
         "tenfold.discrete",
-        "tenfold.discrete.paths",
-        "tenfold.discrete.objectives",
         "tenfold.discrete_diffusion",
+        "tenfold.rl",
     ],
     "beartype.beartype",
 )

@@ -1,49 +1,9 @@
-"""Discrete noise: schedules and masks here; paths, objectives and bounds in modules of their own."""
+"""Discrete noise, for whatever model undoes it: schedules, masks and draws; sources of noise and what they do to
+predictions (``paths``); losses on site conditionals (``objectives``) and bounds on the likelihood (``bounds``).
 
-from tenfold.discrete.masking import (
-    categorical,
-    gumbel_argmax,
-    mask_exactly,
-    mask_further,
-    mask_independently,
-    reveal_probability,
-    stay_probability,
-    strata,
-    stratified,
-    times,
-)
-from tenfold.discrete.schedules import (
-    Cosine,
-    Geometric,
-    Linear,
-    LinearSigma,
-    Polynomial,
-    Schedule,
-    likelihood_weight,
-    sigma,
-    sigma_prime,
-    time_of,
-)
+Everything is a pure function of tensors; random numbers are given. The guide is docs/discrete-diffusion.md.
+"""
 
-__all__ = [
-    "Cosine",
-    "Geometric",
-    "Linear",
-    "LinearSigma",
-    "Polynomial",
-    "Schedule",
-    "categorical",
-    "gumbel_argmax",
-    "likelihood_weight",
-    "mask_exactly",
-    "mask_further",
-    "mask_independently",
-    "reveal_probability",
-    "sigma",
-    "sigma_prime",
-    "stay_probability",
-    "strata",
-    "stratified",
-    "time_of",
-    "times",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

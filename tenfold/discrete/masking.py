@@ -5,11 +5,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def stay_probability(alpha_s: Tensor, alpha_t: Tensor) -> Tensor:
-    """(1 − α_s)/(1 − α_t): that a token masked at t is masked still at s < t; s/t when linear."""
-    return (1 - alpha_s) / (1 - alpha_t)
-
-
 def reveal_probability(alpha_s: Tensor, alpha_t: Tensor) -> Tensor:
     """(α_s − α_t)/(1 − α_t): that a token masked at t is revealed by s < t."""
     return (alpha_s - alpha_t) / (1 - alpha_t)
@@ -20,17 +15,6 @@ def mask_independently(
 ) -> Bool[Tensor, "b n"]:
     """Where the mask goes: each maskable token by itself, with probability 1 − α, from given U[0, 1) numbers."""
     return maskable & (uniforms < 1 - alpha[:, None])
-
-
-def mask_further(
-    masked: Bool[Tensor, "b n"],
-    maskable: Bool[Tensor, "b n"],
-    alpha_s: Float[Tensor, " b"],
-    alpha_t: Float[Tensor, " b"],
-    uniforms: Float[Tensor, "b n"],
-) -> Bool[Tensor, "b n"]:
-    """The masks at t > s from those at s: a mask stays, a token stays with probability α_t/α_s."""
-    return masked | (maskable & (uniforms >= (alpha_t / alpha_s)[:, None]))
 
 
 def mask_exactly(
@@ -51,11 +35,6 @@ def stratified(offset: Tensor | float, index: Int[Tensor, " b"], size: int) -> F
     tensor([0.5000, 0.7500, 0.0000, 0.2500])
     """
     return (offset + (index % size).float() / size) % 1.0
-
-
-def strata(uniforms: Float[Tensor, " b"], index: Int[Tensor, " b"], size: int) -> Float[Tensor, " b"]:
-    """U[0, 1) numbers of low discrepancy, (i + u_i)/B: an offset of its own in each stratum."""
-    return ((index % size).float() + uniforms) / size
 
 
 def times(uniforms: Tensor, epsilon: float = 1e-3) -> Tensor:

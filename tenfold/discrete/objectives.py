@@ -12,7 +12,6 @@ nats; the caller weighs it by −α'/(1 − α) (``Path.weight``) and sums over 
 ``tenfold.discrete.bounds`` has the bounds on the likelihood that are cases of it.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -109,17 +108,6 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return torch.where(none, 0.0, log_p.exp() * (log_p.masked_fill(none, 0) - log_q.masked_fill(none, 0))).sum(-1)
 
 
-def check_proposal(log_proposal: Float[Tensor, "t c"], log_target: Float[Tensor, "t c"]) -> float:
-    """The share of the target's posterior mass, the worst of all rows, that a proposal h(x_0 | x_t) cannot draw; with a
-    warning where there is any: the objective then does not see it. (Mass of h where the target has none is fine.)"""
-    lost = torch.where(log_proposal == -torch.inf, log_target.softmax(-1), 0.0).sum(-1).max().item()
-    if lost > 0:
-        warnings.warn(
-            f"the proposal lacks {lost:.1%} of the target's posterior; what it never draws is not learnt", stacklevel=2
-        )
-    return lost
-
-
 # --- from data alone: h is the posterior ------------------------------------------------------------------------
 
 
@@ -149,11 +137,6 @@ def sampled_entropy_term(
     """The same without bias from m tokens y, uniformly drawn by U[0, 1) numbers: for large vocabularies."""
     size = log_model.shape[-1]
     return entropy_term(log_model.gather(-1, (uniforms * size).long().clamp(max=size - 1)), cap)
-
-
-def capped_share(log_model: Float[Tensor, "b n v"], clean: Int[Tensor, "b n"], cap: float) -> Float[Tensor, "b n"]:
-    """1 where ``cap`` binds, 0 elsewhere."""
-    return (cross_entropy(log_model, clean) > cap).to(log_model.dtype)
 
 
 def score_form_from_data(

@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from tenfold import discrete
-from tenfold.discrete import Schedule
+from tenfold.discrete.schedules import Schedule, likelihood_weight
 from tenfold.errors import UsageError
 
 View = Literal["posterior", "leave_one_out"]
@@ -141,7 +140,8 @@ Source = MaskSource | UniformSource
 class Path:
     """A source of noise and when it comes.
 
-    >>> path = Path(discrete.Linear(), MaskSource(4))
+    >>> from tenfold.discrete.schedules import Linear
+    >>> path = Path(Linear(), MaskSource(4))
     >>> path.weight(torch.tensor([0.25]))
     tensor([4.])
     """
@@ -167,7 +167,7 @@ class Path:
 
     def weight(self, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """−α'/(1 − α), of the bounds at active tokens."""
-        return discrete.likelihood_weight(self.schedule, t)
+        return likelihood_weight(self.schedule, t)
 
 
 def posterior_from_leave_one_out(
@@ -194,6 +194,21 @@ def leave_one_out_from_posterior(
     if bool((alpha >= 1).any()):
         raise UsageError("alpha is 1: without noise the posterior does not tell the leave-one-out view; give alpha < 1")
     return (log_posterior - source.likelihood(noisy, alpha).to(log_posterior).log()).log_softmax(-1)
+
+
+def in_view(
+    log_prediction: Float[Tensor, "b n v"],
+    noisy: Int[Tensor, "b n"],
+    alpha: Float[Tensor, " b"],
+    source: Source,
+    given: View,
+    wanted: View,
+) -> Float[Tensor, "b n v"]:
+    """A prediction of one view in the other; with masks both are the same."""
+    if given == wanted or isinstance(source, MaskSource):
+        return log_prediction
+    change = posterior_from_leave_one_out if wanted == "posterior" else leave_one_out_from_posterior
+    return change(log_prediction, noisy, alpha, source)
 
 
 def carried_over(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import at_least
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         check_geometry(self)
-        if self.vocabulary < 2:
-            raise UsageError(f"model.vocabulary is {self.vocabulary}; it must be at least 2")
+        at_least(self, "model", vocabulary=2)
         if not -1 <= self.mask <= self.vocabulary:
             raise UsageError(f"model.mask is {self.mask}; give a token, the vocabulary's size, or -1 for that")
         if self.mask != -1 and self.source == "uniform":
@@ -126,21 +126,17 @@ Geometry = DiffusionConfig | AutoregressiveConfig
 
 def check_geometry(config: Geometry) -> None:
     """Raises UsageError where sizes do not go together."""
-    for name in ("width", "layers", "heads", "length"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"model.{name} is {getattr(config, name)}; it must be at least 1")
+    at_least(config, "model", width=1, layers=1, heads=1, length=1, intermediate=0, local_mixing=0)
     if config.width % config.heads or (config.width // config.heads) % 2:
         raise UsageError(
             f"model.width {config.width} over {config.heads} heads is no even whole number; change width or heads"
         )
-    if config.local_mixing < 0 or (config.local_mixing and config.local_mixing % 2 == 0):
+    if config.local_mixing and config.local_mixing % 2 == 0:
         raise UsageError(f"model.local_mixing is {config.local_mixing}; give an odd reach, or 0 for none")
     if config.local_mixing and config.width % 8:
         raise UsageError(f"model.width is {config.width}; local mixing needs a multiple of 8")
     if not config.position_std > 0:
         raise UsageError(f"model.position_std is {config.position_std}; give a positive number")
-    if config.intermediate < 0:
-        raise UsageError(f"model.intermediate is {config.intermediate}; give a width, or 0 for four times model.width")
     if not 0 <= config.dropout < 1:
         raise UsageError(f"model.dropout is {config.dropout}; give a share in [0, 1)")
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.protocol import Denoiser, ScheduledNetwork
 from tenfold.discrete_diffusion.samplers.chain import noise, run_chain
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.random import Random
@@ -42,11 +42,12 @@ def cut_holes(rows: Int[Tensor, "b n"], count: int, longest: int = 8, seed: int 
     size = torch.arange(count) % longest + 1
     first = 1 + (torch.rand(count, generator=generator) * (n - 1 - size)).long()
     place = torch.arange(n)
-    return Holes(chosen, (place >= first[:, None]) & (place < (first + size)[:, None]))
+    hidden = (place >= first[:, None]) & (place < (first + size)[:, None])
+    return Holes(chosen, hidden.to(rows.device))
 
 
 @torch.no_grad()
-def fill_masks(model: Any, holes: Holes) -> Int[Tensor, "h n"]:
+def fill_masks(model: Denoiser, holes: Holes) -> Int[Tensor, "h n"]:
     """Holes filled one token a pass, the surest first, each by its likeliest.
 
     Raises UsageError for a model of another source than masks."""
@@ -64,7 +65,7 @@ def fill_masks(model: Any, holes: Holes) -> Int[Tensor, "h n"]:
     return tokens
 
 
-def fill_by_chain(model: Any, holes: Holes, steps: int = 16, seed: int = 0) -> Int[Tensor, "h n"]:
+def fill_by_chain(model: ScheduledNetwork, holes: Holes, steps: int = 16, seed: int = 0) -> Int[Tensor, "h n"]:
     """Holes filled by the ancestral chain at temperature 0, what stands around them fixed from the beginning: for
     uniform noise, where no token says that it is to be filled. ``seed`` is of the noise and of the chain."""
     random = Random(seed)

@@ -2,34 +2,28 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold import discrete, progress
-from tenfold.discrete import Linear, bounds
-from tenfold.discrete.paths import MaskSource, Source, View
-from tenfold.discrete_diffusion.objective import as_leave_one_out, as_posterior
+from tenfold import progress
+from tenfold.discrete import bounds
+from tenfold.discrete.masking import mask_exactly
+from tenfold.discrete.paths import MaskSource, Source, in_view
+from tenfold.discrete.schedules import Linear, time_of
+from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
+from tenfold.discrete_diffusion.networks.protocol import Denoiser
 from tenfold.errors import UsageError
+from tenfold.runs.sampled_loss import SampledLoss
 
 Name = Literal["masked", "uniform", "generalised_kl"]
 
 
-@runtime_checkable
-class Denoiser(Protocol):
-    """What predicts clean tokens: ``model(noisy, time)`` gives log-probabilities (b, n, V) of ``view``."""
-
-    source: Source
-    view: View
-    time_conditioned: bool
-
-    def __call__(self, noisy: Tensor, time: Tensor | None = None, rows: Tensor | None = None) -> Tensor: ...
-
-
 @dataclass(frozen=True)
-class Bound:
+class LikelihoodBound:
     """An upper bound on −log p of rows, in nats, or its exact value.
 
     ``nats`` (b,) float64 is each row's mean over ``draws``, ``standard_error`` (b,) of that mean over the noise (0
@@ -65,7 +59,7 @@ def bound(
     counted: Bool[Tensor, "b n"] | None = None,
     seed: int = 0,
     batch: int = 64,
-) -> Bound:
+) -> LikelihoodBound:
     """A bound on −log p(x_0) of each row, summed over its tokens: an integral over α, drawn with low discrepancy.
 
     The schedule has no say in it, but for the level that a network is told. With masks and a network that is not told,
@@ -108,7 +102,7 @@ def bound(
                 values[k, rows] = one_draw(model, clean[here], counted[here], place, whether, which, name).cpu()
                 step(len(rows))
     error = values.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(values[0], math.nan)
-    return Bound(values.mean(0), error, counted.sum(1).cpu(), draws, bounds.NAMES[name])
+    return LikelihoodBound(values.mean(0), error, counted.sum(1).cpu(), draws, bounds.NAMES[name])
 
 
 def one_draw(
@@ -127,7 +121,7 @@ def one_draw(
     if isinstance(source, MaskSource) and not model.time_conditioned:
         total = counted.sum(1)
         count = (1 + (places * total).long()).clamp(max=total)
-        hidden = discrete.mask_exactly(counted, count, whether)
+        hidden = mask_exactly(counted, count, whether)
         noisy = torch.where(hidden, source.mask, clean)
         nll = -model(noisy)[hidden].double().gather(-1, clean[hidden][:, None])[:, 0]
         each = torch.zeros(clean.shape, dtype=torch.float64, device=clean.device).masked_scatter(hidden, nll)
@@ -135,25 +129,42 @@ def one_draw(
     alpha = (1 - places.double()).clamp(1e-6, 1 - 1e-6)
     noisy = torch.where(counted, source.noise(clean, alpha.float(), whether, which), clean)
     schedule = getattr(model, "schedule", Linear())
-    log_probs = model(noisy, discrete.time_of(schedule, alpha).float()).double()
+    log_probs = model(noisy, time_of(schedule, alpha).float()).double()
     if isinstance(source, MaskSource):
         values = bounds.masked(log_probs, clean, noisy, alpha, torch.ones_like(alpha), source)
     elif name == "uniform":
-        log_probs = as_leave_one_out(log_probs, noisy, alpha, source, model.view)
+        log_probs = in_view(log_probs, noisy, alpha, source, model.view, "leave_one_out")
         values = bounds.uniform(log_probs, clean, noisy, alpha, torch.ones_like(alpha))
     else:
-        log_probs = as_posterior(log_probs, noisy, alpha, source, model.view)
+        log_probs = in_view(log_probs, noisy, alpha, source, model.view, "posterior")
         values = bounds.generalised_kl(log_probs, clean, noisy, alpha, torch.ones_like(alpha), source)
     return torch.where(counted, values, 0.0).sum(1)
 
 
 @torch.no_grad()
-def autoregressive(model: Any, tokens: Int[Tensor, "b n"], batch: int = 64) -> Bound:
-    """−log p(x) of each row under an ``Autoregressive`` model, exactly."""
+def autoregressive(model: Autoregressive, tokens: Int[Tensor, "b n"], batch: int = 64) -> LikelihoodBound:
+    """−log p(x) of each row, exactly."""
     parts = [
         -model.log_prob(tokens[rows]).double().cpu()
         for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches")
     ]
     nats = torch.cat(parts)
     counts = torch.full((len(tokens),), tokens.shape[1])
-    return Bound(nats, torch.zeros_like(nats), counts, 1, "exact, from left to right")
+    return LikelihoodBound(nats, torch.zeros_like(nats), counts, 1, "exact, from left to right")
+
+
+def sampled_losses(model: Denoiser, rows: Int[Tensor, "b n"], name: str, seed: int = 0) -> list[SampledLoss]:
+    """The tight bound of one of the ``rows``, drawn with its noise, independently, in nats per token: as a function of
+    the number of masks, of a masked model that is not told the time, else of α."""
+    generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def loss(points: np.ndarray) -> np.ndarray:
+        clean = rows[torch.randint(len(rows), (len(points),), generator=generator)]
+        numbers = torch.rand(2, *clean.shape, generator=generator)
+        places, whether, which = (x.to(rows.device) for x in (torch.from_numpy(np.asarray(points)[:, 0]), *numbers))
+        every = torch.ones_like(clean, dtype=torch.bool)
+        found: np.ndarray = (one_draw(model, clean, every, places, whether, which) / clean.shape[1]).cpu().numpy()
+        return found
+
+    return [SampledLoss(f"{name}, noise level", 1, loss, 16, 4, 100)]

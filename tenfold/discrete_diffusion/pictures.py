@@ -1,29 +1,29 @@
 """Pictures of trained models: what is left to be known by noise level, and loss against compute."""
 
-import json
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from tenfold.data.text.characters import CharacterSplits
-from tenfold.discrete import time_of
 from tenfold.discrete.objectives import cross_entropy
+from tenfold.discrete.paths import in_view
+from tenfold.discrete.schedules import time_of
 from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.objective import as_posterior
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.errors import UsageError
 from tenfold.figures import lines, write_captions
+from tenfold.runs.run_folder import RunFolder
 
 _LEVELS = (0.02, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
 _ROWS = 128
 
 
 @torch.no_grad()
-def draw(model: Any, data: CharacterSplits, directory: Path) -> list[Path]:
+def draw(model: DiscreteDiffusion | Autoregressive, data: CharacterSplits, directory: Path) -> list[Path]:
     """Bits left of an active token against the share of tokens that are noise (of a token against its place, for a
     model that reads from left to right), on test rows."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,8 @@ def draw(model: Any, data: CharacterSplits, directory: Path) -> list[Path]:
         alpha = torch.full((len(clean),), 1 - level, device=clean.device)
         whether, which = torch.rand(2, *clean.shape, generator=generator).to(clean.device)
         noisy = model.source.noise(clean, alpha, whether, which)
-        posterior = as_posterior(model(noisy, time_of(model.schedule, alpha)), noisy, alpha, model.source, model.view)
+        found = model(noisy, time_of(model.schedule, alpha))
+        posterior = in_view(found, noisy, alpha, model.source, model.view, "posterior")
         active = model.source.active(noisy)
         left.append(cross_entropy(posterior, clean)[active].mean().item() / math.log(2))
     path = lines(
@@ -66,9 +67,7 @@ def loss_against_compute(
     Raises UsageError for a run that has validated less than twice."""
     series: dict[str, tuple[list[float], list[float]]] = {}
     for name, folder in runs.items():
-        file = Path(folder) / "metrics.jsonl"
-        records = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-        found = [r for r in records if r.get("kind") == "validation"]
+        found = [record for record in RunFolder(folder).read_metrics() if record.get("kind") == "validation"]
         if len(found) < 2:
             raise UsageError(f"{folder} has validated {len(found)} times; train it with --train.validate_every")
         series[name] = ([r[clock] for r in found], [r["loss"] / math.log(2) for r in found])

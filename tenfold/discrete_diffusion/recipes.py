@@ -1,16 +1,22 @@
-"""Recipes of discrete diffusion by target concrete score matching (TCSM, arXiv 2504.16431) on characters."""
+"""Recipes of discrete diffusion by target concrete score matching (TCSM, arXiv 2504.16431): of characters, of the
+same network from left to right, and of a tokenizer's tokens in the published geometries. Imports no PyTorch."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from tenfold.data.text.characters_config import LETTERS, CharacterDataConfig
+from tenfold.data.text.token_text_config import TokenTextConfig
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
-from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObjective
+from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObjective, TokenRowEvaluation
+from tenfold.runs.recipe import Recipe
+from tenfold.runs.system import Named
 from tenfold.training.config import TrainingConfig
+
+_R = TypeVar("_R", bound=Recipe)
 
 
 @dataclass(frozen=True)
-class DiffusionRecipe:
+class DiffusionRecipe(Recipe):
     """A model that turns noise into text."""
 
     system: ClassVar[str] = "discrete-diffusion"
@@ -22,7 +28,7 @@ class DiffusionRecipe:
 
 
 @dataclass(frozen=True)
-class AutoregressiveRecipe:
+class AutoregressiveRecipe(Recipe):
     """The same network from left to right."""
 
     system: ClassVar[str] = "discrete-autoregressive"
@@ -46,16 +52,16 @@ _TRAIN = TrainingConfig(
     checkpoint_every=1500,
     threads=1,
 )
-_MASKED = DiffusionRecipe(
+MASKED = DiffusionRecipe(
     model=DiffusionConfig(local_mixing=7, alphabet=LETTERS),
     objective=DiffusionObjective(loss="distribution", times="count"),
     train=_TRAIN,
 )
 _UNIFORM = replace(
-    _MASKED,
+    MASKED,
     # A network's own posterior does not become the token itself as the noise goes, and its bound then diverges; one
     # that follows from leave-one-out predictions does.
-    model=replace(_MASKED.model, source="uniform", view="leave_one_out", time=True, epsilon=1e-3),
+    model=replace(MASKED.model, source="uniform", view="leave_one_out", time=True, epsilon=1e-3),
     objective=DiffusionObjective(loss="distribution"),
 )
 # 1/q of a letter that the model takes for impossible outweighs a batch; beyond e^5 it goes on as its tangent.
@@ -63,60 +69,123 @@ _SCORE = {"loss": "score", "cap": 5.0}
 _AUTOREGRESSIVE = AutoregressiveRecipe(model=AutoregressiveConfig(local_mixing=7, alphabet=LETTERS), train=_TRAIN)
 
 
-def _with(recipe: Any, **changes: Any) -> Any:
-    """A recipe with fields of its model and objective changed."""
+def _with(recipe: _R, **changes: dict[str, Any]) -> _R:
+    """A recipe with fields of its groups changed."""
     groups = {name: replace(getattr(recipe, name), **values) for name, values in changes.items()}
-    return replace(recipe, **groups)
+    return replace(recipe, **groups)  # type: ignore[type-var]
 
 
-RECIPES: dict[str, tuple[str, DiffusionRecipe | AutoregressiveRecipe]] = {
-    "kjv-masked": ("masked letters, distribution form (flat cross entropy), 3 minutes on one thread", _MASKED),
-    "kjv-masked-score": (
+RECIPES: dict[str, Named] = {
+    "kjv-masked": Named("masked letters, distribution form (flat cross entropy), 3 minutes on one thread", MASKED),
+    "kjv-masked-score": Named(
         "masked letters, score form with the generalised KL divergence",
-        _with(_MASKED, objective=_SCORE),
+        _with(MASKED, objective=_SCORE),
     ),
-    "kjv-mdlm": (
+    "kjv-mdlm": Named(
         "masked letters by MDLM: cross entropy with the bound's weight",
-        _with(_MASKED, objective={"loss": "mdlm"}),
+        _with(MASKED, objective={"loss": "mdlm"}),
     ),
-    "kjv-sedd": (
+    "kjv-sedd": Named(
         "masked letters by SEDD: score entropy of ratios that are not normalised",
         _with(
-            _MASKED,
+            MASKED,
             model={"output": "scores", "time": True, "epsilon": 1e-3},
             objective={"loss": "sedd", "times": "stratified"},
         ),
     ),
-    "kjv-uniform": ("letters under uniform noise, distribution form (flat cross entropy of the posterior)", _UNIFORM),
-    "kjv-uniform-score": (
+    "kjv-uniform": Named(
+        "letters under uniform noise, distribution form (flat cross entropy of the posterior)", _UNIFORM
+    ),
+    "kjv-uniform-score": Named(
         "letters under uniform noise, score form of the posterior",
         _with(_UNIFORM, objective=_SCORE),
     ),
-    "kjv-udlm": (
+    "kjv-udlm": Named(
         "letters under uniform noise by UDLM: the bound of the leave-one-out view",
         _with(_UNIFORM, objective={"loss": "udlm"}),
     ),
-    "kjv-hollow": (
+    "kjv-hollow": Named(
         "letters under uniform noise, a hollow network: leave-one-out by construction",
         _with(_UNIFORM, model={"network": "hollow", "time": False, "layers": 1}, objective={"loss": "udlm"}),
     ),
-    "kjv-plain": (
+    "kjv-plain": Named(
         "kjv-masked without local mixing: how a plain transformer stalls",
-        _with(_MASKED, model={"local_mixing": 0}),
+        _with(MASKED, model={"local_mixing": 0}),
     ),
-    "kjv-ar": ("the same size of network from left to right: what all are compared with", _AUTOREGRESSIVE),
-    "kjv-ar-small": (
-        "a quarter of its width: the smaller of two teachers",
-        _with(_AUTOREGRESSIVE, model={"width": 32, "heads": 2}),
-    ),
-    "kjv-flagship": (
+    "kjv-flagship": Named(
         "a deeper masked model of letters, 10 minutes on two cores",
         _with(
-            _MASKED,
+            MASKED,
             model={"layers": 3},
             data={"stride": 16},
             train={"steps": 5000, "batch_size": 32, "ema": 0.995, "validate_every": 500, "threads": 2},
             evaluation={"draws": 8, "holes": 1000},
+        ),
+    ),
+}
+
+AUTOREGRESSIVE_RECIPES: dict[str, Named] = {
+    "kjv-ar": Named("the same size of network from left to right: what all are compared with", _AUTOREGRESSIVE),
+    "kjv-ar-small": Named(
+        "a quarter of its width: the smaller of two teachers",
+        _with(_AUTOREGRESSIVE, model={"width": 32, "heads": 2}),
+    ),
+}
+
+# --- tokens ----------------------------------------------------------------------------------------------------
+
+# 12 blocks of width 768 on rows of 1,024 tokens of GPT-2, as both repositories configure them.
+_PUBLISHED = DiffusionConfig(
+    vocabulary=50257,
+    network="dit",
+    width=768,
+    layers=12,
+    heads=12,
+    length=1024,
+    condition_width=128,
+    epsilon=1e-3,
+    dropout=0.1,
+)
+_MILLION = TrainingConfig(
+    steps=1_000_000,
+    batch_size=512,
+    accumulate=64,
+    learning_rate=3e-4,
+    warmup_steps=2500,
+    initial_fraction=0.0,
+    final_fraction=1.0,
+    weight_decay=0.0,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    clip=1.0,
+    ema=0.9999,
+    precision="bf16",
+    log_every=100,
+    validate_every=10_000,
+    checkpoint_every=10_000,
+)
+
+
+@dataclass(frozen=True)
+class TokenRecipe(Recipe):
+    """A model that turns noise into text, of a tokenizer's tokens."""
+
+    system: ClassVar[str] = "discrete-tokens"
+    model: DiffusionConfig = _PUBLISHED
+    data: TokenTextConfig = field(default_factory=TokenTextConfig)
+    objective: DiffusionObjective = field(default_factory=lambda: DiffusionObjective(loss="mdlm"))
+    train: TrainingConfig = _MILLION
+    evaluation: TokenRowEvaluation = field(default_factory=TokenRowEvaluation)
+
+
+TOKEN_RECIPES: dict[str, Named] = {
+    "mdlm-owt": Named("MDLM small as published, on your OpenWebText as JSON lines (--data.path)", TokenRecipe()),
+    "sedd-owt": Named(
+        "SEDD small as published (masks), on your OpenWebText as JSON lines (--data.path)",
+        TokenRecipe(
+            model=replace(_PUBLISHED, output="scores", time=True),
+            objective=DiffusionObjective(loss="sedd"),
+            train=replace(_MILLION, steps=1_300_000),
         ),
     ),
 }

@@ -3,6 +3,7 @@ from .fetch import CONFIG as CONFIG
 from .fetch import INDEX as INDEX
 from .fetch import WEIGHTS as WEIGHTS
 from .fetch import download as download
+from .fetch import model_folder as model_folder
 from .fetch import resolve as resolve
 from .folders import OURS as OURS
 from .folders import from_pretrained as from_pretrained

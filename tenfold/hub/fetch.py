@@ -7,19 +7,27 @@ from pathlib import Path
 from tenfold.errors import TenfoldError, UsageError
 
 CONFIG = "config.json"
-
-
 WEIGHTS = "model.safetensors"
-
-
 INDEX = "model.safetensors.index.json"
+_WANTED = (CONFIG, INDEX, "*.safetensors", "tokenizer/*")
 
 
-def resolve(
-    source: str | os.PathLike[str],
-    revision: str | None = None,
-    wanted: Sequence[str] = (CONFIG, INDEX, "*.safetensors", "tokenizer/*"),
-) -> Path:
+def model_folder(source: str | os.PathLike[str], revision: str | None = None, wanted: Sequence[str] = _WANTED) -> Path:
+    """The folder of the model that ``source`` names: of a run or of a stage of one (its ``model/``), a model folder
+    itself, or the local copy of a hub repository (``resolve``).
+
+    Raises UsageError for a run that is not there or not trained yet, and where ``resolve`` does."""
+    folder = Path(source)
+    if (folder / "model" / CONFIG).is_file():
+        return folder / "model"
+    if (folder / "config.yaml").is_file():
+        raise UsageError(f"{folder} has no trained model yet; finish it with 'tenfold train --resume {folder}'")
+    if folder.parts[:1] == ("runs",) and not folder.exists():  # no hub id: nobody is called "runs"
+        raise UsageError(f"{source} does not exist; a run is made with 'tenfold train RECIPE --out {source}'")
+    return resolve(source, revision, wanted)
+
+
+def resolve(source: str | os.PathLike[str], revision: str | None = None, wanted: Sequence[str] = _WANTED) -> Path:
     """A local folder, or the local copy of those files of a hub repository that match a pattern of ``wanted``.
 
     Raises UsageError for what is neither, TenfoldError where the hub cannot be reached."""

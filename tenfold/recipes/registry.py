@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.discrete_diffusion import recipes as discrete_diffusion
-from tenfold.discrete_diffusion import token_recipes as discrete_tokens
-from tenfold.discrete_diffusion.steering import recipes as discrete_steering
+from tenfold.discrete_diffusion.system import SYSTEMS as DISCRETE
 from tenfold.errors import UsageError, suggest
 from tenfold.masked_lm import recipes as masked_lm
 from tenfold.starflow import recipes as starflow
@@ -100,9 +99,9 @@ COMPONENTS: dict[str, System] = {
         "a part of tcsm",
         task="tenfold.discrete_diffusion.task:DiffusionTask",
         model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
-        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        sampling="tenfold.discrete_diffusion.options:DiffusionSampling",
         score="tenfold.data.text.texts:TextScoring",
-        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+        analysis="tenfold.discrete_diffusion.options:DiffusionAnalysis",
         published="tenfold.discrete_diffusion.weights:read_published",
     ),
     "discrete-autoregressive": System(
@@ -117,65 +116,65 @@ COMPONENTS: dict[str, System] = {
         "Discrete diffusion of a tokenizer's tokens, as MDLM and SEDD were published",
         "arXiv:2406.07524",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.tokens:TokenTask",
+        task="tenfold.discrete_diffusion.task:DiffusionTask",
         model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
-        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        sampling="tenfold.discrete_diffusion.options:DiffusionSampling",
         score="tenfold.data.text.texts:TextScoring",
     ),
     "discrete-distil": System(
         "Discrete diffusion that learns from an autoregressive teacher",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering.tasks:DistilTask",
+        task="tenfold.discrete_diffusion.steering.distil.task:DistilTask",
         model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
-        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        sampling="tenfold.discrete_diffusion.options:DiffusionSampling",
         score="tenfold.data.text.texts:TextScoring",
-        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+        analysis="tenfold.discrete_diffusion.options:DiffusionAnalysis",
     ),
     "discrete-token-distil": System(
         "Discrete diffusion of tokens that learns from a large language model",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering.token_distil:TokenDistilTask",
+        task="tenfold.discrete_diffusion.steering.token_distil.task:TokenDistilTask",
         model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
     ),
     "discrete-reward": System(
         "Discrete diffusion tuned towards a reward",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering.tasks:RewardTask",
+        task="tenfold.discrete_diffusion.steering.reward.task:RewardTask",
         model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
-        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        sampling="tenfold.discrete_diffusion.options:DiffusionSampling",
         score="tenfold.data.text.texts:TextScoring",
-        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+        analysis="tenfold.discrete_diffusion.options:DiffusionAnalysis",
     ),
     "discrete-groups": System(
         "Discrete diffusion tuned towards a reward by groups of completions",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering.groups:GroupTask",
+        task="tenfold.discrete_diffusion.steering.groups.task:GroupTask",
         model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
-        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        sampling="tenfold.discrete_diffusion.options:DiffusionSampling",
         score="tenfold.data.text.texts:TextScoring",
-        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+        analysis="tenfold.discrete_diffusion.options:DiffusionAnalysis",
     ),
     "discrete-preference": System(
         "Discrete diffusion tuned on preferences",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering.tasks:PreferenceTask",
+        task="tenfold.discrete_diffusion.steering.preference.task:PreferenceTask",
         model="tenfold.discrete_diffusion.networks.model:DiscreteDiffusion",
-        sampling="tenfold.discrete_diffusion.commands:DiffusionSampling",
+        sampling="tenfold.discrete_diffusion.options:DiffusionSampling",
         score="tenfold.data.text.texts:TextScoring",
-        analysis="tenfold.discrete_diffusion.commands:DiffusionAnalysis",
+        analysis="tenfold.discrete_diffusion.options:DiffusionAnalysis",
     ),
     "discrete-ratio": System(
         "A density ratio that corrects discrete diffusion",
         "arXiv:2504.16431",
         "a part of tcsm",
-        task="tenfold.discrete_diffusion.steering.ratio:RatioTask",
+        task="tenfold.discrete_diffusion.steering.ratio.task:RatioTask",
         model="tenfold.discrete_diffusion.networks.ratio:LogRatio",
-        sampling="tenfold.discrete_diffusion.commands:RatioSampling",
+        sampling="tenfold.discrete_diffusion.steering.ratio.recipe:RatioSampling",
     ),
 }
 
@@ -184,9 +183,7 @@ RECIPES: dict[str, tuple[str, Any]] = {
     **starflow.RECIPES,
     **autoencoder.RECIPES,
     **masked_lm.RECIPES,
-    **discrete_diffusion.RECIPES,
-    **discrete_tokens.RECIPES,
-    **discrete_steering.RECIPES,
+    **{name: (one.summary, one.recipe) for system in DISCRETE for name, one in system.recipes.items()},
 }
 
 _PLAIN: dict[str, Any] = {

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.rl.rewards import check_tilt
 
 
 class GroupWeights(NamedTuple):
@@ -100,10 +101,7 @@ def self_normalised(
     the effective sample size of each row; a warning where its mean is below 2.
 
     Raises UsageError for rewards that are not finite, or β ≤ 0."""
-    if not beta > 0:
-        raise UsageError(f"beta is {beta}; the temperature of the reward must be positive")
-    if not bool(rewards.isfinite().all()):
-        raise UsageError("a reward is NaN or infinite; rewards must be finite")
+    check_tilt(rewards, beta)
     weights = (rewards / beta).softmax(1)
     size = 1 / weights.square().sum(1)
     if weights.shape[1] > 1 and bool(size.mean() < 2):

@@ -3,10 +3,23 @@
 import math
 from typing import NamedTuple
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.rl.rewards import check_tilt
+
+
+class Pool(NamedTuple):
+    """Samples of the reference, and the reward of each."""
+
+    tokens: Int[Tensor, "b n"]
+    rewards: Float[Tensor, " b"]
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Pool":
+        """The same on a device; rewards keep their type."""
+        return Pool(self.tokens.to(device), self.rewards.to(device))
 
 
 class Tilt(NamedTuple):
@@ -17,15 +30,16 @@ class Tilt(NamedTuple):
     kl: float
     size: float
 
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Tilt":
+        """The same on a device; weights keep their type."""
+        return self._replace(weights=self.weights.to(device))
+
 
 def tilt(rewards: Float[Tensor, " b"], beta: float) -> Tilt:
     """softmax(R/β) over samples of the reference: KL = Σ w log w + log b.
 
     Raises UsageError for rewards that are not finite, or β ≤ 0."""
-    if not beta > 0:
-        raise UsageError(f"beta is {beta}; the temperature of the reward must be positive")
-    if not bool(rewards.isfinite().all()):
-        raise UsageError("a reward is NaN or infinite; rewards must be finite")
+    check_tilt(rewards, beta)
     logs = (rewards.double() / beta).log_softmax(0)
     kl = float((logs.exp() * logs).sum()) + math.log(len(rewards))
     return Tilt(logs.exp(), beta, kl, float(1 / logs.exp().square().sum()))
@@ -48,3 +62,26 @@ def tilt_within(rewards: Float[Tensor, " b"], budget: float) -> Tilt:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if tilt(rewards, middle).kl < budget else (middle, high)
     return tilt(rewards, high)
+
+
+def resampled(weights: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
+    """The numbers of samples drawn again in proportion to their weights, evenly: systematic resampling at the middles
+    of the strata, as many as there are.
+
+    >>> resampled(torch.tensor([0.5, 0.0, 0.25, 0.25])).tolist()
+    [0, 0, 2, 3]
+    """
+    count = len(weights)
+    places = (torch.arange(count, device=weights.device) + 0.5) / count
+    return torch.searchsorted(weights.cumsum(0), places.to(weights.dtype)).clamp(max=count - 1)
+
+
+def next_penalty(penalty: float, divergence: float, budget: float, least: float) -> float:
+    """The multiplier of a divergence that is to stay within its budget: up while that is exceeded, down while it is
+    not, faster the farther away; from ``least`` to 100.
+
+    >>> next_penalty(1.0, 3.0, 1.0, 0.1) > 1.0 > next_penalty(1.0, 0.5, 1.0, 0.1)
+    True
+    """
+    over = min(1.0, max(-0.5, divergence / budget - 1))
+    return min(100.0, max(least, penalty * math.exp(0.1 * over)))

@@ -1,4 +1,6 @@
-"""Preferences between two texts: the bound-based DPO loss, and the ratio form."""
+"""Preferences between two texts, learnt from the rise of a bound on their likelihoods."""
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -6,6 +8,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tenfold.errors import UsageError
+from tenfold.rl.pool import Pool
+
+
+class Pairs(NamedTuple):
+    """Texts of which the first is preferred."""
+
+    winner: Int[Tensor, "b n"]
+    loser: Int[Tensor, "b n"]
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Pairs":
+        """The same on a device."""
+        return Pairs(self.winner.to(device), self.loser.to(device))
+
+
+def paired(pool: Pool, uniforms: Float[Tensor, " h"]) -> Pairs:
+    """The two halves of a pool as pairs, who wins drawn from σ(R_1 − R_2) (Bradley-Terry) by U[0, 1) numbers."""
+    half = len(uniforms)
+    first = uniforms < (pool.rewards[:half] - pool.rewards[half : 2 * half]).sigmoid()
+    one, two = pool.tokens[:half], pool.tokens[half : 2 * half]
+    return Pairs(torch.where(first[:, None], one, two), torch.where(first[:, None], two, one))
 
 
 def check_pairs(winner: Int[Tensor, "b n"], loser: Int[Tensor, "b k"], prompt: Bool[Tensor, "b n"]) -> None:
@@ -29,6 +51,7 @@ def gain(
 ) -> Float[Tensor, "*b"]:
     """Δ = w_t Σ_{active} (log p_θ − log p_ref)(x_0^i | x_t): how much the bound of a text rose, estimated at one
     noise."""
+    # At tokens that stand this may be −∞ less −∞, which is left out.
     rise = (log_model - log_reference).gather(-1, clean[..., None])[..., 0]
     return weight * torch.where(active, rise, 0.0).sum(-1)
 
@@ -46,10 +69,3 @@ def preference_loss(
     margin = beta * (winner.mean(1) - loser.mean(1))
     metrics = {"margin": margin.detach().mean(), "accuracy": (margin.detach() > 0).float().mean()}
     return -F.logsigmoid(margin), metrics
-
-
-def winner_log_ratio(gain: Float[Tensor, " b"], beta: float) -> Float[Tensor, " b"]:
-    """log r = β Δ: with winners as data and the reference's texts (or losers) as noise, the ratio losses apply."""
-    if not beta > 0:
-        raise UsageError(f"beta is {beta}; it must be positive")
-    return beta * gain

@@ -3,7 +3,7 @@
 from tenfold.errors import UsageError
 
 
-def at_least(settings: object, group: str, **least: int | float) -> None:
+def at_least(settings: object, group: str, /, **least: int | float) -> None:
     """Raise UsageError, naming the setting, where a field of ``settings`` is below its bound (or NaN).
 
     ``group`` is what stands before the names in messages, "train" say; "" for nothing.

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 
 from tenfold.data.text.characters_config import LETTERS
-from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion import DiffusionConfig, DiscreteDiffusion
 
 
 def test_samples(tenfold, refused, tmp_path):

@@ -8,10 +8,13 @@ import torch
 import tenfold as package
 from tenfold.data.text.characters import encode
 from tenfold.data.text.characters_config import LETTERS, CharacterDataConfig
-from tenfold.discrete_diffusion import likelihood
-from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion import (
+    Autoregressive,
+    AutoregressiveConfig,
+    DiffusionConfig,
+    DiscreteDiffusion,
+    likelihood,
+)
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.likelihood import mdm_nll
 from tenfold.masked_lm.model import MaskedLM

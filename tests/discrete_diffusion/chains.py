@@ -6,9 +6,9 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor, nn
 
-from tenfold.discrete.paths import posterior_from_leave_one_out
-from tenfold.discrete_diffusion.networks.tabular import TabularModel
-from tenfold.discrete_diffusion.networks.tabular import number_of as number
+from tenfold.discrete import posterior_from_leave_one_out
+from tenfold.discrete_diffusion import TabularModel
+from tenfold.discrete_diffusion import number_of as number
 from tests.discrete_diffusion.world import L, V, World
 
 

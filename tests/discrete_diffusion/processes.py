@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tenfold.discrete_diffusion.task import DiffusionTask
+from tenfold.discrete_diffusion import DiffusionTask
 from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change

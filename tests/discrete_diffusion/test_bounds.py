@@ -7,10 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenfold.discrete import Cosine, Linear, Polynomial, Schedule, bounds
-from tenfold.discrete.paths import (
+from tenfold.discrete import (
+    Cosine,
+    Linear,
     MaskSource,
+    Polynomial,
+    Schedule,
     UniformSource,
+    bounds,
     leave_one_out_from_posterior,
     noisy_ratios,
     posterior_from_leave_one_out,

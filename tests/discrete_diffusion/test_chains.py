@@ -8,14 +8,10 @@ import torch
 from torch import Tensor
 
 from tenfold.discrete import Linear
-from tenfold.discrete_diffusion.networks.tabular import number_of as number
+from tenfold.discrete_diffusion import ChainOptions, Random, Sampled, interval, noise, predicted_chain, run_chain
+from tenfold.discrete_diffusion import number_of as number
 from tenfold.discrete_diffusion.samplers import steps
-from tenfold.discrete_diffusion.samplers.chain import Sampled, noise, run_chain
-from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import guided, sharpened
-from tenfold.discrete_diffusion.samplers.random import Random
-from tenfold.discrete_diffusion.samplers.steps import interval
-from tenfold.discrete_diffusion.steering.groups import predicted_chain
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.chains import SineSchedule, Table, law, of_clean, p_value, posterior
 from tests.discrete_diffusion.world import World
@@ -70,7 +66,7 @@ def test_gillespie_has_the_law_of_many_short_steps(fixtures: File) -> None:
             return posterior(world, 1 - t).exp()
         hazard = torch.full((64,), -math.log(floor) / count, dtype=torch.float64)
         return steps.tau_leap(
-            posterior(world, 1 - t), world.noisy, steps.Interval(1 - t, 1 - t, hazard, False), world.source
+            posterior(world, 1 - t), world.noisy, steps.Span(1 - t, 1 - t, hazard, False), world.source
         )
 
     expected = of_clean(world, law(world, transition, count + 1))

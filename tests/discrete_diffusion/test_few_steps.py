@@ -8,12 +8,9 @@ import torch
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
-from tenfold.discrete import Linear
-from tenfold.discrete.paths import UniformSource
-from tenfold.discrete_diffusion.networks.tabular import TabularModel, number_of
-from tenfold.discrete_diffusion.samplers.chain import run_chain
-from tenfold.discrete_diffusion.samplers.few_steps import chain_bound, chosen_gain, one_step
-from tenfold.discrete_diffusion.samplers.options import ChainOptions
+from tenfold.discrete import Linear, UniformSource
+from tenfold.discrete_diffusion import ChainOptions, TabularModel, chain_bound, number_of, run_chain
+from tenfold.discrete_diffusion.samplers.few_steps import chosen_gain, one_step
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.chains import Table, p_value
 from tests.discrete_diffusion.world import World

@@ -6,15 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenfold.discrete import Linear
-from tenfold.discrete.paths import noisy_ratios
-from tenfold.discrete_diffusion.networks.tabular import joint_posterior, marginals
-from tenfold.discrete_diffusion.networks.tabular import number_of as number
-from tenfold.discrete_diffusion.samplers.chain import noise, run_chain
+from tenfold.discrete import Linear, noisy_ratios
+from tenfold.discrete_diffusion import ChainOptions, Random, joint_posterior, marginals, noise, run_chain
+from tenfold.discrete_diffusion import number_of as number
 from tenfold.discrete_diffusion.samplers.guidance import Guide
-from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import Predictor
-from tenfold.discrete_diffusion.samplers.random import Random
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.chains import Table, p_value
 from tests.discrete_diffusion.world import World

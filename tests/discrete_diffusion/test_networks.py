@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from tenfold.discrete import MaskSource, noisy_ratios, posterior_from_leave_one_out
 from tenfold.discrete.bounds import masked
-from tenfold.discrete.paths import MaskSource, noisy_ratios, posterior_from_leave_one_out
-from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion, Scores
+from tenfold.discrete_diffusion import Autoregressive, AutoregressiveConfig, DiffusionConfig, DiscreteDiffusion
+from tenfold.discrete_diffusion import ScoreNetwork as Scores
 from tenfold.errors import UsageError
 
 SMALL: dict[str, Any] = {"vocabulary": 7, "width": 32, "layers": 2, "heads": 2, "length": 12}

@@ -5,9 +5,19 @@ from pathlib import Path as File
 import pytest
 import torch
 
-from tenfold.discrete import Cosine, Geometric, Linear, LinearSigma, paths, sigma, sigma_prime
-from tenfold.discrete.paths import MaskSource, Path, UniformSource
-from tenfold.discrete_diffusion.networks.tabular import joint_posterior, site_conditionals
+from tenfold.discrete import (
+    Cosine,
+    Geometric,
+    Linear,
+    LinearSigma,
+    MaskSource,
+    Path,
+    UniformSource,
+    paths,
+    sigma,
+    sigma_prime,
+)
+from tenfold.discrete_diffusion import joint_posterior, site_conditionals
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import ALPHAS, V, World, close, reference
 

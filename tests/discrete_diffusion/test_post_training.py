@@ -7,26 +7,22 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from tenfold.discrete.objectives import distribution_form, score_form
-from tenfold.discrete_diffusion.energy import autoregressive_log_ratio, joint_nats
-from tenfold.discrete_diffusion.networks.tabular import number_of
-from tenfold.discrete_diffusion.steering.matching import check_frozen, drift, matching_loss
-from tenfold.discrete_diffusion.steering.ratios import (
-    RATIOS,
-    implicit_log_ratio,
-    ratio_loss,
-)
-from tenfold.discrete_diffusion.targets.densities import Energy
-from tenfold.discrete_diffusion.targets.protocol import all_candidates, site_target
+from tenfold.discrete import distribution_form, score_form
+from tenfold.discrete_diffusion import Energy, all_candidates, matching_loss, number_of, ratio_loss, site_target
+from tenfold.discrete_diffusion.steering.ratio.loss import RATIOS
 from tenfold.errors import UsageError
-from tenfold.rl.groups import (
+from tenfold.rl import (
+    check_frozen,
+    check_pairs,
+    drift,
+    gain,
     group_weights,
     prediction_likelihood,
+    preference_loss,
     self_normalised,
     signed_loss,
     stepwise_loss,
 )
-from tenfold.rl.preferences import check_pairs, gain, preference_loss, winner_log_ratio
 from tests.discrete_diffusion.world import ALPHAS, World, close
 
 NAMES = {"lsif": "lsif", "bce": "bce", "generalised_kl": "genkl"}
@@ -81,48 +77,6 @@ def test_corrected_marginals(world: World) -> None:
     mean = torch.stack([torch.stack([corrected[:, world.clean[:, i] == v].sum(1) for v in range(4)], 1)
                         for i in range(3)], 1)  # fmt: skip
     close(mean, world["ratio_corrected_marginal_k0.4"])
-    # By draws: the estimate of log Z is biased low, so the likelihood it gives flatters, less with more draws.
-    row, count = -1, 2000  # pure noise: every sequence is possible
-    exact = -float((log_ref + log_ratio).log_softmax(1)[row, 0])
-    drawn = torch.multinomial(log_ref[row].exp(), 64 * count, replacement=True)
-    at_data = (log_ref[row, :1].expand(count), log_ratio[row, :1].expand(count))
-    few, many = (
-        float(joint_nats(*at_data, log_ratio[row, drawn].view(64 * count // k, k)[:count]).mean()) for k in (2, 64)
-    )
-    assert few < many < exact + 0.01
-    assert many == pytest.approx(exact, abs=0.02)
-
-
-def test_an_autoregressive_ratio_needs_the_reference(world: World) -> None:
-    """p_ref r is the autoregressive law restricted to what is known; without its second term it is not."""
-    log_ref = joint(world, "logits_reference", 0.4)
-    law = world["p1"].log()
-    pairs = (world.joint_likelihood(0.4) > 0).nonzero()
-    noisy, clean = world.noisy[pairs[:, 0]], world.clean[pairs[:, 1]]
-
-    class Law:
-        def log_prob(self, tokens: Tensor) -> Tensor:
-            return law[number_of(tokens, 4)]
-
-    log_probs = world.model("logits_reference", 0.4)[pairs[:, 0]]
-    active = torch.ones_like(noisy, dtype=torch.bool)  # tokens that stand have probability 1
-    table = torch.full_like(log_ref, -torch.inf)
-    table[pairs[:, 0], pairs[:, 1]] = autoregressive_log_ratio(Law(), log_probs, clean, active)
-    mixed = (log_ref + table).log_softmax(1).exp()
-    known = world.joint_likelihood(0.4) > 0
-    restricted = torch.where(known, world["p1"], 0.0)
-    close(mixed, restricted / restricted.sum(1, keepdim=True))
-    wrong = (log_ref + law).log_softmax(1).exp()
-    assert (wrong - restricted / restricted.sum(1, keepdim=True)).abs().max() > 0.05
-
-
-def test_implicit_ratio(world: World) -> None:
-    a, b = world.model("logits_factorised", 0.4), world.model("logits_reference", 0.4)
-    clean = world.clean[torch.randint(0, 64, (len(world.noisy),))]
-    active = world.source.active(world.noisy)
-    ours = implicit_log_ratio(a, b, clean, active, 2.0)
-    each = (a - b).gather(-1, clean[..., None])[..., 0]
-    close(ours, 2 * torch.stack([row[on].sum() for row, on in zip(each, active, strict=True)]))
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -306,7 +260,7 @@ def test_preferences(world: World) -> None:
     (gradient,) = torch.autograd.grad(value, best)
     assert gradient.abs().max() < 1e-12
     # As a ratio, winners are the data and the reference's texts the noise.
-    ratio = winner_log_ratio(world["clean_model"].log() - world["clean_ref"].log(), beta)
+    ratio = beta * (world["clean_model"].log() - world["clean_ref"].log())
     losses = ratio_loss(ratio.repeat_interleave(64), ratio.repeat(64)[:, None], "bce")
     weights = (world["winner_marginal"][:, None] * world["clean_ref"][None]).reshape(-1)
     close((weights * losses).sum(), world.values["pref_bce/loss_model"])
@@ -325,9 +279,8 @@ def test_gains_and_pairs() -> None:
         check_pairs(clean, clean + 1, prompt)
     with pytest.raises(UsageError, match="one length"):
         check_pairs(clean, clean[:, :2], prompt)
-    for call in (lambda: preference_loss(found[:, None], found[:, None], 0.0), lambda: winner_log_ratio(found, -1.0)):
-        with pytest.raises(UsageError, match="must be positive"):
-            call()
+    with pytest.raises(UsageError, match="must be positive"):
+        preference_loss(found[:, None], found[:, None], 0.0)
     _, metrics = preference_loss(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [1.0]]), 2.0)
     assert metrics["accuracy"] == 0.5
 

@@ -12,37 +12,46 @@ import torch
 
 from tenfold import api
 from tenfold.data.text.characters_config import CharacterDataConfig
-from tenfold.discrete_diffusion.commands import DiffusionAnalysis, DiffusionSampling, RatioSampling
-from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.networks.ratio import LogRatio
-from tenfold.discrete_diffusion.recipes import DiffusionRecipe
-from tenfold.discrete_diffusion.samplers.writing import read_template, sample_entropy, unigram_entropy
-from tenfold.discrete_diffusion.steering.evaluation import distinct, divergence
-from tenfold.discrete_diffusion.steering.groups import GroupTask
-from tenfold.discrete_diffusion.steering.options import (
+from tenfold.discrete_diffusion import (
+    Autoregressive,
+    AutoregressiveConfig,
+    DiffusionAnalysis,
+    DiffusionConfig,
+    DiffusionRecipe,
+    DiffusionSampling,
+    DiffusionTask,
+    DiscreteDiffusion,
     DistilObjective,
+    DistilRecipe,
+    DistilTask,
     GroupObjective,
+    GroupRecipe,
+    GroupTask,
+    Labelled,
+    LogRatio,
     PreferenceObjective,
+    PreferenceRecipe,
+    PreferenceTask,
     RatioEvaluation,
     RatioObjective,
-    RewardObjective,
-    SteeringEvaluation,
-)
-from tenfold.discrete_diffusion.steering.ratio import RatioTask
-from tenfold.discrete_diffusion.steering.recipes import (
-    DistilRecipe,
-    GroupRecipe,
-    PreferenceRecipe,
     RatioRecipe,
+    RatioSampling,
+    RatioTask,
+    RewardObjective,
     RewardRecipe,
+    RewardTask,
+    SteeringEvaluation,
+    TrigramClassifier,
+    distinct,
+    divergence,
+    read_template,
+    reward_of,
+    sample_entropy,
+    unigram_entropy,
+    word_length,
 )
-from tenfold.discrete_diffusion.steering.rewards import Labelled, TrigramClassifier, reward_of, word_length
-from tenfold.discrete_diffusion.steering.tasks import DistilTask, PreferenceTask, RewardTask
-from tenfold.discrete_diffusion.task import DiffusionTask
 from tenfold.errors import UsageError
-from tenfold.rl.pool import tilt, tilt_within
+from tenfold.rl import tilt, tilt_within
 from tenfold.runs.run_folder import RunFolder
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
@@ -137,7 +146,7 @@ def test_distilled_gradient_is_that_of_the_teachers_conditionals(place: Path) ->
     index = torch.arange(8)
     batch = {"index": index, **source.batch(index.numpy())}
     (update,) = list(task.step(task.modules(), batch, Draws(0, 0)))
-    noisy, hidden, weight = task._masked(batch["tokens"], index, Draws(0, 0))
+    noisy, hidden, weight = task.masks(batch["tokens"], index, Draws(0, 0))
     teacher, total = task.teacher.model.model, 0.0  # type: ignore[attr-defined]
     with torch.no_grad():
         log_q = task.model(noisy)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tenfold.discrete.paths import MaskSource
+from tenfold.discrete import MaskSource
+from tenfold.discrete_diffusion import TabularModel
 from tenfold.discrete_diffusion.networks import tabular
-from tenfold.discrete_diffusion.networks.tabular import TabularModel
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import ALPHAS, V, World, close
 

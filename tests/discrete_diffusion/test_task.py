@@ -11,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import api
-from tenfold.discrete_diffusion import pictures
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObjective
-from tenfold.discrete_diffusion.task import AutoregressiveTask, DiffusionTask
+from tenfold.discrete_diffusion import (
+    Autoregressive,
+    AutoregressiveTask,
+    DiffusionEvaluation,
+    DiffusionObjective,
+    DiffusionTask,
+    DiscreteDiffusion,
+    pictures,
+)
 from tenfold.errors import UsageError
 from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder

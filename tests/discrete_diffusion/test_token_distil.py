@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.steering import token_distil
-from tenfold.discrete_diffusion.steering.options import TokenData, TokenDistilObjective, TokenEvaluation
-from tenfold.discrete_diffusion.steering.recipes import TokenDistilRecipe
-from tenfold.discrete_diffusion.steering.token_distil import TokenDistilTask, read_tokens
+from tenfold.discrete_diffusion import (
+    DiffusionConfig,
+    TokenData,
+    TokenDistilObjective,
+    TokenDistilRecipe,
+    TokenDistilTask,
+    TokenEvaluation,
+)
+from tenfold.discrete_diffusion.steering.token_distil import text as token_distil
+from tenfold.discrete_diffusion.steering.token_distil.text import read_tokens
 from tenfold.errors import UsageError
 from tenfold.training.streams import Draws
 

@@ -14,12 +14,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tenfold import api
+from tenfold.api import verbs
 from tenfold.cli.main import main
 from tenfold.data.text.packed_text import read_packed
 from tenfold.data.text.token_text_config import TokenTextConfig
-from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.options import TokenRowEvaluation
+from tenfold.discrete_diffusion import DiffusionConfig, DiscreteDiffusion, TokenRowEvaluation
 from tenfold.errors import UsageError
 from tenfold.recipes import recipe
 from tenfold.settings.changes import change
@@ -125,7 +124,7 @@ def test_published_recipes_train_on_json_lines(name: str, tmp_path: Path) -> Non
     files = api.sample(run, num=2, steps=2)
     assert len(json.loads(files[1].read_text())["samples"]) == 2
     with pytest.raises(UsageError, match="so the text cannot be read in them"):
-        api._task_of_model(run.path / "model").evaluate()
+        verbs._task_of_model(run.path / "model").evaluate()
 
 
 def test_packed_rows(tmp_path: Path) -> None:

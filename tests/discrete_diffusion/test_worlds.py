@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tenfold.discrete_diffusion import site_conditionals
 from tenfold.discrete_diffusion.examples.tables import JointTable, TinyWorld, kl, total_variation
-from tenfold.discrete_diffusion.examples.worlds import BETA, Worked
-from tenfold.discrete_diffusion.networks.tabular import site_conditionals
+from tenfold.discrete_diffusion.examples.worlds import BETA
+from tenfold.discrete_diffusion.examples.worlds import WorkedWorlds as Worked
 from tests.discrete_diffusion.world import World
 
 

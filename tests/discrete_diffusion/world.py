@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.discrete.paths import MaskSource, Source, UniformSource, posterior_from_leave_one_out
-from tenfold.discrete_diffusion.networks.tabular import joint_likelihood, joint_posterior, marginals, sequences
+from tenfold.discrete import MaskSource, Source, UniformSource, posterior_from_leave_one_out
+from tenfold.discrete_diffusion import joint_posterior, marginals, sequences
+from tenfold.discrete_diffusion.networks.tabular import joint_likelihood
 
 V, L = 4, 3
 ALPHAS = (0.1, 0.4, 0.8)

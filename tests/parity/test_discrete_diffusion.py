@@ -9,9 +9,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tenfold import api
-from tenfold.discrete import Geometric, Linear, Polynomial, bounds, sigma, sigma_prime
-from tenfold.discrete.paths import MaskSource, UniformSource, carried_over, noisy_ratios, velocity
-from tenfold.discrete_diffusion.weights import read_published
+from tenfold.discrete import (
+    Geometric,
+    Linear,
+    MaskSource,
+    Polynomial,
+    UniformSource,
+    bounds,
+    noisy_ratios,
+    sigma,
+    sigma_prime,
+    velocity,
+)
+from tenfold.discrete.paths import carried_over
+from tenfold.discrete_diffusion import read_published
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import reference
 

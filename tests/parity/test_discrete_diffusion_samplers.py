@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenfold.discrete import Geometric, Linear, Schedule, sigma
-from tenfold.discrete.paths import MaskSource, UniformSource, noisy_ratios
-from tenfold.discrete_diffusion.samplers.steps import Interval, analytic, ancestral, interval
+from tenfold.discrete import Geometric, Linear, MaskSource, Schedule, UniformSource, noisy_ratios, sigma
+from tenfold.discrete_diffusion import Span as Interval
+from tenfold.discrete_diffusion import analytic, ancestral, interval
 from tests.discrete_diffusion.world import reference
 
 V = 11

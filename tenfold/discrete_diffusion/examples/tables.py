@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tenfold.discrete.masking import mask_exactly
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion.networks.tabular import TabularModel, joint_posterior, marginals, number_of, sequences
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, edited
@@ -68,11 +69,9 @@ class TinyWorld:
 
     def masked(self, clean: Int[Tensor, "b n"], generator: torch.Generator) -> tuple[Int[Tensor, "b n"], Tensor]:
         """x_t with l of L masks, l uniform, and the weight L/l of the bound."""
-        from tenfold import discrete
-
         whole = torch.ones_like(clean, dtype=torch.bool)
         count = torch.randint(1, self.length + 1, (len(clean),), generator=generator)
-        where = discrete.mask_exactly(whole, count, torch.rand(clean.shape, generator=generator))
+        where = mask_exactly(whole, count, torch.rand(clean.shape, generator=generator))
         return torch.where(where, self.vocabulary, clean), self.length / count
 
     def any_order_law(self, model: TabularModel) -> Float[Tensor, " c"]:

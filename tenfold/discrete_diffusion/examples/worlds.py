@@ -16,7 +16,7 @@ from tenfold.discrete.objectives import cross_entropy
 from tenfold.discrete_diffusion.examples.tables import JointTable, TinyWorld, fit, kl, total_variation
 from tenfold.discrete_diffusion.networks.tabular import TabularModel, number_of
 from tenfold.discrete_diffusion.steering.matching import matching_loss
-from tenfold.discrete_diffusion.steering.ratios import ratio_loss
+from tenfold.discrete_diffusion.steering.ratio.loss import ratio_loss
 from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher
 from tenfold.discrete_diffusion.targets.data_free import mask_log_posterior
 from tenfold.discrete_diffusion.targets.densities import Energy
@@ -45,7 +45,7 @@ class Found:
     note: str
 
 
-class Worked:
+class WorkedWorlds:
     """The world, and the methods on it."""
 
     def __init__(self, steps: int, seed: int = 0) -> None:
@@ -217,9 +217,9 @@ class Worked:
         return self._joint(target, world.law, note, count)
 
 
-def run(figures: Path, quick: bool = False, progress: Callable[[float], None] = lambda done: None) -> Outcome:
+def tcsm_worlds(figures: Path, quick: bool = False, progress: Callable[[float], None] = lambda done: None) -> Outcome:
     """The example "tcsm-worlds"."""
-    worked = Worked(300 if quick else 1500)
+    worked = WorkedWorlds(300 if quick else 1500)
     methods: dict[str, Callable[[], Found]] = {
         "reward, weighted samples": worked.reward_weighted,
         "reward, site targets": worked.reward_sites,

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tenfold import discrete, hub
+from tenfold import hub
+from tenfold.discrete.masking import categorical
 from tenfold.discrete_diffusion.config import AutoregressiveConfig
 from tenfold.discrete_diffusion.networks.blocks import Stack
 
@@ -52,7 +53,7 @@ class Autoregressive(nn.Module):
         uniforms = torch.rand(n, length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(device)
         tokens = torch.zeros(n, length, dtype=torch.long, device=device)
         for i in range(length):
-            tokens[:, i] = discrete.categorical(self(tokens[:, : i + 1])[:, i].exp(), uniforms[:, i])
+            tokens[:, i] = categorical(self(tokens[:, : i + 1])[:, i].exp(), uniforms[:, i])
         return tokens
 
     @classmethod

@@ -29,7 +29,7 @@ class LocalMixing(nn.Module):
         return x + F.gelu(mixed)
 
 
-class Attention(nn.Module):
+class TokenAttention(nn.Module):
     """Multi-head attention of ``x`` to itself, or to ``others``; positions are told by ``rotary`` turns."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -86,7 +86,7 @@ class Layer(nn.Module):
         width, hidden = config.width, config.intermediate or 4 * config.width
         self.causal, self.dropout = causal, config.dropout
         self.mixing = LocalMixing(width, config.local_mixing, causal) if config.local_mixing else None
-        self.attention_norm, self.attention = LayerNorm(width), Attention(width, config.heads)
+        self.attention_norm, self.attention = LayerNorm(width), TokenAttention(width, config.heads)
         self.mlp_norm = LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
@@ -97,7 +97,7 @@ class Layer(nn.Module):
         rotary: tuple[Tensor, Tensor] | None = None,
         allowed: Bool[Tensor, "n m"] | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """(b, n, d) -> (b, n, d); see ``Attention`` for the arguments."""
+        """(b, n, d) -> (b, n, d); see ``TokenAttention`` for the arguments."""
         if self.mixing is not None:
             x = self.mixing(x)
         causal = self.causal and allowed is None

@@ -26,7 +26,7 @@ class ScaleNorm(nn.Module):
         return F.layer_norm(wide, self.weight.shape, self.weight.to(wide.dtype)).to(x.dtype)
 
 
-class Block(nn.Module):
+class ModulatedBlock(nn.Module):
     """Attention and perceptron, their inputs shifted and scaled and their outputs gated by the condition."""
 
     def __init__(self, config: DiffusionConfig) -> None:
@@ -66,8 +66,8 @@ class DiT(nn.Module):
         self.config = config
         self.vocab_embed = _Embedding(states, config.width)
         self.sigma_map = LevelEmbedding(config.condition_width, config.condition_width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.output_layer = _Output(config, states)
+        self.blocks = nn.ModuleList(ModulatedBlock(config) for _ in range(config.layers))
+        self.output_layer = _ScaledHead(config, states)
 
     def forward(self, tokens: Int[Tensor, "b n"], sigma: Float[Tensor, " b"]) -> tuple[Tensor, Tensor]:
         """Hidden states (b, n, d), not yet normalised, and the condition (b, c)."""
@@ -86,7 +86,7 @@ class _Embedding(nn.Module):
         nn.init.kaiming_uniform_(self.embedding, a=5**0.5)
 
 
-class _Output(nn.Module):
+class _ScaledHead(nn.Module):
     """Numbers for every state, from rows of hidden states and the condition of each row's sequence."""
 
     def __init__(self, config: DiffusionConfig, states: int) -> None:

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tenfold import discrete, hub
-from tenfold.discrete import Schedule
+from tenfold import hub
 from tenfold.discrete.paths import MaskSource, Path, Source, UniformSource, View, carried_over
+from tenfold.discrete.schedules import Cosine, Geometric, Linear, LinearSigma, Polynomial, Schedule, sigma
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.networks.blocks import Stack
 from tenfold.discrete_diffusion.networks.dit import DiT
@@ -152,10 +152,10 @@ class DiscreteDiffusion(nn.Module):
             raise UsageError("this network predicts probabilities, not scores; use noisy_ratios of its posterior")
         if time is None:
             raise UsageError("a network of scores needs the time; give one for each sequence")
-        sigma = discrete.sigma(self.schedule, time.double())
+        level = sigma(self.schedule, time.double())
         numbers = self._numbers(self._states(noisy, time, None)).unflatten(0, noisy.shape)
         if isinstance(self.source, MaskSource):
-            scale = torch.log(torch.expm1(sigma).clamp(min=1e-30)) + torch.log(torch.tensor(self.source.states - 1.0))
+            scale = torch.log(torch.expm1(level).clamp(min=1e-30)) + torch.log(torch.tensor(self.source.states - 1.0))
             numbers = numbers - scale.to(numbers)[:, None, None]
         return numbers.scatter(-1, noisy[..., None], 0.0)
 
@@ -177,7 +177,7 @@ class DiscreteDiffusion(nn.Module):
             return torch.zeros(len(noisy), device=noisy.device)
         if time is None:
             raise UsageError("this network is told the noise level; give a time for each sequence")
-        return discrete.sigma(self.schedule, time)
+        return sigma(self.schedule, time)
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "DiscreteDiffusion":
@@ -203,7 +203,7 @@ class DiscreteDiffusion(nn.Module):
             self.tokenizer = find_tokenizer(str(folder / TOKENIZER), self.config.vocabulary)
 
 
-class Scores(nn.Module):
+class ScoreNetwork(nn.Module):
     """The ratios of a network of scores as a module of their own: what is trained on the score entropy."""
 
     def __init__(self, model: DiscreteDiffusion) -> None:
@@ -228,11 +228,11 @@ def source_of(config: DiffusionConfig) -> Source:
 def schedule_of(config: DiffusionConfig) -> Schedule:
     """The schedule that a configuration names."""
     if config.schedule in ("cosine", "cosine_squared"):
-        return discrete.Cosine(config.epsilon, 1 + (config.schedule == "cosine_squared"))
+        return Cosine(config.epsilon, 1 + (config.schedule == "cosine_squared"))
     others: dict[str, Schedule] = {
-        "linear": discrete.Linear(config.epsilon),
-        "polynomial": discrete.Polynomial(),
-        "geometric": discrete.Geometric(),
-        "linear_sigma": discrete.LinearSigma(),
+        "linear": Linear(config.epsilon),
+        "polynomial": Polynomial(),
+        "geometric": Geometric(),
+        "linear_sigma": LinearSigma(),
     }
     return others[config.schedule]

@@ -1,1 +1,1 @@
-"""Sampling: steps as transition tensors, and the chains that draw from them."""
+"""Sampling: steps as transition tensors, the chains that draw from them, and what corrects or guides a chain."""

@@ -15,17 +15,15 @@ below the entropy of the data, as it counts one token's information for all that
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold import discrete
+from tenfold.discrete.masking import categorical
 from tenfold.discrete.paths import MaskSource
+from tenfold.discrete_diffusion.networks.protocol import Denoiser
 from tenfold.errors import UsageError
-
-Ratio = Callable[[Tensor, Tensor], Tensor]
 
 
 def one_step(
@@ -53,10 +51,10 @@ def chosen_gain(given: Float[Tensor, "b k"], free: Float[Tensor, "b k"]) -> Floa
 
 @torch.no_grad()
 def chain_bound(
-    model: Any,
+    model: Denoiser,
     clean: Int[Tensor, "b n"],
     steps: int,
-    log_ratio: Ratio | None = None,
+    log_ratio: Callable[[Tensor, Tensor], Tensor] | None = None,
     candidates: int = 16,
     seed: int = 0,
     batch: int = 16,
@@ -82,7 +80,7 @@ def chain_bound(
         if log_ratio is not None:
             draws = torch.rand(len(x), candidates, x.shape[1], generator=generator, dtype=torch.float64).to(x.device)
             weights = log_p.exp()[:, None].expand(-1, candidates, -1, -1)
-            drawn = discrete.categorical(weights, draws)
+            drawn = categorical(weights, draws)
             fixed = torch.where(revealed[:, None], x[:, None], drawn)
             copies = noisy.repeat_interleave(candidates, 0)
             given, free = (

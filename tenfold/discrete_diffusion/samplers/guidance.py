@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold import discrete
+from tenfold.discrete.masking import categorical
 from tenfold.discrete_diffusion.samplers.prediction import Predictor
 from tenfold.discrete_diffusion.samplers.random import Random
-from tenfold.discrete_diffusion.targets.densities import LogDensity
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, edited
 from tenfold.discrete_diffusion.targets.tilt import guided_ratios, value_of
+from tenfold.rl.rewards import Reward
 
 _NUMBERS_AT_ONCE = 2**23
 
@@ -22,7 +22,7 @@ _NUMBERS_AT_ONCE = 2**23
 class Guide:
     """Predictions of the tilted process from those of a network; ``predict.options`` have K and β."""
 
-    def __init__(self, predict: Predictor, reward: LogDensity, random: Random) -> None:
+    def __init__(self, predict: Predictor, reward: Reward, random: Random) -> None:
         self.predict, self.reward, self.random = predict, reward, random
 
     def at_site(
@@ -57,6 +57,6 @@ class Guide:
         found = []
         for part in torch.arange(b * m, device=noisy.device).split(max(1, _NUMBERS_AT_ONCE // (k * n * vocabulary))):
             probs = self.predict(sequences[part], times[part], "posterior").exp()
-            drawn = discrete.categorical(probs[:, None].expand(-1, k, -1, -1), numbers[part])
+            drawn = categorical(probs[:, None].expand(-1, k, -1, -1), numbers[part])
             found.append(value_of(drawn, self.reward, options.beta).double())
         return torch.cat(found).view(b, m)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from tenfold.errors import UsageError, suggest
+from tenfold.settings.checks import at_least
 
 Kind = Literal[
     "ancestral", "cached", "euler", "exponential", "tau_leap", "analytic", "remask", "confidence", "first_hitting",
@@ -65,9 +66,7 @@ class ChainOptions:
                 raise UsageError(
                     f"{name} is {getattr(self, name)!r}{suggest(str(getattr(self, name)), get_args(kinds))}"
                 )
-        for name in ("steps", "per_call", "candidates"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        at_least(self, "", steps=1, per_call=1, candidates=1)
         for name in ("temperature", "guidance", "corrector"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

@@ -2,33 +2,13 @@
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from tenfold.discrete import Schedule
-from tenfold.discrete.paths import (
-    MaskSource,
-    Source,
-    View,
-    leave_one_out_from_posterior,
-    posterior_from_leave_one_out,
-)
+from tenfold.discrete.paths import MaskSource, View, in_view
+from tenfold.discrete.schedules import Schedule
+from tenfold.discrete_diffusion.networks.protocol import DenoisingNetwork
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.errors import UsageError
-
-
-def in_view(
-    log_prediction: Float[Tensor, "b n v"],
-    noisy: Int[Tensor, "b n"],
-    alpha: Float[Tensor, " b"],
-    source: Source,
-    given: View,
-    wanted: View,
-) -> Float[Tensor, "b n v"]:
-    """A prediction of one view in the other."""
-    if given == wanted:
-        return log_prediction
-    change = posterior_from_leave_one_out if wanted == "posterior" else leave_one_out_from_posterior
-    return change(log_prediction, noisy, alpha, source)
 
 
 def sharpened(log_probs: Float[Tensor, "*b v"], temperature: float, top_p: float | None) -> Float[Tensor, "*b v"]:
@@ -65,15 +45,13 @@ class Predictor:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: DenoisingNetwork,
         schedule: Schedule,
         options: ChainOptions,
-        prompt: Tensor | None = None,
+        prompt: Bool[Tensor, "b n"] | None = None,
     ) -> None:
         self.network, self.schedule, self.options, self.prompt = network, schedule, options, prompt
-        self.source: Source = network.source  # type: ignore[assignment]
-        self.view: View = network.view  # type: ignore[assignment]
-        self.timed = bool(network.time_conditioned)
+        self.source, self.view, self.timed = network.source, network.view, network.time_conditioned
         # Times in the network's own precision.
         self.dtype = next((p.dtype for p in network.parameters()), torch.float32)
         self.calls = self.rows = 0
@@ -90,8 +68,7 @@ class Predictor:
     def _ask(self, noisy: Tensor, t: Tensor, sites: Tensor | None) -> Tensor:
         self.calls += 1
         self.rows += len(noisy)
-        found: Tensor = self.network(noisy, t.to(self.dtype) if self.timed else None, sites)
-        return found
+        return self.network(noisy, t.to(self.dtype) if self.timed else None, sites)
 
     def __call__(
         self, noisy: Int[Tensor, "b n"], t: Float[Tensor, " b"], view: View = "posterior"

@@ -4,14 +4,55 @@ From α_t to α_s > α_t a revealed token is masked with probability σ, a mask 
 (α_s − (1 − σ) α_t)/(1 − α_t), for any 0 ≤ σ ≤ min(1, (1 − α_s)/α_t); σ = 0 is the ancestral step.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold.discrete.paths import MaskSource, Source, UniformSource
+from tenfold.discrete.schedules import Schedule, time_of
 from tenfold.discrete_diffusion.samplers.options import Sigma
-from tenfold.discrete_diffusion.samplers.steps import Interval
+from tenfold.discrete_diffusion.samplers.steps import Span
 from tenfold.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Remasking:
+    """How strongly revealed tokens return to the mask along a chain.
+
+    Attributes:
+        kind: of σ, see ``sigmas``; "loop" holds a share of tokens and re-masks only meanwhile.
+        eta: the strength.
+        loop: first and last time of that interval, and the revealed share in it.
+    """
+
+    kind: Sigma
+    eta: float
+    loop: tuple[float, float, float]
+
+    def span(self, schedule: Schedule, t: Float[Tensor, " b"], s: Float[Tensor, " b"]) -> tuple[Span, Tensor]:
+        """The levels of noise at t and s, and the time that the network is told."""
+        last = not bool(s.any())
+        if self.kind == "loop":
+            alpha, following = looped_alpha(t, self.loop), looped_alpha(s, self.loop)
+            asked = time_of(schedule, alpha)
+        else:
+            alpha, following, asked = schedule.alpha(t), schedule.alpha(s), t
+        return Span(alpha, torch.ones_like(s) if last else following, torch.zeros_like(alpha), last), asked
+
+    def sigma(
+        self,
+        t: float,
+        s: float,
+        step: Span,
+        noisy: Int[Tensor, "b n"],
+        probability: Float[Tensor, "b n"],
+        source: MaskSource,
+    ) -> Float[Tensor, "b n"]:
+        """σ of every site between t and s."""
+        inside = self.kind != "loop" or (t <= self.loop[0] and s >= self.loop[1])
+        return sigmas(self.kind, self.eta if inside else 0.0, step, noisy, probability, source)
 
 
 def looped_alpha(t: Float[Tensor, " b"], loop: tuple[float, float, float]) -> Float[Tensor, " b"]:
@@ -22,7 +63,7 @@ def looped_alpha(t: Float[Tensor, " b"], loop: tuple[float, float, float]) -> Fl
     return torch.where(t > on, before, torch.where(t >= off, torch.full_like(t, held), after))
 
 
-def largest_sigma(step: Interval) -> Float[Tensor, " b"]:
+def largest_sigma(step: Span) -> Float[Tensor, " b"]:
     """min(1, (1 − α_s)/α_t); 1 where α_t is 0."""
     return ((1 - step.alpha_next) / step.alpha.clamp(min=torch.finfo(step.alpha.dtype).tiny)).clamp(max=1)
 
@@ -30,7 +71,7 @@ def largest_sigma(step: Interval) -> Float[Tensor, " b"]:
 def sigmas(
     kind: Sigma,
     eta: float,
-    step: Interval,
+    step: Span,
     noisy: Int[Tensor, "b n"],
     probability: Float[Tensor, "b n"],
     source: MaskSource,
@@ -53,7 +94,7 @@ def sigmas(
 def remask(
     log_posterior: Float[Tensor, "b n v"],
     noisy: Int[Tensor, "b n"],
-    step: Interval,
+    step: Span,
     sigma: Float[Tensor, "b n"],
     source: Source,
 ) -> Float[Tensor, "b n s"]:

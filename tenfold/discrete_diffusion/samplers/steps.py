@@ -1,4 +1,4 @@
-"""One step of the reverse chain as a tensor: (prediction, noisy tokens, interval) ↦ p(x_s^i | x_t) of every site.
+"""One step of the reverse chain as a tensor: (prediction, noisy tokens, span) ↦ p(x_s^i | x_t) of every site.
 
 All functions take log-probabilities (b, n, V), tokens (b, n) and return probabilities (b, n, S), S the states of the
 source. Sites that are not active (the unmasked ones of the mask source) keep their token. Which view of the prediction
@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold import discrete
-from tenfold.discrete import Schedule
+from tenfold.discrete.masking import reveal_probability
 from tenfold.discrete.paths import MaskSource, Source, UniformSource, View
+from tenfold.discrete.schedules import Schedule, likelihood_weight
 from tenfold.errors import UsageError
 
 
-class Interval(NamedTuple):
+class Span(NamedTuple):
     """From time t down to s < t: ``alpha`` α_t, ``alpha_next`` α_s, ``hazard`` (t − s) λ_t with λ = −α'/(1 − α), the
     expected number of jumps, each (b,); ``last`` where s is 0."""
 
@@ -29,17 +29,17 @@ class Interval(NamedTuple):
     last: bool
 
 
-def interval(schedule: Schedule, t: Float[Tensor, " b"], s: Float[Tensor, " b"]) -> Interval:
-    """The interval from ``t`` to ``s`` on a schedule.
+def interval(schedule: Schedule, t: Float[Tensor, " b"], s: Float[Tensor, " b"]) -> Span:
+    """The span from ``t`` to ``s`` on a schedule.
 
     Raises UsageError unless 0 ≤ s < t ≤ 1."""
     if not bool(((s >= 0) & (s < t) & (t <= 1)).all()):
         raise UsageError(f"a step runs from t = {t.max():g} to s = {s.min():g}; steps need 0 ≤ s < t ≤ 1")
-    weight = discrete.likelihood_weight(schedule, t)
+    weight = likelihood_weight(schedule, t)
     last = not bool(s.any())
     # Schedules may end a hair from α = 1; the last step is to end at clean tokens.
     alpha_next = torch.ones_like(s) if last else schedule.alpha(s)
-    return Interval(schedule.alpha(t), alpha_next, (t - s) * weight, last)
+    return Span(schedule.alpha(t), alpha_next, (t - s) * weight, last)
 
 
 def grid(steps: int, power: float = 1.0) -> list[float]:
@@ -90,14 +90,14 @@ def jump(
 
 
 def euler(
-    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Span, source: Source
 ) -> Float[Tensor, "b n s"]:
     """Euler's step of the rate λ (P − δ_x): a = min(1, h λ)."""
     return jump(log_posterior, noisy, step.hazard.clamp(max=1), source)
 
 
 def exponential(
-    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Span, source: Source
 ) -> Float[Tensor, "b n s"]:
     """The discrete-flow-matching solver: a = 1 − exp(−h λ), and the last step draws from P."""
     share = torch.ones_like(step.hazard) if step.last else -torch.expm1(-step.hazard)
@@ -105,7 +105,7 @@ def exponential(
 
 
 def tau_leap(
-    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Span, source: Source
 ) -> Float[Tensor, "b n s"]:
     """A site leaves with probability 1 − exp(−h λ (1 − P(x))), to y ≠ x in proportion to P; the last step draws from
     P."""
@@ -127,7 +127,7 @@ def _leave(
 
 
 def ancestral(
-    log_prediction: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+    log_prediction: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], step: Span, source: Source
 ) -> Float[Tensor, "b n s"]:
     """p(x_s | x_t) with the clean token integrated out; of a uniform source exact for the leave-one-out view Q.
 
@@ -136,7 +136,7 @@ def ancestral(
     / [α_t V Q(x) + 1 − α_t]."""
     _check(log_prediction, noisy, source)
     if isinstance(source, MaskSource):
-        return jump(log_prediction, noisy, discrete.reveal_probability(step.alpha_next, step.alpha), source)
+        return jump(log_prediction, noisy, reveal_probability(step.alpha_next, step.alpha), source)
     a_t, a_s = step.alpha[:, None, None], step.alpha_next[:, None, None]
     q, x, size = log_prediction.exp(), noisy[..., None], source.vocabulary
     at_x = q.gather(-1, x)
@@ -146,7 +146,7 @@ def ancestral(
 
 
 def analytic(
-    ratios: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], step: Interval, source: Source
+    ratios: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], step: Span, source: Source
 ) -> Float[Tensor, "b n s"]:
     """Tweedie's step of score entropy (arXiv 2310.16834) from the noisy ratios p_t(y)/p_t(x), 1 at y = x:
     (e^{−Δσ Q} r)(y) · e^{Δσ Q}(x, y), e^{−Δσ} = α_t/α_s.
@@ -205,7 +205,7 @@ def stationary(source: Source, like: Tensor) -> Float[Tensor, " s"]:
 class Step(NamedTuple):
     """A step by name: its transition tensor, and the view of the prediction that it takes."""
 
-    transition: Callable[[Tensor, Tensor, Interval, Source], Tensor]
+    transition: Callable[[Tensor, Tensor, Span, Source], Tensor]
     view: View
 
 

@@ -1,45 +1,56 @@
 """What tuning changed: rewards of samples, the divergence that it cost, the bound on held-out text, variety."""
 
-import math
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold import discrete
-from tenfold.data.text.characters import CharacterSplits
-from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.discrete.masking import mask_exactly
 from tenfold.discrete.paths import MaskSource
+from tenfold.discrete.schedules import time_of
 from tenfold.discrete_diffusion import likelihood
-from tenfold.discrete_diffusion.evaluation import row
+from tenfold.discrete_diffusion.corpus import CharacterCorpus
+from tenfold.discrete_diffusion.evaluation import averaged, bound_row, some_rows
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.samplers.options import ChainOptions
-from tenfold.discrete_diffusion.samplers.writing import draw, sample_entropy
-from tenfold.discrete_diffusion.steering.matching import drift
-from tenfold.discrete_diffusion.steering.options import SteeringEvaluation
-from tenfold.discrete_diffusion.steering.rewards import Labelled, TrigramClassifier, testament_rows
+from tenfold.discrete_diffusion.quality import sample_entropy
+from tenfold.discrete_diffusion.sampling import draw, plain_chain
+from tenfold.discrete_diffusion.targets.rewards import Labelled, TrigramClassifier, testament_rows
+from tenfold.rl.reference import drift
+from tenfold.rl.rewards import Reward
 from tenfold.runs.measurement import Measurement
+from tenfold.training.task import device_of
 
 
-def measure_steered(
-    model: DiscreteDiffusion,
-    reference: DiscreteDiffusion,
-    reward: Callable[[Tensor], Tensor],
-    data: CharacterSplits,
-    settings: CharacterDataConfig,
-    options: SteeringEvaluation,
-    name: str,
-) -> list[Measurement]:
-    """Rows of ``evaluation.json`` for a tuned model and its reference, the same seed for both."""
-    rows = []
-    test = _test(data, options.rows, next(model.parameters()).device)
-    reference = reference.to(test.device)
+@runtime_checkable
+class Tuned(Protocol):
+    """What is measured: a task with the tuned model and what it is held against."""
+
+    recipe: Any
+    name: str
+
+    @property
+    def corpus(self) -> CharacterCorpus: ...
+
+    @property
+    def model(self) -> DiscreteDiffusion: ...
+
+    @property
+    def reference(self) -> DiscreteDiffusion: ...
+
+    @property
+    def reward(self) -> Reward: ...
+
+
+def measure_steered(task: Tuned, seconds: float = 0.0) -> list[Measurement]:
+    """Rewards of samples, divergence from the reference and the bound on test text, of a tuned model and its reference,
+    the same seed for both."""
+    model, reward, options, name = task.model, task.reward, task.recipe.evaluation, task.name
+    rows, settings = [], task.corpus.config
+    test = some_rows(task.corpus.splits.test, options.rows).to(device_of(model))
+    reference = task.reference.to(test.device)
     for label, one in ((name, model), ("reference", reference)):
-        kind = "ancestral" if one.time_conditioned else "cached"
-        chain = ChainOptions(kind=kind, steps=options.steps)  # type: ignore[arg-type]
-        texts = draw(one, options.samples, settings.length, chain, 1, options.batch).tokens
+        texts = draw(one, options.samples, settings.length, plain_chain(one, options.steps), 1, options.batch).tokens
         rows.append(_mean("mean_reward", reward(texts), "samples", label))
         rows.append(Measurement("distinct_trigrams", distinct(texts), "", "samples", label, None, len(texts)))
         rows.append(Measurement("sample_entropy", sample_entropy(texts), "bits", "samples", label, None, len(texts)))
@@ -47,19 +58,12 @@ def measure_steered(
             away = divergence(model, reference, texts, options.draws, options.batch)
             note = "divergence of the paths from the reference's, at least that of the texts"
             rows.append(_mean("kl_from_reference", away, "samples", label, "nats", note))
-        rows.append(row(likelihood.bound(one, test, options.draws, batch=options.batch), label))
+        rows.append(bound_row(likelihood.bound(one, test, options.draws, batch=options.batch), label))
     if isinstance(reward, TrigramClassifier):
         rows += _of_text(reward, testament_rows(settings, settings.test_place))
     else:
         rows.append(_mean("mean_reward", reward(test), "test", "held-out text"))
     return rows
-
-
-def _test(data: CharacterSplits, count: int, device: torch.device) -> Tensor:
-    import numpy as np
-
-    some = data.test.some(count)
-    return some.batch(np.arange(len(some)))["tokens"].to(device)
 
 
 def _of_text(classifier: TrigramClassifier, rows: Labelled) -> list[Measurement]:
@@ -71,9 +75,8 @@ def _of_text(classifier: TrigramClassifier, rows: Labelled) -> list[Measurement]
 
 
 def _mean(name: str, values: Tensor, split: str, model: str, unit: str = "", note: str = "") -> Measurement:
-    values = values.double()
-    error = float(values.std()) / math.sqrt(len(values))
-    return Measurement(name, float(values.mean()), unit, split, model, error, len(values), note)
+    mean, error = averaged(values)
+    return Measurement(name, mean, unit, split, model, error, len(values), note)
 
 
 def distinct(tokens: Int[Tensor, "b n"], order: int = 3) -> float:
@@ -83,7 +86,9 @@ def distinct(tokens: Int[Tensor, "b n"], order: int = 3) -> float:
 
 
 @torch.no_grad()
-def divergence(model: Any, reference: Any, texts: Int[Tensor, "b n"], draws: int, batch: int) -> Tensor:
+def divergence(
+    model: DiscreteDiffusion, reference: DiscreteDiffusion, texts: Int[Tensor, "b n"], draws: int, batch: int
+) -> Float[Tensor, " b"]:
     """KL of the two reverse processes at masked samples of ``model``, each row's mean over ``draws`` (nats, (b,)):
     E (L/l) Σ_masked KL(p_θ ‖ p_ref), l uniform."""
     source = model.source
@@ -94,8 +99,8 @@ def divergence(model: Any, reference: Any, texts: Int[Tensor, "b n"], draws: int
             clean = texts[rows.to(texts.device)]
             count = torch.randint(1, n + 1, (len(rows),), generator=generator).to(texts.device)
             numbers = torch.rand(clean.shape, generator=generator).to(texts.device)
-            hidden = discrete.mask_exactly(torch.ones_like(clean, dtype=torch.bool), count, numbers)
+            hidden = mask_exactly(torch.ones_like(clean, dtype=torch.bool), count, numbers)
             noisy, weight = torch.where(hidden, source.mask, clean), n / count
-            time = discrete.time_of(model.schedule, 1 - 1 / weight)
+            time = time_of(model.schedule, 1 - 1 / weight)
             total[rows] += drift(model(noisy, time), reference(noisy, time), hidden, weight).double().cpu() / draws
     return total

@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenfold.discrete.objectives import distribution_form, ratio_divergence
 from tenfold.errors import UsageError
@@ -47,25 +47,3 @@ def matching_loss(
         student = student.masked_fill(absent, -torch.inf)
         value = distribution_form(log_target, student.log_softmax(-1) if renormalise else student, "kl")
     return share * torch.where(real, value, 0.0).sum(1)
-
-
-def drift(
-    log_posterior: Float[Tensor, "b n v"],
-    log_reference: Float[Tensor, "b n v"],
-    active: Bool[Tensor, "b n"],
-    weight: Float[Tensor, " b"],
-) -> Float[Tensor, " b"]:
-    """w_t Σ_{active} KL(p_θ ‖ p_ref) at one noise: an upper bound, in expectation over noised samples of the student,
-    on the divergence of its law from the reference's; what a KL budget is held to."""
-    value = distribution_form(log_posterior, log_reference, "kl")
-    return weight * torch.where(active, value, 0.0).sum(1)
-
-
-def check_frozen(reference: nn.Module, student: nn.Module) -> None:
-    """Raises UsageError for a reference that would be trained, or that shares weights with the student: it would
-    follow it, and every divergence from it would stay 0."""
-    if any(p.requires_grad for p in reference.parameters()):
-        raise UsageError("the reference's weights require gradients; freeze them with reference.requires_grad_(False)")
-    own = {p.untyped_storage().data_ptr() for p in student.parameters()}
-    if any(p.untyped_storage().data_ptr() in own for p in reference.parameters()):
-        raise UsageError("the reference shares weights with the student; take copy.deepcopy of it before training")

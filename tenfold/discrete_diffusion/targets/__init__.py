@@ -1,1 +1,1 @@
-"""Targets: what a student's site conditionals are matched to, besides data."""
+"""What a model is trained or guided towards: densities, teachers and rewards, as ratios of clean sequences."""

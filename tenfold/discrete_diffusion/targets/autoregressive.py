@@ -14,10 +14,13 @@ from tenfold.errors import UsageError
 
 
 @runtime_checkable
-class Autoregressive(Protocol):
+class LeftToRight(Protocol):
     """A model that reads from left to right, as the teacher uses it."""
 
     vocabulary: int
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Any:
+        """Move its tensors."""
 
     def read(self, tokens: Tensor) -> tuple[Tensor, Any]:
         """log p(· | x^{<j}) for every place j of (b, n), as (b, n, V), and what is kept of the prefixes."""
@@ -52,20 +55,26 @@ class ARTeacher:
     """
 
     def __init__(
-        self, model: Autoregressive, method: Literal["exact", "first_order"] = "exact", batch: int = 1024
+        self, model: LeftToRight, method: Literal["exact", "first_order"] = "exact", batch: int = 1024
     ) -> None:
         if method not in ("exact", "first_order"):
             raise UsageError(f"method is {method!r}; a teacher's ratios are 'exact' or 'first_order'")
         self.model, self.method, self.batch, self.work = model, method, batch, Work()
         self._last: tuple[Tensor, Tensor, Any] | None = None
 
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "ARTeacher":
+        """Move the model."""
+        self.model.to(device, dtype)
+        return self
+
     def _read(self, clean: Tensor) -> tuple[Tensor, Any]:
         """The prefixes of a batch, read once for its candidates and its ratios."""
-        if self._last is None or not torch.equal(self._last[0], clean):
+        last = self._last
+        if last is None or last[0].device != clean.device or not torch.equal(last[0], clean):
             log_p, state = self.model.read(clean)
             self._count(1, clean.numel())
-            self._last = (clean.clone(), log_p, state)
-        return self._last[1], self._last[2]
+            last = self._last = (clean.clone(), log_p, state)
+        return last[1], last[2]
 
     def _count(self, calls: int, tokens: int) -> None:
         self.work.calls += calls
@@ -144,6 +153,12 @@ class CausalLanguageModel:
         self.model, self.kept, self.begin = model.eval(), kept, begin
         self.vocabulary = len(kept)
 
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "CausalLanguageModel":
+        """Move the network."""
+        self.model.to(device, dtype)
+        self.kept = self.kept.to(device)
+        return self
+
     def _log_probs(self, logits: Float[Tensor, "b k a"]) -> Float[Tensor, "b k v"]:
         return logits[..., self.kept].log_softmax(-1)
 
@@ -154,7 +169,7 @@ class CausalLanguageModel:
         return torch.cat([torch.zeros_like(log_p[:, :1]), log_p[:, : n - 1]], 1)
 
     def read(self, tokens: Tensor) -> tuple[Tensor, Any]:
-        """See ``Autoregressive``; the state is the model's key-value cache."""
+        """See ``LeftToRight``; the state is the model's key-value cache."""
         given = self.kept[tokens]
         if self.begin is not None:
             given = torch.cat([torch.full_like(given[:, :1], self.begin), given], 1)
@@ -162,7 +177,7 @@ class CausalLanguageModel:
         return self._shifted(found.logits, tokens.shape[1]), found.past_key_values
 
     def continued(self, state: Any, rows: Tensor, start: int, tokens: Tensor) -> Tensor:
-        """See ``Autoregressive``."""
+        """See ``LeftToRight``."""
         from transformers import DynamicCache
 
         past = start + (self.begin is not None)
@@ -172,7 +187,7 @@ class CausalLanguageModel:
         return self._log_probs(found.logits).gather(-1, tokens[:, 1:, None])[..., 0].sum(1)
 
     def soft(self, one_hot: Tensor) -> Tensor:
-        """See ``Autoregressive``."""
+        """See ``LeftToRight``."""
         table = self.model.get_input_embeddings().weight
         embedded = one_hot.to(table.dtype) @ table[self.kept]
         if self.begin is not None:

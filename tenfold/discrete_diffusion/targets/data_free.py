@@ -84,14 +84,3 @@ def mask_log_posterior(
     values = log_density(edited(complete.flatten(0, 1), repeated_sites, tokens).flatten(0, 2))
     values = values.view(b, k, m, size).permute(0, 2, 3, 1)
     return log_mean(values).log_softmax(-1), effective_sample_size(values).amin(-1)
-
-
-def unbiased_loss(
-    log_ratio: Float[Tensor, "*b"],
-    log_density_here: Float[Tensor, "*b"],
-    log_density_there: Float[Tensor, "*b"],
-    log_scale: float,
-) -> Float[Tensor, "*b"]:
-    """[p̄(x_0) s − p̄(x_0') log s] e^{−log_scale}, x_0 ~ K(·|x) and x_0' ~ K(·|y) independent, s the model's ratio:
-    its minimiser is p_t(y)/p_t(x), with no bias. The scale must stay the same over a run."""
-    return (log_density_here - log_scale + log_ratio).exp() - (log_density_there - log_scale).exp() * log_ratio

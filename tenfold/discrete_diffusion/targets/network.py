@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold import discrete, progress
+from tenfold import progress
+from tenfold.discrete.masking import categorical
 from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.blocks import Layer, own_turns, require_length
 
@@ -25,8 +26,13 @@ class NetworkTeacher:
     def __init__(self, model: Autoregressive) -> None:
         self.model, self.vocabulary = model.eval(), model.config.vocabulary
 
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "NetworkTeacher":
+        """Move the network."""
+        self.model.to(device, dtype)
+        return self
+
     def read(self, tokens: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b n v"], Prefix]:
-        """See ``ARTeacher``."""
+        """See ``LeftToRight``."""
         start = torch.full_like(tokens[:, :1], self.model.begin)
         given = torch.cat([start, tokens[:, :-1]], 1)
         require_length(given, self.model.config.length)
@@ -34,7 +40,7 @@ class NetworkTeacher:
         return self.model.head(hidden).log_softmax(-1), state
 
     def continued(self, state: Prefix, rows: Tensor, start: int, tokens: Int[Tensor, "r w"]) -> Float[Tensor, " r"]:
-        """See ``ARTeacher``. The token at place j goes in one place later, behind the beginning."""
+        """See ``LeftToRight``. The token at place j goes in one place later, behind the beginning."""
         past = start + 1
         prefix = Prefix(
             [layer[rows, :past] for layer in state.inputs],
@@ -45,7 +51,7 @@ class NetworkTeacher:
         return log_p.gather(-1, tokens[:, 1:, None])[..., 0].sum(1)
 
     def soft(self, one_hot: Float[Tensor, "b n v"]) -> Float[Tensor, "b n v"]:
-        """See ``ARTeacher``."""
+        """See ``LeftToRight``."""
         table = self.model.network.embedding.weight
         first = table[self.model.begin].expand(len(one_hot), 1, -1)
         x = torch.cat([first, one_hot[:, :-1].to(table.dtype) @ table[: self.vocabulary]], 1)
@@ -64,7 +70,7 @@ class NetworkTeacher:
                 drawn = []
                 for place, number in enumerate(numbers.unbind(1)):
                     hidden, state = self._run(table(token[:, None]), state, place)
-                    token = discrete.categorical(self.model.head(hidden[:, 0]).log_softmax(-1).exp(), number)
+                    token = categorical(self.model.head(hidden[:, 0]).log_softmax(-1).exp(), number)
                     drawn.append(token)
                 parts.append(torch.stack(drawn, 1).cpu())
                 step(len(numbers))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold import discrete
+from tenfold.discrete.masking import mask_exactly
 from tenfold.discrete.paths import Source
 from tenfold.errors import UsageError
 
@@ -90,7 +90,7 @@ def choose_sites(
     """``count`` active sites a row, every set equally likely; where there are fewer, all of them. Returns the sites
     in order, which of them are real, and (active sites) / (chosen sites), which makes sums over the chosen unbiased."""
     total = active.sum(1)
-    chosen = discrete.mask_exactly(active, total.clamp(max=count), uniforms)
+    chosen = mask_exactly(active, total.clamp(max=count), uniforms)
     places = chosen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :count]
     real = chosen.gather(1, places)
     return places, real, total / real.sum(1).clamp(min=1)

@@ -20,19 +20,24 @@ class TabularAutoregressive:
         sums = [law.view(vocabulary**i, vocabulary, -1).sum(-1) for i in range(length)]
         return cls([s.log() for s in sums])
 
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "TabularAutoregressive":
+        """Move the tables."""
+        self.tables = [table.to(device=device, dtype=dtype or table.dtype) for table in self.tables]
+        return self
+
     def read(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``Autoregressive``."""
+        """See ``LeftToRight``."""
         places = [self.tables[i][number_of(tokens[:, :i], self.vocabulary)] for i in range(tokens.shape[1])]
         return torch.stack(places, 1), tokens
 
     def continued(self, state: Tensor, rows: Tensor, start: int, tokens: Tensor) -> Tensor:
-        """See ``Autoregressive``."""
+        """See ``LeftToRight``."""
         whole = torch.cat([state[rows, :start], tokens], 1)
         each = self.read(whole)[0].gather(-1, whole[..., None])[..., 0]
         return each[:, start + 1 :].sum(1)
 
     def soft(self, one_hot: Tensor) -> Tensor:
-        """See ``Autoregressive``: between tokens the probabilities are mixed."""
+        """See ``LeftToRight``: between tokens the probabilities are mixed."""
         places = []
         prefix = one_hot.new_ones(len(one_hot), 1)
         for i, table in enumerate(self.tables):

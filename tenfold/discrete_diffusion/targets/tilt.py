@@ -7,15 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.discrete_diffusion.targets.densities import Energy, LogDensity
+from tenfold.discrete_diffusion.targets.densities import Energy
 from tenfold.discrete_diffusion.targets.protocol import Target
-from tenfold.errors import UsageError
-
-
-def check_beta(beta: float) -> None:
-    """Raises UsageError unless β is positive and finite."""
-    if not (math.isfinite(beta) and beta > 0):
-        raise UsageError(f"beta is {beta}; the temperature of the reward must be positive")
+from tenfold.rl.rewards import Reward, check_beta
 
 
 class RewardTilt:
@@ -24,7 +18,7 @@ class RewardTilt:
 
     Raises UsageError unless β is positive, and on use for a reward that is not finite."""
 
-    def __init__(self, base: Target, reward: LogDensity, beta: float, batch: int = 4096) -> None:
+    def __init__(self, base: Target, reward: Reward, beta: float, batch: int = 4096) -> None:
         check_beta(beta)
         self.base, self.reward, self.beta = base, Energy(reward, batch), beta
 
@@ -50,22 +44,11 @@ class Reference:
         return log_q.gather(-1, candidates) - log_q.gather(-1, clean.gather(1, sites)[..., None])
 
 
-@torch.no_grad()
-def intermediate_value(
-    draw: Callable[[Tensor], Tensor], reward: LogDensity, noisy: Int[Tensor, "b n"], beta: float, count: int
-) -> Float[Tensor, " b"]:
-    """A_t(x_t) = log E_{p_ref(x_0 | x_t)} exp(R/β), as the log of the mean over ``count`` draws (biased low).
+def value_of(clean: Int[Tensor, "b k n"], reward: Reward, beta: float) -> Float[Tensor, " b"]:
+    """A_t(x_t) = log E_{p_ref(x_0 | x_t)} exp(R/β), as the log of the mean over k draws x_0 of each row (biased low).
 
     The noisy law of the tilted process is p_t e^{A_t}/Z with one Z for all t, so its scores are the reference's times
-    exp(A_t(y) − A_t(x)): guidance without training, and the twist of a particle sampler. ``draw`` takes noisy
-    sequences to one draw of x_0 each.
-
-    Raises UsageError unless β is positive and rewards are finite."""
-    return value_of(draw(noisy.repeat_interleave(count, 0)).unflatten(0, (-1, count)), reward, beta)
-
-
-def value_of(clean: Int[Tensor, "b k n"], reward: LogDensity, beta: float) -> Float[Tensor, " b"]:
-    """log of the mean of exp(R/β) over k draws.
+    exp(A_t(y) − A_t(x)): guidance without training, and the twist of a particle sampler.
 
     Raises UsageError unless β is positive and rewards are finite."""
     check_beta(beta)

@@ -1,6 +1,5 @@
 """Rewards of texts as characters: what a classifier of held-out text says, and the length of words."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from tenfold.data.text.characters import encode, read_text
 from tenfold.data.text.characters_config import CharacterDataConfig
 from tenfold.errors import UsageError
+from tenfold.rl.rewards import Reward
 
 _BEGINNING = "The book of the generation of Jesus Christ"
 _LIMIT = 8.0
@@ -49,6 +49,11 @@ class TrigramClassifier:
         optimiser.step(loss)
         self.weight, self.bias = self.weight.detach(), self.bias.detach()
 
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "TrigramClassifier":
+        """Move the weights, which keep their type."""
+        self.weight, self.bias = self.weight.to(device), self.bias.to(device)
+        return self
+
     def _trigrams(self, tokens: Int[Tensor, "b n"]) -> Int[Tensor, "b m"]:
         size = self.vocabulary
         return (tokens[:, :-2] * size + tokens[:, 1:-1]) * size + tokens[:, 2:]
@@ -84,7 +89,7 @@ def testament_rows(config: CharacterDataConfig, place: int) -> Labelled:
     return Labelled(torch.from_numpy(rows), torch.from_numpy(firsts >= start))
 
 
-def word_length(blank: int) -> Callable[[Tensor], Tensor]:
+def word_length(blank: int) -> Reward:
     """Letters over words: 64 characters with 11 blanks have 53/12."""
 
     def reward(tokens: Int[Tensor, "b n"]) -> Float[Tensor, " b"]:
@@ -94,7 +99,7 @@ def word_length(blank: int) -> Callable[[Tensor], Tensor]:
     return reward
 
 
-def reward_of(name: str, config: CharacterDataConfig) -> Callable[[Tensor], Tensor]:
+def reward_of(name: str, config: CharacterDataConfig) -> Reward:
     """A reward by name, its classifier trained on the validation blocks."""
     if name == "testament":
         return TrigramClassifier(testament_rows(config, config.validation_place), len(config.alphabet))

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.discrete.objectives import BREGMAN
 from tenfold.errors import UsageError, suggest
 
-Ratio = Literal["lsif", "bce", "generalised_kl"]
+RatioLoss = Literal["lsif", "bce", "generalised_kl"]
 # Name: F, and the constant that is added.
 RATIOS: dict[str, tuple[str, float]] = {
     "lsif": ("half_squared", 0.5),
@@ -32,7 +32,7 @@ _SLOPES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = 
 def ratio_loss(
     log_ratio_data: Float[Tensor, " b"],
     log_ratio_reference: Float[Tensor, "b k"],
-    loss: Ratio = "bce",
+    loss: RatioLoss = "bce",
     cap: float | None = None,
 ) -> Float[Tensor, " b"]:
     """The loss of each row, its data term from one draw and its reference term from the mean of k draws given the same
@@ -51,15 +51,3 @@ def ratio_loss(
     above, more = (torch.where(f > cap, f - cap, 0.0) for f in (log_ratio_reference, log_ratio_data))
     reference = conjugate(log_ratio_reference.clamp(max=cap)) + of_reference * above
     return reference.mean(1) - slope(log_ratio_data.clamp(max=cap)) - of_data * more + constant
-
-
-def implicit_log_ratio(
-    log_model: Float[Tensor, "b n v"],
-    log_reference: Float[Tensor, "b n v"],
-    clean: Int[Tensor, "b n"],
-    active: Tensor,
-    beta: float = 1.0,
-) -> Float[Tensor, " b"]:
-    """log r = β Σ_{active} [log p_θ − log p_ref](x_0^i | x_t) of a fine-tuned model against what it started from."""
-    gain = (log_model - log_reference).gather(-1, clean[..., None])[..., 0]
-    return beta * torch.where(active, gain, 0.0).sum(1)

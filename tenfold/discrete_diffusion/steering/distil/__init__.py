@@ -1,0 +1,1 @@
+"""A masked model from an autoregressive teacher of the same characters, beside the data."""

@@ -1,0 +1,1 @@
+"""Tuning on pairs of which one is preferred."""

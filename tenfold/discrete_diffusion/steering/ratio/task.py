@@ -1,0 +1,104 @@
+"""A density ratio as the training loop and the verbs see it."""
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tenfold.discrete.masking import categorical
+from tenfold.discrete_diffusion.corpus import CharacterCorpus, no_pictures
+from tenfold.discrete_diffusion.evaluation import averaged, some_rows
+from tenfold.discrete_diffusion.networks.ratio import LogRatio
+from tenfold.discrete_diffusion.noising import Masks
+from tenfold.discrete_diffusion.samplers.few_steps import chain_bound
+from tenfold.discrete_diffusion.sampling import Steering, write_samples
+from tenfold.discrete_diffusion.steering.ratio.loss import ratio_loss
+from tenfold.discrete_diffusion.steering.ratio.recipe import RatioRecipe, RatioSampling
+from tenfold.discrete_diffusion.steering.reference import frozen_model
+from tenfold.discrete_diffusion.task import TaskDefaults, seeded
+from tenfold.errors import UsageError
+from tenfold.runs.measurement import Measurement
+from tenfold.training.streams import Draws
+from tenfold.training.task import Batch, device_of
+from tenfold.training.task import Update
+
+
+class RatioTask(TaskDefaults):
+    """log r(x_0, x_t) between the data and the reference's own draws, given the same x_t."""
+
+    corpus: CharacterCorpus
+    network = LogRatio
+    reference = cached_property(frozen_model)
+
+    def __init__(self, recipe: RatioRecipe, name: str = "discrete-ratio") -> None:
+        self.recipe, self.name = recipe, name
+        self.corpus = CharacterCorpus(recipe.model, recipe.data)
+        self.masks = Masks(recipe.model, recipe.train.batch_size)
+
+    @cached_property
+    def model(self) -> LogRatio:
+        """The ratio network: the reference's weights, or what ``load`` read."""
+        with seeded(self.recipe.train.seed):
+            return self.placed(LogRatio.from_model(self.reference))
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
+        """One update on the ratio loss."""
+        values, right = self._losses(modules["model"], batch["tokens"], batch["index"], draws, "noise")
+        yield Update("model", values.mean(), {"accuracy": right}, {"losses": values.detach()})
+
+    def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Per row: "loss", the ratio loss."""
+        values, _ = self._losses(modules["model"], batch["tokens"], batch["index"], draws, "validation")
+        return {"loss": values}
+
+    def _losses(
+        self, network: nn.Module, clean: Int[Tensor, "b n"], index: Int[Tensor, " b"], draws: Draws, purpose: str
+    ) -> tuple[Float[Tensor, " b"], Float[Tensor, ""]]:
+        """The loss of each row, and how often data and draws are told apart."""
+        settings = self.recipe.objective
+        noisy, hidden, _ = self.masks(clean, index, draws, purpose)
+        log_p = self.masks.frozen(self.reference, noisy, hidden)
+        numbers = draws.uniform(f"{purpose}-draws", index, (settings.draws, clean.shape[1]), torch.float64)
+        drawn = categorical(log_p.exp()[:, None].expand(-1, settings.draws, -1, -1), numbers)
+        both = torch.cat([clean[:, None], drawn], 1)
+        repeated = noisy[:, None].expand_as(both)
+        log_ratio = network(both.flatten(0, 1), repeated.flatten(0, 1)).view(both.shape[:2])
+        data, reference = log_ratio[:, 0], log_ratio[:, 1:]
+        right = ((data > 0).float().mean() + (reference < 0).float().mean()) / 2
+        return ratio_loss(data, reference, settings.loss, settings.cap), right.detach()
+
+    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+        """The bound of chains of few steps, of the reference and corrected by the ratio, on the same noise."""
+        options, rows = self.recipe.evaluation, []
+        test = some_rows(self.corpus.splits.test, options.rows).to(device_of(self.model))
+        reference = self.reference.to(test.device)
+        for steps in options.chain:
+            plain = chain_bound(reference, test, steps, batch=options.batch)
+            rows.append(self._row(f"bits_per_char_{steps}_steps", plain, "reference", "factorised"))
+            for count in options.candidates:
+                better = chain_bound(reference, test, steps, self.model, count, batch=options.batch)
+                label, note = f"{self.name}, {count} candidates", f"one of {count} candidates by the ratio"
+                rows.append(self._row(f"bits_per_char_{steps}_steps", better, label, note))
+                rows.append(self._row(f"gain_{steps}_steps", plain - better, label, ""))
+        return rows
+
+    def _row(self, name: str, nats: Float[Tensor, " b"], model: str, note: str) -> Measurement:
+        mean, error = averaged(nats / self.recipe.data.length / math.log(2))
+        return Measurement(name, mean, "bits/char", "test", model, error, None, note)
+
+    def figures(self, directory: Path) -> list[Path]:
+        """None besides the curves of training."""
+        return no_pictures(directory)
+
+    def sample(self, options: RatioSampling, folder: Path) -> list[Path]:
+        """Text by the reference's chain, each step towards one of k candidates that the ratio chooses."""
+        if options.reward:
+            raise UsageError("a chain is guided by a density ratio or by a reward, not both; leave --reward out")
+        steering = (
+            Steering() if options.candidates == 1 else Steering(lambda clean, noisy, time: self.model(clean, noisy))
+        )
+        return write_samples(self.reference, options, folder, self.name, steering)

@@ -1,0 +1,1 @@
+"""Tuning towards a reward within a budget of divergence."""

@@ -1,0 +1,1 @@
+"""A small masked model from a large autoregressive one, over its tokens."""
