@@ -8,7 +8,15 @@ from jaxtyping import install_import_hook
 install_import_hook(
     [
         "tenfold.nn",
+        "tenfold.data.images",
+        "tenfold.data.captions",
+        "tenfold.data.latents",
+        "tenfold.data.load",
+        "tenfold.data.tensor_file",
+        "tenfold.metrics",
         "tenfold.flows",
+        "tenfold.tarflow",
+        "tenfold.starflow",
         "tenfold.masked_lm",
         "tenfold.discrete",
         "tenfold.discrete.paths",

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.data.captions.captioned import CaptionedSplits, load_captioned
-from tenfold.data.images.load import load_images
+from tenfold.data.captions.captioned import CaptionedSplits
+from tenfold.data.images.splits import ImageSplits
 from tenfold.data.latents import INDEX, LatentSource, cache_latents, open_latents
-from tenfold.data.splits import ImageSplits, sha256
+from tenfold.data.load import load_captioned, load_images
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.starflow.autoencoder.weights import load_autoencoder

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.flows.density import HALF_LOG_2PI, denoise, log_prob_mixture, log_probs, rows_of
 from tenfold.flows.evaluation import accuracy, inversion_error
 from tenfold.flows.guidance import RULES

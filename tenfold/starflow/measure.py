@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from tenfold.data.captions.captioned import CaptionedSplits
-from tenfold.data.splits import ImageSplits
+from tenfold.data.images.splits import ImageSplits
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.data import LatentData, Latents
 from tenfold.starflow.evaluation import (

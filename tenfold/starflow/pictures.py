@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.captions.captioned import CaptionedSplits
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.figures import image_grid, write_captions
 from tenfold.flows.loss import to_unit_range
 from tenfold.starflow.autoencoder.evaluation import noisy

@@ -20,7 +20,8 @@ from tenfold.files import write_output
 from tenfold.flows import density
 from tenfold.flows.guidance import parse_blocks
 from tenfold.flows.loss import negative_log_likelihood, to_levels
-from tenfold.flows.solvers.calibration import calibrate, save_calibration
+from tenfold.flows.solvers.calibrate import calibrate
+from tenfold.flows.solvers.calibration import save_calibration
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
 from tenfold.starflow.config import StarFlowConfig

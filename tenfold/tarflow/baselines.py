@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.runs.measurement import Measurement, bits_per_dim

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.images.outliers import ood_sets
-from tenfold.data.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.evaluation import (
     bits_per_dim_rows,

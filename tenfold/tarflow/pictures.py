@@ -8,7 +8,7 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.data.images.inputs import Inputs
 from tenfold.data.images.outliers import ood_sets
-from tenfold.data.splits import ImageSplits
+from tenfold.data.images.splits import ImageSplits
 from tenfold.figures import heat_maps, histograms, image_grid, ranked, write_captions
 from tenfold.flows.density import denoise, token_nll
 from tenfold.flows.evaluation import image_log_probs, uniform_noise

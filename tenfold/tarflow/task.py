@@ -15,15 +15,16 @@ from tenfold import hub
 from tenfold.data.images.augment import augmented
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.inputs import read_inputs
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
+from tenfold.data.load import load_images
 from tenfold.errors import UsageError
 from tenfold.files import write_output
 from tenfold.flows import density
 from tenfold.flows.guidance import parse_blocks
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
 from tenfold.flows.sampling import sample
-from tenfold.flows.solvers.calibration import Calibration, calibrate, save_calibration
+from tenfold.flows.solvers.calibrate import calibrate
+from tenfold.flows.solvers.calibration import Calibration, save_calibration
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores

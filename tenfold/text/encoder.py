@@ -15,9 +15,9 @@ from torch import Tensor
 from tenfold import files, progress
 from tenfold.data.captions.captioned import numbered
 from tenfold.data.captions.config import TextEncoderConfig
-from tenfold.data.splits import sha256
 from tenfold.data.tensor_file import TensorFile, read_tensor_file
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 from tenfold.text import networks as text_models
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from tenfold import files, hub
+from tenfold import hub
 from tenfold.data.captions.config import TextEncoderConfig
-from tenfold.data.splits import sha256
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 
 # Name: (Python package, file in it, what to install).
 PACKAGED = {
@@ -38,9 +38,9 @@ class TextFiles:
     def fingerprint(self) -> str:
         """Checksum of the weights, the configuration and the tokenizer."""
         if self.gguf:
-            return files.sha256(self.folder / self.gguf)
+            return sha256(self.folder / self.gguf)
         parts = sorted(path for pattern in _PATTERNS for path in self.folder.glob(pattern))
-        return sha256(*(f"{path.name} {files.sha256(path)}" for path in parts))
+        return sha256(*(f"{path.name} {sha256(path)}" for path in parts))
 
 
 def find(source: str, revision: str = "", what: str = "text encoder") -> TextFiles:

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold.data.splits import sha256
 from tenfold.data.text.code import Document
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 
 
 class Rows(NamedTuple):

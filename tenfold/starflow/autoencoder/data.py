@@ -1,8 +1,8 @@
 """The images of an autoencoder's training, checked against its geometry."""
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import ImageSplits
+from tenfold.data.images.splits import ImageSplits
+from tenfold.data.load import load_images
 from tenfold.errors import UsageError
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.starflow.autoencoder.config import AutoencoderEvaluation

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from tenfold.data.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
 from tenfold.flows.loss import to_levels, to_unit_range
 from tenfold.metrics.images import fid, kid, real_floor, reconstruction_rows
 from tenfold.nn.autoencoder import Autoencoder

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenfold.data.splits import read_all
+from tenfold.data.images.splits import read_all
 from tenfold.errors import TenfoldError
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder

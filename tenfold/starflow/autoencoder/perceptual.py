@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.data.splits import ImageSplits
-from tenfold.data.splits import sha256 as digest
+from tenfold.data.images.splits import ImageSplits
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import read_json, sha256
 
@@ -93,7 +92,7 @@ def trained_perceptual(splits: ImageSplits) -> Perceptual:
             f"{splits.classes} classes; give a local network, or '' for none"
         )
     model = train_classifier(splits, steps=_STEPS, seed=_SEED)
-    return _in_classifier(model, digest(CLASSIFIER, splits.fingerprint, str(_STEPS), str(_SEED)))
+    return _in_classifier(model, sha256(CLASSIFIER, splits.fingerprint, str(_STEPS), str(_SEED)))
 
 
 def _tapped(network: nn.Module, taps: Iterable[nn.Module]) -> Layers:
@@ -205,4 +204,4 @@ def _coloured(x: Tensor) -> Tensor:
 
 def _fingerprint(folder: Path) -> str:
     files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".json"))
-    return digest(*(f"{f.name} {sha256(f)}" for f in files))
+    return sha256(*(f"{f.name} {sha256(f)}" for f in files))

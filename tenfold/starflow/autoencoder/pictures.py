@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.figures import histograms, image_grid, write_captions
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder

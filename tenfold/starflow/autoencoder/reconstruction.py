@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold.data.splits import ImageSplits
+from tenfold.data.images.splits import ImageSplits
 from tenfold.errors import UsageError
 from tenfold.starflow.autoencoder.config import ReconstructionConfig
 from tenfold.starflow.autoencoder.discriminator import PatchDiscriminator

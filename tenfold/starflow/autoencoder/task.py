@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tenfold import hub
 from tenfold.data.images.augment import augmented
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.splits import ImageSplits
+from tenfold.data.images.splits import ImageSplits
 from tenfold.errors import UsageError
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder, AutoencoderOutput
