@@ -114,6 +114,11 @@ class FlowNetwork(nn.Module):
         return self
 
     @property
+    def precision(self) -> torch.dtype:
+        """That of inputs and noise: the weights', single at least."""
+        return at_least_single(self.var).dtype
+
+    @property
     def shard_units(self) -> list[nn.Module]:
         """The modules that fully sharded training wraps one by one."""
         return [layer for block in self.blocks for layer in block.layers]

@@ -23,10 +23,9 @@ from tenfold.flows.solvers.choice import Solver, solver_called
 from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.flows.solvers.inversion import evaluating, invert_states
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan
-from tenfold.nn.precision import is_half
 
 
-def draw(
+def draw_samples(
     flow: FlowNetwork,
     n: int,
     condition: Condition | int | None = None,
@@ -112,10 +111,10 @@ def sample(
 ) -> Tensor | tuple[Tensor, SamplingInfo]:
     """n samples (n, *shape) of a flow; with ``return_info`` a pair, the samples and a ``SamplingInfo``.
 
-    ``draw`` in a user's words: ``guidance`` may be its weight, and ``solver`` a name ("sequential", "jacobi", "gs",
+    ``draw_samples`` in a user's words: ``guidance`` may be its weight, and ``solver`` a name ("sequential", "jacobi", "gs",
     "selective", "frontier", "auto"). Their other fields (those of ``Guidance``, such as ``rule``, and of ``Plan``, such
     as ``tol``) then stand among the ``options``, as do ``denoise_sigma`` and ``denoise_rate`` for a ``Denoising``.
-    Everything else in ``options`` is an argument of ``draw``.
+    Everything else in ``options`` is an argument of ``draw_samples``.
 
     >>> from tenfold.tarflow import TarFlow, TarFlowConfig
     >>> sample(TarFlow(TarFlowConfig(shape=(1, 8, 8))), 2, solver="frontier", window=4).shape
@@ -127,7 +126,7 @@ def sample(
         solver = solver_called(solver, **_taken(options, Plan))
     if (sigma := options.pop("denoise_sigma", None)) is not None:
         options["denoising"] = Denoising(sigma, options.pop("denoise_rate", 1.0))
-    x, info = draw(flow, n, condition, guidance=guidance, solver=solver, **options)
+    x, info = draw_samples(flow, n, condition, guidance=guidance, solver=solver, **options)
     return (x, info) if return_info else x
 
 
@@ -158,8 +157,7 @@ def draw_noise(
     shape = (n, flow.config.tokens, flow.config.token_dim)
     if noise is None:
         device = flow.var.device if generator is None else generator.device
-        dtype = torch.float32 if is_half(flow.var) else flow.var.dtype
-        drawn = torch.randn(shape, dtype=dtype, device=device, generator=generator)
+        drawn = torch.randn(shape, dtype=flow.precision, device=device, generator=generator)
         return drawn.to(flow.var.device)
     if tuple(noise.shape) != shape:
         raise UsageError(f"the noise has shape {tuple(noise.shape)}; {n} samples of this flow need {shape}")
