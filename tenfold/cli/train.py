@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from tenfold import api, progress, recipes
-from tenfold.cli.options import bare_settings
+from tenfold import api, progress
+from tenfold.api import catalogue
+from tenfold.cli import options
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser, option_value, positionals
@@ -37,7 +38,8 @@ SWITCHES = {
 def run(argv: list[str]) -> int:
     """Train, resume, describe or print settings."""
     resumed = option_value(argv, "--resume")
-    name, recipe = _settings_so_far(argv, resumed)
+    earlier = None if resumed is None else api.open_run(resumed)
+    name, recipe = _settings_so_far(argv) if earlier is None else (earlier.name, earlier.recipe)
     parser = _parser(recipe)
     given = parser.parse_args(argv)
     if recipe is None:
@@ -54,24 +56,23 @@ def run(argv: list[str]) -> int:
         return 0
     if given.dry_run:
         return _describe(name, settings, given.json)
-    if resumed is not None:
-        done = api.resume(resumed, allow_inexact=given.allow_inexact, evaluate=False, **as_dict(settings))
+    common: dict[str, Any] = {"evaluate": False, "device": given.device, **as_dict(settings)}
+    if earlier is not None:
+        earlier.place(given.device)
+        done = api.resume(earlier, allow_inexact=given.allow_inexact, **common)
     else:
-        done = api.train(name, given.out, evaluate=False, **as_dict(settings))
+        done = api.train(name, given.out, **common)
     return _finish(done, given.skip_evaluation, given.json)
 
 
-def _settings_so_far(argv: list[str], resumed: str | None) -> tuple[str, Any]:
+def _settings_so_far(argv: list[str]) -> tuple[str, Any]:
     """The recipe that the line is about, before its settings can be parsed; None when it names none."""
-    if resumed is not None:
-        earlier = api.open_run(resumed)
-        return earlier.name, earlier.recipe
-    named = positionals(argv, {"--help", *SWITCHES, *bare_settings()})
+    named = positionals(argv, {"--help", *SWITCHES, *options.bare_settings()})
     name = named[0] if named else None
     if name is None:
         config = option_value(argv, "--config")
         name = _recipe_in(Path(config)) if config is not None else None
-    return ("", None) if name is None else (name, recipes.recipe(name))
+    return ("", None) if name is None else (name, catalogue.recipe(name))
 
 
 def _recipe_in(config: Path) -> str | None:
@@ -85,7 +86,7 @@ def _recipe_in(config: Path) -> str | None:
 
 def _parser(recipe: Any) -> CommandParser:
     parser = CommandParser("train", "RECIPE [--out DIR] [options]", SUMMARY, EXAMPLES)
-    known = ", ".join(recipes.RECIPES)
+    known = ", ".join(catalogue.recipes())
     more = "" if recipe is not None else "; 'tenfold train RECIPE --help' lists its settings"
     parser.add_argument("recipe", nargs="?", help=f"{known}{more}")
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/RECIPE-TIME)")
@@ -93,6 +94,7 @@ def _parser(recipe: Any) -> CommandParser:
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
     for option, text in SWITCHES.items():
         parser.switch(option, text)
+    options.add_device(parser)
     if recipe is not None:
         parser.add_settings(recipe)
     return parser

@@ -31,7 +31,7 @@ from tenfold.runs.scores import Scores as Scored
 from tenfold.text.scores import Rows as ScoredRows
 from tenfold.text.scores import score_texts
 from tenfold.training.optimizers import adamw_of_matrices
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 @runtime_checkable

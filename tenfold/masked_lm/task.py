@@ -30,7 +30,7 @@ from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 @runtime_checkable

@@ -23,6 +23,8 @@ from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import disk_errors, fsync, read_json, replace_folder, write_json, write_yaml
 from tenfold.runs.measurement import Measurement
 
+FORMAT = 1
+"""Of run folders; those written before there were numbers have none, and are read as well."""
 _PACKAGES = ("tenfold", "torch", "numpy", "accelerate", "safetensors")
 
 
@@ -57,9 +59,13 @@ class RunFolder:
     def start(self, settings: Mapping[str, Any]) -> None:
         """Make the folder of a new run and write its ``config.yaml``; refuses a folder that holds a run."""
         self.refuse_existing_run()
+        self.write_config(settings)
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """``config.yaml``: the settings, under the number of the folder's format."""
         with disk_errors(str(self.config)):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_yaml(self.config, dict(settings))
+            write_yaml(self.config, {"format": FORMAT, **settings})
 
     def refuse_existing_run(self) -> None:
         """UsageError when a run was started here (so that a command can say so before it does any work)."""
@@ -204,7 +210,14 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise UsageError(f"{file} holds {type(value).__name__}, expected settings by name")
+    check_format(value.pop("format", 0), FORMAT, file)
     return value
+
+
+def check_format(found: Any, known: int, file: str | os.PathLike[str]) -> None:
+    """Raise UsageError for a format that this version does not know."""
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= known:
+        raise UsageError(f"{file} is of format {found!r}, and this version of tenfold reads up to {known}; update it")
 
 
 def versions() -> dict[str, str]:

@@ -38,7 +38,7 @@ from tenfold.starflow.options import (
 )
 from tenfold.tarflow.pictures import ranked_inputs
 from tenfold.training.optimizers import adamw
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 @runtime_checkable

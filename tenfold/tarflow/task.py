@@ -37,7 +37,7 @@ from tenfold.tarflow.recipes import TarFlowRecipe
 from tenfold.tarflow.scoring import score
 from tenfold.training.optimizers import adamw
 from tenfold.training.streams import Draws
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 class FlowTask:

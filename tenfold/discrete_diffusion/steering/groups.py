@@ -20,7 +20,7 @@ from tenfold.discrete_diffusion.steering.matching import check_frozen
 from tenfold.discrete_diffusion.steering.tasks import Pooled, SteeringRecipe
 from tenfold.errors import UsageError
 from tenfold.rl.groups import group_weights, prediction_likelihood, signed_loss, stepwise_loss
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 class Mixture(nn.Module):

@@ -18,7 +18,7 @@ from tenfold.discrete_diffusion.steering.ratios import ratio_loss
 from tenfold.discrete_diffusion.steering.tasks import PostTraining, SteeringRecipe
 from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 class RatioTask(PostTraining):

@@ -29,7 +29,7 @@ from tenfold.errors import UsageError
 from tenfold.rl.pool import Tilt, tilt_within
 from tenfold.rl.preferences import gain, preference_loss
 from tenfold.runs.measurement import Measurement
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 @runtime_checkable

@@ -30,7 +30,7 @@ from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
 from tenfold.text import networks as text_models
 from tenfold.training.streams import Draws
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 @runtime_checkable

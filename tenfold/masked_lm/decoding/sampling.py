@@ -145,7 +145,7 @@ class Block:
         draws: Draws,
         hooks: Hooks,
         steps: int,
-        counted: progress.Task,
+        counted: progress.Work,
     ) -> None:
         self.network, self.state, self.inside, self.options = network, state, inside, options
         self.draws, self.hooks, self.counted = draws, hooks, counted

@@ -36,7 +36,7 @@ def fill_speculatively(
     state: State,
     inside: Bool[Tensor, "B N"],
     options: GenerationOptions,
-    counted: progress.Task,
+    counted: progress.Work,
 ) -> None:
     """Fill a block as greedy one-token steps would."""
     masks = state.masks & inside

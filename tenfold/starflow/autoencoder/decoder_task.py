@@ -23,7 +23,7 @@ from tenfold.starflow.autoencoder.cost import cost
 from tenfold.starflow.autoencoder.data import images_for
 from tenfold.starflow.autoencoder.reconstruction import Reconstruction
 from tenfold.starflow.autoencoder.weights import load_autoencoder
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 @runtime_checkable

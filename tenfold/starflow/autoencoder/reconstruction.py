@@ -15,7 +15,7 @@ from tenfold.starflow.autoencoder.discriminator import PatchDiscriminator
 from tenfold.starflow.autoencoder.loss import discriminator_hinge, generator_hinge, pixel_distance
 from tenfold.starflow.autoencoder.perceptual import CLASSIFIER, Perceptual, load_perceptual, trained_perceptual
 from tenfold.training.optimizers import adamw
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 class Reconstruction:

@@ -25,7 +25,7 @@ from tenfold.starflow.autoencoder.data import images_for
 from tenfold.starflow.autoencoder.latents import first_images, measured_scale, posterior_moments
 from tenfold.starflow.autoencoder.loss import kl_divergence
 from tenfold.starflow.autoencoder.reconstruction import Reconstruction
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 @runtime_checkable
