@@ -19,8 +19,8 @@ AnyFlow = TypeVar("AnyFlow", bound="FlowNetwork")
 class FlowConfig(Protocol):
     """What every flow's configuration says of its geometry.
 
-    ``shape`` is an input's, with square patches of side ``patch`` where it ``is_image``, which become ``tokens`` of
-    ``token_dim`` numbers in the order ``layout``; ``dimensions`` are the numbers of an input, ``classes`` the labels."""
+    ``shape`` is an input's. Where it ``is_image``, square patches of side ``patch`` become ``tokens`` of ``token_dim``
+    numbers in the order ``layout``. ``dimensions`` are the numbers of an input, ``classes`` the labels."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

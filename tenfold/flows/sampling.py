@@ -111,10 +111,10 @@ def sample(
 ) -> Tensor | tuple[Tensor, SamplingInfo]:
     """n samples (n, *shape) of a flow; with ``return_info`` a pair, the samples and a ``SamplingInfo``.
 
-    ``draw_samples`` in a user's words: ``guidance`` may be its weight, and ``solver`` a name ("sequential", "jacobi", "gs",
-    "selective", "frontier", "auto"). Their other fields (those of ``Guidance``, such as ``rule``, and of ``Plan``, such
-    as ``tol``) then stand among the ``options``, as do ``denoise_sigma`` and ``denoise_rate`` for a ``Denoising``.
-    Everything else in ``options`` is an argument of ``draw_samples``.
+    ``draw_samples`` in a user's words: ``guidance`` may be its weight, and ``solver`` a name ("sequential", "jacobi",
+    "gs", "selective", "frontier", "auto"). Their other fields (those of ``Guidance``, such as ``rule``, and of
+    ``Plan``, such as ``tol``) then stand among the ``options``, as do ``denoise_sigma`` and ``denoise_rate`` for a
+    ``Denoising``. Everything else in ``options`` is an argument of ``draw_samples``.
 
     >>> from tenfold.tarflow import TarFlow, TarFlowConfig
     >>> sample(TarFlow(TarFlowConfig(shape=(1, 8, 8))), 2, solver="frontier", window=4).shape

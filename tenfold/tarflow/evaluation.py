@@ -24,8 +24,8 @@ from tenfold.flows.evaluation import (
     uniform_noise,
 )
 from tenfold.flows.flow import Flow
-from tenfold.flows.loss import dequantise, to_levels, to_unit_range
 from tenfold.flows.guidance import Guidance
+from tenfold.flows.loss import dequantise, to_levels, to_unit_range
 from tenfold.flows.sampling import draw_samples
 from tenfold.metrics import features
 from tenfold.metrics.images import real_floor, sample_metrics

@@ -18,6 +18,7 @@ from tenfold.flows.loss import dequantise, to_unit_range
 from tenfold.flows.sampling import draw_samples
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective
 
+
 def draw(
     flow: Flow, splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation, directory: Path
 ) -> list[Path]:

@@ -48,7 +48,8 @@ class FlowTask:
     def __init__(self, recipe: TarFlowRecipe, name: str = "tarflow") -> None:
         self.recipe, self.name = recipe, name
         self.levels = recipe.data.levels
-        self.device, self.dtype = torch.device("cpu"), None
+        self.device = torch.device("cpu")
+        self.dtype: torch.dtype | None = None
 
     @cached_property
     def flow(self) -> TarFlow:

@@ -40,6 +40,13 @@ class TextEncoder:
         self._loaded: tuple[Any, Any] | None = None
         self._fingerprint, self._dim = "", 0
 
+    def to(self, device: str | torch.device) -> "TextEncoder":
+        """Encode on another device from now on; the encoder itself."""
+        self.device = torch.device(device)
+        if self._loaded is not None:
+            self._loaded[1].to(self.device)
+        return self
+
     @property
     def fingerprint(self) -> str:
         """Identifies weights, tokenizer, precision and number of tokens; reads the files once."""

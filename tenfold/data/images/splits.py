@@ -29,18 +29,24 @@ class ImageSource(Protocol):
 
 
 @runtime_checkable
-class ImageStream(Protocol):
+class ImageLanes(Protocol):
     """Sequential images in ``lanes`` endless lanes, read undecoded and decoded by ``collate``."""
 
-    fingerprint: str
     lanes: int
-    block: int
 
     def read(self, lane: int, start: int) -> Iterator[Any]:
         """Undecoded records of a lane from position ``start`` on, for ever."""
 
     def collate(self, records: list[Any]) -> dict[str, Tensor]:
         """Decode and stack records, as ``ImageSource.batch`` returns them."""
+
+
+@runtime_checkable
+class ImageStream(ImageLanes, Protocol):
+    """A training split in lanes, ``block`` records of which are shuffled together."""
+
+    fingerprint: str
+    block: int
 
 
 @dataclass(frozen=True)

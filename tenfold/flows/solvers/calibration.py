@@ -1,5 +1,5 @@
-"""The measurements behind the solver "auto", as they are kept beside a flow's weights. Their times hold for the machine,
-batch size and guidance they were taken with; elsewhere "auto" is sequential and says so."""
+"""The measurements behind the solver "auto", as they are kept beside a flow's weights. Their times hold for the
+machine, batch size and guidance they were taken with; elsewhere "auto" is sequential and says so."""
 
 import json
 import math

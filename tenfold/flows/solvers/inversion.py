@@ -37,8 +37,9 @@ def invert_states(
 ) -> tuple[list[Float[Tensor, "b t d"]], SamplingInfo]:
     """Noise z and the tokens after each sampled block, in image order, and the record of the work.
 
-    ``check``, ``compiled`` and ``generator`` as in ``tenfold.flows.sampling.draw_samples``. Raises TenfoldError where the
-    inverse overflows, UsageError for a wrong shape, NaN or infinite noise, and plans that do not fit."""
+    ``check`` (there ``certify``), ``compiled`` and ``generator`` as in ``tenfold.flows.sampling.draw_samples``. Raises
+    TenfoldError where the inverse overflows, UsageError for noise of a wrong shape, NaN or infinite, and for plans
+    that do not fit."""
     config = flow.config
     if tuple(z.shape[1:]) != (config.tokens, config.token_dim):
         raise UsageError(

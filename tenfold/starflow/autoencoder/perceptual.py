@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,8 @@ from torch.nn import functional as F
 from tenfold.data.images.splits import ImageSplits
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import read_json, sha256
-
-if TYPE_CHECKING:
-    from tenfold.metrics.features import ClassifierFeatures
+from tenfold.metrics.features import ClassifierFeatures, InceptionFeatures, train_classifier
+from tenfold.nn.precision import at_least_single
 
 Layers = Callable[[Tensor], list[Tensor]]
 """Images (b, c, h, w) on [−1, 1] to hidden layers (b, features, ...)."""
@@ -53,8 +52,8 @@ class Perceptual(nn.Module):
         return torch.stack(distances).mean(dim=0)
 
 
-def _unit(layer: Tensor) -> Tensor:
-    layer = layer.float() if layer.element_size() < 4 else layer
+def _unit(layer: Float[Tensor, "b f *size"]) -> Float[Tensor, "b f *size"]:
+    layer = at_least_single(layer)
     return layer / (layer.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
 
 
@@ -84,8 +83,6 @@ def trained_perceptual(splits: ImageSplits) -> Perceptual:
     that images are measured with, so that these do not judge what was tuned to please them.
 
     Raises UsageError for unlabelled or streamed images."""
-    from tenfold.metrics.features import train_classifier
-
     if splits.classes < 2:
         raise UsageError(
             f"reconstruction.perceptual is {CLASSIFIER!r}, which is trained on labelled images, but the images have "
@@ -112,8 +109,6 @@ def _tapped(network: nn.Module, taps: Iterable[nn.Module]) -> Layers:
 
 
 def _classifier(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
-    from tenfold.metrics.features import ClassifierFeatures
-
     model = ClassifierFeatures.load(folder)
     if model.shape[0] != shape[0]:
         raise UsageError(
@@ -123,7 +118,7 @@ def _classifier(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
     return _in_classifier(model, _fingerprint(folder))
 
 
-def _in_classifier(model: "ClassifierFeatures", fingerprint: str) -> Perceptual:
+def _in_classifier(model: ClassifierFeatures, fingerprint: str) -> Perceptual:
     # All nonlinearities, and the last hidden layer.
     network = nn.Sequential(*model.body, model.hidden)
     taps = [module for module in model.body if isinstance(module, nn.SiLU)]
@@ -131,8 +126,6 @@ def _in_classifier(model: "ClassifierFeatures", fingerprint: str) -> Perceptual:
 
 
 def _inception(file: Path) -> Perceptual:
-    from tenfold.metrics.features import InceptionFeatures
-
     network = InceptionFeatures(file).network
     layers = _tapped(network, [getattr(network, name) for name in _INCEPTION_LAYERS])
     # Sides and range as for FID.
@@ -198,7 +191,7 @@ def _read_transformer(loader: Any, folder: Path) -> Any:
     return model
 
 
-def _coloured(x: Tensor) -> Tensor:
+def _coloured(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h w"]:
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 

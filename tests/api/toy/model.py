@@ -2,9 +2,8 @@
 
 from typing import ClassVar
 
-from torch import Tensor, nn
-
 from tenfold.toy.config import LineConfig
+from torch import Tensor, nn
 
 
 class Line(nn.Module):

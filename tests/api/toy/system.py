@@ -3,9 +3,6 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from tenfold import toy  # type: ignore[attr-defined]
-from tenfold.runs.recipe import Recipe
-from tenfold.runs.system import Example, Named, System, Verb
 from tenfold.toy.config import (  # type: ignore[import-not-found]
     Greeting,
     LineAnalysis,
@@ -15,6 +12,10 @@ from tenfold.toy.config import (  # type: ignore[import-not-found]
     LineScoring,
     PointData,
 )
+
+from tenfold import toy  # type: ignore[attr-defined]
+from tenfold.runs.recipe import Recipe
+from tenfold.runs.system import Example, Named, System, Verb
 from tenfold.training.config import TrainingConfig
 
 

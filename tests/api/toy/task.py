@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tenfold.toy.model import Line
 from torch import nn
 
 from tenfold import hub
@@ -13,7 +14,6 @@ from tenfold.files import write_output
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.scores import Scores
-from tenfold.toy.model import Line
 from tenfold.training.optimizers import adamw
 from tenfold.training.task import Metric, Update
 
