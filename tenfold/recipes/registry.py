@@ -51,8 +51,8 @@ SYSTEMS: dict[str, System] = {
         "ready",
         task="tenfold.starflow.task:StarFlowTask",
         model="tenfold.starflow.model:StarFlow",
-        sampling="tenfold.starflow.options:StarFlowSampling",
-        score="tenfold.starflow.options:StarFlowScoring",
+        sampling="tenfold.starflow.config:StarFlowSampling",
+        score="tenfold.starflow.config:StarFlowScoring",
         published="tenfold.starflow.weights:read_published",
     ),
     "tarflowlm": System("TarFlowLM: language modelling with continuous flows", "arXiv:2507.00425", "not yet"),
@@ -73,13 +73,13 @@ COMPONENTS: dict[str, System] = {
         "a part of starflow, whose flow draws the latents",
         task="tenfold.starflow.autoencoder.task:AutoencoderTask",
         model="tenfold.nn.autoencoder:Autoencoder",
-        published="tenfold.starflow.autoencoder.weights:read_published",
+        published="tenfold.starflow.autoencoder.weights:read_autoencoder",
     ),
     "decoder": System(
         "Decoder that removes the noise of latents",
         "arXiv:2506.06276",
         "a part of starflow, whose flow draws the latents",
-        task="tenfold.starflow.autoencoder.decoder_task:DecoderTask",
+        task="tenfold.starflow.autoencoder.task:AutoencoderTask",
         model="tenfold.nn.autoencoder:Autoencoder",
     ),
     "masked-lm": System(
@@ -181,7 +181,8 @@ COMPONENTS: dict[str, System] = {
 RECIPES: dict[str, tuple[str, Any]] = {
     **tarflow.RECIPES,
     **starflow.RECIPES,
-    **autoencoder.RECIPES,
+    **autoencoder.AUTOENCODER_RECIPES,
+    **autoencoder.DECODER_RECIPES,
     **masked_lm.RECIPES,
     **{name: (one.summary, one.recipe) for system in DISCRETE for name, one in system.recipes.items()},
 }

@@ -13,7 +13,7 @@ import torch
 
 from tenfold.api import runs
 from tenfold.cli.main import main
-from tenfold.data.images import load as images
+from tenfold.data import load
 from tenfold.hub import folders
 from tenfold.runs import run_folder
 
@@ -40,7 +40,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         patch.setattr(runs, "make_task", counting("tasks", runs.make_task))
         patch.setattr(folders, "load_strict", counting("weights", folders.load_strict))
         patch.setattr(run_folder, "load_config", counting("configurations", run_folder.load_config))
-        patch.setattr(images, "_read", counting("data", images._read))
+        for source, read in load._IMAGES.items():
+            patch.setitem(load._IMAGES, source, counting("data", read))
         patch.setattr(argparse.ArgumentParser, "__init__", counting("parsers", argparse.ArgumentParser.__init__))
         yield found
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tenfold.data.captions.aspect import RATIOS
-from tenfold.data.captions.captioned import CaptionedSource, load_captioned, numbered, one_group
+from tenfold.data.captions.captioned import CaptionedSource, numbered, one_group
 from tenfold.data.captions.compositions import (
     LARGE,
     PHRASINGS,
@@ -29,8 +29,8 @@ from tenfold.data.captions.compositions import (
 )
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import ImageSource, read_all
+from tenfold.data.images.splits import ImageSource, read_all
+from tenfold.data.load import load_captioned, load_images
 from tenfold.errors import TenfoldError, UsageError
 
 ALL = CaptionDataConfig()

@@ -1,15 +1,18 @@
-"""Everything that is measured about a trained image flow, in one call."""
+"""Everything that is measured about a trained image flow, in one call; and its loss as a function of its noise."""
 
+import math
 from dataclasses import replace
-from typing import cast
 
+import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.images.outliers import ood_sets
-from tenfold.data.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
 from tenfold.errors import UsageError
+from tenfold.flows.density import Denoising
 from tenfold.flows.evaluation import (
     bits_per_dim_rows,
     classification_rows,
@@ -21,17 +24,15 @@ from tenfold.flows.evaluation import (
     uniform_noise,
 )
 from tenfold.flows.flow import Flow
+from tenfold.flows.guidance import Guidance
 from tenfold.flows.loss import dequantise, to_levels, to_unit_range
-from tenfold.flows.sampling import sample
+from tenfold.flows.sampling import draw_samples
+from tenfold.metrics import features
+from tenfold.metrics.images import real_floor, sample_metrics
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.tarflow.baselines import baseline_rows
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective
-
-
-def all_images(source: ImageSource, limit: int | None = None) -> dict[str, Tensor]:
-    """The first ``limit`` images of a split (all by default): "image" and "label"."""
-    images, labels = read_all(source, limit)
-    return {"image": images, "label": labels}
 
 
 def measure(
@@ -48,8 +49,7 @@ def measure(
     gets ``options.baseline_seconds``, or else ``seconds``). Gaussian noise: inversion error, classification
     on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
     refuse_impossible(splits, options if objective.noise == "gaussian" else replace(options, samples=0))
-    test = all_images(splits.test)
-    pixels, labels = test["image"].to(flow.var.device), test["label"].to(flow.var.device)
+    pixels, labels = (part.to(flow.var.device) for part in read_all(splits.test))
     conditional = flow.config.classes > 0
     rows: list[Measurement] = []
     if objective.noise == "uniform":
@@ -85,8 +85,7 @@ def measure(
 
 def refuse_impossible(splits: ImageSplits, options: FlowEvaluation) -> None:
     """Raise UsageError, before any work, where the data do not suffice for what ``options`` ask for."""
-    from tenfold.metrics.features import CLASSIFIER_FEATURES as FEATURES
-
+    width = features.CLASSIFIER_FEATURES
     if not len(splits.test):
         raise UsageError("there are no test images to measure with; set data.test when training")
     if not options.samples:
@@ -96,17 +95,17 @@ def refuse_impossible(splits: ImageSplits, options: FlowEvaluation) -> None:
             "sample metrics use a classifier's features, and these images have no two classes; set evaluation.samples "
             "to 0"
         )
-    if not hasattr(splits.train, "batch"):
+    if not isinstance(splits.train, ImageSource):
         raise UsageError("sample metrics need random access to the training images; set data.streaming to false")
-    most = len(cast(ImageSource, splits.train))
-    if not FEATURES < options.samples <= most:
+    most = len(splits.train)
+    if not width < options.samples <= most:
         raise UsageError(
-            f"evaluation.samples is {options.samples}; give more than the {FEATURES} features that samples are "
+            f"evaluation.samples is {options.samples}; give more than the {width} features that samples are "
             f"compared in, and at most as many as there are training images to compare with, {most}"
         )
-    if len(splits.test) <= FEATURES:
+    if len(splits.test) <= width:
         raise UsageError(
-            f"there are {len(splits.test)} test images, but FID in {FEATURES} features needs more than that many; set "
+            f"there are {len(splits.test)} test images, but FID in {width} features needs more than that many; set "
             "evaluation.samples to 0, or data.test when training"
         )
 
@@ -116,12 +115,10 @@ def sample_rows(
 ) -> list[Measurement]:
     """FID, KID, precision and recall of class-balanced samples at every guidance weight of ``options``, beside a
     real-against-real floor, in the features of a classifier trained on the same training images."""
-    from tenfold.metrics.features import shared_classifier
-    from tenfold.metrics.images import real_floor, sample_metrics
-
-    extractor = shared_classifier(splits)
-    real = all_images(splits.test)["image"]
-    rows = real_floor(extractor, real, all_images(cast(ImageSource, splits.train))["image"], options.samples)
+    assert isinstance(splits.train, ImageSource)
+    extractor = features.shared_classifier(splits).to(flow.var.device)
+    real = read_all(splits.test)[0]
+    rows = real_floor(extractor, real, read_all(splits.train)[0], options.samples)
     for weight in options.guidance if flow.config.classes else (0.0,):
         pixels = to_levels(class_balanced(flow, options.samples, weight, objective), splits.levels).cpu()
         rows += sample_metrics(extractor, real, pixels, name, f"guidance {weight:g}")
@@ -130,22 +127,31 @@ def sample_rows(
 
 def class_balanced(
     flow: Flow, count: int, guidance: float, objective: FlowObjective, batch: int = 256, seed: int = 0
-) -> Tensor:
+) -> Float[Tensor, "n *shape"]:
     """``count`` samples with the classes in turn, denoised when the flow was trained with Gaussian noise."""
     device = flow.var.device
     generator = torch.Generator(device).manual_seed(seed)
+    denoising = Denoising(objective.sigma) if objective.noise == "gaussian" else None
     parts = []
     batches = torch.arange(count, device=device).split(batch)
     for rows in progress.track(batches, f"samples, guidance {guidance:g}", "batches"):
         labels = rows % flow.config.classes if flow.config.classes else None
-        parts.append(
-            sample(
-                flow,
-                len(rows),
-                labels,
-                guidance=guidance,
-                denoise_sigma=objective.sigma if objective.noise == "gaussian" else None,
-                generator=generator,
-            )
+        images, _ = draw_samples(
+            flow, len(rows), labels, guidance=Guidance(guidance), denoising=denoising, generator=generator
         )
+        parts.append(images)
     return torch.cat(parts).clamp(-1, 1)
+
+
+def sampled_losses(flow: Flow, pixels: UInt8[Tensor, "b *shape"], levels: int) -> list[SampledLoss]:
+    """−log2 p per dimension, averaged over the images ``pixels``, which share the noise."""
+    dims = pixels[0].numel()
+
+    def loss(noise: Float[np.ndarray, "n dims"]) -> Float[np.ndarray, "n"]:
+        values = []
+        for row in torch.from_numpy(noise).to(torch.float32):
+            x = dequantise(pixels, levels, row.reshape(pixels.shape[1:]).expand(pixels.shape))
+            values.append(float(-image_log_probs(flow, x.to(flow.var.device)).mean()) / dims / math.log(2.0))
+        return np.array(values)
+
+    return [SampledLoss(f"flow, dequantisation ({dims} dim)", dims, loss, 16, 4, 100)]

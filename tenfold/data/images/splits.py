@@ -1,17 +1,18 @@
 """What a set of images is to everybody else: splits, sources, and the helpers that make them."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 
 
 @runtime_checkable
@@ -28,18 +29,24 @@ class ImageSource(Protocol):
 
 
 @runtime_checkable
-class ImageStream(Protocol):
+class ImageLanes(Protocol):
     """Sequential images in ``lanes`` endless lanes, read undecoded and decoded by ``collate``."""
 
-    fingerprint: str
     lanes: int
-    block: int
 
     def read(self, lane: int, start: int) -> Iterator[Any]:
         """Undecoded records of a lane from position ``start`` on, for ever."""
 
     def collate(self, records: list[Any]) -> dict[str, Tensor]:
         """Decode and stack records, as ``ImageSource.batch`` returns them."""
+
+
+@runtime_checkable
+class ImageStream(ImageLanes, Protocol):
+    """A training split in lanes, ``block`` records of which are shuffled together."""
+
+    fingerprint: str
+    block: int
 
 
 @dataclass(frozen=True)
@@ -82,24 +89,16 @@ class ArrayImages:
         return {"image": self.images[rows], "label": self.labels[rows]}
 
 
-def read_all(source: ImageSource, limit: int | None = None, chunk: int = 512) -> tuple[Tensor, Tensor]:
-    """All images (uint8 (N, C, H, W)) and labels (int64 (N,)) of a split, or its first ``limit``."""
+def read_all(
+    source: ImageSource, limit: int | None = None, chunk: int = 512
+) -> tuple[UInt8[Tensor, "n c h w"], Int64[Tensor, "n"]]:
+    """All images and labels of a split, or its first ``limit``."""
     count = len(source) if limit is None else min(limit, len(source))
     starts = progress.track(range(0, count, chunk), "reading images", "chunks")
     parts = [source.batch(np.arange(i, min(i + chunk, count))) for i in starts]
     if not parts:
         parts = [source.batch(np.arange(0))]
     return torch.cat([p["image"] for p in parts]), torch.cat([p["label"] for p in parts])
-
-
-def sha256(*parts: bytes | str) -> str:
-    """Hex digest over length-prefixed parts, so that no two lists of parts collide by concatenation."""
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
 
 
 def held_out_sizes(config: ImageDataConfig, total: int) -> tuple[int, int]:
@@ -116,7 +115,7 @@ def held_out_sizes(config: ImageDataConfig, total: int) -> tuple[int, int]:
     return test, validation
 
 
-def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
+def stratified_order(labels: Int64[np.ndarray, "n"], seed: int) -> Int64[np.ndarray, "n"]:
     """A seeded permutation (N,) whose every prefix holds the classes in proportion (to within one image a class).
 
     Image r of a class with n images (in seeded random order) sorts at (r + ½) / n."""

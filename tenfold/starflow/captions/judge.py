@@ -1,32 +1,30 @@
-"""Do pictures show what their captions say? An independent judge for compositions of digits.
+"""An independent judge of compositions of digits: what is at which place of a picture.
 
 The judge is a small convolutional network that reads, at every place of a canvas, which digit is there, if
 any, and how large. It is trained on real compositions that the flow never saw, of training digits in all
 combinations, and its score on real test compositions is the ceiling of every other score.
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from tenfold.data.captions.compositions import Compositions, compositions, grid_of
+from tenfold.data.captions.compositions import compositions, grid_of
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
+from tenfold.hub.fetch import CONFIG
+from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.progress import task
-from tenfold.runs.measurement import Measurement
 
 NONE = 10
 """The judge's class of an empty place."""
-ASPECTS = ("all", "count", "digits", "places", "sizes")
-"""What is scored: everything at once; how many digits; which, whatever their order; where; how large, whatever
-their order."""
 _INPUT = 26
 _MARGIN = 1
 
@@ -124,105 +122,6 @@ def on_grid(attributes: Int64[Tensor, "b n 4"], rows: int, columns: int) -> Int6
     return grid
 
 
-@torch.no_grad()
-def read_images(judge: nn.Module, images: UInt8[Tensor, "b c h w"]) -> Int64[Tensor, "b rows columns 2"]:
-    """What the judge, or another module with its outputs, sees at each place, as ``on_grid`` writes it; on the CPU."""
-    parts = []
-    for part in images.split(256):
-        digits, sizes = (logits.argmax(dim=-1) for logits in judge(part))
-        parts.append(torch.stack([digits, sizes.masked_fill(digits == NONE, -1)], dim=-1).cpu())
-    return torch.cat(parts)
-
-
-def match_score(
-    judge: nn.Module, images: UInt8[Tensor, "b c h w"], attributes: Int64[Tensor, "attributes n 4"]
-) -> dict[str, Bool[Tensor, "b"]]:
-    """Whether each image shows its attributes, by ``ASPECTS``.
-
-    Raises UsageError for no images or another number of attributes."""
-    if len(images) != len(attributes) or not len(images):
-        raise UsageError(f"{len(images)} images have {len(attributes)} rows of attributes; give one each, at least one")
-    seen = read_images(judge, images)
-    told = on_grid(attributes, seen.shape[1], seen.shape[2])
-    return _compare(seen, told)
-
-
-def _compare(seen: Int64[Tensor, "b r c 2"], told: Int64[Tensor, "b r c 2"]) -> dict[str, Bool[Tensor, "b"]]:
-    seen, told = seen.flatten(1, 2), told.flatten(1, 2)
-    there = [grid[..., 0] != NONE for grid in (seen, told)]
-    sorted_ = [grid.sort(dim=1).values for grid in (seen, told)]  # each column by itself
-    return {
-        "all": (seen == told).all(dim=(1, 2)),
-        "count": there[0].sum(dim=1) == there[1].sum(dim=1),
-        "digits": (sorted_[0][..., 0] == sorted_[1][..., 0]).all(dim=1),
-        "places": (there[0] == there[1]).all(dim=1),
-        "sizes": (sorted_[0][..., 1] == sorted_[1][..., 1]).all(dim=1),
-    }
-
-
-def derangement(count: int, generator: torch.Generator) -> Int64[Tensor, "n"]:
-    """A random permutation (one cycle) that leaves nothing in place; ``count`` is at least 2."""
-    order = torch.randperm(count, generator=generator)
-    result = torch.empty_like(order)
-    result[order] = order.roll(1)
-    return result
-
-
-def matching_rows(
-    judge: nn.Module,
-    batches: Iterable[tuple[UInt8[Tensor, "_ c _ _"], Int64[Tensor, "_ n 4"]]],
-    model: str,
-    split: str = "test",
-    seed: int = 0,
-) -> list[Measurement]:
-    """Shares of images that show what their captions say, by ``ASPECTS``, with standard errors and numbers of
-    images; and "caption_match_shuffled", the same for captions exchanged among the images of a canvas, so
-    that no image has its own: what a model that ignores captions would score.
-
-    Args:
-        batches: images and attributes of one canvas each; several of one canvas are put together.
-        model: the row's model; real compositions give the judge's ceiling.
-        seed: seed of the exchange.
-
-    Raises UsageError where a canvas has fewer than two images."""
-    groups: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
-    for images, attributes in batches:
-        groups.setdefault(tuple(images.shape[1:]), []).append((images, attributes))
-    generator = torch.Generator().manual_seed(seed)
-    true: dict[str, list[Tensor]] = {name: [] for name in ASPECTS}
-    shuffled: list[Tensor] = []
-    for shape, parts in groups.items():
-        images, attributes = (torch.cat(column) for column in zip(*parts, strict=True))
-        if len(images) < 2:
-            raise UsageError(f"canvas {shape[1]}x{shape[2]} has one image; give two or more, to exchange captions")
-        seen = read_images(judge, images)
-        told = on_grid(attributes, seen.shape[1], seen.shape[2])
-        for name, values in _compare(seen, told).items():
-            true[name].append(values)
-        shuffled.append(_compare(seen, told[derangement(len(told), generator)])["all"])
-    if not shuffled:
-        raise UsageError("there are no images to match with captions")
-    rows = [
-        _share(f"caption_match_{name}" if name != "all" else "caption_match", values) for name, values in true.items()
-    ]
-    rows.append(_share("caption_match_shuffled", shuffled))
-    return [Measurement(**row, split=split, model=model) for row in rows]
-
-
-def _share(name: str, values: list[Tensor]) -> dict[str, Any]:
-    right = torch.cat(values).double()
-    share = float(right.mean())
-    error = math.sqrt(share * (1 - share) / len(right))
-    return {"name": name, "value": share, "standard_error": error, "draws": len(right)}
-
-
-def real_batches(source: Compositions, rows: np.ndarray | None = None) -> list[tuple[Tensor, Tensor]]:
-    """Images and attributes of the records ``rows`` (all by default), one batch a canvas."""
-    rows = np.arange(len(source)) if rows is None else rows
-    parts = [source.batch(rows[source.groups[rows] == group]) for group in np.unique(source.groups[rows])]
-    return [(part["image"], part["attributes"]) for part in parts]
-
-
 def train_judge(
     config: CaptionDataConfig,
     steps: int = 2000,
@@ -253,6 +152,18 @@ def train_judge(
                 schedule.step()
                 step()
     return judge.eval()
+
+
+def kept_judge(config: CaptionDataConfig, folder: Path) -> Judge:
+    """The judge in ``folder``; trained and put there if there is none, or one for other canvases."""
+    place = folder / "judge"
+    if (place / CONFIG).is_file():
+        kept: Judge = from_pretrained(Judge, place)
+        if kept.config == judge_config(config):
+            return kept
+    judge = train_judge(config)
+    save_pretrained(judge, place)
+    return judge
 
 
 def judge_config(config: CaptionDataConfig) -> JudgeConfig:

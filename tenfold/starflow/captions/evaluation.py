@@ -1,29 +1,31 @@
 """What a flow on captioned compositions shows of its captions: measured by an independent judge, and as pictures."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tenfold import hub, progress
+from tenfold import progress
 from tenfold.data.captions.captioned import CaptionedSplits
 from tenfold.data.captions.compositions import Compositions
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
-from tenfold.figures import image_grid
+from tenfold.figures.images import image_grid
+from tenfold.flows.guidance import Guidance
 from tenfold.flows.loss import to_levels
 from tenfold.runs.measurement import Measurement
+from tenfold.starflow.captions.judge import kept_judge
+from tenfold.starflow.captions.matching import matching_rows, real_batches
+from tenfold.starflow.config import StarFlowEvaluation
 from tenfold.starflow.generator import ImageGenerator
-from tenfold.starflow.matching import Judge, judge_config, matching_rows, real_batches, train_judge
-from tenfold.starflow.options import StarFlowEvaluation
 
 _BATCH = 256
 _SHOWN = 4
 
 
-def matching(
+def caption_rows(
     generator: ImageGenerator,
     config: CaptionDataConfig,
     images: CaptionedSplits,
@@ -40,14 +42,14 @@ def matching(
     source = images.test
     if not isinstance(source, Compositions):
         raise UsageError("captions can be judged for compositions only; set evaluation.samples to 0 for other images")
-    judge = kept_judge(config, folder)
+    judge = kept_judge(config, folder).to(generator.flow.var.device)
     rows = np.arange(min(options.samples, len(source)))
     parts = {"test": rows, "test, unseen combinations": rows[source.unseen[rows]]}
     measured: list[Measurement] = []
     for split, chosen in parts.items():
         measured += matching_rows(judge, real_batches(source, chosen), "real images", split)
     for weight in progress.track(options.guidance, "guidance"):
-        made = samples(generator, source, rows, guidance=weight)
+        made = samples(generator, source, rows, Guidance(weight))
         for split, chosen in parts.items():
             batches = [
                 (to_levels(made[part], 256).cpu(), source.attributes[torch.from_numpy(part)])
@@ -57,19 +59,7 @@ def matching(
     return measured
 
 
-def kept_judge(config: CaptionDataConfig, folder: Path) -> Judge:
-    """The judge in ``folder``; trained and put there if there is none, or one for other canvases."""
-    place = folder / "judge"
-    if (place / hub.CONFIG).is_file():
-        kept: Judge = hub.from_pretrained(Judge, place)
-        if kept.config == judge_config(config):
-            return kept
-    judge = train_judge(config)
-    hub.save_pretrained(judge, place)
-    return judge
-
-
-def by_group(source: Any, rows: np.ndarray) -> list[np.ndarray]:
+def by_group(source: Compositions, rows: Int64[np.ndarray, "n"]) -> list[Int64[np.ndarray, "_"]]:
     """Records, one array a canvas."""
     groups = source.groups[rows]
     return [rows[groups == group] for group in np.unique(groups)]
@@ -81,15 +71,19 @@ class _Samples:
     def __init__(self) -> None:
         self._images: dict[int, Tensor] = {}
 
-    def add(self, rows: np.ndarray, images: Tensor) -> None:
+    def add(self, rows: Int64[np.ndarray, "n"], images: Float[Tensor, "n c h w"]) -> None:
         self._images.update(zip(rows.tolist(), images, strict=True))
 
-    def __getitem__(self, rows: np.ndarray) -> Tensor:
+    def __getitem__(self, rows: Int64[np.ndarray, "n"]) -> Float[Tensor, "n c h w"]:
         return torch.stack([self._images[row] for row in rows.tolist()])
 
 
 def samples(
-    generator: ImageGenerator, source: Compositions, rows: np.ndarray, seed: int = 0, **options: Any
+    generator: ImageGenerator,
+    source: Compositions,
+    rows: Int64[np.ndarray, "n"],
+    guidance: Guidance | None = None,
+    seed: int = 0,
 ) -> _Samples:
     """One image for the caption of each record, on its canvas."""
     device = generator.flow.var.device
@@ -102,7 +96,8 @@ def samples(
             part = group[start : start + _BATCH]
             texts = source.captions(part)
             size = (height // factor, width // factor)
-            found.add(part, generator.sample(len(part), texts, size=size, generator=draw, **options))
+            images, _ = generator.draw(len(part), texts, size=size, guidance=guidance, generator=draw)
+            found.add(part, images)
     return found
 
 
@@ -119,7 +114,7 @@ def pictures(
         assert isinstance(source, Compositions)
         grid, titles = [source.batch(rows)["image"].float() / 127.5 - 1.0], ["real"]
         for weight in options.guidance:
-            grid.append(samples(generator, source, rows, guidance=weight)[rows].cpu())
+            grid.append(samples(generator, source, rows, Guidance(weight))[rows].cpu())
             titles.append(f"w = {weight:g}")
         name = f"captions-{ratio.replace(':', 'x')}.png"
         image_grid(torch.cat(grid), directory / name, columns=len(rows), row_titles=titles)
