@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Record, main, paired
-from tenfold.quasiperiodic.dynamics import chebyshev
+from tenfold.quasiperiodic.propagation import chebyshev
 from tenfold.quasiperiodic.dynamics.evolution import evolve
-from tenfold.quasiperiodic.dynamics.methods import MOST_DENSE
+from tenfold.quasiperiodic.propagation.methods import MOST_DENSE
 from tenfold.quasiperiodic.operators import presets
-from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.hopping import exponential
 
 Emit = Callable[[Record], None]

@@ -1,1 +1,1 @@
-"""."""
+"""The verbs ``tenfold shifts``, ``tenfold discrepancy`` and ``tenfold dynamics``."""

@@ -9,13 +9,13 @@ import numpy as np
 from tenfold.errors import UsageError, suggest
 from tenfold.figures.panels import Curve, Panel
 from tenfold.quasiperiodic.commands.config import ModelOptions, WorkOptions
+from tenfold.quasiperiodic.commands.models import build, complex_numbers, numbers
 from tenfold.quasiperiodic.dynamics.averages import time_averaged
 from tenfold.quasiperiodic.dynamics.bound import transport_bound
 from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve
-from tenfold.quasiperiodic.dynamics.front import front_radius, growth
 from tenfold.quasiperiodic.dynamics.moments import powers
 from tenfold.quasiperiodic.dynamics.transport import transport_exponents
-from tenfold.quasiperiodic.operators.models import build, complex_numbers, numbers
+from tenfold.quasiperiodic.propagation.front import front_radius, growth
 from tenfold.quasiperiodic.spectral.goodbox import theta_grid, theta_scan
 from tenfold.quasiperiodic.spectral.green import green_columns, green_decay
 from tenfold.quasiperiodic.spectral.lyapunov import lyapunov_exponents

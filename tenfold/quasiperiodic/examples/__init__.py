@@ -1,2 +1,1 @@
-"""Worked examples: functions that compute measurements and draw figures into a folder (``tenfold.api.examples`` runs
-them)."""
+"""Worked examples: each gives measurements, and draws its figures into a folder."""
