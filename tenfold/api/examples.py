@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import UsageError, suggest
+from tenfold.reports import worked
 from tenfold.runs.measurement import Measurement
-from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
+from tenfold.runs.system import Example
 
 # name -> (verb, "module:function", what it shows); the function is called with (figures folder, quick, progress).
 EXAMPLES: dict[str, tuple[str, str, str]] = {
@@ -59,26 +60,12 @@ def run_example(
     page and the measurements.
 
     Raises UsageError for an unknown name, or a folder that holds a run already."""
-    from tenfold.figures import write_captions
-    from tenfold.files import write_json
-    from tenfold.reports import write_report
-    from tenfold.runs.run_folder import RunFolder, provenance
-
     if name not in EXAMPLES:
         raise UsageError(f"there is no example {name!r}{suggest(name, EXAMPLES)}")
-    folder = RunFolder(out)
-    folder.refuse_existing_run()
-    module, _, function = EXAMPLES[name][1].partition(":")
-    facts = provenance()
-    folder.figures.mkdir(parents=True, exist_ok=True)
-    found: Outcome = getattr(import_module(module), function)(folder.figures, quick, progress, **(options or {}))
-    folder.start({"name": f"example-{name}", "system": "quasiperiodic", "quick": quick, **found.settings})
-    folder.write_evaluation(found.rows)
-    folder.write_provenance(**facts)
-    write_captions(folder.figures, found.captions)
-    if found.data:
-        write_json(folder.path / "data.json", found.data)
-    return write_report(folder.path), found.rows
+    verb, place, about = EXAMPLES[name]
+    module, _, function = place.partition(":")
+    example = Example(verb, about, lambda: getattr(import_module(module), function))
+    return worked.run_example(example, name, out, quick, progress, options, "quasiperiodic")
 
 
 def losses_of(run: str | os.PathLike[str]) -> list[SampledLoss]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tenfold import __version__
 from tenfold.errors import TenfoldError, suggest
+from tenfold.runs.sampled_loss import SampledLoss, read_losses_by
 
 # verb -> (module with ``run(argv) -> int``, what it does)
 COMMANDS = {
@@ -98,6 +99,15 @@ def _dispatch(arguments: list[str]) -> int:
         return _fail(f"there is no {kind} {name!r}{suggest(name, COMMANDS)}", 2)
     run = import_module(COMMANDS[name][0]).run
     return int(run(rest))
+
+
+def _losses_of(run: str) -> list[SampledLoss]:
+    from tenfold.api.examples import losses_of
+
+    return losses_of(run)
+
+
+read_losses_by(_losses_of)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

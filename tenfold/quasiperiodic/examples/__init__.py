@@ -1,1 +1,5 @@
 """Worked examples: each gives measurements, and draws its figures into a folder."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
