@@ -135,6 +135,11 @@ def examples(verb: str = "") -> dict[str, Example]:
     return {name: example for name, example in found.items() if verb in ("", example.verb)}
 
 
+def system_of_example(name: str) -> str:
+    """The system that a worked example belongs to."""
+    return next(known.name for known in systems().values() if name in known.examples)
+
+
 def jobs() -> dict[str, Job]:
     """What ``results/run.py`` can redo."""
     return {name: job for known in systems().values() for name, job in known.jobs.items()}

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tenfold.quasiperiodic.dynamics.leak import surface
-from tenfold.quasiperiodic.dynamics.methods import (
+from tenfold.quasiperiodic.operators.long_range import Box, LongRange
+from tenfold.quasiperiodic.operators.states import Initial, on_box
+from tenfold.quasiperiodic.propagation.leak import surface
+from tenfold.quasiperiodic.propagation.methods import (
     EPS,
     MOST_DENSE,
     BoxTooSmallError,
@@ -21,10 +23,7 @@ from tenfold.quasiperiodic.dynamics.methods import (
     run_in_box,
     spread,
 )
-from tenfold.quasiperiodic.dynamics.panels import panel_count, run_panel
-from tenfold.quasiperiodic.operators.boxes import Box
-from tenfold.quasiperiodic.operators.operators import LongRange
-from tenfold.quasiperiodic.operators.states import Initial, on_box
+from tenfold.quasiperiodic.propagation.panels import panel_count, run_panel
 
 LARGEST_REACH = 1 << 26
 _FACTOR = 1.6

@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from tenfold.quasiperiodic.dynamics.bessel import bessel, degree
-from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.matvec import rows_of, states_of
+from tenfold.quasiperiodic.propagation.bessel import bessel, degree
 
 BLOCK = 64
 Report = Callable[[int], None]

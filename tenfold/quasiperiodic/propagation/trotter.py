@@ -8,9 +8,9 @@ import numpy as np
 import scipy.fft
 
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.quasiperiodic.dynamics.chebyshev import Report
-from tenfold.quasiperiodic.operators.boxes import Box
 from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.propagation.chebyshev import Report
 
 # S4(τ) = S2(p τ)² S2((1 − 4p) τ) S2(p τ)², p = 1/(4 − 4^{1/3}).
 _P = 1 / (4 - 4 ** (1 / 3))
@@ -24,7 +24,7 @@ def evolve_trotter(
     """States (times, S, N) at ascending times of one sign, the number of FFT factors, and the estimated error.
 
     Raises UsageError for an open box, a kernel or another order, TenfoldError where four million steps are too few."""
-    if box.boundary != "periodic" or isinstance(box.operator.hopping, Kernel):
+    if box.boundary != "periodic" or isinstance(box.hopping, Kernel):
         raise UsageError(
             f"Trotter evolution needs a periodic box (operator.ring), not {box.describe()}; use 'chebyshev' there"
         )
@@ -48,7 +48,7 @@ def evolve_trotter(
 def _run(
     box: Box, states: np.ndarray, times: np.ndarray, step: float, order: int, report: Report | None
 ) -> tuple[np.ndarray, int]:
-    hopping = box.operator.hopping
+    hopping = box.hopping
     assert not isinstance(hopping, Kernel)
     axes = tuple(range(1, len(box.shape) + 1))
     symbol = np.roll(np.flip(hopping.symbol(box.shape)), 1, tuple(range(len(box.shape))))

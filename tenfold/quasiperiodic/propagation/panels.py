@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from tenfold.quasiperiodic.dynamics.chebyshev import Report, sweep
-from tenfold.quasiperiodic.dynamics.leak import Surface, nodes
-from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.propagation.chebyshev import Report, sweep
+from tenfold.quasiperiodic.propagation.leak import Surface, nodes
 
 # h τ of one sweep: coefficients lose digits slowly, and long sweeps waste least.
 LONGEST = 1e4

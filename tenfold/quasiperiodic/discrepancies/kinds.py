@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import qmc
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.sets import discrepancy_boxes as boxes
-from tenfold.quasiperiodic.sets.discrepancy_bounds import star_bounds
-from tenfold.quasiperiodic.sets.discrepancy_halfplane import halfplane
+from tenfold.quasiperiodic.discrepancies import boxes
+from tenfold.quasiperiodic.discrepancies.bounds import star_bounds
+from tenfold.quasiperiodic.discrepancies.halfplane import halfplane
 from tenfold.shifts.kronecker import Kronecker
 
 Kind = Literal[
@@ -136,8 +137,6 @@ def _supremum(x: np.ndarray, kind: str, exact: bool | None, budget: int) -> tupl
 
 
 def _scipy(x: np.ndarray, kind: str) -> float:
-    from scipy.stats import qmc
-
     value = float(qmc.discrepancy(x, method=_SCIPY[kind]))
     return value**2 if kind == "L2star" else value
 

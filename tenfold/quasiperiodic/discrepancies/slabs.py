@@ -14,7 +14,7 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.measure import halfspace_volume
-from tenfold.quasiperiodic.sets.sets import Set
+from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.quasiperiodic.sets.shapes import slab
 from tenfold.shifts.frequency import Frequency
 from tenfold.shifts.kronecker import Kronecker

@@ -9,7 +9,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.commands.config import MODELS, ModelOptions
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour, power_law, symmetric
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 
 _HOPPINGS = ("nearest[:T]", "exponential:RATE[:RADIUS]", "power:EXPONENT:RADIUS", "list:M=A,M=A,...")
 

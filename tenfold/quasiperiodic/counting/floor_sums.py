@@ -1,8 +1,8 @@
 """Counting in dimension 1 in O(log N): sums of floors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-Ranges = Sequence[tuple[int, int]]
+from tenfold.quasiperiodic.sets.ranges import Ranges
 
 
 def floor_sum(n: int, m: int, a: int, b: int) -> int:
@@ -60,30 +60,3 @@ def list_in(ranges: Ranges, start: int, step: int, modulus: int, n: int) -> Iter
             return
         yield begin + found
         begin += found + 1
-
-
-def widened(points: Sequence[int], reach: int, modulus: int) -> list[tuple[int, int]]:
-    """Disjoint ranges [p − reach, p + reach] around whole phases, wrapped."""
-    pieces: list[tuple[int, int]] = []
-    for p in points:
-        low, high = p - reach, p + reach + 1
-        if high - low >= modulus:
-            return [(0, modulus)]
-        if low < 0:
-            pieces += [(low + modulus, modulus), (0, high)]
-        elif high > modulus:
-            pieces += [(low, modulus), (0, high - modulus)]
-        else:
-            pieces.append((low, high))
-    return merged(pieces)
-
-
-def merged(ranges: Ranges) -> list[tuple[int, int]]:
-    """Overlapping and touching ranges as disjoint ones, in order."""
-    joined: list[tuple[int, int]] = []
-    for low, high in sorted(ranges):
-        if joined and low <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
-        else:
-            joined.append((low, high))
-    return joined

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import eigh_tridiagonal
 
-from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.long_range import Box
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,7 @@ class Spectral:
 
 def diagonalise(box: Box) -> Spectral:
     """All eigenvalues and eigenvectors; by a band solver where the box is one-dimensional and tridiagonal."""
-    from scipy.linalg import eigh_tridiagonal
-
-    hopping = box.operator.hopping
+    hopping = box.hopping
     if (
         len(box.shape) == 1
         and box.boundary == "open"

@@ -15,11 +15,11 @@ from math import exp, log
 import numpy as np
 import scipy.sparse
 
-from tenfold.quasiperiodic.dynamics.dense import Spectral
-from tenfold.quasiperiodic.dynamics.front import coupling
-from tenfold.quasiperiodic.dynamics.quadrature import gauss_legendre
-from tenfold.quasiperiodic.operators.boxes import Box
 from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.propagation.dense import Spectral
+from tenfold.quasiperiodic.propagation.front import coupling
+from tenfold.quasiperiodic.propagation.quadrature import gauss_legendre
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Surface:
 
 def surface(box: Box) -> Surface:
     """The surface of an open box (empty for a ring, or without hopping)."""
-    hopping = box.operator.hopping
+    hopping = box.hopping
     edge = box.edge(hopping.range)
     relative = box.sites[edge] - np.array(box.lower)
     rows: dict[tuple[int, ...], int] = {}

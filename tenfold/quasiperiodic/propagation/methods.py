@@ -7,14 +7,14 @@ from typing import Literal
 import numpy as np
 
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.quasiperiodic.dynamics.chebyshev import Report
-from tenfold.quasiperiodic.dynamics.dense import diagonalise
-from tenfold.quasiperiodic.dynamics.lanczos import evolve_lanczos
-from tenfold.quasiperiodic.dynamics.leak import Surface, spectral_loss
-from tenfold.quasiperiodic.dynamics.panels import panel_count, run_panels
-from tenfold.quasiperiodic.dynamics.trotter import evolve_trotter
-from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.propagation.chebyshev import Report
+from tenfold.quasiperiodic.propagation.dense import diagonalise
+from tenfold.quasiperiodic.propagation.lanczos import evolve_lanczos
+from tenfold.quasiperiodic.propagation.leak import Surface, spectral_loss
+from tenfold.quasiperiodic.propagation.panels import panel_count, run_panels
+from tenfold.quasiperiodic.propagation.trotter import evolve_trotter
 
 Method = Literal["auto", "chebyshev", "lanczos", "dense", "trotter"]
 METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import eigh_tridiagonal
 
 from tenfold.errors import TenfoldError
-from tenfold.quasiperiodic.dynamics.chebyshev import Report
-from tenfold.quasiperiodic.dynamics.quadrature import gauss_legendre
-from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.propagation.chebyshev import Report
+from tenfold.quasiperiodic.propagation.quadrature import gauss_legendre
 
 DIMENSION = 30
 
@@ -46,8 +47,6 @@ class Krylov:
 
 def krylov(apply: Callable[[np.ndarray], np.ndarray], state: np.ndarray, dimension: int) -> Krylov:
     """Lanczos with full reorthogonalisation from ``state`` (N,)."""
-    from scipy.linalg import eigh_tridiagonal
-
     norm = float(np.linalg.norm(state))
     basis = np.empty((dimension, len(state)), dtype=state.dtype)
     basis[0] = state / norm

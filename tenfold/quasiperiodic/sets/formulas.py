@@ -1,44 +1,31 @@
-"""Semi-algebraic sets on the torus: unions of intersections of polynomial inequalities on [0, 1)^b."""
+"""Formulas of semi-algebraic sets: unions of intersections of polynomial inequalities, and their Boolean algebra."""
 
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any, Self
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.sets.polynomials import Poly
-
-if TYPE_CHECKING:
-    from tenfold.quasiperiodic.sets.covering import Cover
-    from tenfold.quasiperiodic.sets.measure import Measure
-    from tenfold.quasiperiodic.sets.membership import Membership
 
 RELATIONS = (">=", "<=", ">", "<", "==")
 _OPPOSITE = {">=": ("<",), "<=": (">",), ">": ("<=",), "<": (">=",), "==": ("<", ">")}
 MAX_CLAUSES = 4096
 
-Literal_ = tuple[Poly, str]
+Inequality = tuple[Poly, str]
+Clause = tuple[Inequality, ...]
 
 
 @dataclass(frozen=True)
-class Set:
-    """⋃_c ⋂_l {x ∈ [0, 1)^b : P_{c,l}(x) s 0}, s one of >=, <=, >, <, ==.
+class Formula:
+    """How a set is written: ⋃_c ⋂_l {x ∈ [0, 1)^b : P_{c,l}(x) s 0}, s one of >=, <=, >, <, ==.
 
-    Coordinates are those of the torus in [0, 1): the point 1 is the point 0. ``degree`` is that of this
-    representation, the number of its polynomials times their largest degree; the set may have a better one.
+    Raises UsageError for no clause, an empty one, an unknown relation, or polynomials in different dimensions."""
 
-    >>> from tenfold.quasiperiodic.sets.text import parse_set
-    >>> band = parse_set("abs(y - x^2) <= 1/50", 2)
-    >>> band.degree, band.contains([[0.5, 0.26], [0.5, 0.5]]).tolist()
-    (4, [True, False])
-    """
+    clauses: tuple[Clause, ...]
 
-    clauses: tuple[tuple[Literal_, ...], ...]
-
-    def __init__(self, clauses: Iterable[Iterable[Literal_]]) -> None:
+    def __init__(self, clauses: Iterable[Iterable[Inequality]]) -> None:
         frozen = tuple(tuple((poly, relation) for poly, relation in clause) for clause in clauses)
         object.__setattr__(self, "clauses", frozen)
         if not frozen:
@@ -70,63 +57,30 @@ class Set:
         """B = (number of distinct polynomials) · (largest degree), at least 1."""
         return len(self.polynomials) * max(1, max(p.degree for p in self.polynomials))
 
-    @cached_property
-    def membership(self) -> "Membership":
-        """The compiled test."""
-        from tenfold.quasiperiodic.sets.membership import Membership
-
-        return Membership(self)
-
-    def contains(self, x: Any) -> np.ndarray:
-        """Whether points (…, b), floats taken exactly, lie in the set: bool (…,), decided exactly."""
-        points = np.asarray(x, dtype=np.float64)
-        if points.shape[-1:] != (self.dim,):
-            raise UsageError(
-                f"points have shape {points.shape}, but the set has b = {self.dim}; expected (…, {self.dim})"
-            )
-        flat = points.reshape(-1, self.dim)
-        if not ((flat >= 0) & (flat <= 1)).all():
-            raise UsageError("a point lies outside [0, 1]; reduce coordinates modulo 1 first")
-        return self.membership.of_floats(flat).reshape(points.shape[:-1])
-
-    def cover(self, K: int) -> "Cover":
-        """cov(S, K): grid cells of side 1/K that meet the set (see ``covering.cover``)."""
-        from tenfold.quasiperiodic.sets.covering import cover
-
-        return cover(self, K)
-
-    def measure(self, tol: float = 1e-4) -> "Measure":
-        """Lebesgue measure, exact or between rigorous bounds (see ``measure.measure``)."""
-        from tenfold.quasiperiodic.sets.measure import measure
-
-        return measure(self, tol)
-
     # --- Boolean operations ------------------------------------------------------------------------------
 
-    def __or__(self, other: "Set") -> "Set":
+    def __or__(self, other: "Formula") -> Self:
         self._alike(other)
-        return Set(dict.fromkeys(self.clauses + other.clauses))
+        return type(self)(dict.fromkeys(self.clauses + other.clauses))
 
-    def __and__(self, other: "Set") -> "Set":
+    def __and__(self, other: "Formula") -> Self:
         self._alike(other)
-        return _product([self.clauses, other.clauses])
+        return type(self)(_product([self.clauses, other.clauses]))
 
-    def __invert__(self) -> "Set":
+    def __invert__(self) -> Self:
         # De Morgan: each clause becomes a union of opposite literals, and these are intersected.
         factors = [
             [((poly, opposite),) for poly, relation in clause for opposite in _OPPOSITE[relation]]
             for clause in self.clauses
         ]
-        return _product(factors)
+        return type(self)(_product(factors))
 
-    def _alike(self, other: "Set") -> None:
+    def _alike(self, other: "Formula") -> None:
         if self.dim != other.dim:
             raise UsageError(f"sets in dimensions {self.dim} and {other.dim} cannot be combined")
 
     def __str__(self) -> str:
-        return " | ".join(
-            " & ".join(f"{poly} {relation} 0" for poly, relation in clause) for clause in self.clauses
-        )  # fmt: skip
+        return " | ".join(" & ".join(f"{poly} {relation} 0" for poly, relation in c) for c in self.clauses)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: the clauses with exact coefficients, b and the degree."""
@@ -134,7 +88,7 @@ class Set:
         return {"b": self.dim, "degree": self.degree, "clauses": clauses}
 
     @classmethod
-    def from_dict(cls, data: Any) -> "Set":
+    def from_dict(cls, data: Any) -> Self:
         """The set of ``to_dict``, or of a bare list of clauses [[[[coefficient, exponents], …], relation], …].
 
         Raises UsageError for anything else."""
@@ -151,11 +105,11 @@ class Set:
         return cls(read)
 
 
-def _product(factors: Sequence[Sequence[tuple[Literal_, ...]]]) -> Set:
+def _product(factors: Sequence[Sequence[Clause]]) -> Iterable[Clause]:
     size = 1
     for factor in factors:
         size *= len(factor)
         if size > MAX_CLAUSES:
             raise UsageError(f"the combined set would have over {MAX_CLAUSES} clauses; combine fewer or simpler sets")
     joined = (tuple(dict.fromkeys(itertools.chain(*parts))) for parts in itertools.product(*factors))
-    return Set(dict.fromkeys(joined))
+    return dict.fromkeys(joined)

@@ -8,13 +8,14 @@ Block bound: of any L consecutive points the same holds with δ_{L−1}, so that
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 from typing import Any, Literal
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.covering import MAX_K, Cover, cover
-from tenfold.quasiperiodic.sets.sets import Set
+from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.shifts.diophantine import best_simultaneous
 from tenfold.shifts.frequency import Frequency
 from tenfold.shifts.kronecker import Kronecker
@@ -128,8 +129,6 @@ def good_box_distance(frequency: Any, M: float, q: float, s: float) -> GoodBoxDi
     q_{k+1} points 0 … q_{k+1} − 1 contain fewer than q_{k+1} hits, as long as e^{−M^s} < 1/6.
 
     Raises UsageError where M, q or s are not positive, or e^{−M^s} ≥ 1/6."""
-    from decimal import Decimal
-
     if not (M > 0 and q > 0 and s > 0):
         raise UsageError(f"M, q, s are {M}, {q}, {s}; expected positive numbers")
     if not M**s > 1.8:
