@@ -15,7 +15,7 @@ import pytest
 
 import tenfold
 from tenfold.cli.main import COMMANDS, main
-from tenfold.recipes import RECIPES, SYSTEMS
+from tenfold.api import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,6 +1,7 @@
 """What the room is to the command line and the API. Imports no PyTorch and no NumPy."""
 
 from tenfold.quasiperiodic import commands
+from tenfold.quasiperiodic.results import JOBS
 from tenfold.quasiperiodic.worked import EXAMPLES
 from tenfold.runs.system import Command, System
 
@@ -21,5 +22,7 @@ SYSTEMS = (
             ),
         },
         examples=EXAMPLES,
+        jobs=JOBS,
+        benchmarks=("quasiperiodic", "quasiperiodic_counting", "quasiperiodic_dynamics"),
     ),
 )

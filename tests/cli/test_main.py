@@ -10,8 +10,7 @@ import pytest
 from tenfold.cli import main as cli
 from tenfold.cli.main import COMMANDS, guarded
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.recipes import RECIPES, SYSTEMS
-from tenfold.recipes.registry import COMPONENTS
+from tenfold.api import catalogue
 
 
 def test_help_names_every_command(tenfold) -> None:

@@ -21,7 +21,7 @@ from tenfold.discrete_diffusion import (
     pictures,
 )
 from tenfold.errors import UsageError
-from tenfold.recipes import recipe
+from tenfold.api.catalogue import recipe
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
 from tenfold.training.loop import train

@@ -20,7 +20,7 @@ from tenfold.data.text.packed_text import read_packed
 from tenfold.data.text.token_text_config import TokenTextConfig
 from tenfold.discrete_diffusion import DiffusionConfig, DiscreteDiffusion, TokenRowEvaluation
 from tenfold.errors import UsageError
-from tenfold.recipes import recipe
+from tenfold.api.catalogue import recipe
 from tenfold.settings.changes import change
 
 PIECES = ["<end>", "Ġ", "Ċ", *"abcdefg"]

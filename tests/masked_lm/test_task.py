@@ -16,7 +16,7 @@ from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
 from tenfold.masked_lm.recipes import MaskedLMPipeline, MaskedLMRecipe
 from tenfold.masked_lm.task import MaskedLMTask
-from tenfold.recipes import recipe
+from tenfold.api.catalogue import recipe
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
 from tenfold.training.loop import train

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.recipes import RECIPES, recipe
+from tenfold.api.catalogue import recipe, recipes
 from tenfold.settings.changes import change
 from tenfold.settings.command import CommandParser, Given
 from tenfold.settings.options import call_reader, options_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tenfold import api
 from tenfold.errors import UsageError
-from tenfold.recipes import RECIPES, recipe
+from tenfold.api.catalogue import recipe, recipes
 from tenfold.settings.changes import as_dict, change, changed, hints_of, rebuild
 from tenfold.settings.command import CommandParser as SettingsParser
 from tenfold.settings.values import read, write
