@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,9 +122,10 @@ def _with_places(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
             where = "function"
         for name, value in ast.iter_fields(node):
             typed = isinstance(node, ast.If) and name == "body" and "TYPE_CHECKING" in ast.unparse(node.test)
-            for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST):
-                    stack.append((child, "types" if typed else where))
+            children = [
+                child for child in (value if isinstance(value, list) else [value]) if isinstance(child, ast.AST)
+            ]
+            stack += [(child, "types" if typed else where) for child in children]
 
 
 def _absolute(source: Source, node: ast.ImportFrom) -> str:
@@ -146,12 +148,13 @@ def _longest(name: str, modules: Collection[str], root: str) -> str:
 
 
 def upward(house: House, layers: Sequence[Sequence[str]], rooms: Collection[str]) -> list[str]:
-    """Imports that do not go down: ``layers`` are the names in the package's folder, the lowest first. Of the ``rooms``,
-    which are one of the layers, none may import another."""
+    """Imports that do not go down: ``layers`` are the names in the package's folder, the lowest first. Of the
+    ``rooms``, which are one of the layers, none may import another."""
     height = {name: number for number, layer in enumerate(layers) for name in layer}
-    found = []
-    for unit in sorted({house.unit(name) for name in house.modules} - set(height)):
-        found.append(f"{house.name}/{unit}: has no layer; give it one in LAYERS and in docs/architecture.md")
+    strange = sorted({house.unit(name) for name in house.modules} - set(height))
+    found = [
+        f"{house.name}/{unit}: has no layer; give it one in LAYERS and in docs/architecture.md" for unit in strange
+    ]
     for i in house.own:
         here, there = house.unit(i.source), house.unit(i.target)
         if here == there or here not in height or there not in height:
@@ -212,7 +215,7 @@ def _circles(house: House, lines: Mapping[tuple[str, str], Import]) -> list[str]
             TopologicalSorter(graph).prepare()
         except CycleError as error:
             circle = error.args[1][::-1]
-            steps = [lines[pair] for pair in zip(circle, circle[1:], strict=False)]
+            steps = [lines[pair] for pair in pairwise(circle)]
             where = ", ".join(house.place(i.file, i.line) for i in steps)
             found.append(f"{where}: {' → '.join(circle)}; one of these imports goes the wrong way, move what it needs")
             graph[circle[0]].remove(circle[1])
@@ -282,7 +285,7 @@ def _passed_over(tree: ast.Module) -> set[int]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # docstrings, and of attributes
             passed.add(id(node.value))
         words = list(ast.iter_child_nodes(node))
-        for before, after in zip(words, words[1:], strict=False):
+        for before, after in pairwise(words):
             if isinstance(before, ast.Constant) and before.value == "-m":
                 passed |= {id(part) for part in ast.walk(after)}
     return passed
@@ -360,58 +363,27 @@ def bare_packages(house: House) -> list[str]:
     ]
 
 
-# --- faces and documents --------------------------------------------------------------------------------------
+# --- faces --------------------------------------------------------------------------------------------------
 
 
 def faceless(house: House, rooms: Collection[str]) -> list[str]:
     """Rooms without ``system.py`` or without a lazy face."""
-    found = []
-    for room in rooms:
-        for name in ("system.py", "__init__.py", "__init__.pyi"):
-            if not (house.root / room / name).is_file():
-                found.append(f"{house.name}/{room}/{name}:1: is not there; every room has a system and a lazy face")
-        init = house.modules.get(f"{house.name}.{room}")
-        if init and "attach_stub" not in ast.unparse(init.tree):
-            found.append(f"{house.place(init.file, 1)}: is no lazy face; use lazy_loader.attach_stub")
-    for source in house.sources:
-        if source.file.suffix == ".pyi":
-            for node in ast.walk(source.tree):
-                if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not node.level):
-                    found.append(f"{house.place(source.file, node.lineno)}: a face has relative imports alone")
-    return found
-
-
-class Documented(NamedTuple):
-    """A name that a document imports; without ``name``, the module itself."""
-
-    place: str
-    module: str
-    name: str
-
-
-def documented(files: Sequence[Path], root: str) -> list[Documented]:
-    """What the Python blocks of documents import from the package called ``root``."""
-    found = []
-    for file in files:
-        text = file.read_text(encoding="utf-8")
-        for block in re.finditer(r"^```(?:python|py|pycon)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-            start = text.count("\n", 0, block.start(1))
-            for node in ast.walk(ast.parse(block[1])):
-                place = f"{file.name}:{start + getattr(node, 'lineno', 0)}"
-                if isinstance(node, ast.ImportFrom):
-                    found += [Documented(place, node.module or "", alias.name) for alias in node.names]
-                elif isinstance(node, ast.Import):
-                    found += [Documented(place, alias.name, "") for alias in node.names]
-    return [d for d in found if d.module.partition(".")[0] == root]
-
-
-def behind_faces(house: House, imported: Sequence[Documented]) -> list[str]:
-    """Imports of documents that reach behind a face: from a module's file, or from a folder inside a room."""
-    found = []
-    for place, module, name in imported:
-        inner = f"{module}.{name}"
-        target = inner if inner in house.modules else module
-        if not (target == house.name or (target.count(".") == 1 and target in house.packages)):
-            words = f"from {module} import {name}" if name else f"import {module}"
-            found.append(f"{place}: '{words}' reaches behind a face; import from {house.name}.<room or floor>")
-    return found
+    found = [
+        f"{house.name}/{room}/{name}:1: is not there; every room has a system and a lazy face"
+        for room in rooms
+        for name in ("system.py", "__init__.py", "__init__.pyi")
+        if not (house.root / room / name).is_file()
+    ]
+    inits = [house.modules[name] for room in rooms if (name := f"{house.name}.{room}") in house.modules]
+    found += [
+        f"{house.place(init.file, 1)}: is no lazy face; use lazy_loader.attach_stub"
+        for init in inits
+        if "attach_stub" not in ast.unparse(init.tree)
+    ]
+    return found + [
+        f"{house.place(source.file, node.lineno)}: a face has relative imports alone"
+        for source in house.sources
+        if source.file.suffix == ".pyi"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not node.level)
+    ]

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import itertools
 import re
 import subprocess
 import sys
@@ -10,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import law
+from tests.house import documents, law
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ROOMS = (
     "tarflow", "starflow", "text_flows", "masked_lm", "discrete_diffusion", "discrete_samplers", "energy", "ordering",
     "detection", "quasiperiodic",
 )  # fmt: skip
-# The lowest first; docs/architecture.md has the same sentence.
+# The lowest first; docs/architecture.md draws them from the highest down.
 LAYERS = (
     ("errors", "version", "progress", "files"),
     ("settings",),
@@ -59,8 +60,8 @@ def test_there_is_a_house(house: law.House) -> None:
     assert len(house.own) > 1000
     assert {i.where for i in house.imports} == {"top", "function", "types"}
     heavy = law.heavy_modules(house)
-    assert "tenfold.training.loop" in heavy
-    assert not heavy & {"tenfold", "tenfold.errors", "tenfold.cli", "tenfold.shifts.frequency"}
+    assert {"tenfold.training.loop", "tenfold.shifts.kronecker"} <= heavy
+    assert not heavy & {"tenfold", "tenfold.errors", "tenfold.cli.main", "tenfold.systems", "tenfold.training.config"}
 
 
 def test_imports_go_down_and_no_room_imports_another(house: law.House) -> None:
@@ -104,13 +105,13 @@ def test_every_folder_says_what_it_is(house: law.House) -> None:
 
 
 def test_documents_import_from_faces(house: law.House) -> None:
-    imported = law.documented(DOCUMENTS, "tenfold")
+    imported = documents.documented(DOCUMENTS, "tenfold")
     assert len(imported) >= 10
-    holds(law.behind_faces(house, imported))
+    holds(documents.behind_faces(house, imported))
 
 
 def test_what_documents_import_is_there() -> None:
-    missing = [d for d in law.documented(DOCUMENTS, "tenfold") if not is_there(d.module, d.name)]
+    missing = [d for d in documents.documented(DOCUMENTS, "tenfold") if not is_there(d.module, d.name)]
     assert missing == []
 
 
@@ -153,17 +154,19 @@ def listed() -> tuple[str, ...]:
 
 
 def test_every_room_has_a_system_and_a_face(house: law.House) -> None:
-    rooms = listed()
-    assert set(rooms) <= set(ROOMS)
-    assert set(rooms) == {unit for unit in map(house.unit, house.modules) if unit in ROOMS}
-    holds(law.faceless(house, rooms))
+    assert len(listed()) >= 10
+    assert set(listed()) == set(ROOMS)
+    holds(law.faceless(house, listed()))
 
 
 def test_every_name_of_a_face_is_there() -> None:
+    sizes = {}
     for room in listed():
         face = importlib.import_module(f"tenfold.{room}")
-        assert len(face.__all__) >= 3, room
+        sizes[room] = len(face.__all__)
         assert [name for name in face.__all__ if not hasattr(face, name)] == [], room
+    assert min(sizes.values()) >= 1
+    assert sum(size >= 5 for size in sizes.values()) >= 5  # those that stand
 
 
 BLOCKED = """
@@ -198,18 +201,15 @@ def test_rooms_open_without_torch() -> None:
 # --- what is written down -------------------------------------------------------------------------------------
 
 
-def test_the_layers_are_those_of_the_documentation(house: law.House) -> None:
-    text = re.sub(r"[`\s]+", " ", (ROOT / "docs" / "architecture.md").read_text())
-    words = ["the rooms" if layer is ROOMS else ", ".join(layer) for layer in LAYERS]
-    sentence = " < ".join(words)
-    assert sentence in text, f"docs/architecture.md lacks the layers: {sentence}"
-
-
-def test_the_documentation_shows_the_whole_house(house: law.House) -> None:
+def test_the_documentation_draws_this_house(house: law.House) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
+    tree = text.split("```\ntenfold/\n")[1].split("\ntests/")[0]
+    drawn = re.findall(r"(?:^|\s{2})(\w+)(?:/|\.py)", tree, re.MULTILINE)
     units = {house.unit(name) for name in house.modules} - {"tenfold"}
-    missing = [unit for unit in sorted(units) if not re.search(rf"\b{unit}(/|\.py|\b)", text)]
-    assert missing == [], "docs/architecture.md lacks them"
+    assert sorted(drawn) == sorted(units), "docs/architecture.md draws each folder and loose file once"
+    height = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    wrong = [pair for pair in itertools.pairwise(drawn) if height[pair[0]] < height[pair[1]]]
+    assert wrong == [], "docs/architecture.md draws a lower layer above a higher one"
 
 
 def test_git_ignores_no_source(house: law.House) -> None:
