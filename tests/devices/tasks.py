@@ -12,6 +12,7 @@ from torch import Tensor
 
 import tenfold
 from tenfold import api
+from tenfold.api import catalogue
 from tenfold.settings.parser import change
 from tenfold.training.streams import Draws
 
@@ -200,7 +201,7 @@ def write_sources(path: Path) -> None:
 
 def options_of(task: Any, verb: str, given: Mapping[str, Any]) -> Any:
     """The options of a verb."""
-    return change(api.part(task.recipe.system, {"sample": "sampling"}.get(verb, verb))(), dict(given))
+    return change(catalogue.options_of(task.recipe.system, verb)(), dict(given))
 
 
 def moved(case: Case, path: Path, device: torch.device) -> Any:
