@@ -21,6 +21,11 @@ def systems() -> dict[str, System]:
     return {system.name: system for system in found}
 
 
+def ten() -> dict[str, System]:
+    """The ten systems without their parts."""
+    return {name: known for name, known in systems().items() if not known.part_of}
+
+
 def system(name: str) -> System:
     """A system, or a part of one. Raises UsageError, with a suggestion, for an unknown name.
 

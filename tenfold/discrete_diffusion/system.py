@@ -5,8 +5,8 @@ from dataclasses import replace
 from tenfold import discrete_diffusion
 from tenfold.data.text.texts import TextScoring
 from tenfold.discrete_diffusion import recipes
-from tenfold.discrete_diffusion.results import JOBS
 from tenfold.discrete_diffusion.options import DiffusionAnalysis, DiffusionSampling
+from tenfold.discrete_diffusion.results import JOBS
 from tenfold.discrete_diffusion.steering.distil import recipe as distil
 from tenfold.discrete_diffusion.steering.groups import recipe as groups
 from tenfold.discrete_diffusion.steering.preference import recipe as preference
