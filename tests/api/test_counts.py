@@ -89,9 +89,10 @@ def test_stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stages = ("autoencoder", "flow", "decoder")
     options = [
         *(f"--{stage}.train.{name}={value}" for stage in stages for name, value in (("steps", 1), ("batch_size", 2))),
+        *(f"--{stage}.validation=20" for stage in ("autoencoder.data", "flow.data.images", "decoder.data")),
         *("--autoencoder.model.widths=[8,8]", "--autoencoder.model.mid_attention=false"),
         *("--flow.model.shape=[4,14,14]", "--flow.model.layers=[1,1]", "--flow.evaluation.calibrate=0"),
-        *("--flow.model.shallow.width=32", "--flow.model.deep.width=32", "--decoder.reconstruction.perceptual=none"),
+        *("--flow.model.shallow.width=32", "--flow.model.deep.width=32", "--decoder.reconstruction.perceptual="),
     ]
     with counted(monkeypatch) as found:
         line = ["train", "starflow-mnist", "--out", str(tmp_path / "run"), "--skip-evaluation", *options]

@@ -174,11 +174,11 @@ def test_bench_runs_the_module_and_passes_its_failure_on(tenfold, refused, tmp_p
     (tmp_path / "benchmarks" / "__init__.py").touch()
     text = "import sys\nif __name__ == '__main__':\n    open(sys.argv[3], 'w').write(sys.argv[1])\n"
     (tmp_path / "benchmarks" / "flows.py").write_text(text)
-    (tmp_path / "benchmarks" / "bad.py").write_text("if __name__ == '__main__':\n    raise SystemExit(3)\n")
+    (tmp_path / "benchmarks" / "masked_lm.py").write_text("if __name__ == '__main__':\n    raise SystemExit(3)\n")
     monkeypatch.setattr(package, "__file__", str(tmp_path / "tenfold" / "__init__.py"))
     assert tenfold("bench", "flows", "--quick", "--json", tmp_path / "out.json").code == 0
     assert (tmp_path / "out.json").read_text() == "--quick"
-    assert tenfold("bench", "bad").code == 1
+    assert tenfold("bench", "masked_lm").code == 1
     assert "'flow'; did you mean 'flows'?" in refused("bench", "flow")
 
 
