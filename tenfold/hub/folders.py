@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tenfold import __version__
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
 from tenfold.hub.checkpoints import read_safetensors
 from tenfold.hub.fetch import CONFIG, INDEX, WEIGHTS, resolve
 from tenfold.hub.tensors import differences, listed
 from tenfold.settings.values import build
+from tenfold.version import __version__
 
 OURS = "tenfold"
 """Key of ``config.json`` for what is ours in the folder of a network that ``transformers`` loads too."""

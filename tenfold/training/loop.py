@@ -15,8 +15,8 @@ from tenfold.errors import TenfoldError
 from tenfold.files import disk_errors, plain
 from tenfold.runs.run_folder import RunFolder
 from tenfold.training import parallel
-from tenfold.training import resume as resuming
-from tenfold.training.checkpoint import Checkpoints, State
+from tenfold.training.checkpoints import resume as resuming
+from tenfold.training.checkpoints.checkpoint import Checkpoints, State
 from tenfold.training.config import TrainingConfig
 from tenfold.training.ema import Ema
 from tenfold.training.guard import NanGuard
