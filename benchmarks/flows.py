@@ -20,7 +20,7 @@ from benchmarks.trained import LATENT, LONG, SHORT, trained
 from tenfold.flows.flow import Flow
 from tenfold.flows.loss import negative_log_likelihood
 from tenfold.flows.sampling import sample
-from tenfold.flows.solvers.calibration import calibrate
+from tenfold.flows.solvers.calibrate import calibrate
 from tenfold.starflow.model import StarFlow
 from tenfold.tarflow.model import TarFlow
 

@@ -20,18 +20,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Record, main, paired
+from benchmarks.holed_windows import fill, holed_windows
 from benchmarks.reference_masked_lm import dream_generate, sample_rows
 from tenfold import api
 from tenfold.data.text.code import load_code
 from tenfold.data.text.code_config import CodeDataConfig
 from tenfold.errors import UsageError, suggest
-from tenfold.masked_lm.analysis.holed import fill, holed_windows
 from tenfold.masked_lm.analysis.oracle import example_chain
 from tenfold.masked_lm.convert import read_published
+from tenfold.masked_lm.decoding.generation import Generation
 from tenfold.masked_lm.decoding.options import REFERENCE
 from tenfold.masked_lm.decoding.proposals import propose
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
-from tenfold.masked_lm.decoding.state import Generation
 from tenfold.masked_lm.model import MaskedLM
 
 Emit = Callable[[Record], None]

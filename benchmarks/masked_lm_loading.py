@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from benchmarks.harness import Record, main
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.masked_lm.weights import load
 
 _SHARDS = 8
 
@@ -60,7 +59,7 @@ def read(way: str, folder: Path) -> dict[str, float]:
     MaskedLM.from_config(MaskedLMConfig(width=32, layers=1, heads=2))  # what the libraries need
     before, began = peak(), time.perf_counter()
     if way == "ours":
-        model = load(folder)
+        model = MaskedLM.from_pretrained(folder)
     else:
         model = MaskedLM.from_config(MaskedLMConfig(**json.loads((folder / "geometry.json").read_text())))
         tensors = {}

@@ -2,12 +2,12 @@ from .api import analyse as analyse
 from .api import convert as convert
 from .api import evaluate as evaluate
 from .api import load as load
+from .api import recipe as recipe
 from .api import report as report
 from .api import resume as resume
 from .api import sample as sample
 from .api import score as score
 from .api import train as train
-from .recipes import recipe as recipe
 from .starflow.config import StarFlowConfig as StarFlowConfig
 from .starflow.model import StarFlow as StarFlow
 from .tarflow.config import TarFlowConfig as TarFlowConfig

@@ -82,10 +82,19 @@ def read_json(path: Path) -> Any:
         raise UsageError(f"{path} is not valid JSON: {error}") from None
 
 
-def sha256(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256(*parts: bytes | str | Path) -> str:
+    """The hexadecimal SHA-256 of one file (a path), as ``sha256sum`` prints it; or of texts and bytes, each with its
+    length before it, so that no two lists of parts collide by concatenation."""
+    if len(parts) == 1 and isinstance(parts[0], Path):
+        with open(parts[0], "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for part in parts:
+        assert not isinstance(part, Path), "a file's checksum is taken by itself"
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def replace_folder(temporary: Path, final: Path) -> None:

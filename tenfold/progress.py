@@ -7,7 +7,7 @@
 
 Nothing is shown unless a caller asks for it with ``shown``, as every command does. Bars with a rate and the
 remaining time then appear on a terminal, one below the other where tasks are nested; elsewhere a line comes at most
-every ten seconds. All of it goes to standard error. Tasks that other threads begin are not shown.
+every ten seconds. All of it goes to standard error. Work that other threads begin is not shown.
 """
 
 import sys
@@ -28,7 +28,7 @@ _FRAMES_PER_SECOND = 4  # each takes the processor away from the work
 _SECONDS_UNTIL_SEEN = 0.5  # what is over sooner would only flicker
 
 
-class Task:
+class Progress:
     """Some work under way: ``task()`` counts one unit of it as done, ``task(3)`` three.
 
     ``detail`` is a word about its state that is shown with it. An instance without a display is silent and costs a
@@ -72,7 +72,7 @@ class Display:
     def __init__(self, transient: bool = True, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._bars = _Bars(self._console, transient) if self._console.is_terminal else None
-        self._shown: dict[Task, Any] = {}
+        self._shown: dict[Progress, Any] = {}
         self._last_line = time.monotonic()
 
     @contextmanager
@@ -84,7 +84,7 @@ class Display:
             with self._bars:
                 yield
 
-    def start(self, task: Task) -> None:
+    def start(self, task: Progress) -> None:
         """Show one more task."""
         number = None
         if self._bars is not None:
@@ -92,7 +92,7 @@ class Display:
             number = self._bars.add_task(name, total=task.total, completed=int(task.done), state=task.state)
         self._shown[task] = number
 
-    def update(self, task: Task) -> None:
+    def update(self, task: Progress) -> None:
         """Show the state of a task."""
         if self._bars is not None:
             self._bars.update(self._shown[task], completed=task.done, total=task.total, state=task.state)
@@ -100,7 +100,7 @@ class Display:
             self._last_line = time.monotonic()
             self.note(" > ".join(f"{t.name} {t.state}".rstrip() for t in self._shown))
 
-    def finish(self, task: Task) -> None:
+    def finish(self, task: Progress) -> None:
         """Show a task no longer; the outermost one stays until the display ends."""
         self.update(task)
         number = self._shown.pop(task)
@@ -148,7 +148,7 @@ def shown(what: str = "", *, transient: bool = True, display: Display | None = N
 
 
 @contextmanager
-def task(name: str, total: float | None = None, unit: str = "", *, done: float = 0.0) -> Iterator[Task]:
+def task(name: str, total: float | None = None, unit: str = "", *, done: float = 0.0) -> Iterator[Progress]:
     """Work of ``total`` units (None where nobody knows), ``done`` of which were done before; the body calls what it
     is given for each. ``unit`` "s" makes it a budget of seconds.
 
@@ -157,7 +157,7 @@ def task(name: str, total: float | None = None, unit: str = "", *, done: float =
     ...         step()
     """
     display = _DISPLAY.get()
-    work = Task(name, total, unit, done, display)
+    work = Progress(name, total, unit, done, display)
     if display is None:
         yield work
         return

@@ -7,9 +7,20 @@ from jaxtyping import install_import_hook
 
 install_import_hook(
     [
+        "tenfold.settings",
         "tenfold.nn",
+        "tenfold.data.images",
+        "tenfold.data.captions",
+        "tenfold.data.latents",
+        "tenfold.data.load",
+        "tenfold.data.tensor_file",
+        "tenfold.metrics",
         "tenfold.flows",
+        "tenfold.tarflow",
+        "tenfold.starflow",
         "tenfold.masked_lm",
+        "tenfold.text",
+        "tenfold.data.text",
         "tenfold.discrete",
         "tenfold.discrete_diffusion",
         "tenfold.rl",

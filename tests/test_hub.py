@@ -96,6 +96,8 @@ def test_tensors_that_do_not_fit_are_listed(folder: Path, change: Any, expected:
         (lambda c: c["config"].update(widht=3), "unknown field(s) widht; ToyConfig has width, inner, scale"),
         (lambda c: c["config"]["inner"].update(depth=3), "unknown field(s) depth; Inner has sizes"),
         (lambda c: c["config"].pop("width"), "lacks the field(s) width"),
+        (lambda c: c["config"].update(scale="big"), "scale is 'big'; expected a number or none"),
+        (lambda c: c["config"]["inner"].update(sizes=[1.5]), "inner: sizes is '1.5'; expected a list of whole numbers"),
         (lambda c: c.update(model_type="other"), "is of a 'other' model, expected 'toy'"),
         (lambda c: c.pop("config"), "lacks 'model_type' or 'config'"),
     ],

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
+from tenfold.data.load import load_images
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.metrics.features import ClassifierFeatures, InceptionFeatures, train_classifier
 from tenfold.metrics.inception import BlockE, InceptionV3, Unit

@@ -31,7 +31,7 @@ def command(*arguments: str) -> str:
     "code",
     [
         "import tenfold; tenfold.recipe('tarflow-digits')",
-        "import tenfold.settings.parser, tenfold.runs.run_folder, tenfold.runs.measurement, tenfold.errors",
+        "import tenfold.settings.changes, tenfold.runs.run_folder, tenfold.runs.measurement, tenfold.errors",
         command("--help"),
         command("list"),
         command("list", "--json"),

@@ -327,7 +327,7 @@ PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn
 
 def test_packaged_networks_are_found_without_importing_them() -> None:
     code = (
-        "import sys; from tenfold import text_models\n"
+        "import sys; from tenfold.text import networks as text_models\n"
         "found = [text_models.find(name) for name in ('minilm', 'smollm2')]\n"
         "assert (found[0].folder / 'model.safetensors').is_file() and not found[0].gguf\n"
         "assert (found[1].folder / found[1].gguf).read_bytes()[:4] == b'GGUF'\n"
@@ -355,7 +355,7 @@ def test_minilm_knows_what_is_alike() -> None:
 
 
 def test_config_round_trip_through_the_settings(tmp_path: Path) -> None:
-    from tenfold.settings.parser import as_dict, rebuild
+    from tenfold.settings.changes import as_dict, rebuild
 
     config = TextEncoderConfig("owner/name", tokens=77)
     assert rebuild(TextEncoderConfig(), json.loads(json.dumps(as_dict(config)))) == config

@@ -1,3 +1,8 @@
-"""The verbs as Python functions."""
+"""The verbs as Python functions: train, resume, evaluate, sample, analyse, score, report, load, convert.
 
-from tenfold.api.verbs import *  # noqa: F403
+Everything heavy is imported inside the functions, so that importing this package stays quick.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

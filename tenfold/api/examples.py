@@ -1,51 +1,18 @@
 """Worked examples by name: each fills a run folder with measurements, figures and a self-contained report."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tenfold.api import catalogue
+from tenfold.api.runs import Run, open_run
 from tenfold.errors import UsageError, suggest
+from tenfold.reports import worked
 from tenfold.runs.measurement import Measurement
-from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
-
-# name -> (verb, "module:function", what it shows); the function is called with (figures folder, quick, progress).
-EXAMPLES: dict[str, tuple[str, str, str]] = {
-    "slabs": (
-        "discrepancy",
-        "tenfold.quasiperiodic.examples.slabs:run",
-        "slab deviations against N^{1−1/b}, b = 1, 2, 3",
-    ),
-    "bad-set": ("discrepancy", "tenfold.quasiperiodic.examples.bad_sets:run", "hits of a set of small determinants"),
-    "samplers": ("discrepancy", "tenfold.quasiperiodic.examples.samplers:run", "variance of losses by time sampler"),
-    "aubry-andre": (
-        "dynamics",
-        "tenfold.quasiperiodic.examples.transition:run",
-        "the localisation transition on one page: moments, Lyapunov exponents, Green's functions, profiles",
-    ),
-    "log-power": (
-        "dynamics",
-        "tenfold.quasiperiodic.examples.log_power:run",
-        "two frequencies, long range, t to 1e5: log-power fit and model comparison",
-    ),
-    "expected": (
-        "dynamics",
-        "tenfold.quasiperiodic.examples.expected:run",
-        "closed forms and independently computed values, each in its range",
-    ),
-    "scale": (
-        "dynamics",
-        "tenfold.quasiperiodic.examples.scale:run",
-        "cost against size: boxes to 1e6 sites, d = 2, t to 1e5",
-    ),
-    "tcsm-worlds": (
-        "analyse",
-        "tenfold.discrete_diffusion.examples.worlds:tcsm_worlds",
-        "post-training of discrete diffusion on 64 sequences, where every optimum is known",
-    ),
-}
 
 
 def run_example(
@@ -59,35 +26,17 @@ def run_example(
     page and the measurements.
 
     Raises UsageError for an unknown name, or a folder that holds a run already."""
-    from tenfold.figures import write_captions
-    from tenfold.files import write_json
-    from tenfold.reports import write_report
-    from tenfold.runs.run_folder import RunFolder, provenance
-
-    if name not in EXAMPLES:
-        raise UsageError(f"there is no example {name!r}{suggest(name, EXAMPLES)}")
-    folder = RunFolder(out)
-    folder.refuse_existing_run()
-    module, _, function = EXAMPLES[name][1].partition(":")
-    facts = provenance()
-    folder.figures.mkdir(parents=True, exist_ok=True)
-    found: Outcome = getattr(import_module(module), function)(folder.figures, quick, progress, **(options or {}))
-    folder.start({"name": f"example-{name}", "system": "quasiperiodic", "quick": quick, **found.settings})
-    folder.write_evaluation(found.rows)
-    folder.write_provenance(**facts)
-    write_captions(folder.figures, found.captions)
-    if found.data:
-        write_json(folder.path / "data.json", found.data)
-    return write_report(folder.path), found.rows
+    known = catalogue.examples()
+    if name not in known:
+        raise UsageError(f"there is no example {name!r}{suggest(name, known)}")
+    return worked.run_example(known[name], name, out, quick, progress, options, catalogue.system_of_example(name))
 
 
-def losses_of(run: str | os.PathLike[str]) -> list[SampledLoss]:
+def losses_of(run: Run | str | os.PathLike[str]) -> list[SampledLoss]:
     """The loss of a trained run as a function of the uniform numbers that it draws, for the example "samplers".
 
     Raises UsageError for a run of a system that draws none."""
-    from tenfold import api
-
-    task = api.trained_task(run)
+    task = open_run(run).trained()
     if not hasattr(task, "sampled_losses"):
         raise UsageError(f"{run} holds no model whose loss draws times or noise; give a flow's or a diffusion's run")
     found: list[SampledLoss] = task.sampled_losses()

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import tenfold
+from tenfold.api import catalogue
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.settings.command import CommandParser
 
@@ -14,14 +15,9 @@ EXAMPLES = """\
 """
 
 
-def rooms(root: Path) -> list[str]:
-    """The benchmark modules of a source checkout."""
-    files = (root / "benchmarks").glob("*.py")
-    return sorted(p.stem for p in files if not p.stem.startswith("_") and "if __name__" in p.read_text())
-
-
 def run(argv: list[str]) -> int:
     """Run ``python -m benchmarks.ROOM`` of the source checkout."""
+    rooms = catalogue.benchmarks()
     root = Path(tenfold.__file__).resolve().parent.parent
     parser = CommandParser(
         "bench",
@@ -29,7 +25,7 @@ def run(argv: list[str]) -> int:
         "Compare speed and results with the reference algorithm; prints ratios (above 1: faster).",
         EXAMPLES,
     )
-    parser.add_argument("room", metavar="ROOM", help=", ".join(rooms(root)) or "flows, ...")
+    parser.add_argument("room", metavar="ROOM", help=", ".join(rooms))
     parser.switch("--quick", "small sizes, few repetitions")
     parser.add_argument("--json", metavar="FILE", help="write the records here")
     given = parser.parse_args(argv)
@@ -38,8 +34,8 @@ def run(argv: list[str]) -> int:
             "there is no benchmarks folder beside the installed package; run 'tenfold bench' from a source "
             "checkout installed with 'pip install -e .'"
         )
-    if given.room not in rooms(root):
-        raise UsageError(f"there is no benchmark {given.room!r}{suggest(given.room, rooms(root))}")
+    if given.room not in rooms:
+        raise UsageError(f"there is no benchmark {given.room!r}{suggest(given.room, rooms)}")
     command = [sys.executable, "-m", f"benchmarks.{given.room}"]
     command += ["--quick"] if given.quick else []
     command += ["--json", str(Path(given.json).absolute())] if given.json else []

@@ -1,11 +1,11 @@
 """``tenfold convert``."""
 
 from tenfold import api, progress
-from tenfold.recipes import COMPONENTS, SYSTEMS
+from tenfold.api import catalogue
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, positionals
-from tenfold.settings.parser import as_dict
-from tenfold.settings.reading import options_of
+from tenfold.settings.changes import as_dict
+from tenfold.settings.command import CommandParser
+from tenfold.settings.options import options_of
 
 EXAMPLES = """\
   tenfold convert tarflow imagenet64.pth models/imagenet64 --sigma 0.05
@@ -26,21 +26,24 @@ def run(argv: list[str]) -> int:
         "may also be a folder or hub repository of diffusers. 'tenfold convert SYSTEM --help' lists its options.",
         EXAMPLES,
     )
-    readable = [name for name, s in {**SYSTEMS, **COMPONENTS}.items() if s.published]
+    readable = [name for name, known in catalogue.systems().items() if known.published]
     parser.add_argument("system", metavar="SYSTEM", help=", ".join(readable))
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the published file")
     parser.add_argument("out", metavar="OUT_DIR", help="the model folder to write")
     parser.add_option("--sigma", float | None, None, help="Gaussian noise of its training, for sample --denoise")
     parser.switch("--json", "print JSON")
-    named = positionals(argv, {"--json", "--help"})
-    known = options_of(api.part(named[0], "published")) if named and named[0] in readable else {}
-    for name, option in known.items():
-        parser.add_option(f"--{name.replace('_', '-')}", option.hint, option.default, help=option.help)
+    parser.add_option("--device", str, "cpu", help="where the model is put together: cpu, cuda, ...")
+    named, _ = parser.peek(argv)
+    options = {}
+    if named and named[0] in readable:
+        reader = catalogue.reader_of(named[0])
+        parser.add_options(reader)
+        options = options_of(reader)
     given = parser.parse_args(argv)
-    options = {name: given[name] for name, option in known.items() if given[name] != option.default}
+    options = {name: given[name] for name, option in options.items() if given[name] != option.default}
     options |= {} if given.sigma is None else {"sigma": given.sigma}
     with progress.shown("converting"):
-        model = api.convert(given.system, given.checkpoint, given.out, **options)
+        model = api.convert(given.system, given.checkpoint, given.out, device=given.device, **options)
     settings = as_dict(model.config)
     if given.json:
         show.as_json({"model": given.out, "config": settings})

@@ -1,10 +1,10 @@
 """``tenfold evaluate``."""
 
 from tenfold import api, progress
-from tenfold.cli.options import bare_settings
+from tenfold.cli import options
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, positionals
+from tenfold.settings.command import CommandParser
 
 EXAMPLES = """\
   tenfold evaluate runs/a
@@ -22,14 +22,15 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.switch("--json", "print JSON")
-    named = positionals(argv, {"--json", "--help", *bare_settings()})
+    options.add_device(parser)
+    named, _ = parser.peek(argv, options.bare_settings())
     found = api.open_run(named[0]) if named else None
-    settings = found and api.main_stage(found).recipe.evaluation
     if found:
-        parser.add_group("evaluation", settings)
+        parser.add_settings(found.main.recipe.evaluation, "evaluation")  # type: ignore[attr-defined]
     given = parser.parse_args(argv)
     if found is None:
         raise UsageError("name a run to evaluate, as in 'tenfold evaluate runs/a'")
+    found.place(given.device)
     with progress.shown("evaluating"):
         rows = api.evaluate(found, **given.evaluation.as_dict())
     if given.json:

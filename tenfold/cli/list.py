@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from tenfold.recipes import RECIPES, SYSTEMS
+from tenfold.api import catalogue
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
 
@@ -16,24 +16,23 @@ def run(argv: list[str]) -> int:
     """Print the systems and the recipes."""
     parser = CommandParser("list", "[--json]", "The ten systems, their state, and the recipes to train.", EXAMPLES)
     parser.switch("--json", "print JSON")
+    ten = catalogue.ten().values()
     if parser.parse_args(argv).json:
         show.as_json(
             {
-                "systems": [
-                    {"name": name, "title": s.title, "paper": s.paper, "state": s.state} for name, s in SYSTEMS.items()
-                ],
+                "systems": [{"name": s.name, "title": s.title, "paper": s.paper, "state": s.state} for s in ten],
                 "recipes": [
                     {"name": name, "system": recipe.system, "summary": summary}
-                    for name, (summary, recipe) in RECIPES.items()
+                    for name, (summary, recipe) in catalogue.recipes().items()
                 ],
             }
         )
         return 0
     systems = Table("system", "what it is", "paper", "state", title="systems", title_justify="left")
-    for name, s in SYSTEMS.items():
-        systems.add_row(name, s.title, s.paper, s.state)
+    for s in ten:
+        systems.add_row(s.name, s.title, s.paper, s.state)
     recipes = Table("recipe", "what it trains", title="recipes", title_justify="left")
-    for name, (summary, _) in RECIPES.items():
+    for name, (summary, _) in catalogue.recipes().items():
         recipes.add_row(name, summary)
     out = show.console()
     out.print(systems)

@@ -7,32 +7,27 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from functools import partial
 from typing import Any
 
-from tenfold import __version__
+from tenfold.api import catalogue
+from tenfold.cli import bench, convert, evaluate, report, train, use
+from tenfold.cli import list as list_
 from tenfold.errors import TenfoldError, suggest
+from tenfold.runs.sampled_loss import SampledLoss, read_losses_by
+from tenfold.version import __version__
 
-# verb -> (module with ``run(argv) -> int``, what it does)
-COMMANDS = {
-    "list": ("tenfold.cli.list", "the ten systems, their state, and the recipes"),
-    "train": ("tenfold.cli.train", "train a recipe, or resume a run; then evaluate and report"),
-    "sample": ("tenfold.cli.sample", "draw samples from a run or a model folder"),
-    "analyse": ("tenfold.cli.analyse", "how a model decodes: orders, confidence, infilled holes"),
-    "score": ("tenfold.cli.score", "print the log-likelihood of your data under a run or a model folder"),
-    "evaluate": ("tenfold.cli.evaluate", "measure a run again and print the table"),
-    "report": ("tenfold.cli.report", "write a run's figures and its self-contained HTML page"),
-    "convert": ("tenfold.cli.convert", "turn a published checkpoint into a model folder"),
-    "discrepancy": (
-        "tenfold.quasiperiodic.commands.discrepancy",
-        "hits of semi-algebraic sets by shift orbits; evenness of points",
-    ),
-    "shifts": ("tenfold.quasiperiodic.commands.shifts", "exact shift sequences and Diophantine tools"),
-    "dynamics": (
-        "tenfold.quasiperiodic.commands.dynamics",
-        "quasi-periodic operators: wave packets, averages, exponents, bounds",
-    ),
-    "bench": ("tenfold.cli.bench", "compare speed with the reference algorithm (source checkout)"),
+# verb -> (what runs it: arguments to exit code, what it does)
+VERBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "list": (list_.run, "the ten systems, their state, and the recipes"),
+    "train": (train.run, "train a recipe, or resume a run; then evaluate and report"),
+    "sample": (use.sample, "draw samples from a run or a model folder"),
+    "analyse": (use.analyse, "how a model decodes: orders, confidence, infilled holes"),
+    "score": (use.score, "print the log-likelihood of your data under a run or a model folder"),
+    "evaluate": (evaluate.run, "measure a run again and print the table"),
+    "report": (report.run, "write a run's figures and its self-contained HTML page"),
+    "convert": (convert.run, "turn a published checkpoint into a model folder"),
+    "bench": (bench.run, "compare speed with the reference algorithm (source checkout)"),
 }
 
 EXAMPLES = """\
@@ -43,10 +38,17 @@ examples:
 """
 
 
+def verbs() -> dict[str, tuple[Callable[[list[str]], int], str]]:
+    """The verbs of all systems, and those of rooms' own."""
+    own = {verb: (partial(use.own, verb), known.summary) for verb, known in catalogue.verbs().items()}
+    return {**VERBS, **own, **{verb: (known.run, known.summary) for verb, known in catalogue.commands().items()}}
+
+
 def usage() -> str:
     """The page of ``tenfold --help``."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    known = verbs()
+    width = max(map(len, known))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in known.items()]
     return (
         "usage: tenfold [--version] [--help] COMMAND ...\n\n"
         "Ten research systems in one PyTorch library and one command.\n\ncommands:\n"
@@ -93,11 +95,21 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "--version":
         print(f"tenfold {__version__}")
         return 0
-    if name not in COMMANDS:
+    known = verbs()
+    if name not in known:
         kind = "option" if name.startswith("-") else "command"
-        return _fail(f"there is no {kind} {name!r}{suggest(name, COMMANDS)}", 2)
-    run = import_module(COMMANDS[name][0]).run
-    return int(run(rest))
+        return _fail(f"there is no {kind} {name!r}{suggest(name, known)}", 2)
+    run, _ = known[name]
+    return run(rest)
+
+
+def _losses_of(run: str) -> list[SampledLoss]:
+    from tenfold.api.examples import losses_of
+
+    return losses_of(run)
+
+
+read_losses_by(_losses_of)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

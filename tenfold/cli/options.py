@@ -1,63 +1,31 @@
-"""Options of a verb that each system defines: a dataclass that the registry names, as an option a field."""
+"""Options that verbs share: devices, and the switches of recipes."""
 
-from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from dataclasses import fields
 
-from docstring_parser import parse as parse_docstring
-
-from tenfold import api
-from tenfold.recipes import COMPONENTS, RECIPES, SYSTEMS
+from tenfold.api import catalogue
+from tenfold.settings.changes import hints_of
 from tenfold.settings.command import CommandParser
-
-# Options whose field cannot, or should not, have the option's name.
-OPTION_OF = {"classes": "class"}
+from tenfold.settings.options import options_of
 
 
-def systems_with(part: str) -> list[str]:
-    """The systems, and parts of them, that have a part, "sampling" say."""
-    return [name for name, system in {**SYSTEMS, **COMPONENTS}.items() if getattr(system, part)]
+def add_device(parser: CommandParser, dtype: bool = False) -> None:
+    """``--device``, and with ``dtype`` the floating type of the weights."""
+    parser.add_option("--device", str, "auto", "auto (the accelerator, or else the CPU), cpu, cuda, cuda:1 or mps")
+    if dtype:
+        parser.add_option("--dtype", str, "auto", "of the weights: auto, float32, bfloat16, float16 or float64")
 
 
-def add_options(parser: CommandParser, system: str, part: str) -> None:
-    """The options of a system, with its docstring as help; names already there are left alone."""
-    options = api.part(system, part)
-    hints = get_type_hints(options)
-    helps = {p.arg_name: p.description for p in parse_docstring(options.__doc__ or "").params}
-    for f in fields(options):
-        option = _option(f.name)
-        if option not in parser._option_string_actions:
-            parser.add_option(option, hints[f.name], f.default, help=helps.get(f.name))
-
-
-def bare_options(part: str) -> set[str]:
-    """The options of all systems that may stand without a value."""
-    hints = [get_type_hints(api.part(system, part)) for system in systems_with(part)]
-    return {_option(name) for own in hints for name, hint in own.items() if hint is bool}
+def bare_options(verb: str) -> set[str]:
+    """The options of a verb, of any system, that may stand without a value."""
+    kinds = [catalogue.options_of(system, verb) for system in catalogue.systems_with(verb)]
+    return {f"--{name}" for kind in kinds for name, option in options_of(kind).items() if option.hint is bool}
 
 
 def bare_settings() -> set[str]:
     """The settings of all recipes that may stand without a value, ``--objective.flip`` say."""
     found: set[str] = set()
-
-    def collect(settings: Any, prefix: str) -> None:
-        for name, hint in get_type_hints(type(settings)).items():
-            value = getattr(settings, name)
-            if hint is bool:
-                found.add(f"--{prefix}{name}")
-            elif is_dataclass(value):
-                collect(value, f"{prefix}{name}.")
-                if hasattr(value, "system"):  # a stage of a recipe, whose settings also stand alone
-                    collect(value, "")
-
-    for recipe in {type(recipe): recipe for _, recipe in RECIPES.values()}.values():
-        collect(recipe, "")
+    for recipe in {type(named.recipe): named.recipe for named in catalogue.recipes().values()}.values():
+        # The settings of a recipe's stage also stand alone.
+        stages = [getattr(recipe, f.name) for f in fields(recipe) if hasattr(getattr(recipe, f.name), "system")]  # type: ignore[arg-type]
+        found |= {f"--{name}" for one in (recipe, *stages) for name, hint in hints_of(one).items() if hint is bool}
     return found
-
-
-def changes(system: str, part: str, given: Any) -> dict[str, Any]:
-    """The fields of a system's options as a line gave them."""
-    return {f.name: given[OPTION_OF.get(f.name, f.name)] for f in fields(api.part(system, part))}
-
-
-def _option(field: str) -> str:
-    return f"--{OPTION_OF.get(field, field.replace('_', '-'))}"

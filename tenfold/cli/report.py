@@ -1,6 +1,7 @@
 """``tenfold report``."""
 
 from tenfold import api, progress
+from tenfold.cli import options
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
@@ -23,10 +24,11 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--out", metavar="FILE", help="the page about several runs")
     parser.add_argument("--title", metavar="TEXT", help="its title (default: tenfold)")
     parser.switch("--json", "print JSON")
+    options.add_device(parser)
     given = parser.parse_args(argv)
     if given.title and not given.out:
         raise UsageError("--title belongs to the page about several runs; name it with --out")
-    found = [api.open_run(folder) for folder in given.runs]
+    found = [api.open_run(folder, given.device) for folder in given.runs]
     with progress.shown("writing the report"):
         # A joint page shows the pictures that the runs have; one that was never drawn is drawn first.
         pages = [api.report(run) for run in found if not given.out or not run.folder.figures.is_dir()]

@@ -1,17 +1,19 @@
 """``tenfold train``."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tenfold import api, progress, recipes
-from tenfold.cli.options import bare_settings
+from tenfold import api, progress
+from tenfold.api import catalogue
+from tenfold.cli import options
 from tenfold.errors import UsageError
 from tenfold.reports import console as show
-from tenfold.settings.command import CommandParser, option_value, positionals
-from tenfold.settings.parser import as_dict, rebuild
+from tenfold.settings.changes import as_dict, rebuild
+from tenfold.settings.command import CommandParser
+from tenfold.settings.values import read
+from tenfold.settings.yaml_files import read_yaml
 
 SUMMARY = (
     "Train a recipe (tenfold list names them) into a run folder, then measure it and write a report. Every "
@@ -36,9 +38,13 @@ SWITCHES = {
 
 def run(argv: list[str]) -> int:
     """Train, resume, describe or print settings."""
-    resumed = option_value(argv, "--resume")
-    name, recipe = _settings_so_far(argv, resumed)
-    parser = _parser(recipe)
+    parser = _parser()
+    named, told = parser.peek(argv, options.bare_settings())
+    resumed = told.get("resume")
+    earlier = None if resumed is None else api.open_run(resumed)
+    name, recipe = _settings_so_far(named, told) if earlier is None else (earlier.name, earlier.recipe)
+    if recipe is not None:
+        parser.add_settings(recipe)
     given = parser.parse_args(argv)
     if recipe is None:
         raise UsageError("name a recipe ('tenfold list' shows them), or --resume a run")
@@ -54,47 +60,33 @@ def run(argv: list[str]) -> int:
         return 0
     if given.dry_run:
         return _describe(name, settings, given.json)
-    if resumed is not None:
-        done = api.resume(resumed, allow_inexact=given.allow_inexact, evaluate=False, **as_dict(settings))
+    common: dict[str, Any] = {"evaluate": False, "device": given.device, **as_dict(settings)}
+    if earlier is not None:
+        earlier.place(given.device)
+        done = api.resume(earlier, allow_inexact=given.allow_inexact, **common)
     else:
-        done = api.train(name, given.out, evaluate=False, **as_dict(settings))
+        done = api.train(name, given.out, **common)
     return _finish(done, given.skip_evaluation, given.json)
 
 
-def _settings_so_far(argv: list[str], resumed: str | None) -> tuple[str, Any]:
+def _settings_so_far(named: list[str], told: dict[str, str]) -> tuple[str, Any]:
     """The recipe that the line is about, before its settings can be parsed; None when it names none."""
-    if resumed is not None:
-        earlier = api.open_run(resumed)
-        return earlier.name, earlier.recipe
-    named = positionals(argv, {"--help", *SWITCHES, *bare_settings()})
     name = named[0] if named else None
-    if name is None:
-        config = option_value(argv, "--config")
-        name = _recipe_in(Path(config)) if config is not None else None
-    return ("", None) if name is None else (name, recipes.recipe(name))
+    if name is None and "config" in told:
+        name = read(str | None, read_yaml(told["config"]).get("recipe"), "recipe")
+    return ("", None) if name is None else (name, catalogue.recipe(name))
 
 
-def _recipe_in(config: Path) -> str | None:
-    try:
-        content = yaml.safe_load(config.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None  # the parser says what is wrong with the file
-    named = content.get("recipe") if isinstance(content, dict) else None
-    return named if isinstance(named, str) else None
-
-
-def _parser(recipe: Any) -> CommandParser:
+def _parser() -> CommandParser:
     parser = CommandParser("train", "RECIPE [--out DIR] [options]", SUMMARY, EXAMPLES)
-    known = ", ".join(recipes.RECIPES)
-    more = "" if recipe is not None else "; 'tenfold train RECIPE --help' lists its settings"
-    parser.add_argument("recipe", nargs="?", help=f"{known}{more}")
+    known = ", ".join(catalogue.recipes())
+    parser.add_argument("recipe", nargs="?", help=f"{known}; 'tenfold train RECIPE --help' lists its settings")
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/RECIPE-TIME)")
     parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
     for option, text in SWITCHES.items():
         parser.switch(option, text)
-    if recipe is not None:
-        parser.add_settings(recipe)
+    options.add_device(parser)
     return parser
 
 

@@ -6,7 +6,7 @@ is written last, so that a folder with it is whole. An interrupted cache is take
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import files, progress
-from tenfold.data.captions.captioned import one_group
-from tenfold.data.splits import sha256
+from tenfold.data.captions.captioned import CaptionedSource, one_group
+from tenfold.data.images.splits import ImageSource
 from tenfold.data.tensor_file import TensorFile, read_tensor_file, unfinished
 from tenfold.errors import TenfoldError, UsageError
 
@@ -28,6 +28,7 @@ _SECONDS_BETWEEN_SAVES = 10.0
 _FORMAT = 1
 Encode = Callable[[Tensor], Tensor]
 """Images uint8 (B, C, H, W) to latents float (B, c, h, w)."""
+Records = ImageSource | CaptionedSource
 
 
 class LatentSource:
@@ -63,7 +64,7 @@ class LatentSource:
         if (self.groups < 0).any():
             raise TenfoldError(f"{folder} lacks the latents of some records; remove the folder and cache anew")
         self.folder = folder
-        self.fingerprint = sha256(self.images, self.encoder)
+        self.fingerprint = files.sha256(self.images, self.encoder)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -105,7 +106,7 @@ def encoder_fingerprint(folder: Path) -> str:
     parts = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
     if len(parts) < 2 or not parts[-1].is_file():
         raise UsageError(f"{folder} is no model folder: it lacks model.safetensors or config.json")
-    return sha256(*(f"{part.name} {files.sha256(part)}" for part in parts))
+    return files.sha256(*(f"{part.name} {files.sha256(part)}" for part in parts))
 
 
 def open_latents(folder: Path, images: str = "", encoder: str = "") -> LatentSource:
@@ -127,7 +128,7 @@ def open_latents(folder: Path, images: str = "", encoder: str = "") -> LatentSou
 
 
 def cache_latents(
-    source: Any,
+    source: Records,
     encode: Encode,
     encoder: str,
     folder: Path,
@@ -166,7 +167,7 @@ def cache_latents(
 class _Writer:
     """Encodes group after group; every few seconds what is done is flushed and counted in a state file."""
 
-    def __init__(self, source: Any, encode: Encode, encoder: str, folder: Path, batch: int) -> None:
+    def __init__(self, source: Records, encode: Encode, encoder: str, folder: Path, batch: int) -> None:
         self.source, self.encode, self.folder, self.size = source, encode, folder, batch
         self.identity = {"images": source.fingerprint, "encoder": encoder}
         groups = np.asarray(getattr(source, "groups", np.zeros(len(source), dtype=np.int64)))
@@ -272,7 +273,7 @@ class _Writer:
 
 def _moments(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     # Mean and standard deviation of each channel in float64, two passes a chunk at a time.
-    def chunks() -> Any:
+    def chunks() -> Iterator[np.ndarray]:
         return (array[i : i + 1024].astype(np.float64) for array in arrays for i in range(0, len(array), 1024))
 
     count = sum(array[:, 0].size for array in arrays)

@@ -8,16 +8,16 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import fsync
 
-_DTYPES: dict[str, Any] = {"F32": np.float32, "I64": np.int64}
-_NAMES: dict[Any, str] = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
-Shapes = Mapping[str, tuple[Any, tuple[int, ...]]]
+_DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I64": np.int64}
+_NAMES: dict[np.dtype[Any], str] = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+Shapes = Mapping[str, tuple[type[Any], tuple[int, ...]]]
 """Name to (dtype, shape); float32 and int64."""
 
 
@@ -103,7 +103,7 @@ def read_tensor_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         raise TenfoldError(f"{path} is truncated or no safetensors file ({error}); remove it to make it anew") from None
 
 
-def _maps(path: Path, header: Mapping[str, Any], start: int, mode: Any) -> dict[str, np.ndarray]:
+def _maps(path: Path, header: Mapping[str, Any], start: int, mode: Literal["r", "r+"]) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, entry in header.items():
         if name == "__metadata__":

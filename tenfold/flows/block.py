@@ -11,10 +11,13 @@ output is split.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tenfold.nn import KeyValueCache, LayerConfig, TransformerLayer
+from tenfold.nn.attention import KeyValueCache
+from tenfold.nn.config import LayerConfig
+from tenfold.nn.precision import at_least_single
+from tenfold.nn.transformer import TransformerLayer
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,11 @@ class Context:
     turns (2, L, head size / 2). ``images`` counts the images among them, each of which moves what follows one step
     along the third axis of the positions."""
 
-    vectors: Tensor
-    rotary: Tensor
+    vectors: Float[Tensor, "b n width"]
+    rotary: Float[Tensor, "2 n half"]
     images: int = 0
 
-    def __getitem__(self, rows: Tensor) -> "Context":
+    def __getitem__(self, rows: Int64[Tensor, "r"]) -> "Context":
         """Those of the samples ``rows``."""
         return Context(self.vectors[rows], self.rotary, self.images)
 
@@ -48,9 +51,11 @@ class FlowBlock(nn.Module):
         reverse: whether the block's order is the image order reversed.
         first_output: the token that the network's first output serves, 1 without a start token and 0 with one.
         conditional: whether the condition reaches the block's network.
+        prefix: tokens of a condition that the network reads before the chain.
     """
 
     conditional: bool
+    prefix: int = 0
 
     def __init__(self, tokens: int, token_dim: int, layer: LayerConfig, reverse: bool) -> None:
         super().__init__()
@@ -74,7 +79,7 @@ class FlowBlock(nn.Module):
         """n consecutive slots from ``start`` on as the layers read them."""
         raise NotImplementedError
 
-    def head(self, h: Tensor) -> tuple[Tensor | None, Tensor]:
+    def head(self, h: Float[Tensor, "*b width"]) -> tuple[Float[Tensor, "*b d"] | None, Float[Tensor, "*b d"]]:
         """The layers' output as (a, m); a is None when the block preserves volume."""
         raise NotImplementedError
 
@@ -186,8 +191,6 @@ def images_before(condition: Condition | None) -> int:
     return condition.images if isinstance(condition, Context) else 0
 
 
-def scale_of(log_scale: Tensor) -> Tensor:
+def scale_of(log_scale: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """exp, in float32 at least: a half-precision exponential would cost the likelihood its last digits."""
-    if log_scale.dtype in (torch.bfloat16, torch.float16):
-        return log_scale.float().exp()
-    return log_scale.exp()
+    return at_least_single(log_scale).exp()

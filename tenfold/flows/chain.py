@@ -9,14 +9,15 @@ both branches run as one doubled batch. Solvers see nothing else of a block.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, Context, FlowBlock, scale_of
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.solvers.info import BlockInfo
-from tenfold.nn import KeyValueCache
+from tenfold.nn.attention import KeyValueCache
+from tenfold.nn.precision import at_least_single
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class Branches:
 
     conditional: Condition | None
     unconditional: Condition | None = None
+
+    @property
+    def alike(self) -> bool:
+        """Whether both have the same condition in every row, so that guidance changes nothing."""
+        given, without = self.conditional, self.unconditional
+        if isinstance(given, Tensor) and isinstance(without, Tensor):
+            return given.shape == without.shape and bool(torch.equal(given, without))
+        return given is None or without is None
 
 
 class ChainNetwork:
@@ -47,7 +56,7 @@ class ChainNetwork:
         if guidance is not None:
             if self.condition is not None:
                 self.condition = _stacked(self.condition, block.condition(branches.unconditional))
-            self.strength = guidance.weights(max(self.steps, 1), _at_least_single(like))
+            self.strength = guidance.weights(max(self.steps, 1), at_least_single(like))
             if guidance.attn_temp != 1.0:
                 self.temperature = like.new_ones(2 * batch)
                 self.temperature[batch:] = guidance.attn_temp
@@ -76,7 +85,8 @@ class ChainNetwork:
         """(a, m) of the samples from those of the branches, (rows, count, d)."""
         if self.guidance is None:
             return parameters
-        log_scale, shift = (None if part is None else _at_least_single(part) for part in parameters)
+        # In single precision at least: guidance takes differences of close numbers.
+        log_scale, shift = (None if part is None else at_least_single(part) for part in parameters)
         assert shift is not None
         m_c, m_u = shift.chunk(2)
         a_c, a_u = (None, None) if log_scale is None else log_scale.chunk(2)
@@ -93,8 +103,8 @@ class ChainNetwork:
         self.info.calls += calls
         self.info.tokens += self.branch_rows * tokens
 
-    def rows(self, rows: Tensor) -> "ChainNetwork":
-        """The network of the samples ``rows`` (int64), with a copy of their committed slots."""
+    def rows(self, rows: Int64[Tensor, "r"]) -> "ChainNetwork":
+        """The network of the samples ``rows``, with a copy of their committed slots."""
         part = ChainNetwork.__new__(ChainNetwork)
         part.__dict__.update(self.__dict__)
         part.batch = len(rows)
@@ -121,12 +131,9 @@ def _stacked(first: Condition, second: Condition | None) -> Condition:
     return torch.cat([first, second])
 
 
-def _at_least_single(x: Tensor) -> Tensor:
-    """x, in single precision where it is held in half: guidance takes differences of close numbers."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def solve(noise: Tensor, log_scale: Tensor | None, shift: Tensor) -> Tensor:
+def solve(
+    noise: Float[Tensor, "*b d"], log_scale: Float[Tensor, "*b d"] | None, shift: Float[Tensor, "*b d"]
+) -> Float[Tensor, "*b d"]:
     """u = v exp(a) + m, in the dtype of the noise."""
     if log_scale is None:
         return noise + shift

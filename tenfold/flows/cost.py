@@ -1,16 +1,14 @@
 """What a configuration costs, computed on the meta device: nothing is allocated."""
 
-from typing import Any
-
 from torch import Tensor
 
 from tenfold.flows.block import FlowBlock
 from tenfold.flows.flow import Flow
 from tenfold.nn.cost import traced
-from tenfold.starflow.block import StarFlowBlock
+from tenfold.training.config import TrainingConfig
 
 
-def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: Any) -> dict[str, Any]:
+def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: TrainingConfig) -> dict[str, int]:
     """Parameters, bytes and floating-point operations of a training step of a global batch, of a flow on the meta
     device and one input x (1, *shape); ``train`` has the batch, the precision and so on.
 
@@ -43,5 +41,4 @@ def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: Any) -> dict[st
 
 def _length(block: FlowBlock) -> int:
     """Tokens that a block's layers read, those of a prefix included."""
-    prefix = block.config.prefix if isinstance(block, StarFlowBlock) and block.conditional else 0
-    return block.tokens + prefix
+    return block.tokens + block.prefix

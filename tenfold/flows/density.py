@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int64, Integer
 from torch import Tensor
 
 from tenfold import progress
@@ -15,6 +16,23 @@ from tenfold.flows.network import FlowNetwork, FlowOutput
 
 Density = Callable[[FlowNetwork, Tensor, Condition | None], Tensor]
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """Removal of Gaussian noise by one step along the score, as ``denoise`` takes it.
+
+    Attributes:
+        sigma: standard deviation of the noise that the flow was trained with.
+        rate: multiplier of the step.
+    """
+
+    sigma: float
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.sigma >= 0:
+            raise UsageError(f"denoise_sigma is {self.sigma}; the noise that the flow was trained with is at least 0")
 
 
 def log_prob_of(flow: FlowNetwork, output: FlowOutput) -> Float[Tensor, "b"]:
@@ -109,7 +127,7 @@ def score(
     return torch.cat(parts)
 
 
-def rows_of(condition: Condition | None, rows: Tensor) -> Condition | None:
+def rows_of(condition: Condition | None, rows: Int64[Tensor, "r"]) -> Condition | None:
     """A condition of the samples ``rows``."""
     return None if condition is None else condition[rows]
 

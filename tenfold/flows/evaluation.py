@@ -11,7 +11,6 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.flows.classification import bayes_log_posterior, one_gradient_scores
-from tenfold.flows.conditioning import conditioning
 from tenfold.flows.density import (
     denoise,
     discrete_log_probs,
@@ -19,6 +18,7 @@ from tenfold.flows.density import (
     log_probs,
 )
 from tenfold.flows.flow import Flow
+from tenfold.flows.jacobian import conditioning
 from tenfold.runs.measurement import Measurement, bits_per_dim
 
 

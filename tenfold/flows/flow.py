@@ -12,14 +12,14 @@ from tenfold.flows.block import Condition
 from tenfold.flows.density import log_prob
 from tenfold.flows.network import FlowNetwork
 from tenfold.flows.sampling import sample
-from tenfold.flows.solvers.calibration import Calibration, load_calibration
+from tenfold.flows.solvers.calibration import load_calibration
 
 
 class Flow(FlowNetwork):
     """A flow with the methods of a density: shortcuts to the functions of ``tenfold.flows.density`` and
     ``tenfold.flows.sampling``, which do more."""
 
-    calibration: Calibration | None = None
+    sample = sample
 
     def log_prob(self, x: Tensor, condition: Condition | None = None) -> Float[Tensor, "b"]:
         """log p(x | condition) in nats, summed over dimensions (see ``tenfold.flows.density.log_prob``).
@@ -34,12 +34,7 @@ class Flow(FlowNetwork):
     @torch.no_grad()
     def decode(self, noise: Float[Tensor, "b t d"], condition: Condition | None = None, **options: Any) -> Tensor:
         """Standard normal noise (b, T, D) to x (b, *shape); options as in ``tenfold.flows.sampling.sample``."""
-        x: Tensor = sample(self, noise.shape[0], condition, noise=noise, **options)
-        return x
-
-    def sample(self, n: int, condition: Condition | int | None = None, **options: Any) -> Any:
-        """n samples (n, *shape); options as in ``tenfold.flows.sampling.sample``."""
-        return sample(self, n, condition, **options)
+        return self.sample(noise.shape[0], condition, noise=noise, **options)
 
     def read_extras(self, folder: Path) -> None:
         """Take the samplers' calibration of a model folder, if it has one."""

@@ -12,12 +12,14 @@ Here g = 0 is no guidance. Papers that write m_u + γ (m_c − m_u) have γ = 1 
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
+from tenfold.flows.block import Condition
 
 # Strings are checked here and not by their types, so that a misspelt one gets a sentence.
 Blocks = str | int | Sequence[int]
@@ -33,21 +35,23 @@ class Guidance:
 
     Attributes:
         weight: g ≥ 0; 0 is none.
-        rule: "tarflow" or "starflow" (see the module).
+        rule: "tarflow" or "starflow" (see the module); None for that of the flow's family.
         what: what rule "tarflow" extrapolates: "ab" both, "a" the log-scale only, "b" the shift only.
         schedule: "const", or "linear": g (t + 1) / N at step t of N, so that the last step has g itself.
         blocks: "all", "top" (the first sampled), a count of first sampled blocks, or a list of sampled-block
             indices (0 is sampled first). Other blocks run the conditional branch alone.
         attn_temp: τ > 0; the unconditional branch divides its attention logits by it, which is what guides a
             model without classes.
+        unconditional: what to guide away from: a condition, None for no condition.
     """
 
     weight: float = 0.0
-    rule: str = "tarflow"
+    rule: str | None = None
     what: str = "ab"
     schedule: str = "const"
     blocks: Blocks = "all"
     attn_temp: float = 1.0
+    unconditional: Condition | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
@@ -55,7 +59,7 @@ class Guidance:
         if not (math.isfinite(self.attn_temp) and self.attn_temp > 0):
             raise UsageError(f"attn_temp is {self.attn_temp}; an attention temperature must be above 0")
         for name, value, choices in (
-            ("rule", self.rule, RULES),
+            ("rule", self.rule or RULES[0], RULES),
             ("what", self.what, PARTS),
             ("schedule", self.schedule, SCHEDULES),
         ):
@@ -66,6 +70,10 @@ class Guidance:
                 f"what is {self.what!r}, but rule 'starflow' sets mean and scale together; use what='ab' or "
                 "rule='tarflow'"
             )
+
+    def of(self, rule: str) -> "Guidance":
+        """The same, with ``rule`` where none is set."""
+        return self if self.rule else replace(self, rule=rule)
 
     def guided_blocks(self, count: int) -> frozenset[int]:
         """The sampled-block indices that are guided, of ``count`` blocks; empty at weight 0."""
@@ -87,8 +95,8 @@ class Guidance:
             chosen = self.blocks
         return frozenset(chosen) if self.weight else frozenset()
 
-    def weights(self, steps: int, like: Tensor) -> Tensor:
-        """g of each of ``steps`` network outputs, (steps, 1), in the dtype and on the device of ``like``."""
+    def weights(self, steps: int, like: Tensor) -> Float[Tensor, "n 1"]:
+        """g of each of ``steps`` network outputs, in the dtype and on the device of ``like``."""
         constant = like.new_full((steps, 1), self.weight)
         if self.schedule == "const":
             return constant

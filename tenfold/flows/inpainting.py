@@ -81,9 +81,9 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
 def _prefix(
     flow: Flow, x: Tensor, mask: Tensor, condition: Tensor | None, generator: torch.Generator | None
 ) -> Inpainting:
-    if flow.config.blocks != 1:
+    if len(flow.blocks) != 1:
         raise UsageError(
-            f"'prefix' is exact for one-block flows only, and this one has {flow.config.blocks}; use method 'mh'"
+            f"'prefix' is exact for one-block flows only, and this one has {len(flow.blocks)}; use method 'mh'"
         )
     hole = flow.patchify(mask.unsqueeze(0).to(x.dtype))[0]
     hole = flow.blocks[0].order(hole.unsqueeze(0))[0].bool()

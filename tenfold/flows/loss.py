@@ -7,6 +7,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.nn.precision import at_least_single
 
 
 def negative_log_likelihood(z: Float[Tensor, "b t d"], logdet: Float[Tensor, "b"]) -> Float[Tensor, ""]:
@@ -14,8 +15,7 @@ def negative_log_likelihood(z: Float[Tensor, "b t d"], logdet: Float[Tensor, "b"
 
     z (b, T, D) and logdet (b,) (a mean over dimensions) as ``TarFlow.forward`` returns them. Volume-preserving
     flows are trained with it too, as in the reference, whatever their prior's variance."""
-    z = z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
-    return 0.5 * z.square().mean() - logdet.mean()
+    return 0.5 * at_least_single(z).square().mean() - logdet.mean()
 
 
 def dequantise(

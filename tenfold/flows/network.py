@@ -1,7 +1,7 @@
 """The network of an autoregressive-transformer flow: images, latents or vectors to noise."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -9,10 +9,42 @@ from torch import Tensor, nn
 
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, FlowBlock
+from tenfold.flows.solvers.calibration import Calibration
+from tenfold.nn.precision import at_least_single
 
 AnyFlow = TypeVar("AnyFlow", bound="FlowNetwork")
-FlowConfig = Any
-"""``TarFlowConfig`` or ``StarFlowConfig``."""
+
+
+@runtime_checkable
+class FlowConfig(Protocol):
+    """What every flow's configuration says of its geometry.
+
+    ``shape`` is an input's. Where it ``is_image``, square patches of side ``patch`` become ``tokens`` of ``token_dim``
+    numbers in the order ``layout``. ``dimensions`` are the numbers of an input, ``classes`` the labels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def patch(self) -> int: ...
+
+    @property
+    def layout(self) -> str: ...
+
+    @property
+    def is_image(self) -> bool: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def token_dim(self) -> int: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def classes(self) -> int: ...
 
 
 class FlowOutput(NamedTuple):
@@ -48,13 +80,16 @@ class FlowNetwork(nn.Module):
     kinds of flow add their blocks and their conditions.
 
     Attributes:
-        config: geometry; every kind has ``shape``, ``patch``, ``layout``, ``tokens``, ``token_dim``, ``classes``, ...
+        config: geometry.
         var: variance of the Gaussian prior, (T, D), or (1, 1) where it is one number for every shape.
         default_rule: the guidance rule of the flow's family.
+        calibration: what the solver "auto" knows, if it was measured.
     """
 
+    config: FlowConfig
     var: Tensor
     default_rule: str = "tarflow"
+    calibration: Calibration | None = None
 
     def __init__(self, config: FlowConfig, blocks: Iterable[FlowBlock]) -> None:
         super().__init__()
@@ -77,6 +112,11 @@ class FlowNetwork(nn.Module):
             )
         check_floating(x)
         return self
+
+    @property
+    def precision(self) -> torch.dtype:
+        """That of inputs and noise: the weights', single at least."""
+        return at_least_single(self.var).dtype
 
     @property
     def shard_units(self) -> list[nn.Module]:
@@ -118,7 +158,7 @@ class FlowNetwork(nn.Module):
             if log_scale is None:
                 parts.append(tokens.new_zeros(tokens.shape[0]))
             else:
-                parts.append(-log_scale.float().mean(dim=(1, 2)) if is_half(log_scale) else -log_scale.mean((1, 2)))
+                parts.append(-at_least_single(log_scale).mean(dim=(1, 2)))
         blocks = torch.stack(parts)
         return FlowOutput(tokens, blocks.sum(dim=0), blocks, torch.stack(sizes))
 
@@ -155,11 +195,6 @@ def class_weights(condition: Tensor | None, batch: int, classes: int, none: Floa
     check_labels(condition, classes)
     weights = torch.nn.functional.one_hot(condition.clamp(min=0), len(none)).to(none.dtype)
     return torch.where((condition < 0).unsqueeze(1), none, weights)
-
-
-def is_half(x: Tensor) -> bool:
-    """Whether x is held in 16 bits."""
-    return x.dtype in (torch.bfloat16, torch.float16)
 
 
 def check_labels(labels: Tensor, classes: int) -> None:

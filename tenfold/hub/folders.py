@@ -6,10 +6,9 @@ mis-shaped tensor is an error that lists it.
 """
 
 import os
-import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tenfold import __version__
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
 from tenfold.hub.checkpoints import read_safetensors
 from tenfold.hub.fetch import CONFIG, INDEX, WEIGHTS, resolve
 from tenfold.hub.tensors import differences, listed
+from tenfold.settings.values import build
+from tenfold.version import __version__
 
 OURS = "tenfold"
 """Key of ``config.json`` for what is ours in the folder of a network that ``transformers`` loads too."""
@@ -75,7 +75,7 @@ def from_pretrained(
     expected = _type_of(cls)
     if file["model_type"] != expected:
         raise UsageError(f"{folder / CONFIG} is of a {file['model_type']!r} model, expected {expected!r}")
-    config = _build(typing.cast(Any, cls).config_class, file["config"], folder / CONFIG)
+    config = build(typing.cast(Any, cls).config_class, file["config"], str(folder / CONFIG))
     try:
         model = cls(config)
     except (TypeError, AssertionError) as error:
@@ -132,40 +132,6 @@ def _folder_tensors(folder: Path) -> dict[str, Tensor]:
     if different := sorted(set(tensors) ^ set(index)):
         raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {listed(different)}")
     return tensors
-
-
-def _build(config_class: type, values: Mapping[str, Any], file: Path) -> Any:
-    """A dataclass from JSON, nested ones and tuples included; unknown and missing fields are refused."""
-    known = {field.name: field for field in fields(typing.cast(Any, config_class))}
-    if unknown := sorted(set(values) - set(known)):
-        raise UsageError(
-            f"{file} has unknown field(s) {', '.join(unknown)}; {config_class.__name__} has {', '.join(known)}"
-        )
-    required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and f.init}
-    if absent := sorted(required - set(values)):
-        raise UsageError(f"{file} lacks the field(s) {', '.join(absent)} of {config_class.__name__}")
-    hints = typing.get_type_hints(config_class)
-    try:
-        return config_class(**{name: _value(hints[name], value, file) for name, value in values.items()})
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from None
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{file} does not fit {config_class.__name__}: {error}") from None
-
-
-def _value(hint: Any, value: Any, file: Path) -> Any:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        hints = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-        return value if value is None or len(hints) != 1 else _value(hints[0], value, file)
-    if is_dataclass(hint) and isinstance(value, dict):
-        return _build(typing.cast(type, hint), value, file)
-    if isinstance(value, list) and (typing.get_origin(hint) or hint) is tuple:
-        inner = typing.get_args(hint)
-        kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        if len(kinds) != len(value):
-            return tuple(value)
-        return tuple(_value(kind, item, file) for kind, item in zip(kinds, value, strict=True))
-    return value
 
 
 def _type_of(cls: type) -> str:

@@ -6,15 +6,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from tenfold import hub
 from tenfold.errors import UsageError
+from tenfold.hub.fetch import CONFIG, resolve
+from tenfold.masked_lm.config import SpecialIds, read_special
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
-from tenfold.masked_lm.special import SpecialIds, read_special
-from tenfold.masked_lm.weights import FILES, load, network_of, read_settings
+from tenfold.masked_lm.weights import network_of, read_settings
 from tenfold.text import networks as text_models
 from tenfold.text.tokenizer import FileTokenizer, read_tokenizer
 
 _NOISE = 0.1  # of the new row, in standard deviations of the embeddings
+
+
+def model_folder(source: str) -> str | Path:
+    """The model folder of a run; what is no run as it is."""
+    inside = Path(source) / "model"
+    return inside if (inside / CONFIG).is_file() else source
 
 
 def read_published(
@@ -32,19 +38,22 @@ def read_published(
         seed: of the noise.
     """
     name = str(path)
+    network: Any
     if name in text_models.PACKAGED or name.endswith(".gguf"):
         inner, network = text_models.load_causal(text_models.find(name, what="language model"))
         if network.config.model_type not in ("llama", "qwen2"):
             raise UsageError(f"{name} is a {network.config.model_type} model; expected a Qwen2- or Llama-shaped one")
         ids = read_special(network.config.to_dict())
     else:
-        folder = hub.resolve(path, None, FILES)
+        folder = resolve(path, None, text_models.PATTERNS)
         settings = read_settings(folder)
         ids = read_special({"mask_token_id": mask_id}, settings)
+        if ids["mask"] is not None and mask_id is None:
+            return MaskedLM.from_pretrained(folder)
         found = read_tokenizer(folder, settings["model_type"])
         inner = None if found is None else found.inner
-        if (ids["mask"] is not None and mask_id is None) or getattr(inner, "mask_token_id", None) is not None:
-            return load(folder)
+        if getattr(inner, "mask_token_id", None) is not None:
+            return MaskedLM.from_pretrained(folder)
         network = network_of(folder, settings)
     if inner is None and mask_id is None:
         raise UsageError(f"{name} has no tokenizer, so that nobody knows which rows are free; give a free --mask-id")

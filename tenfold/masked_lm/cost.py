@@ -5,12 +5,13 @@ from typing import Any
 import torch
 
 from tenfold.masked_lm.config import MaskedLMConfig
-from tenfold.masked_lm.lora import add_lora
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.network import add_lora
 from tenfold.nn.cost import traced
+from tenfold.training.config import TrainingConfig
 
 
-def cost(config: MaskedLMConfig, length: int, lora_rank: int, train: Any) -> dict[str, Any]:
+def cost(config: MaskedLMConfig, length: int, lora_rank: int, train: TrainingConfig) -> dict[str, Any]:
     """Parameters, bytes and floating-point operations of a model in training, and per token of a forward pass.
 
     FLOPs: the forward pass of one row counted by PyTorch on meta tensors, the head on every token; three times in
@@ -20,7 +21,7 @@ def cost(config: MaskedLMConfig, length: int, lora_rank: int, train: Any) -> dic
     with torch.device("meta"):
         model = MaskedLM.from_config(config)
         if lora_rank:
-            add_lora(model, lora_rank, 1, 0.0)
+            add_lora(model.network, lora_rank, 1, 0.0)
         tokens = torch.zeros(1, length, dtype=torch.long)
         forward, kept = traced(lambda: model.logits(model.hidden(tokens)))
     parameters = sum(p.numel() for p in model.parameters())

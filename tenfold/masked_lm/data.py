@@ -12,8 +12,8 @@ from tenfold.data.text.code import CodeSplits, Document, load_code
 from tenfold.data.text.code_config import CodeDataConfig
 from tenfold.data.text.token_rows import DiffusionCollator, TokenRows, tokens_of
 from tenfold.errors import UsageError
-from tenfold.masked_lm.special import SpecialIds
-from tenfold.masked_lm.tokenizer import Tokenizer
+from tenfold.masked_lm.config import SpecialIds
+from tenfold.text.tokenizer import Tokenizer
 
 END = 256  # of a text, in the streams that the counted byte models read
 

@@ -1,19 +1,25 @@
-"""Bits per byte of held-out code: the trained model, what it started from, and models that count."""
+"""Bits per byte of held-out code: the trained model, what it started from, and models that count; and the
+log-likelihoods of a user's texts."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tenfold.data.text.texts import NamedText, TextScoring
+from tenfold.errors import UsageError
 from tenfold.masked_lm.analysis.holes import Hole, cut_holes, infill_exact_match, left_to_right_exact_match
 from tenfold.masked_lm.data import CodeRows
 from tenfold.masked_lm.likelihood import Likelihood, autoregressive_nll, mdm_nll
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.scores import Scores
 from tenfold.text.ngrams import BackOff, Unigram, best_order
+from tenfold.text.scores import Rows, score_texts
 
 NAME, UNIT = "bits_per_byte", "bits/byte"
 
@@ -25,13 +31,13 @@ def measure(
     one, both of the ``start``, and the counted byte models on the same bytes."""
     name = "autoregressive" if kind == "autoregressive" else name
     count = min(options.rows or len(data.test), len(data.test))
-    batch = {key: value.to(device_of(model)) for key, value in data.test.batch(np.arange(count)).items()}
+    batch = {key: value.to(model.device) for key, value in data.test.batch(np.arange(count)).items()}
     sizes = data.sizes(data.test)[:count]
     rows = [_row(likelihood(model, batch, kind, options), sizes, name, kind)]
     holes = cut_holes(data.test.arrays["tokens"].tolist(), options.holes, data.test.arrays["tokens"].shape[1])
     rows += _filled(model, holes, kind, name, options.batch)
     if start is not None:
-        start = start.to(device_of(model))
+        start = start.to(model.device)
         rows.append(_row(likelihood(start, batch, "masked", options), sizes, "start", "masked"))
         if start.logit_shift:
             rows.append(_row(likelihood(start, batch, "autoregressive", options), sizes, "start", "autoregressive"))
@@ -39,11 +45,6 @@ def measure(
     parameters = sum(p.numel() for p in model.parameters())
     rows.append(Measurement("parameters", parameters, model=name))
     return rows + (baselines(data, count) if options.baselines else [])
-
-
-def device_of(model: MaskedLM) -> torch.device:
-    """Where the model's weights are."""
-    return next(model.parameters()).device
 
 
 def likelihood(model: MaskedLM, batch: dict[str, Tensor], kind: str, options: MaskedEvaluation) -> Likelihood:
@@ -59,10 +60,8 @@ def _filled(model: MaskedLM, holes: list[Hole], kind: str, name: str, batch: int
     if not holes:
         return []
     read = left_to_right_exact_match if kind == "autoregressive" else infill_exact_match
-    share = read(model, holes, batch=batch).share
-    error = math.sqrt(share * (1 - share) / len(holes))
     note = "from left to right" if kind == "autoregressive" else "filled from both sides"
-    return [Measurement("hole_accuracy", share, "", "test", name, error, len(holes), note)]
+    return [read(model, holes, batch=batch).row("hole_accuracy", name, note)]
 
 
 def _row(found: Likelihood, sizes: Tensor, model: str, kind: str) -> Measurement:
@@ -86,3 +85,34 @@ def baselines(data: CodeRows, count: int) -> list[Measurement]:
         value, error = Likelihood(bits * math.log(2), torch.zeros_like(bits), 1).bits_per_byte(sizes)
         rows.append(Measurement(NAME, value, UNIT, "test", name, error, None, notes[name]))
     return rows
+
+
+def score(
+    model: MaskedLM, texts: Sequence[NamedText], kind: str, options: TextScoring, length: int, name: str
+) -> Scores:
+    """log p of texts in rows of up to ``length`` tokens; with the shift the first token is given, the token of the
+    beginning where there is one.
+
+    Raises UsageError for a model without a tokenizer, and for a text without a token to score."""
+    tokenizer, begin = model.tokenizer, model.special.bos
+    if tokenizer is None:
+        raise UsageError(f"{name} has no tokenizer, so it cannot read texts; convert it with its tokenizer")
+    given = int(model.logit_shift)
+    prefix = [begin] if given and begin is not None else []
+
+    def encode(text: str) -> list[int]:
+        return [*prefix, *tokenizer.encode(text)]
+
+    def likelihood(rows: Tensor) -> Rows:
+        rows = rows.to(model.device)
+        if kind == "autoregressive":
+            found = autoregressive_nll(model, rows, batch=options.batch)
+        else:
+            found = mdm_nll(model, rows, options.draws, seed=options.seed, batch=options.batch)
+        return Rows(found.nats, found.standard_error)
+
+    bound = f"log p is at least this: minus the masked-diffusion bound, {options.draws} draws of masks a row"
+    note = "log p, exact from left to right" if kind == "autoregressive" else bound
+    note += f"; rows of up to {length} tokens, which know nothing of each other"
+    note += ", the first token given" if given and not prefix else ""
+    return score_texts(texts, encode, tokenizer.sizes, likelihood, length, "byte", name, note, given)

@@ -1,17 +1,21 @@
 """How well a masked language model predicts held-out text: Monte-Carlo bounds with standard errors."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold import discrete, progress
+from tenfold import progress
+from tenfold.discrete.masking import times
 from tenfold.errors import UsageError
 from tenfold.masked_lm.loss import Noised, bound, causal_attention, mask_at_times, mask_counts, with_padding
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.runs.sampled_loss import SampledLoss
 
 Estimator = Literal["count", "time"]
 
@@ -85,7 +89,7 @@ def mdm_nll(
                 if estimator == "count":
                     noised = mask_counts(tokens[here], maskable[here], places[here], uniforms[here], model.special.mask)
                 else:
-                    t = discrete.times(places[here], epsilon)
+                    t = times(places[here], epsilon)
                     noised = mask_at_times(tokens[here], maskable[here], t, uniforms[here], model.special.mask)
                 values[k, rows] = _bound_of(model, tokens[here], noised, real[here]).cpu()
                 step(len(rows))
@@ -135,3 +139,36 @@ def _completed(
     if not bool(maskable.any()):
         raise UsageError("no token of the rows may be masked, so there is nothing to score")
     return tokens, maskable, real
+
+
+# What hides tokens of rows that may be masked, given a number in [0, 1) and one for each token.
+Hide = Callable[[Tensor, Tensor, Tensor, Tensor], Noised]
+
+
+def sampled_losses(model: MaskedLM, rows: dict[str, Tensor], seed: int = 0) -> list[SampledLoss]:
+    """The bound of one of the ``rows`` (drawn with its masks, independently), in nats per maskable token, as a function
+    of the time and as one of the number of masks."""
+    mask = model.special.mask
+    forms: dict[str, Hide] = {
+        "masked LM, time": lambda x, maskable, u, uniforms: mask_at_times(x, maskable, times(u), uniforms, mask),
+        "masked LM, number of masks": lambda x, maskable, u, uniforms: mask_counts(x, maskable, u, uniforms, mask),
+    }
+    return [SampledLoss(name, 1, _sampled_loss(model, rows, hide, seed), 16, 2, 60) for name, hide in forms.items()]
+
+
+def _sampled_loss(
+    model: MaskedLM, rows: dict[str, Tensor], hide: Hide, seed: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    generator = torch.Generator().manual_seed(seed)
+    parts = [rows[name].to(model.device) for name in ("tokens", "maskable", "real")]
+
+    @torch.no_grad()
+    def loss(points: np.ndarray) -> np.ndarray:
+        chosen = torch.randint(len(parts[0]), (len(points),), generator=generator).to(model.device)
+        clean, maskable, real = (part[chosen] for part in parts)
+        places = torch.from_numpy(np.asarray(points)[:, 0]).float().to(model.device)
+        uniforms = torch.rand(clean.shape, generator=generator).to(model.device)
+        noised = hide(clean, maskable, places, uniforms)
+        return (_bound_of(model, clean, noised, real) / maskable.sum(1).clamp(min=1)).cpu().numpy()
+
+    return loss

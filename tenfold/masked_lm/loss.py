@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold import discrete
-from tenfold.discrete import Linear, Schedule
+from tenfold.discrete.masking import mask_exactly, mask_independently
 from tenfold.discrete.objectives import score_form_from_data
+from tenfold.discrete.schedules import Linear, Schedule, likelihood_weight
 from tenfold.errors import UsageError
 
 _CAP = 20.0  # of −log q: beyond it 1/q goes on as its tangent
@@ -42,8 +42,8 @@ def mask_at_times(
         wrong = t[~((t > 0) & (t <= 1))][0].item()
         raise UsageError(f"a time is {wrong:g}; masking is defined for t in (0, 1]")
     schedule = schedule or Linear()
-    masked = discrete.mask_independently(maskable, schedule.alpha(t), uniforms)
-    return Noised(torch.where(masked, mask, clean), masked, discrete.likelihood_weight(schedule, t))
+    masked = mask_independently(maskable, schedule.alpha(t), uniforms)
+    return Noised(torch.where(masked, mask, clean), masked, likelihood_weight(schedule, t))
 
 
 def mask_counts(
@@ -57,7 +57,7 @@ def mask_counts(
     ``places`` in [0, 1)), and the weight is L/l. The number of masks then adds no noise of its own."""
     total = maskable.sum(1)
     count = (1 + (places * total).long()).clamp(max=total)
-    masked = discrete.mask_exactly(maskable, count, uniforms)
+    masked = mask_exactly(maskable, count, uniforms)
     return Noised(torch.where(masked, mask, clean), masked, total / count.clamp(min=1))
 
 

@@ -2,18 +2,24 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
-from tenfold.masked_lm.config import MaskedLMConfig
-from tenfold.masked_lm.special import SpecialIds
+from tenfold.files import plain
+from tenfold.hub.folders import OURS
+from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds
+from tenfold.masked_lm.network import geometry, stock_network
+from tenfold.masked_lm.weights import read_checkpoint, write_checkpoint
+from tenfold.text.tokenizer import ByteTokenizer, Tokenizer
+from tenfold.version import __version__
 
 _LOGITS_AT_ONCE = 2**24  # 64 MiB in float32
 TokenLoss = Callable[[Tensor, Tensor], Tensor]
@@ -37,13 +43,13 @@ class MaskedLM(nn.Module):
         special: numbers of the mask, padding, begin and end tokens.
         logit_shift: whether the output at position i−1 predicts token i, as in the autoregressive model that the
             weights come from. Token 0 then has no predictor and is never masked.
-        tokenizer: what turns text into tokens and back (``masked_lm.tokenizer``); None where none was saved.
+        tokenizer: what turns text into tokens and back; None where none was saved.
     """
 
     model_type = "masked-lm"
 
     def __init__(
-        self, network: nn.Module, special: SpecialIds, logit_shift: bool = True, tokenizer: Any = None
+        self, network: nn.Module, special: SpecialIds, logit_shift: bool = True, tokenizer: Tokenizer | None = None
     ) -> None:
         super().__init__()
         self.network: Any = network
@@ -56,17 +62,12 @@ class MaskedLM(nn.Module):
     @classmethod
     def from_config(cls, config: MaskedLMConfig) -> "MaskedLM":
         """A network with fresh random weights, on the current default device ("meta" allocates nothing)."""
-        from tenfold.masked_lm.tokenizer import tokenizer_of
-        from tenfold.masked_lm.weights import stock_network
-
-        special = SpecialIds(config.mask, config.pad, config.bos, config.eos)
-        return cls(stock_network(config), special, config.logit_shift, tokenizer_of(config))
+        tokenizer = ByteTokenizer() if config.tokenizer == "bytes" else None  # others are in files
+        return cls(stock_network(config), config.special, config.logit_shift, tokenizer)
 
     @property
     def config(self) -> MaskedLMConfig:
         """The geometry, as the recipes set it."""
-        from tenfold.masked_lm.weights import geometry
-
         return geometry(self.network.config, self.special, self.logit_shift, self.tokenizer)
 
     @property
@@ -80,6 +81,11 @@ class MaskedLM(nn.Module):
         return int(self.network.config.max_position_embeddings)
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
     def shard_units(self) -> list[nn.Module]:
         """What FSDP2 shards, and activation checkpointing recomputes, one by one."""
         return list(self.network.base_model.layers)
@@ -89,7 +95,7 @@ class MaskedLM(nn.Module):
         tokens: Int[Tensor, "b n"],
         attention_mask: Tensor | None = None,
         position_ids: Int[Tensor, "b n"] | None = None,
-        cache: Any = None,
+        cache: object | None = None,
     ) -> Float[Tensor, "b n d"]:
         """The network's last hidden states, without the head.
 
@@ -132,11 +138,15 @@ class MaskedLM(nn.Module):
             )
         if padding and mask.is_floating_point():
             raise UsageError(f"the padding mask is {mask.dtype}; expected bool or integers, 0 at padding")
-        if pattern and mask.dtype == torch.bool and self.network.config._attn_implementation == "eager":
-            # Plain attention adds the mask to the scores.
-            dtype = self.network.dtype
-            return torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
-        return mask
+        return self.pattern(mask) if pattern and mask.dtype == torch.bool else mask
+
+    def pattern(self, looked_at: Bool[Tensor, "b 1 n k"]) -> Shaped[Tensor, "b 1 n k"]:
+        """Which keys each query looks at, in the form that the network's kind of attention takes."""
+        if self.network.config._attn_implementation != "eager":
+            return looked_at
+        # Plain attention adds the mask to the scores.
+        dtype = self.network.dtype
+        return torch.where(looked_at, 0.0, torch.finfo(dtype).min).to(dtype)
 
     def logits(self, hidden_rows: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows k"]:
         """The head alone, on any rows of ``hidden``."""
@@ -179,24 +189,44 @@ class MaskedLM(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | os.PathLike[str], *, revision: str | None = None, device: str | torch.device = "cpu"
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        mask_id: int | None = None,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
     ) -> "MaskedLM":
-        """A masked model from a local folder or hub repository in the Hugging Face layout (``weights.load``), checked
-        to be bidirectional, in evaluation mode.
+        """A masked language model from a local folder or hub repository in the Hugging Face layout: DiffuCoder's or
+        Dream's, one of ours, or a Qwen2 or Llama network with a mask token.
+
+        Special numbers and ``logit_shift`` are read from its files (without a word on the shift there is one). The
+        result is checked to be bidirectional and is in evaluation mode.
+
+        Args:
+            mask_id: number of the mask token, for checkpoints whose files name none.
+            dtype: precision of the weights; None keeps the file's.
 
         Raises:
-            UsageError: no masked model there, tensors that are missing or extra (listed), or a causal network.
+            UsageError: no masked model there, a network of another kind, missing, extra or mis-shaped tensors (listed),
+                pickled weights, a causal network.
         """
-        from tenfold.masked_lm.weights import load
-
-        return load(source, revision=revision, device=device)
+        model = cls(*read_checkpoint(source, mask_id, revision, device, dtype))
+        require_bidirectional(model)
+        return model.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write ``config.json``, ``model.safetensors`` and the tokenizer in the Hugging Face layout; stock
         ``transformers`` loads the folder too. ``extra`` are further JSON values about the model's making."""
-        from tenfold.masked_lm.weights import save
-
-        save(self, Path(folder), extra or {})
+        ours = {
+            "model_type": self.model_type,
+            "tenfold_version": __version__,
+            "config": plain(asdict(self.config)),
+            **plain(dict(extra or {})),
+        }
+        ids = {f"{name}_token_id": number for name, number in vars(self.special).items()}
+        facts = {**ids, "logit_shift": self.logit_shift, "is_causal": False, OURS: ours}
+        write_checkpoint(Path(folder), self.network, self.tokenizer, facts)
 
 
 def _without_tied_head(model: MaskedLM, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
@@ -216,8 +246,7 @@ def positions_after_padding(attention_mask: Shaped[Tensor, "b n"]) -> Int[Tensor
 def require_bidirectional(model: MaskedLM) -> None:
     """Raises UsageError where the last token has no influence on the first row: the network is causal (older
     versions of transformers ignore ``is_causal=False``)."""
-    device = model.network.get_input_embeddings().weight.device
-    tokens = torch.zeros(2, min(4, model.max_positions), dtype=torch.long, device=device)
+    tokens = torch.zeros(2, min(4, model.max_positions), dtype=torch.long, device=model.device)
     tokens[1, -1] = 1
     training = model.training
     rows = model.eval().hidden(tokens)[:, 0]

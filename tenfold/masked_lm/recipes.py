@@ -7,11 +7,13 @@ from tenfold.data.text.code_config import CodeDataConfig
 from tenfold.errors import UsageError
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
+from tenfold.runs.recipe import Recipe
+from tenfold.runs.system import Named
 from tenfold.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class MaskedLMRecipe:
+class MaskedLMRecipe(Recipe):
     """A masked language model, or the autoregressive one that it can start from."""
 
     system: ClassVar[str] = "masked-lm"
@@ -23,7 +25,7 @@ class MaskedLMRecipe:
 
 
 @dataclass(frozen=True)
-class MaskedLMPipeline:
+class MaskedLMPipeline(Recipe):
     """First a model that reads from left to right, then a masked one that starts from its weights."""
 
     system: ClassVar[str] = "masked-lm"
@@ -71,20 +73,11 @@ _BYTES = MaskedLMRecipe(
     data=CodeDataConfig(length=256, stride=64),
     objective=MaskedObjective(times="count"),
     train=TrainingConfig(
-        steps=1000,
-        batch_size=4,
-        learning_rate=3e-3,
-        warmup_steps=60,
-        final_fraction=0.05,
-        weight_decay=0.05,
-        betas=(0.9, 0.98),
-        ema=0.99,
-        validate_every=0,
-        checkpoint_every=500,
-        threads=1,
+        steps=1000, batch_size=4, learning_rate=3e-3, warmup_steps=60, final_fraction=0.05, weight_decay=0.05,
+        betas=(0.9, 0.98), ema=0.99, validate_every=0, checkpoint_every=500, threads=1,
     ),
     evaluation=MaskedEvaluation(draws=8),
-)
+)  # fmt: skip
 _FLAGSHIP = replace(
     _BYTES,
     model=MaskedLMConfig(width=192, layers=4, heads=6, intermediate=576),
@@ -94,60 +87,24 @@ _FLAGSHIP = replace(
 )
 # SmolLM2-135M with the row of its mask.
 _SMOLLM2 = MaskedLMConfig(
-    family="llama",
-    vocab_size=49153,
-    width=576,
-    layers=30,
-    heads=9,
-    kv_heads=3,
-    intermediate=1536,
-    positions=8192,
-    rope_theta=1e5,
-    norm_epsilon=9.999999747378752e-06,
-    tied=True,
-    mask=49152,
-    pad=2,
-    bos=1,
-    eos=2,
-    tokenizer="files",
-)
+    family="llama", vocab_size=49153, width=576, layers=30, heads=9, kv_heads=3, intermediate=1536, positions=8192,
+    rope_theta=1e5, norm_epsilon=9.999999747378752e-06, tied=True, mask=49152, pad=2, bos=1, eos=2, tokenizer="files",
+)  # fmt: skip
 _SMOLLM2_FULL = MaskedLMRecipe(
     model=_SMOLLM2,
     data=CodeDataConfig(length=256, stride=0),
     objective=MaskedObjective(start="smollm2", times="count", anneal_steps=20),
     train=TrainingConfig(
-        steps=90,
-        batch_size=4,
-        learning_rate=1e-4,
-        warmup_steps=5,
-        final_fraction=0.1,
-        weight_decay=0.01,
-        ema=None,
-        log_every=1,
-        validate_every=0,
-        checkpoint_every=15,
-        keep_last=1,
-        threads=1,
+        steps=90, batch_size=4, learning_rate=1e-4, warmup_steps=5, final_fraction=0.1, weight_decay=0.01, ema=None,
+        log_every=1, validate_every=0, checkpoint_every=15, keep_last=1, threads=1,
     ),
     evaluation=MaskedEvaluation(draws=4, rows=32, batch=4, start=True, holes=40),
-)
+)  # fmt: skip
 # What the published checkpoints' config.json says.
 _SEVEN_B = MaskedLMConfig(
-    family="qwen2",
-    vocab_size=152064,
-    width=3584,
-    layers=28,
-    heads=28,
-    kv_heads=4,
-    intermediate=18944,
-    positions=131072,
-    rope_theta=1e6,
-    mask=151666,
-    pad=151643,
-    bos=151665,
-    eos=151643,
-    tokenizer="files",
-)
+    family="qwen2", vocab_size=152064, width=3584, layers=28, heads=28, kv_heads=4, intermediate=18944,
+    positions=131072, rope_theta=1e6, mask=151666, pad=151643, bos=151665, eos=151643, tokenizer="files",
+)  # fmt: skip
 
 
 def _stage(
@@ -162,49 +119,43 @@ def _stage(
         ),
         objective=replace(objective, start=start),
         train=TrainingConfig(
-            steps=steps,
-            batch_size=batch,
-            learning_rate=rate,
-            warmup_steps=warmup,
-            final_fraction=0.1,
-            ema=None,
-            precision="bf16",
-            parallel="fsdp",
-            activation_checkpointing=True,
-            validate_every=5000,
+            steps=steps, batch_size=batch, learning_rate=rate, warmup_steps=warmup, final_fraction=0.1, ema=None,
+            precision="bf16", parallel="fsdp", activation_checkpointing=True, validate_every=5000,
             checkpoint_every=1000,
         ),
-    )
+    )  # fmt: skip
 
 
-_INSTRUCT_EPOCH = 436_000 // 128
+_EPOCH = 436_000 // 128  # steps of the instructions
+_ADAPTATION = MaskedObjective(anneal_steps=10_000, prefix_share=0.01, cut_share=0.01)
+_INSTRUCTION = MaskedObjective(condition_steps=_EPOCH)
 
-RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
-    "code-bytes": (
+RECIPES: dict[str, Named] = {
+    "code-bytes": Named(
         "a masked model of bytes from scratch, on functions of Python's standard library, 4 minutes on one thread",
         _BYTES,
     ),
-    "code-bytes-ar": (
+    "code-bytes-ar": Named(
         "the same network from left to right: what code-bytes is compared with",
         replace(_BYTES, objective=replace(_BYTES.objective, kind="autoregressive")),
     ),
-    "code-bytes-from-ar": (
+    "code-bytes-from-ar": Named(
         "the first half of code-bytes' steps from left to right, then masked, its attention opened little by little",
         _from_autoregressive(_BYTES, 500, anneal_steps=100),
     ),
-    "code-bytes-from-ar-at-once": (
+    "code-bytes-from-ar-at-once": Named(
         "the same with the attention opened at once",
         _from_autoregressive(_BYTES, 500, anneal_steps=0),
     ),
-    "code-bytes-flagship": (
+    "code-bytes-flagship": Named(
         "a larger masked model of bytes, at most 40 minutes on one or two threads",
         _from_autoregressive(_FLAGSHIP, 1400, anneal_steps=200),
     ),
-    "smollm2-code": (
+    "smollm2-code": Named(
         "SmolLM2-135M as a masked model, adapted to the standard library with all weights, about 30 minutes",
         _SMOLLM2_FULL,
     ),
-    "smollm2-code-lora": (
+    "smollm2-code-lora": Named(
         "the same with low-rank updates",
         replace(
             _SMOLLM2_FULL,
@@ -212,32 +163,16 @@ RECIPES: dict[str, tuple[str, MaskedLMRecipe | MaskedLMPipeline]] = {
             train=replace(_SMOLLM2_FULL.train, steps=100, learning_rate=1e-3),
         ),
     ),
-    "diffucoder-adaptation": (
+    "diffucoder-adaptation": Named(
         "stage 1 of DiffuCoder-7B: Qwen2.5-Coder to a masked model, 65 billion tokens (--data.path: JSON lines)",
-        _stage(
-            4096,
-            "Qwen/Qwen2.5-Coder-7B",
-            100_000,
-            160,
-            2e-5,
-            20_000,
-            MaskedObjective(anneal_steps=10_000, prefix_share=0.01, cut_share=0.01),
-        ),
+        _stage(4096, "Qwen/Qwen2.5-Coder-7B", 100_000, 160, 2e-5, 20_000, _ADAPTATION),
     ),
-    "diffucoder-midtraining": (
+    "diffucoder-midtraining": Named(
         "stage 2: annealing data, 16 billion tokens four times",
         _stage(4096, "runs/diffucoder-adaptation", 124_000, 128, 1e-5, 2_000, MaskedObjective()),
     ),
-    "diffucoder-instruct": (
+    "diffucoder-instruct": Named(
         "stage 3: instructions, rows of 2,048, padding learnt, prompts spared from masks after the first epoch",
-        _stage(
-            2048,
-            "runs/diffucoder-midtraining",
-            5 * _INSTRUCT_EPOCH,
-            128,
-            1e-5,
-            5 * _INSTRUCT_EPOCH // 10,
-            MaskedObjective(condition_steps=_INSTRUCT_EPOCH),
-        ),
+        _stage(2048, "runs/diffucoder-midtraining", 5 * _EPOCH, 128, 1e-5, 5 * _EPOCH // 10, _INSTRUCTION),
     ),
 }

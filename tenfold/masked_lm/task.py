@@ -1,47 +1,41 @@
-"""A masked language model as the training loop sees it, and as ``evaluate`` and ``report`` use it."""
+"""A masked language model as the training loop sees it, and as the verbs use it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tenfold import discrete
-from tenfold.data.text.code_config import CodeDataConfig
 from tenfold.data.text.texts import TextScoring, read_texts
-from tenfold.data.text.token_rows import Rows, TokenRows, cut_to_random_length, keep_random_prefix
+from tenfold.data.text.token_rows import RowBatch, TokenRows, cut_to_random_length, keep_random_prefix
+from tenfold.discrete import masking
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
-from tenfold.masked_lm.commands import MaskedAnalysis, MaskedSampling
-from tenfold.masked_lm.config import MaskedLMConfig
-from tenfold.masked_lm.convert import read_published
+from tenfold.masked_lm.analysis.pictures import draw
+from tenfold.masked_lm.analysis.study import study
+from tenfold.masked_lm.completion.writing import write_samples
+from tenfold.masked_lm.convert import model_folder, read_published
+from tenfold.masked_lm.cost import cost
 from tenfold.masked_lm.data import CodeRows, read_rows
-from tenfold.masked_lm.lora import add_lora, merged
+from tenfold.masked_lm.evaluation import measure, score
+from tenfold.masked_lm.likelihood import sampled_losses
 from tenfold.masked_lm.loss import Noised
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
-from tenfold.masked_lm.weights import load
+from tenfold.masked_lm.network import add_lora, merged
+from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
+from tenfold.masked_lm.recipes import MaskedLMRecipe
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
-from tenfold.update import Update
-
-
-@runtime_checkable
-class MaskedLMRecipe(Protocol):
-    """What a recipe must hold; ``train`` has the optimiser's fields, the batch and the seed."""
-
-    model: MaskedLMConfig
-    data: CodeDataConfig
-    objective: MaskedObjective
-    evaluation: MaskedEvaluation
-    train: Any
+from tenfold.training.streams import Draws
+from tenfold.training.task import Update
 
 
 class MaskedLMTask:
@@ -58,7 +52,8 @@ class MaskedLMTask:
             )
         if recipe.objective.kind == "autoregressive" and not recipe.model.logit_shift:
             raise UsageError("an autoregressive model predicts the next token; set --model.logit_shift true")
-        self._updates: Any = None
+        self._updates: nn.Module | None = None
+        self._place: dict[str, Any] = {}
 
     @cached_property
     def model(self) -> MaskedLM:
@@ -67,18 +62,14 @@ class MaskedLMTask:
         if not recipe.objective.start:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(recipe.train.seed)
-                return MaskedLM.from_config(recipe.model)
-        model = self.read_start()
+                return self._placed(MaskedLM.from_config(recipe.model))
+        model = _read(recipe.objective.start)
         if model.config != recipe.model:
             raise UsageError(
                 f"objective.start {recipe.objective.start} holds {model.config}, but the recipe's model is "
                 f"{recipe.model}"
             )
-        return model.float()
-
-    def read_start(self) -> MaskedLM:
-        """The model that training starts from: of a run, of a model folder, or of a foreign checkpoint."""
-        return _read(self.recipe.objective.start)
+        return self._placed(model.float())
 
     @cached_property
     def data(self) -> CodeRows:
@@ -95,7 +86,8 @@ class MaskedLMTask:
         if objective.lora_rank and self._updates is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.recipe.train.seed)
-                self._updates = add_lora(self.model, objective.lora_rank, objective.lora_alpha, objective.lora_dropout)
+                rank, alpha, dropout = objective.lora_rank, objective.lora_alpha, objective.lora_dropout
+                self._updates = add_lora(self.model.network, rank, alpha, dropout)
         return {"model": self.model}
 
     def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -110,7 +102,7 @@ class MaskedLMTask:
         """Rows of the validation texts, not more than the data's settings say."""
         return self.data.validation.some(self.recipe.data.validation_rows)
 
-    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws) -> Iterator[Update]:
         """One update on the bound, or on the next-token loss."""
         objective = self.recipe.objective
         rows = self._varied(batch, draws)
@@ -128,10 +120,10 @@ class MaskedLMTask:
         metrics = {"nats_per_mask": (nll.detach().sum() / hidden), "masked_share": noised.masked.float().mean()}
         yield Update("model", value, metrics, {"nll": nll.detach()})
 
-    def _varied(self, batch: Mapping[str, Tensor], draws: Any) -> Rows:
+    def _varied(self, batch: Mapping[str, Tensor], draws: Draws) -> RowBatch:
         """The rows of a batch with the random prefixes and lengths of the objective."""
         objective, index = self.recipe.objective, batch["index"]
-        rows = Rows(batch["tokens"], batch["maskable"], batch["real"])
+        rows = RowBatch(batch["tokens"], batch["maskable"], batch["real"])
         if objective.condition_steps:
             spared = draws.uniform("condition", index) < draws.step / objective.condition_steps
             free = rows.real.clone()
@@ -145,20 +137,20 @@ class MaskedLMTask:
             rows = cut_to_random_length(rows, draws.uniform("cut", index, (2,)), objective.cut_share, pad)
         return rows
 
-    def _noised(self, rows: Rows, index: Tensor, draws: Any, purpose: str, times: str, size: int) -> Noised:
+    def _noised(self, rows: RowBatch, index: Tensor, draws: Draws, purpose: str, times: str, size: int) -> Noised:
         """Masks keyed by the sample; with times that are spread over ``size`` samples unless they are "uniform"."""
         mask, uniforms = self.recipe.model.mask, draws.uniform(purpose, index, tuple(rows.tokens.shape[1:]))
         if times == "uniform":
             places = draws.uniform(f"{purpose}-time", index)
         else:
             offset = draws.uniform(f"{purpose}-offset", torch.zeros_like(index[:1]))
-            places = discrete.stratified(offset, index, size)
+            places = masking.stratified(offset, index, size)
         if times == "count":
             return loss.mask_counts(rows.tokens, rows.maskable, places, uniforms, mask)
-        t = discrete.times(places, self.recipe.objective.epsilon)
+        t = masking.times(places, self.recipe.objective.epsilon)
         return loss.mask_at_times(rows.tokens, rows.maskable, t, uniforms, mask)
 
-    def _attention(self, rows: Rows, draws: Any) -> Tensor | None:
+    def _attention(self, rows: RowBatch, draws: Draws) -> Tensor | None:
         """None where everything looks at everything; the pattern of the annealing while it lasts."""
         steps, full = self.recipe.objective.anneal_steps, bool(rows.real.all())
         if draws.step >= steps:
@@ -168,15 +160,17 @@ class MaskedLMTask:
         pattern = loss.annealed_attention(uniforms, draws.step, steps)
         return pattern if full else loss.with_padding(pattern, rows.real)
 
-    def _next_token(self, model: nn.Module, rows: Rows) -> Tensor:
+    def _next_token(self, model: nn.Module, rows: RowBatch) -> Tensor:
         causal = loss.causal_attention(rows.tokens.shape[1], rows.tokens.device)
         pattern = causal if bool(rows.real.all()) else loss.with_padding(causal, rows.real)
         nll: Tensor = model(rows.tokens, rows.tokens, rows.maskable, pattern)
         return nll
 
-    def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
+    def validate(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws
+    ) -> dict[str, Tensor]:
         """Per row: "loss", the bound (or the next-token loss) in nats per token that could be masked."""
-        rows = Rows(batch["tokens"], batch["maskable"], batch["real"])
+        rows = RowBatch(batch["tokens"], batch["maskable"], batch["real"])
         counts = rows.maskable.sum(1).clamp(min=1)
         if self.recipe.objective.kind == "autoregressive":
             return {"loss": self._next_token(modules["model"], rows).sum(1) / counts}
@@ -198,60 +192,61 @@ class MaskedLMTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, low-rank updates added to the weights."""
-        whole = self.model if self._updates is None else merged(self.model, self._updates)
+        whole = self.model
+        if self._updates is not None:
+            whole = MaskedLM(merged(self._updates), whole.special, whole.logit_shift, whole.tokenizer)
         whole.save_pretrained(folder, {"name": self.name})
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
-        self.model = load(folder)
+        self.model = MaskedLM.from_pretrained(folder, **self._place)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
+        """Move the model, and whatever is read later, to a device; and the weights to a floating type."""
+        self._place = {"device": torch.device(device), "dtype": dtype}
+        if "model" in vars(self):
+            self._placed(self.model)
+
+    def _placed(self, model: MaskedLM) -> MaskedLM:
+        return model.to(**self._place) if self._place else model
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """Bits per byte of the test split, beside the baselines."""
-        from tenfold.masked_lm.evaluation import measure
-
-        start = self.read_start() if self.recipe.evaluation.start and self.recipe.objective.start else None
-        return measure(self.model, self.data, self.recipe.objective.kind, self.recipe.evaluation, self.name, start)
+        objective, options = self.recipe.objective, self.recipe.evaluation
+        start = self._placed(_read(objective.start)) if options.start and objective.start else None
+        return measure(self.model, self.data, objective.kind, options, self.name, start)
 
     def figures(self, directory: Path) -> list[Path]:
         """How well tokens are predicted by how many are hidden: a PNG file with its caption."""
-        from tenfold.masked_lm.analysis.pictures import draw
-
         rows = min(64, self.recipe.evaluation.rows or 64)  # seven passes over each
         return draw(self.model, self.data, self.recipe.objective.kind, directory, rows)
 
     def sample(self, options: MaskedSampling, folder: Path) -> list[Path]:
         """Complete or infill text: ``samples.txt`` and ``samples.json``, or a file of completions."""
-        from tenfold.masked_lm.completion.writing import check_folder, write_samples
-
         self._require_masked()
-        check_folder(folder, options)
         return write_samples(self.model, options, folder, self.name)
 
     def analyse(self, options: MaskedAnalysis, figures: Path) -> Outcome:
         """How the model decodes held-out texts: measurements, and pictures in the folder ``figures``."""
-        from tenfold.masked_lm.analysis.study import study
-
         self._require_masked()
-        other = _read(options.autoregressive).float() if options.autoregressive else None
+        other = self._placed(_read(options.autoregressive).float()) if options.autoregressive else None
         encode, documents = self.data.tokenizer.encode, self.data.texts.test
         texts = [list(encode(document.prompt + document.text)) for document in documents]
         sources = [document.text for document in documents]
         return study(self.model, texts, options, figures, self.name, other, sources)
 
-    def score(self, options: TextScoring, source: Any, picture: Path | None = None) -> Scores:
+    def score(
+        self, options: TextScoring, source: str | PathLike[str] | Iterable[object], picture: Path | None = None
+    ) -> Scores:
         """log p of the texts in ``source`` (see ``tenfold.data.text.texts.read_texts``), from the least likely one.
 
         Raises UsageError, before any work, for what cannot be scored."""
-        from tenfold.masked_lm.scoring import score
-
         length = min(self.recipe.data.length, self.model.max_positions)
         texts = read_texts(source, options.lines)
         return score(self.model.eval(), texts, self.recipe.objective.kind, options, length, self.name)
 
     def sampled_losses(self) -> list[SampledLoss]:
         """The bound of test rows as a function of the number that chooses how much is masked."""
-        from tenfold.masked_lm.sampled_losses import sampled_losses
-
         self._require_masked()
         return sampled_losses(self.model.eval(), self.data.test.batch(np.arange(len(self.data.test))))
 
@@ -265,12 +260,9 @@ class MaskedLMTask:
     @staticmethod
     def describe(recipe: MaskedLMRecipe) -> dict[str, Any]:
         """Size and cost of a recipe, from a network on the meta device: parameters, bytes, FLOPs a token and step."""
-        from tenfold.masked_lm.cost import cost
-
         return cost(recipe.model, recipe.data.length, recipe.objective.lora_rank, recipe.train)
 
 
 def _read(source: str) -> MaskedLM:
     """The model of a run, of a model folder, or of a foreign checkpoint."""
-    inside = Path(source) / "model"
-    return load(inside) if (inside / "config.json").is_file() else read_published(source)
+    return read_published(model_folder(source))

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.data.images.augment import shift
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import write_output
-from tenfold.hub import read_state_dict
+from tenfold.hub.checkpoints import read_state_dict
 from tenfold.metrics.inception import InceptionV3
 
 CLASSIFIER_FEATURES = 32

@@ -19,7 +19,7 @@ Extractor = Callable[[Tensor], Tensor]
 """Images uint8 (N, C, H, W) to features (N, F)."""
 
 
-def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"]) -> float:
+def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m _"]) -> float:
     """Fréchet distance of Gaussians fitted to two sets of features (Heusel et al. 2017, arXiv 1706.08500):
 
     |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), covariances with n − 1.
@@ -51,7 +51,7 @@ def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"]) -> float:
 
 def kid(
     real: Float[Tensor, "n f"],
-    fake: Float[Tensor, "m f"],
+    fake: Float[Tensor, "m _"],
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 0,
@@ -93,7 +93,7 @@ def mmd(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
 
 
 def precision_recall(
-    real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"], neighbours: int = 3, chunk: int = 2048
+    real: Float[Tensor, "n f"], fake: Float[Tensor, "m _"], neighbours: int = 3, chunk: int = 2048
 ) -> tuple[float, float]:
     """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991): the share of generated
     images inside the real manifold, and of real images inside the generated one. A set's manifold is the
@@ -111,14 +111,14 @@ def precision_recall(
     return _covered(b, a, neighbours, chunk), _covered(a, b, neighbours, chunk)
 
 
-def mean_squared_error(a: Num[Tensor, "n *shape"], b: Num[Tensor, "n *shape"]) -> Num[Tensor, "n"]:
+def mean_squared_error(a: Num[Tensor, "n *shape"], b: Num[Tensor, "..."]) -> Float[Tensor, "n"]:
     """Mean square difference per image, float64, in squared units of the inputs (integers are converted)."""
     if a.shape != b.shape:
         raise UsageError(f"images of shapes {tuple(a.shape)} and {tuple(b.shape)} do not match pixel by pixel")
     return (a.double() - b.double()).square().flatten(1).mean(dim=1)
 
 
-def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "n *shape"], peak: float) -> Num[Tensor, "n"]:
+def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "..."], peak: float | int) -> Float[Tensor, "n"]:
     """Peak signal-to-noise ratio per image in dB, 10 log10(peak² / MSE); ``peak`` is the range of a pixel (2
     for images in [−1, 1]); infinite for equal images."""
     if peak <= 0:
@@ -127,7 +127,7 @@ def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "n *shape"], peak: float) ->
 
 
 def reconstruction_rows(
-    images: Num[Tensor, "n *shape"], rebuilt: Num[Tensor, "n *shape"], peak: float, model: str, split: str
+    images: Num[Tensor, "n *shape"], rebuilt: Num[Tensor, "..."], peak: float | int, model: str, split: str
 ) -> list[Measurement]:
     """Mean square error and PSNR with their standard errors over the images."""
     rows = []

@@ -1,7 +1,7 @@
 """Causal self-attention, with a preallocated key-value cache for sequential and windowed decoding."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,8 +45,8 @@ class KeyValueCache:
         """Commit the first ``count`` written tokens."""
         self.length += count
 
-    def rows(self, rows: Tensor) -> "KeyValueCache":
-        """A cache of the batch rows ``rows`` (int64), with a copy of their committed tokens."""
+    def rows(self, rows: Int64[Tensor, "r"]) -> "KeyValueCache":
+        """A cache of the batch rows ``rows``, with a copy of their committed tokens."""
         part = object.__new__(KeyValueCache)
         batch, length = len(rows), self.length
         part.pair = self.pair.new_empty(2, batch, *self.keys.shape[1:])
@@ -56,7 +56,7 @@ class KeyValueCache:
         return part
 
 
-def causal_mask(new: int, past: int, device: torch.device | str) -> Tensor:
+def causal_mask(new: int, past: int, device: torch.device | str) -> Bool[Tensor, "n s"]:
     """Boolean (new, past + new): new token j sees the past and the new tokens up to itself."""
     return torch.ones(new, past + new, dtype=torch.bool, device=device).tril(past)
 

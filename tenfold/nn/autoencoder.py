@@ -2,13 +2,13 @@
 
 from typing import ClassVar, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tenfold.errors import UsageError
 from tenfold.nn.autoencoder_config import AutoencoderConfig
+from tenfold.nn.norm import GroupNorm
 
 # Beyond these the variance of a posterior over- or underflows float32.
 _LOG_VARIANCE = (-30.0, 20.0)
@@ -20,17 +20,6 @@ class AutoencoderOutput(NamedTuple):
     reconstruction: Float[Tensor, "b c h w"]
     mean: Float[Tensor, "b l i j"]
     log_variance: Float[Tensor, "b l i j"]
-
-
-class GroupNorm(nn.GroupNorm):
-    """Group normalisation whose statistics are taken in float32 at least, whatever the input's dtype."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, width, ...) -> the same shape and dtype."""
-        if x.dtype in (torch.bfloat16, torch.float16):
-            weight, bias = self.weight.float(), self.bias.float()
-            return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def _norm(width: int, groups: int) -> GroupNorm:
@@ -55,7 +44,7 @@ class Residual(nn.Module):
         return (self.conv_shortcut(x) if self.widens else x) + h
 
 
-class Attention(nn.Module):
+class SpatialAttention(nn.Module):
     """Single-head self-attention over all positions, on a residual branch."""
 
     def __init__(self, width: int, groups: int) -> None:
@@ -78,7 +67,7 @@ class MidBlock(nn.Module):
         super().__init__()
         self.resnets = nn.ModuleList([Residual(width, width, groups) for _ in range(2)])
         if attention:
-            self.attentions = nn.ModuleList([Attention(width, groups)])
+            self.attentions = nn.ModuleList([SpatialAttention(width, groups)])
         self.attends = attention
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -265,5 +254,5 @@ class Autoencoder(nn.Module):
         z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
         return AutoencoderOutput(self._rebuilt(z), mean, log_variance)
 
-    def _rebuilt(self, z: Tensor) -> Tensor:
+    def _rebuilt(self, z: Float[Tensor, "b l i j"]) -> Float[Tensor, "b c h w"]:
         return self.decoder(self.post_quant_conv(z) if self.config.quant_convs else z)

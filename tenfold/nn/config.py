@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import at_least
 
 # Pairs of a head's coordinates that belong to the third axis of rotary positions (text or time), where there is one.
 THIRD = 8
@@ -42,9 +43,7 @@ class LayerConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("head_size", 1), ("heads", 0), ("kv_heads", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        at_least(self, "", width=1, head_size=1, heads=0, kv_heads=0)
         if not self.heads and self.width % self.head_size:
             raise UsageError(f"width {self.width} is not a multiple of head_size {self.head_size}; change one of them")
         if self.query_heads % self.key_heads:

@@ -1,13 +1,12 @@
 """What a forward pass costs, counted on the meta device: nothing is allocated."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def traced(forward: Callable[[], Any]) -> tuple[int, int]:
+def traced(forward: Callable[[], object]) -> tuple[int, int]:
     """Floating-point operations of a forward pass on meta tensors, and the bytes that autograd keeps for the
     backward pass."""
     kept: dict[int, int] = {}

@@ -3,19 +3,21 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tenfold.nn.precision import at_least_single, is_half
 
 
 class LayerNorm(nn.LayerNorm):
     """Layer normalisation whose statistics are taken in float32 at least, whatever the input's dtype."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., width), same dtype."""
-        if x.dtype in (torch.bfloat16, torch.float16):
-            return F.layer_norm(x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps).to(
-                x.dtype
-            )
+    def forward(self, x: Float[Tensor, "*b width"]) -> Float[Tensor, "*b width"]:
+        """Same shape and dtype."""
+        if is_half(x):
+            weight, bias = self.weight.float(), self.bias.float()
+            return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
@@ -27,10 +29,21 @@ class RMSNorm(nn.Module):
         self.eps = eps
         self.weight = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., width), same dtype."""
-        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    def forward(self, x: Float[Tensor, "*b width"]) -> Float[Tensor, "*b width"]:
+        """Same shape and dtype."""
+        wide = at_least_single(x)
         return F.rms_norm(wide, self.weight.shape, 1.0 + self.weight.to(wide.dtype), self.eps).to(x.dtype)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation whose statistics are taken in float32 at least, whatever the input's dtype."""
+
+    def forward(self, x: Float[Tensor, "b width *size"]) -> Float[Tensor, "b width *size"]:
+        """Same shape and dtype."""
+        if is_half(x):
+            weight, bias = self.weight.float(), self.bias.float()
+            return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def norm_of(kind: Literal["layer", "rms"], width: int) -> nn.Module:

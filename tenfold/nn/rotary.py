@@ -37,11 +37,13 @@ def grid_angles(
     return torch.cat(parts, dim=1)
 
 
-def _frequencies(period: int, count: int) -> Tensor:
+def _frequencies(period: int, count: int) -> Float[Tensor, "m"]:
     return BASE ** (-2.0 * torch.arange(count, dtype=torch.float64) / period)
 
 
-def raster(height: int, width: int, side: float, count: int | None = None) -> tuple[Tensor, Tensor]:
+def raster(
+    height: int, width: int, side: float, count: int | None = None
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
     """Rows and columns, float64, of the first ``count`` positions (all by default) of a grid in raster order, scaled
     by side / √(height · width): grids of every aspect ratio then have the same mean extent as the square of training.
     Positions beyond the grid go on below its last row."""

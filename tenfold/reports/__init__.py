@@ -1,6 +1,5 @@
 """Run folders as tables, pictures and self-contained HTML pages. Imports no PyTorch."""
 
-from tenfold.reports.html import write_joint_report, write_report
-from tenfold.reports.tables import format_value, metric_html, metric_table
+import lazy_loader
 
-__all__ = ["format_value", "metric_html", "metric_table", "write_joint_report", "write_report"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,11 +17,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import disk_errors, fsync, read_json, replace_folder, write_json, write_yaml
 from tenfold.runs.measurement import Measurement
+from tenfold.settings.yaml_files import FORMAT, read_yaml
 
 _PACKAGES = ("tenfold", "torch", "numpy", "accelerate", "safetensors")
 
@@ -57,9 +56,13 @@ class RunFolder:
     def start(self, settings: Mapping[str, Any]) -> None:
         """Make the folder of a new run and write its ``config.yaml``; refuses a folder that holds a run."""
         self.refuse_existing_run()
+        self.write_config(settings)
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """``config.yaml``: the settings, under the number of the folder's format."""
         with disk_errors(str(self.config)):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_yaml(self.config, dict(settings))
+            write_yaml(self.config, {"format": FORMAT, **settings})
 
     def refuse_existing_run(self) -> None:
         """UsageError when a run was started here (so that a command can say so before it does any work)."""
@@ -196,15 +199,9 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     file = Path(path)
     file = file / "config.yaml" if file.is_dir() else file
-    try:
-        value = yaml.safe_load(file.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"{file} does not exist; a run folder holds a config.yaml") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{file} holds {type(value).__name__}, expected settings by name")
-    return value
+    if not file.exists():
+        raise UsageError(f"{file} does not exist; a run folder holds a config.yaml")
+    return read_yaml(file)
 
 
 def versions() -> dict[str, str]:

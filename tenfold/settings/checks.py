@@ -1,11 +1,9 @@
 """Checks that settings share."""
 
-from typing import Any
-
 from tenfold.errors import UsageError
 
 
-def at_least(settings: Any, group: str, /, **least: float) -> None:
+def at_least(settings: object, group: str, /, **least: int | float) -> None:
     """Raise UsageError, naming the setting, where a field of ``settings`` is below its bound (or NaN).
 
     ``group`` is what stands before the names in messages, "train" say; "" for nothing.

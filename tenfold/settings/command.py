@@ -1,73 +1,197 @@
-"""What the verbs' parsers share: help with examples, settings of a recipe, ``--json``."""
+"""The parser of one verb: ``argparse``, with the values read by ``values.read``."""
 
-import re
-from collections.abc import Collection
-from typing import Any
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, NoReturn, get_type_hints
 
-from tenfold.settings.parser import TRUTH, SettingsParser
+from tenfold.errors import UsageError
+from tenfold.settings.changes import checked
+from tenfold.settings.options import SPELLED, documentation, options_of
+from tenfold.settings.values import TRUTH, expected, nearest, read, write
+from tenfold.settings.yaml_files import read_yaml
 
 
-class CommandParser(SettingsParser):
-    """The parser of one verb: a short usage line, the summary, the options, and examples at the end."""
+class Given(Namespace):
+    """What a line gave, and the defaults of the rest: ``given.out``, ``given["out"]``, ``given.train.steps``."""
 
-    def __init__(self, verb: str, arguments: str, summary: str, examples: str) -> None:
-        super().__init__(
-            prog=f"tenfold {verb}",
-            usage=f"tenfold {verb} {arguments}",
-            description=summary,
-            add_help=True,
-        )
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested dictionaries."""
+        return {name: value.as_dict() if isinstance(value, Given) else value for name, value in vars(self).items()}
+
+    def options(self, documented: Any) -> dict[str, Any]:
+        """The options of ``CommandParser.add_options(documented)`` by their own names."""
+        return {name: self[SPELLED.get(name, name)] for name in options_of(documented)}
+
+
+class CommandParser(ArgumentParser):
+    """The parser of one verb: a short usage line, the summary, typed options, and examples at the end.
+
+    Options may be spelled with dashes or underscores. Switches stand bare (``--denoise``) or before one of the words
+    for true and false; ``none`` is nothing; lists need no brackets (``--model.shape 1,8,8``). An option of action
+    "config" names a YAML file of settings, which the rest of the line overrides. Every mistake is a UsageError.
+    """
+
+    def __init__(self, verb: str = "", arguments: str = "", summary: str = "", examples: str = "") -> None:
+        line = f"tenfold {verb}"
+        super().__init__(line, f"{line} {arguments}", summary, allow_abbrev=False, argument_default=SUPPRESS)
+        self.register("action", "config", _Config)
         self._examples = examples.rstrip("\n")
+        self._typed: dict[str, tuple[str, Any]] = {}
+        self._settings: dict[str, Any] = {}
+        self._initial: dict[str, Any] = {}
 
     def switch(self, option: str, help: str) -> None:
         """An option without a value."""
         self.add_argument(option, action="store_true", help=help)
+        self._initial[_plain(option)] = False
 
-    def format_help(self, *args: Any) -> str:
-        """argparse's page without its empty defaults, and the examples."""
-        page = re.sub(r"\s*\(default:\s+(null|False)\)", "", super().format_help(*args))
-        return f"{page.rstrip()}\n\nexamples:\n{self._examples}\n"
+    def add_option(self, option: str, hint: Any, default: Any, help: str | None = None, group: Any = None) -> None:
+        """One typed option, ``--out`` say."""
+        name = option[2:]
+        says = "" if default is None or default is False or default in ("", ()) else f"default: {write(default)}"
+        about = "; ".join(part for part in ("" if hint is bool else expected(hint), says) if part)
+        shown = f"{help or ''} {f'({about})' if about else ''}".strip().replace("%", "%%")
+        word = "true|false" if hint is bool else name.rpartition(".")[2].replace("-", "_").upper()
+        bare: dict[str, Any] = {"nargs": "?", "const": "true"} if hint is bool else {}
+        (group or self).add_argument(option, metavar=word, help=shown, **bare)
+        self._typed[_plain(option)] = (option, hint)
+        self._initial[_plain(option)] = default
+
+    def add_options(self, documented: Any) -> None:
+        """The options of a dataclass or of a reader, with its docstring as help; names already there stay."""
+        for name, (hint, default, help, _) in options_of(documented).items():
+            option = f"--{SPELLED.get(name, name.replace('_', '-'))}"
+            if option not in self._option_string_actions:
+                self.add_option(option, hint, default, help)
+
+    def add_settings(self, settings: Any, group: str = "") -> None:
+        """Every setting of a dataclass by its dotted name, its value as default, its docstring as help; of a group of
+        settings as ``--group.setting``."""
+        (title, helps), hints, section = documentation(settings), get_type_hints(type(settings)), None
+        for f in fields(settings):
+            value, name = getattr(settings, f.name), f"{group}.{f.name}".lstrip(".")
+            if is_dataclass(value):
+                self.add_settings(value, name)
+                continue
+            section = section or self.add_argument_group(title)
+            self.add_option(f"--{name}", hints[f.name], value, helps.get(f.name), section)
+            self._settings[name] = hints[f.name]
+
+    def peek(self, argv: Sequence[str], bare: Collection[str] = ()) -> tuple[list[str], dict[str, str]]:
+        """The positional arguments and the options of a line in text, before all options are known: unknown ones have
+        a value, but for ``bare`` switches.
+
+        >>> CommandParser().peek(["--json", "runs/a", "--num", "4", "--denoise", "true"], {"--json", "--denoise"})
+        (['runs/a'], {'json': 'true', 'num': '4', 'denoise': 'true'})
+        """
+        arguments, options = self._split(argv, {_plain(name) for name in bare})
+        known = self._option_string_actions
+        names = {option: known[option].dest if option in known else _plain(option) for option, _ in options}
+        return arguments, {names[option]: (values or ["true"])[-1] for option, values in options}
+
+    def parse_args(self, argv: Sequence[str], namespace: Any = None) -> Given:  # type: ignore[override]
+        """Read a line; ``--help`` prints the page and leaves."""
+        arguments, options = self._split(argv)
+        if any(option in ("-h", "--help") for option, _ in options):
+            self.print_help()
+            self.exit()
+        needed = [a.dest for a in self._actions if not a.option_strings and a.nargs != "?"]
+        if len(arguments) < len(needed):
+            self.error(f"missing {', '.join(needed[len(arguments) :])}")
+        line = [*arguments]
+        for option, values in options:
+            if option not in self._option_string_actions:
+                self._refuse(option)
+            line += [f"{option}={values[0]}"] if len(values) == 1 else [option, *values]
+        if any(argument.startswith("-") for argument in arguments):
+            line = [*line[len(arguments) :], "--", *arguments]
+        told, more = self.parse_known_args(line)
+        if more:
+            self._refuse(more[0])
+        said = vars(told)
+        for name, (option, hint) in self._typed.items():
+            if name in said:
+                said[name] = read(hint, said[name], option, text=True)
+        nothing = {action.dest: None for action in self._actions if action.dest != "help"}
+        return _nested({**nothing, **self._initial, **self._from_file(said), **said})
+
+    def _split(self, argv: Sequence[str], bare: Collection[str] = ()) -> tuple[list[str], list[tuple[str, list[str]]]]:
+        """The positional arguments of a line, and its options, spelled as they are known, with their values."""
+        known = {_plain(option): option for option in self._option_string_actions}
+        arguments: list[str] = []
+        options: list[tuple[str, list[str]]] = []
+        rest = list(argv)
+        while rest:
+            token = rest.pop(0)
+            if token == "--":
+                return arguments + rest, options
+            if not token.startswith("-") or token == "-":
+                arguments.append(token)
+                continue
+            option, equals, value = token.partition("=")
+            option = known.get(_plain(option), option)
+            action = self._option_string_actions.get(option)
+            values = [value] if equals else []
+            if equals or (action is not None and action.nargs == 0):
+                pass
+            elif _plain(option) in bare or (action is not None and action.nargs == "?"):
+                values = [rest.pop(0)] if rest and rest[0].lower() in TRUTH else []
+            else:
+                most = len(rest) if action is not None and action.nargs == "+" else 1
+                while rest and len(values) < most and not rest[0].startswith("--"):
+                    values.append(rest.pop(0))
+                if not values and action is not None and action.nargs is None:
+                    self.error(f"{option} needs a value")
+            options.append((option, values))
+        return arguments, options
+
+    def _from_file(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings, and positional arguments by name, in the file that the line names."""
+        for action in self._actions:
+            if isinstance(action, _Config) and action.dest in said:
+                try:
+                    content = read_yaml(said[action.dest])
+                except UsageError as error:
+                    raise UsageError(f"{action.option_strings[0]}: {error}") from None
+                return checked(content, self._settings | {a.dest: str for a in self._actions if not a.option_strings})
+        return {}
+
+    def _refuse(self, token: str) -> NoReturn:
+        if not token.startswith("-"):
+            raise UsageError(f"unexpected argument {token!r}; options start with --")
+        raise UsageError(f"there is no option {token!r}{nearest(token, self._option_string_actions)}")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of leaving the process."""
+        raise UsageError(message)
+
+    def format_help(self) -> str:
+        """argparse's page, and the examples."""
+        return f"{super().format_help().rstrip()}\n\nexamples:\n{self._examples}\n"
 
 
-def positionals(argv: list[str], switches: Collection[str]) -> list[str]:
-    """The arguments of a line that are neither options nor their values, before its parser exists.
+class _Config(Action):
+    """An option whose value is a file of settings."""
 
-    Every option but ``switches`` is taken to have a value; a switch may have one of the words for true and false.
+    def __call__(self, parser: Any, namespace: Namespace, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, values)
 
-    >>> positionals(["--json", "runs/a", "--num", "4", "--denoise", "true"], {"--json", "--denoise"})
-    ['runs/a']
-    """
-    bare = {_spelled(switch) for switch in switches}
-    found, previous = [], ""
-    for token in argv:
-        value_of, previous = previous, ""
-        if value_of and (_spelled(value_of) not in bare or token.lower() in TRUTH):
-            continue
-        if token.startswith("-"):
-            previous = token if token.startswith("--") and "=" not in token else ""
-        else:
-            found.append(token)
+
+def _plain(option: str) -> str:
+    """An option's name in a dictionary: ``--train.batch-size`` is train.batch_size."""
+    return option[2:].replace("-", "_") if option.startswith("--") else option
+
+
+def _nested(values: Mapping[str, Any]) -> Given:
+    found = Given()
+    for name, value in values.items():
+        *groups, leaf = name.split(".")
+        inside = found
+        for group in groups:
+            inside = vars(inside).setdefault(group, Given())
+        setattr(inside, leaf, value)
     return found
-
-
-def _spelled(option: str) -> str:
-    return option[2:].replace("-", "_")
-
-
-def option_value(argv: list[str], option: str) -> str | None:
-    """The value of an option of a line, before its parser exists; None without it.
-
-    >>> option_value(["a", "--config=x.yaml"], "--config")
-    'x.yaml'
-    """
-    for position, token in enumerate(argv):
-        if token == option and position + 1 < len(argv):
-            return argv[position + 1]
-        if token.startswith(f"{option}="):
-            return token.partition("=")[2]
-    return None
-
-
-def wants_help(argv: list[str]) -> bool:
-    """Whether the line asks for help."""
-    return "-h" in argv or "--help" in argv

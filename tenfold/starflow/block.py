@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tenfold.flows.block import Condition, Context, FlowBlock
-from tenfold.nn import RMSNorm
+from tenfold.nn.norm import RMSNorm
+from tenfold.nn.precision import at_least_single
 from tenfold.nn.rotary import grid_angles, line_angles, raster, turns
 from tenfold.starflow.config import StarFlowConfig
 
@@ -31,6 +32,7 @@ class StarFlowBlock(FlowBlock):
         self.config, self.top = config, top
         self._table: tuple[object, Tensor] | None = None
         self.conditional = bool(config.prefix) and (top or config.condition == "all")
+        self.prefix = config.prefix if self.conditional else 0
         self.start: nn.Parameter | None = None
         if config.start_token:
             self.first_output = 0
@@ -104,9 +106,7 @@ class StarFlowBlock(FlowBlock):
 
     def head(self, h: Tensor) -> tuple[Tensor | None, Tensor]:
         """(log-scale, shift); in single precision at least."""
-        out = self.proj_out(h if self.final_norm is None else self.final_norm(h))
-        if out.dtype in (torch.bfloat16, torch.float16):
-            out = out.float()
+        out = at_least_single(self.proj_out(h if self.final_norm is None else self.final_norm(h)))
         if self.config.soft_clip:
             out = self.config.soft_clip * torch.tanh(out / self.config.soft_clip)
         scale, shift = out.chunk(2, dim=-1)

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from tenfold.data.captions.captioned import CaptionedSplits, load_captioned
-from tenfold.data.images.load import load_images
+from tenfold.data.captions.captioned import CaptionedSource, CaptionedSplits
+from tenfold.data.images.splits import ImageSource, ImageSplits
 from tenfold.data.latents import INDEX, LatentSource, cache_latents, open_latents
-from tenfold.data.splits import ImageSplits, sha256
+from tenfold.data.load import load_captioned, load_images
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.starflow.autoencoder.weights import load_autoencoder
-from tenfold.starflow.config import StarFlowConfig
-from tenfold.starflow.options import LatentDataConfig
+from tenfold.starflow.config import LatentDataConfig, StarFlowConfig
 from tenfold.text.encoder import TextEncoder, TextTable
 
 PARTS = ("train", "validation", "test")
@@ -40,33 +40,43 @@ class TextLatents:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """The records ``indices`` (B,) of one shape."""
+    def batch(self, indices: Int64[np.ndarray, "b"]) -> dict[str, Tensor]:
+        """The records ``indices`` of one shape."""
         batch = self.latents.batch(indices)
         return {**batch, "text": self.table.batch(batch["caption"])}
+
+
+LatentRecords = LatentSource | TextLatents
 
 
 @dataclass(frozen=True)
 class Latents:
     """Training, validation and test latents, the images that they come from, and the null text of captioned ones."""
 
-    train: LatentSource | TextLatents
-    validation: LatentSource | TextLatents
-    test: LatentSource | TextLatents
+    train: LatentRecords
+    validation: LatentRecords
+    test: LatentRecords
     images: ImageSplits | CaptionedSplits
-    null_text: Tensor | None
+    null_text: Float[Tensor, "tokens dim"] | None
 
     @property
     def classes(self) -> int:
         """Number of classes; 0 for captioned and for unlabelled images."""
-        return getattr(self.images, "classes", 0)
+        return self.images.classes if isinstance(self.images, ImageSplits) else 0
 
 
 class LatentData:
-    """What a latent flow's data settings describe; everything is read on first use."""
+    """What a latent flow's data settings describe; everything is read on first use, onto ``device``."""
 
-    def __init__(self, config: LatentDataConfig) -> None:
-        self.config = config
+    def __init__(self, config: LatentDataConfig, device: torch.device | str = "cpu") -> None:
+        self.config, self.device = config, torch.device(device)
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the frozen networks, those that are read later too."""
+        self.device = torch.device(device)
+        for name in ("autoencoder", "decoder", "text_encoder"):
+            if (network := self.__dict__.get(name)) is not None:
+                network.to(self.device)
 
     @cached_property
     def autoencoder(self) -> Autoencoder:
@@ -78,7 +88,7 @@ class LatentData:
                 "there is no autoencoder for the flow's latents; set --data.autoencoder to a run or model folder, to "
                 "published weights or to a hub id"
             )
-        return load_autoencoder(self.config.autoencoder)
+        return load_autoencoder(self.config.autoencoder).to(self.device)
 
     @cached_property
     def decoder(self) -> Autoencoder | None:
@@ -92,12 +102,12 @@ class LatentData:
                 f"{decoder.factor} of the image's sides, but the autoencoder's latents have {own.latent_channels} at 1/"
                 f"{own.factor}; take one that was fine-tuned from this autoencoder"
             )
-        return decoder
+        return decoder.to(self.device)
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
         """The frozen encoder of captions."""
-        return TextEncoder(self.config.text)
+        return TextEncoder(self.config.text, self.device)
 
     @cached_property
     def images(self) -> ImageSplits | CaptionedSplits:
@@ -128,34 +138,34 @@ class LatentData:
     def latents(self) -> Latents:
         """All latents, from the cache or encoded into it. Of several processes the first encodes."""
         images = self.images
-        if not hasattr(images.train, "batch"):
+        if not isinstance(images.train, ImageSource | CaptionedSource):
             raise UsageError("latents are encoded once and kept: set --data.images.streaming=false")
-        sources = [getattr(images, part) for part in PARTS]
-        if self.config.kind == "captioned" and not all((self.folder / part / INDEX).is_file() for part in PARTS):
-            self.text_encoder.tokenize([text for source in sources for text in source.texts])  # too long ones are told
-        train, validation, test = (self._encoded(part, source) for part, source in zip(PARTS, sources, strict=True))
-        if self.config.kind == "images":
+        sources = dict(zip(PARTS, (images.train, images.validation, images.test), strict=True))
+        if isinstance(images, CaptionedSplits) and not all((self.folder / part / INDEX).is_file() for part in PARTS):
+            every = (images.train, images.validation, images.test)
+            self.text_encoder.tokenize([text for source in every for text in source.texts])  # too long ones are told
+        train, validation, test = (self._encoded(part, source) for part, source in sources.items())
+        if isinstance(images, ImageSplits):
             return Latents(train, validation, test, images, None)
         told = [TextLatents(source, self._table(source.texts)) for source in (train, validation, test)]
         return Latents(told[0], told[1], told[2], images, told[0].table.null())
 
-    def _encoded(self, part: str, source: Any) -> LatentSource:
+    def _encoded(self, part: str, source: ImageSource | CaptionedSource) -> LatentSource:
         folder, encoder = self.folder / part, encoder_fingerprint(self.autoencoder)
         if _follows():
             for _ in _waiting():
                 if (folder / INDEX).is_file():
                     break
             return open_latents(folder, source.fingerprint, encoder)
-        stale = "rebuild" if self.config.rebuild else "refuse"
-        return cache_latents(source, self.encode, encoder, folder, stale=stale)  # type: ignore[arg-type]
+        return cache_latents(source, self.encode, encoder, folder, stale="rebuild" if self.config.rebuild else "refuse")
 
     def _table(self, texts: tuple[str, ...]) -> TextTable:
         return self.text_encoder.encode_table(texts, self.folder)
 
     @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """Images uint8 (B, C, H, W) to scaled latents (B, c, h, w), without noise."""
-        return self.autoencoder.encode(to_unit_range(images, self.levels))
+    def encode(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b l i j"]:
+        """Images to scaled latents, without noise."""
+        return self.autoencoder.encode(to_unit_range(images.to(self.device), self.levels))
 
     def check(self, model: StarFlowConfig) -> None:
         """Raise UsageError where a flow's geometry does not fit the latents and captions."""

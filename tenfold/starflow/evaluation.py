@@ -1,30 +1,70 @@
-"""The metrics of latent flows, as ``Measurement`` rows."""
+"""Everything that is measured about a trained latent flow, in one call, and each of its metrics."""
 
 import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.captions.captioned import CaptionedSplits
+from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
 from tenfold.flows.density import HALF_LOG_2PI, denoise, log_prob_mixture, log_probs, rows_of
 from tenfold.flows.evaluation import accuracy, inversion_error
-from tenfold.flows.guidance import RULES
+from tenfold.flows.guidance import RULES, Guidance
 from tenfold.flows.loss import to_levels, to_unit_range
+from tenfold.flows.sampling import draw_samples
+from tenfold.metrics import features
 from tenfold.metrics.images import real_floor, reconstruction_rows, sample_metrics
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.autoencoder.evaluation import fid_rows, noisy
 from tenfold.starflow.autoencoder.latents import decode_all
+from tenfold.starflow.captions.evaluation import caption_rows
+from tenfold.starflow.config import StarFlowEvaluation
+from tenfold.starflow.data import LatentData, LatentRecords, Latents
 from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
 
 _BATCH = 256
+
+
+def measure(
+    generator: ImageGenerator, data: LatentData, latents: Latents, options: StarFlowEvaluation, name: str
+) -> list[Measurement]:
+    """Rows of ``evaluation.json`` on the test split: likelihood of held-out noisy latents beside a Gaussian, round
+    trip, sampling time; for images with classes, the decoders side by side and guided samples by both rules; for
+    captioned images, the matching of captions and samples."""
+    flow, sigma = generator.flow, generator.sigma
+    rows = likelihood_rows(flow, latents.test, sigma, options.draws, name, "test")
+    baseline = gaussian_row(latents.train, latents.test, sigma, "test")
+    rows += [] if baseline is None else [baseline]
+    some, given = first_latents(generator, latents, max(64, options.timing))
+    noisy = some + sigma * noise_of(tuple(some.shape), 0).to(some.device)
+    rows.append(roundtrip_row(flow, noisy[:64], None if given is None else given[:64], name, "test"))
+    if options.timing:
+        rows += timing_rows(flow.like(some), options.timing, given, name)
+    if isinstance(latents.images, ImageSplits):
+        if options.images:
+            few, conditions = first_latents(generator, latents, options.images)
+            rows += decoder_rows(generator, latents.images, few.cpu(), conditions)
+        if options.samples and flow.config.classes:
+            rows += guidance_rows(generator, latents.images, options.samples, options.guidance, name)
+    elif options.samples:
+        assert isinstance(latents.images, CaptionedSplits)
+        rows += caption_rows(generator, data.config.captioned, latents.images, options, data.folder, name)
+    return rows
+
+
+def first_latents(generator: ImageGenerator, latents: Latents, count: int) -> tuple[Tensor, Tensor | None]:
+    """The first ``count`` test latents of the first shape, on the flow's device, with their conditions."""
+    device = generator.flow.var.device
+    batch = latents.test.batch(next(groups_of(latents.test))[:count])
+    given = condition_of(batch, generator.flow)
+    return batch["latent"].to(device), None if given is None else given.to(device)
 
 
 def noise_of(shape: tuple[int, ...], draw: int) -> Tensor:
@@ -32,7 +72,7 @@ def noise_of(shape: tuple[int, ...], draw: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(10_007 + draw))
 
 
-def groups_of(source: Any) -> Iterator[np.ndarray]:
+def groups_of(source: LatentRecords) -> Iterator[Int64[np.ndarray, "_"]]:
     """The records of a source, one array a shape."""
     for group in np.unique(source.groups):
         yield np.flatnonzero(source.groups == group)
@@ -45,7 +85,9 @@ def condition_of(batch: Mapping[str, Tensor], flow: StarFlow) -> Tensor | None:
     return batch["label"] if flow.config.classes else None
 
 
-def likelihood_rows(flow: StarFlow, source: Any, sigma: float, draws: int, model: str, split: str) -> list[Measurement]:
+def likelihood_rows(
+    flow: StarFlow, source: LatentRecords, sigma: float, draws: int, model: str, split: str
+) -> list[Measurement]:
     """−log p of held-out noisy latents in nats per dimension, over ``draws`` draws of the noise: given the class or
     text, and without: averaged over the classes, or with the null text (which is no marginal: the note says so).
 
@@ -93,7 +135,7 @@ def _log_probs(flow: StarFlow, x: Tensor, given: Tensor | None) -> dict[str, Ten
         return named | {"null": log_probs(flow, x)}
 
 
-def gaussian_row(train: Any, test: Any, sigma: float, split: str) -> Measurement | None:
+def gaussian_row(train: LatentRecords, test: LatentRecords, sigma: float, split: str) -> Measurement | None:
     """The same number for one Gaussian with full covariance, fitted to the training latents, as a sceptic's
     baseline; None for latents of several shapes or of more than 1,024 dimensions.
 
@@ -137,15 +179,15 @@ def decoder_rows(
 
 
 def class_samples(
-    generator: ImageGenerator, count: int, seed: int = 0, **options: Any
-) -> tuple[Float[Tensor, "n c h w"], Tensor]:
+    generator: ImageGenerator, count: int, guidance: Guidance | None = None, seed: int = 0
+) -> tuple[Float[Tensor, "n c h w"], Int64[Tensor, "n"]]:
     """``count`` images with the classes in turn, and their labels."""
     device = generator.flow.var.device
     draw = torch.Generator(device).manual_seed(seed)
     images, labels = [], []
     for rows in torch.arange(count, device=device).split(_BATCH):
         wanted = rows % generator.flow.config.classes
-        images.append(generator.sample(len(rows), wanted, generator=draw, **options))
+        images.append(generator.draw(len(rows), wanted, guidance=guidance, generator=draw)[0])
         labels.append(wanted.cpu())
     return torch.cat(images), torch.cat(labels)
 
@@ -156,21 +198,18 @@ def guidance_rows(
     """Class accuracy (by a classifier trained on the same training images, independently of the flow), diversity, FID,
     KID, precision and recall of ``count`` class-balanced samples at every guidance weight, by both rules, beside real
     test images."""
-    from tenfold.metrics.features import shared_classifier
-
-    classifier = shared_classifier(images)
+    assert isinstance(images.train, ImageSource)  # checked when latents were made
+    classifier = features.shared_classifier(images).to(generator.flow.var.device)
     pixels, labels = read_all(images.test)
     real = classifier(pixels)
-    others = read_all(cast(Any, images.train))[0]
+    others = read_all(images.train)[0]
     rows = real_floor(classifier, pixels, others, min(count, len(others)))
     share, error = accuracy(classifier.predict(pixels), labels)
     rows.append(Measurement("class_accuracy", share, "share", "test", "real images", error, note=classifier.name))
-    ways = [(rule, weight) for rule in RULES for weight in weights if weight]
-    ways = [("", 0.0)] * (0.0 in weights) + ways
-    for rule, weight in progress.track(ways, "guidance"):
-        options: dict[str, Any] = {"guidance": weight, "rule": rule} if rule else {}
-        made, wanted = class_samples(generator, count, **options)
-        split = f"guidance {weight:g}, rule {rule}" if rule else "no guidance"
+    ways = [Guidance()] * (0.0 in weights) + [Guidance(weight, rule) for rule in RULES for weight in weights if weight]
+    for way in progress.track(ways, "guidance"):
+        made, wanted = class_samples(generator, count, way)
+        split = f"guidance {way.weight:g}, rule {way.rule}" if way.weight else "no guidance"
         levels = to_levels(made, images.levels).cpu()
         share, error = accuracy(classifier.predict(levels), wanted)
         note = f"N = {count}, {classifier.name}"
@@ -181,14 +220,14 @@ def guidance_rows(
     return rows
 
 
-def within_class_spread(features: Float[Tensor, "n f"], labels: Tensor) -> float:
-    """Root mean square distance of features (N, F) from the mean of their class: falls to 0 as a class' samples become
+def within_class_spread(vectors: Float[Tensor, "n f"], labels: Int64[Tensor, "n"]) -> float:
+    """Root mean square distance of feature vectors from the mean of their class: falls to 0 as a class' samples become
     alike."""
     total = 0.0
     for label in labels.unique():
-        own = features[labels == label].double()
+        own = vectors[labels == label].double()
         total += float((own - own.mean(dim=0)).square().sum())
-    return math.sqrt(total / len(features))
+    return math.sqrt(total / len(vectors))
 
 
 def timing_rows(
@@ -200,7 +239,7 @@ def timing_rows(
     given = rows_of(condition, torch.arange(count) % len(condition)) if condition is not None else None
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        _, info = flow.sample(count, given, return_info=True)
+        _, info = draw_samples(flow, count, given)
         seconds.append(time.perf_counter() - began)
         deep.append(info.blocks[0].seconds)
     note = f"{count} latents, token after token, {torch.get_num_threads()} thread(s), median of {repeats}"

@@ -1,7 +1,7 @@
 """Images from a latent flow: noise to latents by the flow, latents to images by a decoder."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,13 +9,21 @@ from torch import Tensor
 
 from tenfold.data.captions.aspect import ratio_value, size_of
 from tenfold.errors import UsageError
+from tenfold.flows.block import Condition
 from tenfold.flows.density import denoise
+from tenfold.flows.guidance import Guidance
+from tenfold.flows.sampling import draw_samples
+from tenfold.flows.solvers.choice import Solver
+from tenfold.flows.solvers.info import SamplingInfo
+from tenfold.flows.solvers.plan import SEQUENTIAL
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.starflow.autoencoder.latents import decode_all
 from tenfold.starflow.model import StarFlow
 from tenfold.text.encoder import TextEncoder
 
 How = Literal["auto", "plain", "denoise"]
+Given = Condition | int | str | list[str] | None
+"""Labels (n,), one label, one text or n texts, text vectors (n, tokens, dim), a context, or nothing."""
 
 
 @dataclass
@@ -36,32 +44,33 @@ class ImageGenerator:
     sigma: float = 0.3
     text_encoder: TextEncoder | None = None
 
-    def sample(
+    def draw(
         self,
         n: int,
-        condition: Tensor | int | str | list[str] | None = None,
+        condition: Given = None,
         *,
         ratio: str = "",
         size: tuple[int, int] | None = None,
         decoder: How = "auto",
-        return_info: bool = False,
-        **options: Any,
-    ) -> Any:
-        """n images (n, C, H, W), clipped to [−1, 1]; with ``return_info`` also the sampler's record.
+        guidance: Guidance | None = None,
+        solver: Solver = SEQUENTIAL,
+        noise: Float[Tensor, "n t d"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Float[Tensor, "n c h w"], SamplingInfo]:
+        """n images, clipped to [−1, 1], and the record of the work.
 
         Args:
-            condition: labels (n,), one label, one text or n texts, text vectors (n, tokens, dim), or None.
+            condition: see ``Given``.
             ratio: aspect ratio width:height, of ``tenfold.data.captions.aspect``; "" for the shape of training.
             size: (height, width) of the latents instead.
             decoder: see ``decode``.
-            options: those of ``tenfold.flows.sampling.sample``.
+            guidance, solver, noise, generator: see ``tenfold.flows.sampling.draw_samples``.
 
         Raises UsageError for an unknown aspect ratio, a text for a flow without, and what the sampler refuses."""
         flow = self.shaped(ratio) if size is None else self.flow.at(*size)
         given = self.encoded(n, condition)
-        latents, info = flow.sample(n, given, return_info=True, **options)
-        images = self.decode(latents, given, decoder)
-        return (images, info) if return_info else images
+        latents, info = draw_samples(flow, n, given, guidance=guidance, solver=solver, noise=noise, generator=generator)
+        return self.decode(latents, given, decoder), info
 
     def shaped(self, ratio: str) -> StarFlow:
         """The flow for latents of an aspect ratio, with the area of training."""
@@ -71,10 +80,12 @@ class ImageGenerator:
         side = round(self.flow.config.extent * self.flow.config.patch)
         return self.flow.at(*size_of(ratio, side, self.flow.config.patch))
 
-    def encoded(self, n: int, condition: Tensor | int | str | list[str] | None) -> Any:
-        """A condition as the flow takes it: texts become vectors.
+    def encoded(self, n: int, condition: Given) -> Condition | None:
+        """A condition of n rows as the flow takes it: texts become vectors.
 
         Raises UsageError for texts where the flow takes none, and for another number of texts than n."""
+        if isinstance(condition, int):
+            return torch.full((n,), condition, device=self.flow.var.device)
         if not isinstance(condition, str | list):
             return condition
         if not self.flow.config.text_tokens or self.text_encoder is None:
@@ -84,7 +95,9 @@ class ImageGenerator:
             raise UsageError(f"{len(texts)} texts were given for {n} images; give one, or one each")
         return self.text_encoder.encode(texts).to(self.flow.var.device).expand(n, -1, -1)
 
-    def decode(self, latents: Float[Tensor, "b c h w"], condition: Any = None, how: How = "auto") -> Tensor:
+    def decode(
+        self, latents: Float[Tensor, "b l i j"], condition: Condition | None = None, how: How = "auto"
+    ) -> Float[Tensor, "b c h w"]:
         """Images on [−1, 1] of noisy scaled latents.
 
         ``how``: "auto", by the decoder that removes noise if there is one, else as "denoise"; "plain", by the
@@ -92,7 +105,5 @@ class ImageGenerator:
         if how == "auto" and self.decoder is not None:
             return decode_all(self.decoder, latents)
         if how in ("auto", "denoise") and self.sigma > 0:
-            if isinstance(condition, int):
-                condition = torch.full((len(latents),), condition, device=latents.device)
             latents = denoise(self.flow, latents, self.sigma, condition)
         return decode_all(self.autoencoder, latents)

@@ -39,6 +39,7 @@ class StarFlow(Flow):
     model_type: ClassVar[str] = "starflow"
     config_class: ClassVar[type] = StarFlowConfig
 
+    config: StarFlowConfig
     null_text: Tensor
 
     def __init__(self, config: StarFlowConfig) -> None:

@@ -1,20 +1,22 @@
 """The pictures of a trained latent flow."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tenfold.data.captions.captioned import CaptionedSplits
-from tenfold.data.splits import ImageSplits, read_all
-from tenfold.figures import image_grid, write_captions
+from tenfold.data.images.splits import ImageSplits, read_all
+from tenfold.figures.images import image_grid
+from tenfold.figures.style import write_captions
+from tenfold.flows.guidance import Guidance
 from tenfold.flows.loss import to_unit_range
 from tenfold.starflow.autoencoder.evaluation import noisy
+from tenfold.starflow.captions.evaluation import pictures
+from tenfold.starflow.config import StarFlowEvaluation
 from tenfold.starflow.data import Latents
 from tenfold.starflow.evaluation import condition_of
 from tenfold.starflow.generator import ImageGenerator
-from tenfold.starflow.options import StarFlowEvaluation
 
 _COLUMNS = 12
 
@@ -25,8 +27,6 @@ def draw(generator: ImageGenerator, latents: Latents, options: StarFlowEvaluatio
     if isinstance(latents.images, ImageSplits):
         captions = _samples(generator, options, directory) | _decoders(generator, latents, directory)
     else:
-        from tenfold.starflow.captions import pictures
-
         assert isinstance(latents.images, CaptionedSplits)
         captions = pictures(generator, latents.images, options, directory)
     write_captions(directory, captions)
@@ -43,18 +43,17 @@ def _samples(generator: ImageGenerator, options: StarFlowEvaluation, directory: 
     shape = (count, flow.config.tokens, flow.config.token_dim)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     largest = max(options.guidance, default=0.0)
-    ways = [("", 0.0)]
+    ways = [Guidance()]
     if classes:
-        ways += [("starflow", weight) for weight in sorted(options.guidance) if weight]
-        ways += [("tarflow", largest)] * (largest > 0)
-    for rule, weight in ways:
-        guidance: dict[str, Any] = {"guidance": weight, "rule": rule} if rule else {}
-        images = generator.sample(count, labels, noise=noise, **guidance)
-        name = f"samples-{rule}-{weight:g}.png" if rule else "samples.png"
+        ways += [Guidance(weight, "starflow") for weight in sorted(options.guidance) if weight]
+        ways += [Guidance(largest, "tarflow")] * (largest > 0)
+    for way in ways:
+        images, _ = generator.draw(count, labels, noise=noise, guidance=way)
+        name = f"samples-{way.rule}-{way.weight:g}.png" if way.rule else "samples.png"
         image_grid(images, directory / name, columns=_COLUMNS)
         captions[name] = (
             f"Samples{', one class a row' if classes else ''}, "
-            + (f"guidance {weight:g} by rule {rule}" if rule else "no guidance")
+            + (f"guidance {way.weight:g} by rule {way.rule}" if way.rule else "no guidance")
             + "; the same noise in every grid."
         )
     return captions

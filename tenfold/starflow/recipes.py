@@ -7,16 +7,16 @@ from tenfold.data.captions.config import CaptionDataConfig, TextEncoderConfig
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
 from tenfold.nn.config import LayerConfig
-from tenfold.starflow.autoencoder import recipes as autoencoder
+from tenfold.runs.recipe import Recipe
+from tenfold.runs.system import Named
 from tenfold.starflow.autoencoder.config import AutoencoderEvaluation, ReconstructionConfig
-from tenfold.starflow.autoencoder.recipes import AutoencoderRecipe, DecoderRecipe
-from tenfold.starflow.config import StarFlowConfig
-from tenfold.starflow.options import LatentDataConfig, LatentObjective, StarFlowEvaluation
+from tenfold.starflow.autoencoder.recipes import AUTOENCODER_MNIST, DECODER_MNIST, AutoencoderRecipe, DecoderRecipe
+from tenfold.starflow.config import LatentDataConfig, LatentObjective, StarFlowConfig, StarFlowEvaluation
 from tenfold.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class StarFlowRecipe:
+class StarFlowRecipe(Recipe):
     """A latent flow on the latents of an autoencoder that is there already."""
 
     system: ClassVar[str] = "starflow"
@@ -28,7 +28,7 @@ class StarFlowRecipe:
 
 
 @dataclass(frozen=True)
-class StarFlowPipeline:
+class StarFlowPipeline(Recipe):
     """From images to samples: three stages, each a run of its own in a folder below."""
 
     system: ClassVar[str] = "starflow"
@@ -87,13 +87,13 @@ def _published(model: StarFlowConfig, data: LatentDataConfig) -> StarFlowRecipe:
     )
 
 
-def _deep_shallow(width: int, deep: int) -> dict[str, object]:
+def _deep_shallow(width: int, deep: int) -> StarFlowConfig:
     layer = LayerConfig(width=width, head_size=64, rotary="interleaved")
-    return {"shape": (4, 32, 32), "layers": (2, 2, 2, 2, 2, deep), "shallow": layer, "deep": layer}
+    return StarFlowConfig(shape=(4, 32, 32), layers=(2, 2, 2, 2, 2, deep), shallow=layer, deep=layer)
 
 
 _SD_VAE = "stabilityai/sd-vae-ft-ema"
-_MNIST_DATA = autoencoder.RECIPES["autoencoder-mnist"][1].data
+_MNIST_DATA = AUTOENCODER_MNIST.data
 _SMALL = LayerConfig(width=64, head_size=32, rotary="interleaved", dropout=0.1)
 _MNIST_FLOW = StarFlowRecipe(
     model=StarFlowConfig(shape=(4, 7, 7), layers=(1, 1, 4), shallow=_SMALL, deep=_SMALL, order="R2L", classes=10),
@@ -103,11 +103,9 @@ _MNIST_FLOW = StarFlowRecipe(
     ),
 )
 _CANVAS = ImageDataConfig(source="compositions", height=32, width=32, validation=250, test=500)
-_CAPTIONS_AUTOENCODER = replace(
-    autoencoder.RECIPES["autoencoder-mnist"][1], data=_CANVAS, evaluation=AutoencoderEvaluation(sigma=0.3)
-)
+_CAPTIONS_AUTOENCODER = replace(AUTOENCODER_MNIST, data=_CANVAS, evaluation=AutoencoderEvaluation(sigma=0.3))
 _CAPTIONS_DECODER = replace(
-    autoencoder.RECIPES["decoder-mnist"][1],
+    DECODER_MNIST,
     data=_CANVAS,
     reconstruction=ReconstructionConfig(),  # compositions have no classes
     evaluation=AutoencoderEvaluation(),
@@ -143,32 +141,32 @@ _CAPTIONS_FLOW = StarFlowRecipe(
     evaluation=StarFlowEvaluation(guidance=(0.0, 1.0, 2.0, 4.0), timing=0),
 )
 
-RECIPES: dict[str, tuple[str, StarFlowRecipe | StarFlowPipeline]] = {
-    "starflow-mnist": (
+RECIPES: dict[str, Named] = {
+    "starflow-mnist": Named(
         "5,000 MNIST digits by class: autoencoder, flow on its latents, decoder that removes the noise",
         StarFlowPipeline(
-            autoencoder=autoencoder.RECIPES["autoencoder-mnist"][1],  # type: ignore[arg-type]
+            autoencoder=AUTOENCODER_MNIST,
             flow=_MNIST_FLOW,
-            decoder=autoencoder.RECIPES["decoder-mnist"][1],  # type: ignore[arg-type]
+            decoder=DECODER_MNIST,
         ),
     ),
-    "starflow-mnist-flow": (
+    "starflow-mnist-flow": Named(
         "the flow of starflow-mnist alone, on the latents of an autoencoder-mnist run (--data.autoencoder)",
         _MNIST_FLOW,
     ),
-    "starflow-captions": (
+    "starflow-captions": Named(
         "one or two real digits on canvases of three shapes, from captions that say which, where and how large, about "
         "70 min",
         StarFlowPipeline(
-            autoencoder=_CAPTIONS_AUTOENCODER,  # type: ignore[arg-type]
+            autoencoder=_CAPTIONS_AUTOENCODER,
             flow=_CAPTIONS_FLOW,
-            decoder=_CAPTIONS_DECODER,  # type: ignore[arg-type]
+            decoder=_CAPTIONS_DECODER,
         ),
     ),
-    "starflow-imagenet256": (
+    "starflow-imagenet256": Named(
         "ImageNet 256x256 by class on the latents of SD-VAE, 18(6)-2048, 1.4 billion parameters (published: FID 2.40)",
         _published(
-            StarFlowConfig(**_deep_shallow(2048, 18), classes=1000),  # type: ignore[arg-type]
+            replace(_deep_shallow(2048, 18), classes=1000),
             LatentDataConfig(
                 images=ImageDataConfig(
                     source="huggingface",
@@ -184,10 +182,10 @@ RECIPES: dict[str, tuple[str, StarFlowRecipe | StarFlowPipeline]] = {
             ),
         ),
     ),
-    "starflow-text256": (
+    "starflow-text256": Named(
         "captioned images of about 256x256 in nine aspect ratios on the latents of SD-VAE, 24(6)-3072, FLAN-T5-XL",
         _published(
-            StarFlowConfig(**_deep_shallow(3072, 24), text_tokens=128, text_dim=2048),  # type: ignore[arg-type]
+            replace(_deep_shallow(3072, 24), text_tokens=128, text_dim=2048),
             LatentDataConfig(
                 kind="captioned",
                 captioned=CaptionDataConfig(

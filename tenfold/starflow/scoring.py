@@ -1,10 +1,6 @@
 """Log-likelihoods of a user's images under a latent flow: what ``tenfold score`` prints."""
 
-from typing import Any
-
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.images.inputs import Inputs
@@ -13,8 +9,8 @@ from tenfold.flows.density import log_probs
 from tenfold.flows.loss import to_unit_range
 from tenfold.runs.scores import Scores
 from tenfold.starflow.autoencoder.latents import CHUNK
+from tenfold.starflow.config import StarFlowScoring
 from tenfold.starflow.generator import ImageGenerator
-from tenfold.starflow.options import StarFlowScoring
 
 
 @torch.no_grad()
@@ -26,18 +22,16 @@ def score(generator: ImageGenerator, inputs: Inputs, levels: int, options: StarF
     Raises TenfoldError where log p overflows."""
     flow, array = generator.flow, torch.from_numpy(inputs.array)
     values = to_unit_range(array, levels) if inputs.are_pixels else array.float()
-    device = next(generator.autoencoder.parameters()).device
-    latents = torch.cat([generator.autoencoder.encode(part.to(device)).float().cpu() for part in values.split(CHUNK)])
-    given: Any = options.text or options.classes
-    if isinstance(given, int):
-        given = torch.full((len(latents),), given, device=flow.var.device)
-    given = generator.encoded(len(latents), given)
+    like = next(generator.autoencoder.parameters())
+    latents = torch.cat([generator.autoencoder.encode(part.to(like)).float().cpu() for part in values.split(CHUNK)])
+    given = generator.encoded(len(latents), options.text or options.classes)
     averaged = flow.config.classes > 0 and given is None
-    total: Float[Tensor, " n"] = torch.zeros(len(latents), dtype=torch.float64)
+    total = torch.zeros(len(latents), dtype=torch.float64)
     for k in progress.track(range(options.draws), "noise", "draws"):
         random = torch.Generator().manual_seed(1_000_003 * options.seed + k)
         noisy = latents + generator.sigma * torch.randn(latents.shape, generator=random)
-        total += log_probs(flow, noisy.to(flow.var), given, mixture=averaged).double().cpu()
+        noisy = noisy.to(flow.var.device, flow.precision)
+        total += log_probs(flow, noisy, given, mixture=averaged).double().cpu()
     log_p, dimensions = total / options.draws, latents[0].numel()
     if not bool(torch.isfinite(log_p).all()):
         bad = int((~torch.isfinite(log_p)).int().argmax())

@@ -1,67 +1,66 @@
 """A latent flow as the training loop sees it, and as ``sample``, ``evaluate`` and ``report`` use it."""
 
-import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold import hub
-from tenfold.data.images.inputs import read_inputs
+from tenfold.data.images.inputs import InputSource, read_inputs
 from tenfold.errors import UsageError
-from tenfold.figures import image_grid
-from tenfold.files import write_output
 from tenfold.flows import density
-from tenfold.flows.guidance import parse_blocks
-from tenfold.flows.loss import negative_log_likelihood, to_levels
-from tenfold.flows.solvers.calibration import calibrate, save_calibration
+from tenfold.flows.cost import cost
+from tenfold.flows.loss import negative_log_likelihood
+from tenfold.flows.outputs import ranked_inputs, write_samples
+from tenfold.flows.sampling import guidance_of, solver_of
+from tenfold.flows.solvers.calibrate import calibrate
+from tenfold.flows.solvers.calibration import save_calibration
+from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
-from tenfold.starflow.config import StarFlowConfig
-from tenfold.starflow.data import LatentData, Latents
-from tenfold.starflow.evaluation import condition_of
+from tenfold.starflow import pictures
+from tenfold.starflow.config import StarFlowSampling, StarFlowScoring
+from tenfold.starflow.data import LatentData, LatentRecords, Latents
+from tenfold.starflow.evaluation import condition_of, measure
 from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
-from tenfold.starflow.options import (
-    LatentDataConfig,
-    LatentObjective,
-    StarFlowEvaluation,
-    StarFlowSampling,
-    StarFlowScoring,
-)
-from tenfold.tarflow.pictures import ranked_inputs
+from tenfold.starflow.recipes import StarFlowRecipe
+from tenfold.starflow.scoring import score
 from tenfold.training.optimizers import adamw
-from tenfold.update import Update
-
-
-@runtime_checkable
-class StarFlowRecipe(Protocol):
-    """What a recipe must hold; ``train`` has the optimiser's fields and the seed."""
-
-    model: StarFlowConfig
-    data: LatentDataConfig
-    objective: LatentObjective
-    evaluation: StarFlowEvaluation
-    train: Any
+from tenfold.training.streams import Draws
+from tenfold.training.task import Update
 
 
 class StarFlowTask:
-    """A flow on an autoencoder's noisy latents: its data and its objective (arXiv 2506.06276, section 3)."""
+    """A flow on an autoencoder's noisy latents: its data and its objective (arXiv 2506.06276, section 3). The data are
+    read, and the weights made, on first use."""
 
     validation_draws = 4
 
     def __init__(self, recipe: StarFlowRecipe, name: str = "starflow") -> None:
         self.recipe, self.name = recipe, name
         self.data = LatentData(recipe.data)
+        self.dtype: torch.dtype | None = None
+
+    @cached_property
+    def flow(self) -> StarFlow:
+        """The flow, with random weights until others are loaded or trained."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.train.seed)
-            self.flow = StarFlow(recipe.model)
+            torch.manual_seed(self.recipe.train.seed)
+            return StarFlow(self.recipe.model).to(self.data.device, self.dtype)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
+        """Move the flow, its decoders and its text encoder to a device, those that are read later too; and the flow's
+        weights to a floating type."""
+        self.data.to(device)
+        self.dtype = dtype
+        if "flow" in self.__dict__:
+            self.flow.to(self.data.device, dtype)
 
     @cached_property
     def latents(self) -> Latents:
@@ -81,20 +80,20 @@ class StarFlowTask:
         """AdamW over all parameters."""
         return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
 
-    def train_source(self) -> Any:
+    def train_source(self) -> LatentRecords:
         """The training latents."""
         return self.latents.train
 
-    def validation_source(self) -> Any:
+    def validation_source(self) -> LatentRecords:
         """The validation latents."""
         return self.latents.validation
 
-    def noisy(self, batch: Mapping[str, Tensor], draws: Any, purpose: str) -> Tensor:
+    def noisy(self, batch: Mapping[str, Tensor], draws: Draws, purpose: str) -> Float[Tensor, "b l i j"]:
         """Latents of a batch with the training noise, keyed by the sample."""
         latents = batch["latent"]
         return latents + self.recipe.objective.sigma * draws.normal(purpose, batch["index"], tuple(latents.shape[1:]))
 
-    def condition(self, batch: Mapping[str, Tensor], draws: Any) -> Tensor | None:
+    def condition(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor | None:
         """Labels or text vectors of a batch, some of them replaced by "none"."""
         given = condition_of(batch, self.flow)
         if given is None:
@@ -105,7 +104,7 @@ class StarFlowTask:
         null = self.flow.null_text.to(given)
         return torch.where(dropped.view(-1, 1, 1), null, given)
 
-    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws) -> Iterator[Update]:
         """One maximum-likelihood update, with the penalty on what enters each block."""
         output = modules["flow"](self.noisy(batch, draws, "noise"), self.condition(batch, draws))
         likelihood = negative_log_likelihood(output.z, output.logdet)
@@ -115,7 +114,9 @@ class StarFlowTask:
         loss = likelihood + self.recipe.objective.norm_penalty * size
         yield Update("flow", loss, metrics, {**checks, "noise": output.z.detach()})
 
-    def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
+    def validate(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws
+    ) -> dict[str, Float[Tensor, "b"]]:
         """Per latent: "loss", its negative log-likelihood given the condition, in nats per dimension."""
         values = []
         for k in range(self.validation_draws):
@@ -141,7 +142,7 @@ class StarFlowTask:
             "objective": {"sigma": self.recipe.objective.sigma},
             "data": {"autoencoder": data.autoencoder, "decoder": data.decoder, "text": vars(data.text)},
         }
-        hub.save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
+        save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
         if self.recipe.evaluation.calibrate:
             rows = np.flatnonzero(self.latents.validation.groups == self.latents.validation.groups[0])
             batch = self.latents.validation.batch(rows[: self.recipe.evaluation.calibrate])
@@ -154,10 +155,10 @@ class StarFlowTask:
 
     def load(self, folder: Path | str) -> None:
         """Take the weights of a model folder; raises UsageError where its geometry differs."""
-        flow = hub.from_pretrained(StarFlow, folder)
+        flow: StarFlow = from_pretrained(StarFlow, folder)
         if flow.config != self.recipe.model:
             raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
-        self.flow = flow
+        self.flow = flow.to(self.data.device, self.dtype)
 
     @property
     def generator(self) -> ImageGenerator:
@@ -170,14 +171,10 @@ class StarFlowTask:
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """All metrics on the test split."""
-        from tenfold.starflow.measure import measure
-
         return measure(self.generator, self.data, self.latents, self.recipe.evaluation, self.name)
 
     def figures(self, directory: Path) -> list[Path]:
         """Samples, decoders side by side, guidance curves: PNG files with captions."""
-        from tenfold.starflow import pictures
-
         return pictures.draw(self.generator, self.latents, self.recipe.evaluation, directory)
 
     def sample(self, options: StarFlowSampling, folder: Path) -> list[Path]:
@@ -187,47 +184,30 @@ class StarFlowTask:
         if options.num < 1:
             raise UsageError(f"num is {options.num}; ask for at least one sample")
         self._check_condition(options)
-        condition: Any = options.text or options.classes
-        images, info = self.generator.sample(
+        images, info = self.generator.draw(
             options.num,
-            condition,
+            options.text or options.classes,
             ratio=options.ratio,
             decoder=options.decoder,
-            guidance=options.guidance,
-            rule=options.rule,
-            what=options.what,
-            schedule=options.schedule,
-            blocks=parse_blocks(options.blocks),
-            attn_temp=options.attention_temperature,
-            solver=options.solver,
-            tol=options.tolerance,
+            guidance=guidance_of(options),
+            solver=solver_of(options),
             generator=torch.Generator(self.flow.var.device).manual_seed(options.seed),
-            return_info=True,
         )
-        arrays = io.BytesIO()
-        pixels = to_levels(images, self.data.levels).cpu().numpy()
-        np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
-        write_output(folder / "samples.npz", arrays.getvalue())
-        picture = image_grid(images.float().cpu(), folder / "samples.png")
-        record = {"options": vars(options), "levels": self.data.levels, "info": info.to_dict()}
-        write_output(folder / "samples.json", json.dumps(record, indent=2))
-        return [picture, folder / "samples.npz", folder / "samples.json"]
+        return write_samples(images, self.data.levels, options, info, folder)
 
-    def score(self, options: StarFlowScoring, source: Any, picture: Path | None = None) -> Scores:
+    def score(self, options: StarFlowScoring, source: InputSource, picture: Path | None = None) -> Scores:
         """log p of the noisy latents of the images in ``source`` (see ``tenfold.data.images.inputs.read_inputs``), and
         the most and least likely images as a picture.
 
         Raises UsageError, before any work, for options and inputs that do not fit the model."""
-        from tenfold.starflow.scoring import score
-
         self._check_condition(options)
-        autoencoder, channels = self.data.autoencoder.config, self.flow.config.shape[0]
+        autoencoder, channels = self.data.autoencoder.config, self.recipe.model.shape[0]
         if autoencoder.latent_channels != channels:
             raise UsageError(
                 f"the autoencoder makes latents of {autoencoder.latent_channels} channels, but the flow reads "
                 f"{channels}; give the one that it was trained with"
             )
-        size = (side * autoencoder.factor for side in self.flow.config.shape[1:])
+        size = (side * autoencoder.factor for side in self.recipe.model.shape[1:])
         inputs = read_inputs(source, (autoencoder.channels, *size), self.data.levels, options.key, options.resize)
         found = score(self.generator, inputs, self.data.levels, options, self.name)
         if picture is None:
@@ -236,7 +216,7 @@ class StarFlowTask:
 
     def _check_condition(self, options: StarFlowSampling | StarFlowScoring) -> None:
         """Refuse a condition that the flow does not take, and use the autoencoder that was asked for."""
-        config = self.flow.config
+        config = self.recipe.model
         if options.classes is not None and not config.classes:
             raise UsageError(f"{self.name} has no classes, so no class {options.classes}; leave --class out")
         if options.classes is not None and not 0 <= options.classes < config.classes:
@@ -244,17 +224,15 @@ class StarFlowTask:
         if options.text and not config.text_tokens:
             raise UsageError(f"{self.name} takes no text; leave --text out")
         if options.autoencoder:
-            self.data = LatentData(replace(self.recipe.data, autoencoder=options.autoencoder, decoder=""))
+            settings = replace(self.recipe.data, autoencoder=options.autoencoder, decoder="")
+            self.data = LatentData(settings, self.data.device)
 
     @staticmethod
-    def describe(recipe: StarFlowRecipe) -> dict[str, Any]:
+    def describe(recipe: StarFlowRecipe) -> dict[str, int]:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
-        from tenfold.flows.cost import cost
-
-        train = recipe.train
         with torch.device("meta"):
             flow = StarFlow(recipe.model)
             x = torch.empty(1, *recipe.model.shape)
             text = torch.empty(1, recipe.model.prefix, recipe.model.prefix_dim) if recipe.model.text_tokens else None
             given = torch.zeros(1, recipe.model.classes) if recipe.model.classes else text
-        return cost(flow, x, given, train)
+        return cost(flow, x, given, recipe.train)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.hub import read_state_dict
+from tenfold.hub.checkpoints import read_state_dict
 from tenfold.hub.tensors import differences, renamed
 from tenfold.nn.config import LayerConfig
 from tenfold.starflow.config import StarFlowConfig

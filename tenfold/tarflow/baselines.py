@@ -9,15 +9,14 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenfold import progress
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSource, ImageSplits, ImageStream, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.runs.measurement import Measurement, bits_per_dim
@@ -35,7 +34,7 @@ def baseline_rows(splits: ImageSplits, seconds: float, draws: int = 16, seed: in
     warning says so where it is not).
 
     Raises UsageError for streamed training images."""
-    if not hasattr(splits.train, "batch"):
+    if not isinstance(splits.train, ImageSource):
         raise UsageError(
             "baselines need random access data; set --data.streaming=false or --evaluation.baselines=false"
         )
@@ -121,7 +120,7 @@ def train_spline_flow(
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(flow.parameters(), lr=learning_rate, weight_decay=1e-2)
 
-    def log_prob(x: Tensor, model: Any = average) -> Tensor:
+    def log_prob(x: Tensor, model: nn.Module = average) -> Tensor:
         value: Tensor = model().log_prob(half * x) + dimensions * math.log(half)
         return value
 
@@ -162,13 +161,14 @@ def train_spline_flow(
     return log_prob, f"zuko, autoregressive; {spent:.0f} s, {step} steps, {size:,} parameters"
 
 
-def pixels_of(source: Any) -> UInt8[Tensor, "n d"]:
-    """All images of a split as uint8 (N, D)."""
+def pixels_of(source: ImageSource | ImageStream) -> UInt8[Tensor, "n d"]:
+    """All images of a split, flat."""
+    assert isinstance(source, ImageSource)  # checked before any work
     return read_all(source)[0].flatten(1)
 
 
 def _mixture(splits: ImageSplits, components: int, seed: int) -> LogProb:
-    from sklearn.mixture import GaussianMixture
+    from sklearn.mixture import GaussianMixture  # takes as long to import as PyTorch
 
     pixels = pixels_of(splits.train)
     # Pixels that hardly vary need several noise draws, or their variance is fitted to one draw (3.03 instead
@@ -192,7 +192,7 @@ def _measured(splits: ImageSplits, log_prob: LogProb, draws: int, seed: int, mod
     return Measurement("bits_per_dim", float(values.mean()), "bits/dim", "test", model, error, draws, note)
 
 
-def _bits(source: Any, levels: int, log_prob: LogProb, draws: int, seed: int) -> Iterator[float]:
+def _bits(source: ImageSource, levels: int, log_prob: LogProb, draws: int, seed: int) -> Iterator[float]:
     pixels = pixels_of(source)
     generator = torch.Generator().manual_seed(seed + 1)
     for _ in progress.track(range(draws), "dequantisation", "draws"):

@@ -1,11 +1,13 @@
-"""What a user can set about flows. Imports no PyTorch."""
+"""What a user can set about TarFlow. Imports no PyTorch."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.flows.options import GuidedSampling
 from tenfold.nn.config import LayerConfig
+from tenfold.settings.checks import at_least
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,12 @@ class TarFlowConfig:
             raise UsageError(
                 f"shape is {self.shape}; give (channels, height, width) for images or (tokens, dims) for vectors"
             )
-        if self.patch < 1:
-            raise UsageError(f"patch is {self.patch}; it must be at least 1")
+        at_least(self, "", patch=1, blocks=1, layers=1, expansion=1, classes=0, context=0)
         if self.is_image and (self.shape[1] % self.patch or self.shape[2] % self.patch):
             raise UsageError(
                 f"an image of {self.shape[1]}x{self.shape[2]} cannot be cut into {self.patch}x{self.patch} "
                 "patches; choose a patch that divides both sides"
             )
-        for name, least in (("blocks", 1), ("layers", 1), ("expansion", 1), ("classes", 0), ("context", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.classes and self.context:
             raise UsageError("set classes or context, not both: a flow takes one kind of condition")
         _ = self.layer  # its own checks: width, head_size, dropout
@@ -119,8 +117,7 @@ class FlowObjective:
             raise UsageError(f"uniform dequantisation takes no sigma, but sigma is {self.sigma}; set noise to gaussian")
         if not 0.0 <= self.label_dropout < 1.0:
             raise UsageError(f"label_dropout is {self.label_dropout}; it must lie in [0, 1)")
-        if self.shift < 0:
-            raise UsageError(f"shift is {self.shift}; it must be at least 0")
+        at_least(self, "", shift=0)
 
 
 @dataclass(frozen=True)
@@ -146,15 +143,13 @@ class FlowEvaluation:
     baseline_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (("draws", 1), ("importance", 1), ("samples", 0), ("calibrate", 0), ("baseline_seconds", 0)):
-            if not getattr(self, name) >= least:
-                raise UsageError(f"evaluation.{name} is {getattr(self, name)}; give at least {least}")
+        at_least(self, "evaluation", draws=1, importance=1, samples=0, calibrate=0, baseline_seconds=0)
         if not all(weight >= 0 for weight in self.guidance):
             raise UsageError(f"evaluation.guidance is {', '.join(map(str, self.guidance))}; give weights of at least 0")
 
 
 @dataclass(frozen=True)
-class FlowSampling:
+class FlowSampling(GuidedSampling):
     """Options of ``tenfold sample`` for a flow.
 
     Attributes:
@@ -173,19 +168,9 @@ class FlowSampling:
         seed: of the noise.
     """
 
-    num: int = 64
-    classes: int | None = None
-    guidance: float = 0.0
     rule: Literal["tarflow", "starflow"] = "tarflow"
-    what: Literal["ab", "a", "b"] = "ab"
-    schedule: Literal["const", "linear"] = "const"
-    blocks: str = "all"
-    attention_temperature: float = 1.0
     denoise: bool = False
     denoise_rate: float = 1.0
-    solver: Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"] = "auto"
-    tolerance: float | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -212,7 +197,6 @@ class FlowScoring:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise UsageError(f"draws is {self.draws}; give at least 1")
+        at_least(self, "", draws=1)
         if self.force and not self.bits_per_dim:
             raise UsageError("force belongs to bits_per_dim; set both or none")

@@ -28,6 +28,8 @@ class TarFlow(Flow):
     model_type: ClassVar[str] = "tarflow"
     config_class: ClassVar[type] = TarFlowConfig
 
+    config: TarFlowConfig
+
     def __init__(self, config: TarFlowConfig) -> None:
         super().__init__(config, (TarFlowBlock(config, reverse=bool(k % 2)) for k in range(config.blocks)))
         if config.context:

@@ -3,34 +3,20 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.images.inputs import Inputs
 from tenfold.data.images.outliers import ood_sets
-from tenfold.data.splits import ImageSplits
-from tenfold.figures import heat_maps, histograms, image_grid, ranked, write_captions
-from tenfold.flows.density import denoise, token_nll
+from tenfold.data.images.splits import ImageSplits, read_all
+from tenfold.figures.charts import heat_maps, histograms
+from tenfold.figures.images import image_grid, ranked
+from tenfold.figures.style import write_captions
+from tenfold.flows.density import Denoising, denoise, token_nll
 from tenfold.flows.evaluation import image_log_probs, uniform_noise
 from tenfold.flows.flow import Flow
+from tenfold.flows.guidance import Guidance
 from tenfold.flows.loss import dequantise, to_unit_range
-from tenfold.flows.sampling import sample
-from tenfold.runs.scores import Scores
+from tenfold.flows.sampling import draw_samples
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective
-from tenfold.tarflow.measure import all_images
-
-
-def sample_grid(images: Tensor, path: Path) -> Path:
-    """Samples on [−1, 1] as one picture."""
-    return image_grid(images.float().clamp(-1, 1).cpu(), path)
-
-
-def ranked_inputs(inputs: Inputs, found: Scores, levels: int, path: Path) -> Path:
-    """A user's images that score lowest, above those that score highest."""
-    place = {name: i for i, name in enumerate(inputs.names)}
-    images = inputs.array[[place[name] for name in found.names]]
-    low, high = (0.0, levels - 1.0) if inputs.are_pixels else (-1.0, 1.0)
-    return ranked(images, [values[0] for values in found.values], path, low=low, high=high)
 
 
 def draw(
@@ -61,9 +47,8 @@ def _samples(flow: Flow, objective: FlowObjective, options: FlowEvaluation, dire
     ways += [(weight, True) for weight, _ in ways if gaussian]
     captions = {}
     for weight, clean in progress.track(dict.fromkeys(ways), "pictures of samples", "pictures"):
-        images = sample(
-            flow, count, labels, guidance=weight, noise=noise, denoise_sigma=objective.sigma if clean else None
-        )
+        denoising = Denoising(objective.sigma) if clean else None
+        images, _ = draw_samples(flow, count, labels, guidance=Guidance(weight), noise=noise, denoising=denoising)
         name = f"samples{f'-guidance-{weight:g}' if weight else ''}{'-denoised' if clean else ''}.png"
         image_grid(images.clamp(-1, 1).cpu(), directory / name, columns=columns)
         captions[name] = (
@@ -82,7 +67,7 @@ def _samples(flow: Flow, objective: FlowObjective, options: FlowEvaluation, dire
 
 def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, str]:
     device = flow.var.device
-    pixels = all_images(splits.test)["image"]
+    pixels = read_all(splits.test)[0]
     x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0)).to(device)
     log_probs = image_log_probs(flow, x).cpu()
     order = log_probs.argsort()
@@ -112,11 +97,11 @@ def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, s
 
 
 def _denoising(flow: Flow, splits: ImageSplits, objective: FlowObjective, directory: Path) -> dict[str, str]:
-    test = all_images(splits.test, 12)
-    clean = to_unit_range(test["image"], splits.levels)
+    pixels, classes = read_all(splits.test, 12)
+    clean = to_unit_range(pixels, splits.levels)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     noisy = (clean + objective.sigma * noise).to(flow.var.device)
-    labels = test["label"].to(noisy.device) if flow.config.classes else None
+    labels = classes.to(noisy.device) if flow.config.classes else None
     cleaned = denoise(flow, noisy, objective.sigma, labels)
     rows = torch.cat([clean, noisy.cpu(), cleaned.cpu()]).clamp(-1, 1)
     titles = ["clean", f"noise {objective.sigma:g}", "denoised"]

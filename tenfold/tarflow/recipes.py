@@ -4,12 +4,14 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from tenfold.data.images.config import ImageDataConfig
+from tenfold.runs.recipe import Recipe
+from tenfold.runs.system import Named
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective, TarFlowConfig
 from tenfold.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class TarFlowRecipe:
+class TarFlowRecipe(Recipe):
     """Everything a TarFlow run is made of."""
 
     system: ClassVar[str] = "tarflow"
@@ -77,8 +79,8 @@ _DIGITS_TRAIN = TrainingConfig(
     steps=2000, batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), ema=0.995, validate_every=250, threads=1
 )
 
-RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
-    "tarflow-digits": (
+RECIPES: dict[str, Named] = {
+    "tarflow-digits": Named(
         "8x8 digits, uniform dequantisation: exact bits per dimension, per-token maps, outliers",
         TarFlowRecipe(
             model=_DIGITS_MODEL,
@@ -88,7 +90,7 @@ RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
             train=replace(_DIGITS_TRAIN, steps=1750, batch_size=32, learning_rate=6e-3),
         ),
     ),
-    "tarflow-digits-noise": (
+    "tarflow-digits-noise": Named(
         "8x8 digits by class, Gaussian noise 0.1: samples, guidance, denoising, Bayes-rule classification",
         TarFlowRecipe(
             model=replace(_DIGITS_MODEL, classes=10),
@@ -98,7 +100,7 @@ RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
             evaluation=FlowEvaluation(samples=360),
         ),
     ),
-    "tarflow-digits-long": (
+    "tarflow-digits-long": Named(
         "8x8 digits, uniform dequantisation, classes and strong dropout: the lowest bits per dimension, about 5 min",
         TarFlowRecipe(
             model=replace(_DIGITS_MODEL, classes=10, dropout=0.4),
@@ -107,7 +109,7 @@ RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
             train=replace(_DIGITS_TRAIN, steps=4500, ema=0.998),
         ),
     ),
-    "tarflow-mnist": (
+    "tarflow-mnist": Named(
         "5,000 MNIST digits of 28x28 by class, Gaussian noise 0.1 (4-128-4-4)",
         TarFlowRecipe(
             model=TarFlowConfig(shape=(1, 28, 28), patch=4, width=128, blocks=4, layers=4, classes=10),
@@ -116,7 +118,7 @@ RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
             train=TrainingConfig(steps=3000, learning_rate=2e-3),
         ),
     ),
-    "tarflow-imagenet64-likelihood": (
+    "tarflow-imagenet64-likelihood": Named(
         "ImageNet 64x64, uniform dequantisation, 2-768-8-8 (published: 2.99 bits/dim)",
         _published(
             TarFlowConfig(shape=_IMAGENET_64, patch=2, width=768, blocks=8, layers=8),
@@ -127,7 +129,7 @@ RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
             warmup=_IMAGENET_TRAIN // 256,
         ),
     ),
-    "tarflow-imagenet64": (
+    "tarflow-imagenet64": Named(
         "ImageNet 64x64 by class, Gaussian noise 0.05, 2-768-8-8",
         _published(
             TarFlowConfig(shape=_IMAGENET_64, patch=2, width=768, blocks=8, layers=8, classes=1000),
@@ -138,7 +140,7 @@ RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
             warmup=_IMAGENET_TRAIN // 256,
         ),
     ),
-    "tarflow-imagenet64-unconditional": (
+    "tarflow-imagenet64-unconditional": Named(
         "ImageNet 64x64 without classes, Gaussian noise 0.05, 2-768-8-8",
         _published(
             TarFlowConfig(shape=_IMAGENET_64, patch=2, width=768, blocks=8, layers=8),
@@ -149,7 +151,7 @@ RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
             warmup=_IMAGENET_TRAIN // 256,
         ),
     ),
-    "tarflow-imagenet128": (
+    "tarflow-imagenet128": Named(
         "ImageNet 128x128 by class, Gaussian noise 0.15, 4-1024-8-8",
         _published(
             TarFlowConfig(shape=(3, 128, 128), patch=4, width=1024, blocks=8, layers=8, classes=1000),
@@ -160,7 +162,7 @@ RECIPES: dict[str, tuple[str, TarFlowRecipe]] = {
             warmup=_IMAGENET_TRAIN // 768,
         ),
     ),
-    "tarflow-afhq": (
+    "tarflow-afhq": Named(
         "AFHQ 256x256, three classes, Gaussian noise 0.07, 8-768-8-8",
         _published(
             TarFlowConfig(shape=(3, 256, 256), patch=8, width=768, blocks=8, layers=8, classes=3),

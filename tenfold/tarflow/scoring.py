@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from tenfold import progress
@@ -47,16 +47,16 @@ def score(
     Raises UsageError, before any work, for NaN or infinite inputs and for bits per dimension that are not defined;
     TenfoldError where log p overflows."""
     check_bits(inputs, objective, options, name)
-    array = torch.from_numpy(inputs.array)
+    array, device = torch.from_numpy(inputs.array), flow.var.device
     values = finite(array)[None] if not inputs.are_pixels else None
     draws = 1 if values is not None else options.draws
     count, classes, dims = len(array), flow.config.classes, flow.config.dimensions
-    labels = None if options.classes is None else torch.full((count,), options.classes)
+    labels = None if options.classes is None else torch.full((count,), options.classes, device=device)
     rows = []
     for k in progress.track(range(draws), "noise", "draws"):
         x = values[k] if values is not None else noised(array, objective, levels, options.seed, k)
-        here = None if labels is None else labels.to(flow.var.device)
-        rows.append(log_probs(flow, x.to(flow.var), here, mixture=classes > 0 and labels is None).double().cpu())
+        x = x.to(device, flow.precision)
+        rows.append(log_probs(flow, x, labels, mixture=classes > 0 and labels is None).double().cpu())
     log_p = torch.stack(rows).mean(dim=0)
     if not bool(torch.isfinite(log_p).all()):
         bad = int((~torch.isfinite(log_p)).int().argmax())
@@ -72,7 +72,9 @@ def score(
     return Scores.ranked(name, inputs.names, columns, _note(flow, inputs, objective, options))
 
 
-def noised(pixels: Tensor, objective: FlowObjective, levels: int, seed: int, draw: int) -> Float[Tensor, "b *shape"]:
+def noised(
+    pixels: Integer[Tensor, "b *shape"], objective: FlowObjective, levels: int, seed: int, draw: int
+) -> Float[Tensor, "b *shape"]:
     """Integer pixels as the flow was trained to see them: dequantised, or with Gaussian noise."""
     if objective.noise == "uniform":
         return dequantise(pixels, levels, uniform_noise(tuple(pixels.shape), seed)(draw))

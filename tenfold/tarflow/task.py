@@ -1,85 +1,83 @@
 """TarFlow as the training loop sees it, and as ``sample``, ``evaluate`` and ``report`` use it."""
 
-import io
-import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold import hub
 from tenfold.data.images.augment import augmented
-from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.inputs import read_inputs
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.inputs import InputSource, read_inputs
+from tenfold.data.images.splits import ImageSource, ImageSplits, ImageStream, read_all
+from tenfold.data.load import load_images
 from tenfold.errors import UsageError
-from tenfold.files import write_output
 from tenfold.flows import density
-from tenfold.flows.guidance import parse_blocks
-from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_levels, to_unit_range
-from tenfold.flows.sampling import sample
-from tenfold.flows.solvers.calibration import Calibration, calibrate, save_calibration
+from tenfold.flows.cost import cost
+from tenfold.flows.density import Denoising
+from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_unit_range
+from tenfold.flows.outputs import ranked_inputs, write_samples
+from tenfold.flows.sampling import draw_samples, guidance_of, solver_of
+from tenfold.flows.solvers.calibrate import calibrate
+from tenfold.flows.solvers.calibration import Calibration, save_calibration
+from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.tarflow import pictures
-from tenfold.tarflow.config import FlowEvaluation, FlowObjective, FlowSampling, FlowScoring, TarFlowConfig
-from tenfold.tarflow.measure import measure
+from tenfold.tarflow.config import FlowSampling, FlowScoring
+from tenfold.tarflow.evaluation import measure, sampled_losses
 from tenfold.tarflow.model import TarFlow
-from tenfold.tarflow.sampled_losses import sampled_losses
+from tenfold.tarflow.recipes import TarFlowRecipe
 from tenfold.tarflow.scoring import score
 from tenfold.training.optimizers import adamw
-from tenfold.update import Update
-
-
-@runtime_checkable
-class FlowRecipe(Protocol):
-    """What a recipe must hold; ``train`` has the optimiser's fields and the seed."""
-
-    model: TarFlowConfig
-    data: ImageDataConfig
-    objective: FlowObjective
-    evaluation: FlowEvaluation
-    train: Any
+from tenfold.training.streams import Draws
+from tenfold.training.task import Update
 
 
 class FlowTask:
-    """A flow, its data and its objective.
-
-    Data are read on first use, so that a task built to sample or on the meta device reads none."""
+    """A flow, its data and its objective; the data are read, and the weights made, on first use."""
 
     validation_draws = 8
 
-    def __init__(self, recipe: FlowRecipe, name: str = "tarflow") -> None:
+    def __init__(self, recipe: TarFlowRecipe, name: str = "tarflow") -> None:
         self.recipe, self.name = recipe, name
         self.levels = recipe.data.levels
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.train.seed)
-            self.flow = TarFlow(recipe.model)
-        self._splits: ImageSplits | None = None
+        self.device = torch.device("cpu")
+        self.dtype: torch.dtype | None = None
 
-    @property
+    @cached_property
+    def flow(self) -> TarFlow:
+        """The flow, with random weights until others are loaded or trained."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.train.seed)
+            return TarFlow(self.recipe.model).to(self.device, self.dtype)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
+        """Move the flow to a device and its weights to a floating type, those that are loaded later too."""
+        self.device, self.dtype = torch.device(device), dtype
+        if "flow" in self.__dict__:
+            self.flow.to(self.device, dtype)
+
+    @cached_property
     def splits(self) -> ImageSplits:
         """The data, checked against the model's geometry."""
-        if self._splits is None:
-            splits = load_images(self.recipe.data)
-            model = self.recipe.model
-            if tuple(splits.shape) != model.shape:
-                raise UsageError(
-                    f"the images are {tuple(splits.shape)} (channels, height, width), but the model expects "
-                    f"{model.shape}; set --model.shape, or --data.height, --data.width and --data.channels"
-                )
-            if model.classes and model.classes != splits.classes:
-                raise UsageError(
-                    f"the data have {splits.classes} classes, but the model has {model.classes}; set --model.classes"
-                )
-            self._splits = splits
-        return self._splits
+        splits, model = load_images(self.recipe.data), self.recipe.model
+        if tuple(splits.shape) != model.shape:
+            raise UsageError(
+                f"the images are {tuple(splits.shape)} (channels, height, width), but the model expects "
+                f"{model.shape}; set --model.shape, or --data.height, --data.width and --data.channels"
+            )
+        if model.classes and model.classes != splits.classes:
+            raise UsageError(
+                f"the data have {splits.classes} classes, but the model has {model.classes}; set --model.classes"
+            )
+        return splits
 
     # --- training -----------------------------------------------------------------------------------------
 
@@ -91,15 +89,15 @@ class FlowTask:
         """AdamW over all parameters, as the reference has it."""
         return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
 
-    def train_source(self) -> Any:
+    def train_source(self) -> ImageSource | ImageStream:
         """The training images."""
         return self.splits.train
 
-    def validation_source(self) -> Any:
+    def validation_source(self) -> ImageSource | None:
         """The validation images; None where there are none, so that the last checkpoint is kept."""
         return self.splits.validation if len(self.splits.validation) else None
 
-    def inputs(self, batch: Mapping[str, Tensor], draws: Any, purpose: str) -> Tensor:
+    def inputs(self, batch: Mapping[str, Tensor], draws: Draws, purpose: str) -> Float[Tensor, "b *shape"]:
         """Images of a batch as the flow reads them: dequantised, or on [−1, 1] with Gaussian noise."""
         pixels, index, objective = batch["image"], batch["index"], self.recipe.objective
         shape = tuple(pixels.shape[1:])
@@ -107,13 +105,13 @@ class FlowTask:
             return dequantise(pixels, self.levels, draws.uniform(purpose, index, shape))
         return to_unit_range(pixels, self.levels) + objective.sigma * draws.normal(purpose, index, shape)
 
-    def augmented(self, batch: Mapping[str, Tensor], draws: Any) -> Mapping[str, Tensor]:
+    def augmented(self, batch: Mapping[str, Tensor], draws: Draws) -> Mapping[str, Tensor]:
         """The batch with mirrored and shifted images, as far as the objective asks for it."""
         objective = self.recipe.objective
         images = augmented(batch["image"], batch["index"], draws, objective.flip, objective.shift)
         return {**batch, "image": images}
 
-    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws) -> Iterator[Update]:
         """One maximum-likelihood update."""
         batch = self.augmented(batch, draws)
         x = self.inputs(batch, draws, "noise")
@@ -128,7 +126,9 @@ class FlowTask:
         if self.recipe.model.volume_preserving:
             self.flow.update_prior(output.z)
 
-    def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
+    def validate(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws
+    ) -> dict[str, Float[Tensor, "b"]]:
         """Per image: "loss", the training objective under the flow's own prior, in nats per dimension, and for
         uniform noise "bits_per_dim"."""
         values = []
@@ -140,8 +140,7 @@ class FlowTask:
         log_prob = torch.stack(values).mean(dim=0)
         result = {"loss": -log_prob / dims - density.HALF_LOG_2PI}
         if self.recipe.objective.noise == "uniform":
-            bits = -discrete_log_prob(log_prob, dims, self.levels) / (dims * np.log(2.0))
-            result["bits_per_dim"] = bits
+            result["bits_per_dim"] = -discrete_log_prob(log_prob, dims, self.levels) / (dims * math.log(2.0))
         return result
 
     def state_dict(self) -> dict[str, Any]:
@@ -157,7 +156,7 @@ class FlowTask:
         """Write the model folder, with what sampling needs to know of data and noise."""
         objective = {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma}
         recipe = {"objective": objective, "data": {"levels": self.levels}}
-        hub.save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
+        save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
         if self.recipe.evaluation.calibrate and len(self.splits.validation):
             save_calibration(self.calibration(self.recipe.evaluation.calibrate), folder)
 
@@ -175,10 +174,10 @@ class FlowTask:
 
     def load(self, folder: Path | str) -> None:
         """Take the weights of a model folder; raises UsageError where its geometry differs."""
-        flow = hub.from_pretrained(TarFlow, folder)
+        flow: TarFlow = from_pretrained(TarFlow, folder)
         if flow.config != self.recipe.model:
             raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
-        self.flow = flow
+        self.flow = flow.to(self.device, self.dtype)
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """All metrics on the test split; ``seconds`` is the training time that baselines may use."""
@@ -202,46 +201,29 @@ class FlowTask:
                 f"{self.name} was trained without Gaussian noise, so there is nothing to denoise; leave --denoise out"
             )
         self._check_class(options.classes)
-        device = self.flow.var.device
-        labels = None if options.classes is None else torch.full((options.num,), options.classes, device=device)
-        images, info = sample(
+        images, info = draw_samples(
             self.flow.eval(),
             options.num,
-            labels,
-            guidance=options.guidance,
-            rule=options.rule,
-            what=options.what,
-            schedule=options.schedule,
-            blocks=parse_blocks(options.blocks),
-            attn_temp=options.attention_temperature,
-            solver=options.solver,
-            tol=options.tolerance,
-            denoise_sigma=objective.sigma if options.denoise else None,
-            denoise_rate=options.denoise_rate,
-            generator=torch.Generator(device).manual_seed(options.seed),
-            return_info=True,
+            options.classes,
+            guidance=guidance_of(options),
+            solver=solver_of(options),
+            denoising=Denoising(objective.sigma, options.denoise_rate) if options.denoise else None,
+            generator=torch.Generator(self.flow.var.device).manual_seed(options.seed),
         )
-        pixels = to_levels(images.clamp(-1, 1), self.levels).cpu().numpy()
-        arrays = io.BytesIO()
-        np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
-        write_output(folder / "samples.npz", arrays.getvalue())
-        picture = pictures.sample_grid(images, folder / "samples.png")
-        record = {"options": vars(options), "levels": self.levels, "info": info.to_dict()}
-        write_output(folder / "samples.json", json.dumps(record, indent=2))
-        return [picture, folder / "samples.npz", folder / "samples.json"]
+        return write_samples(images, self.levels, options, info, folder)
 
-    def score(self, options: FlowScoring, source: Any, picture: Path | None = None) -> Scores:
+    def score(self, options: FlowScoring, source: InputSource, picture: Path | None = None) -> Scores:
         """log p of the images or vectors in ``source`` (see ``tenfold.data.images.inputs.read_inputs``), and the most
         and least likely images as a picture.
 
         Raises UsageError, before any work, for options and inputs that do not fit the model."""
         self._check_class(options.classes)
-        shape = self.flow.config.shape
-        inputs = read_inputs(source, shape, self.levels, options.key, options.resize)
+        config = self.recipe.model
+        inputs = read_inputs(source, config.shape, self.levels, options.key, options.resize)
         found = score(self.flow.eval(), inputs, self.recipe.objective, self.levels, options, self.name)
-        if picture is None or not self.flow.config.is_image:
+        if picture is None or not config.is_image:
             return found
-        return replace(found, files=(pictures.ranked_inputs(inputs, found, self.levels, picture),))
+        return replace(found, files=(ranked_inputs(inputs, found, self.levels, picture),))
 
     def sampled_losses(self, images: int = 16) -> list[SampledLoss]:
         """The likelihood of test ``images`` as a function of their dequantisation noise.
@@ -254,17 +236,15 @@ class FlowTask:
         return sampled_losses(self.flow.eval(), read_all(self.splits.test, images)[0], self.levels)
 
     def _check_class(self, label: int | None) -> None:
-        classes = self.flow.config.classes
+        classes = self.recipe.model.classes
         if label is not None and not classes:
             raise UsageError(f"{self.name} is unconditional and has no class {label}; leave --class out")
         if label is not None and not 0 <= label < classes:
             raise UsageError(f"class {label} is outside [0, {classes})")
 
     @staticmethod
-    def describe(recipe: FlowRecipe) -> dict[str, Any]:
+    def describe(recipe: TarFlowRecipe) -> dict[str, int]:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
-        from tenfold.flows.cost import cost
-
         config = recipe.model
         with torch.device("meta"):
             flow, x = TarFlow(config), torch.empty(1, *config.shape)

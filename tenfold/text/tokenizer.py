@@ -1,13 +1,56 @@
-"""Tokenizers of transformers, read from their files."""
+"""Text to tokens and back: UTF-8 bytes, or a tokenizer of transformers."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from tenfold import hub
 from tenfold.errors import UsageError
+from tenfold.hub.fetch import resolve
+from tenfold.text.networks import library
 
 _FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What a model's text goes through; special tokens are added by whoever arranges the sequence."""
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text, without begin and end."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens; special ones are left out."""
+
+    def sizes(self, tokens: Sequence[int]) -> list[int]:
+        """UTF-8 bytes that each token stands for; 0 for special ones."""
+
+    def save(self, folder: Path) -> None:
+        """Write what reads it back, if anything is needed."""
+
+
+class ByteTokenizer:
+    """One token a byte of UTF-8.
+
+    >>> ByteTokenizer().encode("né")
+    [110, 195, 169]
+    >>> ByteTokenizer().decode([110, 195, 169, 256])
+    'né'
+    """
+
+    def encode(self, text: str) -> list[int]:
+        """The bytes."""
+        return list(text.encode())
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text; bytes that are no UTF-8 become �."""
+        return bytes(t for t in tokens if 0 <= t < 256).decode(errors="replace")
+
+    def sizes(self, tokens: Sequence[int]) -> list[int]:
+        """1 for a byte, 0 for special tokens."""
+        return [int(t < 256) for t in tokens]
+
+    def save(self, folder: Path) -> None:
+        """Nothing: the configuration says it all."""
 
 
 class FileTokenizer:
@@ -45,11 +88,12 @@ class FileTokenizer:
 
 def read_tokenizer(folder: Path, model_type: str = "") -> FileTokenizer | None:
     """The tokenizer in a checkpoint's folder, None where there is none. No code that comes with it is run: Dream's
-    own tokenizer class reads the files that Qwen2's does."""
-    import transformers
+    own tokenizer class reads the files that Qwen2's does.
 
+    Raises UsageError where transformers is missing."""
     if not any((folder / name).is_file() for name in _FILES):
         return None
+    transformers = library("a tokenizer needs")
     kind = transformers.Qwen2Tokenizer if model_type == "Dream" else transformers.AutoTokenizer
     return FileTokenizer(kind.from_pretrained(folder))
 
@@ -59,11 +103,8 @@ def find_tokenizer(source: str, vocabulary: int) -> FileTokenizer:
 
     Raises UsageError where transformers is missing, for a folder without a tokenizer that it can load, and for one of
     more tokens than the ``vocabulary``; TenfoldError where the hub cannot be reached."""
-    try:
-        import transformers  # noqa: F401
-    except ImportError:
-        raise UsageError("a tokenizer needs the package transformers; run: pip install 'tenfold[lm]'") from None
-    folder = hub.resolve(source, wanted=("*.json", "*.txt", "*.model"))
+    library("a tokenizer needs")  # before anything is fetched
+    folder = resolve(source, wanted=("*.json", "*.txt", "*.model"))
     try:
         found = read_tokenizer(folder)
     except Exception as error:  # the library raises dozens of types

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.errors import TenfoldError
-from tenfold.files import disk_errors, plain, write_yaml
+from tenfold.files import disk_errors, plain
 from tenfold.runs.run_folder import RunFolder
 from tenfold.training import parallel
-from tenfold.training import resume as resuming
-from tenfold.training.checkpoint import Checkpoints, State
+from tenfold.training.checkpoints import resume as resuming
+from tenfold.training.checkpoints.checkpoint import Checkpoints, State
 from tenfold.training.config import TrainingConfig
 from tenfold.training.ema import Ema
 from tenfold.training.guard import NanGuard
@@ -26,7 +26,7 @@ from tenfold.training.metrics import Metrics, Tracker
 from tenfold.training.parallel import World
 from tenfold.training.schedule import learning_rate_factor
 from tenfold.training.streams import Draws, key_of
-from tenfold.training.task import Task, Update
+from tenfold.training.task import LOSS, Task, Update
 from tenfold.training.validation import validate
 
 _GO, _STOP, _FAILED = 0, 1, 2
@@ -42,6 +42,7 @@ class TrainingResult:
     validation_loss: float | None
     seconds: float
     main: bool
+    device: torch.device
 
 
 def train(
@@ -53,25 +54,27 @@ def train(
     allow_inexact: bool = False,
     settings: Mapping[str, Any] | None = None,
     show: bool = True,
+    device: str = "auto",
 ) -> TrainingResult:
     """Train ``task`` in the folder ``run`` and export the chosen weights to ``run.model``.
 
-    The chosen weights are the averaged ones of the checkpoint with the lowest validation loss (of the last
-    one without validation data). Afterwards the task's own modules hold them, in the main process, on the
-    training device and in evaluation mode.
+    The chosen weights are the averaged ones of the checkpoint with the best value of ``task.metric``, the lowest
+    validation loss say (of the last one without validation data). Afterwards the task's own modules hold them, in the
+    main process, on the training device and in evaluation mode.
 
     Args:
         resume: continue the run from its newest good checkpoint (from the start when none was written yet).
         allow_inexact: resume even where the result cannot be bit-exact.
         settings: the whole configuration for ``config.yaml``; {"train": config} when left out.
         show: progress and notes on standard error.
+        device: see ``tenfold.training.devices.device_named``.
 
     Raises:
         UsageError: settings do not fit the processes, the folder or the run that is resumed.
         Interrupted: SIGINT or SIGTERM; the state was saved.
         TenfoldError: a value that is not finite, a full disk, no usable checkpoint, a folder in use.
     """
-    world = parallel.set_up(config)
+    world = parallel.set_up(config, device)
     with ExitStack() as stack:
         with world.agreed():
             if resume:
@@ -115,7 +118,8 @@ class _Training:
         self.show = show and world.main
         self.step = 0  # finished updates
         self.validated: int | None = None  # the last step that was validated
-        self.best: dict[str, Any] | None = None  # {"step", "loss"} of the lowest validation loss
+        self.best: dict[str, Any] | None = None  # {"step", "loss"}: the value of the task's metric
+        self.metric = getattr(task, "metric", LOSS)
         self.saved: int | None = None  # the last step that has a checkpoint
         self.seconds = 0.0  # trained before this process
 
@@ -175,7 +179,7 @@ class _Training:
             if self.world.main:
                 self.run.truncate_metrics(self.step)
                 if resume:
-                    write_yaml(self.run.config, dict(settings))
+                    self.run.write_config(settings)
                 now = {key: self.circumstances[key] for key in ("processes", "parallel", "threads", "device")}
                 self.run.record_start(self.step, now, self.circumstances["fingerprint"])
         self.tracker = Tracker(self.run, self.world, self.config.tracker, self.step)
@@ -345,9 +349,9 @@ class _Training:
             return  # interrupted: a resumed run validates this step first
         self.validated = self.step
         self._write("validation", {**means, "seconds": self._seconds()})
-        loss = means["loss"]
-        if math.isfinite(loss) and (self.best is None or loss < self.best["loss"]):
-            self.best = {"step": self.step, "loss": loss}
+        value = means[self.metric.name]
+        if self.metric.better(value, self.best["loss"] if self.best else None):
+            self.best = {"step": self.step, "loss": value}
             self._save()
 
     def _save(self) -> None:
@@ -382,7 +386,7 @@ class _Training:
         self._note(
             f"trained {self.step} steps in {progress.clock(seconds)}; the model of step {chosen} is {self.run.model}"
         )
-        return TrainingResult(self.run, self.step, chosen, loss, seconds, self.world.main)
+        return TrainingResult(self.run, self.step, chosen, loss, seconds, self.world.main, self.world.device)
 
     def _load_chosen(self) -> int:
         if self.best is None or self.best["step"] == self.step:

@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.training.config import TrainingConfig
+from tenfold.training.devices import device_named
 
 Mode = Literal["single", "ddp", "fsdp"]
 
@@ -103,6 +104,14 @@ class World:
         """Elementwise sum over the processes, of a CPU tensor."""
         return self._reduced(values, dist.ReduceOp.SUM)
 
+    def interleaved(self, values: Tensor) -> Tensor:
+        """The rows (n, ...) of every process, of CPU tensors of one shape: the first row of each, the second, ..."""
+        if self.size == 1:
+            return values
+        parts = [torch.empty_like(values) for _ in range(self.size)]
+        dist.all_gather(parts, values.contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
+
     def _reduced(self, values: Tensor, operation: Any) -> Tensor:
         if self.size > 1:
             values = values.clone()
@@ -110,12 +119,15 @@ class World:
         return values
 
 
-def set_up(config: TrainingConfig) -> World:
+def set_up(config: TrainingConfig, device: str = "auto") -> World:
     """Join the process group that ``torchrun`` announced and choose device, precision and mode.
 
+    ``device`` is a name for ``tenfold.training.devices.device_named``; several processes take one accelerator each.
+
     Raises:
-        UsageError: when the settings do not fit the number of processes.
+        UsageError: when the settings do not fit the number of processes, or the machine has no such device.
     """
+    chosen = device_named(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     mode = _mode(config, size)
     if config.batch_size % (size * config.accumulate):
@@ -123,7 +135,9 @@ def set_up(config: TrainingConfig) -> World:
             f"train.batch_size {config.batch_size} cannot be split over {size} processes and "
             f"{config.accumulate} accumulation rounds; choose a multiple of {size * config.accumulate}"
         )
-    cuda = torch.cuda.is_available()
+    cuda = chosen.type == "cuda"
+    if size > 1 and chosen.index is not None and device != "auto":
+        raise UsageError(f"device is {device!r}, but {size} processes take one device each; give {chosen.type}")
     if size > 1 and not dist.is_initialized():
         # Two backends: tensors on the device go through NCCL, agreement about files and signals through Gloo.
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
@@ -132,7 +146,9 @@ def set_up(config: TrainingConfig) -> World:
         torch.set_num_threads(config.threads)
     threads = torch.get_num_threads()
     AcceleratorState._reset_state(reset_partial_state=True)  # a second run in this process may differ
-    accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if config.precision == "bf16" else "no")
+    if cuda and chosen.index is not None:
+        torch.cuda.set_device(chosen)
+    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision="bf16" if config.precision == "bf16" else "no")
     torch.set_num_threads(threads)  # Accelerate chooses a count of its own for several CPU processes
     if accelerator.num_processes != size:
         raise UsageError(

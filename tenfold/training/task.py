@@ -1,6 +1,8 @@
 """What the training loop needs from a system: a protocol that systems satisfy without importing it."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,13 +11,46 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
-from tenfold.update import Update
-
-__all__ = ["Batch", "GroupedSource", "MapSource", "StreamSource", "Task", "Update", "device_of"]
 
 Batch = Mapping[str, Tensor]
+
+
+@dataclass
+class Update:
+    """One optimiser update asked for by a system: a scalar ``loss`` and metrics (detached scalars).
+
+    ``optimizer`` names the entry of ``Task.optimizers`` that is stepped with the gradient of ``loss``;
+    ``check`` holds named scalars or tensors (one a block, say) that the NaN guard looks into to name the
+    culprit when the loss is not finite.
+    """
+
+    optimizer: str
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    check: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What chooses the checkpoint: the entry ``name`` of a validation, the least or the largest.
+
+    An entry is the mean of what ``Task.validate`` gives per sample. Where it is not one (mean average precision),
+    ``whole`` makes the entries from the values of all samples, (n, ...) on the CPU in the order of the data.
+    """
+
+    name: str = "loss"
+    larger_is_better: bool = False
+    whole: Callable[[dict[str, Tensor]], dict[str, float]] | None = None
+
+    def better(self, value: float, best: float | None) -> bool:
+        """Whether a value is finite and beats the best one so far."""
+        if not math.isfinite(value):
+            return False
+        return best is None or (value > best if self.larger_is_better else value < best)
+
+
+LOSS = Metric()
 
 
 class MapSource(Protocol):
@@ -56,7 +91,11 @@ class StreamSource(Protocol):
 
 
 class Task(Protocol):
-    """A system as the loop sees it. The loop owns clock, precision, parallelism, checkpoints, progress."""
+    """A system as the loop sees it. The loop owns clock, precision, parallelism, checkpoints, progress.
+
+    ``metric`` says what chooses the checkpoint; ``LOSS`` where a task has none."""
+
+    metric: Metric
 
     def modules(self) -> dict[str, nn.Module]:
         """Trainable modules by name. ``shard_units`` of a module lists what FSDP2 wraps one by one."""
@@ -82,16 +121,11 @@ class Task(Protocol):
         samples of the batch (gradients are averaged over micro-batches and processes)."""
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """Per-sample values (B,); the mean of "loss" over the validation split selects the checkpoint."""
+        """Per-sample values (B,), or (B, ...) where ``metric.whole`` reads them; ``metric`` says which of them selects
+        the checkpoint."""
 
     def export(self, folder: Path) -> None:
         """Write a model folder from the task's own (unwrapped) modules, which hold the chosen weights."""
-
-    def evaluate(self) -> list[Measurement]:
-        """The field's metrics of the task's own modules, baselines included as rows."""
-
-    def figures(self, directory: Path) -> list[Path]:
-        """PNG pictures of the task's own modules' behaviour."""
 
     def state_dict(self) -> dict[str, Any]:
         """State besides weights and optimisers (replay buffers): tensors and JSON values."""

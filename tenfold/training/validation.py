@@ -11,7 +11,7 @@ from tenfold.errors import TenfoldError
 from tenfold.training.config import TrainingConfig
 from tenfold.training.parallel import World, reshard
 from tenfold.training.streams import Draws, key_of
-from tenfold.training.task import MapSource, Task
+from tenfold.training.task import LOSS, MapSource, Metric, Task
 
 
 @torch.no_grad()
@@ -23,7 +23,8 @@ def validate(
     world: World,
     stopped: Callable[[], bool],
 ) -> dict[str, float] | None:
-    """Means over the split of what ``task.validate`` gives per sample; None when ``stopped()`` midway.
+    """Means over the split of what ``task.validate`` gives per sample, or what ``task.metric.whole`` makes of all of
+    it; None when ``stopped()`` midway.
 
     Draws are keyed by the sample and not by the training step, so that two validations differ by the weights
     alone. Sums are in float64, and a sample that only pads the last batch counts for nothing.
@@ -33,7 +34,10 @@ def validate(
         raise TenfoldError("the validation data is empty")
     draws = Draws(key_of(config.seed, "validation"), 0)
     rows = config.batch_size // world.size // config.accumulate
+    metric: Metric = getattr(task, "metric", LOSS)
     sums: dict[str, Tensor] = {}
+    everything: dict[str, list[Tensor]] = {}
+    order: list[np.ndarray] = []
     for module in modules.values():
         module.eval()
     try:
@@ -49,9 +53,13 @@ def validate(
             with world.accelerator.autocast():
                 on_device = {name: t.to(world.device) for name, t in batch.items()}
                 values = task.validate(modules, on_device, draws)
-            if "loss" not in values:
-                raise TenfoldError(f"validate() gave {sorted(values)}, expected 'loss' among them")
+            if metric.whole is None and metric.name not in values:
+                raise TenfoldError(f"validate() gave {sorted(values)}, expected {metric.name!r} among them")
+            order.append(records)
             for name, value in values.items():
+                if metric.whole is not None:
+                    everything.setdefault(name, []).append(world.interleaved(value.detach().cpu())[: len(records)])
+                    continue
                 if value.shape != (here,):
                     raise TenfoldError(
                         f"validate() gave {name!r} of shape {tuple(value.shape)}, "
@@ -63,6 +71,12 @@ def validate(
         for module in modules.values():
             reshard(module)
             module.train()
+    if metric.whole is not None:
+        back = torch.from_numpy(np.argsort(np.concatenate(order)))
+        found = metric.whole({name: torch.cat(parts)[back] for name, parts in everything.items()})
+        if metric.name not in found:
+            raise TenfoldError(f"the task's metric gave {sorted(found)}, expected {metric.name!r} among them")
+        return found
     means = world.sum(torch.stack([sums[name] for name in sorted(sums)]).cpu()) / total
     return dict(zip(sorted(sums), means.tolist(), strict=True))
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tenfold.data.captions.aspect import RATIOS
-from tenfold.data.captions.captioned import CaptionedSource, load_captioned, numbered, one_group
+from tenfold.data.captions.captioned import CaptionedSource, numbered, one_group
 from tenfold.data.captions.compositions import (
     LARGE,
     PHRASINGS,
@@ -29,8 +29,8 @@ from tenfold.data.captions.compositions import (
 )
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import ImageSource, read_all
+from tenfold.data.images.splits import ImageSource, read_all
+from tenfold.data.load import load_captioned, load_images
 from tenfold.errors import TenfoldError, UsageError
 
 ALL = CaptionDataConfig()
@@ -264,7 +264,8 @@ def test_numbered_keeps_the_order_of_first_appearance() -> None:
 
 
 def test_settings_from_the_command_line_keep_ratios_as_text() -> None:
-    from tenfold.settings.parser import SettingsParser, rebuild
+    from tenfold.settings.changes import rebuild
+    from tenfold.settings.command import CommandParser as SettingsParser
 
     parser = SettingsParser()
     parser.add_settings(ALL)

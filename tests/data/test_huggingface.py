@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import read_all
+from tenfold.data.images.splits import read_all
+from tenfold.data.load import load_images
 from tenfold.errors import TenfoldError, UsageError
 
 datasets = importlib.import_module("datasets")
@@ -208,7 +208,7 @@ def test_data_without_images_and_damaged_images(tmp_path) -> None:
 
 def test_hub_out_of_reach_is_one_sentence() -> None:
     code = (
-        "from tenfold.data.images.load import load_images; from tenfold.data.images.config import ImageDataConfig\n"
+        "from tenfold.data.load import load_images; from tenfold.data.images.config import ImageDataConfig\n"
         "from tenfold.errors import TenfoldError\n"
         "try: load_images(ImageDataConfig(source='huggingface', path='nobody/nothing-of-the-kind'))\n"
         "except TenfoldError as error: print(error)\n"

@@ -10,8 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import ArrayImages, read_all, stratified_order
+from tenfold.data.images.splits import ArrayImages, read_all, stratified_order
+from tenfold.data.load import load_images
 from tenfold.errors import TenfoldError, UsageError
 
 

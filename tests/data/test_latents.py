@@ -13,8 +13,8 @@ from torch import Tensor
 from tenfold.data import latents as module
 from tenfold.data.captions.compositions import compositions
 from tenfold.data.captions.config import CaptionDataConfig
+from tenfold.data.images.splits import ArrayImages
 from tenfold.data.latents import cache_latents, encoder_fingerprint, open_latents
-from tenfold.data.splits import ArrayImages
 from tenfold.data.tensor_file import TensorFile, read_tensor_file
 from tenfold.errors import TenfoldError, UsageError
 

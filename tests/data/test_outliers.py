@@ -3,9 +3,9 @@
 import torch
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
 from tenfold.data.images.outliers import ood_sets
-from tenfold.data.splits import read_all
+from tenfold.data.images.splits import read_all
+from tenfold.data.load import load_images
 
 
 def test_sets_have_the_shape_range_and_size_of_the_test_split() -> None:

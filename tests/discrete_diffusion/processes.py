@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tenfold.api.catalogue import recipe
 from tenfold.discrete_diffusion import DiffusionTask
-from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
-from tenfold.settings.parser import change
+from tenfold.settings.changes import change
 from tenfold.training.loop import train
 from tests.training.processes import facts, together
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import api
+from tenfold.api.catalogue import recipe
 from tenfold.discrete_diffusion import (
     Autoregressive,
     AutoregressiveTask,
@@ -21,9 +22,8 @@ from tenfold.discrete_diffusion import (
     pictures,
 )
 from tenfold.errors import UsageError
-from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
-from tenfold.settings.parser import change
+from tenfold.settings.changes import change
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
 

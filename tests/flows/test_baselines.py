@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import ArrayImages, ImageSplits
+from tenfold.data.images.splits import ArrayImages, ImageSplits
+from tenfold.data.load import load_images
 from tenfold.errors import UsageError
 from tenfold.tarflow import baselines
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tenfold.flows.conditioning import exact_conditioning, power_conditioning
+from tenfold.flows.jacobian import exact_conditioning, power_conditioning
 from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import random_flow
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
+from tenfold.data.load import load_images
 from tenfold.flows.density import denoise
 from tenfold.flows.evaluation import bits_per_dim_rows
 from tenfold.flows.loss import dequantise, negative_log_likelihood, to_unit_range

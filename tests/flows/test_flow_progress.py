@@ -5,19 +5,19 @@ import torch
 
 from tenfold import progress
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
+from tenfold.data.load import load_images
 from tenfold.flows.classification import bayes_log_posterior, one_gradient_scores
-from tenfold.flows.conditioning import exact_conditioning, power_conditioning
 from tenfold.flows.density import denoise, discrete_log_probs
 from tenfold.flows.inpainting import inpaint
+from tenfold.flows.jacobian import exact_conditioning, power_conditioning
 from tenfold.flows.sampling import sample
-from tenfold.flows.solvers.calibration import calibrate
+from tenfold.flows.solvers.calibrate import calibrate
 from tenfold.flows.solvers.plan import Plan
 from tenfold.metrics.features import train_classifier
 from tenfold.metrics.images import sample_metrics
 from tenfold.tarflow.baselines import gaussian, train_spline_flow
 from tenfold.tarflow.config import FlowObjective, TarFlowConfig
-from tenfold.tarflow.measure import class_balanced
+from tenfold.tarflow.evaluation import class_balanced
 from tests.flows.helpers import random_flow
 
 
@@ -28,10 +28,10 @@ class Recorder(progress.Display):
         super().__init__()
         self.done: dict[str, list[tuple[float, float | None]]] = {}
 
-    def update(self, task: progress.Task) -> None:
+    def update(self, task: progress.Progress) -> None:
         pass
 
-    def finish(self, task: progress.Task) -> None:
+    def finish(self, task: progress.Progress) -> None:
         super().finish(task)
         self.done.setdefault(task.name, []).append((task.done, task.total))
 

@@ -9,8 +9,9 @@ import torch
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.flows.block import FlowBlock
 from tenfold.flows.chain import Branches, ChainNetwork
-from tenfold.flows.sampling import invert, sample
+from tenfold.flows.sampling import sample
 from tenfold.flows.solvers.info import BlockInfo
+from tenfold.flows.solvers.inversion import invert
 from tenfold.flows.solvers.jacobi import segmented
 from tenfold.flows.solvers.plan import Plan
 from tenfold.flows.solvers.sequential import sequential
@@ -310,7 +311,7 @@ def test_certificate_of_every_solver():
 def test_a_wrong_result_is_repaired_from_the_first_bad_token(monkeypatch):
     flow, noise = flow_and_noise(spread=0.45)
     expected = sample(flow, 3, noise=noise)
-    import tenfold.flows.sampling as module
+    import tenfold.flows.solvers.inversion as module
 
     def spoilt(*arguments):
         chain = segmented(*arguments)

@@ -9,16 +9,8 @@ import torch
 from tenfold.errors import UsageError
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.sampling import sample
-from tenfold.flows.solvers.calibration import (
-    FILE,
-    Calibration,
-    Timing,
-    calibrate,
-    convergence_ranking_metric,
-    initial_guess_metric,
-    load_calibration,
-    save_calibration,
-)
+from tenfold.flows.solvers.calibrate import calibrate, convergence_ranking_metric, initial_guess_metric
+from tenfold.flows.solvers.calibration import FILE, Calibration, Timing, load_calibration, save_calibration
 from tenfold.flows.solvers.plan import Plan
 from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import linear_flow, random_flow

@@ -7,7 +7,8 @@ import torch
 
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.masked_lm.weights import load
+
+load = MaskedLM.from_pretrained
 
 
 def fixture_model(fixtures: Path) -> MaskedLM:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tenfold.masked_lm.decoding.caches import passes
 from tenfold.masked_lm.decoding.options import GenerationOptions
+from tenfold.masked_lm.decoding.parts import passes
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tests.masked_lm.generating import prompts, random_model
 

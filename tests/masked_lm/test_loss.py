@@ -11,9 +11,8 @@ from numpy.polynomial.legendre import leggauss
 from tenfold.discrete import Cosine, Linear
 from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
-from tenfold.masked_lm.likelihood import autoregressive_nll, mdm_nll
+from tenfold.masked_lm.likelihood import autoregressive_nll, mdm_nll, sampled_losses
 from tenfold.masked_lm.loss import Noised
-from tenfold.masked_lm.sampled_losses import sampled_losses
 from tests.masked_lm.helpers import arrays, fixture_model, tiny
 
 

@@ -9,9 +9,8 @@ import torch
 import transformers
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm.config import MaskedLMConfig
+from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
-from tenfold.masked_lm.special import SpecialIds
 from tests.masked_lm.helpers import tiny
 
 

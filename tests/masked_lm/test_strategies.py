@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tenfold.masked_lm.decoding import remasking, strategies
 from tenfold.masked_lm.decoding.proposals import filtered, gumbel_proposals, nucleus, propose
-from tenfold.masked_lm.decoding.transfers import exact_quotas, reference_quotas, times
+from tenfold.masked_lm.decoding.schedules import exact_quotas, reference_quotas, times
 
 NONE = -math.inf
 

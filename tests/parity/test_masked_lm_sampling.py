@@ -8,10 +8,9 @@ import torch
 from tenfold.errors import UsageError
 from tenfold.masked_lm.decoding.options import REFERENCE, GenerationOptions
 from tenfold.masked_lm.decoding.proposals import filtered, propose
-from tenfold.masked_lm.decoding.published import published_generate
-from tenfold.masked_lm.decoding.sampling import diffusion_generate
+from tenfold.masked_lm.decoding.sampling import diffusion_generate, published_generate
+from tenfold.masked_lm.decoding.schedules import reference_counts
 from tenfold.masked_lm.decoding.strategies import above_threshold, best, by_factor
-from tenfold.masked_lm.decoding.transfers import reference_counts
 from tests.masked_lm.generating import FOLDER, arrays, fixture_model
 
 LENGTH = 16

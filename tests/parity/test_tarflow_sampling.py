@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.sampling import invert, invert_states, sample
-from tenfold.flows.solvers.calibration import convergence_ranking_metric, initial_guess_metric
+from tenfold.flows.sampling import sample
+from tenfold.flows.solvers.calibrate import convergence_ranking_metric, initial_guess_metric
+from tenfold.flows.solvers.inversion import invert, invert_states
 from tenfold.flows.solvers.plan import Plan
 from tests.flows.helpers import fixture_flow
 

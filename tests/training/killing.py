@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.training import checkpoint
+from tenfold.training.checkpoints import checkpoint
 from tenfold.training.config import TrainingConfig
 from tests.training.toys import Replay, Table, configuration, digest, run
 

@@ -20,7 +20,8 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from tenfold.errors import TenfoldError
-from tenfold.training import checkpoint, parallel
+from tenfold.training import parallel
+from tenfold.training.checkpoints import checkpoint
 from tests.training.toys import Adversarial, Regression, Replay, Table, Tape, configuration, run
 
 CONFIG = configuration(steps=10, batch_size=8, checkpoint_every=4, validate_every=5)

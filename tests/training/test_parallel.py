@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.training import checkpoint, parallel
+from tenfold.training import parallel
+from tenfold.training.checkpoints import checkpoint
 from tests.training.processes import CONFIG, free_port
 from tests.training.toys import configuration, difference, digest, weights
 

@@ -1,1 +1,1 @@
-"""."""
+"""Images with captions, on canvases of several aspect ratios."""

@@ -1,4 +1,4 @@
-"""Captioned images on canvases of several shapes: what they are to everybody else, and who makes them.
+"""Captioned images on canvases of several shapes: what they are to everybody else.
 
 Images of one canvas shape are a group; a batch comes from one group. A source is a ``MapSource`` of the
 training loop, and an ``ImageSource``, by structure.
@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
 
 
@@ -50,25 +49,6 @@ class CaptionedSplits:
     shapes: tuple[tuple[int, int, int], ...]
     fingerprint: str
     levels: int = 256
-
-
-def load_captioned(config: CaptionDataConfig) -> CaptionedSplits:
-    """The splits that ``config`` describes.
-
-    Raises UsageError for settings that the source cannot satisfy, and TenfoldError for unreadable data, each
-    in one sentence.
-
-    >>> splits = load_captioned(CaptionDataConfig(samples=3, validation=2, test=2, ratios="1:1"))
-    >>> len(splits.train), splits.shapes
-    (3, ((1, 32, 32),))
-    """
-    if config.source == "compositions":
-        from tenfold.data.captions.compositions import load_compositions
-
-        return load_compositions(config)
-    from tenfold.data.captions.files import load_captioned_images
-
-    return load_captioned_images(config)
 
 
 def one_group(groups: Int64[np.ndarray, "n"], indices: Int64[np.ndarray, "b"], empty: int = 0) -> int:

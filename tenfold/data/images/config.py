@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import at_least
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,4 @@ class ImageDataConfig:
                 raise UsageError(f"{name} is {size}; a number of held-out images cannot be negative")
             if isinstance(size, str) and self.source in ("digits", "mnist5k", "compositions"):
                 raise UsageError(f"{name} is {size!r}; data source {self.source!r} has no named splits, give a number")
-        for name, least in (("lanes", 0), ("block", 1), ("memory_mb", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        at_least(self, "", lanes=0, block=1, memory_mb=0)

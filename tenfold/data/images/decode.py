@@ -1,8 +1,9 @@
 """Image files to integer pixels: every mode that PIL opens is converted or refused by name."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from tenfold.errors import TenfoldError, UsageError
 
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _PLAIN = ("L", "RGB", "1", "P", "CMYK", "YCbCr")
+Encoded = str | Path | bytes | Mapping[str, Any] | list[Any] | Image.Image | np.ndarray | None
+"""An undecoded image: a path, a file's bytes, {"bytes", "path"} of Hugging Face data sets, a PIL image, or integers
+(H, W) or (H, W, C)."""
 
 
-def open_image(value: Any, name: str) -> Image.Image:
-    """A decoded PIL image, upright (EXIF), from a path, bytes, {"bytes", "path"} of Hugging Face data sets,
-    a PIL image or a uint8 array (H, W) or (H, W, C).
+def open_image(value: Encoded, name: str) -> Image.Image:
+    """A decoded PIL image, upright (EXIF).
 
     Raises TenfoldError, naming ``name``, for files that are damaged or are no images."""
     value = _contents(value, name)
@@ -28,7 +31,7 @@ def open_image(value: Any, name: str) -> Image.Image:
         return ImageOps.exif_transpose(image)
 
 
-def image_size(value: Any, name: str) -> tuple[int, int]:
+def image_size(value: Encoded, name: str) -> tuple[int, int]:
     """(height, width) of an image that ``open_image`` would read, upright, from its header alone."""
     value = _contents(value, name)
     if isinstance(value, np.ndarray):
@@ -39,15 +42,15 @@ def image_size(value: Any, name: str) -> tuple[int, int]:
         return (image.width, image.height) if lying else (image.height, image.width)
 
 
-def _contents(value: Any, name: str) -> Any:
-    if isinstance(value, dict):
+def _contents(value: Encoded, name: str) -> str | Path | bytes | Image.Image | np.ndarray:
+    if isinstance(value, Mapping):
         value = value["bytes"] if value.get("bytes") is not None else value.get("path")
     if value is None:
         raise TenfoldError(f"image {name} is empty; remove the record or set another image column")
     return np.asarray(value) if isinstance(value, list) else value
 
 
-def _opened(value: Any) -> Image.Image:
+def _opened(value: str | Path | bytes | Image.Image) -> Image.Image:
     if isinstance(value, Image.Image):
         return value
     return Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)

@@ -1,14 +1,14 @@
 """A folder of image files as splits."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.lazy import Decoder, LazyImages
-from tenfold.data.splits import ImageSplits, held_out_sizes, sha256, stratified_order
+from tenfold.data.images.lazy import ImageDecoder, LazyImages
+from tenfold.data.images.splits import ImageSplits, held_out_sizes, stratified_order
 from tenfold.errors import UsageError, suggest
+from tenfold.files import sha256
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".tga")
 
@@ -27,7 +27,7 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
     names = sorted({_class_of(path, base) for base, group in (train, validation, test) for path in group} - {""})
     if config.label_column == "none":
         names = []
-    decoder = Decoder(config.height, config.width, config.channels, config.levels)
+    decoder = ImageDecoder(config.height, config.width, config.channels, config.levels)
     decoder(files[0], str(files[0]))  # reveals the shape, and unreadable data before any work starts
 
     def source(group: tuple[Path, list[Path]], rows: np.ndarray | None = None) -> LazyImages:
@@ -40,7 +40,7 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
         ]
         fingerprint = sha256(str(decoder.shape), str(config.levels), *listing)
 
-        def read(indices: np.ndarray) -> tuple[list[Any], list[str]]:
+        def read(indices: np.ndarray) -> tuple[list[Path], list[str]]:
             chosen = [paths[i] for i in indices]
             return chosen, [str(path) for path in chosen]
 

@@ -1,7 +1,7 @@
 """Image data sets of the Hugging Face hub, or in their formats on disk, map-style or streamed."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,24 @@ import torch
 from torch import Tensor
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.lazy import Decoder, LazyImages
-from tenfold.data.splits import ArrayImages, ImageSplits, held_out_sizes, sha256, stratified_order
+from tenfold.data.images.decode import Encoded
+from tenfold.data.images.lazy import ImageDecoder, LazyImages
+from tenfold.data.images.splits import (
+    ArrayImages,
+    ImageSource,
+    ImageSplits,
+    ImageStream,
+    held_out_sizes,
+    stratified_order,
+)
 from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.files import sha256
 
 _IMAGE_NAMES = ("image", "img", "images", "pixel_values", "png", "jpg", "jpeg", "webp", "picture")
 _LABEL_NAMES = ("label", "labels", "class", "classes", "fine_label", "cls", "target", "category")
 _MOST_LANES = 16
+Record = dict[str, Any]
+"""A row of a data set by column, its image undecoded."""
 # Exception names of the HTTP libraries under the hub's client, which are no types of ours to import.
 _UNREACHABLE = (
     "ConnectError",
@@ -36,14 +47,18 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
     reached."""
     splits = read_splits(config)
     columns = Columns(splits[config.train], config)
-    decoder = Decoder(config.height, config.width, config.channels, config.levels)
+    decoder = ImageDecoder(config.height, config.width, config.channels, config.levels)
     undecoded = {name: columns.undecoded(split) for name, split in splits.items()}
     first = next(iter(undecoded[config.train]), None)
     if first is None:
         raise TenfoldError(f"split {config.train!r} of {config.path!r} is empty; set --data.train")
     decoder(first[columns.image], "0 of split " + config.train)
     encoded = first[columns.image]
-    raw = encoded.get("bytes") or str(encoded.get("path")) if isinstance(encoded, dict) else repr(encoded)
+    raw = (
+        encoded.get("bytes") or str(encoded.get("path"))
+        if isinstance(encoded, dict)
+        else str(np.asarray(encoded).tolist())
+    )
     base = sha256(listing(config, splits[config.train]), raw, str(decoder.shape), str(config.levels))
     if config.streaming:
         return _streamed(config, undecoded, columns, decoder, base)
@@ -61,7 +76,7 @@ class ImageRecords:
         block: int,
         held_out: int,
         columns: "Columns",
-        decoder: Decoder,
+        decoder: ImageDecoder,
         base: str,
     ) -> None:
         self.lanes, self.block = lanes, block
@@ -70,7 +85,7 @@ class ImageRecords:
         self._held_out, self._columns, self._decoder = held_out, columns, decoder
         self._lengths: dict[int, int] = {}
 
-    def read(self, lane: int, start: int) -> Iterator[Any]:
+    def read(self, lane: int, start: int) -> Iterator[Record]:
         """Undecoded records of ``lane`` from position ``start`` on; starts over at the lane's end.
 
         Raises TenfoldError for a lane without training records."""
@@ -95,14 +110,14 @@ class ImageRecords:
             else:
                 start = 0
 
-    def collate(self, records: list[Any]) -> dict[str, Tensor]:
+    def collate(self, records: list[Record]) -> dict[str, Tensor]:
         """Decode and stack records: "image" uint8 (B, C, H, W), "label" int64 (B,)."""
         names = [self._columns.name_of(record) for record in records]
         pixels = self._decoder.many([record[self._columns.image] for record in records], names)
         labels = [self._columns.label_of(record) for record in records]
         return {"image": torch.from_numpy(pixels), "label": torch.tensor(labels, dtype=torch.int64)}
 
-    def heads(self, count: int) -> list[Any]:
+    def heads(self, count: int) -> list[Record]:
         """The first ``count`` records of the lanes, taken in turns: what is held out."""
         per_lane = [list(part.take(math.ceil(count / self.lanes))) for part in self._parts]
         return [lane[i] for i in range(math.ceil(count / self.lanes)) for lane in per_lane if i < len(lane)][:count]
@@ -111,7 +126,12 @@ class ImageRecords:
 class StreamedSplit:
     """A held-out split of a stream: read and decoded into memory on first use (a ``MapSource``)."""
 
-    def __init__(self, records: Any, collate: Any, fingerprint: str) -> None:
+    def __init__(
+        self,
+        records: Callable[[], Iterable[Record]],
+        collate: Callable[[list[Record]], dict[str, Tensor]],
+        fingerprint: str,
+    ) -> None:
         self.fingerprint = fingerprint
         self._records, self._collate = records, collate
         self._images: ArrayImages | None = None
@@ -191,7 +211,7 @@ class Columns:
         dataset = dataset.select_columns(wanted)
         return dataset.cast_column(self.image, Image(decode=False)) if self._cast else dataset
 
-    def label_of(self, record: Any) -> int:
+    def label_of(self, record: Record) -> int:
         """Class number of a record, −1 for none."""
         value = record.get(self.label) if self.label else None
         if value is None:
@@ -203,7 +223,7 @@ class Columns:
             )
         return self._number[value] if self._number else int(value)
 
-    def name_of(self, record: Any) -> str:
+    def name_of(self, record: Record) -> str:
         """What a message calls a record."""
         image = record[self.image]
         return str(image.get("path") or "without a file name") if isinstance(image, dict) else "of the stream"
@@ -296,13 +316,13 @@ def listing(config: ImageDataConfig, dataset: Any) -> str:
 
 
 def _mapped(
-    config: ImageDataConfig, splits: dict[str, Any], columns: Columns, decoder: Decoder, base: str
+    config: ImageDataConfig, splits: dict[str, Any], columns: Columns, decoder: ImageDecoder, base: str
 ) -> ImageSplits:
     def source(name: str, rows: np.ndarray | None = None) -> LazyImages:
         dataset, labels = splits[name], _labels(splits[name], columns)
         rows = np.arange(len(labels)) if rows is None else rows
 
-        def read(indices: np.ndarray) -> tuple[list[Any], list[str]]:
+        def read(indices: np.ndarray) -> tuple[list[Encoded], list[str]]:
             chosen = rows[indices]
             return dataset[chosen.tolist()][columns.image], [f"{i} of split {name}" for i in chosen]
 
@@ -318,7 +338,7 @@ def _mapped(
 
 
 def _streamed(
-    config: ImageDataConfig, splits: dict[str, Any], columns: Columns, decoder: Decoder, base: str
+    config: ImageDataConfig, splits: dict[str, Any], columns: Columns, decoder: ImageDecoder, base: str
 ) -> ImageSplits:
     test = config.test if isinstance(config.test, int) else 0
     validation = config.validation if isinstance(config.validation, int) else 0
@@ -341,7 +361,12 @@ def _streamed(
 
 
 def _splits(
-    config: ImageDataConfig, train: Any, validation: Any, test: Any, columns: Columns, decoder: Decoder
+    config: ImageDataConfig,
+    train: ImageSource | ImageStream,
+    validation: ImageSource,
+    test: ImageSource,
+    columns: Columns,
+    decoder: ImageDecoder,
 ) -> ImageSplits:
     assert decoder.shape is not None
     return ImageSplits(

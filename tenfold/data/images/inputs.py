@@ -3,11 +3,13 @@
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.images.decode import check_levels, open_image, to_pixels
@@ -15,6 +17,8 @@ from tenfold.data.images.folder import SUFFIXES, image_files
 from tenfold.errors import UsageError, suggest
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
+InputSource = str | os.PathLike[str] | Tensor | np.ndarray | Sequence[Any]
+"""Where a user's inputs are: a file or folder, or the values themselves."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Inputs:
         return self.array.dtype.kind in "iu"
 
 
-def read_inputs(source: Any, shape: tuple[int, ...], levels: int, key: str = "", resize: bool = False) -> Inputs:
+def read_inputs(
+    source: InputSource, shape: tuple[int, ...], levels: int, key: str = "", resize: bool = False
+) -> Inputs:
     """The inputs in ``source``, for a model that reads ``shape``: (channels, height, width), or (tokens, dims).
 
     Args:
@@ -95,8 +101,8 @@ def read_array(path: Path, key: str = "") -> np.ndarray:
         raise UsageError(f"{path} is truncated or damaged: {' '.join(str(error).split())}") from None
 
 
-def _plain(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+def _plain(values: Tensor | np.ndarray | Sequence[Any]) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
 
 
 def _checked(array: np.ndarray, name: str, shape: tuple[int, ...], levels: int) -> Inputs:

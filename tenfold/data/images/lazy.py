@@ -3,17 +3,20 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
-from tenfold.data.images.decode import open_image, to_pixels
+from tenfold.data.images.decode import Encoded, open_image, to_pixels
 from tenfold.errors import UsageError
 
+Read = Callable[[np.ndarray], tuple[Sequence[Encoded], list[str]]]
+"""Undecoded images and their names (for messages) for positions (B,) int64."""
 
-class Decoder:
+
+class ImageDecoder:
     """Undecoded image to uint8 (C, H, W) of one fixed shape. ``height`` 0 keeps the images' own size, which
     must then be that of the first one."""
 
@@ -21,7 +24,7 @@ class Decoder:
         self.height, self.width, self.channels, self.levels = height, width, channels, levels
         self.shape: tuple[int, int, int] | None = (channels, height, width) if height else None
 
-    def __call__(self, value: Any, name: str) -> np.ndarray:
+    def __call__(self, value: Encoded, name: str) -> UInt8[np.ndarray, "c h w"]:
         image = open_image(value, name)
         pixels = to_pixels(image, self.height, self.width, self.channels, self.levels, name)
         if self.shape is None:
@@ -33,7 +36,7 @@ class Decoder:
             )
         return pixels
 
-    def many(self, values: Sequence[Any], names: Sequence[str]) -> np.ndarray:
+    def many(self, values: Sequence[Encoded], names: Sequence[str]) -> UInt8[np.ndarray, "n c h w"]:
         """uint8 (n, C, H, W), in order. PIL releases the interpreter lock, so threads decode side by side."""
         if len(values) < 4:
             pixels = [self(value, name) for value, name in zip(values, names, strict=True)]
@@ -47,7 +50,7 @@ class LazyImages:
     """A split whose images are decoded on first use.
 
     Args:
-        read: undecoded images and their names (for messages) for positions (B,) int64.
+        read: see ``Read``.
         labels: int64 (N,), −1 where there is none.
         decoder: its ``shape`` is known.
         fingerprint: identifies the undecoded images, their order and the decoder's settings.
@@ -56,9 +59,9 @@ class LazyImages:
 
     def __init__(
         self,
-        read: Callable[[np.ndarray], tuple[list[Any], list[str]]],
+        read: Read,
         labels: np.ndarray,
-        decoder: Decoder,
+        decoder: ImageDecoder,
         fingerprint: str,
         memory: int,
     ) -> None:

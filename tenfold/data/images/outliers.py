@@ -2,13 +2,15 @@
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
-from tenfold.data.images.decode import resize_array
-from tenfold.data.splits import ImageSplits, read_all
+from tenfold.data.images.bundled import package_folder
+from tenfold.data.images.decode import open_image, resize_array
+from tenfold.data.images.splits import ImageSplits, read_all
 
 
-def ood_sets(splits: ImageSplits, count: int = 360, seed: int = 0) -> dict[str, Tensor]:
+def ood_sets(splits: ImageSplits, count: int = 360, seed: int = 0) -> dict[str, UInt8[Tensor, "n c h w"]]:
     """Out-of-distribution sets by name, each uint8 (N, C, H, W) in [0, ``splits.levels``), N ≤ ``count``.
 
     * "photographs": patches of two photographs bundled with scikit-learn (a temple, a flower), at several scales,
@@ -37,10 +39,13 @@ def ood_sets(splits: ImageSplits, count: int = 360, seed: int = 0) -> dict[str, 
     }
 
 
-def _photographs(count: int, channels: int, height: int, width: int, levels: int, seed: int) -> Tensor:
-    from sklearn.datasets import load_sample_images
-
-    photographs = load_sample_images().images
+def _photographs(
+    count: int, channels: int, height: int, width: int, levels: int, seed: int
+) -> UInt8[Tensor, "n c h w"]:
+    folder = package_folder("sklearn")
+    assert folder is not None  # a dependency
+    files = [folder / "datasets" / "images" / name for name in ("china.jpg", "flower.jpg")]
+    photographs = [np.asarray(open_image(file, file.name)) for file in files]
     generator = np.random.default_rng(seed)
     patches = []
     for i in range(count):

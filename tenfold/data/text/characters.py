@@ -28,7 +28,8 @@ class CharacterSplits:
     def text(self, tokens: np.ndarray) -> str:
         """Tokens as text.
 
-        >>> CharacterSplits(None, None, None, None, "ab ").text(np.array([0, 2, 1]))
+        >>> rows = TokenRows({"tokens": np.zeros((1, 2), np.uint8)})
+        >>> CharacterSplits(rows, rows, rows, np.zeros(2, np.int64), "ab ").text(np.array([0, 2, 1]))
         'a b'
         """
         return "".join(self.alphabet[i] for i in tokens)

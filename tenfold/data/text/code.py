@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tenfold import progress
-from tenfold.data.splits import sha256
 from tenfold.data.text.code_config import CodeDataConfig
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 
 _SKIPPED = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"}
 

@@ -5,44 +5,32 @@ from array import array
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import Tensor
+from jaxtyping import Int
 
 from tenfold import progress
 from tenfold.data.text.code import json_lines, place_of
+from tenfold.data.text.token_rows import TokenRows, evenly_spread
 from tenfold.data.text.token_text_config import TokenTextConfig
 from tenfold.errors import UsageError
 
 
-class PackedRows:
+class PackedRows(TokenRows):
     """Rows of a stream of tokens, as the training loop reads them: "tokens" int64 (b, n).
 
     >>> PackedRows(np.arange(7, dtype=np.int32), 3).batch(np.array([1]))["tokens"]
     tensor([[3, 4, 5]])
     """
 
-    def __init__(self, stream: np.ndarray, length: int) -> None:
+    def __init__(self, stream: Int[np.ndarray, " n"], length: int) -> None:
         self.rows = stream[: len(stream) // length * length].reshape(-1, length)
+        self.arrays = {"tokens": self.rows}
         self.fingerprint = hashlib.sha256(np.ascontiguousarray(self.rows).data).hexdigest()
-
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The rows by name."""
-        return {"tokens": self.rows}
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def some(self, count: int) -> "PackedRows":
         """At most ``count`` of the rows, evenly spread; all of them for 0."""
         if not 0 < count < len(self):
             return self
-        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
-        return PackedRows(self.rows[chosen].reshape(-1), self.rows.shape[1])
-
-    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """Rows by number."""
-        return {"tokens": torch.from_numpy(self.rows[indices].astype(np.int64))}
+        return PackedRows(self.rows[evenly_spread(len(self), count)].reshape(-1), self.rows.shape[1])
 
 
 def read_packed(config: TokenTextConfig, encode: Callable[[str], list[int]], end: int) -> dict[str, PackedRows]:

@@ -1,11 +1,13 @@
 """Texts that a user wants scored: files, folders of files, or strings. Imports no PyTorch."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import at_least
 
 _SHOWN = 40
 
@@ -27,9 +29,7 @@ class TextScoring:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("draws", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        at_least(self, "", draws=1, batch=1)
 
 
 class NamedText(NamedTuple):
@@ -39,7 +39,7 @@ class NamedText(NamedTuple):
     text: str
 
 
-def read_texts(source: Any, lines: bool = False) -> list[NamedText]:
+def read_texts(source: str | os.PathLike[str] | Iterable[object], lines: bool = False) -> list[NamedText]:
     """The texts of a file in UTF-8, of a folder of such files (searched recursively, hidden ones left out), or of a
     sequence of strings; blank ones are passed over.
 
@@ -55,10 +55,11 @@ def read_texts(source: Any, lines: bool = False) -> list[NamedText]:
         base = path if path.is_dir() else path.parent
         whole = [NamedText(str(file.relative_to(base)), _read(file)) for file in files]
     else:
-        strange = next((item for item in source if not isinstance(item, str)), None)
-        if strange is not None:
-            raise UsageError(f"texts are strings, but one of them is a {type(strange).__name__}; decode it")
-        whole = [NamedText(_called(str(i), text), text) for i, text in enumerate(source, 1)]
+        whole = []
+        for i, text in enumerate(source, 1):
+            if not isinstance(text, str):
+                raise UsageError(f"texts are strings, but one of them is a {type(text).__name__}; decode it")
+            whole.append(NamedText(_called(str(i), text), text))
     if lines:
         numbered = [(text.name, i, line) for text in whole for i, line in enumerate(text.text.splitlines(), 1)]
         whole = [NamedText(_called(f"{name.partition(': ')[0]}:{i}", line), line) for name, i, line in numbered]

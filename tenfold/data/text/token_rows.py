@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold.data.splits import sha256
 from tenfold.data.text.code import Document
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 
 
-class Rows(NamedTuple):
+class RowBatch(NamedTuple):
     """A batch of rows: ``maskable`` tells which tokens a model may be asked for, ``real`` is False at padding that no
     token looks at."""
 
@@ -111,13 +111,23 @@ class TokenRows:
         """At most ``count`` of the rows, evenly spread; all of them for 0."""
         if not 0 < count < len(self):
             return self
-        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        chosen = evenly_spread(len(self), count)
         return TokenRows({name: array[chosen] for name, array in self.arrays.items()})
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
         """Rows by number."""
         tokens = torch.from_numpy(self.arrays["tokens"][indices].astype(np.int64))
-        return {"tokens": tokens, **{k: torch.from_numpy(self.arrays[k][indices]) for k in ("maskable", "real")}}
+        marks = [name for name in ("maskable", "real") if name in self.arrays]
+        return {"tokens": tokens, **{name: torch.from_numpy(self.arrays[name][indices]) for name in marks}}
+
+
+def evenly_spread(total: int, count: int) -> Int[np.ndarray, " count"]:
+    """``count`` of ``total`` places, the first and the last among them.
+
+    >>> evenly_spread(7, 3).tolist()
+    [0, 3, 6]
+    """
+    return np.linspace(0, total - 1, count).round().astype(np.int64)
 
 
 def tokens_of(documents: Sequence[Document], encode: Callable[[str], list[int]]) -> list[tuple[list[int], list[int]]]:
@@ -125,7 +135,7 @@ def tokens_of(documents: Sequence[Document], encode: Callable[[str], list[int]])
     return [(encode(d.prompt) if d.prompt else [], encode(d.text)) for d in documents]
 
 
-def keep_random_prefix(rows: Rows, uniforms: Float[Tensor, "b 2"], share: float) -> Rows:
+def keep_random_prefix(rows: RowBatch, uniforms: Float[Tensor, "b 2"], share: float) -> RowBatch:
     """In a share of the rows, a prefix of random length stays unmasked (DiffuCoder: 1 %).
 
     ``uniforms`` are two U[0, 1) numbers a row: whether, and how long."""
@@ -135,10 +145,10 @@ def keep_random_prefix(rows: Rows, uniforms: Float[Tensor, "b 2"], share: float)
     return rows._replace(maskable=rows.maskable & ~kept)
 
 
-def cut_to_random_length(rows: Rows, uniforms: Float[Tensor, "b 2"], share: float, pad: int) -> Rows:
+def cut_to_random_length(rows: RowBatch, uniforms: Float[Tensor, "b 2"], share: float, pad: int) -> RowBatch:
     """A share of the rows is cut to a random length of at least 2; padding that is not attended to takes the rest
     (DiffuCoder: 1 %)."""
     n = rows.tokens.shape[1]
     length = 2 + (uniforms[:, 1] * (n - 1)).long()
     left = (torch.arange(n, device=rows.tokens.device) < length[:, None]) | (uniforms[:, :1] >= share)
-    return Rows(torch.where(left, rows.tokens, pad), rows.maskable & left, rows.real & left)
+    return RowBatch(torch.where(left, rows.tokens, pad), rows.maskable & left, rows.real & left)

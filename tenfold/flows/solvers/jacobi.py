@@ -23,7 +23,7 @@ def overflow_limit(dtype: torch.dtype) -> float:
 
 def sweep(
     net: ChainNetwork, inputs: Float[Tensor, "b n d"], noise: Float[Tensor, "b n d"]
-) -> tuple[Float[Tensor, "b n d"], Tensor | None, Bool[Tensor, "b n d"] | None]:
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n d"] | None, Bool[Tensor, "b n d"] | None]:
     """F on the n slots behind the committed ones: their successors, given the successors' noise; the
     log-scales; and a mark on overflown entries, which are replaced by the noise (None where there are none)."""
     log_scale, shift = net.evaluate(inputs)

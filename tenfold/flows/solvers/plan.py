@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
+from tenfold.settings.checks import at_least
 
 SOLVERS = ("sequential", "jacobi", "gs", "selective", "frontier", "auto")
 INITS = ("v", "zeros", "first", "noise")
 STOPS = ("change", "frobenius")
-
-# The tolerance of SeJD (arXiv 2505.24791): fast and approximate.
-SELECTIVE_TOL = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,9 @@ class Plan:
             raise UsageError(f"stop is {self.stop!r}, which is unknown{suggest(str(self.stop), STOPS)}")
         if self.tol is not None and not self.tol > 0:
             raise UsageError(f"tol is {self.tol}; give a tolerance above 0")
-        for name in ("max_sweeps", "segments", "window"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1")
+        at_least(self, "", segments=1, window=1)
+        if self.max_sweeps is not None:
+            at_least(self, "", max_sweeps=1)
 
     @property
     def exact(self) -> bool:
@@ -63,13 +61,18 @@ class Plan:
         return not self.approximate and self.max_sweeps is None
 
 
+SEQUENTIAL = Plan()
+
+
 def default_tol(dtype: torch.dtype) -> float:
     """1e-5 in single, 1e-12 in double, 1e-2 in half precision."""
     return {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 1e-2)
 
 
-def first_iterate(noise: Tensor, init: str, generator: torch.Generator | None = None) -> Tensor:
-    """The chain (b, n + 1, d) that a solver starts from; slot 0 is the known one, noise[:, 0]."""
+def first_iterate(
+    noise: Float[Tensor, "b n1 d"], init: str, generator: torch.Generator | None = None
+) -> Float[Tensor, "b n1 d"]:
+    """The chain that a solver starts from; slot 0 is the known one, noise[:, 0]."""
     chain = noise.clone()
     if init == "zeros":
         chain[:, 1:] = 0.0

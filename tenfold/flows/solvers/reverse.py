@@ -17,8 +17,10 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.flow import Flow
-from tenfold.flows.sampling import draw_noise, invert_states
-from tenfold.flows.solvers.plan import Plan
+from tenfold.flows.sampling import draw_noise
+from tenfold.flows.solvers.choice import Solver
+from tenfold.flows.solvers.inversion import invert_states
+from tenfold.flows.solvers.plan import SEQUENTIAL
 
 
 @torch.no_grad()
@@ -55,7 +57,7 @@ def reverse_pass(
     weights = flow.condition_weights(condition, state.shape[0])
     reverse = [state]
     for k in reversed(range(len(flow.blocks))):
-        block = _block(flow, k)
+        block = flow.blocks[k]
         state = block.order(_apply(block, block.order(states[k].detach()), block.order(state), weights))
         reverse.append(state)
     return reverse
@@ -68,26 +70,20 @@ def rsample(
     *,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
-    plans: list[Plan] | None = None,
+    solver: Solver = SEQUENTIAL,
 ) -> Float[Tensor, "b *shape"]:
     """n samples (n, *shape) with gradients in ``noise`` (n, T, D), a floating ``condition`` and all parameters.
 
-    The values are found by ``plans`` (sequential by default) without a graph. The backward pass costs at
+    The values are found by ``solver`` without a graph. The backward pass costs at
     most N vector-Jacobian products a block, fewer once they stop changing. First derivatives only."""
     z = draw_noise(flow, n, noise, generator)
     tokens = z * flow.var.to(z.dtype).sqrt()
     weights = flow.condition_weights(condition, n)
-    states, _ = invert_states(flow, tokens.detach(), condition, plans=plans)
+    states, _ = invert_states(flow, tokens.detach(), condition, solver=solver)
     for k, solution in zip(reversed(range(len(flow.blocks))), states[1:], strict=True):
-        block = _block(flow, k)
+        block = flow.blocks[k]
         tokens = block.order(_implicit(block, block.order(solution), block.order(tokens), weights))
     return flow.unpatchify(tokens)
-
-
-def _block(flow: Flow, index: int) -> FlowBlock:
-    block = flow.blocks[index]
-    assert isinstance(block, FlowBlock)
-    return block
 
 
 def _apply(block: FlowBlock, context: Tensor, noise: Tensor, weights: Condition | None) -> Tensor:

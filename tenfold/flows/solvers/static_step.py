@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from tenfold.flows.block import Context, FlowBlock, images_before
 from tenfold.flows.chain import ChainNetwork
 from tenfold.flows.solvers.stepping import Step, constants, plain_layers, stepper
-from tenfold.nn import KeyValueCache, TransformerLayer
+from tenfold.nn.attention import KeyValueCache
 from tenfold.nn.rotary import rotate
+from tenfold.nn.transformer import TransformerLayer
 
 
 class StaticStep(nn.Module):

@@ -15,7 +15,9 @@ from torch.nn import functional as F
 
 from tenfold.flows.block import FlowBlock, images_before
 from tenfold.flows.chain import ChainNetwork
-from tenfold.nn import KeyValueCache, LayerNorm, TransformerLayer
+from tenfold.nn.attention import KeyValueCache
+from tenfold.nn.norm import LayerNorm
+from tenfold.nn.transformer import TransformerLayer
 
 Step = Callable[[Tensor, int], tuple[Tensor | None, Tensor]]
 

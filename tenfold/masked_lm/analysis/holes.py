@@ -1,10 +1,10 @@
 """Infilling scored by exact match: short holes in held-out text, beside the guess of a left-to-right reader."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -16,6 +16,7 @@ from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tenfold.masked_lm.loss import causal_attention
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.runs.measurement import Measurement
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,19 @@ class HoleScore:
         """Exact match."""
         return self.exact / self.holes
 
+    def row(self, name: str, model: str, note: str) -> Measurement:
+        """The exact match as a row of ``evaluation.json``."""
+        error = math.sqrt(self.share * (1 - self.share) / self.holes)
+        return Measurement(name, self.share, "", "test", model, error, self.holes, note)
+
 
 def infill_exact_match(
     model: MaskedLM, holes: Sequence[Hole], options: GenerationOptions | None = None, batch: int = 32
 ) -> HoleScore:
     """Fill holes with a masked model, at temperature 0 unless ``options`` say otherwise."""
     options = (options or GenerationOptions(alg="entropy")).with_changes(infill=True)
-    answers, passes, forwards = [], 0, 0
+    answers: list[list[int]] = []
+    passes = forwards = 0
     for part in progress.track(_parts(holes, batch), "infilling", "batches"):
         tokens = _tokens(model, part, model.special.mask)
         found = diffusion_generate(model, tokens, None, options)
@@ -89,7 +96,8 @@ def left_to_right_exact_match(model: MaskedLM, holes: Sequence[Hole], batch: int
     Raises UsageError for a model without logit shift: it predicts no next token."""
     if not model.logit_shift:
         raise UsageError("the model has no logit shift, so it predicts no next tokens; give an autoregressive one")
-    answers, passes, forwards = [], 0, 0
+    answers: list[list[int]] = []
+    passes = forwards = 0
     for part in progress.track(_parts(holes, batch), "left to right", "batches"):
         tokens = _tokens(model, part, 0)
         attention = causal_attention(tokens.shape[1], tokens.device)
@@ -114,9 +122,9 @@ def _parts(holes: Sequence[Hole], size: int) -> list[Sequence[Hole]]:
 
 def _tokens(model: MaskedLM, holes: Sequence[Hole], filler: int) -> Int[Tensor, "B N"]:
     rows = [[filler if h.first <= i < h.last else t for i, t in enumerate(h.tokens)] for h in holes]
-    return torch.tensor(rows, device=next(model.parameters()).device)
+    return torch.tensor(rows, device=model.device)
 
 
-def _score(holes: Sequence[Hole], answers: list[Any], passes: int, forwards: int) -> HoleScore:
+def _score(holes: Sequence[Hole], answers: list[list[int]], passes: int, forwards: int) -> HoleScore:
     exact = sum(tuple(answer) == hole.answer for answer, hole in zip(answers, holes, strict=True))
     return HoleScore(exact, len(holes), passes, forwards, answers)

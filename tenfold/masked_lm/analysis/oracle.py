@@ -4,14 +4,13 @@ With it, what a sampler adds to a model's own errors can be measured: one token 
 """
 
 import itertools
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tenfold.masked_lm.config import SpecialIds
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.masked_lm.special import SpecialIds
 
 
 class Oracle(MaskedLM):
@@ -22,16 +21,25 @@ class Oracle(MaskedLM):
         probabilities: (S,) float64.
     """
 
+    sequences: Tensor
+    probabilities: Tensor
+
     def __init__(self, first: Float[Tensor, " k"], transition: Float[Tensor, "k k"], length: int) -> None:
         nn.Module.__init__(self)
         states = len(first)
         self.states, self.length, self.logit_shift, self.tokenizer = states, length, False, None
         self.special = SpecialIds(mask=states)
-        self.sequences = torch.tensor(list(itertools.product(range(states), repeat=length)))
+        sequences = torch.tensor(list(itertools.product(range(states), repeat=length)))
         first, transition = first.double() / first.double().sum(), transition.double()
         transition = transition / transition.sum(dim=1, keepdim=True)
-        steps = transition[self.sequences[:, :-1], self.sequences[:, 1:]]
-        self.probabilities = first[self.sequences[:, 0]] * steps.prod(dim=1)
+        steps = transition[sequences[:, :-1], sequences[:, 1:]]
+        self.register_buffer("sequences", sequences)
+        self.register_buffer("probabilities", first[sequences[:, 0]] * steps.prod(dim=1))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sequences are."""
+        return self.sequences.device
 
     @property
     def vocab_size(self) -> int:
@@ -44,7 +52,11 @@ class Oracle(MaskedLM):
         return self.length
 
     def hidden(
-        self, tokens: Int[Tensor, "b n"], attention_mask: Any = None, position_ids: Any = None, cache: Any = None
+        self,
+        tokens: Int[Tensor, "b n"],
+        attention_mask: Tensor | None = None,
+        position_ids: Int[Tensor, "b n"] | None = None,
+        cache: object | None = None,
     ) -> Float[Tensor, "b n k"]:
         """Logarithms of the conditionals; −inf for the mask."""
         fits = ((tokens[:, None] == self.special.mask) | (tokens[:, None] == self.sequences)).all(dim=-1)
@@ -59,7 +71,7 @@ class Oracle(MaskedLM):
 
     def counts(self, drawn: Int[Tensor, "b n"]) -> Int[Tensor, " s"]:
         """How often each sequence was drawn."""
-        places = self.states ** torch.arange(self.length - 1, -1, -1)
+        places = self.states ** torch.arange(self.length - 1, -1, -1, device=drawn.device)
         return torch.bincount((drawn * places).sum(dim=1), minlength=len(self.sequences))
 
     def distance(self, drawn: Int[Tensor, "b n"]) -> float:

@@ -6,14 +6,13 @@ An order is p_1 … p_T, the positions inside the completion (from 0) as they we
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
-from tenfold.masked_lm.decoding.state import Generation
+from tenfold.masked_lm.decoding.generation import Generation
 
 MATCHES = ("sequence", "set")
 BOUNDARIES = ("valid", "prompt", "paper")
@@ -154,7 +153,7 @@ class EntropyMap:
         return torch.stack(self._rows).cpu().numpy()
 
 
-def sink_score(confidence: Any) -> float:
+def sink_score(confidence: np.ndarray | Sequence[float]) -> float:
     """How much surer the model is right behind the prompt, in the first pass over a fully masked completion: mean
     confidence of the first tenth of the positions minus that of the rest.
 

@@ -8,7 +8,6 @@ import torch
 
 from tenfold.figures import lines, write_captions
 from tenfold.masked_lm.data import CodeRows
-from tenfold.masked_lm.evaluation import device_of
 from tenfold.masked_lm.loss import mask_at_times
 from tenfold.masked_lm.model import MaskedLM
 
@@ -24,7 +23,7 @@ def draw(model: MaskedLM, data: CodeRows, kind: str, directory: Path, rows: int 
         return []
     generator = torch.Generator().manual_seed(0)
     batch = data.test.batch(np.arange(min(rows, len(data.test))))
-    tokens, maskable, real = (batch[key].to(device_of(model)) for key in ("tokens", "maskable", "real"))
+    tokens, maskable, real = (batch[key].to(model.device) for key in ("tokens", "maskable", "real"))
     bits = []
     for share in _SHARES:
         uniforms = torch.rand(tokens.shape, generator=generator).to(tokens.device)

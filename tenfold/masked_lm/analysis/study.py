@@ -16,10 +16,10 @@ from tenfold.files import write_output
 from tenfold.masked_lm.analysis import order as analysis
 from tenfold.masked_lm.analysis.bodies import Body, cut_bodies, side_by_side
 from tenfold.masked_lm.analysis.holes import Hole, HoleScore, cut_holes, infill_exact_match, left_to_right_exact_match
-from tenfold.masked_lm.commands import MaskedAnalysis
 from tenfold.masked_lm.completion.complete import tokenizer_of
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.options import MaskedAnalysis
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 
@@ -89,7 +89,7 @@ def _prompts(model: MaskedLM, texts: Sequence[Sequence[int]], options: MaskedAna
         raise UsageError(f"no held-out text has the {length} tokens of a prompt; set prompt_tokens lower")
     if len(usable) < options.prompts:
         progress.note(f"{len(usable)} held-out texts are long enough, fewer than the {options.prompts} asked for")
-    return torch.tensor(usable[: options.prompts], device=next(model.parameters()).device)
+    return torch.tensor(usable[: options.prompts], device=model.device)
 
 
 def _orders(
@@ -161,9 +161,7 @@ def _holes(
 ) -> tuple[list[Measurement], list[dict[str, Any]]]:
     """Exact match of each model, and the holes as text."""
     found = _filled(model, holes, autoregressive, name)
-    rows = [
-        _exact("infilling_exact_match_accuracy", found, model_name, "holes of 1 to 8 tokens") for model_name in found
-    ]
+    rows = [s.row("infilling_exact_match_accuracy", who, "holes of 1 to 8 tokens") for who, s in found.items()]
     decode = tokenizer_of(model).decode
     texts: list[dict[str, Any]] = []
     for number, hole in enumerate(holes):
@@ -183,7 +181,7 @@ def _bodies(
         found = _filled(model, holes, autoregressive, name)
         size = sum(hole.last - hole.first for hole in holes) / len(holes)
         note = f"one {kind} of a function, {size:.3g} tokens on average"
-        rows += [_exact(f"{kind}_exact_match_accuracy", found, model_name, note) for model_name in found]
+        rows += [s.row(f"{kind}_exact_match_accuracy", who, note) for who, s in found.items()]
         texts.append(side_by_side(holes, found, tokenizer_of(model).decode))
     return rows, [text for pair in zip(*texts, strict=True) for text in pair]
 
@@ -193,9 +191,3 @@ def _filled(model: MaskedLM, holes: list[Hole], autoregressive: MaskedLM | None,
     if autoregressive is not None:
         found["left to right"] = left_to_right_exact_match(autoregressive, holes)
     return found
-
-
-def _exact(what: str, found: dict[str, HoleScore], model: str, note: str) -> Measurement:
-    score = found[model]
-    error = (score.share * (1 - score.share) / score.holes) ** 0.5
-    return Measurement(what, score.share, "", "test", model, error, score.holes, note)

@@ -117,7 +117,7 @@ def _batch(
     model: MaskedLM, work: Sequence[tuple[dict[str, Any], int]], first: int, job: FileJob, options: GenerationOptions
 ) -> Iterator[str]:
     requests = [Request(line["prompt"], line.get("suffix"), line.get("max_tokens", job.tokens)) for line, _ in work]
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(job.seed * 1_000_003 + first)
+    generator = torch.Generator(model.device).manual_seed(job.seed * 1_000_003 + first)
     made, _ = complete_texts(model, requests, options, job.stop, generator)
     for (line, sample), completion in zip(work, made, strict=True):
         yield json.dumps(

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.masked_lm.decoding.generation import Generation
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
-from tenfold.masked_lm.decoding.state import Generation
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,11 @@ def opening(model: MaskedLM) -> list[int]:
     return list(tokenizer_of(model).encode("\n"))
 
 
-def tokenizer_of(model: MaskedLM) -> Any:
+def tokenizer_of(model: MaskedLM) -> Tokenizer:
     """The model's tokenizer; UsageError where it has none."""
     if model.tokenizer is None:
         raise UsageError("the model has no tokenizer, so it reads token ids only; use diffusion_generate")
     return model.tokenizer
-
-
-def ends_of(model: MaskedLM) -> tuple[int, ...]:
-    """The tokens that end a text: end and padding."""
-    return tuple(dict.fromkeys(i for i in (model.special.eos, model.special.pad) if i is not None))
 
 
 def sequences(model: MaskedLM, requests: Sequence[Request]) -> tuple[Tensor, Tensor]:
@@ -72,7 +68,7 @@ def sequences(model: MaskedLM, requests: Sequence[Request]) -> tuple[Tensor, Ten
         rows.append(before + [mask] * request.tokens + list(encode(request.suffix or "")))
     longest = max(map(len, rows))
     filler = model.special.pad if model.special.pad is not None else 0
-    device = next(model.parameters()).device
+    device = model.device
     tokens = torch.tensor([[filler] * (longest - len(row)) + row for row in rows], device=device)
     real = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
     return tokens, real
@@ -94,17 +90,15 @@ def complete_texts(
     options = options or GenerationOptions(alg="entropy")
     infill = any(request.suffix is not None for request in requests)
     tokens, real = sequences(model, requests)
-    stops = () if infill or options.chosen == "remdm" else options.stop_ids or ends_of(model)
-    changes: dict[str, Any] = {"infill": True, "stop_ids": stops}
-    found = diffusion_generate(
-        model, tokens, real, options.with_changes(**changes), generator=generator, on_commit=on_commit
-    )
+    stops = () if infill or options.chosen == "remdm" else options.stop_ids or model.special.ends
+    chosen = options.with_changes(infill=True, stop_ids=stops)
+    found = diffusion_generate(model, tokens, real, chosen, generator=generator, on_commit=on_commit)
     hole = tokens == model.special.mask
     made = []
     for row, request in enumerate(requests):
         ids = found.sequences[row][hole[row]].tolist()
         given = int(real[row].sum()) - len(ids)
-        made.append(_finished(model, ids, () if request.suffix is not None else ends_of(model), stop, given))
+        made.append(_finished(model, ids, () if request.suffix is not None else model.special.ends, stop, given))
     return made, found
 
 
@@ -146,10 +140,10 @@ def create_completion(
     stream: bool = False,
     options: GenerationOptions | None = None,
     name: str = "masked-lm",
-) -> Any:
+) -> dict[str, Any] | Iterator[dict[str, Any]]:
     """The response of OpenAI's completions endpoint as a dictionary; with ``stream`` an iterator of its chunks.
 
-    >>> from tenfold.masked_lm.config import MaskedLMConfig
+    >>> from tenfold.masked_lm import MaskedLMConfig
     >>> model = MaskedLM.from_config(MaskedLMConfig(width=32, layers=1, heads=2, intermediate=64))
     >>> answer = create_completion(model, "def f(x):", suffix="\\n", max_tokens=4)
     >>> answer["object"], answer["usage"]["prompt_tokens"], len(answer["choices"])
@@ -175,7 +169,7 @@ def create_completion(
     base = options or GenerationOptions(alg="entropy")
     chosen = base.with_changes(temperature=float(temperature), top_p=top_p)
     requests = [Request(text, suffix, max_tokens) for text in prompts for _ in range(n)]
-    generator = None if seed is None else torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    generator = None if seed is None else torch.Generator(model.device).manual_seed(seed)
     head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time()), "model": name}
     if stream:
         if len(requests) > 1:
@@ -219,7 +213,7 @@ def _stream(
     threading.Thread(target=work, daemon=True).start()
     ids: list[int] = []
     sent, held = 0, max(map(len, stop), default=1) - 1
-    ends = ends_of(model)
+    ends = model.special.ends
     while True:
         item = told.get()
         if isinstance(item, BaseException):

@@ -86,7 +86,7 @@ def score(model: MaskedLM, context: str, continuation: str, draws: int, seed: in
 
     The whole number of masks is stratified over the draws, so a continuation of one token is exact."""
     before, after = pair(model, context, continuation)
-    tokens = torch.tensor([before + after], device=next(model.parameters()).device)
+    tokens = torch.tensor([before + after], device=model.device)
     maskable = torch.arange(tokens.shape[1], device=tokens.device)[None] >= len(before)
     count = 1 if len(after) == 1 else draws
     return -float(mdm_nll(model, tokens, count, "count", maskable=maskable, seed=seed, batch=batch).nats)
@@ -95,7 +95,7 @@ def score(model: MaskedLM, context: str, continuation: str, draws: int, seed: in
 def is_greedy(model: MaskedLM, context: str, continuation: str) -> bool:
     """Whether decoding as many tokens at temperature 0, one a pass, surest first, gives the continuation."""
     before, after = pair(model, context, continuation)
-    prompt = torch.tensor([before], device=next(model.parameters()).device)
+    prompt = torch.tensor([before], device=model.device)
     found = diffusion_generate(model, prompt, max_new_tokens=len(after), alg="entropy")
     return bool(found.completions[0].tolist() == after)
 

@@ -8,17 +8,20 @@ import torch
 
 from tenfold.errors import UsageError
 from tenfold.files import write_output
-from tenfold.masked_lm.commands import MaskedSampling
 from tenfold.masked_lm.completion.batch_files import FileJob, complete_file, write_form
 from tenfold.masked_lm.completion.complete import Request, complete_texts, tokenizer_of
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.options import MaskedSampling
 
 
 def write_samples(model: MaskedLM, options: MaskedSampling, folder: Path, name: str) -> list[Path]:
     """``samples.txt`` (the texts) and ``samples.json`` (how they were made, with passes and positions computed); for a
     file of prompts ``completions.jsonl``, and the form asked for.
 
-    Raises UsageError for options that do not fit the model, before any pass."""
+    Raises UsageError, before any pass, for options that do not fit the model, and where a finished file is in the way.
+    """
+    if options.input and (folder / "completions.jsonl").exists():
+        raise UsageError(f"{folder / 'completions.jsonl'} exists already; choose another --out")
     tokenizer_of(model)
     if options.input:
         job = FileJob(options.tokens, options.num, options.batch, options.seed, options.stop)
@@ -29,7 +32,7 @@ def write_samples(model: MaskedLM, options: MaskedSampling, folder: Path, name: 
         return made
     requests = [Request(options.prompt, options.suffix, options.tokens)] * options.num
     texts, costs = [], []
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(options.seed)
+    generator = torch.Generator(model.device).manual_seed(options.seed)
     for first in range(0, len(requests), options.batch):
         part = requests[first : first + options.batch]
         completions, found = complete_texts(model, part, options.generation, options.stop, generator)
@@ -47,9 +50,3 @@ def write_samples(model: MaskedLM, options: MaskedSampling, folder: Path, name: 
         write_output(folder / "samples.txt", "".join(shown)),
         write_output(folder / "samples.json", json.dumps(record, indent=2) + "\n"),
     ]
-
-
-def check_folder(folder: Path, options: MaskedSampling) -> None:
-    """Raises UsageError, before a model is read, where a finished file is in the way."""
-    if options.input and (folder / "completions.jsonl").exists():
-        raise UsageError(f"{folder / 'completions.jsonl'} exists already; choose another --out")

@@ -12,34 +12,32 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm.decoding.caches import CachedPasses, Where
+from tenfold.masked_lm.decoding.caches import CachedPasses, Layout, Where
+from tenfold.masked_lm.model import MaskedLM
 
 _KNOWN = ("qwen2", "llama")
 
 
 class AdaptivePasses(CachedPasses):
-    """Passes with a prompt refreshed every ``prompt_refresh``, a response every ``refresh`` passes (8 by default), and
-    in between the ``share`` of response positions with the least similar values.
+    """Passes with a prompt refreshed every ``prompt_refresh``, a response every ``refresh`` passes, and in between the
+    ``share`` of response positions with the least similar values.
 
     ``token_forwards`` is the mean over the layers; the value projections of the response, which choose, are not in
     it."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self, model: MaskedLM, layout: Layout, refresh: int = 8, prompt_refresh: int = 100, share: float = 0.25
+    ) -> None:
+        super().__init__(model, layout, refresh)
+        self.prompt_refresh, self.share = prompt_refresh, share
         kind = self.model.network.config.model_type
         if kind not in _KNOWN:
             raise UsageError(f"the adaptive cache knows layers of {' and '.join(_KNOWN)} models, not of {kind!r}")
         self.added: list[dict[str, Tensor]] = [{} for _ in self.layers]
 
-    @property
-    def default_refresh(self) -> int:
-        """The response is refreshed after seven passes."""
-        return 8
-
     def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """The hidden rows, most of them put together from what the layers added earlier."""
-        refresh, passed = self.options.refresh or self.default_refresh, self.nfe
-        prompt, response = passed % self.options.prompt_refresh == 0, passed % refresh == 0
+        prompt, response = self.nfe % self.prompt_refresh == 0, self.nfe % self.refresh == 0
         body = self.model.network.base_model
         h = body.embed_tokens(x)
         _, positions = self._selected(x, None)
@@ -57,16 +55,16 @@ class AdaptivePasses(CachedPasses):
         if (prompt and response) or not self.added[number]:
             return None
         if response:
-            chosen = torch.arange(self.start, n, device=device).expand(len(h), -1)
+            chosen = torch.arange(self.layout.start, n, device=device).expand(len(h), -1)
         else:
-            new = layer.self_attn.v_proj(layer.input_layernorm(h[:, self.start :]))
-            kept = self.layers[number].both[1][:, :, self.start :].transpose(1, 2).reshape(new.shape)
+            new = layer.self_attn.v_proj(layer.input_layernorm(h[:, self.layout.start :]))
+            kept = self.layers[number].both[1][:, :, self.layout.start :].transpose(1, 2).reshape(new.shape)
             # Values that did not move differ by rounding alone, which must not choose: the left one comes first.
             similarity = cosine_similarity(new, kept, dim=-1).mul(1e5).round()
-            count = int(self.options.share * similarity.shape[1])
-            chosen = self.start + similarity.argsort(dim=1, stable=True)[:, :count]
+            count = int(self.share * similarity.shape[1])
+            chosen = self.layout.start + similarity.argsort(dim=1, stable=True)[:, :count]
         if prompt:
-            chosen = torch.cat([torch.arange(self.start, device=device).expand(len(h), -1), chosen], dim=1)
+            chosen = torch.cat([torch.arange(self.layout.start, device=device).expand(len(h), -1), chosen], dim=1)
         return chosen
 
     def _layer(
@@ -89,7 +87,7 @@ class AdaptivePasses(CachedPasses):
         try:
             layer(
                 part,
-                attention_mask=self._mask(part.shape[1], h),
+                attention_mask=self._mask(part.shape[1]),
                 position_embeddings=(cos, sin),
                 cache=self.cache,
                 use_cache=True,
@@ -105,15 +103,12 @@ class AdaptivePasses(CachedPasses):
                 kept[name].scatter_(1, where[:, :, None].expand_as(value), value)
         return h + kept["attention"] + kept["feed"]
 
-    def _mask(self, queries: int, h: Tensor) -> Tensor | None:
-        if self.attention_mask is None:
+    def _mask(self, queries: int) -> Tensor | None:
+        if self.layout.padding is None:
             return None
-        looked_at = self.attention_mask.bool()[:, None, None, :].expand(-1, 1, queries, -1)
-        if self.model.network.config._attn_implementation == "eager":
-            return torch.where(looked_at, 0.0, torch.finfo(h.dtype).min).to(h.dtype)
-        return looked_at
+        return self.model.pattern(self.layout.padding.bool()[:, None, None, :].expand(-1, 1, queries, -1))
 
-    def chosen(self, x: Tensor) -> Where:
+    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         """Each layer chooses by itself."""
         return None
 

@@ -13,26 +13,82 @@ A pass computes some positions anew and takes keys, values and hidden rows of th
 The adaptive cache is in ``adaptive.py``. All but "none" are approximate: what is kept is of an earlier sequence.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import max_pool1d
-from transformers.cache_utils import Cache, DynamicLayer
 
-from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
 
 Where = slice | Tensor | None
 
 
-class InPlaceLayer(DynamicLayer):
-    """Keys and values of all N positions; ``update`` writes those at ``where``: all (None), a range, or indices
-    (B, Q). They lie in memory position by position, so that a written position is one copy."""
+class Layout(NamedTuple):
+    """How a batch lies: ``padding`` (B, N) is 0 there, None where there is none, ``positions`` (B, N) count real tokens
+    from 0, None for 0 … N − 1, and new tokens begin at ``start``."""
+
+    padding: Int[Tensor, "B N"] | None = None
+    positions: Int[Tensor, "B N"] | None = None
+    start: int = 0
+
+    def of(self, rows: int) -> "Layout":
+        """The same for ``rows`` rows: several states of each row of the batch, one after the other."""
+        times = 1 if self.padding is None else rows // len(self.padding)
+        if times == 1:
+            return self
+        padding, positions = (None if kept is None else kept.repeat(times, 1) for kept in self[:2])
+        return Layout(padding, positions, self.start)
+
+
+class Passes:
+    """Every position in every pass; the base of the cached kinds.
+
+    Attributes:
+        nfe: passes so far; a pass of several rows is one.
+        token_forwards: positions computed in them, over all rows.
+    """
+
+    def __init__(self, model: MaskedLM, layout: Layout) -> None:
+        self.model, self.layout = model, layout
+        self.nfe, self.token_forwards = 0, 0
+
+    def begin_block(self, low: int, high: int) -> None:
+        """The next passes reveal positions low ≤ i < high."""
+
+    def logits(self, x: Int[Tensor, "B N"], wanted: Bool[Tensor, "B N"]) -> Float[Tensor, "R K"]:
+        """One pass: the logits that predict the ``wanted`` positions, in row-major order; the head runs on these
+        alone."""
+        rows, positions = wanted.nonzero(as_tuple=True)
+        return self.model.logits(self.hidden(x)[rows, self.model.predictor(positions)])
+
+    def all_logits(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N K"]:
+        """One pass: logits of every position, shifted so that row i predicts position i."""
+        positions = torch.arange(x.shape[1], device=x.device)
+        return self.model.logits(self.hidden(x)[:, self.model.predictor(positions)])
+
+    def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
+        """The hidden rows after one pass."""
+        self.count(x.numel())
+        layout = self.layout.of(len(x))
+        return self.model.hidden(x, layout.padding, layout.positions)
+
+    def count(self, tokens: int) -> None:
+        """One more pass over ``tokens`` positions."""
+        self.nfe += 1
+        self.token_forwards += tokens
+
+
+class InPlace:
+    """Keys and values of all N positions of a layer; ``update`` writes those at ``where``: all (None), a range, or
+    indices (B, Q). They lie in memory position by position, so that a written position is one copy.
+
+    What ``in_place_cache`` puts before a layer of the cache of ``transformers``."""
 
     where: Where = None
+    keys: Tensor | None
+    values: Tensor | None
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write, and return the keys and values of all positions."""
@@ -40,7 +96,7 @@ class InPlaceLayer(DynamicLayer):
             self.is_initialized = True
             both = (states.transpose(1, 2).contiguous() for states in (key_states, value_states))
             self.keys, self.values = (states.transpose(1, 2) for states in both)
-            return self.keys, self.values
+            return self.both
         for kept, new in zip(self.both, (key_states, value_states), strict=True):
             if isinstance(self.where, slice):
                 kept[:, :, self.where] = new
@@ -64,82 +120,48 @@ class InPlaceLayer(DynamicLayer):
         return (query_length if self.where is None else self.both[0].shape[-2]), 0
 
 
-class Passes:
-    """Every position in every pass; the base of the cached kinds.
+def in_place_cache(depth: int) -> tuple[object, list[InPlace]]:
+    """A cache of ``transformers`` of so many layers, and the layers."""
+    from transformers.cache_utils import Cache, DynamicLayer
 
-    Attributes:
-        nfe: passes so far; a pass of several rows is one.
-        token_forwards: positions computed in them, over all rows.
-    """
-
-    def __init__(
-        self,
-        model: MaskedLM,
-        options: GenerationOptions,
-        attention_mask: Int[Tensor, "B N"] | None,
-        position_ids: Int[Tensor, "B N"] | None,
-        start: int,
-    ) -> None:
-        self.model, self.options, self.start = model, options, start
-        self.attention_mask, self.position_ids = attention_mask, position_ids
-        self.nfe, self.token_forwards = 0, 0
-
-    def begin_block(self, low: int, high: int) -> None:
-        """The next passes reveal positions low ≤ i < high."""
-
-    def logits(self, x: Int[Tensor, "B N"], wanted: Bool[Tensor, "B N"]) -> Float[Tensor, "R K"]:
-        """One pass: the logits that predict the ``wanted`` positions, in row-major order; the head runs on these
-        alone."""
-        rows, positions = wanted.nonzero(as_tuple=True)
-        return self.model.logits(self.hidden(x)[rows, self.model.predictor(positions)])
-
-    def all_logits(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N K"]:
-        """One pass: logits of every position, shifted so that row i predicts position i."""
-        positions = torch.arange(x.shape[1], device=x.device)
-        return self.model.logits(self.hidden(x)[:, self.model.predictor(positions)])
-
-    def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
-        """The hidden rows after one pass."""
-        self.count(x.numel())
-        return self.model.hidden(x, self.attention_mask, self.position_ids)
-
-    def count(self, tokens: int) -> None:
-        """One more pass over ``tokens`` positions."""
-        self.nfe += 1
-        self.token_forwards += tokens
+    kind = type("InPlaceLayer", (InPlace, DynamicLayer), {})
+    layers = [kind() for _ in range(depth)]
+    return Cache(layers=list(layers)), layers
 
 
 class CachedPasses(Passes):
-    """Passes that compute what ``chosen`` says and keep the rest."""
+    """Passes that compute what ``chosen`` says and keep the rest; a full one after ``refresh``, 0 for never, and where
+    they go by ``blocks`` at the start of each."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        depth = self.model.network.config.num_hidden_layers
-        self.layers = [InPlaceLayer() for _ in range(depth)]
-        self.cache = Cache(layers=list(self.layers))
+    blocks: ClassVar[bool] = False
+    low, high = 0, 0
+
+    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0) -> None:
+        super().__init__(model, layout)
+        self.refresh = refresh
+        self.cache, self.layers = in_place_cache(model.network.config.num_hidden_layers)
         self.rows: Tensor | None = None
         self.since_full = 0
 
-    @property
-    def default_refresh(self) -> int:
-        """Passes between two full ones where the user gave no number; 0 for never."""
-        return 0
+    def begin_block(self, low: int, high: int) -> None:
+        """The next passes reveal positions low ≤ i < high."""
+        if self.blocks:
+            self.low, self.high, self.rows = low, high, None
 
-    def chosen(self, x: Tensor) -> Where:
+    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         """What the next pass computes; None for everything."""
         raise NotImplementedError
 
     def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """The hidden rows, some of them from earlier passes."""
-        refresh = self.options.refresh or self.default_refresh
-        stale = self.rows is None or (refresh > 0 and self.since_full >= refresh)
+        stale = self.rows is None or 0 < self.refresh <= self.since_full
         where = None if stale else self.chosen(x)
         self.since_full = 1 if where is None else self.since_full + 1
         for layer in self.layers:
             layer.where = where
         part, positions = self._selected(x, where)
         self.count(part.numel())
-        found = self.model.hidden(part, self.attention_mask, positions, self.cache)
+        found = self.model.hidden(part, self.layout.padding, positions, self.cache)
         if where is None or self.rows is None:
             self.rows = found
         elif isinstance(where, slice):
@@ -149,11 +171,11 @@ class CachedPasses(Passes):
         self.remember(x)
         return self.rows
 
-    def remember(self, x: Tensor) -> None:
+    def remember(self, x: Int[Tensor, "B N"]) -> None:
         """Called with the sequence of the pass that is over."""
 
     def _selected(self, x: Tensor, where: Where) -> tuple[Tensor, Tensor]:
-        positions = self.position_ids
+        positions = self.layout.positions
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device).expand_as(x)
         if where is None:
@@ -164,41 +186,40 @@ class CachedPasses(Passes):
 
 
 class BlockPasses(CachedPasses):
-    """Prefix cache, or dual cache: a full pass at a block's start, then the block with or without its right side."""
+    """A full pass at a block's start, then the block and what is right of it (prefix cache), or without ``right`` the
+    block alone (dual cache)."""
 
-    low, high = 0, 0
+    blocks = True
 
-    def begin_block(self, low: int, high: int) -> None:
-        """The next pass is a full one."""
-        self.low, self.high, self.rows = low, high, None
+    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0, right: bool = True) -> None:
+        super().__init__(model, layout, refresh)
+        self.right = right
 
-    def chosen(self, x: Tensor) -> Where:
-        """The block, and with the prefix cache what is right of it."""
-        return slice(self.low, self.high if self.options.cache == "dual" else x.shape[1])
+    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
+        return slice(self.low, x.shape[1] if self.right else self.high)
 
 
 class DelayedPasses(CachedPasses):
-    """dKV-Cache: masks, the rows that predict them, and what changed in the pass before."""
+    """dKV-Cache: masks, the rows that predict them, and what changed in the pass before; of the masks with a ``window``
+    those that near to what changed."""
 
     previous: Tensor | None = None
 
-    @property
-    def default_refresh(self) -> int:
-        """A full pass after seven others."""
-        return 8
+    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 8, window: int = 0) -> None:
+        super().__init__(model, layout, refresh)
+        self.window = window
 
-    def chosen(self, x: Tensor) -> Where:
-        """Indices (B, Q); shorter rows repeat one of their own."""
+    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         return self._indices(x, 0, x.shape[1])
 
-    def _indices(self, x: Tensor, low: int, high: int) -> Tensor:
+    def _indices(self, x: Tensor, low: int, high: int) -> Int[Tensor, "B Q"]:
+        """Shorter rows repeat a position of their own."""
         part = x[:, low:high]
         masks = part == self.model.special.mask
         assert self.previous is not None
         changed = part != self.previous[:, low:high]
-        if self.options.window:
-            width = 2 * self.options.window + 1
-            near = max_pool1d(changed[:, None].float(), width, 1, self.options.window)[:, 0] > 0
+        if self.window:
+            near = max_pool1d(changed[:, None].float(), 2 * self.window + 1, 1, self.window)[:, 0] > 0
             masks = masks & near
         needed = masks | changed
         if self.model.logit_shift:
@@ -207,7 +228,7 @@ class DelayedPasses(CachedPasses):
         order = needed.long().argsort(dim=1, descending=True, stable=True)[:, : max(1, most)]
         return low + torch.where(needed.gather(1, order), order, order[:, :1])
 
-    def remember(self, x: Tensor) -> None:
+    def remember(self, x: Int[Tensor, "B N"]) -> None:
         """Keep the sequence, to see what changes."""
         self.previous = x.clone()
 
@@ -216,38 +237,10 @@ class BlockDelayedPasses(DelayedPasses):
     """A full pass at a block's start, then what is delayed within the block: fewer rows than with the dual cache, and
     fewer and fewer of them."""
 
-    low, high = 0, 0
+    blocks = True
 
-    @property
-    def default_refresh(self) -> int:
-        """Full passes at a block's start only."""
-        return 0
+    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0, window: int = 0) -> None:
+        super().__init__(model, layout, refresh, window)
 
-    def begin_block(self, low: int, high: int) -> None:
-        """The next pass is a full one."""
-        self.low, self.high, self.rows = low, high, None
-
-    def chosen(self, x: Tensor) -> Where:
-        """Indices (B, Q) within the block."""
+    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         return self._indices(x, self.low, self.high)
-
-
-def passes(
-    model: MaskedLM,
-    options: GenerationOptions,
-    attention_mask: Tensor | None,
-    position_ids: Tensor | None,
-    start: int,
-) -> Passes:
-    """The passes of the cache that ``options`` names."""
-    from tenfold.masked_lm.decoding.adaptive import AdaptivePasses
-
-    kinds: dict[str, Callable[..., Passes]] = {
-        "none": Passes,
-        "prefix": BlockPasses,
-        "dual": BlockPasses,
-        "delayed": DelayedPasses,
-        "block_delayed": BlockDelayedPasses,
-        "adaptive": AdaptivePasses,
-    }
-    return kinds[options.cache](model, options, attention_mask, position_ids, start)

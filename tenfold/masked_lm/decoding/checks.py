@@ -1,6 +1,5 @@
 """What generation refuses before any work."""
 
-import torch
 from torch import Tensor
 
 from tenfold import progress
@@ -92,11 +91,3 @@ def _check_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:
         row = int((mask[:, 1:] < mask[:, :-1]).any(dim=1).nonzero()[0])
         raise UsageError(f"row {row} is padded on the right; pad prompts on the left, so that all end together")
     return None if bool(mask.all()) else mask
-
-
-def check_finite(values: Tensor, step: int) -> None:
-    """Raises UsageError, with the step's number, where the logits behind these probabilities are NaN or infinite."""
-    if not bool(torch.isfinite(values).all()):
-        raise UsageError(
-            f"the model's logits are NaN or infinite in step {step}; the weights are damaged, or float32 is needed"
-        )

@@ -5,20 +5,22 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from tenfold.errors import UsageError, suggest
+from tenfold.settings.checks import at_least
 
 Alg = Literal["origin", "maskgit_plus", "topk_margin", "entropy"]
-Schedule = Literal["exact", "reference"]
-Strategy = Literal["topk", "threshold", "factor", "entropy_bound", "remdm", "self_speculative"]
-Cache = Literal["none", "prefix", "dual", "delayed", "block_delayed", "adaptive"]
-Sigma = Literal["cap", "rescale", "confidence", "loop"]
+ScheduleName = Literal["exact", "reference"]
+StrategyName = Literal["topk", "threshold", "factor", "entropy_bound", "remdm", "self_speculative"]
+CacheName = Literal["none", "prefix", "dual", "delayed", "block_delayed", "adaptive"]
 
-FirstToken = Literal["own", "reference"]
-Quota = Literal["row", "batch"]
-
-_NAMES: dict[str, Any] = {
-    "alg": Alg, "schedule": Schedule, "strategy": Strategy, "cache": Cache, "sigma": Sigma, "quota": Quota,
-    "first_token": FirstToken,
-}  # fmt: skip
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "alg": get_args(Alg),
+    "schedule": get_args(ScheduleName),
+    "strategy": get_args(StrategyName),
+    "cache": get_args(CacheName),
+    "sigma": ("cap", "rescale", "confidence", "loop"),
+    "quota": ("row", "batch"),
+    "first_token": ("own", "reference"),
+}
 
 
 @dataclass(frozen=True)
@@ -119,15 +121,13 @@ class GenerationOptions:
         return self.chosen in ("topk", "remdm") or self.carry
 
     def _names(self) -> None:
-        for name, kind in _NAMES.items():
-            value, choices = getattr(self, name), get_args(kind)
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
             if value not in choices and not (name == "strategy" and value is None):
                 raise UsageError(f"{name} is {value!r}{suggest(str(value), choices)}")
 
     def _ranges(self) -> None:
-        for name in ("max_new_tokens", "num_return_sequences", "draft", "prompt_refresh"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        at_least(self, "", max_new_tokens=1, num_return_sequences=1, draft=1, prompt_refresh=1)
         for name in ("steps", "block_length", "top_k"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold.discrete import categorical, gumbel_argmax
+from tenfold.discrete.masking import categorical, gumbel_argmax
+from tenfold.errors import UsageError
+from tenfold.masked_lm.decoding.uniforms import Uniforms
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,32 @@ def _joined(first: Bool[Tensor, " R"], ours: Proposals, others: Proposals) -> Pr
         return whole
 
     return Proposals(*(both(getattr(ours, name), getattr(others, name)) for name in vars(ours)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """How a pass's logits become proposals: the options of ``propose``, and a token that is ``never`` proposed."""
+
+    alg: str = "maskgit_plus"
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    never: int | None = None
+    entropy: bool = False
+
+    def __call__(self, logits: Float[Tensor, "R K"], step: int, uniforms: Uniforms) -> Proposals:
+        """Proposals of the pass ``step``.
+
+        Raises UsageError, with the step's number, where the logits are NaN or infinite."""
+        if self.never is not None:
+            logits = logits.index_fill(-1, torch.tensor([self.never], device=logits.device), -torch.inf)
+        numbers = uniforms.tokens(step, len(logits), logits.device) if self.temperature > 0 else None
+        found = propose(logits, self.alg, self.temperature, self.top_p, self.top_k, numbers, entropy=self.entropy)
+        if not bool(torch.isfinite(found.probability).all()):
+            raise UsageError(
+                f"the model's logits are NaN or infinite in step {step}; the weights are damaged, or float32 is needed"
+            )
+        return found
 
 
 def gumbel_proposals(logits: Float[Tensor, "R K"], temperature: float, uniforms: Float[Tensor, "R K"]) -> Proposals:

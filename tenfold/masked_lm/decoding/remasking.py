@@ -4,9 +4,15 @@ From time t to s < t, with revealed shares α_t ≤ α_s: a revealed token goes 
 with (α_s − (1 − σ) α_t) / (1 − α_t). σ lies in [0, min(1, (1 − α_s) / α_t)]; σ = 0 is the plain reverse process.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from tenfold.masked_lm.decoding.strategies import Drawn, Moment, Strategy, spread
+from tenfold.masked_lm.decoding.uniforms import Uniforms
 
 
 def largest_sigma(alpha_t: float, alpha_s: float) -> float:
@@ -51,3 +57,29 @@ def sigmas(
 def reveal_probability(alpha_t: float, alpha_s: float, sigma: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
     """(α_s − (1 − σ) α_t) / (1 − α_t)."""
     return ((alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Remasking(Strategy):
+    """ReMDM as a rule: what is revealed, and what goes back to the mask, is drawn ahead of each pass; the last step
+    reveals everything. ``sigma`` is a kind of ``sigmas``."""
+
+    settles: ClassVar[bool] = False
+    sigma: str = "cap"
+    eta: float = 0.1
+    loop: tuple[float, float, float] = (0.55, 0.05, 0.9)
+
+    def ahead(self, moment: Moment, uniforms: Uniforms) -> Drawn:
+        """Draw both."""
+        canvas, masks, step = moment.canvas, moment.masks, moment.step
+        revealed = canvas.maskable & ~masks
+        numbers = uniforms.reveals(canvas.step, int(masks.sum()), masks.device).double()
+        if step == len(moment.taus) - 2:
+            return Drawn(masks)
+        t, s = float(moment.taus[step]), float(moment.taus[step + 1])
+        alpha_t, alpha_s = (alpha(time, self.sigma, self.loop) for time in (t, s))
+        sigma = sigmas(self.sigma, self.eta, t, s, self.loop, canvas.probability, revealed)
+        shown = spread(numbers, masks, 2.0) < reveal_probability(alpha_t, alpha_s, sigma)
+        if not self.eta:
+            return Drawn(shown)
+        return Drawn(shown, revealed & (uniforms.uniform(masks.shape, masks.device) < sigma))

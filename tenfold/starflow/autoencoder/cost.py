@@ -1,7 +1,5 @@
 """What training an autoencoder costs, computed on the meta device: nothing is allocated."""
 
-from typing import Any
-
 import torch
 
 from tenfold.data.images.config import ImageDataConfig
@@ -9,9 +7,12 @@ from tenfold.errors import UsageError
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.nn.cost import traced
+from tenfold.training.config import TrainingConfig
 
 
-def cost(config: AutoencoderConfig, data: ImageDataConfig, train: Any, frozen_encoder: bool = False) -> dict[str, Any]:
+def cost(
+    config: AutoencoderConfig, data: ImageDataConfig, train: TrainingConfig, frozen_encoder: bool = False
+) -> dict[str, int]:
     """Parameters, bytes and floating-point operations of a training step of a global batch; without what a
     discriminator and a perceptual network add.
 

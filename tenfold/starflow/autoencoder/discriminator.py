@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.nn.autoencoder import GroupNorm
+from tenfold.nn.norm import GroupNorm
 
 
 class PatchDiscriminator(nn.Module):

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import cast
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from tenfold.data.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
 from tenfold.flows.loss import to_levels, to_unit_range
+from tenfold.metrics import features
 from tenfold.metrics.images import fid, kid, real_floor, reconstruction_rows
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
@@ -47,18 +48,21 @@ def measure(
     return rows + latent_rows(mean, log_variance, first.config, pixels[0].numel(), next(iter(autoencoders)))
 
 
-def noisy(latents: Tensor, sigma: float, seed: int = 0) -> Tensor:
+def noisy(latents: Float[Tensor, "n l i j"], sigma: float, seed: int = 0) -> Float[Tensor, "n l i j"]:
     """Scaled latents with Gaussian noise, the same for every decoder that is compared."""
     return latents + sigma * torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
 
 
-def fid_rows(splits: ImageSplits, pixels: Tensor, rebuilt: Mapping[tuple[str, str], Tensor]) -> list[Measurement]:
+def fid_rows(
+    splits: ImageSplits,
+    pixels: UInt8[Tensor, "n c h w"],
+    rebuilt: Mapping[tuple[str, str], Float[Tensor, "n c h w"]],
+) -> list[Measurement]:
     """FID and KID of rebuilt images, by (model, split), against the images themselves, and of other real ones, in the
     features of a classifier trained on the training split."""
-    from tenfold.metrics.features import shared_classifier
-
-    extractor = shared_classifier(splits)
-    others = read_all(cast(ImageSource, splits.train))[0]
+    assert isinstance(splits.train, ImageSource)  # checked when the images were read
+    extractor = features.shared_classifier(splits)
+    others = read_all(splits.train)[0]
     floor = real_floor(extractor, pixels, others, min(len(pixels), len(others)))
     rows = [row for row in floor if row.name in ("fid", "kid")]
     real = extractor(pixels)
@@ -72,7 +76,11 @@ def fid_rows(splits: ImageSplits, pixels: Tensor, rebuilt: Mapping[tuple[str, st
 
 
 def latent_rows(
-    mean: Tensor, log_variance: Tensor, config: AutoencoderConfig, dimensions: int, model: str
+    mean: Float[Tensor, "n l i j"],
+    log_variance: Float[Tensor, "n l i j"],
+    config: AutoencoderConfig,
+    dimensions: int,
+    model: str,
 ) -> list[Measurement]:
     """KL divergence of the posterior from N(0, 1) (unscaled); mean and standard deviation of scaled latents, in all
     and by channel; and the mean standard deviation of the posterior, scaled. ``dimensions`` of an image."""

@@ -3,14 +3,13 @@
 import math
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from tenfold.data.splits import read_all
+from tenfold.data.images.splits import ImageLanes, ImageSource, read_all
 from tenfold.errors import TenfoldError
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder
@@ -19,23 +18,22 @@ from tenfold.nn.autoencoder_config import AutoencoderConfig
 CHUNK = 128
 
 
-def first_images(source: Any, count: int) -> Tensor:
+def first_images(source: ImageSource | ImageLanes, count: int) -> Tensor:
     """The first ``count`` images (uint8) of a split, or of a stream, lane by lane in turn."""
-    if hasattr(source, "batch"):
+    if isinstance(source, ImageSource):
         return read_all(source, count)[0]
     rows = math.ceil(count / source.lanes)
     records = [record for lane in range(source.lanes) for record in islice(source.read(lane, 0), rows)]
-    images: Tensor = source.collate(records[:count])["image"]
-    return images
+    return source.collate(records[:count])["image"]
 
 
 @torch.no_grad()
 def posterior_moments(
-    autoencoder: Autoencoder, images: Tensor, levels: int
+    autoencoder: Autoencoder, images: UInt8[Tensor, "n c h w"], levels: int
 ) -> tuple[Float[Tensor, "n l i j"], Float[Tensor, "n l i j"]]:
     """Mean and log variance of the posterior of uint8 images, unscaled, on the CPU."""
-    device = next(autoencoder.parameters()).device
-    parts = [autoencoder.posterior(to_unit_range(part, levels).to(device)) for part in images.split(CHUNK)]
+    like = next(autoencoder.parameters())
+    parts = [autoencoder.posterior(to_unit_range(part, levels).to(like)) for part in images.split(CHUNK)]
     mean, log_variance = zip(*parts, strict=True)
     return torch.cat(mean).float().cpu(), torch.cat(log_variance).float().cpu()
 
@@ -43,12 +41,12 @@ def posterior_moments(
 @torch.no_grad()
 def decode_all(autoencoder: Autoencoder, latents: Float[Tensor, "n l i j"]) -> Float[Tensor, "n c h w"]:
     """Images of scaled latents, clipped to [−1, 1], on the CPU."""
-    device = next(autoencoder.parameters()).device
-    parts = [autoencoder.decode(part.to(device)).float().cpu() for part in latents.split(CHUNK)]
+    like = next(autoencoder.parameters())
+    parts = [autoencoder.decode(part.to(like)).float().cpu() for part in latents.split(CHUNK)]
     return torch.cat(parts).clamp(-1, 1)
 
 
-def scaled(mean: Tensor, config: AutoencoderConfig) -> Tensor:
+def scaled(mean: Float[Tensor, "n l i j"], config: AutoencoderConfig) -> Float[Tensor, "n l i j"]:
     """Posterior means as ``Autoencoder.encode`` returns them."""
     return (mean - config.shift_factor) * config.scale_factor
 

@@ -6,12 +6,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from tenfold.nn.precision import at_least_single
+
 
 def pixel_distance(
     rebuilt: Float[Tensor, "b *shape"], images: Float[Tensor, "b *shape"], kind: Literal["l1", "l2"]
 ) -> Float[Tensor, "b"]:
     """Mean absolute ("l1") or square ("l2") difference of pixels, per image, in float32 at least."""
-    difference = (rebuilt - images).flatten(1).float() if rebuilt.element_size() < 4 else (rebuilt - images).flatten(1)
+    difference = at_least_single((rebuilt - images).flatten(1))
     return difference.abs().mean(dim=1) if kind == "l1" else difference.square().mean(dim=1)
 
 

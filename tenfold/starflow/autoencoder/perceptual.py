@@ -2,20 +2,18 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.data.splits import ImageSplits
-from tenfold.data.splits import sha256 as digest
+from tenfold.data.images.splits import ImageSplits
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import read_json, sha256
-
-if TYPE_CHECKING:
-    from tenfold.metrics.features import ClassifierFeatures
+from tenfold.metrics.features import ClassifierFeatures, InceptionFeatures, train_classifier
+from tenfold.nn.precision import at_least_single
 
 Layers = Callable[[Tensor], list[Tensor]]
 """Images (b, c, h, w) on [−1, 1] to hidden layers (b, features, ...)."""
@@ -54,8 +52,8 @@ class Perceptual(nn.Module):
         return torch.stack(distances).mean(dim=0)
 
 
-def _unit(layer: Tensor) -> Tensor:
-    layer = layer.float() if layer.element_size() < 4 else layer
+def _unit(layer: Float[Tensor, "b f *size"]) -> Float[Tensor, "b f *size"]:
+    layer = at_least_single(layer)
     return layer / (layer.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
 
 
@@ -85,15 +83,13 @@ def trained_perceptual(splits: ImageSplits) -> Perceptual:
     that images are measured with, so that these do not judge what was tuned to please them.
 
     Raises UsageError for unlabelled or streamed images."""
-    from tenfold.metrics.features import train_classifier
-
     if splits.classes < 2:
         raise UsageError(
             f"reconstruction.perceptual is {CLASSIFIER!r}, which is trained on labelled images, but the images have "
             f"{splits.classes} classes; give a local network, or '' for none"
         )
     model = train_classifier(splits, steps=_STEPS, seed=_SEED)
-    return _in_classifier(model, digest(CLASSIFIER, splits.fingerprint, str(_STEPS), str(_SEED)))
+    return _in_classifier(model, sha256(CLASSIFIER, splits.fingerprint, str(_STEPS), str(_SEED)))
 
 
 def _tapped(network: nn.Module, taps: Iterable[nn.Module]) -> Layers:
@@ -113,8 +109,6 @@ def _tapped(network: nn.Module, taps: Iterable[nn.Module]) -> Layers:
 
 
 def _classifier(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
-    from tenfold.metrics.features import ClassifierFeatures
-
     model = ClassifierFeatures.load(folder)
     if model.shape[0] != shape[0]:
         raise UsageError(
@@ -124,7 +118,7 @@ def _classifier(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
     return _in_classifier(model, _fingerprint(folder))
 
 
-def _in_classifier(model: "ClassifierFeatures", fingerprint: str) -> Perceptual:
+def _in_classifier(model: ClassifierFeatures, fingerprint: str) -> Perceptual:
     # All nonlinearities, and the last hidden layer.
     network = nn.Sequential(*model.body, model.hidden)
     taps = [module for module in model.body if isinstance(module, nn.SiLU)]
@@ -132,8 +126,6 @@ def _in_classifier(model: "ClassifierFeatures", fingerprint: str) -> Perceptual:
 
 
 def _inception(file: Path) -> Perceptual:
-    from tenfold.metrics.features import InceptionFeatures
-
     network = InceptionFeatures(file).network
     layers = _tapped(network, [getattr(network, name) for name in _INCEPTION_LAYERS])
     # Sides and range as for FID.
@@ -199,10 +191,10 @@ def _read_transformer(loader: Any, folder: Path) -> Any:
     return model
 
 
-def _coloured(x: Tensor) -> Tensor:
+def _coloured(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h w"]:
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 
 def _fingerprint(folder: Path) -> str:
     files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".json"))
-    return digest(*(f"{f.name} {sha256(f)}" for f in files))
+    return sha256(*(f"{f.name} {sha256(f)}" for f in files))

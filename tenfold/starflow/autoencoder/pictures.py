@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
-from tenfold.data.splits import ImageSplits, read_all
-from tenfold.figures import histograms, image_grid, write_captions
+from tenfold.data.images.splits import ImageSplits, read_all
+from tenfold.figures.charts import histograms
+from tenfold.figures.images import image_grid
+from tenfold.figures.style import write_captions
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.starflow.autoencoder.evaluation import noisy

@@ -8,24 +8,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold.data.splits import ImageSplits
+from tenfold.data.images.splits import ImageSplits
 from tenfold.errors import UsageError
 from tenfold.starflow.autoencoder.config import ReconstructionConfig
 from tenfold.starflow.autoencoder.discriminator import PatchDiscriminator
 from tenfold.starflow.autoencoder.loss import discriminator_hinge, generator_hinge, pixel_distance
 from tenfold.starflow.autoencoder.perceptual import CLASSIFIER, Perceptual, load_perceptual, trained_perceptual
+from tenfold.training.config import TrainingConfig
 from tenfold.training.optimizers import adamw
-from tenfold.update import Update
+from tenfold.training.task import Update
 
 
 class Reconstruction:
     """What the training of a whole autoencoder and that of a decoder alone share.
 
-    ``train`` (the recipe's training settings) has the optimiser's fields and the seed; ``splits`` are the images.
-    The perceptual network is read, or trained, on first use.
+    ``splits`` are the images. The perceptual network is read, or trained, on first use.
     """
 
-    def __init__(self, settings: ReconstructionConfig, train: Any, splits: ImageSplits) -> None:
+    def __init__(
+        self,
+        settings: ReconstructionConfig,
+        train: TrainingConfig,
+        splits: ImageSplits,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.settings, self.train, self.splits = settings, train, splits
         self.discriminator: PatchDiscriminator | None = None
         if settings.adversarial_weight:
@@ -35,6 +41,12 @@ class Reconstruction:
                     splits.shape[0], settings.discriminator_width, settings.discriminator_layers
                 )
             self.discriminator.require(*splits.shape[1:])
+        self.to(device)
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the discriminator; the perceptual network follows the images."""
+        if self.discriminator is not None:
+            self.discriminator.to(device)
 
     @cached_property
     def perceptual(self) -> Perceptual | None:
@@ -64,8 +76,10 @@ class Reconstruction:
             )
         return found
 
-    def terms(self, rebuilt: Float[Tensor, "b c h w"], images: Float[Tensor, "b c h w"]) -> dict[str, Tensor]:
-        """ "pixel" and "perceptual" distances (b,), and "faithful" (b,), their weighted sum."""
+    def terms(
+        self, rebuilt: Float[Tensor, "b c h w"], images: Float[Tensor, "b c h w"]
+    ) -> dict[str, Float[Tensor, "b"]]:
+        """ "pixel" and "perceptual" distances, and "faithful", their weighted sum."""
         settings = self.settings
         found = {"pixel": pixel_distance(rebuilt, images, settings.pixel)}
         faithful = settings.pixel_weight * found["pixel"]

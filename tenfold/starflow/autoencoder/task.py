@@ -1,96 +1,114 @@
-"""Training an autoencoder from scratch, as the training loop and the verbs see it."""
+"""An autoencoder, or its decoder alone, as the training loop and the verbs see it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tenfold import hub
 from tenfold.data.images.augment import augmented
-from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.splits import ImageSplits
-from tenfold.errors import UsageError
+from tenfold.data.images.splits import ImageSource, ImageSplits, ImageStream
 from tenfold.flows.loss import to_unit_range
+from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.nn.autoencoder import Autoencoder, AutoencoderOutput
-from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.autoencoder import evaluation, pictures
-from tenfold.starflow.autoencoder.config import AutoencoderEvaluation, AutoencoderObjective, ReconstructionConfig
+from tenfold.starflow.autoencoder.computation import DecoderAlone, Whole
 from tenfold.starflow.autoencoder.cost import cost
 from tenfold.starflow.autoencoder.data import images_for
-from tenfold.starflow.autoencoder.latents import first_images, measured_scale, posterior_moments
+from tenfold.starflow.autoencoder.latents import first_images
 from tenfold.starflow.autoencoder.loss import kl_divergence
+from tenfold.starflow.autoencoder.recipes import AutoencoderRecipe, DecoderRecipe
 from tenfold.starflow.autoencoder.reconstruction import Reconstruction
-from tenfold.update import Update
-
-
-@runtime_checkable
-class AutoencoderRecipe(Protocol):
-    """What a recipe must hold; ``train`` has the optimiser's fields and the seed."""
-
-    model: AutoencoderConfig
-    data: ImageDataConfig
-    reconstruction: ReconstructionConfig
-    objective: AutoencoderObjective
-    evaluation: AutoencoderEvaluation
-    train: Any
+from tenfold.training.streams import Draws
+from tenfold.training.task import Update
 
 
 class AutoencoderTask:
-    """An autoencoder, its images and its objective: faithful reconstructions from draws of the posterior, and a
-    penalty on the posterior's distance from N(0, 1)."""
+    """An autoencoder, its images and its objective: faithful reconstructions. What the recipe says is trained (see
+    ``tenfold.starflow.autoencoder.computation``): all of it, or the decoder alone."""
 
-    def __init__(self, recipe: AutoencoderRecipe, name: str = "autoencoder") -> None:
-        self.recipe, self.name = recipe, name
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.train.seed)
-            self.autoencoder = Autoencoder(recipe.model)
+    def __init__(self, recipe: AutoencoderRecipe | DecoderRecipe, name: str = "") -> None:
+        self.recipe, self.name = recipe, name or recipe.system
+        self.computation = Whole(recipe) if isinstance(recipe, AutoencoderRecipe) else DecoderAlone(recipe)
+        self.device = torch.device("cpu")
+        self.dtype: torch.dtype | None = None
+
+    @cached_property
+    def autoencoder(self) -> Autoencoder:
+        """The whole autoencoder, as training begins with it until other weights are loaded or trained."""
+        return self.computation.begin().to(self.device, self.dtype)
+
+    @cached_property
+    def decoding(self) -> nn.Module:
+        """The training computation around the autoencoder in use."""
+        return self.computation.around(self.autoencoder)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
+        """Move the autoencoder and what its training compares with to a device, what is read later too; and the
+        autoencoder's weights to a floating type."""
+        self.device, self.dtype = torch.device(device), dtype
+        if "autoencoder" in self.__dict__:
+            self.autoencoder.to(self.device, dtype)
+        if "reconstruction" in self.__dict__:
+            self.reconstruction.to(self.device)
 
     @cached_property
     def splits(self) -> ImageSplits:
-        """The images, read on first use and checked against the model's geometry."""
-        return images_for(self.recipe.data, self.recipe.model, self.recipe.evaluation)
+        """The images, read on first use and checked against the autoencoder's geometry."""
+        return images_for(self.recipe.data, self.autoencoder.config, self.recipe.evaluation)
 
     @cached_property
     def reconstruction(self) -> Reconstruction:
         """The terms of the objective that are about images."""
-        return Reconstruction(self.recipe.reconstruction, self.recipe.train, self.splits)
+        return Reconstruction(self.recipe.reconstruction, self.recipe.train, self.splits, self.device)
 
     # --- training -----------------------------------------------------------------------------------------
 
     def modules(self) -> dict[str, nn.Module]:
-        """The autoencoder, and the discriminator if there is one."""
-        return {"autoencoder": self.autoencoder, **self.reconstruction.modules()}
+        """The training computation, frozen encoder included, and the discriminator if there is one."""
+        return {"autoencoder": self.decoding, **self.reconstruction.modules()}
 
     def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """AdamW for each module."""
+        """AdamW for what is trained of each module."""
         return self.reconstruction.optimizers(modules)
 
-    def train_source(self) -> Any:
+    def train_source(self) -> ImageSource | ImageStream:
         """The training images; the perceptual network is read too, so that a wrong one is told before work."""
         _ = self.reconstruction.perceptual
         return self.splits.train
 
-    def validation_source(self) -> Any:
+    def validation_source(self) -> ImageSource:
         """The validation images."""
         return self.splits.validation
 
-    def rebuilt(self, modules: Mapping[str, nn.Module], images: Tensor, index: Tensor, draws: Any) -> AutoencoderOutput:
-        """The training computation on images (b, c, h, w), the posterior's noise keyed by the sample."""
-        shape = self.recipe.model.latent_shape(*images.shape[2:])
-        output: AutoencoderOutput = modules["autoencoder"](images, draws.normal("posterior", index, shape))
+    def rebuilt(
+        self,
+        modules: Mapping[str, nn.Module],
+        images: Float[Tensor, "b c h w"],
+        index: Int[Tensor, "b"],
+        draws: Draws,
+    ) -> AutoencoderOutput | Float[Tensor, "b c h w"]:
+        """The training computation on images, the latents' noise keyed by the sample; with the posterior where that is
+        trained too."""
+        shape = self.autoencoder.config.latent_shape(*images.shape[2:])
+        output: AutoencoderOutput | Tensor = modules["autoencoder"](
+            images, draws.normal(self.computation.noise, index, shape)
+        )
         return output
 
-    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> Iterator[Update]:
+    def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws) -> Iterator[Update]:
         """The autoencoder's update, then the discriminator's."""
         objective, index = self.recipe.objective, batch["index"]
         pixels = augmented(batch["image"], index, draws, objective.flip, objective.shift)
         images = to_unit_range(pixels, self.splits.levels)
         output = self.rebuilt(modules, images, index, draws)
+        if isinstance(output, Tensor):
+            yield from self.reconstruction.updates(modules, output, images, draws.step)
+            return
         kl = kl_divergence(output.mean, output.log_variance).mean() / output.mean[0].numel()
         mean = output.mean.detach()
         yield from self.reconstruction.updates(
@@ -98,19 +116,24 @@ class AutoencoderTask:
             output.reconstruction,
             images,
             draws.step,
-            objective.kl_weight * kl,
+            self.computation.kl_weight * kl,
             {"kl": kl.detach(), "latent_std": mean.float().std(correction=0)},
             {"the latent": mean},
         )
 
-    def validate(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Any) -> dict[str, Tensor]:
-        """Per image: "loss", the objective without its adversarial term (which moves), and its parts."""
+    def validate(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws
+    ) -> dict[str, Float[Tensor, "b"]]:
+        """Per image: "loss", the objective without its adversarial term (which moves), and its parts; the noise of an
+        image is the same in every validation."""
         images = to_unit_range(batch["image"], self.splits.levels)
         output = self.rebuilt(modules, images, batch["index"], draws)
+        if isinstance(output, Tensor):
+            terms = self.reconstruction.terms(output, images)
+            return {"loss": terms.pop("faithful"), **terms}
         terms = self.reconstruction.terms(output.reconstruction, images)
         kl = kl_divergence(output.mean, output.log_variance) / output.mean[0].numel()
-        loss = terms.pop("faithful") + self.recipe.objective.kl_weight * kl
-        return {"loss": loss, "kl": kl, **terms}
+        return {"loss": terms.pop("faithful") + self.computation.kl_weight * kl, "kl": kl, **terms}
 
     def state_dict(self) -> dict[str, Any]:
         """What identifies the perceptual network."""
@@ -123,37 +146,34 @@ class AutoencoderTask:
     # --- using the trained autoencoder ----------------------------------------------------------------------
 
     def export(self, folder: Path) -> None:
-        """Write the model folder, with the scale of the latents as measured on training images."""
-        images = first_images(self.splits.train, self.recipe.objective.scale_images)
-        mean, _ = posterior_moments(self.autoencoder, images, self.splits.levels)
-        self.autoencoder.config = measured_scale(mean, self.autoencoder.config)
-        hub.save_pretrained(self.autoencoder, folder, {"name": self.name, "levels": self.splits.levels})
+        """Write the model folder, with the scale of the latents, or the noise that the decoder removes."""
+        levels = self.splits.levels
+        extra = self.computation.finish(self.autoencoder, lambda count: first_images(self.splits.train, count), levels)
+        save_pretrained(self.autoencoder, folder, {"name": self.name, "levels": levels, **extra})
 
     def load(self, folder: Path | str) -> None:
         """Take weights and latent scale of a model folder; raises UsageError where its geometry differs."""
-        autoencoder = hub.from_pretrained(Autoencoder, folder)
-        if not same_geometry(autoencoder.config, self.recipe.model):
-            raise UsageError(
-                f"{folder} holds an autoencoder with {autoencoder.config}, but this run's is {self.recipe.model}"
-            )
-        self.autoencoder = autoencoder
+        autoencoder: Autoencoder = from_pretrained(Autoencoder, folder)
+        self.computation.check(autoencoder, folder)
+        self.autoencoder = autoencoder.to(self.device, self.dtype)
+        self.__dict__.pop("decoding", None)
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
-        """All metrics on the test split."""
-        options, named = self.recipe.evaluation, {self.name: self.autoencoder.eval()}
-        return evaluation.measure(named, self.splits, options.sigma, options.fid)
+        """All metrics on the test split, of a decoder with that which training began with as a baseline."""
+        return evaluation.measure(self._compared(), self.splits, self.computation.sigma, self.recipe.evaluation.fid)
 
     def figures(self, directory: Path) -> list[Path]:
         """Reconstructions and latent values: PNG files with captions."""
-        named = {self.name: self.autoencoder.eval()}
-        return pictures.draw(named, self.splits, self.recipe.evaluation.sigma, directory)
+        return pictures.draw(self._compared(), self.splits, self.computation.sigma, directory)
+
+    def _compared(self) -> dict[str, Autoencoder]:
+        compared = {self.name: self.autoencoder.eval()}
+        if (plain := self.computation.baseline()) is not None:
+            compared["plain decoder"] = plain.to(next(self.autoencoder.parameters()))
+        return compared
 
     @staticmethod
-    def describe(recipe: AutoencoderRecipe) -> dict[str, Any]:
+    def describe(recipe: AutoencoderRecipe | DecoderRecipe) -> dict[str, int]:
         """Size and cost of a recipe, from a model on the meta device."""
-        return cost(recipe.model, recipe.data, recipe.train)
-
-
-def same_geometry(a: AutoencoderConfig, b: AutoencoderConfig) -> bool:
-    """Whether two configurations differ at most in the scale of the latents."""
-    return replace(a, scale_factor=1.0, shift_factor=0.0) == replace(b, scale_factor=1.0, shift_factor=0.0)
+        computation = AutoencoderTask(recipe).computation
+        return cost(computation.geometry, recipe.data, recipe.train, computation.frozen_encoder)

@@ -52,26 +52,32 @@ _OTHER_FAMILIES = (
 
 
 def load_autoencoder(source: str | os.PathLike[str]) -> Autoencoder:
-    """The autoencoder in a model folder, a run folder, a folder or file of ``read_published``, or a hub
+    """The autoencoder in a model folder, a run folder, a folder or file of ``read_autoencoder``, or a hub
     repository of either kind, in evaluation mode.
 
     Raises UsageError for anything else."""
-    folder = Path(source)
-    if (folder / "config.yaml").is_file():
-        if not (folder / "model").is_dir():
-            raise UsageError(f"{folder} has no trained model yet; finish it with 'tenfold train --resume {folder}'")
-        folder = folder / "model"
-    if folder.is_file():
-        return read_published(folder)
-    found = _folder(folder if folder.is_dir() else source)
+    place = _of_run(source)
+    if place.is_file():
+        return read_autoencoder(place)
+    found = _folder(place if place.is_dir() else source)
     values = read_json(found / hub.CONFIG) if (found / hub.CONFIG).is_file() else {}
     if "model_type" in values:
         model: Autoencoder = hub.from_pretrained(Autoencoder, found)
         return model
-    return read_published(found)
+    return read_autoencoder(found)
 
 
-def read_published(
+def _of_run(source: str | os.PathLike[str]) -> Path:
+    """The model folder of a run; any other source as it is."""
+    folder = Path(source)
+    if not (folder / "config.yaml").is_file():
+        return folder
+    if not (folder / "model").is_dir():
+        raise UsageError(f"{folder} has no trained model yet; finish it with 'tenfold train --resume {folder}'")
+    return folder / "model"
+
+
+def read_autoencoder(
     source: str | os.PathLike[str],
     scale_factor: float | None = None,
     shift_factor: float | None = None,

@@ -9,8 +9,8 @@ import torch
 
 from tenfold import hub
 from tenfold.nn.autoencoder import Autoencoder
-from tenfold.starflow.autoencoder.decoder_task import DecoderTask
 from tenfold.starflow.autoencoder.task import AutoencoderTask
+from tenfold.starflow.autoencoder.task import AutoencoderTask as DecoderTask
 from tests.flows.autoencoder.recipes import MODEL, autoencoder_recipe, decoder_recipe
 
 

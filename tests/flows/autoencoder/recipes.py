@@ -20,7 +20,7 @@ from tenfold.starflow.autoencoder.config import (
 from tenfold.starflow.autoencoder.recipes import AutoencoderRecipe, DecoderRecipe
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
-from tenfold.update import Update
+from tenfold.training.task import Update
 from tests.training.toys import configuration
 
 MODEL = AutoencoderConfig(widths=(8, 16), norm_groups=4, mid_attention=False)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.splits import ArrayImages, ImageSplits
+from tenfold.data.images.splits import ArrayImages, ImageSplits
 from tenfold.errors import UsageError
 from tenfold.metrics import features as image_features
 from tenfold.nn.autoencoder import Autoencoder

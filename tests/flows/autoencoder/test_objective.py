@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.load import load_images
+from tenfold.data.load import load_images
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.metrics.features import ClassifierFeatures
 from tenfold.metrics.inception import InceptionV3

@@ -11,9 +11,9 @@ from tenfold import hub
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.runs.run_folder import RunFolder
-from tenfold.starflow.autoencoder.decoder_task import DecoderTask
 from tenfold.starflow.autoencoder.latents import first_images, measured_scale
 from tenfold.starflow.autoencoder.task import AutoencoderTask
+from tenfold.starflow.autoencoder.task import AutoencoderTask as DecoderTask
 from tests.flows.autoencoder.recipes import MODEL, autoencoder_recipe, batch_of, decoder_recipe, run, updates_of
 from tests.training.toys import weights
 

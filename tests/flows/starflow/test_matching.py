@@ -13,21 +13,16 @@ from tenfold import hub
 from tenfold.data.captions.compositions import LARGE, SMALL, compositions
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
-from tenfold.starflow import captions, matching
-from tenfold.starflow.matching import (
+from tenfold.starflow.captions import judge as captions
+from tenfold.starflow.captions import judge as matching
+from tenfold.starflow.captions.judge import NONE, Judge, JudgeConfig, judge_config, on_grid, train_judge, windows
+from tenfold.starflow.captions.matching import (
     ASPECTS,
-    NONE,
-    Judge,
-    JudgeConfig,
     derangement,
-    judge_config,
     match_score,
     matching_rows,
-    on_grid,
     read_images,
     real_batches,
-    train_judge,
-    windows,
 )
 
 CONFIG = CaptionDataConfig(ratios="1:1,21:9", most_digits=2)

@@ -10,7 +10,7 @@ import torch
 import tenfold
 from tenfold import api
 from tenfold.errors import UsageError
-from tenfold.settings.parser import change
+from tenfold.settings.changes import change
 from tenfold.starflow.generator import ImageGenerator
 
 DIGITS = {"source": "digits", "levels": 17, "validation": 20, "test": 60, "height": 0, "width": 0}

@@ -25,8 +25,7 @@ from tenfold.discrete_diffusion.task import TaskDefaults, seeded
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch
-from tenfold.update import Update
+from tenfold.training.task import Batch, Update
 
 
 class DistilTask(TaskDefaults):

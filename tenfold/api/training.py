@@ -1,0 +1,155 @@
+"""Training: from a recipe to a run folder, and on from where it stopped."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tenfold import progress
+from tenfold.api import catalogue
+from tenfold.api.runs import Run, open_run, settings_of
+from tenfold.api.use import evaluate as measure
+from tenfold.api.use import report
+from tenfold.errors import UsageError
+from tenfold.runs.recipe import Recipe
+from tenfold.runs.run_folder import RunFolder
+from tenfold.settings.changes import change, changed
+
+
+def train(
+    recipe: Recipe | str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    evaluate: bool = True,
+    device: str = "auto",
+    **changes: Any,
+) -> Run:
+    """Train a recipe into a new run folder; then measure it and write its report.
+
+    Args:
+        recipe: a recipe or its name (``tenfold list``).
+        out: the run folder; ``runs/NAME-TIME`` without it.
+        evaluate: whether to measure and report after training.
+        device: "auto" (the accelerator, or else the CPU), "cpu", "cuda", "cuda:1", "mps".
+        changes: settings to change, by group: ``train={"steps": 100}, model={"width": 128}``.
+
+    Raises:
+        UsageError: an unknown name, a bad value, data that do not fit the model, a folder that holds a run;
+            all before anything is written.
+    """
+    settings = change(catalogue.recipe(recipe) if isinstance(recipe, str) else recipe, changes)
+    name = recipe if isinstance(recipe, str) else catalogue.name_of(recipe)
+    if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("several processes need one folder; set --out")
+    folder = RunFolder(new_folder(name) if out is None else out)
+    if _is_main():
+        folder.refuse_existing_run()
+    return _train(Run(folder, name, settings, device), evaluate, resume=False, allow_inexact=False)
+
+
+def resume(
+    run: Run | str | os.PathLike[str],
+    *,
+    allow_inexact: bool = False,
+    evaluate: bool = True,
+    device: str = "auto",
+    **changes: Any,
+) -> Run:
+    """Go on with a run from its last good checkpoint, to the same weights as if it had never stopped.
+
+    ``train={"steps": N}`` extends it (``flow={"train": {"steps": N}}`` for one of several stages). The intervals of
+    logging, validation and checkpoints, ``keep_last`` and the tracker may change too; everything else is refused.
+    ``allow_inexact`` permits another number of processes or threads, which is no longer bit-exact.
+    """
+    before = open_run(run, device)
+    after = change(before.recipe, changes)
+    for name, (old, new) in changed(before.recipe, after).items():
+        if "train" not in name.split(".")[:-1]:  # train.steps, or a stage's: flow.train.steps
+            raise UsageError(
+                f"{name} of {before.path} is {old} and cannot change to {new} on resume; "
+                "leave it out or start a new run"
+            )
+    return _train(before.changed(after), evaluate, resume=True, allow_inexact=allow_inexact)
+
+
+def new_folder(name: str) -> Path:
+    """``runs/NAME-TIME``, where a run goes that was given no folder."""
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """Parameters, memory and FLOPs per step of a recipe, from a model on the meta device; of each stage, where it has
+    several."""
+    if recipe.is_pipeline:
+        return {name: describe(recipe.stage(name, "")) for name in recipe.described}
+    found: dict[str, Any] = catalogue.task_of(recipe).describe(recipe)
+    return found
+
+
+def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> Run:
+    if run.recipe.is_pipeline:
+        _train_stages(run, resume, allow_inexact)
+    else:
+        _train_stage(run, resume, allow_inexact)
+    if evaluate_too and _is_main():
+        measure(run)
+        report(run)
+    return run
+
+
+def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
+    """The loop on the run's own task, which then holds the chosen weights."""
+    from tenfold.training.loop import train as loop
+
+    with progress.shown("reading the data") if _is_main() else nullcontext():
+        run.task.train_source()
+    settings = settings_of(run.name, run.recipe)
+    done = loop(
+        run.task,
+        run.recipe.train,  # type: ignore[attr-defined]  # what has a task has settings of training
+        run.folder,
+        resume=resume,
+        allow_inexact=allow_inexact,
+        settings=settings,
+        device=run.device,
+    )
+    if done.main:
+        run.task.to(done.device)
+        run.has_weights = True
+
+
+def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
+    """Train what is not finished yet of each stage, in order; interrupted, the run is resumed as any other."""
+    from tenfold.training.interrupt import Interrupted
+
+    settings = settings_of(run.name, run.recipe)
+    if _is_main():
+        if resume:
+            run.folder.write_config(settings)
+        else:
+            run.folder.start(settings)
+    for stage in run.stages:
+        started = stage.folder.holds_run()
+        if started and stage.folder.model.is_dir() and _alike(open_run(stage.path).recipe, stage.recipe, run.path):
+            continue
+        progress.note(f"{run.path}: {stage.path.name}")
+        try:
+            _train_stage(stage, resume=started, allow_inexact=allow_inexact)
+        except Interrupted as stop:  # says how to resume: the whole run, not the stage
+            raise Interrupted(str(stop).replace(str(stage.path), str(run.path))) from None
+
+
+def _alike(before: Recipe, after: Recipe, root: Path) -> bool:
+    """Whether a stage's recipes differ at most in where the run lies, which changes when its folder is moved."""
+    moved = (
+        isinstance(new, str) and new.startswith(str(root)) and str(old).endswith(new.removeprefix(str(root)))
+        for old, new in changed(before, after).values()
+    )
+    return all(moved)
+
+
+def _is_main() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0

@@ -1,0 +1,35 @@
+"""What a user can set about sampling any flow. Imports no PyTorch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class GuidedSampling:
+    """The options of ``tenfold sample`` that flows share.
+
+    Attributes:
+        num: how many samples.
+        classes: class label, or None for no label.
+        guidance: guidance weight w ≥ 0.
+        rule: how the two branches combine; None for the rule of the flow's family.
+        what: which of log-scale (a) and shift (b) rule "tarflow" extrapolates.
+        schedule: constant weight, or linear over the tokens.
+        blocks: "all", "top", a number n (the first n sampled blocks), or comma-separated indices.
+        attention_temperature: of the second branch, for guiding without a condition.
+        solver: how the inverse is computed.
+        tolerance: residual at which a parallel solver stops; its own default if not given.
+        seed: of the noise.
+    """
+
+    num: int = 64
+    classes: int | None = None
+    guidance: float = 0.0
+    rule: Literal["tarflow", "starflow"] | None = None
+    what: Literal["ab", "a", "b"] = "ab"
+    schedule: Literal["const", "linear"] = "const"
+    blocks: str = "all"
+    attention_temperature: float = 1.0
+    solver: Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"] = "auto"
+    tolerance: float | None = None
+    seed: int = 0

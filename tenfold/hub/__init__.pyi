@@ -1,0 +1,12 @@
+from .checkpoints import read_state_dict as read_state_dict
+from .fetch import CONFIG as CONFIG
+from .fetch import INDEX as INDEX
+from .fetch import WEIGHTS as WEIGHTS
+from .fetch import download as download
+from .fetch import model_folder as model_folder
+from .fetch import resolve as resolve
+from .folders import OURS as OURS
+from .folders import from_pretrained as from_pretrained
+from .folders import load_strict as load_strict
+from .folders import read_config as read_config
+from .folders import save_pretrained as save_pretrained

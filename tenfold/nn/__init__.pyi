@@ -1,0 +1,10 @@
+from .attention import CausalAttention as CausalAttention
+from .attention import KeyValueCache as KeyValueCache
+from .autoencoder import Autoencoder as Autoencoder
+from .autoencoder_config import AutoencoderConfig as AutoencoderConfig
+from .config import LayerConfig as LayerConfig
+from .norm import GroupNorm as GroupNorm
+from .norm import LayerNorm as LayerNorm
+from .norm import RMSNorm as RMSNorm
+from .transformer import FeedForward as FeedForward
+from .transformer import TransformerLayer as TransformerLayer

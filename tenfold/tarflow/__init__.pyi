@@ -1,0 +1,17 @@
+from .baselines import baseline_rows as baseline_rows
+from .baselines import gaussian as gaussian
+from .baselines import gaussian_mixture as gaussian_mixture
+from .baselines import histogram as histogram
+from .baselines import spline_flow as spline_flow
+from .config import FlowEvaluation as FlowEvaluation
+from .config import FlowObjective as FlowObjective
+from .config import FlowSampling as FlowSampling
+from .config import FlowScoring as FlowScoring
+from .config import TarFlowConfig as TarFlowConfig
+from .evaluation import measure as measure
+from .model import TarFlow as TarFlow
+from .recipes import TarFlowRecipe as TarFlowRecipe
+from .scoring import score as score
+from .task import FlowTask as FlowTask
+from .weights import load_published as load_published
+from .weights import read_published as read_published

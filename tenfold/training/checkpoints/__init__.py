@@ -1,0 +1,1 @@
+"""Checkpoints of a run: written whole, read strictly, and what may change when one is resumed."""
