@@ -28,7 +28,7 @@ _FRAMES_PER_SECOND = 4  # each takes the processor away from the work
 _SECONDS_UNTIL_SEEN = 0.5  # what is over sooner would only flicker
 
 
-class Progress:
+class Meter:
     """Some work under way: ``task()`` counts one unit of it as done, ``task(3)`` three.
 
     ``detail`` is a word about its state that is shown with it. An instance without a display is silent and costs a
@@ -72,7 +72,7 @@ class Display:
     def __init__(self, transient: bool = True, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._bars = _Bars(self._console, transient) if self._console.is_terminal else None
-        self._shown: dict[Progress, Any] = {}
+        self._shown: dict[Meter, Any] = {}
         self._last_line = time.monotonic()
 
     @contextmanager
@@ -84,7 +84,7 @@ class Display:
             with self._bars:
                 yield
 
-    def start(self, task: Progress) -> None:
+    def start(self, task: Meter) -> None:
         """Show one more task."""
         number = None
         if self._bars is not None:
@@ -92,7 +92,7 @@ class Display:
             number = self._bars.add_task(name, total=task.total, completed=int(task.done), state=task.state)
         self._shown[task] = number
 
-    def update(self, task: Progress) -> None:
+    def update(self, task: Meter) -> None:
         """Show the state of a task."""
         if self._bars is not None:
             self._bars.update(self._shown[task], completed=task.done, total=task.total, state=task.state)
@@ -100,7 +100,7 @@ class Display:
             self._last_line = time.monotonic()
             self.note(" > ".join(f"{t.name} {t.state}".rstrip() for t in self._shown))
 
-    def finish(self, task: Progress) -> None:
+    def finish(self, task: Meter) -> None:
         """Show a task no longer; the outermost one stays until the display ends."""
         self.update(task)
         number = self._shown.pop(task)
@@ -148,7 +148,7 @@ def shown(what: str = "", *, transient: bool = True, display: Display | None = N
 
 
 @contextmanager
-def task(name: str, total: float | None = None, unit: str = "", *, done: float = 0.0) -> Iterator[Progress]:
+def task(name: str, total: float | None = None, unit: str = "", *, done: float = 0.0) -> Iterator[Meter]:
     """Work of ``total`` units (None where nobody knows), ``done`` of which were done before; the body calls what it
     is given for each. ``unit`` "s" makes it a budget of seconds.
 
@@ -157,7 +157,7 @@ def task(name: str, total: float | None = None, unit: str = "", *, done: float =
     ...         step()
     """
     display = _DISPLAY.get()
-    work = Progress(name, total, unit, done, display)
+    work = Meter(name, total, unit, done, display)
     if display is None:
         yield work
         return

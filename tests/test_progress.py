@@ -53,7 +53,7 @@ def test_quick_work_prints_no_line(capsys: pytest.CaptureFixture[str], clock: li
 
 
 def test_the_rate_counts_from_where_this_process_began(clock: list[float]) -> None:
-    work = progress.Progress("training", 100, "steps", done=50, display=progress.Display())
+    work = progress.Meter("training", 100, "steps", done=50, display=progress.Display())
     work.detail = "loss 1"
     clock[0] = 5.0
     work.done += 10
@@ -70,7 +70,7 @@ def test_the_rate_counts_from_where_this_process_began(clock: list[float]) -> No
     ],
 )
 def test_what_is_said_about_other_totals(clock: list[float], total: float | None, unit: str, state: str) -> None:
-    work = progress.Progress("work", total, unit, display=progress.Display())
+    work = progress.Meter("work", total, unit, display=progress.Display())
     assert work.state == ("" if total is None else f"0/{total}" + (" s" if unit == "s" else ""))
     clock[0] = 5.0
     work.done = 20

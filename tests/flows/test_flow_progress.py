@@ -28,10 +28,10 @@ class Recorder(progress.Display):
         super().__init__()
         self.done: dict[str, list[tuple[float, float | None]]] = {}
 
-    def update(self, task: progress.Progress) -> None:
+    def update(self, task: progress.Meter) -> None:
         pass
 
-    def finish(self, task: progress.Progress) -> None:
+    def finish(self, task: progress.Meter) -> None:
         super().finish(task)
         self.done.setdefault(task.name, []).append((task.done, task.total))
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tenfold import files
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.runs.run_folder import RunFolder
-from tenfold.training import checkpoint, tree
+from tenfold.training.checkpoints import checkpoint, tree
 from tests.training.toys import Regression, Replay, Table, configuration, digest, run, weights
 
 

@@ -106,7 +106,7 @@ def _invert_block(
     check: bool | None,
     compiled: bool,
     generator: torch.Generator | None,
-    done: progress.Progress,
+    done: progress.Meter,
 ) -> Float[Tensor, "b t d"]:
     """Invert one block on tokens in image order, check the result, and repair it if it must be exact."""
     block, record = net.block, net.info

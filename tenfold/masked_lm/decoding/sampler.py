@@ -52,7 +52,7 @@ class Sampler:
     uniforms: Uniforms
     hooks: Hooks
 
-    def fill(self, canvas: Canvas, inside: Bool[Tensor, "B N"], counted: progress.Progress) -> None:
+    def fill(self, canvas: Canvas, inside: Bool[Tensor, "B N"], counted: progress.Meter) -> None:
         """Passes until nothing is masked ``inside`` the block, or its schedule ends."""
         masks = canvas.masks & inside
         schedule = self.schedule(masks.sum(dim=1))

@@ -44,7 +44,7 @@ class SpeculativeSampler:
     uniforms: Uniforms
     draft: int = 4
 
-    def fill(self, canvas: Canvas, inside: Bool[Tensor, "B N"], counted: progress.Progress) -> None:
+    def fill(self, canvas: Canvas, inside: Bool[Tensor, "B N"], counted: progress.Meter) -> None:
         """Passes until nothing is masked ``inside`` the block."""
         masks = canvas.masks & inside
         if not masks.any():

@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 from tenfold.errors import TenfoldError
 from tenfold.files import disk_errors, fsync, full_sentence, is_full, sha256, write_json
 from tenfold.hub.tensors import differences
-from tenfold.training import tree
+from tenfold.training.checkpoints import tree
 from tenfold.training.parallel import World, bare
 from tenfold.training.task import Task
 
