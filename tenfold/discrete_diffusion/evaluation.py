@@ -12,7 +12,7 @@ from tenfold.data.text.packed_text import PackedRows
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion import likelihood
-from tenfold.discrete_diffusion.holes import Holes, cut_holes, fill_by_chain, fill_from_left, fill_masks
+from tenfold.discrete_diffusion.analysis.holes import Holes, cut_holes, fill_by_chain, fill_from_left, fill_masks
 from tenfold.discrete_diffusion.likelihood import LikelihoodBound
 from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion

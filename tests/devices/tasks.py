@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tenfold.settings.parser import change
 from torch import Tensor
 
 import tenfold
 from tenfold import api
 from tenfold.api import catalogue
+from tenfold.settings.changes import change
 from tenfold.training.streams import Draws
 
 LETTERS = " abcdehnotu"

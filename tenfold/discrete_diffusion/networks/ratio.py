@@ -13,6 +13,7 @@ from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.networks.blocks import Stack, own_turns, require_length
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion, source_of
 from tenfold.errors import UsageError
+from tenfold.training.task import device_of
 
 
 class LogRatio(nn.Module):
@@ -51,7 +52,7 @@ class LogRatio(nn.Module):
     @classmethod
     def from_model(cls, model: DiscreteDiffusion) -> "LogRatio":
         """The weights of a masked model; x_0 and x_t are embedded alike, and join as their mean."""
-        ratio = cls(model.config)
+        ratio = cls(model.config).to(device_of(model))
         ratio.network.load_state_dict(model.network.state_dict())
         with torch.no_grad():
             ratio.clean.weight.copy_(ratio.network.embedding.weight)

@@ -8,7 +8,7 @@ from tenfold import progress
 from tenfold.discrete.masking import reveal_probability
 from tenfold.discrete.paths import MaskSource, noisy_ratios
 from tenfold.discrete.schedules import time_of
-from tenfold.discrete_diffusion.samplers.remasking import Remasking, remask
+from tenfold.discrete_diffusion.samplers.remasking import RemaskingRule, remask
 from tenfold.discrete_diffusion.samplers.state import Chain
 from tenfold.discrete_diffusion.samplers.steps import STEPS, analytic, corrector, interval
 
@@ -39,7 +39,7 @@ def remasked(chain: Chain) -> Int[Tensor, "b n"]:
     """Steps in which revealed tokens may return to the mask."""
     source, options = chain.source, chain.options
     assert isinstance(source, MaskSource)  # run_chain made sure
-    how = Remasking(options.sigma, options.eta, options.loop)
+    how = RemaskingRule(options.sigma, options.eta, options.loop)
     surety = torch.ones(chain.noisy.shape, dtype=torch.float64, device=chain.device)
     for t, s in chain.grid():
         at, before = chain.times(t), chain.masks

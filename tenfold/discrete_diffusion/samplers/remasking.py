@@ -18,7 +18,7 @@ from tenfold.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Remasking:
+class RemaskingRule:
     """How strongly revealed tokens return to the mask along a chain.
 
     Attributes:

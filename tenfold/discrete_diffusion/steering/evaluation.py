@@ -8,9 +8,9 @@ from tenfold.discrete.masking import mask_exactly
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete.schedules import time_of
 from tenfold.discrete_diffusion import likelihood
+from tenfold.discrete_diffusion.analysis.quality import sample_entropy
 from tenfold.discrete_diffusion.evaluation import averaged, bound_row, some_rows
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.quality import sample_entropy
 from tenfold.discrete_diffusion.sampling import draw, plain_chain
 from tenfold.discrete_diffusion.steering.reference import Tuned
 from tenfold.discrete_diffusion.targets.rewards import Labelled, TrigramClassifier, testament_rows

@@ -71,7 +71,7 @@ class PreferenceTask(TaskDefaults):
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """As of all tuned models, and how often the held-out winner rose more."""
         held_out = Pairs(*(text[3 * len(text) // 4 :] for text in self.pairs))
-        index = torch.arange(len(held_out.winner), device=held_out.winner.device)
+        index = torch.arange(len(held_out.winner)).to(held_out.winner.device)
         with torch.no_grad():
             _, metrics, _ = self._loss(self.model, held_out, index, Draws(self.recipe.train.seed, 0), 16)
         share, count = float(metrics["accuracy"]), len(index)
