@@ -36,7 +36,7 @@ from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, Update, device_of
+from tenfold.training.task import LOSS, Batch, Update, device_of
 
 _T = TypeVar("_T")
 
@@ -62,6 +62,7 @@ class TaskDefaults:
     """What the tasks of the room do alike, unless they say otherwise. Each has a ``recipe``, a ``name``, a ``corpus``
     and a ``model``; what it makes or reads on first use it puts where it is (``placed``)."""
 
+    metric = LOSS
     network: ClassVar[type[nn.Module]] = DiscreteDiffusion
     recipe: Any
     name: str
