@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tenfold import api
-from tenfold.api import verbs
 from tenfold.api.catalogue import recipe
+from tenfold.api.runs import open_source
 from tenfold.cli.main import main
 from tenfold.data.text.packed_text import read_packed
 from tenfold.data.text.token_text_config import TokenTextConfig
@@ -124,7 +124,7 @@ def test_published_recipes_train_on_json_lines(name: str, tmp_path: Path) -> Non
     files = api.sample(run, num=2, steps=2)
     assert len(json.loads(files[1].read_text())["samples"]) == 2
     with pytest.raises(UsageError, match="so the text cannot be read in them"):
-        verbs._task_of_model(run.path / "model").evaluate()
+        open_source(run.path / "model").trained().evaluate()
 
 
 def test_packed_rows(tmp_path: Path) -> None:
