@@ -78,10 +78,10 @@ def chosen(row: dict[str, Any], key: str, value: str) -> bool:
 
 def systems() -> str:
     """The table of the ten systems and their state."""
-    from tenfold.recipes import SYSTEMS
+    from tenfold.api.catalogue import ten
 
     lines = ["| system | what it is | paper | state |", "|---|---|---|---|"]
-    for name, s in SYSTEMS.items():
+    for name, s in ten().items():
         number = s.paper.removeprefix("arXiv:")
         lines.append(f"| `{name}` | {s.title} | [{number}](https://arxiv.org/abs/{number}) | {s.state} |")
     return "\n".join(lines) + "\n"

@@ -21,6 +21,11 @@ def systems() -> dict[str, System]:
     return {system.name: system for system in found}
 
 
+def ten() -> dict[str, System]:
+    """The ten systems without their parts."""
+    return {name: known for name, known in systems().items() if not known.part_of}
+
+
 def system(name: str) -> System:
     """A system, or a part of one. Raises UsageError, with a suggestion, for an unknown name.
 
@@ -133,6 +138,11 @@ def examples(verb: str = "") -> dict[str, Example]:
     """The worked examples, or those of one verb."""
     found = {name: example for known in systems().values() for name, example in known.examples.items()}
     return {name: example for name, example in found.items() if verb in ("", example.verb)}
+
+
+def system_of_example(name: str) -> str:
+    """The system that a worked example belongs to."""
+    return next(known.name for known in systems().values() if name in known.examples)
 
 
 def jobs() -> dict[str, Job]:

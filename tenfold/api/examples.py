@@ -10,11 +10,8 @@ from typing import Any
 from tenfold.api import catalogue
 from tenfold.api.runs import Run, open_run
 from tenfold.errors import UsageError, suggest
-from tenfold.figures import write_captions
-from tenfold.files import write_json
-from tenfold.reports import write_report
+from tenfold.reports import worked
 from tenfold.runs.measurement import Measurement
-from tenfold.runs.run_folder import RunFolder, provenance
 from tenfold.runs.sampled_loss import SampledLoss
 
 
@@ -32,18 +29,7 @@ def run_example(
     known = catalogue.examples()
     if name not in known:
         raise UsageError(f"there is no example {name!r}{suggest(name, known)}")
-    folder = RunFolder(out)
-    folder.refuse_existing_run()
-    facts = provenance()
-    folder.figures.mkdir(parents=True, exist_ok=True)
-    found = known[name].run()(folder.figures, quick, progress, **(options or {}))
-    folder.start({"name": f"example-{name}", "system": "quasiperiodic", "quick": quick, **found.settings})
-    folder.write_evaluation(found.rows)
-    folder.write_provenance(**facts)
-    write_captions(folder.figures, found.captions)
-    if found.data:
-        write_json(folder.path / "data.json", found.data)
-    return write_report(folder.path), found.rows
+    return worked.run_example(known[name], name, out, quick, progress, options, catalogue.system_of_example(name))
 
 
 def losses_of(run: Run | str | os.PathLike[str]) -> list[SampledLoss]:

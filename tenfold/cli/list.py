@@ -16,7 +16,7 @@ def run(argv: list[str]) -> int:
     """Print the systems and the recipes."""
     parser = CommandParser("list", "[--json]", "The ten systems, their state, and the recipes to train.", EXAMPLES)
     parser.switch("--json", "print JSON")
-    ten = [known for known in catalogue.systems().values() if not known.part_of]
+    ten = catalogue.ten().values()
     if parser.parse_args(argv).json:
         show.as_json(
             {

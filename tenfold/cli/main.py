@@ -14,6 +14,7 @@ from tenfold.api import catalogue
 from tenfold.cli import bench, convert, evaluate, report, train, use
 from tenfold.cli import list as list_
 from tenfold.errors import TenfoldError, suggest
+from tenfold.runs.sampled_loss import SampledLoss, read_losses_by
 from tenfold.version import __version__
 
 # verb -> (what runs it: arguments to exit code, what it does)
@@ -100,6 +101,15 @@ def _dispatch(arguments: list[str]) -> int:
         return _fail(f"there is no {kind} {name!r}{suggest(name, known)}", 2)
     run, _ = known[name]
     return run(rest)
+
+
+def _losses_of(run: str) -> list[SampledLoss]:
+    from tenfold.api.examples import losses_of
+
+    return losses_of(run)
+
+
+read_losses_by(_losses_of)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

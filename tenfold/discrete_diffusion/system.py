@@ -6,6 +6,7 @@ from tenfold import discrete_diffusion
 from tenfold.data.text.texts import TextScoring
 from tenfold.discrete_diffusion import recipes
 from tenfold.discrete_diffusion.options import DiffusionAnalysis, DiffusionSampling
+from tenfold.discrete_diffusion.results import JOBS
 from tenfold.discrete_diffusion.steering.distil import recipe as distil
 from tenfold.discrete_diffusion.steering.groups import recipe as groups
 from tenfold.discrete_diffusion.steering.preference import recipe as preference
@@ -38,6 +39,8 @@ SYSTEMS: tuple[System, ...] = (
                 lambda: discrete_diffusion.tcsm_worlds,
             )
         },
+        jobs=JOBS,
+        benchmarks=("discrete_diffusion",),
     ),
     replace(
         _CHARACTERS,

@@ -35,8 +35,7 @@ from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, device_of
-from tenfold.training.task import Update
+from tenfold.training.task import Batch, Update, device_of
 
 _T = TypeVar("_T")
 

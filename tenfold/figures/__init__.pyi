@@ -2,10 +2,10 @@ from .charts import bars as bars
 from .charts import heat_maps as heat_maps
 from .charts import histograms as histograms
 from .charts import matrix as matrix
-from .series import curves as curves
-from .series import lines as lines
 from .images import image_grid as image_grid
 from .images import ranked as ranked
 from .images import to_rgb as to_rgb
+from .series import curves as curves
+from .series import lines as lines
 from .style import PALETTE as PALETTE
 from .style import write_captions as write_captions

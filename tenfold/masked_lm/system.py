@@ -4,6 +4,7 @@ from tenfold import masked_lm
 from tenfold.data.text.texts import TextScoring
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
 from tenfold.masked_lm.recipes import RECIPES, MaskedLMRecipe
+from tenfold.masked_lm.results import JOBS
 from tenfold.runs.system import System
 
 SYSTEMS = (
@@ -12,11 +13,14 @@ SYSTEMS = (
         title="DiffuCoder: masked diffusion for code",
         paper="arXiv:2506.20639",
         state="all but coupled-GRPO",
+        jobs=JOBS,
+        benchmarks=("masked_lm", "masked_lm_loading"),
     ),
     System(
         name="masked-lm",
         title="Masked diffusion language model of any Qwen2 or Llama network",
         paper="arXiv:2506.20639",
+        state="a part of diffucoder",
         part_of="diffucoder",
         task=lambda: masked_lm.MaskedLMTask,
         model=lambda: masked_lm.MaskedLM,

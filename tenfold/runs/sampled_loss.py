@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tenfold.errors import UsageError
+
 
 @dataclass(frozen=True)
 class SampledLoss:
@@ -25,3 +27,20 @@ class SampledLoss:
     batch: int
     batches: int
     repeats: int
+
+
+LossesOf = Callable[[str], list[SampledLoss]]
+_reader: LossesOf | None = None
+
+
+def read_losses_by(reader: LossesOf) -> None:
+    """Say how the losses of a trained run are found: what knows every system says it once, at the start."""
+    global _reader
+    _reader = reader
+
+
+def losses_of(run: str) -> list[SampledLoss]:
+    """The losses of the trained run in a folder. Raises UsageError for a run of a system that draws nothing."""
+    if _reader is None:
+        raise UsageError(f"nothing here reads trained runs such as {run}; use the command tenfold, or tenfold.api")
+    return _reader(run)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.shifts import limbs
+from tenfold.shifts.diophantine import relation
 from tenfold.shifts.frequency import Frequency, Number
 
 BITS = (64, 128, 256)
@@ -342,8 +343,6 @@ class Kronecker:
         return kind
 
     def _refuse_relation(self) -> None:
-        from tenfold.shifts.diophantine import relation
-
         found = relation(self.frequency)
         if found is not None:
             terms = " + ".join(f"{k}·({c.text})" for k, c in zip(found, self.frequency.components, strict=True) if k)

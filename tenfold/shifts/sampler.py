@@ -9,6 +9,8 @@ import warnings
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import ndtri
+from scipy.stats import qmc
 
 from tenfold.errors import UsageError, suggest
 from tenfold.shifts.frequency import Frequency
@@ -101,8 +103,6 @@ class ShiftSampler:
         return np.minimum(points, 1.0 - 2.0**-53)[rank::world]
 
     def _sobol_points(self, start: int, size: int) -> np.ndarray:
-        from scipy.stats import qmc
-
         if self._sobol is None:
             self._sobol = qmc.Sobol(self.dim, bits=32, rng=int(self._generator("sobol").integers(2**63)))
         if self._sobol.num_generated > start:
@@ -139,8 +139,6 @@ class ShiftSampler:
     ) -> Any:
         """``next`` through the inverse of the normal distribution function: standard normal numbers (n, d). Uniform
         numbers are kept 2^−53 (float64) or 2^−24 (float32) away from 0 and 1."""
-        from scipy.special import ndtri
-
         margin = 2.0**-24 if np.dtype(dtype) == np.float32 else 2.0**-53
         points = np.clip(self.next(batch, rank, world), margin, 1.0 - margin)
         return _converted(ndtri(points), dtype, device, uniform=False)

@@ -12,6 +12,7 @@ from tenfold.starflow.autoencoder.recipes import (
 )
 from tenfold.starflow.config import StarFlowSampling, StarFlowScoring
 from tenfold.starflow.recipes import RECIPES, StarFlowRecipe
+from tenfold.starflow.results import JOBS
 
 _AUTOENCODER = System(
     name="autoencoder",
@@ -34,6 +35,8 @@ SYSTEMS = (
         options={"sample": StarFlowSampling, "score": StarFlowScoring},
         recipes=RECIPES,
         plain=StarFlowRecipe(),
+        jobs=JOBS,
+        benchmarks=("flows",),
     ),
     replace(
         _AUTOENCODER,

@@ -4,6 +4,7 @@ from tenfold import tarflow
 from tenfold.runs.system import System
 from tenfold.tarflow.config import FlowSampling, FlowScoring
 from tenfold.tarflow.recipes import RECIPES, TarFlowRecipe
+from tenfold.tarflow.results import JOBS
 
 SYSTEMS = (
     System(
@@ -16,5 +17,7 @@ SYSTEMS = (
         options={"sample": FlowSampling, "score": FlowScoring},
         recipes=RECIPES,
         plain=TarFlowRecipe(),
+        jobs=JOBS,
+        benchmarks=("flows",),
     ),
 )

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tenfold import api, recipes
+from tenfold import api
+from tenfold.api import catalogue
 from tests.flows.autoencoder.published import diffusers_folder, small
 
 QUICK = [
@@ -53,8 +54,8 @@ def test_components_are_no_systems(tenfold) -> None:
     content = json.loads(done.out)
     assert "autoencoder" not in {system["name"] for system in content["systems"]}
     assert {"autoencoder-mnist", "decoder-mnist"} <= {recipe["name"] for recipe in content["recipes"]}
-    assert not set(recipes.SYSTEMS) & set(recipes.COMPONENTS)
-    assert recipes.plain("autoencoder").system == "autoencoder"
+    assert not set(catalogue.ten()) & {name for name, s in catalogue.systems().items() if s.part_of}
+    assert catalogue.plain("autoencoder").system == "autoencoder"
 
 
 @pytest.mark.parametrize("name", ["task", "model"])

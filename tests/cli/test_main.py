@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
+from tenfold.api import catalogue
 from tenfold.cli import main as cli
-from tenfold.cli.main import COMMANDS, guarded
+from tenfold.cli.main import guarded, verbs
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.recipes import RECIPES, SYSTEMS
-from tenfold.recipes.registry import COMPONENTS
+
+COMMANDS, RECIPES, SYSTEMS = verbs(), catalogue.recipes(), catalogue.ten()
 
 
 def test_help_names_every_command(tenfold) -> None:
@@ -52,7 +53,7 @@ def test_list_says_what_there_is(tenfold) -> None:
 
 def test_systems_that_are_there_have_their_parts_and_others_none() -> None:
     # Two are trained as components of other names, and one has nothing to train, but verbs.
-    made_of = {"diffucoder": COMPONENTS["masked-lm"], "tcsm": COMPONENTS["discrete-diffusion"]}
+    made_of = {"diffucoder": catalogue.systems()["masked-lm"], "tcsm": catalogue.systems()["discrete-diffusion"]}
     for name, system in SYSTEMS.items():
         parts = made_of.get(name, system)
         there = system.state != "not yet"

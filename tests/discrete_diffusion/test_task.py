@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold import api
+from tenfold.api.catalogue import recipe
 from tenfold.discrete_diffusion import (
     Autoregressive,
     AutoregressiveTask,
@@ -21,7 +22,6 @@ from tenfold.discrete_diffusion import (
     pictures,
 )
 from tenfold.errors import UsageError
-from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
 from tenfold.training.loop import train

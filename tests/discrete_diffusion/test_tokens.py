@@ -15,12 +15,12 @@ from transformers import PreTrainedTokenizerFast
 
 from tenfold import api
 from tenfold.api import verbs
+from tenfold.api.catalogue import recipe
 from tenfold.cli.main import main
 from tenfold.data.text.packed_text import read_packed
 from tenfold.data.text.token_text_config import TokenTextConfig
 from tenfold.discrete_diffusion import DiffusionConfig, DiscreteDiffusion, TokenRowEvaluation
 from tenfold.errors import UsageError
-from tenfold.recipes import recipe
 from tenfold.settings.changes import change
 
 PIECES = ["<end>", "Ġ", "Ċ", *"abcdefg"]

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tenfold.api.catalogue import recipe
 from tenfold.masked_lm.task import MaskedLMTask
-from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
 from tenfold.training.loop import train

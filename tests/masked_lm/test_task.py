@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from tenfold import api
+from tenfold.api.catalogue import recipe
 from tenfold.errors import UsageError
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
 from tenfold.masked_lm.recipes import MaskedLMPipeline, MaskedLMRecipe
 from tenfold.masked_lm.task import MaskedLMTask
-from tenfold.recipes import recipe
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
 from tenfold.training.loop import train

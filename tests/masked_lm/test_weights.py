@@ -12,10 +12,10 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from tenfold.api.catalogue import recipe
 from tenfold.errors import UsageError
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.recipes import recipe
 from tenfold.text import networks as text_models
 from tests.masked_lm.helpers import load, tiny
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tenfold.quasiperiodic.operators.hopping import Hopping, symmetric
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.operators.phases import lattice_orbit
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 

@@ -9,7 +9,7 @@ from tenfold.quasiperiodic.dynamics.autograd import torch_moments, torch_states
 from tenfold.quasiperiodic.dynamics.evolution import evolve
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import Kernel, exponential, symmetric
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 from tests.quasiperiodic.systems import CASES, chain, fixture, plane
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.dynamics.averages import eigenbasis_moments, time_averaged, transform, weight
-from tenfold.quasiperiodic.dynamics.dense import diagonalise
 from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError
 from tenfold.quasiperiodic.operators import presets
+from tenfold.quasiperiodic.propagation.dense import diagonalise
 from tests.quasiperiodic.systems import CASES, chain, fixture, plane, random_operator, random_state, seeds
 
 WAYS = ("eig", "resolvent", "quadrature")

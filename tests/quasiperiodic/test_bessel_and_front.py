@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.bessel import bessel, degree
-from tenfold.quasiperiodic.dynamics.chebyshev import coefficients
-from tenfold.quasiperiodic.dynamics.dense import diagonalise
-from tenfold.quasiperiodic.dynamics.front import coupling, front_radius, fronts, growth, symbol_sup
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import exponential, nearest_neighbour, power_law
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
+from tenfold.quasiperiodic.propagation.bessel import bessel, degree
+from tenfold.quasiperiodic.propagation.chebyshev import coefficients
+from tenfold.quasiperiodic.propagation.dense import diagonalise
+from tenfold.quasiperiodic.propagation.front import coupling, front_radius, fronts, growth, symbol_sup
 from tests.quasiperiodic.systems import random_operator, seeds
 
 

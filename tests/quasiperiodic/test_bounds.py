@@ -15,7 +15,7 @@ from tenfold.quasiperiodic import (
     separation_bound,
     worst_slab,
 )
-from tenfold.quasiperiodic.sets.slabs import small_forms
+from tenfold.quasiperiodic.discrepancies.slabs import small_forms
 from tenfold.shifts import Frequency, Kronecker
 
 HUGE = "liouville:2,3,50,4,20000,3,7,9"

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators import memory, presets
 from tenfold.quasiperiodic.operators.hopping import exponential, nearest_neighbour
+from tenfold.quasiperiodic.operators.intervals import symbol_range
+from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.operators.matvec import KINDS, costs
-from tenfold.quasiperiodic.operators.operators import LongRange
-from tenfold.quasiperiodic.spectral.spectrum import bloch_spectrum, eigenvalues, symbol_range
+from tenfold.quasiperiodic.spectral.spectrum import bloch_spectrum, eigenvalues
 from tests.quasiperiodic.systems import CASES, chain, fixture, plane, random_operator, random_state, seeds
 
 

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.quasiperiodic.dynamics.dense import diagonalise
 from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, evolve
-from tenfold.quasiperiodic.dynamics.leak import spectral_loss, surface
-from tenfold.quasiperiodic.dynamics.panels import run_panels
 from tenfold.quasiperiodic.operators import memory, presets
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, exponential, nearest_neighbour, symmetric
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
+from tenfold.quasiperiodic.propagation.dense import diagonalise
+from tenfold.quasiperiodic.propagation.leak import spectral_loss, surface
+from tenfold.quasiperiodic.propagation.panels import run_panels
 from tests.quasiperiodic.systems import CASES, chain, fixture, plane, random_operator, random_state, seeds
 
 METHODS = ("chebyshev", "lanczos", "dense")

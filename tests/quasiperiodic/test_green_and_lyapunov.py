@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import exponential, nearest_neighbour, symmetric
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.spectral.goodbox import determinant_of, determinant_scan, good_box, theta_grid, theta_scan
 from tenfold.quasiperiodic.spectral.green import green_columns, green_decay, green_entry, solver
 from tenfold.quasiperiodic.spectral.lyapunov import lyapunov_exponents

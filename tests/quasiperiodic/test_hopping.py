@@ -18,7 +18,7 @@ from tenfold.quasiperiodic.operators.hopping import (
     power_law,
     symmetric,
 )
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.operators.phases import fixed_point, lattice_orbit
 from tenfold.quasiperiodic.operators.potentials import Function, Steps, TrigPolynomial
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tenfold.api.catalogue import recipe, recipes
 from tenfold.errors import UsageError
-from tenfold.recipes import RECIPES, recipe
 from tenfold.settings.changes import change
 from tenfold.settings.command import CommandParser, Given
 from tenfold.settings.options import call_reader, options_of
 from tenfold.settings.values import expected, write
+
+RECIPES = recipes()
 
 
 @dataclass(frozen=True)

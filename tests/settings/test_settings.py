@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenfold import api
+from tenfold.api.catalogue import recipe, recipes
 from tenfold.errors import UsageError
-from tenfold.recipes import RECIPES, recipe
 from tenfold.settings.changes import as_dict, change, changed, hints_of, rebuild
 from tenfold.settings.command import CommandParser as SettingsParser
 from tenfold.settings.values import read, write
 from tenfold.training.config import TrainingConfig
+
+RECIPES = recipes()
 
 DIGITS = recipe("tarflow-digits")
 

@@ -1,238 +1,75 @@
-"""What ``tenfold dynamics`` computes: each action gives facts, rows, arrays and panels of a picture."""
+"""What the room's verbs share: actions by name, ``--json``, worked examples. Imports nothing heavy."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
+from tenfold import shifts
 from tenfold.errors import UsageError, suggest
-from tenfold.figures.panels import Curve, Panel
-from tenfold.quasiperiodic.commands.config import ModelOptions, WorkOptions
-from tenfold.quasiperiodic.dynamics.averages import time_averaged
-from tenfold.quasiperiodic.dynamics.bound import transport_bound
-from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve
-from tenfold.quasiperiodic.dynamics.front import front_radius, growth
-from tenfold.quasiperiodic.dynamics.moments import powers
-from tenfold.quasiperiodic.dynamics.transport import transport_exponents
-from tenfold.quasiperiodic.operators.models import build, complex_numbers, numbers
-from tenfold.quasiperiodic.spectral.goodbox import theta_grid, theta_scan
-from tenfold.quasiperiodic.spectral.green import green_columns, green_decay
-from tenfold.quasiperiodic.spectral.lyapunov import lyapunov_exponents
-from tenfold.runs.measurement import Measurement
-
-Done = Callable[[float], None]
+from tenfold.quasiperiodic.worked import EXAMPLES
+from tenfold.reports import console as show
+from tenfold.settings.command import CommandParser
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """``facts`` for JSON, ``rows`` for the table and evaluation.json, ``arrays`` for the npz file, ``panels`` of the
-    picture with its ``caption``."""
-
-    facts: dict[str, Any]
-    rows: list[Measurement]
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    panels: list[Panel] = field(default_factory=list)
-    caption: str = ""
+def action_of(verb: str, argv: list[str], actions: Mapping[str, Any]) -> str | None:
+    """The action that a line begins with; None where it begins with an option. Raises UsageError for another one."""
+    action = argv[0] if argv and not argv[0].startswith("-") else None
+    if action is not None and action not in actions:
+        raise UsageError(f"there is no action {action!r} of 'tenfold {verb}'{suggest(action, actions)}")
+    return action
 
 
-def perform(action: str, model: ModelOptions, work: WorkOptions, done: Done) -> Outcome:
-    """One action. Raises UsageError for bad settings before any work."""
-    if action not in _ACTIONS:
-        raise UsageError(f"there is no action {action!r}{suggest(action, _ACTIONS)}")
-    return _ACTIONS[action](model, work, done)
+def verb_parser(verb: str, usage: str, summary: str, lines: str, actions: Mapping[str, Any]) -> CommandParser:
+    """The parser of a verb without its action."""
+    made = CommandParser(verb, usage, summary, lines)
+    help = f"{', '.join(actions)}; 'tenfold {verb} ACTION --help'"
+    made.add_argument("action", metavar="ACTION", nargs="?", help=help)
+    made.switch("--json", "print JSON")
+    return made
 
 
-def _row(name: str, value: float, model: str, **more: Any) -> Measurement:
-    return Measurement(name, float(value), model=model, **more)
+def action_parser(verb: str, action: str, usage: str, summary: str, lines: str) -> CommandParser:
+    """The parser of an action, with those of the verb's example ``lines`` that show it."""
+    own = "".join(f"{line}\n" for line in lines.splitlines() if f"{verb} {action}" in line)
+    made = CommandParser(f"{verb} {action}", usage, summary, own)
+    made.switch("--json", "print JSON")
+    return made
 
 
-def _box(work: WorkOptions, default: str) -> Any:
-    text = work.box or default
-    try:
-        return int(text)
-    except ValueError:
-        return text
+def worked(verb: str) -> dict[str, str]:
+    """The worked examples of a verb, with a line about each."""
+    return {name: example.summary for name, example in EXAMPLES.items() if example.verb == verb}
 
 
-def _evolve(model: ModelOptions, work: WorkOptions, done: Done) -> Outcome:
-    times, exponents = numbers(work.times, "--times"), powers(numbers(work.p, "--p"))
-    operator = build(model)
-    method: Any = work.method or "auto"
-    if work.fit:
-        transport_exponents(times, np.ones(len(times)))
-    result = evolve(
-        operator,
-        None,
-        times,
-        tol=work.tol,
-        method=method,
-        box=_box(work, "certified"),
-        centre=work.centre,
-        progress=done,
-    )
-    norm: Any = work.norm
-    moments = result.moments(exponents.tolist(), norm)
-    rows, fits, panels = [], [], []
-    curves = []
-    for j, p in enumerate(exponents):
-        for i, t in enumerate(times):
-            if i in (0, len(times) // 2, len(times) - 1):
-                rows.append(_row(f"moment_p{p:g}", moments[i, j], operator.name, split=f"t = {t:g}"))
-        curves.append(Curve(times, moments[:, j], f"p = {p:g}", "both"))
-        if _long_enough(times, moments[:, j]):
-            fit = transport_exponents(times, moments[:, j], float(p))
-            fits.append(fit.to_dict())
-            error = fit.beta.standard_error
-            rows.append(_row(f"beta_p{p:g}", fit.beta.slope, operator.name, standard_error=error, note=fit.preferred))
-    rows.append(_row("error_bound", result.error_bound, operator.name, note=result.certificate))
-    panels.append(Panel(f"{operator.name}: moments", "t", "<|X|^p>", curves, "log", "log"))
-    facts = {**result.to_dict(), "p": exponents.tolist(), "norm": work.norm, "moments": moments.tolist(), "fits": fits}
-    arrays = {"times": np.array(times), "p": exponents, "moments": moments, "sites": result.box.sites}
-    arrays["probabilities"] = result.probabilities()
-    return Outcome(facts, rows, arrays, panels, f"Moments of the wave packet, {result.certificate}.")
+def add_worked(made: CommandParser, verb: str, out: str) -> None:
+    """The options of a worked example; ``out`` says what the folder is."""
+    shown = "; ".join(f"{name}: {about}" for name, about in worked(verb).items())
+    made.add_option("--example", str | None, None, f"a worked example with a report: {shown}")
+    made.add_option("--out", str | None, None, out)
+    made.switch("--quick", "small sizes of an example")
 
 
-def _long_enough(times: list[float], moments: np.ndarray) -> bool:
-    t = np.array(times)
-    return len(t) >= 4 and t.min() > 1 and t.max() >= 10 * t.min() and bool((moments > 0).all())
+def run_worked(verb: str, given: Any, options: Callable[[], Mapping[str, Any]] = dict) -> int:
+    """Run the worked example that a line names, with its own ``options``, and print what it measured."""
+    name = given.example
+    if name not in worked(verb):
+        raise UsageError(f"there is no example {name!r}{suggest(name, worked(verb))}")
+    if given.out is None:
+        raise UsageError(f"an example writes a folder; name it, as in --example {name} --out runs/{name}")
+    from tenfold.reports.worked import run_example
+
+    found = options()
+    with show.progress(f"example {name}") as progress:
+        page, rows = run_example(EXAMPLES[name], name, given.out, given.quick, progress, found, "quasiperiodic")
+    show.example(name, given.out, page, rows, given.json)
+    return 0
 
 
-def _average(model: ModelOptions, work: WorkOptions, done: Done) -> Outcome:
-    scales, exponents = numbers(work.scales, "--scales"), powers(numbers(work.p, "--p"))
-    operator = build(model)
-    options: dict[str, Any] = {"kind": work.kind, "method": work.method or "eig", "norm": work.norm}
-    result = time_averaged(
-        operator, None, scales, exponents.tolist(), box=_box(work, "adaptive"), centre=work.centre, tol=work.tol,
-        edge_tol=work.edge_tol, progress=done, **options,
-    )  # fmt: skip
-    rows, fits, curves = [], [], []
-    for j, p in enumerate(exponents):
-        for i, T in enumerate(scales):
-            rows.append(_row(f"averaged_moment_p{p:g}", result.moments[i, j], operator.name, split=f"T = {T:g}"))
-        curves.append(Curve(scales, result.moments[:, j], f"p = {p:g}", "both"))
-        if work.fit or _long_enough(scales, result.moments[:, j]):
-            fit = transport_exponents(scales, result.moments[:, j], float(p))
-            fits.append(fit.to_dict())
-            error = fit.beta.standard_error
-            rows.append(_row(f"beta_p{p:g}", fit.beta.slope, operator.name, standard_error=error, note=fit.preferred))
-    rows.append(_row("edge_mass", result.edge_mass, operator.name))
-    panels = [Panel(f"{operator.name}: {result.kind} averages", "T", "<|X|^p>", curves, "log", "log")]
-    arrays = {"T": result.T, "p": result.p, "moments": result.moments, "probabilities": result.probabilities}
-    arrays["sites"] = result.box.sites
-    return Outcome({**result.to_dict(), "fits": fits}, rows, arrays, panels, "Time-averaged moments.")
-
-
-def _lyapunov(model: ModelOptions, work: WorkOptions, done: Done) -> Outcome:
-    energies = complex_numbers(work.energies, "--energies")
-    real = all(e.imag == 0 for e in energies)
-    operator = build(model)
-    given = np.array([e.real for e in energies]) if real else np.array(energies)
-    result = lyapunov_exponents(operator, given, work.steps, progress=done)
-    rows = []
-    for i, e in enumerate(energies):
-        for j in range(result.exponents.shape[-1]):
-            name = "lyapunov" if result.exponents.shape[-1] == 1 else f"lyapunov_{j + 1}"
-            error = float(result.standard_errors[i, j])
-            split = f"E = {e.real:g}" if real else f"E = {e:g}"
-            rows.append(_row(name, result.exponents[i, j], operator.name, split=split, standard_error=error))
-    curves = [Curve(given.real, result.exponents[:, j], "", "both") for j in range(result.exponents.shape[-1])]
-    panels = [Panel(f"{operator.name}: Lyapunov exponents", "Re E", "exponent", curves)]
-    arrays = {"energies": given, "exponents": result.exponents, "standard_errors": result.standard_errors}
-    return Outcome({"model": operator.name, **result.to_dict()}, rows, arrays, panels, "Lyapunov exponents.")
-
-
-def _green(model: ModelOptions, work: WorkOptions, done: Done) -> Outcome:
-    energies = complex_numbers(work.energies, "--energies")
-    operator = build(model)
-    reach = _reach(work, 200)
-    box = operator.box(reach, work.centre)
-    norm: Any = work.norm
-    fits, curves = [], []
-    for i, z in enumerate(energies):
-        fits.append(green_decay(box, z, norm=norm))
-        column = np.abs(green_columns(box, z))
-        curves.append(Curve(box.distance(norm), column, f"z = {z:g}", "points"))
-        done((i + 1) / len(energies))
-    rows = [
-        _row("green_decay", f.rate, operator.name, split=f"z = {f.z:g}", standard_error=f.standard_error) for f in fits
-    ]
-    panels = [Panel(f"{operator.name}: |G(n, 0; z)|", "|n|", "|G|", curves, yscale="log")]
-    facts = {"box": box.to_dict(), "fits": [f.to_dict() for f in fits]}
-    return Outcome(facts, rows, {}, panels, "Decay of the Green's function.")
-
-
-def _boxes(model: ModelOptions, work: WorkOptions, done: Done) -> Outcome:
-    energies = complex_numbers(work.energies, "--energies")
-    if len(energies) != 1 or energies[0].imag:
-        raise UsageError(f"--energies is {work.energies!r}; good boxes are tested at one real energy")
-    operator = build(model)
-    torus = 1 if operator.orbit is None else operator.orbit.torus
-    scan = theta_scan(
-        operator, _reach(work, 20), energies[0].real, theta_grid(work.points, torus), work.decay, work.smallness, done
-    )
-    rows = [_row("bad_fraction", scan.bad_fraction, operator.name, draws=len(scan.theta), note=f"side {scan.side}")]
-    panels = []
-    if torus == 1:
-        curves = [Curve(scan.theta[:, 0], scan.rates, "decay rate", "points")]
-        panels = [Panel(f"{operator.name}: good boxes", "theta", "rate c", curves)]
-    arrays = {"theta": scan.theta, "good": scan.good, "norms": scan.norms, "rates": scan.rates}
-    return Outcome(scan.to_dict(), rows, arrays, panels, "The largest decay rate of a box's Green's function.")
-
-
-def _reach(work: WorkOptions, default: int) -> int:
-    reach = _box(work, str(default))
-    if not isinstance(reach, int):
-        raise UsageError(f"--box is {work.box!r}; this action needs a number of sites")
-    return reach
-
-
-def _front(model: ModelOptions, work: WorkOptions, done: Done) -> Outcome:
-    until = max(map(abs, numbers(work.times, "--times")))
-    operator = build(model)
-    centre = (work.centre,) * operator.dim
-    delta = [(np.zeros((1, operator.dim), dtype=np.int64), np.ones(1))]
-    if work.mu is not None:
-        speed = growth(operator.hopping, work.mu)
-        facts: dict[str, Any] = {"mu": work.mu, "growth": speed}
-        rows = [_row("growth", speed, operator.name, note=f"S(mu) at mu = {work.mu:g}")]
-        return Outcome(facts, rows)
-    box, bound, _ = certified_box(operator, delta, until, work.tol, centre)
-    done(1.0)
-    reach = box.shape[0] // 2
-    pointwise = front_radius(operator.hopping, until, work.tol)
-    rows = [
-        _row("certified_reach", reach, operator.name, unit="sites", note=f"truncation error {bound:.1e}"),
-        _row("front_radius", pointwise, operator.name, unit="sites", note=f"|psi_n| <= {work.tol:g} beyond"),
-    ]
-    facts = {"time": until, "tol": work.tol, "reach": reach, "truncation_bound": bound, "front_radius": pointwise}
-    return Outcome({**facts, "sites": box.size, "holds_for": "every real potential"}, rows)
-
-
-def _bound(model: ModelOptions, work: WorkOptions, done: Done) -> Outcome:
-    quotients = [int(x) for x in numbers(work.quotients, "--quotients")] if work.quotients else None
-    p = numbers(work.p, "--p")
-    found = transport_bound(
-        work.torus,
-        work.degree,
-        work.smallness,
-        p=p[0],
-        tau=work.tau,
-        dual=work.dual,
-        quotients=quotients,
-        side=work.side,
-    )
-    done(1.0)
-    rows = [_row("log_power", found.moment, found.case, note=found.reason or "exponent of log T, up to epsilon")]
-    return Outcome(found.to_dict(), rows)
-
-
-_ACTIONS: dict[str, Callable[[ModelOptions, WorkOptions, Done], Outcome]] = {
-    "evolve": _evolve,
-    "average": _average,
-    "lyapunov": _lyapunov,
-    "green": _green,
-    "boxes": _boxes,
-    "front": _front,
-    "bound": _bound,
-}
+def skew_shift(given: Any) -> shifts.SkewShift:
+    """The skew shift in ``--skew`` dimensions, from ``--theta`` in all coordinates or in each."""
+    theta = given.theta if "," in given.theta else ",".join([given.theta] * max(1, given.skew))
+    orbit = shifts.SkewShift(given.alpha, theta, given.bits)
+    if orbit.dim != given.skew:
+        raise UsageError(f"--skew {given.skew} needs {given.skew} numbers in --theta, not {orbit.dim}")
+    return orbit

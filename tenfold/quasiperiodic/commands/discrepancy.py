@@ -1,13 +1,26 @@
-"""``tenfold discrepancy``."""
+"""``tenfold discrepancy``. What works is imported on use."""
 
+from __future__ import annotations
+
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from tenfold.api.examples import EXAMPLES as WORKED
-from tenfold.api.examples import run_example
-from tenfold.errors import UsageError, suggest
+from tenfold import quasiperiodic as room
+from tenfold import shifts
+from tenfold.errors import UsageError
+from tenfold.files import read_json
+from tenfold.quasiperiodic.commands.actions import (
+    action_of,
+    action_parser,
+    add_worked,
+    run_worked,
+    skew_shift,
+    verb_parser,
+)
 from tenfold.quasiperiodic.commands.arrays import loaded, saved
 from tenfold.reports import console as show
+from tenfold.runs.sampled_loss import losses_of
 from tenfold.settings.command import CommandParser
 
 SUMMARY = (
@@ -30,92 +43,54 @@ ALPHA = "frequency: golden, cubic, rd:D, richtmyer:D, sqrtK, pi, liouville:A,B,.
 
 def run(argv: list[str]) -> int:
     """Find the action, or the worked example, and run it."""
-    action = argv[0] if argv and not argv[0].startswith("-") else None
-    if action is not None and action not in ACTIONS:
-        raise UsageError(f"there is no action {action!r} of 'tenfold discrepancy'{suggest(action, ACTIONS)}")
+    action = action_of("discrepancy", argv, ACTIONS)
     if action is not None:
         return ACTIONS[action](argv[1:])
-    parser = CommandParser("discrepancy", "ACTION [options] | --example NAME --out DIR", SUMMARY, EXAMPLES)
-    if "example" not in parser.peek(argv)[1]:
-        help = f"{', '.join(ACTIONS)}; 'tenfold discrepancy ACTION --help'"
-        parser.add_argument("action", metavar="ACTION", nargs="?", help=help)
-    shown = "; ".join(f"{n}: {about}" for n, (verb, _, about) in WORKED.items() if verb == "discrepancy")
-    parser.add_option("--example", str | None, None, help=f"a worked example with a report: {shown}")
-    parser.add_option("--out", str | None, None, help="run folder of the example (new)")
-    parser.add_argument(
-        "--runs", metavar="RUN", nargs="+", default=[], help="example samplers: also the losses of these trained models"
-    )
-    parser.switch("--quick", "small sizes")
-    parser.switch("--json", "print JSON")
+    usage = "ACTION [options] | --example NAME --out DIR"
+    parser = verb_parser("discrepancy", usage, SUMMARY, EXAMPLES, ACTIONS)
+    add_worked(parser, "discrepancy", "run folder of the example (new)")
+    help = "example samplers: also the losses of these trained models"
+    parser.add_argument("--runs", metavar="RUN", nargs="+", help=help)
     given = parser.parse_args(argv)
     if given.example is None:
         raise UsageError(f"name an action ({', '.join(ACTIONS)}), or an example with --example")
-    return _example(given)
-
-
-def _example(given: Any) -> int:
-    mine = [name for name, (verb, _, _) in WORKED.items() if verb == "discrepancy"]
-    if given.example not in mine:
-        raise UsageError(f"there is no example {given.example!r}{suggest(given.example, mine)}")
-    if given.out is None:
-        raise UsageError(
-            f"an example writes a folder; name it, as in --example {given.example} --out runs/{given.example}"
-        )
-    options: dict[str, Any] = {}
-    if given.runs:
-        if given.example != "samplers":
-            raise UsageError(f"--runs belongs to the example 'samplers', not to {given.example!r}")
-        from tenfold.api.examples import losses_of
-
-        options["losses"] = [loss for run in given.runs for loss in losses_of(run)]
-    with show.progress(f"example {given.example}") as progress:
-        page, rows = run_example(given.example, given.out, given.quick, progress, options)
-    show.example(given.example, given.out, page, rows, given.json)
-    return 0
+    if not given.runs:
+        return run_worked("discrepancy", given)
+    if given.example != "samplers":
+        raise UsageError(f"--runs belongs to the example 'samplers', not to {given.example!r}")
+    return run_worked("discrepancy", given, lambda: {"losses": [x for name in given.runs for x in losses_of(name)]})
 
 
 # --- shared options --------------------------------------------------------------------------------------
 
 
 def _parser(action: str, summary: str, orbit: bool = True, region: bool = True) -> CommandParser:
-    own = "".join(f"{line}\n" for line in EXAMPLES.splitlines() if f"discrepancy {action}" in line)
-    parser = CommandParser(f"discrepancy {action}", "[options]", summary, own)
+    parser = action_parser("discrepancy", action, "[options]", summary, EXAMPLES)
     if region:
         parser.add_option("--set", str | None, None, help="inequalities in x, y, z (or x1, x2, ...), &, |, ~, abs()")
         parser.add_option("--set-file", str | None, None, help="JSON file of a set, as Set.to_dict writes it")
     if orbit:
         parser.add_option("--alpha", str, "golden", help=ALPHA)
         parser.switch("--allow-resonant", "accept a frequency with a rational relation")
-    parser.switch("--json", "print JSON")
     return parser
 
 
-def _region(given: Any, dim: int | None) -> Any:
-    from tenfold.files import read_json
-    from tenfold.quasiperiodic import Set, parse_set
-
+def _region(given: Any, dim: int | None) -> room.Set:
     if (given.set is None) == (given.set_file is None):
         raise UsageError("give the set once, as --set 'x < 1/2' or as --set-file FILE")
     if given.set_file is not None:
-        return Set.from_dict(read_json(Path(given.set_file)))
-    return parse_set(given.set, dim or _dimension(given.set))
+        return room.Set.from_dict(read_json(Path(given.set_file)))
+    return room.parse_set(given.set, dim or _dimension(given.set))
 
 
 def _dimension(text: str) -> int:
-    import re
-
     numbered = [int(n) for n in re.findall(r"\bx(\d+)\b", text)]
     letters = [i + 1 for i, name in enumerate("xyz") if re.search(rf"\b{name}\b", text)]
     return max([*numbered, *letters], default=1)
 
 
-def _orbit(given: Any, bits: int, skew: int | None = None) -> Any:
-    from tenfold.shifts import Kronecker, SkewShift
-
-    if skew is not None:
-        theta = given.theta if "," in given.theta else ",".join([given.theta] * max(1, skew))
-        return SkewShift(given.alpha, theta, bits)
-    return Kronecker(given.alpha, given.theta, bits, allow_resonant=given.allow_resonant)
+def _kronecker(given: Any, bits: int | None = None) -> shifts.Kronecker:
+    return shifts.Kronecker(given.alpha, given.theta, bits, allow_resonant=given.allow_resonant)
 
 
 # --- actions ---------------------------------------------------------------------------------------------
@@ -134,20 +109,17 @@ def _count(argv: list[str]) -> int:
     parser.add_option("--figure", str | None, None, help="with --ladder: draw them into this PNG file")
     parser.add_option("--out", str | None, None, help="write the hits into this .npz file")
     given = parser.parse_args(argv)
-    from tenfold.figures import lines
-    from tenfold.quasiperiodic import count, running_counts
-
-    if given.figure is not None and not given.ladder:
+    if given.figure is not None and given.ladder is None:
         raise UsageError("--figure draws running counts; give their N, as in --ladder 1e3,1e4,1e5")
     ladder = list(given.ladder)
     if given.stop is None and not ladder:
         raise UsageError("--stop is missing; give the last n to count, as in --stop 1e6")
     start, stop = given.start, ladder[-1] if given.stop is None else given.stop
-    orbit = _orbit(given, given.bits, given.skew)
+    orbit = skew_shift(given) if given.skew is not None else _kronecker(given, given.bits)
     region = _region(given, orbit.dim)
     with show.progress("counting") as progress:
-        found = count(region, orbit, start, stop, given.method, not given.inexact, progress)
-        running = running_counts(region, orbit, ladder, start, given.method) if ladder else []
+        found = room.count(region, orbit, start, stop, given.method, not given.inexact, progress)
+        running = room.running_counts(region, orbit, ladder, start, given.method) if ladder else []
     result = {**found.to_dict(), "set": given.set or given.set_file, "sequence": orbit.to_dict()}
     if ladder:
         result["running"] = [[n, c] for n, c in zip(ladder, running, strict=True)]
@@ -156,6 +128,8 @@ def _count(argv: list[str]) -> int:
             raise UsageError("method 'floor_sum' counts without listing; leave --out away or use --method enumerate")
         result["file"] = str(saved(given.out, {k: v for k, v in result.items() if k != "hits"}, hits=found.hits))
     if given.figure is not None:
+        from tenfold.figures.curves import lines
+
         lines({"hits": (ladder, running)}, given.figure, "N", f"hits in {start} … N", log=(True, True))
         result["figure"] = given.figure
     if given.json:
@@ -181,15 +155,12 @@ def _bound(argv: list[str]) -> int:
     block = Literal["auto"] | int | None
     parser.add_option("--block", block, "auto", help="block length, 'auto' for the best, 'none' for one block")
     given = parser.parse_args(argv)
-    from tenfold.quasiperiodic import count, separation_bound
-    from tenfold.shifts import Kronecker
-
     N = given.stop
-    orbit = Kronecker(given.alpha, given.theta, allow_resonant=given.allow_resonant)
+    orbit = _kronecker(given)
     region = _region(given, orbit.dim)
     with show.busy("covering"):
-        bound = separation_bound(region, orbit, N, given.block)
-        hits = count(region, orbit, 0, N)
+        bound = room.separation_bound(region, orbit, N, given.block)
+        hits = room.count(region, orbit, 0, N)
     if given.json:
         show.as_json({**bound.to_dict(), "hits": hits.count, "theta": given.theta})
         return 0
@@ -227,21 +198,19 @@ def _slab(argv: list[str]) -> int:
     parser.add_option("--sizes", tuple[int, ...], (256, 1024, 4096, 16384, 65536), help="numbers of points N")
     parser.add_option("--figure", str | None, None, help="draw the deviations into this PNG file")
     given = parser.parse_args(argv)
-    from tenfold.figures import lines
-    from tenfold.quasiperiodic import fit_exponent, worst_slab
-    from tenfold.shifts import Kronecker
-
     sizes = list(given.sizes)
-    orbit = Kronecker(given.alpha, given.theta, allow_resonant=given.allow_resonant)
+    orbit = _kronecker(given)
     theory = 1 - 1 / orbit.dim
     found = []
     with show.progress("slabs") as progress:
         for i, N in enumerate(sizes):
-            found.append(worst_slab(orbit, N))
+            found.append(room.worst_slab(orbit, N))
             progress((i + 1) / len(sizes))
     deviations = [w.deviation for w in found]
-    fit = fit_exponent(sizes, deviations, theory) if len(sizes) > 1 else None
+    fit = room.fit_exponent(sizes, deviations, theory) if len(sizes) > 1 else None
     if given.figure is not None:
+        from tenfold.figures.curves import lines
+
         reference = [deviations[0] * (N / sizes[0]) ** theory for N in sizes]
         curves = {"worst slab found": (sizes, deviations), f"N^{theory:.3g}": (sizes, reference)}
         lines(curves, given.figure, "N", "|count − N · volume|", log=(True, True), dashed=(f"N^{theory:.3g}",))
@@ -269,9 +238,6 @@ def _points(argv: list[str]) -> int:
     parser.switch("--squared", "the square of an L2 discrepancy")
     parser.switch("--exact", "refuse bounds: an exact value or an error")
     given = parser.parse_args(argv)
-    from tenfold.quasiperiodic import discrepancy, periodic_discrepancy
-    from tenfold.shifts import Kronecker
-
     exact = True if given.exact else None
     if given.file is not None:
         points = loaded(given.file)
@@ -279,16 +245,16 @@ def _points(argv: list[str]) -> int:
         N = given.stop
         if not 1 <= N <= 10**8:
             raise UsageError(f"--stop is {N}; a discrepancy is of 1 to 1e8 points")
-        orbit = Kronecker(given.alpha, given.theta, allow_resonant=given.allow_resonant)
+        orbit = _kronecker(given)
         if given.kind == "periodic":
-            return _show_discrepancy(periodic_discrepancy(orbit, N, given.squared), given.json)
+            return _show_discrepancy(room.periodic_discrepancy(orbit, N, given.squared), given.json)
         points = orbit.points(0, N)
     with show.busy("measuring"):
-        found = discrepancy(points, given.kind, given.squared, exact)
+        found = room.discrepancy(points, given.kind, given.squared, exact)
     return _show_discrepancy(found, given.json)
 
 
-def _show_discrepancy(found: Any, as_json: bool) -> int:
+def _show_discrepancy(found: room.Discrepancy, as_json: bool) -> int:
     facts = found.to_dict()
     if as_json:
         show.as_json(facts)

@@ -1,17 +1,19 @@
-"""``tenfold dynamics``."""
+"""``tenfold dynamics``. What works is imported on use."""
 
-import io
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from tenfold.api.examples import EXAMPLES as WORKED
-from tenfold.api.examples import run_example
 from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.commands.actions import add_worked, run_worked, worked
 from tenfold.quasiperiodic.commands.config import ACTIONS, MODELS, ModelOptions, WorkOptions
 from tenfold.reports import console as show
+from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.command import CommandParser
 
-EXAMPLES = {name: about for name, (verb, _, about) in WORKED.items() if verb == "dynamics"}
+T = TypeVar("T")
+EXAMPLES = worked("dynamics")
 SUMMARY = (
     "Quantum dynamics of long-range quasi-periodic operators: wave packets with certified error, time averages, "
     "Lyapunov exponents, Green's functions, transport bounds. Actions: "
@@ -31,22 +33,18 @@ USAGE_EXAMPLES = """\
 
 def run(argv: list[str]) -> int:
     """Perform an action, or a worked example."""
-    parser = CommandParser(
-        "dynamics",
-        "ACTION [options] | --example NAME --out DIR",
-        SUMMARY + "; ".join(f"{name}: {what}" for name, what in ACTIONS.items()) + ".",
-        USAGE_EXAMPLES,
-    )
+    summary = SUMMARY + "; ".join(f"{name}: {what}" for name, what in ACTIONS.items()) + "."
+    parser = CommandParser("dynamics", "ACTION [options] | --example NAME --out DIR", summary, USAGE_EXAMPLES)
     parser.add_argument("action", metavar="ACTION", nargs="?", help=", ".join(ACTIONS))
-    parser.add_option("--example", str | None, None, "; ".join(f"{n}: {what}" for n, what in EXAMPLES.items()))
-    parser.add_option("--out", str | None, None, "folder for results.json, arrays.npz, figures and report.html")
     parser.switch("--json", "print JSON")
-    parser.switch("--quick", "smaller sizes of an example")
+    add_worked(parser, "dynamics", "folder for results.json, arrays.npz, figures and report.html")
     parser.add_options(ModelOptions)
     parser.add_options(WorkOptions)
     given = parser.parse_args(argv)
     if given.example is not None:
-        return _example(given)
+        if given.action is not None:
+            raise UsageError(f"give an action or --example, not both ({given.action!r} and {given.example!r})")
+        return run_worked("dynamics", given)
     if given.action is None:
         raise UsageError(f"name an action ({', '.join(ACTIONS)}) or --example ({', '.join(EXAMPLES)})")
     if given.action not in ACTIONS:
@@ -54,76 +52,27 @@ def run(argv: list[str]) -> int:
     if given.quick:
         raise UsageError("--quick belongs to --example")
     model, work = ModelOptions(**given.options(ModelOptions)), WorkOptions(**given.options(WorkOptions))
+    return _perform(given.action, model, work, given.out, given.json)
+
+
+def _perform(action: str, model: ModelOptions, work: WorkOptions, out: str | None, as_json: bool) -> int:
     if model.model not in MODELS:
         raise UsageError(f"there is no model {model.model!r}{suggest(model.model, MODELS)}")
-    folder = _folder(given.out)
-
-    from tenfold.quasiperiodic.commands.actions import perform
-
-    with show.progress(given.action) as done:
-        outcome = perform(given.action, model, work, done)
+    folder = None if out is None else RunFolder(out)
     if folder is not None:
-        from tenfold.figures.panels import draw
+        folder.refuse_existing_run()
 
-        if outcome.panels:
-            draw(outcome.panels, folder.figures / "result.png")
-        captions = {"result.png": outcome.caption} if outcome.panels else {}
-        settings = {"action": given.action, **vars(model), **vars(work)}
-        _write(folder, settings, outcome.facts, outcome.rows, outcome.arrays, captions)
-    _tell(given, f"{given.action} {model.model}", outcome.facts, outcome.rows)
+    from tenfold.quasiperiodic.commands.computed import perform
+
+    with show.progress(action) as done:
+        found = perform(action, model, work, done)
+    if folder is not None:
+        found.write(folder, f"{action}-{model.model}", {"action": action, **vars(model), **vars(work)})
+    if as_json:
+        where = {} if out is None else {"folder": out}
+        show.as_json({**where, "results": found.facts, "metrics": show.rows_as_json(found.rows)})
+        return 0
+    show.measurements(f"{action} {model.model}", found.rows)
+    if out is not None:
+        print(Path(out) / "report.html")
     return 0
-
-
-def _example(given: Any) -> int:
-    if given.action is not None:
-        raise UsageError(f"give an action or --example, not both ({given.action!r} and {given.example!r})")
-    if given.example not in EXAMPLES:
-        raise UsageError(f"there is no example {given.example!r}{suggest(given.example, EXAMPLES)}")
-    if given.out is None:
-        raise UsageError(f"an example writes a report: add --out DIR, --out runs/{given.example} say")
-    with show.progress(f"example {given.example}") as done:
-        page, rows = run_example(given.example, given.out, given.quick, done)
-    show.example(given.example, given.out, page, rows, given.json)
-    return 0
-
-
-def _folder(out: str | None) -> Any:
-    from tenfold.runs.run_folder import RunFolder
-
-    if out is None:
-        return None
-    folder = RunFolder(out)
-    folder.refuse_existing_run()
-    return folder
-
-
-def _write(folder: Any, settings: dict[str, Any], facts: dict, rows: list, arrays: dict, captions: dict) -> None:
-    import numpy as np
-
-    from tenfold.figures import write_captions
-    from tenfold.files import disk_errors, write_atomic, write_json
-    from tenfold.reports import write_report
-    from tenfold.runs.run_folder import provenance
-
-    folder.start({"name": f"{settings['action']}-{settings['model']}", "system": "quasiperiodic", **settings})
-    with disk_errors(str(folder.path)):
-        write_json(folder.path / "results.json", facts)
-        if arrays:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays)
-            write_atomic(folder.path / "arrays.npz", buffer.getvalue())
-        if captions:
-            write_captions(folder.figures, captions)
-        folder.write_evaluation(rows)
-        folder.write_provenance(**provenance())
-        write_report(folder.path)
-
-
-def _tell(given: Any, title: str, facts: dict[str, Any], rows: list) -> None:
-    out = {"folder": given.out} if given.out else {}
-    if given.json:
-        show.as_json({**out, "results": facts, "metrics": show.rows_as_json(rows)})
-        return
-    show.measurements(title, rows)
-    if given.out:
-        print(Path(given.out) / "report.html")

@@ -1,10 +1,12 @@
-"""``tenfold shifts``."""
+"""``tenfold shifts``. What works is imported on use."""
 
-from typing import Any
+from __future__ import annotations
 
 from rich.table import Table
 
-from tenfold.errors import UsageError, suggest
+from tenfold import shifts
+from tenfold.errors import UsageError
+from tenfold.quasiperiodic.commands.actions import action_of, action_parser, skew_shift, verb_parser
 from tenfold.quasiperiodic.commands.arrays import saved
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
@@ -24,22 +26,16 @@ ALPHA = "golden, silver, cubic, plastic, rd:D, richtmyer:D, sqrtK, e, pi, liouvi
 
 def run(argv: list[str]) -> int:
     """Find the action and run it."""
-    action = argv[0] if argv and not argv[0].startswith("-") else None
-    if action is not None and action not in ACTIONS:
-        raise UsageError(f"there is no action {action!r} of 'tenfold shifts'{suggest(action, ACTIONS)}")
-    if action is None:
-        parser = CommandParser("shifts", "ACTION --alpha ALPHA [options]", SUMMARY, EXAMPLES)
-        parser.add_argument("action", metavar="ACTION", help=f"{', '.join(ACTIONS)}; 'tenfold shifts ACTION --help'")
-        parser.parse_args(argv)
-        raise UsageError(f"name an action: {', '.join(ACTIONS)}")
-    return ACTIONS[action](argv[1:])
+    action = action_of("shifts", argv, ACTIONS)
+    if action is not None:
+        return ACTIONS[action](argv[1:])
+    verb_parser("shifts", "ACTION --alpha ALPHA [options]", SUMMARY, EXAMPLES, ACTIONS).parse_args(argv)
+    raise UsageError(f"name an action: {', '.join(ACTIONS)}")
 
 
 def _parser(action: str, summary: str) -> CommandParser:
-    own = "".join(f"{line}\n" for line in EXAMPLES.splitlines() if f"shifts {action}" in line)
-    parser = CommandParser(f"shifts {action}", "--alpha ALPHA [options]", summary, own)
+    parser = action_parser("shifts", action, "--alpha ALPHA [options]", summary, EXAMPLES)
     parser.add_option("--alpha", str, "golden", help=ALPHA)
-    parser.switch("--json", "print JSON")
     return parser
 
 
@@ -55,10 +51,6 @@ def _points(argv: list[str]) -> int:
     parser.switch("--allow-resonant", "accept a frequency with a rational relation")
     parser.add_option("--out", str | None, None, help="write points, n and what they are into this .npz file")
     given = parser.parse_args(argv)
-    import numpy as np
-
-    from tenfold.shifts import Kronecker, Scrambled, SkewShift
-
     start, size = given.start, given.count
     if size < 1:
         raise UsageError(f"--count is {size}; expected at least 1")
@@ -67,20 +59,19 @@ def _points(argv: list[str]) -> int:
     if given.skew is not None:
         if given.shift is not None or given.scramble is not None:
             raise UsageError("a skew shift is neither shifted nor scrambled; leave --shift and --scramble away")
-        theta = given.theta if "," in given.theta else ",".join([given.theta] * max(1, given.skew))
-        sequence: Any = SkewShift(given.alpha, theta, given.bits)
-        if sequence.dim != given.skew:
-            raise UsageError(f"--skew {given.skew} needs {given.skew} numbers in --theta, not {sequence.dim}")
+        sequence: shifts.SkewShift | shifts.Kronecker | shifts.Scrambled = skew_shift(given)
         error = sequence.phase_error(start + size)
     else:
-        kronecker = Kronecker(given.alpha, given.theta, given.bits, allow_resonant=given.allow_resonant)
+        kronecker = shifts.Kronecker(given.alpha, given.theta, given.bits, allow_resonant=given.allow_resonant)
         kronecker = kronecker if given.shift is None else kronecker.shifted(given.shift)
         error = max(kronecker.phase_error(start), kronecker.phase_error(start + size))
-        sequence = kronecker if given.scramble is None else Scrambled(kronecker, given.scramble)
+        sequence = kronecker if given.scramble is None else shifts.Scrambled(kronecker, given.scramble)
     points = sequence.points(start, start + size)
     facts = {"alpha": given.alpha, "theta": given.theta, "start": start, "count": size, "bits": given.bits,
              "phase_error": error, "scramble": given.scramble, "shift": given.shift, "skew": given.skew}  # fmt: skip
     if given.out is not None:
+        import numpy as np
+
         path = saved(given.out, facts, points=points, n=np.arange(start, start + size, dtype=np.int64))
         show.as_json({**facts, "file": str(path)}) if given.json else print(path)
         return 0
@@ -99,9 +90,7 @@ def _fraction(argv: list[str]) -> int:
     parser = _parser("fraction", "The continued fraction of one number, as far as its bits determine it.")
     parser.add_option("--terms", int, 20, help="partial quotients")
     given = parser.parse_args(argv)
-    from tenfold.shifts import continued_fraction
-
-    found = continued_fraction(given.alpha, given.terms)
+    found = shifts.continued_fraction(given.alpha, given.terms)
     if given.json:
         show.as_json({"alpha": given.alpha, **found.to_dict()})
         return 0
@@ -118,13 +107,11 @@ def _best(argv: list[str]) -> int:
     parser.add_option("--limit", int, 1_000_000, help="largest n, or |k|")
     parser.switch("--dual", "linear forms k · α instead of multiples n α")
     given = parser.parse_args(argv)
-    from tenfold.shifts import best_dual, best_simultaneous, estimate_dc
-
     limit = given.limit
     with show.busy("searching the lattice"):
-        found = best_dual(given.alpha, limit) if given.dual else best_simultaneous(given.alpha, limit)
+        found = shifts.best_dual(given.alpha, limit) if given.dual else shifts.best_simultaneous(given.alpha, limit)
         try:
-            estimate = estimate_dc(given.alpha, "dual" if given.dual else "simultaneous", limit)
+            estimate = shifts.estimate_dc(given.alpha, "dual" if given.dual else "simultaneous", limit)
         except UsageError:  # too few records, or a relation: the table shows it
             estimate = None
     if given.json:
@@ -144,9 +131,7 @@ def _certify(argv: list[str]) -> int:
     parser.add_option("--tau", float, 1.0, help="τ")
     parser.add_option("--limit", int, 1_000_000, help="largest n")
     given = parser.parse_args(argv)
-    from tenfold.shifts import certify_wdc
-
-    found = certify_wdc(given.alpha, given.kappa, given.tau, given.limit)
+    found = shifts.certify_wdc(given.alpha, given.kappa, given.tau, given.limit)
     if given.json:
         show.as_json({"alpha": given.alpha, **found.to_dict()})
         return 0

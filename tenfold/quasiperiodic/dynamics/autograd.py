@@ -1,27 +1,27 @@
 """The same evolution in PyTorch: moments that can be differentiated in λ, θ and the hopping, on any device.
 
 The Chebyshev sum is a polynomial of H, so that its derivative is exact for the polynomial; scale and shift of the
-spectrum are constants. PyTorch is imported when a function is called.
+spectrum are constants. Nothing else in the room imports PyTorch.
 """
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import scipy.fft
+import torch
+from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.chebyshev import coefficients
 from tenfold.quasiperiodic.dynamics.evolution import check_times
 from tenfold.quasiperiodic.dynamics.moments import powers
-from tenfold.quasiperiodic.operators.boxes import Box, Norm
 from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.intervals import symbol_range
+from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.phases import LatticeOrbit, to_unit
 from tenfold.quasiperiodic.operators.potentials import Function, TrigPolynomial
 from tenfold.quasiperiodic.operators.states import Initial, on_box
-from tenfold.quasiperiodic.spectral.spectrum import symbol_range
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from tenfold.quasiperiodic.propagation.chebyshev import coefficients
 
 
 def torch_states(
@@ -34,21 +34,19 @@ def torch_states(
     coefs: Any = None,
     tol: float = 1e-12,
     device: Any = "cpu",
-) -> "Tensor":
+) -> Tensor:
     """ψ(t), complex128 (times, ..., N), in the box as the system.
 
     Args:
         lam: λ as a tensor, () or (batch,); the operator's without it.
         theta: θ as a tensor, (b,) or (batch, b); the orbit's without it. The phases' values stay exact: only the
             difference to the tensor's own value is carried in floating point.
-        coefs: the hopping coefficients as a tensor in the order of ``box.operator.hopping.offsets``.
+        coefs: the hopping coefficients as a tensor in the order of ``box.hopping.offsets``.
         device: where everything runs, in double precision.
 
     Raises UsageError for kernels, step potentials (with theta), or coefficients that are not Hermitian."""
-    import torch
-
     sequence = check_times(times)
-    hopping = box.operator.hopping
+    hopping = box.hopping
     if isinstance(hopping, Kernel):
         raise UsageError("the torch backend needs a translation-invariant hopping, and a kernel is none")
     a = torch.as_tensor(hopping.coefs if coefs is None else coefs, device=device)
@@ -93,16 +91,14 @@ def torch_moments(
     times: Any,
     p: float = 2.0,
     *,
-    norm: Norm = "linf",
+    norm: str = "linf",
     lam: Any = None,
     theta: Any = None,
     coefs: Any = None,
     tol: float = 1e-12,
     device: Any = "cpu",
-) -> "Tensor":
+) -> Tensor:
     """⟨|X|^p⟩(t) in the box, float64 (times, ...), differentiable in ``lam``, ``theta`` and ``coefs``."""
-    import torch
-
     powers(p)
     states = torch_states(box, phi, times, lam=lam, theta=theta, coefs=coefs, tol=tol, device=device)
     distance = torch.as_tensor(box.distance(norm) ** p, device=device)
@@ -118,9 +114,7 @@ def _check_hermitian(offsets: np.ndarray, coefs: np.ndarray) -> None:
             raise UsageError(f"coefs is not Hermitian at m = {m}; make a_(-m) the conjugate of a_m")
 
 
-def _potential(box: Box, lam: Any, theta: Any, device: Any) -> "Tensor":
-    import torch
-
+def _potential(box: Box, lam: Any, theta: Any, device: Any) -> Tensor:
     operator = box.operator
     strength = torch.as_tensor(operator.lam if lam is None else lam, dtype=torch.float64, device=device)
     if operator.potential is None or operator.orbit is None:
@@ -144,21 +138,17 @@ def _potential(box: Box, lam: Any, theta: Any, device: Any) -> "Tensor":
     return strength[..., None] * values
 
 
-def _interval(box: Box, coefs: "Tensor", potential: "Tensor") -> tuple[float, float]:
-    from dataclasses import replace
-
-    hopping = box.operator.hopping
+def _interval(box: Box, coefs: Tensor, potential: Tensor) -> tuple[float, float]:
+    hopping = box.hopping
     assert not isinstance(hopping, Kernel)
     low, high = symbol_range(replace(hopping, coefs=coefs.detach().cpu().numpy()))
     values = potential.detach()
     return low + float(values.min()), high + float(values.max())
 
 
-def _product(box: Box, coefs: "Tensor", real: bool) -> Any:
+def _product(box: Box, coefs: Tensor, real: bool) -> Any:
     """A ψ by FFT over the box's axes."""
-    import torch
-
-    hopping = box.operator.hopping
+    hopping = box.hopping
     assert not isinstance(hopping, Kernel)
     periodic = box.boundary == "periodic"
     needed = [max(n + r, 2 * r + 1) for n, r in zip(box.shape, hopping.radius, strict=True)]
@@ -169,7 +159,7 @@ def _product(box: Box, coefs: "Tensor", real: bool) -> Any:
     symbol = torch.fft.rfftn(kernel, dim=axes) if real else torch.fft.fftn(kernel, dim=axes)
     inside = (..., *[slice(0, n) for n in box.shape])
 
-    def multiply(states: "Tensor") -> "Tensor":
+    def multiply(states: Tensor) -> Tensor:
         shaped = states.reshape(*states.shape[:-1], *box.shape)
         if real:
             found = torch.fft.irfftn(torch.fft.rfftn(shaped, lengths, axes) * symbol, lengths, axes)

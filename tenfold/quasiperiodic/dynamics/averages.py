@@ -18,18 +18,18 @@ from math import gamma, log, pi, sqrt
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import wofz
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.dynamics.dense import diagonalise
 from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError
-from tenfold.quasiperiodic.dynamics.leak import Surface, nodes, surface
-from tenfold.quasiperiodic.dynamics.methods import MOST_DENSE
 from tenfold.quasiperiodic.dynamics.moments import moments_of_probabilities, powers
-from tenfold.quasiperiodic.dynamics.panels import LONGEST_PROBED, run_panel
-from tenfold.quasiperiodic.operators.boxes import Box, Norm
+from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.memory import require
-from tenfold.quasiperiodic.operators.operators import LongRange
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
+from tenfold.quasiperiodic.propagation.dense import diagonalise
+from tenfold.quasiperiodic.propagation.leak import Surface, nodes, surface
+from tenfold.quasiperiodic.propagation.methods import MOST_DENSE
+from tenfold.quasiperiodic.propagation.panels import LONGEST_PROBED, run_panel
 from tenfold.quasiperiodic.spectral.green import solver
 
 Kind = Literal["abel", "cesaro", "gaussian"]
@@ -101,7 +101,7 @@ def time_averaged(
     method: Way = "eig",
     box: Literal["adaptive"] | int = "adaptive",
     centre: int | tuple[int, ...] = 0,
-    norm: Norm = "linf",
+    norm: str = "linf",
     tol: float = 1e-12,
     edge_tol: float | None = None,
     progress: Callable[[float], None] | None = None,
@@ -177,7 +177,7 @@ def _in_box(
     exponents: np.ndarray,
     kind: Kind,
     method: Way,
-    norm: Norm,
+    norm: str,
     tol: float,
     certificate: str,
     progress: Callable[[float], None] | None,
@@ -195,7 +195,7 @@ def _in_box(
             errors = max(errors, error)
     else:
         found, lost, errors, products = by_quadrature(box, states, scales, kind, tol, skin, progress)
-    edge = box.edge(max(box.operator.hopping.range, 8))
+    edge = box.edge(max(box.hopping.range, 8))
     mass = float(found[:, edge].sum(-1).max()) if len(edge) else 0.0
     values = moments_of_probabilities(box, found, exponents, norm)
     bound = np.zeros(len(scales))
@@ -215,8 +215,6 @@ def _part(progress: Callable[[float], None] | None, i: int, count: int) -> Calla
 
 def transform(kind: Kind, omega: np.ndarray, T: float) -> np.ndarray:
     """Ŵ(ω) = ∫₀^∞ w(t) e^{−iωt} dt."""
-    from scipy.special import wofz
-
     if kind == "abel":
         return 1 / (1 + 0.5j * omega * T)
     if kind == "cesaro":
@@ -247,7 +245,7 @@ def by_eigenbasis(
 
 
 def eigenbasis_moments(
-    box: Box, state: np.ndarray, scales: np.ndarray, p: Sequence[float], kind: Kind = "abel", norm: Norm = "linf"
+    box: Box, state: np.ndarray, scales: np.ndarray, p: Sequence[float], kind: Kind = "abel", norm: str = "linf"
 ) -> np.ndarray:
     """Moments (len(T), len(p)) in O(N²) a scale, through M_jk = Σ_n |n|^p conj(U_nj) U_nk: for many T."""
     spectral = diagonalise(box)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Kernel
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, sqrt
 from typing import Any, Literal
 
 import numpy as np
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.dynamics.adaptive import LARGEST_REACH, evolve_adaptively
-from tenfold.quasiperiodic.dynamics.front import Front, certified_reach, fronts, truncation_bound
-from tenfold.quasiperiodic.dynamics.leak import surface
-from tenfold.quasiperiodic.dynamics.methods import EPS, METHODS, BoxTooSmallError, Method, Run, choose, run_in_box
-from tenfold.quasiperiodic.dynamics.moments import moments, moments_error
-from tenfold.quasiperiodic.operators.boxes import Box, Norm
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.dynamics.moments import moments, powers
+from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
+from tenfold.quasiperiodic.propagation.adaptive import LARGEST_REACH, evolve_adaptively
+from tenfold.quasiperiodic.propagation.front import Front, certified_reach, fronts, moment_tail, truncation_bound
+from tenfold.quasiperiodic.propagation.leak import surface
+from tenfold.quasiperiodic.propagation.methods import EPS, METHODS, BoxTooSmallError, Method, Run, choose, run_in_box
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,27 @@ class Evolution:
         """L: how far the box reaches from its centre."""
         return min(self.box.shape) // 2
 
-    def moments(self, p: float | list[float], norm: Norm = "linf", origin: Any = None) -> np.ndarray:
+    def moments(self, p: float | list[float], norm: str = "linf", origin: Any = None) -> np.ndarray:
         """⟨|X|^p⟩(t) = Σ |n − origin|^p |ψ_n(t)|², (times, ...) or (times, ..., len(p)) for a list of p."""
         return moments(self.box, self.psi, p, norm, origin)
 
-    def moments_error(self, p: float, norm: Norm = "linf") -> np.ndarray:
+    def moments_error(self, p: float, norm: str = "linf") -> np.ndarray:
         """A bound on the error of ``moments(p, norm)`` about the centre, (times,): ε (2 + ε) ‖φ‖² max|n|^p inside the
         box, and the front bound on what is outside; inf where the outside is not bounded."""
-        return moments_error(self, p, norm)
+        powers(p)
+        bound = self.error_bound
+        largest = float(self.box.distance(norm).max()) ** p
+        mass = max((float(np.linalg.norm(a)) ** 2 for _, a in self.initial), default=1.0)
+        inside = largest * bound * (2 + bound) * mass if isfinite(bound) else np.inf
+        if self.certificate == "finite system":
+            return np.full(len(self.times), inside)
+        if not self.initial:
+            return np.full(len(self.times), np.inf)
+        d = len(self.box.shape)
+        factor = {"linf": 1.0, "l2": sqrt(d), "l1": float(d)}[norm]
+        table = fronts(self.box.hopping)
+        outside = [max(moment_tail(table, t, self.reach, s, a, p, factor) for s, a in self.initial) for t in self.times]
+        return inside + np.array(outside)
 
     def probabilities(self) -> np.ndarray:
         """|ψ_n(t)|²."""
@@ -242,7 +254,7 @@ def _posterior(
     until = float(np.abs(times).max())
     scale = np.linalg.norm(states.reshape(-1, states.shape[-1]), axis=-1)
     lost = float((np.sqrt(until * run.loss) / scale).max())
-    parts_of_error = {"box": lost, "truncated_hopping": until * made.operator.hopping.tail}
+    parts_of_error = {"box": lost, "truncated_hopping": until * made.hopping.tail}
     certificate = "estimate" if run.estimated else "a posteriori"
     return _result(made, times, run, tol, states, certificate, parts_of_error, method, parts)
 
@@ -261,7 +273,7 @@ def _result(
     parts = {**parts, "polynomial": run.polynomial}
     batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
     psi = run.states.reshape(len(times), *batch, made.size)
-    edge = made.edge(max(made.operator.hopping.range, 8))
+    edge = made.edge(max(made.hopping.range, 8))
     scale = (np.abs(states) ** 2).sum(-1)
     mass = float(((np.abs(psi[..., edge]) ** 2).sum(-1) / scale).max()) if len(edge) else 0.0
     used = method if method != "auto" else choose(made, times, int(np.prod(batch)))

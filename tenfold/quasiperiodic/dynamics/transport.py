@@ -10,6 +10,7 @@ from math import log
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from tenfold.errors import UsageError
 
@@ -124,8 +125,6 @@ def transport_exponents(
 
 def line(x: np.ndarray, y: np.ndarray) -> Line:
     """Least squares of y on x, (n,) each, n ≥ 3."""
-    from scipy.stats import t as student
-
     n = len(x)
     centred = x - x.mean()
     spread = float((centred**2).sum())
@@ -138,7 +137,7 @@ def line(x: np.ndarray, y: np.ndarray) -> Line:
     for k in range(1, min(lag, n - 1) + 1):
         meat += 2 * (1 - k / (lag + 1)) * float((scores[k:] * scores[:-k]).sum())
     error = float(np.sqrt(max(meat, 0.0) * n / max(n - 2, 1)) / spread)
-    half = float(student.ppf(0.5 + _CONFIDENCE / 2, max(n - 2, 1))) * error
+    half = float(stdtrit(max(n - 2, 1), 0.5 + _CONFIDENCE / 2)) * error
     return Line(slope, error, (slope - half, slope + half), intercept, float((rest**2).sum()), n)
 
 

@@ -1,2 +1,5 @@
-"""Worked examples: functions that compute measurements and draw figures into a folder (``tenfold.api.examples`` runs
-them)."""
+"""Worked examples: each gives measurements, and draws its figures into a folder."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

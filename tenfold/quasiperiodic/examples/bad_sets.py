@@ -13,9 +13,9 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.figures import lines
-from tenfold.quasiperiodic.sets.counting import first_hit, hits, running_counts
-from tenfold.quasiperiodic.sets.separation import separation_bound
-from tenfold.quasiperiodic.sets.sets import Set
+from tenfold.quasiperiodic.counting.hits import first_hit, hits, running_counts
+from tenfold.quasiperiodic.counting.separation import separation_bound
+from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.quasiperiodic.sets.shapes import intervals
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome

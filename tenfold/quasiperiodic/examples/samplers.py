@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import ndtri
+from sklearn.datasets import load_digits
 
 from tenfold.figures import lines
 from tenfold.runs.measurement import Measurement
@@ -74,8 +76,6 @@ class DigitsDenoiser:
     σ² + 0.05 α²."""
 
     def __init__(self) -> None:
-        from sklearn.datasets import load_digits
-
         self.images = load_digits().data / 8.0 - 1.0
         self.squares = (self.images**2).sum(axis=1)
 
@@ -115,8 +115,6 @@ class Mixture:
 
     def joint(self, points: np.ndarray) -> np.ndarray:
         """The loss as a function on [0, 1)^4: time, noise, component, position in the component."""
-        from scipy.special import ndtri
-
         u = np.clip(points, 2.0**-53, 1 - 2.0**-53)
         component = np.searchsorted(np.cumsum(self.weights)[:-1], u[:, 2], side="right")
         data = self.centres[component] + self.spread * ndtri(u[:, 3])

@@ -11,7 +11,7 @@ from tenfold.figures.panels import Curve, Panel, draw
 from tenfold.quasiperiodic.dynamics.evolution import evolve
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import exponential
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from tenfold.figures import lines
-from tenfold.quasiperiodic.sets.counting import count
-from tenfold.quasiperiodic.sets.exponents import Exponent, fit_exponent
+from tenfold.quasiperiodic.counting.hits import count
+from tenfold.quasiperiodic.counting.separation import separation_bound
+from tenfold.quasiperiodic.discrepancies.exponents import Exponent, fit_exponent
+from tenfold.quasiperiodic.discrepancies.slabs import worst_slab
 from tenfold.quasiperiodic.sets.polynomials import variables
-from tenfold.quasiperiodic.sets.separation import separation_bound
 from tenfold.quasiperiodic.sets.shapes import band
-from tenfold.quasiperiodic.sets.slabs import worst_slab
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.shifts import Frequency, Kronecker

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+import scipy.sparse
 
 from tenfold.errors import UsageError
 
@@ -247,8 +248,6 @@ class Kernel:
 
 def kernel_from_sparse(matrix: Any, origin: int, bound: float, rate: float) -> Kernel:
     """A one-dimensional kernel given by a SciPy sparse matrix; row i is site i − origin, and A is 0 outside."""
-    import scipy.sparse
-
     csr = scipy.sparse.csr_array(matrix)
     coo = csr.tocoo()
     radius = int(np.abs(coo.row.astype(np.int64) - coo.col).max(initial=0))

@@ -7,7 +7,7 @@ complex state of a real operator into its real and imaginary rows, which halves 
 
 from dataclasses import dataclass
 from math import log2, prod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -15,34 +15,13 @@ import scipy.sparse
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.operators.hopping import Kernel
-
-if TYPE_CHECKING:
-    from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.windows import Window
 
 KINDS = ("stencil", "fft", "sparse")
 # Floating-point operations a nanosecond of the four programs, and nanoseconds of a call (of a neighbour, for slices),
 # measured once on one core; only the choice between the programs depends on these numbers.
 _RATE = {"slices": 2.0, "toeplitz": 25.0, "fft": 3.0, "sparse": 2.5}
 _CALL = {"slices": 5e3, "toeplitz": 6e3, "fft": 25e3, "sparse": 4e3}
-
-
-class Product(Protocol):
-    """``accumulate(x, out)`` adds A x to ``out`` for rows (S, N)."""
-
-    kind: str
-    flops: float
-
-    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
-        """out += A x."""
-        ...
-
-    def apply(self, states: np.ndarray) -> np.ndarray:
-        """A ψ for states (..., N) of any number type."""
-        ...
-
-    def scaled(self, factor: float) -> "Product":
-        """The product with factor · A."""
-        ...
 
 
 def rows_of(states: np.ndarray, real: bool) -> np.ndarray:
@@ -64,13 +43,18 @@ def states_of(rows: np.ndarray, count: int) -> np.ndarray:
     return rows[..., :count, :] + 1j * rows[..., count:, :]
 
 
-class _Base:
-    """What the programs share: rows in and out."""
+class Product:
+    """Rows in and out of a program that multiplies by A; ``flops`` of one real state."""
 
     def __init__(self, kind: str, flops: float, real: bool) -> None:
         self.kind, self.flops, self.real = kind, flops, real
 
     def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+        """out += A x for rows (S, N)."""
+        raise NotImplementedError
+
+    def scaled(self, factor: float) -> "Product":
+        """The product with factor · A."""
         raise NotImplementedError
 
     def apply(self, states: np.ndarray) -> np.ndarray:
@@ -82,19 +66,19 @@ class _Base:
         return states_of(out, len(flat)).reshape(states.shape)
 
 
-class Slices(_Base):
+class Slices(Product):
     """One shifted slice a neighbour."""
 
-    def __init__(self, box: "Box", factor: float = 1.0) -> None:
-        hopping = box.operator.hopping
+    def __init__(self, window: Window, factor: float = 1.0) -> None:
+        hopping = window.hopping
         assert not isinstance(hopping, Kernel)
-        super().__init__("stencil", 2.0 * len(hopping.coefs) * box.size, box.is_real)
-        self._box, self._factor = box, factor
+        super().__init__("stencil", 2.0 * len(hopping.coefs) * window.size, window.is_real)
+        self._window, self._factor = window, factor
         self._moves: list[tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = []
-        periodic = box.boundary == "periodic"
+        periodic = window.boundary == "periodic"
         for m, a in zip(hopping.offsets.tolist(), hopping.coefs.tolist(), strict=True):
             pieces: list[tuple[tuple[slice, ...], tuple[slice, ...]]] = [((), ())]
-            for step, n in zip(m, box.shape, strict=True):
+            for step, n in zip(m, window.shape, strict=True):
                 parts = _axis_pieces(step, n, periodic)
                 pieces = [((*to, t), (*source, s)) for to, source in pieces for t, s in parts]
             self._moves += [(a * factor, (slice(None), *to), (slice(None), *source)) for to, source in pieces]
@@ -102,7 +86,7 @@ class Slices(_Base):
 
     def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
         """out += A x."""
-        shape = (len(x), *self._box.shape)
+        shape = (len(x), *self._window.shape)
         source, target = x.reshape(shape), out.reshape(shape)
         if self._scratch.shape != x.shape or self._scratch.dtype != x.dtype:
             self._scratch = np.empty_like(x)
@@ -115,7 +99,7 @@ class Slices(_Base):
 
     def scaled(self, factor: float) -> "Slices":
         """factor · A."""
-        return Slices(self._box, self._factor * factor)
+        return Slices(self._window, self._factor * factor)
 
 
 def _axis_pieces(step: int, n: int, periodic: bool) -> list[tuple[slice, slice]]:
@@ -131,17 +115,19 @@ def _axis_pieces(step: int, n: int, periodic: bool) -> list[tuple[slice, slice]]
     return inner + ([(slice(n + step, n), slice(0, -step))] if periodic else [])
 
 
-class Toeplitz(_Base):
+class Toeplitz(Product):
     """One dimension: windows of the padded state times one small Toeplitz matrix (a GEMM)."""
 
-    def __init__(self, box: "Box", factor: float = 1.0) -> None:
-        hopping = box.operator.hopping
+    def __init__(self, window: Window, factor: float = 1.0) -> None:
+        hopping = window.hopping
         assert not isinstance(hopping, Kernel)
         reach = hopping.range
         self._block = toeplitz_block(reach)
-        super().__init__("stencil", 2.0 * box.size * (self._block + 2 * reach) * (1 if box.is_real else 4), box.is_real)
-        self._box, self._reach, self._factor = box, reach, factor
-        self._count = -(-box.size // self._block)
+        super().__init__(
+            "stencil", 2.0 * window.size * (self._block + 2 * reach) * (1 if window.is_real else 4), window.is_real
+        )
+        self._window, self._reach, self._factor = window, reach, factor
+        self._count = -(-window.size // self._block)
         column = np.zeros(2 * reach + 1, dtype=hopping.coefs.dtype)
         column[reach - hopping.offsets[:, 0]] = hopping.coefs * factor
         self._matrix = np.zeros((self._block + 2 * reach, self._block), dtype=hopping.coefs.dtype)
@@ -165,7 +151,7 @@ class Toeplitz(_Base):
         if rows != len(self._padded):
             self._prepare(rows)
         self._padded[:, r : r + n] = x
-        if self._box.boundary == "periodic":
+        if self._window.boundary == "periodic":
             self._padded[:, :r] = x[:, n - r :]
             self._padded[:, r + n : n + 2 * r] = x[:, :r]
         np.copyto(self._copy, self._windows)
@@ -175,7 +161,7 @@ class Toeplitz(_Base):
 
     def scaled(self, factor: float) -> "Toeplitz":
         """factor · A."""
-        return Toeplitz(self._box, self._factor * factor)
+        return Toeplitz(self._window, self._factor * factor)
 
 
 def toeplitz_block(reach: int) -> int:
@@ -183,28 +169,28 @@ def toeplitz_block(reach: int) -> int:
     return int(min(128, max(32, 1 << int(np.ceil(np.log2(max(2 * reach, 1)))))))
 
 
-class Fourier(_Base):
+class Fourier(Product):
     """Any dimension: the FFT of the state, zero-padded in an open box, times the real symbol."""
 
-    def __init__(self, box: "Box", factor: float = 1.0) -> None:
-        hopping = box.operator.hopping
+    def __init__(self, window: Window, factor: float = 1.0) -> None:
+        hopping = window.hopping
         assert not isinstance(hopping, Kernel)
-        self._lengths = fft_lengths(box)
-        real = box.is_real
+        self._lengths = fft_lengths(window)
+        real = window.is_real
         total = prod(self._lengths)
         super().__init__("fft", (1 if real else 2) * 5.0 * total * max(log2(total), 1.0), real)
-        self._box, self._factor = box, factor
+        self._window, self._factor = window, factor
         symbol = hopping.symbol(self._lengths) * factor
         # Σ a_m e^{ik·m} with the convolution (A u)_n = Σ a_m u_{n−m} needs e^{−ik·m}: the grid reversed.
         axes = tuple(range(symbol.ndim))
         reversed_ = np.roll(np.flip(symbol, axes), 1, axes)
         self._symbol = np.ascontiguousarray(reversed_[..., : self._lengths[-1] // 2 + 1] if real else reversed_)
-        self._inside = tuple(slice(0, n) for n in box.shape)
+        self._inside = tuple(slice(0, n) for n in window.shape)
 
     def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
         """out += A x."""
         axes = tuple(range(1, len(self._lengths) + 1))
-        shaped, target = x.reshape(-1, *self._box.shape), out.reshape(-1, *self._box.shape)
+        shaped, target = x.reshape(-1, *self._window.shape), out.reshape(-1, *self._window.shape)
         if self.real:
             spectrum = scipy.fft.rfftn(shaped, self._lengths, axes=axes)
             spectrum *= self._symbol
@@ -217,25 +203,25 @@ class Fourier(_Base):
 
     def scaled(self, factor: float) -> "Fourier":
         """factor · A."""
-        return Fourier(self._box, self._factor * factor)
+        return Fourier(self._window, self._factor * factor)
 
 
-def fft_lengths(box: "Box") -> tuple[int, ...]:
-    """Transform lengths: the ring itself, or n_j + R_j and a little more, so that no image falls into the box."""
-    if box.boundary == "periodic":
-        return box.shape
-    needed = zip(box.shape, box.operator.hopping.radius, strict=True)
+def fft_lengths(window: Window) -> tuple[int, ...]:
+    """Transform lengths: the ring itself, or n_j + R_j and a little more, so that no image falls into the window."""
+    if window.boundary == "periodic":
+        return window.shape
+    needed = zip(window.shape, window.hopping.radius, strict=True)
     # 2 R + 1 as well, so that the symbol's offsets do not alias.
-    return tuple(scipy.fft.next_fast_len(max(n + r, 2 * r + 1), real=box.is_real) for n, r in needed)
+    return tuple(scipy.fft.next_fast_len(max(n + r, 2 * r + 1), real=window.is_real) for n, r in needed)
 
 
-class Sparse(_Base):
+class Sparse(Product):
     """A CSR matrix: the only way for kernels."""
 
-    def __init__(self, box: "Box", matrix: scipy.sparse.csr_array | None = None) -> None:
-        self._matrix = box._hopping_matrix if matrix is None else matrix
-        super().__init__("sparse", 2.0 * self._matrix.nnz * (1 if box.is_real else 4), box.is_real)
-        self._box = box
+    def __init__(self, window: Window, matrix: scipy.sparse.csr_array | None = None) -> None:
+        self._matrix = window.hopping_matrix if matrix is None else matrix
+        super().__init__("sparse", 2.0 * self._matrix.nnz * (1 if window.is_real else 4), window.is_real)
+        self._window = window
 
     def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
         """out += A x."""
@@ -246,7 +232,7 @@ class Sparse(_Base):
 
     def scaled(self, factor: float) -> "Sparse":
         """factor · A."""
-        return Sparse(self._box, self._matrix * factor)
+        return Sparse(self._window, self._matrix * factor)
 
 
 @dataclass(frozen=True)
@@ -263,31 +249,31 @@ class Cost:
         return self.flops / _RATE[self.program] + self.calls * _CALL[self.program]
 
 
-def costs(box: "Box") -> dict[str, Cost]:
+def costs(window: Window) -> dict[str, Cost]:
     """Flops of every program for one real state (four times as many for complex hopping), by counting."""
-    hopping = box.operator.hopping
-    complexity = 1 if box.is_real else 4
+    hopping = window.hopping
+    complexity = 1 if window.is_real else 4
     if isinstance(hopping, Kernel):
-        return {"sparse": Cost("sparse", 2.0 * len(hopping.offsets) * box.size * complexity)}
-    count, total = len(hopping.coefs), prod(fft_lengths(box))
+        return {"sparse": Cost("sparse", 2.0 * len(hopping.offsets) * window.size * complexity)}
+    count, total = len(hopping.coefs), prod(fft_lengths(window))
     found = {
-        "slices": Cost("slices", 2.0 * count * box.size * complexity, count),
-        "fft": Cost("fft", 5.0 * total * max(log2(total), 1.0) * (1 if box.is_real else 2)),
-        "sparse": Cost("sparse", 2.0 * count * box.size * complexity),
+        "slices": Cost("slices", 2.0 * count * window.size * complexity, count),
+        "fft": Cost("fft", 5.0 * total * max(log2(total), 1.0) * (1 if window.is_real else 2)),
+        "sparse": Cost("sparse", 2.0 * count * window.size * complexity),
     }
-    if len(box.shape) == 1:
-        window = toeplitz_block(hopping.range) + 2 * hopping.range
-        found["toeplitz"] = Cost("toeplitz", 2.0 * box.size * window * complexity)
+    if len(window.shape) == 1:
+        span = toeplitz_block(hopping.range) + 2 * hopping.range
+        found["toeplitz"] = Cost("toeplitz", 2.0 * window.size * span * complexity)
     return found
 
 
-def product_of(box: "Box", kind: str = "auto") -> Product:
+def product_of(window: Window, kind: str = "auto") -> Product:
     """The program that needs least time by its counted flops, or the cheapest of a chosen kind.
 
     Raises UsageError for an unknown kind, and for a kernel with anything but "sparse"."""
     if kind not in (*KINDS, "auto"):
         raise UsageError(f"there is no product {kind!r}{suggest(kind, (*KINDS, 'auto'))}")
-    table = costs(box)
+    table = costs(window)
     wanted = {"auto": set(table) - {"sparse"} or {"sparse"}, "stencil": {"slices", "toeplitz"}}.get(kind, {kind})
     candidates = [cost for name, cost in table.items() if name in wanted]
     if not candidates:
@@ -299,4 +285,4 @@ def product_of(box: "Box", kind: str = "auto") -> Product:
         "fft": Fourier,
         "sparse": Sparse,
     }
-    return made[best](box)
+    return made[best](window)

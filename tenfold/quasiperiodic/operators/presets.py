@@ -12,7 +12,7 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.operators.phases import lattice_orbit, skew_orbit
 from tenfold.quasiperiodic.operators.potentials import Function, Steps, TrigPolynomial
 

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators.boxes import Box
+from tenfold.quasiperiodic.operators.long_range import Box
 
-Site = int | tuple[int, ...]
 # One finitely supported state {site: amplitude}, several of them, an array (..., N) on a given box, or δ at the centre.
 Initial = Mapping[Any, complex] | Sequence[Mapping[Any, complex]] | np.ndarray | None
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.membership import UNIT
 from tenfold.quasiperiodic.sets.polynomials import Poly
-from tenfold.quasiperiodic.sets.sets import Set
 
 BLOCK = 1 << 14
 
@@ -28,7 +28,7 @@ class Cells(NamedTuple):
 class Classifier:
     """Interval test of one set."""
 
-    def __init__(self, region: Set) -> None:
+    def __init__(self, region: Formula) -> None:
         self.dim = region.dim
         self._index = {p: i for i, p in enumerate(region.polynomials)}
         self._clauses = [[(self._index[p], s) for p, s in clause] for clause in region.clauses]
@@ -131,7 +131,7 @@ def _blossom(degree: int) -> np.ndarray:
     return w
 
 
-def meeting(region: Set, K: int, classifier: Classifier | None = None) -> Iterator[Cells]:
+def meeting(region: Formula, K: int, classifier: Classifier | None = None) -> Iterator[Cells]:
     """The grid cells ∏ [i_j/K, (i_j + 1)/K) that meet the set or may: boxes of cells wholly inside, and single
     undecided cells. Cells left out do not meet it."""
     test = classifier or Classifier(region)

@@ -7,9 +7,10 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.cells import Classifier, meeting
-from tenfold.quasiperiodic.sets.floor_sums import merged
+from tenfold.quasiperiodic.sets.formulas import Formula
+from tenfold.quasiperiodic.sets.membership import Membership
+from tenfold.quasiperiodic.sets.ranges import merged
 from tenfold.quasiperiodic.sets.roots import phase_ranges
-from tenfold.quasiperiodic.sets.sets import Set
 
 MAX_K = 10**7
 _MODULUS = 1 << 192
@@ -40,7 +41,7 @@ class Cover:
         return {**asdict(self), "constant": self.constant, "cell": "half-open, side 1/K"}
 
 
-def cover(region: Set, K: int) -> Cover:
+def cover(region: Formula, K: int) -> Cover:
     """Count the cells of side 1/K that meet the set, by adaptive subdivision in O(boundary cells), in dimension 1 from
     its roots.
 
@@ -49,7 +50,7 @@ def cover(region: Set, K: int) -> Cover:
     if region.dim == 1:
         return _on_the_line(region, K)
     inside = boundary = hit = 0
-    test = region.membership
+    test = Membership(region)
     for part in meeting(region, K, Classifier(region)):
         sizes = part.high - part.low
         if part.inside:
@@ -66,7 +67,7 @@ def cover(region: Set, K: int) -> Cover:
     return Cover(K, inside + boundary, inside + hit, inside, boundary, region.dim, region.degree)
 
 
-def _on_the_line(region: Set, K: int) -> Cover:
+def _on_the_line(region: Formula, K: int) -> Cover:
     """Dimension 1: cells of the ranges of phases that lie in the set, and of its polynomials' roots, where it may have
     a point between two phases."""
     ranges = phase_ranges(region, _MODULUS)

@@ -11,9 +11,9 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.cells import BLOCK, Classifier, halved
+from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.polynomials import Poly
 from tenfold.quasiperiodic.sets.roots import phase_ranges
-from tenfold.quasiperiodic.sets.sets import Set
 
 MAX_CELLS = 2_000_000
 
@@ -41,7 +41,7 @@ class Measure:
         }  # fmt: skip
 
 
-def measure(region: Set, tol: float = 1e-4) -> Measure:
+def measure(region: Formula, tol: float = 1e-4) -> Measure:
     """Leb S to within ``tol``, or as near as two million cells reach (read ``low`` and ``high``).
 
     One clause that is a box, a half-space or a slab is done exactly, dimension 1 to 2^−192 by isolating roots, all
@@ -62,7 +62,7 @@ def measure(region: Set, tol: float = 1e-4) -> Measure:
     return _subdivided(region, tol)
 
 
-def _subdivided(region: Set, tol: float) -> Measure:
+def _subdivided(region: Formula, tol: float) -> Measure:
     test = Classifier(region)
     low = np.zeros((1, region.dim), np.int64)
     level, filled, seen = 0, Fraction(0), 1
@@ -83,7 +83,7 @@ def _subdivided(region: Set, tol: float) -> Measure:
         level, seen = level + 1, seen + len(low)
 
 
-def _exact(region: Set) -> Fraction | None:
+def _exact(region: Formula) -> Fraction | None:
     """The volume of one clause of linear inequalities that bound a single direction, or each one coordinate."""
     if len(region.clauses) != 1 or any(p.degree != 1 or s == "==" for p, s in region.clauses[0]):
         return None

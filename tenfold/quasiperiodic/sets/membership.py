@@ -6,12 +6,10 @@ stored and the real point (``slack``) is not, and a point that it leaves undecid
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from tenfold.quasiperiodic.sets.sets import Set
+from tenfold.quasiperiodic.sets.formulas import Formula
 
 UNIT = 2.0**-53
 CHUNK = 1 << 14
@@ -20,7 +18,7 @@ CHUNK = 1 << 14
 class Membership:
     """The test of one set, its monomials shared among all polynomials."""
 
-    def __init__(self, region: "Set") -> None:
+    def __init__(self, region: Formula) -> None:
         self.polynomials = region.polynomials
         self.dim = region.dim
         index = {p: i for i, p in enumerate(self.polynomials)}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from tenfold.quasiperiodic.sets.formulas import Formula
+from tenfold.quasiperiodic.sets.membership import Membership
 from tenfold.quasiperiodic.sets.polynomials import Poly
-from tenfold.quasiperiodic.sets.sets import Set
 
 Coefficients = list[int]
 
@@ -23,14 +24,15 @@ class PhaseRanges:
 
 
 @lru_cache(maxsize=64)
-def phase_ranges(region: Set, modulus: int) -> PhaseRanges:
+def phase_ranges(region: Formula, modulus: int) -> PhaseRanges:
     """Reduce a set in dimension 1 to ranges of whole phases modulo ``modulus``; all in whole numbers."""
     critical = sorted({g for p in region.polynomials for g in root_floors(p, modulus) if g < modulus})
     cuts = sorted({0, modulus, *critical, *(g + 1 for g in critical)})
     inside: list[tuple[int, int]] = []
+    test = Membership(region)
     # Between two cuts no polynomial changes sign on whole phases, so that one representative decides.
     for low, high in itertools.pairwise(cuts):
-        if region.membership.exact([low], [modulus]):
+        if test.exact([low], [modulus]):
             if inside and inside[-1][1] == low:
                 inside[-1] = (inside[-1][0], high)
             else:

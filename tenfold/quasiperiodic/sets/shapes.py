@@ -11,7 +11,7 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.polynomials import Poly, variables
-from tenfold.quasiperiodic.sets.sets import Set
+from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.shifts.frequency import Frequency
 
 

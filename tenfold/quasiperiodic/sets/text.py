@@ -7,7 +7,7 @@ from typing import Any
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.polynomials import Poly, variables
-from tenfold.quasiperiodic.sets.sets import Set
+from tenfold.quasiperiodic.sets.semialgebraic import Set
 
 _RELATIONS: dict[type, str] = {ast.GtE: ">=", ast.LtE: "<=", ast.Gt: ">", ast.Lt: "<", ast.Eq: "=="}
 

@@ -1,1 +1,1 @@
-"""."""
+"""Spectra, Green's functions, Lyapunov exponents and good boxes."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators.boxes import Box
 from tenfold.quasiperiodic.operators.hopping import Kernel
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
+from tenfold.quasiperiodic.operators.windows import Window
 
 _MOST = 2000
 
@@ -191,7 +191,7 @@ def determinant_scan(
     else:
         log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
         step = max(1, (1 << 24) // side**2)
-        empty = Box(operator, (start,), (side,), "open", (start,), np.zeros(side)).dense()
+        empty = Window(hopping, (start,), (side,), "open").hopping_matrix.toarray()
         for first in range(0, len(rows), step):
             part = values[first : first + step]
             matrices = np.broadcast_to(empty, (len(part), side, side)).copy()

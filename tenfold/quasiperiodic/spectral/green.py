@@ -6,9 +6,10 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+from scipy.linalg import hessenberg, solve_banded
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.operators.boxes import Box, Norm
+from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
 
 Way = Literal["auto", "dense", "banded", "strips"]
@@ -45,15 +46,13 @@ def solver(box: Box, state: np.ndarray, method: Way = "auto") -> Callable[[np.nd
     Nearest-neighbour chains are solved for all z at once by Thomas's recursion (stable: every pivot keeps an imaginary
     part of the sign of Im z); other open chains by band LU; the rest after one reduction to Hessenberg form."""
     way = _way(box, method)
-    hopping = box.operator.hopping
+    hopping = box.hopping
     if way == "banded" and hopping.range == 1:
         bands = box.banded()
         return lambda z: _thomas(bands, z, state)
     if way == "banded":
         right = state[None]
         return lambda z: np.stack([_solve(box, e, right, "banded")[0] for e in np.atleast_1d(z)])
-    from scipy.linalg import hessenberg
-
     reduced, basis = hessenberg(box.dense(), calc_q=True)
     upper, diagonal, lower = np.diag(reduced, 1), np.real(np.diag(reduced)), np.diag(reduced, -1)
     bands = np.zeros((3, box.size), dtype=reduced.dtype)
@@ -80,8 +79,8 @@ def _thomas(bands: np.ndarray, z: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _way(box: Box, method: str) -> str:
     if method not in WAYS:
         raise UsageError(f"there is no method {method!r}{suggest(method, WAYS)}")
-    box._single()
-    open_, reach = box.boundary == "open", box.operator.hopping.range
+    box.single_potential()
+    open_, reach = box.boundary == "open", box.hopping.range
     if method == "banded" and not (open_ and len(box.shape) == 1):
         raise UsageError(f"band LU is for open one-dimensional boxes, not for {box.describe()}; use 'dense'")
     if method == "strips" and not (open_ and len(box.shape) > 1):
@@ -90,12 +89,10 @@ def _way(box: Box, method: str) -> str:
         return method
     if open_ and len(box.shape) == 1 and reach < box.size / 4:
         return "banded"
-    return "strips" if open_ and len(box.shape) > 1 and box.shape[0] > 4 * box.operator.hopping.radius[0] else "dense"
+    return "strips" if open_ and len(box.shape) > 1 and box.shape[0] > 4 * box.hopping.radius[0] else "dense"
 
 
 def _solve(box: Box, z: complex, right: np.ndarray, way: str) -> np.ndarray:
-    from scipy.linalg import solve_banded
-
     try:
         if way == "banded":
             bands = box.banded().astype(np.complex128)
@@ -117,7 +114,7 @@ def _solve(box: Box, z: complex, right: np.ndarray, way: str) -> np.ndarray:
 
 def _strips(box: Box, z: complex, right: np.ndarray) -> np.ndarray:
     # Block-tridiagonal elimination along the first axis; a strip has as many layers as the hopping's radius there.
-    layers = max(box.operator.hopping.radius[0], 1)
+    layers = max(box.hopping.radius[0], 1)
     across = box.size // box.shape[0]
     require(16 * 3 * box.size * layers * across, f"the strips of {box.describe()}")
     cuts = [*range(0, box.shape[0], layers), box.shape[0]]
@@ -179,7 +176,7 @@ class GreenDecay:
 
 
 def green_decay(
-    box: Box, z: complex, source: Any = None, norm: Norm = "linf", window: tuple[float, float] | None = None
+    box: Box, z: complex, source: Any = None, norm: str = "linf", window: tuple[float, float] | None = None
 ) -> GreenDecay:
     """Fit the decay of a column over the distances of ``window`` (a quarter to three quarters of the largest).
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Kernel
-from tenfold.quasiperiodic.operators.operators import LongRange
+from tenfold.quasiperiodic.operators.long_range import LongRange
 
 _TOGETHER = 8  # transfer matrices multiplied between two orthonormalisations
 _BATCHES = 32

@@ -32,8 +32,7 @@ from tenfold.discrete_diffusion.task import (
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch
-from tenfold.training.task import Update
+from tenfold.training.task import Batch, Update
 
 
 class DistilTask(TaskDefaults):

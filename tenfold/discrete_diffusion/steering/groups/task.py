@@ -23,8 +23,7 @@ from tenfold.errors import UsageError
 from tenfold.rl.groups import group_weights, prediction_likelihood, signed_loss, stepwise_loss
 from tenfold.rl.reference import check_frozen
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch
-from tenfold.training.task import Update
+from tenfold.training.task import Batch, Update
 
 
 class GroupTask(TaskDefaults):

@@ -23,8 +23,7 @@ from tenfold.discrete_diffusion.task import TaskDefaults, judge_samples, noise_l
 from tenfold.rl.preferences import Pairs, gain, paired, preference_loss
 from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch
-from tenfold.training.task import Update
+from tenfold.training.task import Batch, Update
 
 
 class PreferenceTask(TaskDefaults):

@@ -30,8 +30,7 @@ from tenfold.rl.pool import Tilt, next_penalty, resampled, tilt_within
 from tenfold.rl.reference import drift
 from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch
-from tenfold.training.task import Update
+from tenfold.training.task import Batch, Update
 
 
 class RewardTask(TaskDefaults):

@@ -28,8 +28,7 @@ from tenfold.discrete_diffusion.task import TaskDefaults, seeded
 from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, device_of
-from tenfold.training.task import Update
+from tenfold.training.task import Batch, Update, device_of
 
 
 class Said(NamedTuple):

@@ -1,0 +1,260 @@
+"""What ``tenfold dynamics`` computes: each action gives facts, rows, arrays and panels of a picture."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tenfold.errors import UsageError, suggest
+from tenfold.figures.panels import Curve, Panel, draw
+from tenfold.figures.style import write_captions
+from tenfold.files import disk_errors, write_atomic, write_json
+from tenfold.quasiperiodic.commands.config import ModelOptions, WorkOptions
+from tenfold.quasiperiodic.commands.models import build, complex_numbers, numbers
+from tenfold.quasiperiodic.dynamics.averages import time_averaged
+from tenfold.quasiperiodic.dynamics.bound import transport_bound
+from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve
+from tenfold.quasiperiodic.dynamics.moments import powers
+from tenfold.quasiperiodic.dynamics.transport import transport_exponents
+from tenfold.quasiperiodic.propagation.front import front_radius, growth
+from tenfold.quasiperiodic.spectral.goodbox import theta_grid, theta_scan
+from tenfold.quasiperiodic.spectral.green import green_columns, green_decay
+from tenfold.quasiperiodic.spectral.lyapunov import lyapunov_exponents
+from tenfold.reports.html import write_report
+from tenfold.runs.measurement import Measurement
+from tenfold.runs.run_folder import RunFolder, provenance
+
+Done = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """``facts`` for JSON, ``rows`` for the table and evaluation.json, ``arrays`` for the npz file, ``panels`` of the
+    picture with its ``caption``."""
+
+    facts: dict[str, Any]
+    rows: list[Measurement]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    panels: list[Panel] = field(default_factory=list)
+    caption: str = ""
+
+    def write(self, folder: RunFolder, name: str, settings: dict[str, Any]) -> None:
+        """Make the run folder: results.json, arrays.npz, the picture and the page."""
+        if self.panels:
+            draw(self.panels, folder.figures / "result.png")
+        folder.start({"name": name, "system": "quasiperiodic", **settings})
+        with disk_errors(str(folder.path)):
+            write_json(folder.path / "results.json", self.facts)
+            if self.arrays:
+                buffer = io.BytesIO()
+                np.savez_compressed(buffer, **self.arrays)  # type: ignore[arg-type]
+                write_atomic(folder.path / "arrays.npz", buffer.getvalue())
+            if self.panels:
+                write_captions(folder.figures, {"result.png": self.caption})
+            folder.write_evaluation(self.rows)
+            folder.write_provenance(**provenance())
+            write_report(folder.path)
+
+
+def perform(action: str, model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+    """One action. Raises UsageError for bad settings before any work."""
+    if action not in _ACTIONS:
+        raise UsageError(f"there is no action {action!r}{suggest(action, _ACTIONS)}")
+    return _ACTIONS[action](model, work, done)
+
+
+def _row(name: str, value: float, model: str, **more: Any) -> Measurement:
+    return Measurement(name, float(value), model=model, **more)
+
+
+def _box(work: WorkOptions, default: str) -> int | str:
+    text = work.box or default
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _evolve(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+    times, exponents = numbers(work.times, "--times"), powers(numbers(work.p, "--p"))
+    operator = build(model)
+    if work.fit:
+        transport_exponents(times, np.ones(len(times)))
+    result = evolve(
+        operator, None, times, tol=work.tol, method=work.method or "auto", box=_box(work, "certified"),
+        centre=work.centre, progress=done,
+    )  # fmt: skip
+    moments = result.moments(exponents.tolist(), work.norm)
+    some = sorted({0, len(times) // 2, len(times) - 1})
+    found = [_growth("moment", "t", times, moments[:, j], p, operator.name, some) for j, p in enumerate(exponents)]
+    rows = [row for g in found for row in g.rows]
+    rows.append(_row("error_bound", result.error_bound, operator.name, note=result.certificate))
+    panels = [Panel(f"{operator.name}: moments", "t", "<|X|^p>", [g.curve for g in found], "log", "log")]
+    fits = [fit for g in found for fit in g.fits]
+    facts = {**result.to_dict(), "p": exponents.tolist(), "norm": work.norm, "moments": moments.tolist(), "fits": fits}
+    arrays = {"times": np.array(times), "p": exponents, "moments": moments, "sites": result.box.sites}
+    arrays["probabilities"] = result.probabilities()
+    return Computed(facts, rows, arrays, panels, f"Moments of the wave packet, {result.certificate}.")
+
+
+def _average(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+    scales, exponents = numbers(work.scales, "--scales"), powers(numbers(work.p, "--p"))
+    operator = build(model)
+    result = time_averaged(
+        operator, None, scales, exponents.tolist(), kind=work.kind, method=work.method or "eig", norm=work.norm,
+        box=_box(work, "adaptive"), centre=work.centre, tol=work.tol, edge_tol=work.edge_tol, progress=done,
+    )  # fmt: skip
+    found = [
+        _growth("averaged_moment", "T", scales, result.moments[:, j], p, operator.name, range(len(scales)), work.fit)
+        for j, p in enumerate(exponents)
+    ]
+    rows = [row for g in found for row in g.rows]
+    rows.append(_row("edge_mass", result.edge_mass, operator.name))
+    curves = [g.curve for g in found]
+    panels = [Panel(f"{operator.name}: {result.kind} averages", "T", "<|X|^p>", curves, "log", "log")]
+    arrays = {"T": result.T, "p": result.p, "moments": result.moments, "probabilities": result.probabilities}
+    arrays["sites"] = result.box.sites
+    fits = [fit for g in found for fit in g.fits]
+    return Computed({**result.to_dict(), "fits": fits}, rows, arrays, panels, "Time-averaged moments.")
+
+
+class _Growth(NamedTuple):
+    rows: list[Measurement]
+    curve: Curve
+    fits: list[dict[str, Any]]
+
+
+def _growth(
+    name: str, symbol: str, times: list[float], moments: np.ndarray, p: float, model: str, shown: Sequence[int],
+    always: bool = False,
+) -> _Growth:  # fmt: skip
+    """One moment over times: rows at those ``shown``, its curve, and its exponent where the times reach far enough."""
+    rows = [_row(f"{name}_p{p:g}", moments[i], model, split=f"{symbol} = {times[i]:g}") for i in shown]
+    fits = []
+    if always or _long_enough(times, moments):
+        fit = transport_exponents(times, moments, float(p))
+        fits.append(fit.to_dict())
+        error = fit.beta.standard_error
+        rows.append(_row(f"beta_p{p:g}", fit.beta.slope, model, standard_error=error, note=fit.preferred))
+    return _Growth(rows, Curve(times, moments, f"p = {p:g}", "both"), fits)
+
+
+def _long_enough(times: list[float], moments: np.ndarray) -> bool:
+    t = np.array(times)
+    return len(t) >= 4 and t.min() > 1 and t.max() >= 10 * t.min() and bool((moments > 0).all())
+
+
+def _lyapunov(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+    energies = complex_numbers(work.energies, "--energies")
+    real = all(e.imag == 0 for e in energies)
+    operator = build(model)
+    given = np.array([e.real for e in energies]) if real else np.array(energies)
+    result = lyapunov_exponents(operator, given, work.steps, progress=done)
+    rows = []
+    for i, e in enumerate(energies):
+        for j in range(result.exponents.shape[-1]):
+            name = "lyapunov" if result.exponents.shape[-1] == 1 else f"lyapunov_{j + 1}"
+            error = float(result.standard_errors[i, j])
+            split = f"E = {e.real:g}" if real else f"E = {e:g}"
+            rows.append(_row(name, result.exponents[i, j], operator.name, split=split, standard_error=error))
+    curves = [Curve(given.real, result.exponents[:, j], "", "both") for j in range(result.exponents.shape[-1])]
+    panels = [Panel(f"{operator.name}: Lyapunov exponents", "Re E", "exponent", curves)]
+    arrays = {"energies": given, "exponents": result.exponents, "standard_errors": result.standard_errors}
+    return Computed({"model": operator.name, **result.to_dict()}, rows, arrays, panels, "Lyapunov exponents.")
+
+
+def _green(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+    energies = complex_numbers(work.energies, "--energies")
+    operator = build(model)
+    reach = _reach(work, 200)
+    box = operator.box(reach, work.centre)
+    fits, curves = [], []
+    for i, z in enumerate(energies):
+        fits.append(green_decay(box, z, norm=work.norm))
+        column = np.abs(green_columns(box, z))
+        curves.append(Curve(box.distance(work.norm), column, f"z = {z:g}", "points"))
+        done((i + 1) / len(energies))
+    rows = [
+        _row("green_decay", f.rate, operator.name, split=f"z = {f.z:g}", standard_error=f.standard_error) for f in fits
+    ]
+    panels = [Panel(f"{operator.name}: |G(n, 0; z)|", "|n|", "|G|", curves, yscale="log")]
+    facts = {"box": box.to_dict(), "fits": [f.to_dict() for f in fits]}
+    return Computed(facts, rows, {}, panels, "Decay of the Green's function.")
+
+
+def _boxes(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+    energies = complex_numbers(work.energies, "--energies")
+    if len(energies) != 1 or energies[0].imag:
+        raise UsageError(f"--energies is {work.energies!r}; good boxes are tested at one real energy")
+    operator = build(model)
+    torus = 1 if operator.orbit is None else operator.orbit.torus
+    scan = theta_scan(
+        operator, _reach(work, 20), energies[0].real, theta_grid(work.points, torus), work.decay, work.smallness, done
+    )
+    rows = [_row("bad_fraction", scan.bad_fraction, operator.name, draws=len(scan.theta), note=f"side {scan.side}")]
+    panels = []
+    if torus == 1:
+        curves = [Curve(scan.theta[:, 0], scan.rates, "decay rate", "points")]
+        panels = [Panel(f"{operator.name}: good boxes", "theta", "rate c", curves)]
+    arrays = {"theta": scan.theta, "good": scan.good, "norms": scan.norms, "rates": scan.rates}
+    return Computed(scan.to_dict(), rows, arrays, panels, "The largest decay rate of a box's Green's function.")
+
+
+def _reach(work: WorkOptions, default: int) -> int:
+    reach = _box(work, str(default))
+    if not isinstance(reach, int):
+        raise UsageError(f"--box is {work.box!r}; this action needs a number of sites")
+    return reach
+
+
+def _front(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+    until = max(map(abs, numbers(work.times, "--times")))
+    operator = build(model)
+    centre = (work.centre,) * operator.dim
+    delta = [(np.zeros((1, operator.dim), dtype=np.int64), np.ones(1))]
+    if work.mu is not None:
+        speed = growth(operator.hopping, work.mu)
+        facts: dict[str, Any] = {"mu": work.mu, "growth": speed}
+        rows = [_row("growth", speed, operator.name, note=f"S(mu) at mu = {work.mu:g}")]
+        return Computed(facts, rows)
+    box, bound, _ = certified_box(operator, delta, until, work.tol, centre)
+    done(1.0)
+    reach = box.shape[0] // 2
+    pointwise = front_radius(operator.hopping, until, work.tol)
+    rows = [
+        _row("certified_reach", reach, operator.name, unit="sites", note=f"truncation error {bound:.1e}"),
+        _row("front_radius", pointwise, operator.name, unit="sites", note=f"|psi_n| <= {work.tol:g} beyond"),
+    ]
+    facts = {"time": until, "tol": work.tol, "reach": reach, "truncation_bound": bound, "front_radius": pointwise}
+    return Computed({**facts, "sites": box.size, "holds_for": "every real potential"}, rows)
+
+
+def _bound(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+    quotients = [int(x) for x in numbers(work.quotients, "--quotients")] if work.quotients else None
+    p = numbers(work.p, "--p")
+    found = transport_bound(
+        work.torus,
+        work.degree,
+        work.smallness,
+        p=p[0],
+        tau=work.tau,
+        dual=work.dual,
+        quotients=quotients,
+        side=work.side,
+    )
+    done(1.0)
+    rows = [_row("log_power", found.moment, found.case, note=found.reason or "exponent of log T, up to epsilon")]
+    return Computed(found.to_dict(), rows)
+
+
+_ACTIONS: dict[str, Callable[[ModelOptions, WorkOptions, Done], Computed]] = {
+    "evolve": _evolve,
+    "average": _average,
+    "lyapunov": _lyapunov,
+    "green": _green,
+    "boxes": _boxes,
+    "front": _front,
+    "bound": _bound,
+}

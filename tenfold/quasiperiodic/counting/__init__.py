@@ -1,0 +1,1 @@
+"""How often an orbit meets a set: exact counts by three methods, and bounds for every start."""

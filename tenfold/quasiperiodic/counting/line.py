@@ -1,0 +1,77 @@
+"""Hits in dimension 1, in O(log N) a range of phases: sums of floors, and the points that rounding may have moved."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tenfold.quasiperiodic.counting.decisions import MOST_RECHECKS, decided, too_few_bits
+from tenfold.quasiperiodic.counting.floor_sums import count_in, first_in, list_in
+from tenfold.quasiperiodic.sets.ranges import widened
+from tenfold.quasiperiodic.sets.roots import phase_ranges
+from tenfold.quasiperiodic.sets.semialgebraic import Set
+from tenfold.shifts.kronecker import Kronecker
+
+
+@dataclass(frozen=True)
+class LineCount:
+    """How many hits there are, and which n lie, in truth, on the other side of a boundary than the stored point:
+    n → whether it is a hit."""
+
+    total: int
+    moved: dict[int, bool]
+    rechecked: int
+
+
+class Line:
+    """The hits of a set in dimension 1 by a Kronecker sequence."""
+
+    def __init__(self, region: Set, orbit: Kronecker) -> None:
+        self.region, self.orbit = region, orbit
+        (self.modulus,), (self.step,) = orbit.moduli, orbit.steps
+        self.ranges = phase_ranges(region, self.modulus)
+
+    def count(self, n0: int, n1: int, exact: bool = True) -> LineCount:
+        """Hits with n0 ≤ n ≤ n1. Raises UsageError where too many points lie within rounding of a boundary."""
+        (start,), points = self.orbit.exact_at(n0), n1 - n0 + 1
+        total = count_in(self.ranges.inside, start, self.step, self.modulus, points)
+        slack = max(self.orbit.slack(n0)[0], self.orbit.slack(n1)[0])
+        if not (exact and slack):
+            return LineCount(total, {}, 0)
+        # Only points within the error of a boundary (or of the seam at 0) can be on its other side in truth.
+        near = widened(sorted({0, *self.ranges.critical}), slack + 1, self.modulus)
+        suspects = count_in(near, start, self.step, self.modulus, points)
+        found = list_in(near, start, self.step, self.modulus, points)
+        if suspects > MOST_RECHECKS:
+            raise too_few_bits(self.region, self.orbit, n1, n0 + next(found))
+        moved: dict[int, bool] = {}
+        for i in found if suspects else ():
+            r = (start + i * self.step) % self.modulus
+            stored = any(low <= r < high for low, high in self.ranges.inside)
+            real = decided(self.region, self.orbit, n0 + i)
+            if real != stored:
+                moved[n0 + i] = real
+        return LineCount(total + sum(1 if real else -1 for real in moved.values()), moved, suspects)
+
+    def hits(self, n0: int, n1: int, moved: dict[int, bool]) -> np.ndarray:
+        """The n0 ≤ n ≤ n1 that are hits, sorted int64, by bisection: O(log² N) each."""
+        (start,) = self.orbit.exact_at(n0)
+        stored = {n0 + i for i in list_in(self.ranges.inside, start, self.step, self.modulus, n1 - n0 + 1)}
+        gone, new = ({n for n, inside in moved.items() if inside is side} for side in (False, True))
+        return np.array(sorted((stored - gone) | new), dtype=np.int64)
+
+    def first(self, n0: int, n1: int) -> int | None:
+        """The least n0 ≤ n ≤ n1 that is a hit, or None."""
+        moved = self.count(n0, n1).moved
+        candidates = [n for n, inside in moved.items() if inside]
+        at = n0
+        while at <= n1:
+            (start,) = self.orbit.exact_at(at)
+            step = first_in(self.ranges.inside, start, self.step, self.modulus, n1 - at + 1)
+            if step is None:
+                break
+            at += step
+            if moved.get(at, True):
+                candidates.append(at)
+                break
+            at += 1
+        return min(candidates, default=None)

@@ -1,0 +1,135 @@
+"""Boxes that grow with the state: cheap where the dynamics is localised, at any time.
+
+A sweep whose end holds too much at the edge, or that lost too much through it, is done again from its start in a larger
+box, into which the state is put unchanged; what was reached before is kept. The loss of all accepted sweeps bounds the
+error as in ``leak.py``, whatever boxes they were done in.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tenfold.quasiperiodic.operators.long_range import Box, LongRange
+from tenfold.quasiperiodic.operators.states import Initial, on_box
+from tenfold.quasiperiodic.propagation.leak import surface
+from tenfold.quasiperiodic.propagation.methods import (
+    EPS,
+    MOST_DENSE,
+    BoxTooSmallError,
+    Limit,
+    Method,
+    Run,
+    choose,
+    run_in_box,
+    spread,
+)
+from tenfold.quasiperiodic.propagation.panels import panel_count, run_panel
+
+LARGEST_REACH = 1 << 26
+_FACTOR = 1.6
+
+
+def evolve_adaptively(
+    system: LongRange,
+    phi: Initial,
+    width: int,
+    times: np.ndarray,
+    tol: float,
+    method: Method,
+    centre: tuple[int, ...],
+    progress: Callable[[float], None] | None,
+) -> tuple[Box, np.ndarray, Run, str]:
+    """The final box, the initial states in it, what was found, and the method; ``width`` is how far φ reaches.
+
+    Raises BoxTooSmallError where the box would grow beyond 2²⁶ sites."""
+    margin = max(system.hopping.range, 8)
+    made = system.box(max(32, 4 * margin) + width, centre)
+    used: Method = method
+    if method == "auto":
+        batch = np.broadcast_shapes(on_box(made, phi).shape[:-1], made.potential.shape[:-1])
+        used = "dense" if choose(made, times, int(np.prod(batch))) == "dense" else "chebyshev"
+    while used != "chebyshev":
+        states, limit = on_box(made, phi), _limit(made, times, tol, margin)
+        run = run_in_box(made, states, times, tol / 2, used, surface(made), progress, limit)
+        if not limit.exceeded:
+            return made, states, run, used
+        made = _larger(system, made)
+        if method == "auto" and made.size > MOST_DENSE:
+            used = "chebyshev"
+    return _sweeps(system, made, phi, times, tol, margin, progress)
+
+
+def _limit(made: Box, times: np.ndarray, tol: float, margin: int, products: int = 0) -> Limit:
+    skin, until = surface(made), max(float(np.abs(times).max()), 1e-300)
+    # What rounding alone leaves everywhere (as a random walk, with FFT products) cannot be grown away.
+    noise = 8 * EPS * float(np.sqrt(1 + products))
+    lost = noise * skin.strength * float(np.sqrt(max(len(skin.edge), 1)))
+    mass = noise**2 * len(made.edge(margin))
+    return Limit(max(tol**2, mass), max(tol / until, lost), margin)
+
+
+def _larger(system: LongRange, made: Box) -> Box:
+    reach = int(np.ceil(_FACTOR * (made.shape[0] // 2)))
+    if reach > LARGEST_REACH:
+        raise BoxTooSmallError(
+            f"the adaptive box grew beyond {reach:,} sites: the state spreads; choose a shorter time"
+        )
+    return system.box(reach, made.centre)
+
+
+def _embedded(states: np.ndarray, old: Box, new: Box) -> np.ndarray:
+    shaped = states.reshape(*states.shape[:-1], *old.shape)
+    by = [(0, 0)] * (states.ndim - 1)
+    by += [(n // 2 - o // 2, n // 2 - o // 2) for o, n in zip(old.shape, new.shape, strict=True)]
+    return np.pad(shaped, by).reshape(*states.shape[:-1], new.size)
+
+
+def _sweeps(
+    system: LongRange,
+    made: Box,
+    phi: Initial,
+    times: np.ndarray,
+    tol: float,
+    margin: int,
+    progress: Callable[[float], None] | None,
+) -> tuple[Box, np.ndarray, Run, str]:
+    start = made
+    found: list[tuple[np.ndarray, Box, np.ndarray]] = []
+    total = Run(np.empty(0), loss=np.zeros(1))
+    for sign in (1, -1):
+        index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
+        if not len(index):
+            continue
+        index = index[np.argsort(np.abs(times[index]), kind="stable")]
+        box, state = spread(start, on_box(start, phi))
+        until, now, first = float(times[index[-1]]), 0.0, 0
+        while True:
+            skin, limit = surface(box), _limit(box, times, tol, margin, total.products)
+            count = panel_count(box, until - now, True)
+            length = (until - now) / count
+            end = until if count == 1 else now + length
+            inside = int(np.count_nonzero(np.abs(times[index[first:]]) <= abs(end)))
+            here = times[index[first : first + inside]]
+            share = 0.5 * tol * abs(length) / abs(until) if until else 0.5 * tol
+            panel = run_panel(box, state, now, length, here, first, max(share, 1e-17), skin)
+            both = np.concatenate([panel.states, panel.last[None]])
+            if limit.look(box, both, panel.loss, length):
+                larger, _ = spread(_larger(system, box), state[:, :1])
+                state, box = _embedded(state, box, larger), larger
+                continue
+            found.append((index[first : first + inside], box, panel.states))
+            total.products += panel.products
+            total.polynomial += panel.remainder
+            total.loss = total.loss + panel.loss
+            state, now, first = panel.last, end, first + inside
+            if progress is not None:
+                progress(abs(now / until) if until else 1.0)
+            if end == until:
+                break
+        made = box if box.size >= made.size else made
+    made = system.box(made.shape[0] // 2, made.centre)
+    rows = found[0][2].shape[1]
+    total.states = np.empty((len(times), rows, made.size), dtype=np.complex128)
+    for at, box, states in found:
+        total.states[at] = _embedded(states, box, made)
+    return made, on_box(made, phi), total, "chebyshev"

@@ -1,0 +1,173 @@
+"""The evolution of states in one box by a chosen method, with what the method and the box's surface lose."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from tenfold.errors import TenfoldError, UsageError
+from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.propagation.chebyshev import Report
+from tenfold.quasiperiodic.propagation.dense import diagonalise
+from tenfold.quasiperiodic.propagation.lanczos import evolve_lanczos
+from tenfold.quasiperiodic.propagation.leak import Surface, spectral_loss
+from tenfold.quasiperiodic.propagation.panels import panel_count, run_panels
+from tenfold.quasiperiodic.propagation.trotter import evolve_trotter
+
+Method = Literal["auto", "chebyshev", "lanczos", "dense", "trotter"]
+METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
+MOST_DENSE = 2000
+EPS = 2.0**-53
+
+
+class BoxTooSmallError(TenfoldError, ValueError):
+    """The state reached the edge of its box: what was computed is not the evolution on the lattice."""
+
+
+@dataclass
+class Run:
+    """What a method found in one box: states (times, S, N) and the parts of their error."""
+
+    states: np.ndarray
+    products: int = 0
+    polynomial: float = 0.0
+    loss: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    peak: float = 0.0
+    estimated: bool = False
+
+
+@dataclass
+class Limit:
+    """Stops an evolution once the edge holds more than ``mass`` or loses more than ``rate`` a time."""
+
+    mass: float
+    rate: float
+    margin: int
+    exceeded: bool = False
+
+    def look(self, box: Box, states: np.ndarray, loss: np.ndarray, duration: float) -> bool:
+        """Whether states (..., N) at the end of ``duration``, and what they lost in it, exceed the limit."""
+        edge = box.edge(self.margin)
+        scale = (np.abs(states) ** 2).sum(-1)
+        mass = float(((np.abs(states[..., edge]) ** 2).sum(-1) / scale).max())
+        lost = float(np.sqrt((loss / scale[-1]).max() / max(abs(duration), 1e-300)))
+        self.exceeded = self.exceeded or mass > self.mass or lost > self.rate
+        return self.exceeded
+
+
+def choose(box: Box, times: np.ndarray, batch: int) -> str:
+    """The cheaper of "dense" and "chebyshev" by counted flops."""
+    n, z = box.size, box.interval.half_width * float(np.abs(times).max())
+    if n > MOST_DENSE:
+        return "chebyshev"
+    step = 8e3 + batch * (box.product.flops / 3 + 3 * n)  # nanoseconds of a product and its overhead
+    sweeps = (1.05 * z + 40) * step
+    systems = int(np.prod(box.potential.shape[:-1]))
+    return "dense" if systems * (3.0 * n**3 / 3) + len(times) * n * n < sweeps else "chebyshev"
+
+
+def spread(box: Box, states: np.ndarray) -> tuple[Box, np.ndarray]:
+    """States and operators broadcast against each other: a box with potential (N,) or (S, N), and states (S, N)."""
+    batch = np.broadcast_shapes(states.shape[:-1], box.potential.shape[:-1])
+    flat = np.ascontiguousarray(np.broadcast_to(states, (*batch, box.size)).reshape(-1, box.size))
+    if box.potential.ndim > 1:
+        shape = (*batch, box.size)
+        product = box.product  # may have been chosen by hand
+        box = replace(box, potential=np.ascontiguousarray(np.broadcast_to(box.potential, shape)).reshape(-1, box.size))
+        box.__dict__["product"] = product
+    return box, flat
+
+
+def run_in_box(
+    box: Box,
+    states: np.ndarray,
+    times: np.ndarray,
+    tol: float,
+    method: Method,
+    skin: Surface | None,
+    progress: Callable[[float], None] | None,
+    limit: Limit | None = None,
+) -> Run:
+    box, flat = spread(box, states)
+    require(len(times) * flat.size * 16 * 4, f"states of {box.size:,} sites at {len(times)} times")
+    used = method if method != "auto" else choose(box, times, len(flat))
+    if used == "dense" and box.size > MOST_DENSE:
+        raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
+    run = Run(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
+    for sign in (1, -1):
+        index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
+        if not len(index) or (limit is not None and limit.exceeded):
+            continue
+        index = index[np.argsort(np.abs(times[index]), kind="stable")]
+        _one_direction(box, flat, times[index], index, tol, used, skin, progress, limit, run)
+    return run
+
+
+def _one_direction(
+    box: Box,
+    flat: np.ndarray,
+    times: np.ndarray,
+    index: np.ndarray,
+    tol: float,
+    method: str,
+    skin: Surface | None,
+    progress: Callable[[float], None] | None,
+    limit: Limit | None,
+    run: Run,
+) -> None:
+    report = _reporter(box, times, skin is not None, progress)
+    if method == "chebyshev":
+        for panel in run_panels(box, flat, times, tol, skin, report):
+            run.states[index[panel.first : panel.first + len(panel.states)]] = panel.states
+            run.products += panel.products
+            run.polynomial += panel.remainder
+            run.loss = run.loss + panel.loss
+            run.peak = max(run.peak, panel.peak)
+            both = np.concatenate([panel.states, panel.last[None]])
+            if limit is not None and limit.look(box, both, panel.loss, panel.end - panel.start):
+                return
+        return
+    if method == "dense":
+        spectral = diagonalise(box)
+        run.states[index] = spectral.evolve(flat, times)
+        if skin is not None and len(skin.edge):
+            run.loss = run.loss + spectral_loss(box, spectral, flat, float(times[-1]))
+    elif method == "lanczos":
+        run.states[index], products, error = evolve_lanczos(box, flat, times, tol, report=report)
+        run.products += products
+        run.polynomial = max(run.polynomial, error)
+        run.loss = run.loss + _sampled_loss(box, run.states[index], times, skin)
+        run.estimated = run.estimated or skin is not None
+    else:
+        run.states[index], products, error = evolve_trotter(box, flat, times, tol, report=report)
+        run.products += products
+        run.polynomial = max(run.polynomial, error)
+        run.estimated = True
+    if limit is not None:
+        limit.look(box, run.states[index], run.loss, float(times[-1]))
+
+
+def _sampled_loss(box: Box, states: np.ndarray, times: np.ndarray, skin: Surface | None) -> np.ndarray:
+    # Lanczos has no probe between the output times: the largest sampled loss stands for all.
+    if skin is None or not len(skin.edge):
+        return np.zeros(states.shape[1])
+    return abs(float(times[-1])) * skin.loss(states[..., skin.edge]).max(0)
+
+
+def _reporter(box: Box, times: np.ndarray, probed: bool, progress: Callable[[float], None] | None) -> Report | None:
+    if progress is None:
+        return None
+    z = box.interval.half_width * abs(float(times[-1]))
+    panels = panel_count(box, float(times[-1]), probed)
+    each = z / panels
+    total = panels * (each + 11.5 * each ** (1 / 3) + 15)
+    done = 0
+
+    def report(products: int) -> None:
+        nonlocal done
+        done += products
+        progress(min(1.0, done / total))
+
+    return report

@@ -1,0 +1,88 @@
+"""Long evolutions in a box as a sequence of Chebyshev sweeps, with what leaves the box measured along the way."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.propagation.chebyshev import Report, sweep
+from tenfold.quasiperiodic.propagation.leak import Surface, nodes
+
+# h τ of one sweep: coefficients lose digits slowly, and long sweeps waste least.
+LONGEST = 1e4
+# With a probe of the surface: as many Gauss nodes as half of this.
+LONGEST_PROBED = 1e3
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One sweep: ``first`` … are the indices of the output times in it, with their states (times, S, N); ``start`` and
+    ``end`` its time interval, ``last`` the states (S, N) at its end; ``loss`` ∫‖QAPψ‖² over it (S,), and ``peak`` the
+    largest norm seen on the surface (0 without a probe)."""
+
+    first: int
+    states: np.ndarray
+    start: float
+    end: float
+    last: np.ndarray
+    products: int
+    remainder: float
+    loss: np.ndarray
+    peak: float
+
+
+def panel_count(box: Box, until: float, probed: bool) -> int:
+    """How many sweeps a time needs."""
+    most = LONGEST_PROBED if probed else LONGEST
+    return max(1, int(np.ceil(abs(until) * box.interval.half_width / most)))
+
+
+def run_panel(
+    box: Box,
+    states: np.ndarray,
+    start: float,
+    length: float,
+    times: np.ndarray,
+    first: int,
+    tol: float,
+    skin: Surface | None,
+    report: Report | None = None,
+) -> Panel:
+    """One sweep of ``length`` from ``states`` (S, N) at ``start``; ``times`` (absolute) lie inside."""
+    # The end itself comes last. Panels of one length find their coefficients and nodes in a cache.
+    relative = np.concatenate([times - start, [length]])
+    loss, peak = np.zeros(len(states)), 0.0
+    if skin is None or not len(skin.edge):
+        done = sweep(box, states, relative, tol, report=report)
+    else:
+        s, weights, error = _nodes(box.interval.half_width, length)
+        done = sweep(box, states, relative, tol, s, skin.edge, report)
+        loss = weights @ skin.loss(done.probe)
+        loss += error * skin.strength**2 * np.linalg.norm(states, axis=-1) ** 2
+        peak = float(np.linalg.norm(done.probe, axis=-1).max())
+    return Panel(
+        first, done.states[:-1], start, start + length, done.states[-1], done.products, done.remainder, loss, peak
+    )
+
+
+@lru_cache(maxsize=16)
+def _nodes(h: float, length: float) -> tuple[np.ndarray, np.ndarray, float]:
+    return nodes(h, length)
+
+
+def run_panels(
+    box: Box, states: np.ndarray, times: np.ndarray, tol: float, skin: Surface | None, report: Report | None = None
+) -> Iterator[Panel]:
+    """Sweeps to the last of ``times`` (ascending in size, one sign), each yielded as it is done."""
+    count = panel_count(box, times[-1], skin is not None and len(skin.edge) > 0)
+    length, first = times[-1] / count, 0
+    for number in range(count):
+        end = (number + 1) * length if number + 1 < count else times[-1]
+        inside = int(np.count_nonzero(np.abs(times[first:]) <= abs(end)))
+        here = times[first : first + inside]
+        panel = run_panel(box, states, number * length, length, here, first, tol / count, skin, report)
+        yield panel
+        states = panel.last
+        first += inside

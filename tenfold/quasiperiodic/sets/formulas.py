@@ -1,0 +1,115 @@
+"""Formulas of semi-algebraic sets: unions of intersections of polynomial inequalities, and their Boolean algebra."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.sets.polynomials import Poly
+
+RELATIONS = (">=", "<=", ">", "<", "==")
+_OPPOSITE = {">=": ("<",), "<=": (">",), ">": ("<=",), "<": (">=",), "==": ("<", ">")}
+MAX_CLAUSES = 4096
+
+Inequality = tuple[Poly, str]
+Clause = tuple[Inequality, ...]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """How a set is written: ⋃_c ⋂_l {x ∈ [0, 1)^b : P_{c,l}(x) s 0}, s one of >=, <=, >, <, ==.
+
+    Raises UsageError for no clause, an empty one, an unknown relation, or polynomials in different dimensions."""
+
+    clauses: tuple[Clause, ...]
+
+    def __init__(self, clauses: Iterable[Iterable[Inequality]]) -> None:
+        frozen = tuple(tuple((poly, relation) for poly, relation in clause) for clause in clauses)
+        object.__setattr__(self, "clauses", frozen)
+        if not frozen:
+            raise UsageError("the set has no clause; give at least one list of polynomial inequalities")
+        for number, clause in enumerate(frozen):
+            if not clause:
+                raise UsageError(f"clause {number} of the set is empty; give at least one polynomial inequality")
+            for poly, relation in clause:
+                if relation not in RELATIONS:
+                    raise UsageError(f"there is no relation {relation!r}{suggest(str(relation), RELATIONS)}")
+                if not isinstance(poly, Poly):
+                    raise UsageError(f"clause {number} holds {poly!r}; expected a Poly and a relation")
+        dims = {poly.dim for clause in frozen for poly, _ in clause}
+        if len(dims) > 1:
+            raise UsageError(f"the polynomials of the set have {sorted(dims)} variables; expected the same number b")
+
+    @property
+    def dim(self) -> int:
+        """b."""
+        return self.clauses[0][0][0].dim
+
+    @cached_property
+    def polynomials(self) -> tuple[Poly, ...]:
+        """The distinct polynomials, in order of appearance."""
+        return tuple(dict.fromkeys(poly for clause in self.clauses for poly, _ in clause))
+
+    @property
+    def degree(self) -> int:
+        """B = (number of distinct polynomials) · (largest degree), at least 1."""
+        return len(self.polynomials) * max(1, max(p.degree for p in self.polynomials))
+
+    # --- Boolean operations ------------------------------------------------------------------------------
+
+    def __or__(self, other: "Formula") -> Self:
+        self._alike(other)
+        return type(self)(dict.fromkeys(self.clauses + other.clauses))
+
+    def __and__(self, other: "Formula") -> Self:
+        self._alike(other)
+        return type(self)(_product([self.clauses, other.clauses]))
+
+    def __invert__(self) -> Self:
+        # De Morgan: each clause becomes a union of opposite literals, and these are intersected.
+        factors = [
+            [((poly, opposite),) for poly, relation in clause for opposite in _OPPOSITE[relation]]
+            for clause in self.clauses
+        ]
+        return type(self)(_product(factors))
+
+    def _alike(self, other: "Formula") -> None:
+        if self.dim != other.dim:
+            raise UsageError(f"sets in dimensions {self.dim} and {other.dim} cannot be combined")
+
+    def __str__(self) -> str:
+        return " | ".join(" & ".join(f"{poly} {relation} 0" for poly, relation in c) for c in self.clauses)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: the clauses with exact coefficients, b and the degree."""
+        clauses = [[[poly.to_dict(), relation] for poly, relation in clause] for clause in self.clauses]
+        return {"b": self.dim, "degree": self.degree, "clauses": clauses}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """The set of ``to_dict``, or of a bare list of clauses [[[[coefficient, exponents], …], relation], …].
+
+        Raises UsageError for anything else."""
+        clauses: Any = data.get("clauses") if isinstance(data, dict) else data
+        try:
+            read = [
+                [(Poly.of([e for _, e in terms], [c for c, _ in terms]), relation) for terms, relation in clause]
+                for clause in clauses
+            ]
+        except (TypeError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError("this is no set: expected clauses of [[[coefficient, exponents], …], relation]") from None
+        return cls(read)
+
+
+def _product(factors: Sequence[Sequence[Clause]]) -> Iterable[Clause]:
+    size = 1
+    for factor in factors:
+        size *= len(factor)
+        if size > MAX_CLAUSES:
+            raise UsageError(f"the combined set would have over {MAX_CLAUSES} clauses; combine fewer or simpler sets")
+    joined = (tuple(dict.fromkeys(itertools.chain(*parts))) for parts in itertools.product(*factors))
+    return dict.fromkeys(joined)
