@@ -128,7 +128,9 @@ def extras() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     packages = [name for extra in project["optional-dependencies"].values() for name in extra]
     networks = re.findall(r"NETWORKS.*\((.*?)\)==", (ROOT / "Makefile").read_text())[0].split("|")
-    wanted = {plain(re.split(r"[\[<>=! ]", name)[0]) for name in [*packages, *networks, "matplotlib"]} - {"tenfold"}
+    wanted = {plain(re.split(r"[\[<>=! ]", name)[0]) for name in [*packages, *networks, "matplotlib", "lm_eval"]} - {
+        "tenfold"
+    }
     installed = importlib.metadata.packages_distributions()
     return wanted | {name for name, found in installed.items() if wanted & set(map(plain, found))}
 

@@ -26,7 +26,7 @@ def read_published(
     that no token uses, or a row that is added: the mean of the embeddings and a little noise.
 
     Args:
-        path: a folder, a run, a hub id, or "smollm2" (SmolLM2-135M-Instruct of a Python package, dequantised from 4 bits).
+        path: a folder, a run, a hub id, or "smollm2" (SmolLM2-135M-Instruct of a package, dequantised from 4 bits).
         mask_token: how a new mask is written.
         mask_id: number of the mask token, where the checkpoint has a free row for it.
         seed: of the noise.
