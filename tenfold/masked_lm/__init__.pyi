@@ -46,7 +46,7 @@ from .decoding.proposals import Proposals as Proposals
 from .decoding.proposals import Proposer as Proposer
 from .decoding.proposals import gumbel_proposals as gumbel_proposals
 from .decoding.proposals import propose as propose
-from .decoding.remasking import Remasking as Remasking
+from .decoding.remasking import ReMDM as ReMDM
 from .decoding.sampling import diffusion_generate as diffusion_generate
 from .decoding.sampling import published_generate as published_generate
 from .decoding.schedules import CarriedSchedule as CarriedSchedule

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tenfold.errors import UsageError
-from tenfold.hub.fetch import CONFIG, resolve
+from tenfold.hub.fetch import model_folder
 from tenfold.masked_lm.config import SpecialIds, read_special
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
 from tenfold.masked_lm.weights import network_of, read_settings
@@ -15,12 +15,6 @@ from tenfold.text import networks as text_models
 from tenfold.text.tokenizer import FileTokenizer, read_tokenizer
 
 _NOISE = 0.1  # of the new row, in standard deviations of the embeddings
-
-
-def model_folder(source: str) -> str | Path:
-    """The model folder of a run; what is no run as it is."""
-    inside = Path(source) / "model"
-    return inside if (inside / CONFIG).is_file() else source
 
 
 def read_published(
@@ -32,7 +26,7 @@ def read_published(
     that no token uses, or a row that is added: the mean of the embeddings and a little noise.
 
     Args:
-        path: a folder, a hub id, or "smollm2" (SmolLM2-135M-Instruct of a Python package, dequantised from 4 bits).
+        path: a folder, a run, a hub id, or "smollm2" (SmolLM2-135M-Instruct of a package, dequantised from 4 bits).
         mask_token: how a new mask is written.
         mask_id: number of the mask token, where the checkpoint has a free row for it.
         seed: of the noise.
@@ -45,7 +39,7 @@ def read_published(
             raise UsageError(f"{name} is a {network.config.model_type} model; expected a Qwen2- or Llama-shaped one")
         ids = read_special(network.config.to_dict())
     else:
-        folder = resolve(path, None, text_models.PATTERNS)
+        folder = model_folder(path, None, text_models.PATTERNS)
         settings = read_settings(folder)
         ids = read_special({"mask_token_id": mask_id}, settings)
         if ids["mask"] is not None and mask_id is None:

@@ -19,7 +19,7 @@ from tenfold.masked_lm import loss
 from tenfold.masked_lm.analysis.pictures import draw
 from tenfold.masked_lm.analysis.study import study
 from tenfold.masked_lm.completion.writing import write_samples
-from tenfold.masked_lm.convert import model_folder, read_published
+from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.cost import cost
 from tenfold.masked_lm.data import CodeRows, read_rows
 from tenfold.masked_lm.evaluation import measure, score
@@ -63,7 +63,7 @@ class MaskedLMTask:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(recipe.train.seed)
                 return self._placed(MaskedLM.from_config(recipe.model))
-        model = _read(recipe.objective.start)
+        model = read_published(recipe.objective.start)
         if model.config != recipe.model:
             raise UsageError(
                 f"objective.start {recipe.objective.start} holds {model.config}, but the recipe's model is "
@@ -192,14 +192,18 @@ class MaskedLMTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, low-rank updates added to the weights."""
-        whole = self.model
+        self._whole().save_pretrained(folder, {"name": self.name})
+
+    def _whole(self) -> MaskedLM:
+        """The model in evaluation mode, low-rank updates added to its weights."""
+        model = self.model
         if self._updates is not None:
-            whole = MaskedLM(merged(self._updates), whole.special, whole.logit_shift, whole.tokenizer)
-        whole.save_pretrained(folder, {"name": self.name})
+            model = MaskedLM(merged(self._updates), model.special, model.logit_shift, model.tokenizer)
+        return model.eval()
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
-        self.model = MaskedLM.from_pretrained(folder, **self._place)
+        self.model, self._updates = MaskedLM.from_pretrained(folder, **self._place), None
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the model, and whatever is read later, to a device; and the weights to a floating type."""
@@ -213,27 +217,27 @@ class MaskedLMTask:
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """Bits per byte of the test split, beside the baselines."""
         objective, options = self.recipe.objective, self.recipe.evaluation
-        start = self._placed(_read(objective.start)) if options.start and objective.start else None
-        return measure(self.model, self.data, objective.kind, options, self.name, start)
+        start = self._placed(read_published(objective.start)) if options.start and objective.start else None
+        return measure(self._whole(), self.data, objective.kind, options, self.name, start)
 
     def figures(self, directory: Path) -> list[Path]:
         """How well tokens are predicted by how many are hidden: a PNG file with its caption."""
         rows = min(64, self.recipe.evaluation.rows or 64)  # seven passes over each
-        return draw(self.model, self.data, self.recipe.objective.kind, directory, rows)
+        return draw(self._whole(), self.data, self.recipe.objective.kind, directory, rows)
 
     def sample(self, options: MaskedSampling, folder: Path) -> list[Path]:
         """Complete or infill text: ``samples.txt`` and ``samples.json``, or a file of completions."""
         self._require_masked()
-        return write_samples(self.model, options, folder, self.name)
+        return write_samples(self._whole(), options, folder, self.name)
 
     def analyse(self, options: MaskedAnalysis, figures: Path) -> Outcome:
         """How the model decodes held-out texts: measurements, and pictures in the folder ``figures``."""
         self._require_masked()
-        other = self._placed(_read(options.autoregressive).float()) if options.autoregressive else None
+        other = self._placed(read_published(options.autoregressive).float()) if options.autoregressive else None
         encode, documents = self.data.tokenizer.encode, self.data.texts.test
         texts = [list(encode(document.prompt + document.text)) for document in documents]
         sources = [document.text for document in documents]
-        return study(self.model, texts, options, figures, self.name, other, sources)
+        return study(self._whole(), texts, options, figures, self.name, other, sources)
 
     def score(
         self, options: TextScoring, source: str | PathLike[str] | Iterable[object], picture: Path | None = None
@@ -243,12 +247,12 @@ class MaskedLMTask:
         Raises UsageError, before any work, for what cannot be scored."""
         length = min(self.recipe.data.length, self.model.max_positions)
         texts = read_texts(source, options.lines)
-        return score(self.model.eval(), texts, self.recipe.objective.kind, options, length, self.name)
+        return score(self._whole(), texts, self.recipe.objective.kind, options, length, self.name)
 
     def sampled_losses(self) -> list[SampledLoss]:
         """The bound of test rows as a function of the number that chooses how much is masked."""
         self._require_masked()
-        return sampled_losses(self.model.eval(), self.data.test.batch(np.arange(len(self.data.test))))
+        return sampled_losses(self._whole(), self.data.test.batch(np.arange(len(self.data.test))))
 
     def _require_masked(self) -> None:
         if self.recipe.objective.kind == "autoregressive":
@@ -261,8 +265,3 @@ class MaskedLMTask:
     def describe(recipe: MaskedLMRecipe) -> dict[str, Any]:
         """Size and cost of a recipe, from a network on the meta device: parameters, bytes, FLOPs a token and step."""
         return cost(recipe.model, recipe.data.length, recipe.objective.lora_rank, recipe.train)
-
-
-def _read(source: str) -> MaskedLM:
-    """The model of a run, of a model folder, or of a foreign checkpoint."""
-    return read_published(model_folder(source))

@@ -57,7 +57,7 @@ def test_convert(tenfold: Callable[..., Any], tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert json.loads(done.out)["config"]["mask"] == 257
     assert json.loads((tmp_path / "out" / "config.json").read_text())["mask_token_id"] == 257
-    assert api.system_of(tmp_path / "out") == "masked-lm"
+    assert api.open_source(tmp_path / "out").system == "masked-lm"
     assert isinstance(api.load(tmp_path / "out"), MaskedLM)
 
 

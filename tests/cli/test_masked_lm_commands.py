@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tenfold import api
+from tenfold.api import catalogue
 from tenfold.errors import UsageError
 
 
@@ -136,4 +137,4 @@ def test_what_analysis_refuses(refused, run, options, words, tmp_path):
 def test_only_what_fills_in_masks(refused):
     assert "name a run" in refused("analyse")
     with pytest.raises(UsageError, match="tarflow has no analysis"):
-        api.part("tarflow", "analysis")
+        catalogue.options_of("tarflow", "analyse")

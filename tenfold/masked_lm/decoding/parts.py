@@ -10,7 +10,7 @@ from tenfold.masked_lm.decoding.adaptive import AdaptivePasses
 from tenfold.masked_lm.decoding.caches import BlockDelayedPasses, BlockPasses, DelayedPasses, Layout, Passes
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.decoding.proposals import Proposer
-from tenfold.masked_lm.decoding.remasking import Remasking
+from tenfold.masked_lm.decoding.remasking import ReMDM
 from tenfold.masked_lm.decoding.sampler import Hooks, Sampler
 from tenfold.masked_lm.decoding.schedules import CarriedSchedule, ExactSchedule, ReferenceSchedule, RevealSchedule
 from tenfold.masked_lm.decoding.speculative import SpeculativeSampler
@@ -49,7 +49,7 @@ def strategy(options: GenerationOptions, shifted: bool = True) -> Strategy:
     """The rule that ``options`` name; with the published treatment of a block's first token where they say so and the
     model's logits are ``shifted``."""
     if options.chosen == "remdm":
-        return Remasking(options.sigma, options.eta, options.loop)
+        return ReMDM(options.sigma, options.eta, options.loop)
     if options.alg == "origin":
         return ReverseProcess()
     rule: Strategy = TopK(options.alg_temp)

@@ -60,7 +60,7 @@ def reveal_probability(alpha_t: float, alpha_s: float, sigma: Float[Tensor, "B N
 
 
 @dataclass(frozen=True)
-class Remasking(Strategy):
+class ReMDM(Strategy):
     """ReMDM as a rule: what is revealed, and what goes back to the mask, is drawn ahead of each pass; the last step
     reveals everything. ``sigma`` is a kind of ``sigmas``."""
 
