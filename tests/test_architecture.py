@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import importlib.util
 import itertools
 import re
 import subprocess
@@ -102,6 +103,13 @@ def test_no_folder_is_crowded(house: law.House) -> None:
 
 def test_every_folder_says_what_it_is(house: law.House) -> None:
     holds(law.bare_packages(house))
+
+
+def test_annotations_are_checked_everywhere(house: law.House) -> None:
+    """By jaxtyping's hook: tests/conftest.py names the whole package."""
+    loaders = {name: type(importlib.util.find_spec(name).loader).__module__ for name in sorted(house.modules)}
+    missed = [name for name, loader in loaders.items() if not loader.startswith("jaxtyping")]
+    holds([f"{name}: its annotations are not checked; name its package in tests/conftest.py" for name in missed])
 
 
 def test_documents_import_from_faces(house: law.House) -> None:
