@@ -29,7 +29,7 @@ CAPTIONS = {"data": {"kind": "captioned", "captioned": CANVAS, "text": {"source"
 def flow(path: Path) -> dict[str, Any]:
     """TarFlow on digits."""
     model = {"width": 32, "blocks": 2, "layers": 1, "head_size": 16, "dropout": 0.0}
-    evaluation = {"samples": 40, "baselines": False, "calibrate": 0}
+    evaluation = {"draws": 2, "importance": 2, "samples": 40, "baselines": False, "calibrate": 0}
     return {"model": model, "data": {"validation": 16, "test": 40}, "evaluation": evaluation, "train": TRAIN}
 
 
