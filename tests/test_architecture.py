@@ -132,11 +132,13 @@ def is_there(module: str, name: str) -> bool:
 
 def extras() -> set[str]:
     """Import names of the optional packages of pyproject.toml, of those that come without their dependencies (see the
-    Makefile), and of matplotlib."""
+    Makefile), of matplotlib, and of the harness of evaluations that runs our models and not we it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     packages = [name for extra in project["optional-dependencies"].values() for name in extra]
     networks = re.findall(r"NETWORKS.*\((.*?)\)==", (ROOT / "Makefile").read_text())[0].split("|")
-    wanted = {plain(re.split(r"[\[<>=! ]", name)[0]) for name in [*packages, *networks, "matplotlib"]} - {"tenfold"}
+    wanted = {plain(re.split(r"[\[<>=! ]", name)[0]) for name in [*packages, *networks, "matplotlib", "lm_eval"]} - {
+        "tenfold"
+    }
     installed = importlib.metadata.packages_distributions()
     return wanted | {name for name, found in installed.items() if wanted & set(map(plain, found))}
 
