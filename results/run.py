@@ -80,6 +80,7 @@ def compared(name: str, job: Comparison) -> dict[str, Any]:
         recipe = json.loads((RUNS / run / "model" / "config.json").read_text())["name"]
         found = [row for row in evaluation if row["name"] in job.metrics and row["model"] == recipe]
         rows = [{**row, "model": other} for row in found] + rows
+    refuse_gaps(name, job, rows)
     if job.differences:
         rows += differences([row for row in rows if row["name"] == job.metrics[0] and row["model"] in job.variants])
     if job.compute:
@@ -88,6 +89,23 @@ def compared(name: str, job: Comparison) -> dict[str, Any]:
         loss_against_compute(folders, ROOT / "docs" / "images" / f"{name}-compute.png", job.compute, job.unit)
     commands = [training.command for training in job.variants.values()]
     return {**made, "command": " and ".join(commands), "metrics": rows}
+
+
+def refuse_gaps(name: str, job: Comparison, rows: list[dict[str, Any]]) -> None:
+    """Raises SystemExit where a variant lacks the first metric, nothing has another, or a model beside them is missing.
+
+    >>> job = Comparison({"a": Training("recipe")}, ("bits",), baselines=("b",))
+    >>> refuse_gaps("it", job, [{"model": "a", "name": "bits"}])
+    Traceback (most recent call last):
+    SystemExit: it: there is no b
+    """
+    found = {(row["model"], row["name"]) for row in rows}
+    models, metrics = {model for model, _ in found}, {metric for _, metric in found}
+    gaps = [f"{variant} has no {job.metrics[0]}" for variant in job.variants if (variant, job.metrics[0]) not in found]
+    gaps += [f"nothing has {metric}" for metric in job.metrics if metric not in metrics]
+    gaps += [f"there is no {model}" for model in (*job.baselines, *job.beside) if model not in models]
+    if gaps:
+        raise SystemExit(f"{name}: {'; '.join(gaps)}")
 
 
 def benchmarked(name: str, job: Benchmark) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import importlib.util
 import itertools
 import re
 import subprocess
@@ -104,6 +105,13 @@ def test_every_folder_says_what_it_is(house: law.House) -> None:
     holds(law.bare_packages(house))
 
 
+def test_annotations_are_checked_everywhere(house: law.House) -> None:
+    """By jaxtyping's hook: tests/conftest.py names the whole package."""
+    loaders = {name: type(importlib.util.find_spec(name).loader).__module__ for name in sorted(house.modules)}
+    missed = [name for name, loader in loaders.items() if not loader.startswith("jaxtyping")]
+    holds([f"{name}: its annotations are not checked; name its package in tests/conftest.py" for name in missed])
+
+
 def test_documents_import_from_faces(house: law.House) -> None:
     imported = documents.documented(DOCUMENTS, "tenfold")
     assert len(imported) >= 10
@@ -124,12 +132,13 @@ def is_there(module: str, name: str) -> bool:
 
 def extras() -> set[str]:
     """Import names of the optional packages of pyproject.toml, of those that come without their dependencies (see the
-    Makefile), of matplotlib, and of the harness that an adapter is for."""
+    Makefile), of matplotlib, and of the harness of evaluations that runs our models and not we it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     packages = [name for extra in project["optional-dependencies"].values() for name in extra]
     networks = re.findall(r"NETWORKS.*\((.*?)\)==", (ROOT / "Makefile").read_text())[0].split("|")
-    names = [*packages, *networks, "matplotlib", "lm_eval"]
-    wanted = {plain(re.split(r"[\[<>=! ]", name)[0]) for name in names} - {"tenfold"}
+    wanted = {plain(re.split(r"[\[<>=! ]", name)[0]) for name in [*packages, *networks, "matplotlib", "lm_eval"]} - {
+        "tenfold"
+    }
     installed = importlib.metadata.packages_distributions()
     return wanted | {name for name, found in installed.items() if wanted & set(map(plain, found))}
 

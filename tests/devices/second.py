@@ -8,7 +8,7 @@ Built on PyTorch's Python-side backends (``PrivateUse1``) and on wrapper subclas
 only; outside, the registration that stays in the process says that it is not available.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,9 @@ NAME = "second"
 _COPIES = ("aten::_to_copy", "aten::copy_", "aten::copy", "aten::_copy_from", "aten::_copy_from_and_resize")
 # Where indices (the second argument) may lie on the CPU.
 _INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index")
+# What PyTorch wants by its name: lists of numbers become tensors where the wrappers are not asked, and these makers
+# fill an empty tensor that grows.
+_BY_NAME = ("copy_", "arange", "arange.start", "arange.start_step", "eye", "eye.m", "range", "range.step")
 # Where not even a scalar may lie on the CPU.
 _LISTS = ("aten::cat", "aten::stack")
 
@@ -52,6 +55,15 @@ class Wrapped(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         return _compute(func, args, kwargs or {})
+
+    # With these two, the parameters of a module that moves here stay the same objects, as on CUDA: shared ones stay
+    # shared.
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["inner"], None
+
+    @staticmethod
+    def __tensor_unflatten__(inner: Mapping[str, Tensor], context: None, size: Any, stride: Any) -> "Wrapped":
+        return Wrapped(inner["inner"])
 
     def __repr__(self, **kwargs: Any) -> str:
         return f"{self.inner!r} on {self.device}"
@@ -110,6 +122,10 @@ class _AnyGenerator(metaclass=_Either):
     """What stands at ``torch.Generator`` inside the context."""
 
 
+def _kernel(func: Any) -> Callable[..., Any]:
+    return lambda *args, **kwargs: _compute(func, args, kwargs)
+
+
 def _is_second(device: Any) -> bool:
     return device is not None and torch.device(device).type == NAME
 
@@ -127,10 +143,16 @@ def _compute(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if target is not None:
         named["device"] = torch.device("cpu") if _is_second(target) else target
     onto_cpu = leaves or (name == "aten::copy_" and not isinstance(args[0], Wrapped))
-    with torch.inference_mode(False):  # a view of an ordinary tensor is ordinary too, wherever it is made
+    # A view of an ordinary tensor is ordinary too, wherever it is made.
+    with torch.inference_mode(False), torch.no_grad():
         found = func(*given, **named)
         if not onto_cpu:
             found = pytree.tree_map(lambda x: Wrapped(x) if isinstance(x, Tensor) else x, found)
+    grown = [
+        x for x in pytree.tree_leaves((list(args), dict(kwargs))) if isinstance(x, Wrapped) and x.shape != x.inner.shape
+    ]
+    if grown:
+        raise NotImplementedError(f"{name} changes the shape of a tensor, which wrappers cannot; name it in _BY_NAME")
     return return_and_correct_aliasing(func, tuple(args), dict(kwargs), found)
 
 
@@ -220,8 +242,9 @@ def _register() -> None:
         # What makes tensors reaches the backend itself; all else comes from the wrappers.
         every, named = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
         every.fallback(lambda func, *args, **kwargs: _compute(func, args, kwargs), "PrivateUse1")
-        # Lists of numbers become tensors where the wrappers are not asked; PyTorch wants this one by its name there.
-        named.impl("copy_", lambda *args: _compute(torch.ops.aten.copy_.default, args, {}), "PrivateUse1")
+        for name in _BY_NAME:
+            packet, _, overload = name.partition(".")
+            named.impl(name, _kernel(getattr(getattr(torch.ops.aten, packet), overload or "default")), "PrivateUse1")
         _registered.extend([every, named])
 
 
@@ -229,9 +252,6 @@ def _register() -> None:
 def second() -> Iterator[torch.device]:
     """The second device, while the context lasts."""
     _register()
-    swapped = torch.__future__.get_swap_module_params_on_conversion()
-    # Moved parameters stay the same objects, as on CUDA: shared ones stay shared.
-    torch.__future__.set_swap_module_params_on_conversion(True)
     torch.Generator = _AnyGenerator  # type: ignore[misc,assignment]
     _module.available = True
     try:
@@ -241,4 +261,3 @@ def second() -> Iterator[torch.device]:
     finally:
         _module.available = False
         torch.Generator = _PLAIN  # type: ignore[misc]
-        torch.__future__.set_swap_module_params_on_conversion(swapped)

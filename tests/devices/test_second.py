@@ -111,6 +111,8 @@ def test_modules_move_there_and_back(device: torch.device) -> None:
     assert model.to(device)[1].weight is weight is model.again.weight
     assert all(t.device == device for t in model.state_dict().values())
     assert copy.deepcopy(model)[1].weight.device == device
+    model.load_state_dict(network_state := {name: tensor + 1 for name, tensor in model.state_dict().items()})
+    assert torch.equal(model[1].weight, network_state["1.weight"])
     assert {t.device.type for t in model.to("cpu").state_dict().values()} == {"cpu"}
     assert type(model[1].weight) is nn.Parameter
 
@@ -142,6 +144,15 @@ def test_two_devices_in_one_operation_are_refused(name: str, device: torch.devic
         MIXED[name](there, here)
     if name not in ("uniform_", "rand", "randn"):  # on one device it is done
         assert isinstance(MIXED[name](there.clone(), torch.arange(3.0).to(device)), Tensor)
+
+
+def test_shapes_of_what_is_made(device: torch.device) -> None:
+    made = [torch.arange(4, device=device), torch.eye(3, device=device), torch.linspace(0, 1, 5, device=device)]
+    made += [torch.randperm(6, device=device), torch.tensor([[1.0]], device=device), F.one_hot(made[0])]
+    assert [tuple(x.shape) for x in made] == [(4,), (3, 3), (5,), (6,), (1, 1), (4, 4)]
+    assert all(x.device == device and x.shape == x.cpu().shape for x in made)
+    with pytest.raises(NotImplementedError, match="changes the shape"):
+        torch.add(made[0], 1, out=torch.empty(0, dtype=torch.int64, device=device))
 
 
 def test_numpy_is_refused(device: torch.device) -> None:

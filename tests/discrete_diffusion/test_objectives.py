@@ -66,8 +66,6 @@ def test_every_objective(world: World, alpha: float, h: str) -> None:
     total = Sums(world, alpha, h)
     for kind in ("factorised", "joint"):
         name = f"tcsm/k{alpha}/h={h}/model={kind}"
-        if f"{name}/est_ce" not in world.values:
-            continue
         if kind == "joint":
             model = site_conditionals(joint_of(world, "joint", alpha), V)[total.pairs]
         else:

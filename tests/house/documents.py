@@ -34,12 +34,15 @@ def documented(files: Sequence[Path], root: str) -> list[Documented]:
 
 
 def behind_faces(house: House, imported: Sequence[Documented]) -> list[str]:
-    """Imports of documents that reach behind a face: from a module's file, or from a folder inside a room."""
+    """Imports of documents that reach behind a face: from a module's file, or from a folder inside a room. What the
+    package's own face exports stands open."""
+    exported = {i.target for i in house.imports if i.source == house.name and i.file.suffix == ".pyi"}
     found = []
     for place, module, name in imported:
         inner = f"{module}.{name}"
         target = inner if inner in house.modules else module
-        if not (target == house.name or (target.count(".") == 1 and target in house.packages)):
+        whole = target.count(".") == 1 and (target in house.packages or target in exported)
+        if not (target == house.name or whole):
             words = f"from {module} import {name}" if name else f"import {module}"
             found.append(f"{place}: '{words}' reaches behind a face; import from {house.name}.<room or floor>")
     return found

@@ -16,7 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-# What imports PyTorch or NumPy itself.
+# What imports PyTorch itself, and what imports it or NumPy.
+TORCH = frozenset(["accelerate", "peft", "torch", "torchmetrics", "transformers", "zuko"])
 HEAVY = frozenset(
     ["accelerate", "datasets", "matplotlib", "numba", "numpy", "peft", "scipy", "sklearn", "torch", "torchmetrics",
      "transformers", "zuko"]
@@ -224,18 +225,20 @@ def _circles(house: House, lines: Mapping[tuple[str, str], Import]) -> list[str]
 
 
 def late_imports(house: House, extras: Collection[str]) -> list[str]:
-    """Imports in functions of modules that import PyTorch or NumPy anyway, but for optional ``extras``."""
-    heavy = heavy_modules(house)
+    """Imports in functions of modules that import PyTorch or NumPy anyway, but for optional ``extras``, and for PyTorch
+    where the module is free of it."""
+    heavy, torch = heavy_modules(house), heavy_modules(house, TORCH)
     return [
         f"{_told(house, i)} in a function; move it to the top of the file (where that makes a circle, the code is in "
         "the wrong place)"
         for i in house.imports
         if i.where == "function" and i.source in heavy and i.target.partition(".")[0] not in extras
+        if i.target.partition(".")[0] != "torch" or i.source in torch
     ]
 
 
-def heavy_modules(house: House) -> set[str]:
-    """Modules whose import imports PyTorch or NumPy: by their own lines, through others, or by a parent package."""
+def heavy_modules(house: House, packages: Collection[str] = HEAVY) -> set[str]:
+    """Modules whose import imports one of ``packages``: by their own lines, through others, or by a parent package."""
     needs: dict[str, set[str]] = {}
     heavy = set()
     for name in house.modules:
@@ -244,7 +247,7 @@ def heavy_modules(house: House) -> set[str]:
     for i in house.imports:
         if i.where != "top" or i.file.suffix == ".pyi":
             continue
-        if i.target.partition(".")[0] in HEAVY or i.target.startswith(HEAVY_PARTS):
+        if i.target.partition(".")[0] in packages or i.target.startswith(HEAVY_PARTS):
             heavy.add(i.source)
         elif i.target in house.modules:
             parts = i.target.split(".")

@@ -147,6 +147,11 @@ def test_late_imports(tmp_path: Path, kind: str) -> None:
     assert any(line.startswith("house/floor/z.py:") and "in a function" in line for line in found)
 
 
+def test_late_imports_that_are_right(tmp_path: Path) -> None:
+    text = "import numpy\n\n\ndef f():\n    import torch\n\n    import zuko.flows\n"
+    assert law.late_imports(built(tmp_path, floor__z=text), {"zuko"}) == []
+
+
 NAMING = {
     "a module": 'x = "house.one.model"\n',
     "a name in it": 'x = {"a": ("house.one.model:Model", 1)}\n',
@@ -211,3 +216,5 @@ def test_documents_behind_faces(tmp_path: Path) -> None:
     assert len(imported) == 7
     found = documents.behind_faces(built(tmp_path), imported)
     assert [line.split(" ")[0] for line in found] == ["page.md:8:", "page.md:9:", "page.md:10:"]
+    opened = built(tmp_path / "opened", _pyi="from . import errors as errors\n")
+    assert len(documents.behind_faces(opened, imported)) == 2

@@ -48,7 +48,9 @@ def test_tempered_and_filtered_distributions(temperature):
 
 
 def test_transfer_counts():
-    for key, counts in listed("transfer_counts").items():
+    recorded = listed("transfer_counts")
+    assert len(recorded) == 16
+    for key, counts in recorded.items():
         length, steps = map(int, key.split("/"))
         assert reference_counts(length, steps) == counts, key
 

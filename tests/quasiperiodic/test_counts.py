@@ -51,6 +51,7 @@ def test_fixture_hits(name):
 
 
 def test_fixture_hits_with_64_bits():
+    assert len(CASES) == 114
     for case in CASES[::7]:
         orbit = Kronecker(case["omega"], case["theta"], bits=64, allow_resonant=True)
         found = count(Set.from_dict(case["polys"]), orbit, 0, 1500)
@@ -67,6 +68,7 @@ def test_fixture_thin_bands(case):
 
 
 def test_fixture_intervals_to_1e18():
+    assert len(BIG["intervals_half_open"]) == 24
     for row in BIG["intervals_half_open"]:
         orbit = Kronecker(Frequency.from_decimals([row["omega"]]), row["theta"], bits=256)
         found = count(intervals([tuple(row["interval"])]), orbit, 0, row["N"] - 1)

@@ -34,6 +34,7 @@ def hits():
 
 def test_far_points(hits):
     omegas = {h["freq"]: h["omega"] for h in hits["hits"]}
+    assert len(hits["far_points"]) == 30
     for row in hits["far_points"]:
         orbit = Kronecker(omegas[row["freq"]], row["theta"], allow_resonant=True)
         expected = np.array([float(x) for x in row["x"]])
@@ -43,6 +44,7 @@ def test_far_points(hits):
 
 
 def test_skew_shift_fixture(hits):
+    assert len(hits["skew_shift"]) == 14
     for row in hits["skew_shift"]:
         orbit = SkewShift(row["omega"], row["theta"], bits=256)
         expected = np.array([float(x) for x in row["x"]])

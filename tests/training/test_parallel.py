@@ -77,7 +77,9 @@ def _fresh() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(("name", "world"), [("fsdp2", 2), ("fsdp4", 4), ("pair-fsdp2", 2), ("stream-fsdp2", 2)])
 def test_fsdp2_really_shards(played: Any, name: str, world: int) -> None:
+    assert len(played[1][name]) == world
     for report in played[1][name]:
+        assert report["kinds"]
         assert all(kind.startswith("FSDP") for kind in report["kinds"])
         assert report["dtensors"]
         assert all(report["dtensors"])
@@ -89,7 +91,9 @@ def test_fsdp2_really_shards(played: Any, name: str, world: int) -> None:
 
 @pytest.mark.parametrize(("name", "world"), [("ddp2", 2), ("ddp4", 4), ("pair-ddp2", 2)])
 def test_ddp_replicates(played: Any, name: str, world: int) -> None:
+    assert len(played[1][name]) == world
     for report in played[1][name]:
+        assert report["dtensors"]
         assert set(report["kinds"]) == {"DistributedDataParallel"}
         assert not any(report["dtensors"])
         assert report["local"] == report["numel"]
