@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,7 +133,7 @@ def cache_latents(
     encoder: str,
     folder: Path,
     batch: int = 64,
-    stale: Literal["refuse", "rebuild"] = "refuse",
+    stale: str = "refuse",
 ) -> LatentSource:
     """The latents of all images of ``source``, from the cache in ``folder`` or, if there is none, encoded and
     written there.
@@ -145,7 +145,7 @@ def cache_latents(
         encoder: identifies the encoder's weights (``encoder_fingerprint``).
         folder: made if it does not exist.
         batch: images encoded together.
-        stale: what to do with a cache of other images or another encoder.
+        stale: what to do with a cache of other images or another encoder: "refuse" or "rebuild" it.
 
     Raises UsageError for a stale cache that is not to be rebuilt and for an empty source, TenfoldError for an
     encoder that returns something else than finite latents (B, c, h, w)."""

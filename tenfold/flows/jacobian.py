@@ -23,14 +23,14 @@ class Conditioning:
 
     ``digits_lost`` is log10 of their ratio for the whole flow: about how many of its digits the inverse loses."""
 
-    block_largest: Tensor
-    block_smallest: Tensor
-    largest: Tensor
-    smallest: Tensor
+    block_largest: Float[Tensor, "blocks b"]
+    block_smallest: Float[Tensor, "blocks b"]
+    largest: Float[Tensor, "b"]
+    smallest: Float[Tensor, "b"]
 
     @property
-    def digits_lost(self) -> Tensor:
-        """log10(largest / smallest) of the whole map, (b,)."""
+    def digits_lost(self) -> Float[Tensor, "b"]:
+        """log10(largest / smallest) of the whole map."""
         return (self.largest / self.smallest).log10()
 
 
@@ -77,16 +77,16 @@ def exact_conditioning(flow: Flow, x: Float[Tensor, "b *shape"], condition: Tens
         with torch.no_grad():
             tokens = block(tokens, weights)[0]
     values = torch.linalg.svdvals(total)
-    return Conditioning(
-        torch.stack([high for high, _ in extremes]),
-        torch.stack([low for _, low in extremes]),
-        values[:, 0],
-        values[:, -1],
-    )
+    return _conditioning(extremes, values[:, 0], values[:, -1])
 
 
-def _jacobian(block: FlowBlock, u: Tensor, weights: Condition | None) -> Tensor:
-    """(b, T·D, T·D): rows of the batch do not mix, so one batched backward pass serves them all."""
+def _conditioning(blocks: Sequence[tuple[Tensor, Tensor]], largest: Tensor, smallest: Tensor) -> Conditioning:
+    high, low = (torch.stack(values) for values in zip(*blocks, strict=True))
+    return Conditioning(high, low, largest, smallest)
+
+
+def _jacobian(block: FlowBlock, u: Float[Tensor, "b t d"], weights: Condition | None) -> Float[Tensor, "b n n"]:
+    """With n = T·D: rows of the batch do not mix, so one batched backward pass serves them all."""
     batch, size = u.shape[0], u[0].numel()
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         u = u.detach().requires_grad_(True)
@@ -120,12 +120,7 @@ def power_conditioning(
         # Blocks work in their own orders; a flip between them is orthogonal but must be applied.
         turned = [_in_image_order(part, block) for part, block in zip(chain, flow.blocks, strict=True)]
         largest, smallest = _extremes(turned, start, iterations)
-    return Conditioning(
-        torch.stack([high for high, _ in extremes]),
-        torch.stack([low for _, low in extremes]),
-        largest,
-        smallest,
-    )
+    return _conditioning(extremes, largest, smallest)
 
 
 def _products(block: FlowBlock, u: Tensor, weights: Condition | None) -> _Products:
@@ -162,13 +157,17 @@ def _in_image_order(part: _Products, block: FlowBlock) -> _Products:
     return _Products(*(turned(p) for p in (part.forward, part.transpose, part.inverse, part.inverse_transpose)))
 
 
-def _extremes(chain: Sequence[_Products], start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+def _extremes(
+    chain: Sequence[_Products], start: Float[Tensor, "b t d"], iterations: int
+) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
     high = _power([p.forward for p in chain], [p.transpose for p in reversed(chain)], start, iterations)
     low = _power([p.inverse for p in reversed(chain)], [p.inverse_transpose for p in chain], start, iterations)
     return high, 1.0 / low
 
 
-def _power(there: list[Product], back: list[Product], start: Tensor, iterations: int) -> Tensor:
+def _power(
+    there: list[Product], back: list[Product], start: Float[Tensor, "b t d"], iterations: int
+) -> Float[Tensor, "b"]:
     """Largest singular value of the composition ``there``, per row."""
     t = start
     norm = t.new_ones(t.shape[0])

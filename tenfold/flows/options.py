@@ -1,7 +1,23 @@
-"""What a user can set about sampling any flow. Imports no PyTorch."""
+"""What a user can set about any flow. Imports no PyTorch."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+from tenfold.training.config import TrainingConfig
+
+# What the published recipes of TarFlow (arXiv 2412.06329) and STARFlow (arXiv 2506.06276) share.
+PUBLISHED_TRAINING = TrainingConfig(
+    learning_rate=1e-4,
+    initial_fraction=0.01,
+    final_fraction=0.01,
+    weight_decay=1e-4,
+    clip=None,
+    ema=None,
+    activation_checkpointing=True,
+    log_every=100,
+    validate_every=5000,
+    checkpoint_every=5000,
+)
 
 
 @dataclass(frozen=True)

@@ -75,28 +75,12 @@ def draw_samples(
 
 @overload
 def sample(
-    flow: FlowNetwork,
-    n: int,
-    condition: Condition | int | None = ...,
-    *,
-    guidance: float | Guidance = ...,
-    solver: str | Solver = ...,
-    return_info: Literal[False] = ...,
-    **options: Any,
-) -> Tensor: ...
+    flow: FlowNetwork, n: int, condition: Condition | int | None = ..., *, return_info: Literal[True], **options: Any
+) -> tuple[Tensor, SamplingInfo]: ...
 
 
 @overload
-def sample(
-    flow: FlowNetwork,
-    n: int,
-    condition: Condition | int | None = ...,
-    *,
-    guidance: float | Guidance = ...,
-    solver: str | Solver = ...,
-    return_info: Literal[True],
-    **options: Any,
-) -> tuple[Tensor, SamplingInfo]: ...
+def sample(flow: FlowNetwork, n: int, condition: Condition | int | None = ..., **options: Any) -> Tensor: ...
 
 
 def sample(

@@ -5,23 +5,24 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.data.images.augment import shift
-from tenfold.data.images.splits import ImageSplits, read_all
+from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import write_output
 from tenfold.hub.checkpoints import read_state_dict
 from tenfold.metrics.inception import InceptionV3
 
 CLASSIFIER_FEATURES = 32
-_SHARED: dict[tuple[Any, ...], "ClassifierFeatures"] = {}
+_SHARED: dict[tuple[object, ...], "ClassifierFeatures"] = {}
 _FILE = "extractor.safetensors"
 
 
@@ -64,13 +65,13 @@ class ClassifierFeatures(nn.Module):
         """What tables call the extractor."""
         return f"classifier, accuracy {self.accuracy:.3f}"
 
-    def hidden_features(self, images: Tensor) -> Float[Tensor, "n dim"]:
+    def hidden_features(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         """Features with gradients."""
         x = images.to(self.head.weight.device).float() * (2.0 / (self.levels - 1)) - 1.0
         hidden: Tensor = self.hidden(self.body(x))
         return hidden
 
-    def logits(self, images: Tensor) -> Float[Tensor, "n classes"]:
+    def logits(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         """Class scores with gradients."""
         scores: Tensor = self.head(F.silu(self.hidden_features(images)))
         return scores
@@ -90,14 +91,12 @@ class ClassifierFeatures(nn.Module):
         return torch.cat(parts).cpu() if parts else torch.zeros(0, self.dim)
 
     @torch.no_grad()
-    def predict(self, images: Tensor) -> Tensor:
-        """Most probable class (N,), int64, on the CPU."""
+    def predict(self, images: UInt8[Tensor, "n c h w"]) -> Int64[Tensor, "n"]:
+        """Most probable class, on the CPU."""
         return torch.cat([self.logits(part).argmax(dim=1).cpu() for part in images.split(512)])
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write weights and geometry as one safetensors file."""
-        from safetensors.torch import save
-
         geometry = {"shape": self.shape, "levels": self.levels, "classes": self.classes, "dim": self.dim}
         text = json.dumps({**geometry, "accuracy": self.accuracy})
         return write_output(Path(folder) / _FILE, save(self.state_dict(), metadata={"extractor": text}))
@@ -107,8 +106,6 @@ class ClassifierFeatures(nn.Module):
         """Read what ``save`` wrote.
 
         Raises UsageError for a missing file and TenfoldError for a damaged or foreign one."""
-        from safetensors import SafetensorError, safe_open
-
         path = Path(folder) / _FILE
         if not path.is_file():
             raise UsageError(f"{path} does not exist; make an extractor with train_classifier(...).save(folder)")
@@ -134,8 +131,8 @@ def train_classifier(
     Raises UsageError for unlabelled or streamed images."""
     if splits.classes < 2:
         raise UsageError(f"a classifier needs at least two classes, but the images have {splits.classes}")
-    source: Any = splits.train
-    if not hasattr(source, "batch"):
+    source = splits.train
+    if not isinstance(source, ImageSource):
         raise UsageError("a classifier is trained on random access data; set --data.streaming=false")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -184,19 +181,31 @@ class InceptionFeatures:
 
     dim, name = 2048, "Inception v3"
 
-    def __init__(self, path: str | os.PathLike[str], levels: int = 256, device: str = "cpu", chunk: int = 32) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        levels: int = 256,
+        device: torch.device | str = "cpu",
+        chunk: int = 32,
+    ) -> None:
         self.levels, self.chunk = levels, chunk
         self.network = InceptionV3()
         self.network.load(read_state_dict(path), str(path))
-        self.network.to(device).eval()
-        self.device = device
+        self.network.eval()
+        self.to(device)
+
+    def to(self, device: torch.device | str) -> "InceptionFeatures":
+        """Move the network to a device; the extractor itself."""
+        self.network.to(device)
+        self.device = torch.device(device)
+        return self
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Float[Tensor, "n 2048"]:
+    def __call__(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 2048"]:
         parts = [self._features(part).cpu() for part in progress.track(images.split(self.chunk), "features", "chunks")]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
-    def _features(self, images: Tensor) -> Tensor:
+    def _features(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 2048"]:
         x = images.to(self.device).float() * (2.0 / (self.levels - 1)) - 1.0
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         features: Tensor = self.network(F.interpolate(x, (299, 299), mode="bilinear", align_corners=False))

@@ -16,7 +16,7 @@ from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
 
 Extractor = Callable[[Tensor], Tensor]
-"""Images uint8 (N, C, H, W) to features (N, F)."""
+"""Images uint8 (N, C, H, W) to features (N, F), on the CPU."""
 
 
 def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m _"]) -> float:
@@ -84,7 +84,7 @@ def mmd(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
     a, b = a.double(), b.double()
     n, m = len(a), len(b)
 
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
+    def kernel(x: Float[Tensor, "i f"], y: Float[Tensor, "j f"]) -> Float[Tensor, "i j"]:
         return (x @ y.T / x.shape[1] + 1) ** 3
 
     aa, bb = kernel(a, a), kernel(b, b)
@@ -180,7 +180,9 @@ def real_floor(
     return sample_metrics(extractor, real, chosen, "real images", "floor")
 
 
-def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(
+    real: Float[Tensor, "n f"], fake: Float[Tensor, "m _"]
+) -> tuple[Float[Tensor, "n f"], Float[Tensor, "m f"]]:
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise UsageError(
             f"features have shapes {tuple(real.shape)} and {tuple(fake.shape)}; give (N, F) and (M, F) of one extractor"
@@ -191,7 +193,7 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     return real.double(), fake.double()
 
 
-def _covered(points: Tensor, manifold: Tensor, neighbours: int, chunk: int) -> float:
+def _covered(points: Float[Tensor, "n f"], manifold: Float[Tensor, "m f"], neighbours: int, chunk: int) -> float:
     # The nearest of all distances to one's own set is to oneself, hence the (k + 1)-th smallest.
     radii = torch.cat([torch.cdist(part, manifold).kthvalue(neighbours + 1).values for part in manifold.split(chunk)])
     parts = progress.track(points.split(chunk), "precision and recall", "chunks")

@@ -5,7 +5,6 @@ maximum, and there are 1008 classes. Parameter names are those of the published 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +25,12 @@ class Unit(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=0.001)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         """(N, C, H, W) to (N, outputs, H', W')."""
         return F.relu(self.bn(self.conv(x)))
 
 
-def _average(x: Tensor) -> Tensor:
+def _average(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
@@ -46,7 +45,7 @@ class BlockA(nn.Module):
         self.branch3x3dbl_3 = Unit(96, 96, 3, padding=1)
         self.branch_pool = Unit(inputs, pooled, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         """(N, inputs, H, W) to (N, 224 + pooled, H, W)."""
         five = self.branch5x5_2(self.branch5x5_1(x))
         three = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
@@ -62,7 +61,7 @@ class BlockB(nn.Module):
         self.branch3x3dbl_1, self.branch3x3dbl_2 = Unit(inputs, 64, 1), Unit(64, 96, 3, padding=1)
         self.branch3x3dbl_3 = Unit(96, 96, 3, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         """(N, inputs, H, W) to (N, 480 + inputs, H', W')."""
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
         return torch.cat([self.branch3x3(x), double, F.max_pool2d(x, 3, 2)], 1)
@@ -73,18 +72,16 @@ class BlockC(nn.Module):
 
     def __init__(self, inputs: int, c: int) -> None:
         super().__init__()
-        row: dict[str, Any]
-        column: dict[str, Any]
-        row, column = {"kernel": (1, 7), "padding": (0, 3)}, {"kernel": (7, 1), "padding": (3, 0)}
+        row, column = ((1, 7), 1, (0, 3)), ((7, 1), 1, (3, 0))
         self.branch1x1 = Unit(inputs, 192, 1)
-        self.branch7x7_1, self.branch7x7_2 = Unit(inputs, c, 1), Unit(c, c, **row)
-        self.branch7x7_3 = Unit(c, 192, **column)
-        self.branch7x7dbl_1, self.branch7x7dbl_2 = Unit(inputs, c, 1), Unit(c, c, **column)
-        self.branch7x7dbl_3, self.branch7x7dbl_4 = Unit(c, c, **row), Unit(c, c, **column)
-        self.branch7x7dbl_5 = Unit(c, 192, **row)
+        self.branch7x7_1, self.branch7x7_2 = Unit(inputs, c, 1), Unit(c, c, *row)
+        self.branch7x7_3 = Unit(c, 192, *column)
+        self.branch7x7dbl_1, self.branch7x7dbl_2 = Unit(inputs, c, 1), Unit(c, c, *column)
+        self.branch7x7dbl_3, self.branch7x7dbl_4 = Unit(c, c, *row), Unit(c, c, *column)
+        self.branch7x7dbl_5 = Unit(c, 192, *row)
         self.branch_pool = Unit(inputs, 192, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         """(N, inputs, H, W) to (N, 768, H, W)."""
         seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
         double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
@@ -103,7 +100,7 @@ class BlockD(nn.Module):
         self.branch7x7x3_3 = Unit(192, 192, (7, 1), padding=(3, 0))
         self.branch7x7x3_4 = Unit(192, 192, 3, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         """(N, inputs, H, W) to (N, 512 + inputs, H', W')."""
         seven = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
         return torch.cat([self.branch3x3_2(self.branch3x3_1(x)), seven, F.max_pool2d(x, 3, 2)], 1)
@@ -114,18 +111,16 @@ class BlockE(nn.Module):
 
     def __init__(self, inputs: int, maximum: bool) -> None:
         super().__init__()
-        row: dict[str, Any]
-        column: dict[str, Any]
-        row, column = {"kernel": (1, 3), "padding": (0, 1)}, {"kernel": (3, 1), "padding": (1, 0)}
+        row, column = ((1, 3), 1, (0, 1)), ((3, 1), 1, (1, 0))
         self.maximum = maximum
         self.branch1x1 = Unit(inputs, 320, 1)
         self.branch3x3_1 = Unit(inputs, 384, 1)
-        self.branch3x3_2a, self.branch3x3_2b = Unit(384, 384, **row), Unit(384, 384, **column)
+        self.branch3x3_2a, self.branch3x3_2b = Unit(384, 384, *row), Unit(384, 384, *column)
         self.branch3x3dbl_1, self.branch3x3dbl_2 = Unit(inputs, 448, 1), Unit(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a, self.branch3x3dbl_3b = Unit(384, 384, **row), Unit(384, 384, **column)
+        self.branch3x3dbl_3a, self.branch3x3dbl_3b = Unit(384, 384, *row), Unit(384, 384, *column)
         self.branch_pool = Unit(inputs, 192, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         """(N, inputs, H, W) to (N, 2048, H, W)."""
         three = self.branch3x3_1(x)
         double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))

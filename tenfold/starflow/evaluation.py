@@ -44,7 +44,7 @@ def measure(
     rows += [] if baseline is None else [baseline]
     some, given = first_latents(generator, latents, max(64, options.timing))
     noisy = some + sigma * noise_of(tuple(some.shape), 0).to(some.device)
-    rows.append(roundtrip_row(flow, noisy[:64], None if given is None else given[:64], name, "test"))
+    rows.append(inversion_error(flow.like(some), noisy[:64], None if given is None else given[:64], name, "test"))
     if options.timing:
         rows += timing_rows(flow.like(some), options.timing, given, name)
     if isinstance(latents.images, ImageSplits):
@@ -247,8 +247,3 @@ def timing_rows(
         Measurement("sampling_seconds", statistics.median(seconds[1:]), "s", "", model, note=note),
         Measurement("sampling_seconds", statistics.median(deep[1:]), "s", "deep block", model, note=note),
     ]
-
-
-def roundtrip_row(flow: StarFlow, x: Tensor, condition: Tensor | None, model: str, split: str) -> Measurement:
-    """Largest |f⁻¹(f(x)) − x| over a batch of latents."""
-    return inversion_error(flow.like(x), x, condition, model, split)

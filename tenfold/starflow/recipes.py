@@ -6,6 +6,7 @@ from typing import ClassVar
 from tenfold.data.captions.config import CaptionDataConfig, TextEncoderConfig
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
+from tenfold.flows.options import PUBLISHED_TRAINING
 from tenfold.nn.config import LayerConfig
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
@@ -66,22 +67,14 @@ def _published(model: StarFlowConfig, data: LatentDataConfig) -> StarFlowRecipe:
         model=model,
         data=data,
         objective=LatentObjective(sigma=0.3),
-        train=TrainingConfig(
+        train=replace(
+            PUBLISHED_TRAINING,
             steps=400_000_000 // 512,
             batch_size=512,
-            learning_rate=1e-4,
             warmup_steps=10_000,
-            initial_fraction=0.01,
-            final_fraction=0.01,
-            weight_decay=1e-4,
             clip=1.0,
-            ema=None,
             precision="bf16",
             parallel="fsdp",
-            activation_checkpointing=True,
-            log_every=100,
-            validate_every=5000,
-            checkpoint_every=5000,
         ),
         evaluation=StarFlowEvaluation(samples=50_000, guidance=(0.0, 3.0)),
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from tenfold.data.images.config import ImageDataConfig
+from tenfold.flows.options import PUBLISHED_TRAINING
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective, TarFlowConfig
@@ -22,40 +23,30 @@ class TarFlowRecipe(Recipe):
     evaluation: FlowEvaluation = field(default_factory=FlowEvaluation)
 
 
+_IMAGENET_TRAIN, _AFHQ_TRAIN = 1_281_167, 14_630
+
+
 def _published(
-    model: TarFlowConfig, data: ImageDataConfig, objective: FlowObjective, batch: int, steps: int, warmup: int
+    model: TarFlowConfig, data: ImageDataConfig, objective: FlowObjective, batch: int, images: int, epochs: int
 ) -> TarFlowRecipe:
-    """The paper's training settings: AdamW (0.9, 0.95), decay 1e-4, peak 1e-4, cosine to 1e-6, no average."""
-    return TarFlowRecipe(
-        model=model,
-        data=data,
-        objective=objective,
-        train=TrainingConfig(
-            steps=steps,
-            batch_size=batch,
-            learning_rate=1e-4,
-            warmup_steps=warmup,
-            initial_fraction=0.01,
-            final_fraction=0.01,
-            weight_decay=1e-4,
-            clip=None,
-            ema=None,
-            precision="fp32" if objective.noise == "uniform" else "bf16",
-            parallel="auto",
-            activation_checkpointing=True,
-            log_every=100,
-            validate_every=5000,
-            checkpoint_every=5000,
-        ),
-        evaluation=FlowEvaluation(baselines=False, samples=50_000, calibrate=0),
+    """The paper's training settings: AdamW (0.9, 0.95), decay 1e-4, an epoch's warm-up to 1e-4, cosine to 1e-6, no
+    average."""
+    train = replace(
+        PUBLISHED_TRAINING,
+        steps=images * epochs // batch,
+        batch_size=batch,
+        warmup_steps=images // batch,
+        precision="fp32" if objective.noise == "uniform" else "bf16",
     )
+    evaluation = FlowEvaluation(baselines=False, samples=50_000, calibrate=0)
+    return TarFlowRecipe(model=model, data=data, objective=objective, train=train, evaluation=evaluation)
 
 
-_IMAGENET_TRAIN, _IMAGENET_64, _AFHQ_TRAIN = 1_281_167, (3, 64, 64), 14_630
-
-
-def _imagenet(side: int) -> ImageDataConfig:
-    return ImageDataConfig(
+def _imagenet(
+    side: int, patch: int, width: int, classes: int, objective: FlowObjective, batch: int, epochs: int
+) -> TarFlowRecipe:
+    model = TarFlowConfig(shape=(3, side, side), patch=patch, width=width, blocks=8, layers=8, classes=classes)
+    data = ImageDataConfig(
         source="huggingface",
         path="ILSVRC/imagenet-1k",
         height=side,
@@ -65,10 +56,7 @@ def _imagenet(side: int) -> ImageDataConfig:
         test="validation",
         streaming=True,
     )
-
-
-def _steps(images: int, batch: int, epochs: int) -> int:
-    return images * epochs // batch
+    return _published(model, data, objective, batch, _IMAGENET_TRAIN, epochs)
 
 
 DIGITS_DATA = ImageDataConfig(source="digits", levels=17)
@@ -120,47 +108,19 @@ RECIPES: dict[str, Named] = {
     ),
     "tarflow-imagenet64-likelihood": Named(
         "ImageNet 64x64, uniform dequantisation, 2-768-8-8 (published: 2.99 bits/dim)",
-        _published(
-            TarFlowConfig(shape=_IMAGENET_64, patch=2, width=768, blocks=8, layers=8),
-            _imagenet(64),
-            FlowObjective(noise="uniform", flip=True),
-            batch=256,
-            steps=_steps(_IMAGENET_TRAIN, 256, 100),
-            warmup=_IMAGENET_TRAIN // 256,
-        ),
+        _imagenet(64, 2, 768, 0, FlowObjective(noise="uniform", flip=True), batch=256, epochs=100),
     ),
     "tarflow-imagenet64": Named(
         "ImageNet 64x64 by class, Gaussian noise 0.05, 2-768-8-8",
-        _published(
-            TarFlowConfig(shape=_IMAGENET_64, patch=2, width=768, blocks=8, layers=8, classes=1000),
-            _imagenet(64),
-            FlowObjective(noise="gaussian", sigma=0.05, flip=True),
-            batch=256,
-            steps=_steps(_IMAGENET_TRAIN, 256, 200),
-            warmup=_IMAGENET_TRAIN // 256,
-        ),
+        _imagenet(64, 2, 768, 1000, FlowObjective(noise="gaussian", sigma=0.05, flip=True), batch=256, epochs=200),
     ),
     "tarflow-imagenet64-unconditional": Named(
         "ImageNet 64x64 without classes, Gaussian noise 0.05, 2-768-8-8",
-        _published(
-            TarFlowConfig(shape=_IMAGENET_64, patch=2, width=768, blocks=8, layers=8),
-            _imagenet(64),
-            FlowObjective(noise="gaussian", sigma=0.05, flip=True),
-            batch=256,
-            steps=_steps(_IMAGENET_TRAIN, 256, 200),
-            warmup=_IMAGENET_TRAIN // 256,
-        ),
+        _imagenet(64, 2, 768, 0, FlowObjective(noise="gaussian", sigma=0.05, flip=True), batch=256, epochs=200),
     ),
     "tarflow-imagenet128": Named(
         "ImageNet 128x128 by class, Gaussian noise 0.15, 4-1024-8-8",
-        _published(
-            TarFlowConfig(shape=(3, 128, 128), patch=4, width=1024, blocks=8, layers=8, classes=1000),
-            _imagenet(128),
-            FlowObjective(noise="gaussian", sigma=0.15, flip=True),
-            batch=768,
-            steps=_steps(_IMAGENET_TRAIN, 768, 320),
-            warmup=_IMAGENET_TRAIN // 768,
-        ),
+        _imagenet(128, 4, 1024, 1000, FlowObjective(noise="gaussian", sigma=0.15, flip=True), batch=768, epochs=320),
     ),
     "tarflow-afhq": Named(
         "AFHQ 256x256, three classes, Gaussian noise 0.07, 8-768-8-8",
@@ -177,8 +137,8 @@ RECIPES: dict[str, Named] = {
             ),
             FlowObjective(noise="gaussian", sigma=0.07, flip=True),
             batch=256,
-            steps=_steps(_AFHQ_TRAIN, 256, 4000),
-            warmup=_AFHQ_TRAIN // 256,
+            images=_AFHQ_TRAIN,
+            epochs=4000,
         ),
     ),
 }

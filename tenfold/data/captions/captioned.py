@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
+from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
+from tenfold.files import sha256
 
 
 @runtime_checkable
@@ -49,6 +51,14 @@ class CaptionedSplits:
     shapes: tuple[tuple[int, int, int], ...]
     fingerprint: str
     levels: int = 256
+
+
+def captioned_splits(
+    config: CaptionDataConfig, train: CaptionedSource, validation: CaptionedSource, test: CaptionedSource, *base: str
+) -> CaptionedSplits:
+    """The splits on the canvases of ``config``; ``base`` are further parts of their fingerprint."""
+    mark = sha256(*base, *(part.fingerprint for part in (train, validation, test)))
+    return CaptionedSplits(train, validation, test, config.ratio_names, config.shapes, mark)
 
 
 def one_group(groups: Int64[np.ndarray, "n"], indices: Int64[np.ndarray, "b"], empty: int = 0) -> int:

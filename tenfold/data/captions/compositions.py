@@ -20,7 +20,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from tenfold.data.captions.aspect import with_ratio
-from tenfold.data.captions.captioned import CaptionedSplits, numbered, one_group
+from tenfold.data.captions.captioned import CaptionedSplits, captioned_splits, numbered, one_group
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.bundled import load_mnist5k
 from tenfold.data.images.config import ImageDataConfig
@@ -271,14 +271,7 @@ def load_compositions(config: CaptionDataConfig) -> CaptionedSplits:
     """Training, validation and test compositions."""
     sizes = {"train": config.samples, "validation": config.validation, "test": config.test}
     train, validation, test = (compositions(config, split, int(size)) for split, size in sizes.items())
-    return CaptionedSplits(
-        train=train,
-        validation=validation,
-        test=test,
-        ratios=config.ratio_names,
-        shapes=config.shapes,
-        fingerprint=sha256(train.fingerprint, validation.fingerprint, test.fingerprint),
-    )
+    return captioned_splits(config, train, validation, test)
 
 
 def square_compositions(config: ImageDataConfig) -> ImageSplits:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.captions.aspect import nearest_ratio, with_ratio
-from tenfold.data.captions.captioned import CaptionedSplits, numbered, one_group
+from tenfold.data.captions.captioned import CaptionedSplits, captioned_splits, numbered, one_group
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.decode import Encoded, image_size
 from tenfold.data.images.folder import image_files, named_splits
@@ -90,14 +90,7 @@ def load_captioned_images(config: CaptionDataConfig) -> CaptionedSplits:
     train = named("train", rest)
     validation = named("validation", None if isinstance(config.validation, str) else second)
     test = named("test", None if isinstance(config.test, str) else first)
-    return CaptionedSplits(
-        train=train,
-        validation=validation,
-        test=test,
-        ratios=config.ratio_names,
-        shapes=config.shapes,
-        fingerprint=sha256(base, train.fingerprint, validation.fingerprint, test.fingerprint),
-    )
+    return captioned_splits(config, train, validation, test, base)
 
 
 Named = Callable[[str, np.ndarray | None], CaptionedImages]
