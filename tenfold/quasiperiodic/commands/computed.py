@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
 from tenfold.errors import UsageError, suggest
 from tenfold.figures.panels import Curve, Panel, draw
@@ -127,7 +128,7 @@ class _Growth(NamedTuple):
 
 
 def _growth(
-    name: str, symbol: str, times: list[float], moments: np.ndarray, p: float, model: str, shown: Sequence[int],
+    name: str, symbol: str, times: list[float], moments: Float64[np.ndarray, " t"], p: float, model: str, shown: Sequence[int],
     always: bool = False,
 ) -> _Growth:  # fmt: skip
     """One moment over times: rows at those ``shown``, its curve, and its exponent where the times reach far enough."""
@@ -141,7 +142,7 @@ def _growth(
     return _Growth(rows, Curve(times, moments, f"p = {p:g}", "both"), fits)
 
 
-def _long_enough(times: list[float], moments: np.ndarray) -> bool:
+def _long_enough(times: list[float], moments: Float64[np.ndarray, " t"]) -> bool:
     t = np.array(times)
     return len(t) >= 4 and t.min() > 1 and t.max() >= 10 * t.min() and bool((moments > 0).all())
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+from jaxtyping import Bool, Float64
 
 from tenfold.quasiperiodic.sets.formulas import Formula
 
@@ -30,8 +31,8 @@ class Membership:
         self._rounding = [1.01 * p.size * UNIT * (p.degree + len(p.terms) + 2) for p in self.polynomials]
         self._slope = [1.01 * float(sum(p.slopes)) for p in self.polynomials]
 
-    def values(self, x: np.ndarray) -> list[np.ndarray]:
-        """float64 values of the polynomials at points (n, b)."""
+    def values(self, x: Float64[np.ndarray, "n b"]) -> list[Float64[np.ndarray, " n"]]:
+        """Values of the polynomials at points."""
         columns = [np.ascontiguousarray(x[:, j]) for j in range(self.dim)]
         made: list[np.ndarray] = []
         for parent, j in self._plan:
@@ -44,8 +45,10 @@ class Membership:
             found.append(np.broadcast_to(np.asarray(total, dtype=np.float64), (len(x),)))
         return found
 
-    def test(self, x: np.ndarray, delta: float = UNIT) -> tuple[np.ndarray, np.ndarray]:
-        """(inside, unknown) of points (n, b), coordinates within ``delta`` of the real ones on the torus; where
+    def test(
+        self, x: Float64[np.ndarray, "n b"], delta: float = UNIT
+    ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        """(inside, unknown) of points, coordinates within ``delta`` of the real ones on the torus; where
         ``unknown`` is set, ``inside`` means nothing."""
         yes, maybe = np.empty(len(x), bool), np.empty(len(x), bool)
         for begin in range(0, len(x), CHUNK):
@@ -59,7 +62,9 @@ class Membership:
             maybe[begin : begin + CHUNK] = (possible & ~some) | wraps
         return yes, maybe
 
-    def _three_valued(self, values: list[np.ndarray], delta: float) -> tuple[np.ndarray, np.ndarray]:
+    def _three_valued(
+        self, values: list[Float64[np.ndarray, " n"]], delta: float
+    ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
         certain = possible = None
         bounds = [r + s * delta for r, s in zip(self._rounding, self._slope, strict=True)]
         for clause in self.clauses:
@@ -105,8 +110,8 @@ class Membership:
             unknown |= None in answers and False not in answers
         return None if unknown else False
 
-    def of_floats(self, x: np.ndarray) -> np.ndarray:
-        """Membership of points (n, b) whose floats are meant exactly: bool (n,)."""
+    def of_floats(self, x: Float64[np.ndarray, "n b"]) -> Bool[np.ndarray, " n"]:
+        """Membership of points whose floats are meant exactly."""
         inside, unknown = self.test(x, 0.0)
         for i in np.flatnonzero(unknown):
             exact = [Fraction(float(v)) for v in x[i]]
