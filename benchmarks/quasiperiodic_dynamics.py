@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Record, main, paired
-from tenfold.quasiperiodic.propagation import chebyshev
 from tenfold.quasiperiodic.dynamics.evolution import evolve
-from tenfold.quasiperiodic.propagation.methods import MOST_DENSE
 from tenfold.quasiperiodic.operators import presets
-from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.hopping import exponential
+from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.propagation import chebyshev
+from tenfold.quasiperiodic.propagation.methods import MOST_DENSE
 
 Emit = Callable[[Record], None]
 PACKAGES = ("tenfold", "numpy", "scipy", "quspin", "qutip")

@@ -6,6 +6,7 @@ unbiased; the modes differ in how evenly a batch, and the batches of a run, cove
 
 import hashlib
 import warnings
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,22 +54,32 @@ class ShiftSampler:
             raise UsageError(f"mode {mode!r} is one-dimensional, but dim is {dim}; use 'kronecker' or 'iid'")
         if frequency is not None and mode != "kronecker":
             raise UsageError(f"mode {mode!r} has no frequency; leave it away or use mode 'kronecker'")
-        alpha = Frequency.rd(dim) if frequency is None else Frequency.of(frequency)
-        if alpha.dim != dim:
-            raise UsageError(f"the frequency {alpha} has {alpha.dim} components, but dim is {dim}")
+        self._alpha = None if frequency is None else Frequency.of(frequency)
+        if self._alpha is not None and self._alpha.dim != dim:
+            raise UsageError(f"the frequency {self._alpha} has {self._alpha.dim} components, but dim is {dim}")
         self.dim, self.mode, self.seed = dim, mode, seed
-        generator = self._generator("offset")
-        self._u0 = float(generator.random())
-        offsets = [int(v) for v in generator.integers(0, 2**64, dim, dtype=np.uint64)]
-        self._kronecker = Kronecker(alpha.fixed(64), offsets)
-        self._golden = Kronecker(Frequency.rd(1).fixed(64), [int(self._u0 * 2**53) << 11])
-        self._sobol: Any = None
         self._batches = self._points = 0
         self._shape: tuple[int, int] | None = None
 
     def _generator(self, *key: object) -> np.random.Generator:
         text = "\x1f".join(map(str, ("shift-sampler", self.seed, *key))).encode()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())))
+
+    @cached_property
+    def _kronecker(self) -> Kronecker:
+        generator = self._generator("offset")
+        generator.random()  # what vdm_stream begins with
+        offsets = [int(v) for v in generator.integers(0, 2**64, self.dim, dtype=np.uint64)]
+        return Kronecker((self._alpha or Frequency.rd(self.dim)).fixed(64), offsets)
+
+    @cached_property
+    def _golden(self) -> Kronecker:
+        start = int(float(self._generator("offset").random()) * 2**53) << 11
+        return Kronecker(Frequency.rd(1).fixed(64), [start])
+
+    @cached_property
+    def _sobol(self) -> qmc.Sobol:
+        return qmc.Sobol(self.dim, bits=32, rng=int(self._generator("sobol").integers(2**63)))
 
     # --- random access -----------------------------------------------------------------------------------
 
@@ -103,8 +114,6 @@ class ShiftSampler:
         return np.minimum(points, 1.0 - 2.0**-53)[rank::world]
 
     def _sobol_points(self, start: int, size: int) -> Float64[np.ndarray, "{size} dim"]:
-        if self._sobol is None:
-            self._sobol = qmc.Sobol(self.dim, bits=32, rng=int(self._generator("sobol").integers(2**63)))
         if self._sobol.num_generated > start:
             self._sobol.reset()
         if self._sobol.num_generated < start:

@@ -227,8 +227,8 @@ def transform(kind: str, omega: Float64[np.ndarray, "*shape"], T: float) -> Comp
     elif kind == "cesaro":
         found = np.exp(-0.5j * omega * T) * np.sinc(omega * T / (2 * np.pi))
     else:
-        found = wofz(-0.5 * omega * T)
-    return np.asarray(found, dtype=np.complex128)
+        found = np.asarray(wofz(-0.5 * omega * T), dtype=np.complex128)
+    return np.asarray(found)
 
 
 def _by_eigenbasis(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from tenfold.quasiperiodic.sets.formulas import Formula
+from tenfold.quasiperiodic.sets.polynomials import Exponents
 
 UNIT = 2.0**-53
 CHUNK = 1 << 14
@@ -91,14 +92,14 @@ class Membership:
         """Whether the point numerators / moduli lies in the set; with ``slack`` (units of 1/modulus per coordinate),
         whether all points that near do: None when some do and some may not."""
         if slack is None or not any(slack):
-            return self._decide([_sign(p.scaled_value(numerators, moduli)) for p in self.polynomials])
+            return self._decide([sign_of(p.scaled_value(numerators, moduli)) for p in self.polynomials])
         if any(s and (r < s or r + s >= m) for r, m, s in zip(numerators, moduli, slack, strict=True)):
             return None
         signs: list[int | None] = []
         for p in self.polynomials:
             value = Fraction(p.scaled_value(numerators, moduli), p.scale(moduli))
             error = sum((g * Fraction(s, m) for g, s, m in zip(p.slopes, slack, moduli, strict=True)), Fraction(0))
-            signs.append(_sign(value) if abs(value) > error or not error else None)
+            signs.append(sign_of(value) if abs(value) > error or not error else None)
         return self._decide(signs)
 
     def _decide(self, signs: Sequence[int | None]) -> bool | None:
@@ -123,7 +124,8 @@ class Membership:
         return min(abs(float(Fraction(p.scaled_value(numerators, moduli), p.scale(moduli)))) for p in self.polynomials)
 
 
-def _sign(value: int | Fraction) -> int:
+def sign_of(value: int | Fraction) -> int:
+    """−1, 0 or 1."""
     return (value > 0) - (value < 0)
 
 
@@ -133,21 +135,21 @@ def _holds(sign: int | None, relation: str) -> bool | None:
     return {">": sign > 0, ">=": sign >= 0, "<": sign < 0, "<=": sign <= 0, "==": sign == 0}[relation]
 
 
-def _monomials(wanted: list[tuple[int, ...]], dim: int) -> tuple[list[tuple[int, int]], dict[tuple[int, ...], int]]:
+def _monomials(wanted: list[Exponents], dim: int) -> tuple[list[tuple[int, int]], dict[Exponents, int]]:
     """Products to form, each a former product (or −1) times a coordinate, and where each monomial ends up; the
     constant monomial is at −1."""
     plan: list[tuple[int, int]] = []
     position = {(0,) * dim: -1}
-
-    def make(e: tuple[int, ...]) -> int:
-        if e not in position:
-            j = max(range(dim), key=lambda i: (tuple(x - (k == i) for k, x in enumerate(e)) in position, e[i])
-                    if e[i] else (False, -1))  # fmt: skip
-            parent = make(tuple(x - (k == j) for k, x in enumerate(e)))
-            plan.append((parent, j))
-            position[e] = len(plan) - 1
-        return position[e]
-
     for e in sorted(set(wanted), key=lambda e: (sum(e), e)):
-        make(e)
+        _place(e, plan, position)
     return plan, position
+
+
+def _place(e: Exponents, plan: list[tuple[int, int]], position: dict[Exponents, int]) -> int:
+    """Where a monomial is, made of one that is there if it can be."""
+    if e not in position:
+        smaller = {j: tuple(x - (k == j) for k, x in enumerate(e)) for j, x in enumerate(e) if x}
+        j = max(smaller, key=lambda i: (smaller[i] in position, e[i]))
+        plan.append((_place(smaller[j], plan, position), j))
+        position[e] = len(plan) - 1
+    return position[e]
