@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import numeric_tower
+
 install_import_hook(
     [
         "tenfold.settings",
@@ -27,6 +29,7 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+install_import_hook(["tenfold.quasiperiodic", "tenfold.shifts"], f"{numeric_tower.__name__}.checked")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

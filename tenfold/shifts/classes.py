@@ -7,9 +7,10 @@ A finite computation proves neither; it can refute them, or certify them for n â
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from tenfold.errors import UsageError
 from tenfold.shifts.diophantine import Records, best_dual, best_simultaneous
@@ -46,7 +47,7 @@ class DiophantineEstimate:
         return {**self.__dict__, "statement": str(self), "range_inclusive": True}
 
 
-def estimate_dc(alpha: Any, kind: Literal["dual", "simultaneous"], limit: int, low: int = 1) -> DiophantineEstimate:
+def estimate_dc(alpha: Any, kind: str, limit: int, low: int = 1) -> DiophantineEstimate:
     """Exponent and constant that the best approximations of sizes ``low`` â€¦ ``limit`` are consistent with.
 
     Raises UsageError for an unknown kind, fewer than three records, or a distance of 0 (a rational relation)."""
@@ -144,7 +145,7 @@ def khintchine_transfer(b: int, dual: float | None = None, simultaneous: float |
     return b * v + b - 1, high
 
 
-def _envelope(x: np.ndarray, y: np.ndarray) -> list[int]:
+def _envelope(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> list[int]:
     """Indices of the lower convex hull of points with increasing x."""
     hull: list[int] = []
     for i in range(len(x)):

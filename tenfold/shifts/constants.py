@@ -5,6 +5,7 @@ are carried; the floor would be wrong only if those were all equal, which none o
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isqrt
 
 _GUARD = 64
@@ -70,27 +71,30 @@ def _arctan_inverse(k: int, one: int) -> int:
     return total
 
 
+@lru_cache(maxsize=256)
 def golden_power(dim: int, k: int, bits: int) -> int:
     """g^{−k} for the root g > 1 of g^{dim+1} = g + 1 (Roberts' R_d numbers)."""
-    one = 1 << bits + _GUARD
-
-    def power(y: int, exponent: int) -> int:
-        result = one
-        for _ in range(exponent):
-            result = result * y >> bits + _GUARD
-        return result
-
+    work = bits + _GUARD
+    one = 1 << work
     # y = 1/g solves y^{d+1} + y^d = 1; Newton doubles the digits of a double-precision start.
     start = 1.0  # right of the root of a convex function: Newton comes down to it
     for _ in range(60):
         start -= (start ** (dim + 1) + start**dim - 1) / ((dim + 1) * start**dim + dim * start ** (dim - 1))
-    y = int(start * 2**53) << bits + _GUARD - 53
-    for _ in range((bits + _GUARD).bit_length()):
-        below = power(y, dim - 1)
-        value = (below * y >> bits + _GUARD) + power(y, dim + 1) - one
-        slope = (dim + 1) * power(y, dim) + dim * below
-        y -= (value << bits + _GUARD) // slope
-    return (power(y, k) % one) >> _GUARD
+    y = int(start * 2**53) << work - 53
+    for _ in range(work.bit_length()):
+        below = _power(y, dim - 1, work)
+        value = (below * y >> work) + _power(y, dim + 1, work) - one
+        slope = (dim + 1) * _power(y, dim, work) + dim * below
+        y -= (value << work) // slope
+    return (_power(y, k, work) % one) >> _GUARD
+
+
+def _power(y: int, exponent: int, bits: int) -> int:
+    """y^exponent in units of 2^−bits."""
+    result = 1 << bits
+    for _ in range(exponent):
+        result = result * y >> bits
+    return result
 
 
 def continued(quotients: Sequence[int], bits: int) -> int:

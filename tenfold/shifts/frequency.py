@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from tenfold.errors import UsageError, suggest
 from tenfold.shifts import constants
@@ -138,8 +139,8 @@ class Frequency:
         """Exact values, irrational ones rounded down to a multiple of 2^−bits."""
         return tuple(c.nearest(bits) for c in self.components)
 
-    def floats(self) -> np.ndarray:
-        """float64 (b,), rounded down to 53 bits."""
+    def floats(self) -> Float64[np.ndarray, " b"]:
+        """Rounded down to 53 bits."""
         return np.array([c.fixed(53) * 2.0**-53 for c in self.components])
 
     def __str__(self) -> str:

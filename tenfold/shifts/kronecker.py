@@ -9,11 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int64, Shaped, UInt64
 
 from tenfold.errors import UsageError
 from tenfold.shifts import limbs
 from tenfold.shifts.diophantine import relation
 from tenfold.shifts.frequency import Frequency, Number
+from tenfold.shifts.residues import float_ratios, is_exact, modulus_of, offsets, scaled
 
 BITS = (64, 128, 256)
 CHUNK, ROWS, FEW = 1 << 15, 256, 2048
@@ -62,14 +64,14 @@ class Kronecker:
         if not phases and not allow_resonant:
             self._refuse_relation()
         pairs = list(zip(self.frequency.components, self.theta, strict=True))
-        self.moduli = tuple(_modulus(alpha, start, self.bits) for alpha, start in pairs)
-        self.steps = tuple(_scaled(a, m) for (a, _), m in zip(pairs, self.moduli, strict=True))
+        self.moduli = tuple(modulus_of(alpha, start, self.bits) for alpha, start in pairs)
+        self.steps = tuple(scaled(a, m) for (a, _), m in zip(pairs, self.moduli, strict=True))
         self.starts = tuple(
-            t.rounded(self.bits) if m == 1 << self.bits else _scaled(t, m)
+            t.rounded(self.bits) if m == 1 << self.bits else scaled(t, m)
             for (_, t), m in zip(pairs, self.moduli, strict=True)
         )
-        self._step_slack = tuple(int(not _is_exact(a, m)) for (a, _), m in zip(pairs, self.moduli, strict=True))
-        self._start_slack = tuple(int(not _is_exact(t, m)) for (_, t), m in zip(pairs, self.moduli, strict=True))
+        self._step_slack = tuple(int(not is_exact(a, m)) for (a, _), m in zip(pairs, self.moduli, strict=True))
+        self._start_slack = tuple(int(not is_exact(t, m)) for (_, t), m in zip(pairs, self.moduli, strict=True))
         # The real sequence: x_n = origin + (offset + n · step) · base.
         self._base_alpha, self._origin, self._offset, self._multiple = self.frequency.components, self.theta, 0, 1
         self._warned = False
@@ -90,12 +92,14 @@ class Kronecker:
 
     def phase_error(self, n: int) -> float:
         """Largest distance between the real and the stored point n, over the coordinates."""
-        return max(_ratio(s, m) for s, m in zip(self.slack(n), self.moduli, strict=True))
+        return max(float(Fraction(s, m)) for s, m in zip(self.slack(n), self.moduli, strict=True))
 
     # --- points ------------------------------------------------------------------------------------------
 
-    def points(self, start: int, stop: int, dtype: Any = np.float64, out: np.ndarray | None = None) -> np.ndarray:
-        """Points start … stop − 1 in [0, 1): (stop − start, b), float64 rounded down to 53 bits or float32 rounded
+    def points(
+        self, start: int, stop: int, dtype: Any = np.float64, out: Shaped[np.ndarray, "..."] | None = None
+    ) -> Float[np.ndarray, "n b"]:
+        """Points start … stop − 1 in [0, 1), float64 rounded down to 53 bits or float32 rounded
         down to 24.
 
         Raises UsageError for a reversed range, for |n| beyond 2^64, or for an ``out`` of another shape or type."""
@@ -111,7 +115,7 @@ class Kronecker:
                 result[:, j] = np.minimum(self._residues(j, start, stop) / modulus, 1.0 - 2.0**-53)
         return np.minimum(result, np.float32(1 - 2.0**-24), out=result) if kind == np.float32 else result
 
-    def at(self, n: Any, dtype: Any = np.float64) -> np.ndarray:
+    def at(self, n: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*n b"]:
         """Points of an array of indices (…,), whole numbers with |n| < 2^63: (…, b) as ``points``."""
         index = np.asarray(n)
         if index.dtype.kind not in "iu" and index.size:
@@ -120,18 +124,18 @@ class Kronecker:
         if self.binary:
             top = self.limbs_at(index)[-1]
             return limbs.floats(top, np.dtype(dtype).type)
-        flat = np.stack([_float_ratio(column, m) for column, m in zip(self._exact_columns(index), self.moduli,
+        flat = np.stack([float_ratios(column, m) for column, m in zip(self._exact_columns(index), self.moduli,
                                                                       strict=True)], axis=-1)  # fmt: skip
         return np.minimum(flat, 1.0 - 2.0**-53).reshape(*index.shape, self.dim).astype(dtype)
 
-    def limbs_at(self, n: np.ndarray) -> limbs.Limbs:
-        """Phases of int64 indices (…,) modulo 2^bits, as limbs (…, b); for sequences that are ``binary``."""
+    def limbs_at(self, n: Int64[np.ndarray, "..."]) -> limbs.Limbs:
+        """Phases of indices (…,) modulo 2^bits, as limbs (…, b); for sequences that are ``binary``."""
         count = self.bits // 64
         product = limbs.multiply_signed(n[..., None], limbs.split(self.steps, count))
         return limbs.add(product, tuple(np.broadcast_to(x, product[0].shape) for x in limbs.split(self.starts, count)))
 
-    def phases(self, start: int, stop: int) -> np.ndarray:
-        """The most significant 64 bits of the points start … stop − 1: uint64 (stop − start, b), all of the phase
+    def phases(self, start: int, stop: int) -> UInt64[np.ndarray, "n b"]:
+        """The most significant 64 bits of the points start … stop − 1, all of the phase
         when ``bits`` is 64. For sequences that are ``binary``."""
         self._checked(start, stop, np.float64)
         if not self.binary:
@@ -142,7 +146,7 @@ class Kronecker:
             done += len(top)
         return result
 
-    def integers(self, start: int, stop: int) -> np.ndarray:
+    def integers(self, start: int, stop: int) -> Shaped[np.ndarray, "n b"]:
         """Whole numbers (Θ_j + n A_j) mod M_j, n = start … stop − 1: Python integers (dtype object),
         (stop − start, b)."""
         self._checked(start, stop, np.float64)
@@ -258,7 +262,7 @@ class Kronecker:
         table = limbs.multiply(np.arange(CHUNK, dtype=np.uint64)[:, None], steps)
         return tuple(x.reshape(CHUNK // ROWS, -1) for x in table)
 
-    def _tops(self, start: int, stop: int) -> Iterator[np.ndarray]:
+    def _tops(self, start: int, stop: int) -> Iterator[UInt64[np.ndarray, "m b"]]:
         """Most significant limbs of points start … stop − 1 in blocks (≤ CHUNK, b), all in one buffer."""
         if stop - start <= FEW:
             if stop > start:
@@ -288,7 +292,7 @@ class Kronecker:
         first = limbs.split(self.exact_at(begin), count)
         return limbs.add(product, tuple(np.broadcast_to(x, product[0].shape) for x in first))
 
-    def _blocks(self, start: int, stop: int, result: np.ndarray) -> None:
+    def _blocks(self, start: int, stop: int, result: Float[np.ndarray, "n b"]) -> None:
         bits = 24 if result.dtype == np.float32 else 53
         shift, scale = np.uint64(64 - bits), result.dtype.type(2.0**-bits)
         if FILL is not None and self.bits == 64 and stop - start > FEW:
@@ -304,7 +308,7 @@ class Kronecker:
             np.multiply(part, scale, out=part)
             done += len(top)
 
-    def _residues(self, j: int, start: int, stop: int) -> np.ndarray:
+    def _residues(self, j: int, start: int, stop: int) -> Shaped[np.ndarray, " n"]:
         """Residues of a rational coordinate: int64 where products fit, Python integers otherwise."""
         modulus, step, first = self.moduli[j], self.steps[j], self.exact_at(start)[j]
         if modulus < 1 << 31:
@@ -312,7 +316,7 @@ class Kronecker:
             return (first + n * step) % modulus
         return np.array([(first + i * step) % modulus for i in range(stop - start)], dtype=object)
 
-    def _exact_columns(self, index: np.ndarray) -> list[np.ndarray]:
+    def _exact_columns(self, index: Int64[np.ndarray, "..."]) -> list[Shaped[np.ndarray, " n"]]:
         flat = index.ravel().tolist()
         return [
             np.array([(t + n * a) % m for n in flat], dtype=object)
@@ -366,54 +370,7 @@ def _are_phases(frequencies: Any) -> bool:
     )
 
 
-def offsets(theta: Any, dim: int, phases: bool) -> tuple[Number, ...]:
-    """θ as ``dim`` numbers: one for all, or one each; whole numbers are 64-bit phases where ``phases``."""
-    if theta is None:
-        theta = 0
-    if phases:
-        given = [theta] * dim if isinstance(theta, (int, np.integer)) else list(theta)
-        numbers = Frequency.from_phases(map(int, given)).components if given else ()
-    elif isinstance(theta, str) or np.ndim(np.asarray(theta, dtype=object)) == 0:
-        numbers = Frequency.of(theta).components
-        numbers = numbers * dim if len(numbers) == 1 else numbers
-    else:
-        numbers = tuple(Number.of(t) for t in theta)
-    if len(numbers) != dim:
-        raise UsageError(f"{dim} frequencies need as many offsets theta, not {len(numbers)}")
-    return numbers
-
-
-def _modulus(alpha: Number, theta: Number, bits: int) -> int:
-    if alpha.kind != "rational":
-        return 1 << bits
-    denominator = alpha.value.denominator  # type: ignore[union-attr]
-    both = math.lcm(denominator, theta.value.denominator) if theta.value is not None else denominator << bits
-    return 1 << bits if (1 << bits) % both == 0 else both
-
-
-def _scaled(number: Number, modulus: int) -> int:
-    """floor(x · modulus)."""
-    if number.value is not None:
-        return number.value.numerator * modulus // number.value.denominator
-    bits = modulus.bit_length() - 1
-    if modulus == 1 << bits:
-        return number.fixed(bits)
-    return number.fixed(bits + 64) * modulus >> bits + 64
-
-
-def _is_exact(number: Number, modulus: int) -> bool:
-    return number.value is not None and modulus % number.value.denominator == 0
-
-
-def _ratio(numerator: int, denominator: int) -> float:
-    return float(Fraction(numerator, denominator))
-
-
-def _float_ratio(values: np.ndarray, modulus: int) -> np.ndarray:
-    return np.array([_ratio(int(v), modulus) for v in values.ravel()])
-
-
-def _output(out: np.ndarray | None, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+def _output(out: Shaped[np.ndarray, "..."] | None, shape: tuple[int, ...], kind: np.dtype) -> Float[np.ndarray, "n b"]:
     if out is None:
         return np.empty(shape, kind)
     if out.shape != shape or out.dtype != kind:

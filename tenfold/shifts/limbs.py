@@ -7,8 +7,9 @@ A number array is a tuple of L uint64 arrays of one shape. uint64 arithmetic wra
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Int64, Shaped, UInt64
 
-Limbs = tuple[np.ndarray, ...]
+Limbs = tuple[UInt64[np.ndarray, "..."], ...]
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
@@ -20,7 +21,7 @@ def split(values: Sequence[int] | int, count: int) -> Limbs:
     return tuple(np.array([int(v) >> 64 * i & 0xFFFFFFFFFFFFFFFF for v in values], np.uint64) for i in range(count))
 
 
-def join(limbs: Limbs) -> np.ndarray:
+def join(limbs: Limbs) -> Shaped[np.ndarray, "..."]:
     """Python integers (dtype object) of the limbs' shape."""
     total = limbs[0].astype(object)
     for i, limb in enumerate(limbs[1:], start=1):
@@ -47,8 +48,8 @@ def negate(a: Limbs) -> Limbs:
     return add(tuple(~x for x in a), tuple(np.broadcast_to(x, a[0].shape) for x in one))
 
 
-def multiply(n: np.ndarray, a: Limbs) -> Limbs:
-    """n · a for uint64 n, broadcast (schoolbook)."""
+def multiply(n: UInt64[np.ndarray, "..."], a: Limbs) -> Limbs:
+    """n · a, broadcast (schoolbook)."""
     n = np.asarray(n, dtype=np.uint64)
     result = tuple(np.zeros(np.broadcast_shapes(n.shape, a[0].shape), dtype=np.uint64) for _ in a)
     for i, limb in enumerate(a):
@@ -61,15 +62,17 @@ def multiply(n: np.ndarray, a: Limbs) -> Limbs:
     return result
 
 
-def multiply_signed(n: np.ndarray, a: Limbs) -> Limbs:
-    """n · a for int64 n, broadcast."""
+def multiply_signed(n: Int64[np.ndarray, "..."], a: Limbs) -> Limbs:
+    """n · a, broadcast."""
     product = multiply(np.abs(n).astype(np.uint64), a)
     if (n < 0).any():
         product = tuple(np.where(n < 0, x, y) for x, y in zip(negate(product), product, strict=True))
     return product
 
 
-def _wide(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _wide(
+    a: UInt64[np.ndarray, "..."], b: UInt64[np.ndarray, "..."]
+) -> tuple[UInt64[np.ndarray, "*shape"], UInt64[np.ndarray, "*shape"]]:
     """High and low 64 bits of a · b."""
     a1, a0, b1, b0 = a >> _HALF, a & _LOW, b >> _HALF, b & _LOW
     low, middle, other, high = a0 * b0, a1 * b0, a0 * b1, a1 * b1
@@ -93,7 +96,9 @@ def prefix_sums(a: Limbs) -> Limbs:
     return tuple(sums)
 
 
-def floats(top: np.ndarray, dtype: type = np.float64, out: np.ndarray | None = None) -> np.ndarray:
+def floats(
+    top: UInt64[np.ndarray, "*shape"], dtype: type = np.float64, out: Float[np.ndarray, "*shape"] | None = None
+) -> Float[np.ndarray, "*shape"]:
     """The most significant limb as numbers in [0, 1): its top 53 bits as float64, its top 24 as float32."""
     bits = 24 if np.dtype(dtype) == np.float32 else 53
     kept = (top >> np.uint64(64 - bits)).view(np.int64)

@@ -6,6 +6,7 @@ A lattice is given by rows, lists of Python integers, so that every length is ex
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 Rows = list[list[int]]
 
@@ -16,13 +17,38 @@ def reduce(rows: Sequence[Sequence[int]], bound: tuple[int, int] = (3, 4)) -> tu
     ``rows`` are linearly independent; ``bound`` is the Lovász factor as a fraction. (Lenstra, Lenstra and Lovász 1982;
     the integral form keeps Gram determinants d_i and λ_ij = d_j μ_ij: Cohen, A Course in Computational Algebraic
     Number Theory, algorithm 2.6.7.)"""
-    b = [list(map(int, row)) for row in rows]
-    size = len(b)
-    t = [[int(i == j) for j in range(size)] for i in range(size)]
-    d = [1] + [0] * size
-    lam = [[0] * size for _ in range(size)]
+    basis = _Basis([list(map(int, row)) for row in rows])
+    d, lam = basis.d, basis.lam
+    basis.settle(0)
+    k, furthest = 1, 0
+    while k < len(rows):
+        if k > furthest:
+            furthest = k
+            basis.settle(k)
+        basis.subtract(k, k - 1)
+        if bound[1] * (d[k - 1] * d[k + 1] + lam[k][k - 1] ** 2) < bound[0] * d[k] ** 2:
+            basis.swap(k, furthest)
+            k = max(1, k - 1)
+        else:
+            for j in range(k - 2, -1, -1):
+                basis.subtract(k, j)
+            k += 1
+    return basis.b, basis.t
 
-    def settle(k: int) -> None:
+
+class _Basis:
+    """Rows b under reduction, their transform t, Gram determinants d and λ."""
+
+    def __init__(self, b: Rows) -> None:
+        size = len(b)
+        self.b = b
+        self.t = [[int(i == j) for j in range(size)] for i in range(size)]
+        self.d = [1] + [0] * size
+        self.lam = [[0] * size for _ in range(size)]
+
+    def settle(self, k: int) -> None:
+        """Row k of λ, and d_{k+1}."""
+        b, d, lam = self.b, self.d, self.lam
         for j in range(k + 1):
             u = sum(x * y for x, y in zip(b[k], b[j], strict=True))
             for i in range(j):
@@ -34,7 +60,9 @@ def reduce(rows: Sequence[Sequence[int]], bound: tuple[int, int] = (3, 4)) -> tu
         if d[k + 1] == 0:
             raise ValueError("the rows are linearly dependent")
 
-    def subtract(k: int, j: int) -> None:
+    def subtract(self, k: int, j: int) -> None:
+        """Row k less the multiple of row j that makes |μ_kj| ≤ ½."""
+        b, t, d, lam = self.b, self.t, self.d, self.lam
         if 2 * abs(lam[k][j]) <= d[j + 1]:
             return
         q = (2 * lam[k][j] + d[j + 1]) // (2 * d[j + 1])
@@ -44,7 +72,9 @@ def reduce(rows: Sequence[Sequence[int]], bound: tuple[int, int] = (3, 4)) -> tu
         for i in range(j):
             lam[k][i] -= q * lam[j][i]
 
-    def swap(k: int, furthest: int) -> None:
+    def swap(self, k: int, furthest: int) -> None:
+        """Rows k and k − 1 exchanged."""
+        b, t, d, lam = self.b, self.t, self.d, self.lam
         b[k], b[k - 1] = b[k - 1], b[k]
         t[k], t[k - 1] = t[k - 1], t[k]
         for j in range(k - 1):
@@ -56,22 +86,6 @@ def reduce(rows: Sequence[Sequence[int]], bound: tuple[int, int] = (3, 4)) -> tu
             lam[i][k] = (d[k + 1] * lam[i][k - 1] - low * old) // d[k]
             lam[i][k - 1] = (new * old + low * lam[i][k]) // d[k + 1]
         d[k] = new
-
-    settle(0)
-    k, furthest = 1, 0
-    while k < size:
-        if k > furthest:
-            furthest = k
-            settle(k)
-        subtract(k, k - 1)
-        if bound[1] * (d[k - 1] * d[k + 1] + lam[k][k - 1] ** 2) < bound[0] * d[k] ** 2:
-            swap(k, furthest)
-            k = max(1, k - 1)
-        else:
-            for j in range(k - 2, -1, -1):
-                subtract(k, j)
-            k += 1
-    return b, t
 
 
 def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
@@ -94,23 +108,7 @@ def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple
     _q, r = np.linalg.qr(basis.T)
     diagonal = np.abs(np.diag(r))
     mu = r / np.diag(r)[:, None]
-    squared = (len(half)) * (1 + 1e-6)
-    zero = [0] * size
-
-    def descend(level: int, chosen: list[int], left: float) -> Iterator[list[int]]:
-        if level < 0:
-            yield chosen
-            return
-        centre = -sum(mu[level, j] * chosen[j] for j in range(level + 1, size))
-        reach = (left**0.5) / diagonal[level] + 1e-6
-        for c in range(int(np.ceil(centre - reach)), int(np.floor(centre + reach)) + 1):
-            rest = left - ((c - centre) * diagonal[level]) ** 2
-            if rest >= -1e-6 * squared:
-                following = chosen.copy()
-                following[level] = c
-                yield from descend(level - 1, following, max(rest, 0.0))
-
-    for found in descend(size - 1, zero, squared):
+    for found in _in_ball(mu, diagonal, len(half) * (1 + 1e-6)):
         first = next((c for c in reversed(found) if c), 0)
         if first <= 0:
             continue
@@ -118,3 +116,23 @@ def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple
         vector = [sum(c * row[j] for c, row in zip(coefficients, rows, strict=True)) for j in range(len(half))]
         if all(abs(v) <= h for v, h in zip(vector, half, strict=True)):
             yield vector, coefficients
+
+
+def _in_ball(
+    mu: Float64[np.ndarray, "n n"], diagonal: Float64[np.ndarray, " n"], squared: float
+) -> Iterator[list[int]]:
+    """Coefficients of the lattice vectors of squared length up to ``squared``, depth first."""
+    size = len(diagonal)
+    stack = [(size - 1, [0] * size, squared)]
+    while stack:
+        level, chosen, left = stack.pop()
+        if level < 0:
+            yield chosen
+            continue
+        centre = -sum(mu[level, j] * chosen[j] for j in range(level + 1, size))
+        reach = (left**0.5) / diagonal[level] + 1e-6
+        # Pushed from the last on, so that they come in order.
+        for c in range(int(np.floor(centre + reach)), int(np.ceil(centre - reach)) - 1, -1):
+            rest = left - ((c - centre) * diagonal[level]) ** 2
+            if rest >= -1e-6 * squared:
+                stack.append((level - 1, [*chosen[:level], c, *chosen[level + 1 :]], max(rest, 0.0)))

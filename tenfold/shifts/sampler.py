@@ -6,9 +6,11 @@ unbiased; the modes differ in how evenly a batch, and the batches of a run, cove
 
 import hashlib
 import warnings
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.special import ndtri
 from scipy.stats import qmc
 
@@ -17,7 +19,6 @@ from tenfold.shifts.frequency import Frequency
 from tenfold.shifts.kronecker import Kronecker
 
 MODES = ("iid", "vdm", "vdm_stream", "jitter", "kronecker", "sobol")
-Mode = Literal["iid", "vdm", "vdm_stream", "jitter", "kronecker", "sobol"]
 
 
 class ShiftSampler:
@@ -44,7 +45,7 @@ class ShiftSampler:
     [np.True_, np.True_, np.True_, np.True_]
     """
 
-    def __init__(self, dim: int = 1, mode: Mode = "vdm_stream", seed: int = 0, frequency: Any = None) -> None:
+    def __init__(self, dim: int = 1, mode: str = "vdm_stream", seed: int = 0, frequency: Any = None) -> None:
         if mode not in MODES:
             raise UsageError(f"there is no mode {mode!r}{suggest(mode, MODES)}")
         if dim < 1:
@@ -53,16 +54,10 @@ class ShiftSampler:
             raise UsageError(f"mode {mode!r} is one-dimensional, but dim is {dim}; use 'kronecker' or 'iid'")
         if frequency is not None and mode != "kronecker":
             raise UsageError(f"mode {mode!r} has no frequency; leave it away or use mode 'kronecker'")
-        alpha = Frequency.rd(dim) if frequency is None else Frequency.of(frequency)
-        if alpha.dim != dim:
-            raise UsageError(f"the frequency {alpha} has {alpha.dim} components, but dim is {dim}")
+        self._alpha = None if frequency is None else Frequency.of(frequency)
+        if self._alpha is not None and self._alpha.dim != dim:
+            raise UsageError(f"the frequency {self._alpha} has {self._alpha.dim} components, but dim is {dim}")
         self.dim, self.mode, self.seed = dim, mode, seed
-        generator = self._generator("offset")
-        self._u0 = float(generator.random())
-        offsets = [int(v) for v in generator.integers(0, 2**64, dim, dtype=np.uint64)]
-        self._kronecker = Kronecker(alpha.fixed(64), offsets)
-        self._golden = Kronecker(Frequency.rd(1).fixed(64), [int(self._u0 * 2**53) << 11])
-        self._sobol: Any = None
         self._batches = self._points = 0
         self._shape: tuple[int, int] | None = None
 
@@ -70,9 +65,25 @@ class ShiftSampler:
         text = "\x1f".join(map(str, ("shift-sampler", self.seed, *key))).encode()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())))
 
+    @cached_property
+    def _kronecker(self) -> Kronecker:
+        generator = self._generator("offset")
+        generator.random()  # what vdm_stream begins with
+        offsets = [int(v) for v in generator.integers(0, 2**64, self.dim, dtype=np.uint64)]
+        return Kronecker((self._alpha or Frequency.rd(self.dim)).fixed(64), offsets)
+
+    @cached_property
+    def _golden(self) -> Kronecker:
+        start = int(float(self._generator("offset").random()) * 2**53) << 11
+        return Kronecker(Frequency.rd(1).fixed(64), [start])
+
+    @cached_property
+    def _sobol(self) -> qmc.Sobol:
+        return qmc.Sobol(self.dim, bits=32, rng=int(self._generator("sobol").integers(2**63)))
+
     # --- random access -----------------------------------------------------------------------------------
 
-    def batch(self, number: int, size: int, rank: int = 0, world: int = 1) -> np.ndarray:
+    def batch(self, number: int, size: int, rank: int = 0, world: int = 1) -> Float64[np.ndarray, "n dim"]:
         """Batch ``number`` of ``size`` points; of these, rank r of ``world`` gets points r, r + world, ….
 
         float64 (⌈(size − rank) / world⌉, d) in [0, 1). Raises UsageError for sizes below 1 or a rank outside
@@ -81,7 +92,7 @@ class ShiftSampler:
             raise UsageError(f"batch {number} of {size} points does not exist; numbers start at 0, sizes at 1")
         return self._draw(number, number * size, size, rank, world)
 
-    def _draw(self, number: int, start: int, size: int, rank: int, world: int) -> np.ndarray:
+    def _draw(self, number: int, start: int, size: int, rank: int, world: int) -> Float64[np.ndarray, "n dim"]:
         if not 0 <= rank < world:
             raise UsageError(f"rank {rank} is outside [0, {world})")
         i = np.arange(size, dtype=np.float64)[:, None]
@@ -102,9 +113,7 @@ class ShiftSampler:
         # (i + u) / B can round up to 1 in the last interval.
         return np.minimum(points, 1.0 - 2.0**-53)[rank::world]
 
-    def _sobol_points(self, start: int, size: int) -> np.ndarray:
-        if self._sobol is None:
-            self._sobol = qmc.Sobol(self.dim, bits=32, rng=int(self._generator("sobol").integers(2**63)))
+    def _sobol_points(self, start: int, size: int) -> Float64[np.ndarray, "{size} dim"]:
         if self._sobol.num_generated > start:
             self._sobol.reset()
         if self._sobol.num_generated < start:
@@ -162,7 +171,7 @@ class ShiftSampler:
         self._shape = tuple(state["shape"]) if state["shape"] else None
 
 
-def _converted(points: np.ndarray, dtype: Any, device: str | None, uniform: bool = True) -> Any:
+def _converted(points: Float64[np.ndarray, "n dim"], dtype: Any, device: str | None, uniform: bool = True) -> Any:
     kind = np.dtype(dtype)
     if kind not in (np.float64, np.float32):
         raise UsageError(f"dtype is {kind}; expected float64 or float32")

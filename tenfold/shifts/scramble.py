@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt64
 
 from tenfold.errors import UsageError
 from tenfold.shifts import limbs
@@ -13,8 +14,8 @@ DEPTH = 53
 _CHUNK = 1 << 14
 
 
-def nested_uniform(phases: np.ndarray, seed: int) -> np.ndarray:
-    """Scramble 64-bit phases (n, d), coordinates independently: bit k (the most significant is bit 0) is flipped by
+def nested_uniform(phases: UInt64[np.ndarray, "n d"], seed: int) -> UInt64[np.ndarray, "n d"]:
+    """Scramble 64-bit phases, coordinates independently: bit k (the most significant is bit 0) is flipped by
     a hash of seed, coordinate, k and the k bits above it, for k < 53; lower bits, below float64's, are hashed as one.
 
     Distinct numbers stay distinct in their first 53 bits and a uniform number stays uniform. (Owen, "Randomly
@@ -41,7 +42,7 @@ def _keys(seed: int, coordinate: int) -> list[np.uint64]:
     return [np.uint64(int.from_bytes(raw[8 * k : 8 * k + 8])) for k in range(DEPTH + 1)]
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def _mix(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     # A bijection of 64-bit words whose every output bit depends on every input bit (multiply, xor, shift).
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -65,11 +66,11 @@ class Scrambled:
         """b."""
         return self.sequence.dim
 
-    def points(self, start: int, stop: int, dtype: Any = np.float64) -> np.ndarray:
-        """Scrambled points start … stop − 1: (stop − start, b) in [0, 1)."""
+    def points(self, start: int, stop: int, dtype: Any = np.float64) -> Float[np.ndarray, "n b"]:
+        """Scrambled points start … stop − 1, in [0, 1)."""
         return limbs.floats(nested_uniform(self.sequence.phases(start, stop), self.seed), np.dtype(dtype).type)
 
-    def at(self, n: Any, dtype: Any = np.float64) -> np.ndarray:
+    def at(self, n: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*n b"]:
         """Scrambled points of an array of indices (…,): (…, b)."""
         index = np.asarray(n, dtype=np.int64)
         top = self.sequence.limbs_at(index.ravel())[-1]

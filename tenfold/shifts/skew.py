@@ -4,11 +4,13 @@ from math import comb
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from tenfold.errors import UsageError
 from tenfold.shifts import limbs
 from tenfold.shifts.frequency import Frequency, Number
-from tenfold.shifts.kronecker import BITS, offsets
+from tenfold.shifts.kronecker import BITS
+from tenfold.shifts.residues import offsets
 
 BLOCK = 1 << 14
 
@@ -60,8 +62,10 @@ class SkewShift:
         """Largest distance between the real and the stored point n, over the coordinates."""
         return max(self.slack(n)) / 2.0**self.bits
 
-    def points(self, start: int, stop: int, dtype: Any = np.float64, out: np.ndarray | None = None) -> np.ndarray:
-        """Points start … stop − 1 in [0, 1): (stop − start, b)."""
+    def points(
+        self, start: int, stop: int, dtype: Any = np.float64, out: Float[np.ndarray, "n b"] | None = None
+    ) -> Float[np.ndarray, "n b"]:
+        """Points start … stop − 1 in [0, 1)."""
         if stop < start:
             raise UsageError(f"the range {start} … {stop} is reversed; give start ≤ stop")
         result = np.empty((stop - start, self.dim), dtype) if out is None else out
@@ -71,14 +75,14 @@ class SkewShift:
                 limbs.floats(column[-1], result.dtype.type, result[begin - start :, k][:rows])
         return result
 
-    def at(self, n: Any, dtype: Any = np.float64) -> np.ndarray:
+    def at(self, n: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*n b"]:
         """Points of an array of indices (…,), n ≥ 0: (…, b)."""
         index = np.asarray(n)
         flat = [[x >> self.bits - 64 for x in self.exact_at(int(i))] for i in index.ravel()]
         top = np.array(flat, dtype=np.uint64).reshape(*index.shape, self.dim)
         return limbs.floats(top, np.dtype(dtype).type)
 
-    def integers(self, start: int, stop: int) -> np.ndarray:
+    def integers(self, start: int, stop: int) -> Shaped[np.ndarray, "n b"]:
         """Phases of points start … stop − 1, Python integers, dtype object (stop − start, b)."""
         columns = [limbs.join(c) for c in self._columns(start, stop - start)]
         return np.stack(columns, axis=1)
@@ -146,7 +150,7 @@ class LatticeShift:
         """Largest distance between the real and the stored point of one n in Z^d."""
         return (int(np.abs(np.asarray(n, dtype=object)).sum()) * self._inexact + 1) / 2.0**self.bits
 
-    def at(self, n: Any, dtype: Any = np.float64) -> np.ndarray:
+    def at(self, n: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*n b"]:
         """Points of indices (…, d), |n_i| < 2^63: (…, b) in [0, 1)."""
         index = np.asarray(n)
         if index.shape[-1:] != (self.axes,) or index.dtype.kind not in "iu":
@@ -159,7 +163,7 @@ class LatticeShift:
             total = limbs.add(total, limbs.multiply_signed(index[..., i, None], row))
         return limbs.floats(total[-1], np.dtype(dtype).type)
 
-    def box(self, low: Any, high: Any, dtype: Any = np.float64) -> np.ndarray:
+    def box(self, low: Any, high: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*axes b"]:
         """Points of the box low_i ≤ n_i ≤ high_i (inclusive): (high_1 − low_1 + 1, …, high_d − low_d + 1, b)."""
         lows, highs = [int(x) for x in np.atleast_1d(low)], [int(x) for x in np.atleast_1d(high)]
         if len(lows) != self.axes or len(highs) != self.axes or any(a > b for a, b in zip(lows, highs, strict=True)):

@@ -1,19 +1,21 @@
 """A sequence read batch by batch, with one counter to save."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 
 from tenfold.errors import UsageError
 
 
+@runtime_checkable
 class Points(Protocol):
     """What can be streamed: ``points(start, stop)`` of shape (stop − start, dim)."""
 
     @property
     def dim(self) -> int: ...
 
-    def points(self, start: int, stop: int) -> np.ndarray: ...
+    def points(self, start: int, stop: int) -> Float[np.ndarray, "n dim"]: ...
 
 
 class Stream:
@@ -32,8 +34,8 @@ class Stream:
             raise UsageError(f"rank {rank} is outside [0, {world})")
         self.sequence, self.rank, self.world, self.counter = sequence, rank, world, 0
 
-    def next(self, batch: int) -> np.ndarray:
-        """The next ``batch`` points of this process: float64 (batch, dim)."""
+    def next(self, batch: int) -> Float[np.ndarray, "{batch} dim"]:
+        """The next ``batch`` points of this process."""
         if batch < 1:
             raise UsageError(f"a batch has {batch} points; expected at least 1")
         stop = self.counter + batch * self.world

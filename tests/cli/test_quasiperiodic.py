@@ -257,3 +257,18 @@ def test_a_flow_as_a_loss_of_its_noise(runs):
     assert found.loss(np.full((1, 64), 0.5)).shape == (1,)
     with pytest.raises(UsageError, match="no flow with uniform dequantisation"):
         losses_of(runs["noise"])
+
+
+def test_the_losses_of_trained_runs_reach_the_example(tenfold, runs, tmp_path: Path, monkeypatch):
+    from tenfold.quasiperiodic.examples import samplers
+    from tenfold.runs.measurement import Measurement
+    from tenfold.runs.outcome import Outcome
+
+    def run(figures, quick, progress, losses=()):
+        return Outcome([Measurement("numbers", loss.dim, model=loss.name) for loss in losses], {})
+
+    monkeypatch.setattr(samplers, "run", run)
+    words = ["discrepancy", "--example", "samplers", "--runs", runs["likelihood"], runs["likelihood"]]
+    (first, second) = as_json(tenfold(*words, "--out", tmp_path / "run", "--json"))["metrics"]
+    assert first == second
+    assert first["value"] == 64

@@ -7,7 +7,8 @@ from tenfold.api.examples import run_example
 from tenfold.errors import UsageError
 from tenfold.figures import lines
 from tenfold.quasiperiodic.examples.bad_sets import almost_mathieu, sublevel
-from tenfold.quasiperiodic.examples.samplers import Design, DigitsDenoiser, Mixture, smooth, variance_rows
+from tenfold.quasiperiodic.examples.samplers import Design, DigitsDenoiser, smooth, variance_rows
+from tenfold.quasiperiodic.examples.samplers import NoisyMixture as Mixture
 from tenfold.shifts import Kronecker
 
 

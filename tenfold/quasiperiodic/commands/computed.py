@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
 from tenfold.errors import UsageError, suggest
 from tenfold.figures.panels import Curve, Panel, draw
@@ -18,6 +19,7 @@ from tenfold.quasiperiodic.dynamics.bound import transport_bound
 from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve
 from tenfold.quasiperiodic.dynamics.moments import powers
 from tenfold.quasiperiodic.dynamics.transport import transport_exponents
+from tenfold.quasiperiodic.operators.states import supports
 from tenfold.quasiperiodic.propagation.front import front_radius, growth
 from tenfold.quasiperiodic.spectral.goodbox import theta_grid, theta_scan
 from tenfold.quasiperiodic.spectral.green import green_columns, green_decay
@@ -127,9 +129,15 @@ class _Growth(NamedTuple):
 
 
 def _growth(
-    name: str, symbol: str, times: list[float], moments: np.ndarray, p: float, model: str, shown: Sequence[int],
+    name: str,
+    symbol: str,
+    times: list[float],
+    moments: Float64[np.ndarray, " t"],
+    p: float,
+    model: str,
+    shown: Sequence[int],
     always: bool = False,
-) -> _Growth:  # fmt: skip
+) -> _Growth:
     """One moment over times: rows at those ``shown``, its curve, and its exponent where the times reach far enough."""
     rows = [_row(f"{name}_p{p:g}", moments[i], model, split=f"{symbol} = {times[i]:g}") for i in shown]
     fits = []
@@ -141,7 +149,7 @@ def _growth(
     return _Growth(rows, Curve(times, moments, f"p = {p:g}", "both"), fits)
 
 
-def _long_enough(times: list[float], moments: np.ndarray) -> bool:
+def _long_enough(times: list[float], moments: Float64[np.ndarray, " t"]) -> bool:
     t = np.array(times)
     return len(t) >= 4 and t.min() > 1 and t.max() >= 10 * t.min() and bool((moments > 0).all())
 
@@ -213,13 +221,12 @@ def _front(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     until = max(map(abs, numbers(work.times, "--times")))
     operator = build(model)
     centre = (work.centre,) * operator.dim
-    delta = [(np.zeros((1, operator.dim), dtype=np.int64), np.ones(1))]
     if work.mu is not None:
         speed = growth(operator.hopping, work.mu)
         facts: dict[str, Any] = {"mu": work.mu, "growth": speed}
         rows = [_row("growth", speed, operator.name, note=f"S(mu) at mu = {work.mu:g}")]
         return Computed(facts, rows)
-    box, bound, _ = certified_box(operator, delta, until, work.tol, centre)
+    box, bound, _ = certified_box(operator, supports(None, centre), until, work.tol, centre)
     done(1.0)
     reach = box.shape[0] // 2
     pointwise = front_radius(operator.hopping, until, work.tol)

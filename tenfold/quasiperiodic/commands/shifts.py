@@ -59,14 +59,14 @@ def _points(argv: list[str]) -> int:
     if given.skew is not None:
         if given.shift is not None or given.scramble is not None:
             raise UsageError("a skew shift is neither shifted nor scrambled; leave --shift and --scramble away")
-        sequence: shifts.SkewShift | shifts.Kronecker | shifts.Scrambled = skew_shift(given)
-        error = sequence.phase_error(start + size)
+        skew = skew_shift(given)
+        error, points = skew.phase_error(start + size), skew.points(start, start + size)
     else:
         kronecker = shifts.Kronecker(given.alpha, given.theta, given.bits, allow_resonant=given.allow_resonant)
         kronecker = kronecker if given.shift is None else kronecker.shifted(given.shift)
         error = max(kronecker.phase_error(start), kronecker.phase_error(start + size))
         sequence = kronecker if given.scramble is None else shifts.Scrambled(kronecker, given.scramble)
-    points = sequence.points(start, start + size)
+        points = sequence.points(start, start + size)
     facts = {"alpha": given.alpha, "theta": given.theta, "start": start, "count": size, "bits": given.bits,
              "phase_error": error, "scramble": given.scramble, "shift": given.shift, "skew": given.skew}  # fmt: skip
     if given.out is not None:

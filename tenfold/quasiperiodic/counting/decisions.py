@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.membership import UNIT
@@ -28,8 +29,8 @@ class OrbitTest:
         self.delta = UNIT + self.error
         self.rechecked = 0
 
-    def decide(self, points: np.ndarray, index: Callable[[int], int]) -> np.ndarray:
-        """Which of the points (m, b) lie in the set, bool (m,); ``index`` tells the n of each."""
+    def decide(self, points: Float64[np.ndarray, "m b"], index: Callable[[int], int]) -> Bool[np.ndarray, " m"]:
+        """Which of the points lie in the set; ``index`` tells the n of each."""
         inside, unknown = self.region.membership.test(points, self.delta if self.exact else 0.0)
         if not self.exact:
             return inside | (unknown & _as_floats_have_it(self.region, points))
@@ -37,11 +38,11 @@ class OrbitTest:
             inside[i] = self._recheck(index(int(i)))
         return inside
 
-    def hits_among(self, n: np.ndarray) -> np.ndarray:
-        """Those of the indices (m,) that are hits."""
+    def hits_among(self, n: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " hits"]:
+        """Those of the indices that are hits."""
         return n[self.decide(self.orbit.at(n), lambda i: int(n[i]))]
 
-    def enumerated(self, progress: Callable[[float], None] | None = None) -> Iterator[np.ndarray]:
+    def enumerated(self, progress: Callable[[float], None] | None = None) -> Iterator[Int64[np.ndarray, " hits"]]:
         """The hits of all points, in blocks."""
         buffer = np.empty((min(CHUNK, self.n1 - self.n0 + 1), self.orbit.dim))
         for begin in range(self.n0, self.n1 + 1, CHUNK):
@@ -58,7 +59,7 @@ class OrbitTest:
         return decided(self.region, self.orbit, n)
 
 
-def _as_floats_have_it(region: Set, points: np.ndarray) -> np.ndarray:
+def _as_floats_have_it(region: Set, points: Float64[np.ndarray, "m b"]) -> Bool[np.ndarray, " m"]:
     inside = np.zeros(len(points), bool)
     values = dict(zip(region.polynomials, region.membership.values(points), strict=True))
     compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal}

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.counting.decisions import OrbitTest, Shift
 from tenfold.quasiperiodic.counting.lattice import lattice_hits
-from tenfold.quasiperiodic.counting.line import Line
+from tenfold.quasiperiodic.counting.line import LineHits
 from tenfold.quasiperiodic.counting.methods import check, chosen, grid_side
 from tenfold.quasiperiodic.sets.cells import Cells, meeting
 from tenfold.quasiperiodic.sets.semialgebraic import Set
@@ -39,7 +40,7 @@ class HitCount:
     phase_error: float
     degree: int
     cells: int | None = None
-    hits: np.ndarray | None = field(default=None, repr=False, compare=False)
+    hits: Int64[np.ndarray, " hits"] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; hits as a list."""
@@ -86,7 +87,7 @@ def _counted(
     found, cells = None, None
     if way == "floor_sum":
         assert isinstance(orbit, Kronecker)
-        line = Line(region, orbit).count(n0, n1, exact)
+        line = LineHits(region, orbit).count(n0, n1, exact)
         total, rechecked = line.total, line.rechecked
     else:
         if way == "enumerate":
@@ -101,13 +102,13 @@ def _counted(
     return HitCount(total, n0, n1, way, exact, rechecked, test.error, region.degree, cells, kept)
 
 
-def hits(region: Set, orbit: Shift, n0: int, n1: int, method: str = "auto") -> np.ndarray:
-    """All n0 ≤ n ≤ n1 with x_n in the set, sorted: int64; in dimension 1 by bisection on the floor sum where hits
+def hits(region: Set, orbit: Shift, n0: int, n1: int, method: str = "auto") -> Int64[np.ndarray, " hits"]:
+    """All n0 ≤ n ≤ n1 with x_n in the set, sorted; in dimension 1 by bisection on the floor sum where hits
     are few."""
     way = chosen(region, orbit, n0, n1, method)
     if way == "floor_sum":
         assert isinstance(orbit, Kronecker)
-        line = Line(region, orbit)
+        line = LineHits(region, orbit)
         found = line.count(n0, n1)
         # One bisected hit costs as much as some hundred thousand enumerated points.
         if found.total << 18 < n1 - n0 or n1 - n0 > 1 << 30:
@@ -123,7 +124,7 @@ def first_hit(region: Set, orbit: Shift, n0: int, n1: int) -> int | None:
     """The least n0 ≤ n ≤ n1 with x_n in the set, or None: by bisection in dimension 1, else over growing ranges."""
     check(region, orbit, n0, n1)
     if region.dim == 1 and isinstance(orbit, Kronecker):
-        return Line(region, orbit).first(n0, n1)
+        return LineHits(region, orbit).first(n0, n1)
     begin, size = n0, 1 << 12
     while begin <= n1:
         end = min(n1, begin + size - 1)
@@ -144,7 +145,7 @@ def running_counts(region: Set, orbit: Shift, ladder: Sequence[int], n0: int = 0
         raise UsageError(f"the ladder begins at N = {steps[0]}, before n0 = {n0}")
     if chosen(region, orbit, n0, steps[-1], method) == "floor_sum":
         assert isinstance(orbit, Kronecker)
-        line = Line(region, orbit)
+        line = LineHits(region, orbit)
         return [line.count(n0, n).total for n in steps]
     found = hits(region, orbit, n0, steps[-1], method)
     return [int(i) for i in np.searchsorted(found, steps, side="right")]

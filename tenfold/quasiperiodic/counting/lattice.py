@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64, Int64, Shaped
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.cells import Cells
@@ -30,12 +31,12 @@ class OrbitLattice:
 
     K: int
     points: int
-    basis: np.ndarray
-    inverse: np.ndarray
-    first: np.ndarray
-    reach: np.ndarray
-    offsets: np.ndarray
-    start: np.ndarray
+    basis: Float64[np.ndarray, "r r"]
+    inverse: Float64[np.ndarray, "r r"]
+    first: Shaped[np.ndarray, " r"]
+    reach: Float64[np.ndarray, " r"]
+    offsets: Float64[np.ndarray, "visits r"]
+    start: Float64[np.ndarray, " b"]
 
     @classmethod
     def of(cls, sequence: Kronecker, start: int, points: int, K: int) -> "OrbitLattice":
@@ -64,8 +65,8 @@ class OrbitLattice:
         first = np.array([row[0] for row in transform], dtype=object)
         return cls(K, points, basis, inverse, first, reach, offsets, np.array(theta) * K)
 
-    def candidates(self, cells: np.ndarray) -> np.ndarray:
-        """Indices 0 ≤ n < points, int64, of a superset of the orbit's points in the cells [i, i + 1) (m, b)."""
+    def candidates(self, cells: Int64[np.ndarray, "m b"]) -> Int64[np.ndarray, " found"]:
+        """Indices 0 ≤ n < points of a superset of the orbit's points in the cells [i, i + 1)."""
         y = np.empty((len(cells), cells.shape[1] + 1))
         y[:, 0] = 0.5 * (self.points - 1) / self.points
         y[:, 1:] = cells + 0.5 - self.start
@@ -89,7 +90,7 @@ class OrbitLattice:
             n = (k.astype(np.uint64) * first).sum(axis=1, dtype=np.uint64).view(np.int64)
         return n[(n >= 0) & (n < self.points)]
 
-    def visit(self, parts: Iterable[Cells]) -> Iterator[tuple[np.ndarray, int]]:
+    def visit(self, parts: Iterable[Cells]) -> Iterator[tuple[Int64[np.ndarray, " found"], int]]:
         """(candidates, cells visited) for blocks of cells."""
         block = max(64, _ELEMENTS // len(self.offsets))
         for part in parts:
@@ -97,13 +98,13 @@ class OrbitLattice:
                 yield self.candidates(cells), len(cells)
 
 
-def _rounding(size: float, matrix: np.ndarray) -> float:
+def _rounding(size: float, matrix: Float64[np.ndarray, "n n"]) -> float:
     # Of products of a matrix with vectors of numbers up to ``size``.
     return 64 * 2.0**-53 * (size + 4.0) * float(np.abs(matrix).sum() + 1)
 
 
-def unit_cells(part: Cells, block: int) -> Iterator[np.ndarray]:
-    """The single cells of boxes of cells, int64 (≤ block, b) at a time."""
+def unit_cells(part: Cells, block: int) -> Iterator[Int64[np.ndarray, "m b"]]:
+    """The single cells of boxes of cells, at most ``block`` at a time."""
     if not part.inside:
         for begin in range(0, len(part.low), block):
             yield part.low[begin : begin + block]
@@ -123,8 +124,8 @@ def lattice_hits(
     K: int,
     parts: Iterable[Cells],
     decide: Callable[[np.ndarray], np.ndarray],
-) -> tuple[np.ndarray, int]:
-    """Hits n in start … start + points − 1, sorted int64, and the number of cells visited; ``decide`` keeps those
+) -> tuple[Int64[np.ndarray, " hits"], int]:
+    """Hits n in start … start + points − 1, sorted, and the number of cells visited; ``decide`` keeps those
     of an array of indices that are hits, exactly."""
     lattice = OrbitLattice.of(sequence, start, points, K)
     found, visited = [], 0

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int64
 
 from tenfold.quasiperiodic.counting.decisions import MOST_RECHECKS, decided, too_few_bits
 from tenfold.quasiperiodic.counting.floor_sums import count_in, first_in, list_in
@@ -22,7 +23,7 @@ class LineCount:
     rechecked: int
 
 
-class Line:
+class LineHits:
     """The hits of a set in dimension 1 by a Kronecker sequence."""
 
     def __init__(self, region: Set, orbit: Kronecker) -> None:
@@ -52,8 +53,8 @@ class Line:
                 moved[n0 + i] = real
         return LineCount(total + sum(1 if real else -1 for real in moved.values()), moved, suspects)
 
-    def hits(self, n0: int, n1: int, moved: dict[int, bool]) -> np.ndarray:
-        """The n0 ≤ n ≤ n1 that are hits, sorted int64, by bisection: O(log² N) each."""
+    def hits(self, n0: int, n1: int, moved: dict[int, bool]) -> Int64[np.ndarray, " hits"]:
+        """The n0 ≤ n ≤ n1 that are hits, sorted, by bisection: O(log² N) each."""
         (start,) = self.orbit.exact_at(n0)
         stored = {n0 + i for i in list_in(self.ranges.inside, start, self.step, self.modulus, n1 - n0 + 1)}
         gone, new = ({n for n, inside in moved.items() if inside is side} for side in (False, True))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
-from typing import Any, Literal
+from typing import Any
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.covering import MAX_K, Cover, cover
@@ -22,7 +22,7 @@ from tenfold.shifts.kronecker import Kronecker
 
 
 @dataclass(frozen=True)
-class Bound:
+class HitBound:
     """hits ≤ ``bound`` = ⌈(N + 1)/block⌉ · cells over 0 ≤ n ≤ N inclusive, for every θ. ``delta`` is a lower bound of
     δ_{block−1}, ``K`` = ⌈1/δ⌉, ``cells`` ≥ cov(S, K) certified by intervals; ``plain`` is the bound with one block,
     or None where its grid is finer than can be walked along, or δ is 0."""
@@ -45,9 +45,7 @@ class Bound:
         }  # fmt: skip
 
 
-def separation_bound(
-    region: Set, sequence: Kronecker | Any, N: int, block: Literal["auto"] | int | None = "auto"
-) -> Bound:
+def separation_bound(region: Set, sequence: Kronecker | Any, N: int, block: str | int | None = "auto") -> HitBound:
     """An upper bound on #{0 ≤ n ≤ N : x_n ∈ S} for every θ.
 
     block: "auto" takes the best length: δ_{L−1} only changes at the record times of ‖n α‖, so these and N + 1 hold
@@ -85,10 +83,10 @@ def separation_bound(
             f"cells a side, over {MAX_K}; take block='auto' or a shorter range"
         )
     value, L, _, delta, K = best
-    return Bound(value, N, L, float(delta), K, covers[K].cells, covers[K], plain, str(frequency))
+    return HitBound(value, N, L, float(delta), K, covers[K].cells, covers[K], plain, str(frequency))
 
 
-def _lengths(sizes: tuple[int, ...], N: int, block: Literal["auto"] | int | None) -> list[int]:
+def _lengths(sizes: tuple[int, ...], N: int, block: str | int | None) -> list[int]:
     if block is None:
         return [N + 1]
     if block == "auto":

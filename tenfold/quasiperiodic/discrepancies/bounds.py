@@ -1,11 +1,12 @@
 """Rigorous bounds of the star discrepancy in any dimension: brackets, and a threshold-accepting search."""
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 _BATCH = 256
 
 
-def star_bounds(x: np.ndarray, budget: int = 200_000, tol: float = 1e-3) -> tuple[float, float]:
+def star_bounds(x: Float64[np.ndarray, "n d"], budget: int = 200_000, tol: float = 1e-3) -> tuple[float, float]:
     """low ≤ star discrepancy ≤ high of points (n, d).
 
     Upper bound by branch and bound over brackets a ≤ z ≤ b of corners z: there
@@ -41,7 +42,9 @@ def star_bounds(x: np.ndarray, budget: int = 200_000, tol: float = 1e-3) -> tupl
     return low, max(low, float(bound.max(initial=low)))
 
 
-def _brackets(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
+def _brackets(
+    x: Float64[np.ndarray, "n d"], a: Float64[np.ndarray, "m d"], b: Float64[np.ndarray, "m d"]
+) -> tuple[Float64[np.ndarray, " m"], float]:
     n, d = x.shape
     many = np.empty(len(a))
     few = np.empty(len(a))
@@ -57,7 +60,7 @@ def _brackets(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, 
     return bound, float(max((many - vb).max(), (vb - least).max()))
 
 
-def _threshold_accepting(x: np.ndarray, starts: int = 32, steps: int = 400, seed: int = 0) -> float:
+def _threshold_accepting(x: Float64[np.ndarray, "n d"], starts: int = 32, steps: int = 400, seed: int = 0) -> float:
     n, d = x.shape
     generator = np.random.default_rng(seed)
     grids = [np.sort(np.append(x[:, j], 1.0)) for j in range(d)]
@@ -79,7 +82,9 @@ def _threshold_accepting(x: np.ndarray, starts: int = 32, steps: int = 400, seed
     return best
 
 
-def _local(x: np.ndarray, grids: list[np.ndarray], place: np.ndarray) -> np.ndarray:
+def _local(
+    x: Float64[np.ndarray, "n d"], grids: list[np.ndarray], place: Int64[np.ndarray, "starts d"]
+) -> Float64[np.ndarray, " starts"]:
     n = len(x)
     z = np.stack([g[place[:, j]] for j, g in enumerate(grids)], axis=1)
     volume = z.prod(axis=1)

@@ -3,9 +3,10 @@
 import itertools
 
 import numpy as np
+from jaxtyping import Float64
 
 
-def star(x: np.ndarray) -> float:
+def star(x: Float64[np.ndarray, "n d"]) -> float:
     """The star discrepancy of points (n, d), exactly: every corner z made of coordinates of points (or 1) is tried
     with closed counts (too many points) and open ones (too few); O(n^d) after sorting."""
     n, d = x.shape
@@ -40,7 +41,7 @@ def star(x: np.ndarray) -> float:
     return float(worst)
 
 
-def _shifted(values: np.ndarray, axis: int) -> np.ndarray:
+def _shifted(values: Float64[np.ndarray, "*grid"], axis: int) -> Float64[np.ndarray, "*grid"]:
     moved = np.zeros_like(values)
     head, tail = [slice(None)] * values.ndim, [slice(None)] * values.ndim
     head[axis], tail[axis] = slice(1, None), slice(None, -1)
@@ -48,7 +49,7 @@ def _shifted(values: np.ndarray, axis: int) -> np.ndarray:
     return moved
 
 
-def extreme(x: np.ndarray) -> float:
+def extreme(x: Float64[np.ndarray, "n d"]) -> float:
     """The discrepancy over all boxes of points (n, d), d ≤ 2, exactly: O(n) in d = 1 after sorting, O(n³) in 2."""
     n, d = x.shape
     if d == 1:
@@ -75,7 +76,7 @@ def extreme(x: np.ndarray) -> float:
     return float(worst)
 
 
-def _over(s: np.ndarray, width: float, n: int) -> float:
+def _over(s: Float64[np.ndarray, " n"], width: float, n: int) -> float:
     """max over closed intervals of count/n − width · length, ``s`` sorted."""
     if not len(s):
         return 0.0
@@ -84,7 +85,7 @@ def _over(s: np.ndarray, width: float, n: int) -> float:
     return float((i / n - width * s + start).max())
 
 
-def _under(s: np.ndarray, width: float, n: int) -> float:
+def _under(s: Float64[np.ndarray, " n"], width: float, n: int) -> float:
     """max over open intervals of width · length − count/n, ``s`` sorted."""
     i = np.arange(len(s) + 1)
     lows, highs = np.append(0.0, s), np.append(s, 1.0)
@@ -93,7 +94,7 @@ def _under(s: np.ndarray, width: float, n: int) -> float:
     return float((width * highs - i / n + start).max())
 
 
-def cube(x: np.ndarray) -> float:
+def cube(x: Float64[np.ndarray, "n d"]) -> float:
     """The discrepancy over cubes of points (n, d), d ≤ 2, exactly. In d = 2 a worst square has two opposite sides
     held by coordinates of points (or the edge of the unit square): those pairs fix its size, and it slides along
     the other axis; O(n³ log n)."""
@@ -110,7 +111,7 @@ def cube(x: np.ndarray) -> float:
     return float(worst)
 
 
-def cube_lower(x: np.ndarray, tries: int = 20_000, seed: int = 0) -> float:
+def cube_lower(x: Float64[np.ndarray, "n d"], tries: int = 20_000, seed: int = 0) -> float:
     """A lower bound in any dimension: cubes with a corner at a point and random sides."""
     n, d = x.shape
     generator = np.random.default_rng(seed)
@@ -128,7 +129,7 @@ def cube_lower(x: np.ndarray, tries: int = 20_000, seed: int = 0) -> float:
     return float(worst)
 
 
-def _squares(u: np.ndarray, v: np.ndarray, left: float, right: float, n: int) -> float:
+def _squares(u: Float64[np.ndarray, " n"], v: Float64[np.ndarray, " n"], left: float, right: float, n: int) -> float:
     side = right - left
     worst = 0.0
     s = v[(u >= left) & (u <= right)]

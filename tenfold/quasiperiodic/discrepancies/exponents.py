@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Num
 
 from tenfold.errors import UsageError
 
@@ -31,7 +32,11 @@ class Exponent:
 
 
 def fit_exponent(
-    N: Sequence[float], y: Any, theory: float | None = None, resamples: int = 2000, seed: int = 0
+    N: Sequence[float] | Num[np.ndarray, " n"],
+    y: Any,
+    theory: float | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Exponent:
     """Fit y ~ N^slope. ``y`` is (len(N),), or (replicates, len(N)), whose mean is fitted.
 

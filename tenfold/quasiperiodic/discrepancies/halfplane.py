@@ -1,10 +1,11 @@
 """The half-plane discrepancy in the unit square, exactly."""
 
 import numpy as np
+from jaxtyping import Float64
 
 
-def halfplane(x: np.ndarray) -> float:
-    """sup over half-planes H of |#(points in H)/n − area(H ∩ [0, 1]²)| for points (n, 2): O(n³).
+def halfplane(x: Float64[np.ndarray, "n 2"]) -> float:
+    """sup over half-planes H of |#(points in H)/n − area(H ∩ [0, 1]²)|: O(n³).
 
     A worst line can be moved until it passes through a point, and turned about it until it meets a second point or
     the area is stationary. Turning about p changes the area at the rate (r₁² − r₂²)/2 of the two parts of the chord
@@ -30,8 +31,8 @@ def halfplane(x: np.ndarray) -> float:
     return worst
 
 
-def _areas(normals: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """area {y ∈ [0, 1]² : normal · y ≥ c}, for many normals (m, 2)."""
+def _areas(normals: Float64[np.ndarray, "m 2"], c: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
+    """area {y ∈ [0, 1]² : normal · y ≥ c}, for many normals."""
     # Mirror coordinates so that both components are non-negative, then signed squares over the corners.
     a = np.abs(normals)
     shifted = c - np.minimum(normals, 0).sum(axis=1)
@@ -39,7 +40,7 @@ def _areas(normals: np.ndarray, c: np.ndarray) -> np.ndarray:
     thin = small < 1e-9 * large
     safe = np.where(thin, large, small)
 
-    def part(t: np.ndarray) -> np.ndarray:
+    def part(t: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
         return np.maximum(t, 0.0) ** 2
 
     below = (part(shifted) - part(shifted - small) - part(shifted - large) + part(shifted - small - large)) / (

@@ -6,9 +6,10 @@ square. Sup discrepancies compare counts/N with volumes; L2 ones are root mean s
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.stats import qmc
 
 from tenfold.errors import UsageError, suggest
@@ -17,9 +18,6 @@ from tenfold.quasiperiodic.discrepancies.bounds import star_bounds
 from tenfold.quasiperiodic.discrepancies.halfplane import halfplane
 from tenfold.shifts.kronecker import Kronecker
 
-Kind = Literal[
-    "star", "extreme", "cube", "halfplane", "L2star", "centred", "wraparound", "mixture", "periodic"
-]  # fmt: skip
 SUP = ("star", "extreme", "cube", "halfplane")
 _SCIPY = {"L2star": "L2-star", "centred": "CD", "wraparound": "WD", "mixture": "MD"}
 KINDS = (*SUP, *_SCIPY, "periodic")
@@ -56,7 +54,7 @@ class Discrepancy:
 
 
 def discrepancy(
-    points: Any, kind: Kind = "star", squared: bool = False, exact: bool | None = None, budget: int = 200_000
+    points: Any, kind: str = "star", squared: bool = False, exact: bool | None = None, budget: int = 200_000
 ) -> Discrepancy:
     """A discrepancy of points (N, d) in [0, 1)^d.
 
@@ -69,7 +67,7 @@ def discrepancy(
 
     Raises UsageError for points outside [0, 1], an unknown kind, or an exact value that costs too much."""
     if kind not in KINDS:
-        raise UsageError(f"there is no discrepancy {kind!r}{suggest(str(kind), KINDS)}")
+        raise UsageError(f"there is no discrepancy {kind!r}{suggest(kind, KINDS)}")
     x = np.asarray(points, dtype=np.float64)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not x.size:
@@ -106,7 +104,7 @@ def periodic_discrepancy(sequence: Kronecker, N: int, squared: bool = False) -> 
     return Discrepancy("periodic", value, value, value, True, squared, N, d)
 
 
-def _supremum(x: np.ndarray, kind: str, exact: bool | None, budget: int) -> tuple[float, float, bool]:
+def _supremum(x: Float64[np.ndarray, "n d"], kind: str, exact: bool | None, budget: int) -> tuple[float, float, bool]:
     n, d = x.shape
     if kind == "halfplane":
         if d != 2:
@@ -136,12 +134,12 @@ def _supremum(x: np.ndarray, kind: str, exact: bool | None, budget: int) -> tupl
     return (low if kind == "extreme" else boxes.cube_lower(x)), top, False
 
 
-def _scipy(x: np.ndarray, kind: str) -> float:
+def _scipy(x: Float64[np.ndarray, "n d"], kind: str) -> float:
     value = float(qmc.discrepancy(x, method=_SCIPY[kind]))
     return value**2 if kind == "L2star" else value
 
 
-def _periodic(x: np.ndarray) -> float:
+def _periodic(x: Float64[np.ndarray, "n d"]) -> float:
     n, d = x.shape
     total = 0.0
     rows = max(1, (1 << 20) // n)

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.measure import halfspace_volume
@@ -109,8 +110,8 @@ def small_forms(frequency: Any, N: int, number: int) -> list[tuple[int, ...]]:
         c *= 1.5
 
 
-def _volumes(k: tuple[int, ...], bounds: np.ndarray) -> np.ndarray:
-    """vol {x ∈ [0, 1]^b : k · x ≤ c} for many c, float64."""
+def _volumes(k: tuple[int, ...], bounds: Float64[np.ndarray, " c"]) -> Float64[np.ndarray, " c"]:
+    """vol {x ∈ [0, 1]^b : k · x ≤ c} for many c."""
     used = [x for x in k if x]
     total = np.zeros(len(bounds))
     for vertex in itertools.product((0, 1), repeat=len(used)):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 import torch
+from jaxtyping import Int64, Num
 from torch import Tensor
 
 from tenfold.errors import UsageError
@@ -105,7 +106,7 @@ def torch_moments(
     return (states.real**2 + states.imag**2) @ distance
 
 
-def _check_hermitian(offsets: np.ndarray, coefs: np.ndarray) -> None:
+def _check_hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Num[np.ndarray, "..."]) -> None:
     if coefs.shape != (len(offsets),):
         raise UsageError(f"coefs has shape {coefs.shape}; the hopping has {len(offsets)} offsets")
     place = {tuple(m): i for i, m in enumerate(offsets.tolist())}

@@ -12,28 +12,29 @@ What the box loses: with g = Q A P ψ_L and A = ∫ w ‖g‖² dt, the bound (l
 ∫₀ᵗ ‖g‖² ≤ A/w(t) for falling w.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import gamma, log, pi, sqrt
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Complex128, Float64, Num
 from scipy.special import wofz
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError
-from tenfold.quasiperiodic.dynamics.moments import moments_of_probabilities, powers
+from tenfold.quasiperiodic.dynamics.moments import Exponents, moments_of_probabilities, powers
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
+from tenfold.quasiperiodic.operators.windows import Site, site_of
 from tenfold.quasiperiodic.propagation.dense import diagonalise
 from tenfold.quasiperiodic.propagation.leak import Surface, nodes, surface
 from tenfold.quasiperiodic.propagation.methods import MOST_DENSE
 from tenfold.quasiperiodic.propagation.panels import LONGEST_PROBED, run_panel
 from tenfold.quasiperiodic.spectral.green import solver
 
-Kind = Literal["abel", "cesaro", "gaussian"]
-Way = Literal["eig", "resolvent", "quadrature"]
 WEIGHTS = {
     "abel": "(2/T) exp(-2t/T) on t >= 0",
     "cesaro": "1/T on [0, T]",
@@ -45,6 +46,7 @@ LOSS = {
     "gaussian": sqrt(2 / sqrt(pi)) * 2**-0.25 * gamma(0.75),
 }
 WAYS = ("eig", "resolvent", "quadrature")
+Scales = Float64[np.ndarray, " T"]
 _MOST_NODES = 1 << 22
 _ROUNDING = 2.0**-51
 
@@ -59,15 +61,15 @@ class TimeAverage:
     ``edge_mass`` is the averaged mass in the outermost max(R, 8) layers."""
 
     box: Box
-    T: np.ndarray
-    p: np.ndarray
+    T: Float64[np.ndarray, " T"]
+    p: Float64[np.ndarray, " p"]
     kind: str
     method: str
     norm: str
-    probabilities: np.ndarray
-    moments: np.ndarray
+    probabilities: Float64[np.ndarray, "T N"]
+    moments: Float64[np.ndarray, "T p"]
     error_bound: float
-    box_bound: np.ndarray
+    box_bound: Float64[np.ndarray, " T"]
     edge_mass: float
     certificate: str
     products: int = 0
@@ -94,13 +96,13 @@ class TimeAverage:
 def time_averaged(
     system: LongRange | Box,
     phi: Initial = None,
-    T: float | Sequence[float] = 1.0,
-    p: float | Sequence[float] = 2.0,
+    T: Exponents = 1.0,
+    p: Exponents = 2.0,
     *,
-    kind: Kind = "abel",
-    method: Way = "eig",
-    box: Literal["adaptive"] | int = "adaptive",
-    centre: int | tuple[int, ...] = 0,
+    kind: str = "abel",
+    method: str = "eig",
+    box: str | int = "adaptive",
+    centre: Site = 0,
     norm: str = "linf",
     tol: float = 1e-12,
     edge_tol: float | None = None,
@@ -115,22 +117,17 @@ def time_averaged(
         method: "eig" (N ≤ 2000), "resolvent" (abel only), "quadrature".
 
     Raises UsageError for T ≤ 0, p ≤ 0, or a method that the kind does not have."""
-    scales, exponents = _scales(T), powers(p)
+    sought = _Sought(_scales(T), powers(p), kind, method, norm, tol, progress)
     _check(kind, method, tol)
     allowed = sqrt(tol) if edge_tol is None else edge_tol
     if isinstance(system, Box):
-        return _in_box(
-            system, on_box(system, phi), scales, exponents, kind, method, norm, tol, "finite system", progress
-        )
-    middle = tuple(int(c) for c in np.atleast_1d(centre))
-    middle = middle * system.dim if len(middle) == 1 else middle
-    fixed = not isinstance(box, str)
+        return _in_box(system, on_box(system, phi), sought, "finite system")
+    middle = site_of(centre, system.dim)
     if isinstance(box, str) and box != "adaptive":
         raise UsageError(f"there is no box {box!r} for averages; give 'adaptive' or a number of sites")
     parts = supports(phi, middle)
-    reach = (
-        box if isinstance(box, int) else max(64, 4 * system.hopping.range) + max(int(np.abs(s).max()) for s, _ in parts)
-    )
+    width = max(int(np.abs(s).max()) for s, _ in parts)
+    reach = max(64, 4 * system.hopping.range) + width if isinstance(box, str) else box
     while True:
         made = system.box(reach, middle)
         if method == "eig" and made.size > MOST_DENSE:
@@ -139,20 +136,44 @@ def time_averaged(
                 "use 'quadrature' or 'resolvent', a smaller T or a larger edge_tol"
             )
         states = on_box(made, phi)
-        done = _in_box(made, states, scales, exponents, kind, method, norm, tol, "a posteriori", progress)
+        done = _in_box(made, states, sought, "a posteriori")
         share = done.edge_mass / float((np.abs(states) ** 2).sum())
         if share <= allowed:
             return done
-        if fixed:
+        if not isinstance(box, str):
             raise BoxTooSmallError(
                 f"the box {made.describe()} is too small: {share:.2g} of the averaged mass is at its edge at T = "
-                f"{scales.max():g}, above {allowed:g}; give a larger box (--box), a smaller T, or average in the Box "
-                "itself if it is the system"
+                f"{sought.scales.max():g}, above {allowed:g}; give a larger box (--box), a smaller T, or average in "
+                "the Box itself if it is the system"
             )
         reach *= 2
 
 
-def _scales(T: float | Sequence[float]) -> np.ndarray:
+@dataclass(frozen=True)
+class _Sought:
+    scales: Scales
+    exponents: Float64[np.ndarray, " p"]
+    kind: str
+    method: str
+    norm: str
+    tol: float
+    progress: Callable[[float], None] | None
+
+
+class _Found(NamedTuple):
+    """At one scale: probabilities (N,), the loss ∫ w ‖QAPψ‖² dt, the method's error, and its products."""
+
+    probabilities: Float64[np.ndarray, " N"]
+    lost: float
+    error: float = 0.0
+    products: int = 0
+
+
+# The average at one scale, told how to report the fraction that is done.
+_At = Callable[[float, Callable[[float], None]], _Found]
+
+
+def _scales(T: Any) -> Scales:
     scales = np.atleast_1d(np.asarray(T, dtype=np.float64))
     if not len(scales) or not (np.isfinite(scales).all() and (scales > 0).all()):
         raise UsageError(f"T is {T}; averages are over times t >= 0 with a finite scale T above 0")
@@ -170,90 +191,79 @@ def _check(kind: str, method: str, tol: float) -> None:
         raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
 
 
-def _in_box(
-    box: Box,
-    states: np.ndarray,
-    scales: np.ndarray,
-    exponents: np.ndarray,
-    kind: Kind,
-    method: Way,
-    norm: str,
-    tol: float,
-    certificate: str,
-    progress: Callable[[float], None] | None,
-) -> TimeAverage:
+def _in_box(box: Box, states: Num[np.ndarray, "*batch N"], sought: _Sought, certificate: str) -> TimeAverage:
     if states.ndim > 1 or box.potential.ndim > 1:
         raise UsageError("time averages take one state and one theta; loop over a batch")
-    products = 0
-    found, lost, errors = np.empty((len(scales), box.size)), np.zeros(len(scales)), 0.0
-    skin = surface(box)
-    if method == "eig":
-        found, lost = by_eigenbasis(box, states, scales, kind, skin)
-    elif method == "resolvent":
-        for i, T in enumerate(scales):
-            found[i], lost[i], error = by_resolvent(box, states, float(T), tol, skin, _part(progress, i, len(scales)))
-            errors = max(errors, error)
-    else:
-        found, lost, errors, products = by_quadrature(box, states, scales, kind, tol, skin, progress)
+    scales, skin = sought.scales, surface(box)
+    ways = {"eig": _by_eigenbasis, "resolvent": _by_resolvent, "quadrature": _by_quadrature}
+    at = ways[sought.method](box, states, sought.kind, sought.tol, skin)
+    parts = [at(float(T), partial(_report, sought.progress, i, len(scales))) for i, T in enumerate(scales)]
+    found, lost = np.stack([p.probabilities for p in parts]), np.array([p.lost for p in parts])
     edge = box.edge(max(box.hopping.range, 8))
     mass = float(found[:, edge].sum(-1).max()) if len(edge) else 0.0
-    values = moments_of_probabilities(box, found, exponents, norm)
+    values = moments_of_probabilities(box, found, sought.exponents, sought.norm)
     bound = np.zeros(len(scales))
     if certificate != "finite system":
         # Rounding leaves something on the surface that no box removes.
         scale = float(np.linalg.norm(states))
         floor = (_ROUNDING * skin.strength * scale) ** 2
-        bound = 2 * LOSS[kind] * scales * np.sqrt(np.maximum(lost, 0.0) + floor) * scale
+        bound = 2 * LOSS[sought.kind] * scales * np.sqrt(np.maximum(lost, 0.0) + floor) * scale
+    error, products = max(p.error for p in parts), sum(p.products for p in parts)
     return TimeAverage(
-        box, scales, exponents, kind, method, norm, found, values, errors, bound, mass, certificate, products
-    )
+        box, scales, sought.exponents, sought.kind, sought.method, sought.norm, found, values, error, bound, mass,
+        certificate, products,
+    )  # fmt: skip
 
 
-def _part(progress: Callable[[float], None] | None, i: int, count: int) -> Callable[[float], None] | None:
-    return None if progress is None else lambda f: progress((i + f) / count)
+def _report(progress: Callable[[float], None] | None, i: int, count: int, fraction: float) -> None:
+    if progress is not None:
+        progress((i + fraction) / count)
 
 
-def transform(kind: Kind, omega: np.ndarray, T: float) -> np.ndarray:
+def transform(kind: str, omega: Float64[np.ndarray, "*shape"], T: float) -> Complex128[np.ndarray, "*shape"]:
     """Ŵ(ω) = ∫₀^∞ w(t) e^{−iωt} dt."""
     if kind == "abel":
-        return 1 / (1 + 0.5j * omega * T)
-    if kind == "cesaro":
-        return np.exp(-0.5j * omega * T) * np.sinc(omega * T / (2 * np.pi))
-    return wofz(-0.5 * omega * T)
+        found = 1 / (1 + 0.5j * omega * T)
+    elif kind == "cesaro":
+        found = np.exp(-0.5j * omega * T) * np.sinc(omega * T / (2 * np.pi))
+    else:
+        found = np.asarray(wofz(-0.5 * omega * T), dtype=np.complex128)
+    return np.asarray(found)
 
 
-def by_eigenbasis(
-    box: Box, state: np.ndarray, scales: np.ndarray, kind: Kind, skin: Surface
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (len(T), N) and averaged losses (len(T),): one diagonalisation, then one matrix product a scale."""
+def _by_eigenbasis(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:
+    """One diagonalisation, then one matrix product a scale."""
     require(6 * 16 * box.size**2, f"the eigenbasis of {box.size} sites")
     spectral = diagonalise(box)
     amplitude = spectral.vectors * spectral.coefficients(state)
     omega = spectral.energies[:, None] - spectral.energies[None, :]
     outside = skin.out @ amplitude[skin.edge]
     gram = outside.conj().T @ outside
-    found, lost = np.empty((len(scales), box.size)), np.empty(len(scales))
-    for i, T in enumerate(scales):
-        weight = transform(kind, omega, float(T))
+
+    def at(T: float, report: Callable[[float], None]) -> _Found:
+        weight = transform(kind, omega, T)
         # gram_jk carries e^{i(E_j − E_k)t}: the conjugate of what the weight was transformed with.
-        lost[i] = np.real((gram * np.conj(weight)).sum())
+        lost = float(np.real((gram * np.conj(weight)).sum()))
         if np.iscomplexobj(amplitude):
-            found[i] = np.real(((amplitude @ weight) * np.conj(amplitude)).sum(1))
+            found = np.real(((amplitude @ weight) * np.conj(amplitude)).sum(1))
         else:
-            found[i] = ((amplitude @ weight.real) * amplitude).sum(1)
-    return np.maximum(found, 0.0), lost
+            found = ((amplitude @ weight.real) * amplitude).sum(1)
+        return _Found(np.maximum(found, 0.0), lost)
+
+    return at
 
 
 def eigenbasis_moments(
-    box: Box, state: np.ndarray, scales: np.ndarray, p: Sequence[float], kind: Kind = "abel", norm: str = "linf"
-) -> np.ndarray:
+    box: Box, state: Num[np.ndarray, " N"], scales: Scales, p: Exponents, kind: str = "abel", norm: str = "linf"
+) -> Float64[np.ndarray, "T p"]:
     """Moments (len(T), len(p)) in O(N²) a scale, through M_jk = Σ_n |n|^p conj(U_nj) U_nk: for many T."""
     spectral = diagonalise(box)
     c = spectral.coefficients(state)
     omega = spectral.energies[None, :] - spectral.energies[:, None]
     distance = box.distance(norm)
-    found = np.empty((len(scales), len(p)))
-    for j, exponent in enumerate(powers(p)):
+    exponents = powers(p)
+    found = np.empty((len(scales), len(exponents)))
+    for j, exponent in enumerate(exponents):
         gram = np.conj(spectral.vectors.T * distance**exponent) @ spectral.vectors
         gram = gram * np.conj(c)[:, None] * c[None, :]
         for i, T in enumerate(scales):
@@ -261,93 +271,69 @@ def eigenbasis_moments(
     return found
 
 
-def by_resolvent(
-    box: Box, state: np.ndarray, T: float, tol: float, skin: Surface, progress: Callable[[float], None] | None = None
-) -> tuple[np.ndarray, float, float]:
-    """Abel-averaged probabilities (N,) and loss at one T, and the estimated error of the midpoint rule.
+def _by_resolvent(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:
+    """By Parseval, with an estimated error of the midpoint rule.
 
     With E = c + h tan x the integral is over one period of an analytic function of x whose poles are at least
     δ = 1/(2 h T) away from the real axis (for E within the spectral interval), so that n midpoints err by about
     2 e^{−2nδ}."""
     h, c = max(box.interval.half_width, 1e-12), box.interval.centre
-    count = int(np.ceil(log(2 / tol) * (h * T + 1)))
-    if count > _MOST_NODES:
-        raise UsageError(
-            f"the resolvent average at T = {T:g} needs {count:.2g} energies, more than {_MOST_NODES:.2g}; "
-            "use 'eig' or a smaller T"
-        )
-    x = (np.arange(count) + 0.5) * pi / count - pi / 2
-    energies, weights = c + h * np.tan(x), h / np.cos(x) ** 2 * (pi / count) / (pi * T)
     solve = solver(box, state)
-    total, lost = np.zeros(box.size), 0.0
-    for first in range(0, count, 256):
-        part = slice(first, min(first + 256, count))
-        columns = solve(energies[part] + 1j / T)
-        total += weights[part] @ (columns.real**2 + columns.imag**2)
-        if len(skin.edge):
-            lost += float(weights[part] @ skin.loss(columns[:, skin.edge]))
-        if progress is not None:
-            progress(part.stop / count)
-    return total, lost, 2 * float(np.exp(-count / (h * T + 1)))
+
+    def at(T: float, report: Callable[[float], None]) -> _Found:
+        count = int(np.ceil(log(2 / tol) * (h * T + 1)))
+        if count > _MOST_NODES:
+            raise UsageError(
+                f"the resolvent average at T = {T:g} needs {count:.2g} energies, more than {_MOST_NODES:.2g}; "
+                "use 'eig' or a smaller T"
+            )
+        x = (np.arange(count) + 0.5) * pi / count - pi / 2
+        energies, weights = c + h * np.tan(x), h / np.cos(x) ** 2 * (pi / count) / (pi * T)
+        total, lost = np.zeros(box.size), 0.0
+        for first in range(0, count, 256):
+            part = slice(first, min(first + 256, count))
+            columns = solve(energies[part] + 1j / T)
+            total += weights[part] @ (columns.real**2 + columns.imag**2)
+            if len(skin.edge):
+                lost += float(weights[part] @ skin.loss(columns[:, skin.edge]))
+            report(part.stop / count)
+        return _Found(total, lost, 2 * float(np.exp(-count / (h * T + 1))))
+
+    return at
 
 
-def by_quadrature(
-    box: Box,
-    state: np.ndarray,
-    scales: np.ndarray,
-    kind: Kind,
-    tol: float,
-    skin: Surface,
-    progress: Callable[[float], None] | None = None,
-) -> tuple[np.ndarray, np.ndarray, float, int]:
-    """Averages (len(T), N) of evolved states, averaged losses, an error bound (gaussian: an estimate) and the
-    number of products.
+def _by_quadrature(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:
+    """Averages of evolved states, with an error bound (gaussian: an estimate).
 
     |ψ_n(t)|² is entire of exponential type 2h, and the weights are analytic: Gauss-Legendre nodes on panels, to the
-    horizon beyond which the weight integrates to ``tol``. Scales are done one after the other."""
-    found, lost = np.empty((len(scales), box.size)), np.empty(len(scales))
-    worst, products = 0.0, 0
-    for i, T in enumerate(scales):
-        horizon = {"abel": 0.5 * T * log(1 / tol), "cesaro": T, "gaussian": T * sqrt(log(1 / tol))}[kind]
-        found[i], lost[i], error, used = _quadrature(
-            box, state, float(T), float(horizon), kind, tol, skin, _part(progress, i, len(scales))
-        )
-        worst, products = max(worst, error + (0.0 if kind == "cesaro" else tol)), products + used
-    return found, lost, worst, products
-
-
-def _quadrature(
-    box: Box,
-    state: np.ndarray,
-    T: float,
-    horizon: float,
-    kind: Kind,
-    tol: float,
-    skin: Surface,
-    progress: Callable[[float], None] | None,
-) -> tuple[np.ndarray, float, float, int]:
+    horizon beyond which the weight integrates to ``tol``; panels are no longer than T, so that the weight is resolved
+    with the state."""
     h = max(box.interval.half_width, 1e-300)
-    # Panels no longer than T as well, so that the weight is resolved with the state.
-    count = max(1, int(np.ceil(max(horizon * h / (0.2 * LONGEST_PROBED), horizon / T))))
-    length = horizon / count
-    s, weights, error = nodes(h + 2 / T, length)
-    require(2 * len(s) * box.size * 16, f"states of {box.size:,} sites at {len(s)} nodes")
-    total, current, lost, products, remainder = np.zeros(box.size), state[None], 0.0, 0, 0.0
-    for number in range(count):
-        start = number * length
-        panel = run_panel(box, current, 0.0, length, s, 0, tol / count, None)
-        found = panel.states[:, 0]
-        share = weights * weight(kind, start + s, T)
-        total += share @ (found.real**2 + found.imag**2)
-        lost += float(share @ skin.loss(found[:, skin.edge])) if len(skin.edge) else 0.0
-        current = panel.last
-        products, remainder = products + panel.products, remainder + panel.remainder
-        if progress is not None:
-            progress((number + 1) / count)
-    return total, lost, 2 * remainder + error * 2 / T * count, products
+    ends = {"abel": 0.5 * log(1 / tol), "cesaro": 1.0, "gaussian": sqrt(log(1 / tol))}
+
+    def at(T: float, report: Callable[[float], None]) -> _Found:
+        horizon = ends[kind] * T
+        count = max(1, int(np.ceil(max(horizon * h / (0.2 * LONGEST_PROBED), horizon / T))))
+        length = horizon / count
+        s, weights, error = nodes(h + 2 / T, length)
+        require(2 * len(s) * box.size * 16, f"states of {box.size:,} sites at {len(s)} nodes")
+        total, current, lost, products, remainder = np.zeros(box.size), state[None], 0.0, 0, 0.0
+        for number in range(count):
+            panel = run_panel(box, current, 0.0, length, s, 0, tol / count, None)
+            found = panel.states[:, 0]
+            share = weights * weight(kind, number * length + s, T)
+            total += share @ (found.real**2 + found.imag**2)
+            lost += float(share @ skin.loss(found[:, skin.edge])) if len(skin.edge) else 0.0
+            current = panel.last
+            products, remainder = products + panel.products, remainder + panel.remainder
+            report((number + 1) / count)
+        horizon_error = 0.0 if kind == "cesaro" else tol
+        return _Found(total, lost, 2 * remainder + error * 2 / T * count + horizon_error, products)
+
+    return at
 
 
-def weight(kind: Kind, t: np.ndarray, T: float) -> np.ndarray:
+def weight(kind: str, t: Float64[np.ndarray, "*t"], T: float) -> Float64[np.ndarray, "*t"]:
     """w(t) of an average."""
     if kind == "abel":
         return 2 / T * np.exp(-2 * t / T)

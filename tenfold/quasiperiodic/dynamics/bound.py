@@ -10,6 +10,7 @@ from math import exp, inf, isfinite, log
 from typing import Any
 
 import numpy as np
+from jaxtyping import Complex128, Float64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Kernel
@@ -215,7 +216,9 @@ def transfer_bound(
     return TransferDiagnostic(float(T), int(N), sides[0], sides[1], count)
 
 
-def _largest_squared(values: np.ndarray, z: np.ndarray, strength: float) -> np.ndarray:
+def _largest_squared(
+    values: Float64[np.ndarray, " n"], z: Complex128[np.ndarray, " z"], strength: float
+) -> Float64[np.ndarray, " z"]:
     # Columns of Φ(n): two solutions of u_{n+1} = ((z − V_n) u_n)/t − u_{n−1}; log scale kept apart.
     a, b = np.ones_like(z), np.zeros_like(z)  # (u_{n}, u_{n−1}) of the first
     c, d = np.zeros_like(z), np.ones_like(z)

@@ -1,20 +1,30 @@
 """Wave packets ψ(t) = e^{−itH} φ on the lattice, in boxes that are certified to be large enough, or in given boxes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite, sqrt
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from jaxtyping import Complex128, Float64, Num
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.dynamics.moments import moments, powers
+from tenfold.quasiperiodic.dynamics.moments import Exponents, moments, powers
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
+from tenfold.quasiperiodic.operators.states import Initial, Support, on_box, supports
+from tenfold.quasiperiodic.operators.windows import Site, site_of
 from tenfold.quasiperiodic.propagation.adaptive import LARGEST_REACH, evolve_adaptively
 from tenfold.quasiperiodic.propagation.front import Front, certified_reach, fronts, moment_tail, truncation_bound
 from tenfold.quasiperiodic.propagation.leak import surface
-from tenfold.quasiperiodic.propagation.methods import EPS, METHODS, BoxTooSmallError, Method, Run, choose, run_in_box
+from tenfold.quasiperiodic.propagation.methods import (
+    EPS,
+    METHODS,
+    BoxTooSmallError,
+    Goal,
+    Propagated,
+    choose,
+    run_in_box,
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +38,8 @@ class Evolution:
     the mass that a state had in the outermost max(R, 8) layers."""
 
     box: Box
-    times: np.ndarray
-    psi: np.ndarray
+    times: Float64[np.ndarray, " times"]
+    psi: Complex128[np.ndarray, "times *batch N"]
     method: str
     tol: float
     error_bound: float
@@ -38,18 +48,20 @@ class Evolution:
     edge_mass: float
     products: int
     rounding: float
-    initial: list[tuple[np.ndarray, np.ndarray]] = field(repr=False, default_factory=list)
+    initial: Sequence[Support] = field(repr=False, default_factory=list)
 
     @property
     def reach(self) -> int:
         """L: how far the box reaches from its centre."""
         return min(self.box.shape) // 2
 
-    def moments(self, p: float | list[float], norm: str = "linf", origin: Any = None) -> np.ndarray:
+    def moments(
+        self, p: Exponents, norm: str = "linf", origin: Site | None = None
+    ) -> Float64[np.ndarray, "times *batch"]:
         """⟨|X|^p⟩(t) = Σ |n − origin|^p |ψ_n(t)|², (times, ...) or (times, ..., len(p)) for a list of p."""
         return moments(self.box, self.psi, p, norm, origin)
 
-    def moments_error(self, p: float, norm: str = "linf") -> np.ndarray:
+    def moments_error(self, p: float, norm: str = "linf") -> Float64[np.ndarray, " times"]:
         """A bound on the error of ``moments(p, norm)`` about the centre, (times,): ε (2 + ε) ‖φ‖² max|n|^p inside the
         box, and the front bound on what is outside; inf where the outside is not bounded."""
         powers(p)
@@ -67,15 +79,15 @@ class Evolution:
         outside = [max(moment_tail(table, t, self.reach, s, a, p, factor) for s, a in self.initial) for t in self.times]
         return inside + np.array(outside)
 
-    def probabilities(self) -> np.ndarray:
+    def probabilities(self) -> Float64[np.ndarray, "times *batch N"]:
         """|ψ_n(t)|²."""
         return np.abs(self.psi) ** 2
 
-    def norms(self) -> np.ndarray:
+    def norms(self) -> Float64[np.ndarray, "times *batch"]:
         """‖ψ(t)‖."""
         return np.linalg.norm(self.psi, axis=-1)
 
-    def energies(self) -> np.ndarray:
+    def energies(self) -> Float64[np.ndarray, "times *batch"]:
         """⟨ψ(t), H ψ(t)⟩ in the box."""
         return np.real((np.conj(self.psi) * self.box.matvec(self.psi)).sum(-1))
 
@@ -110,9 +122,9 @@ def evolve(
     times: Any = (),
     *,
     tol: float = 1e-12,
-    method: Method = "auto",
-    box: Literal["certified", "adaptive"] | int = "certified",
-    centre: int | tuple[int, ...] = 0,
+    method: str = "auto",
+    box: str | int = "certified",
+    centre: Site = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Evolution:
     """ψ(t) = e^{−itH} φ at ``times`` (any real numbers), to ``tol`` in norm.
@@ -127,32 +139,32 @@ def evolve(
         progress: called with the fraction that is done.
 
     Raises UsageError for bad arguments before any work."""
-    sequence = check_times(times)
+    goal = Goal(check_times(times), tol, method, progress)
     _check(tol, method)
     if isinstance(system, Box):
         states = on_box(system, phi)
-        run = run_in_box(system, states, sequence, tol, method, None, progress)
-        return _result(system, sequence, run, tol, states, "estimate" if run.estimated else "finite system", {}, method)
-    until = float(np.abs(sequence).max())
+        run = run_in_box(system, states, goal)
+        return _result(system, goal, run, states, "estimate" if run.estimated else "finite system", {})
     if isinstance(phi, np.ndarray):
         if isinstance(box, str):
             raise UsageError("an array of amplitudes belongs to a box; pass the Box, or a state {site: amplitude}")
         made = system.box(box, centre)
-        return _in_given_box(made, on_box(made, phi), sequence, tol, method, [], progress)
-    middle = tuple(int(c) for c in np.atleast_1d(centre))
-    middle = middle * system.dim if len(middle) == 1 else middle
+        return _in_given_box(made, on_box(made, phi), goal, [])
+    middle = site_of(centre, system.dim)
     parts = supports(phi, middle)
     if box == "certified":
-        return _certified(system, phi, parts, sequence, until, tol, method, middle, progress)
+        return _certified(system, phi, parts, goal, middle)
     if box == "adaptive":
-        return _adaptive(system, phi, parts, sequence, tol, method, middle, progress)
+        width = max(int(np.abs(s).max()) for s, _ in parts)
+        made, states, run, used = evolve_adaptively(system, phi, width, goal, middle)
+        return _posterior(made, replace(goal, method=used), run, states, parts)
     if isinstance(box, str):
         raise UsageError(f"there is no box {box!r}{suggest(box, ('certified', 'adaptive'))}, or give a number of sites")
     made = system.box(box, middle)
-    return _in_given_box(made, on_box(made, phi), sequence, tol, method, parts, progress)
+    return _in_given_box(made, on_box(made, phi), goal, parts)
 
 
-def check_times(times: Any) -> np.ndarray:
+def check_times(times: Any) -> Float64[np.ndarray, " times"]:
     """Times as float64 (nt,); UsageError for none or for values that are not finite."""
     sequence = np.atleast_1d(np.asarray(times, dtype=np.float64)).ravel()
     if not len(sequence):
@@ -173,7 +185,7 @@ def _check(tol: float, method: str) -> None:
 
 
 def certified_box(
-    system: LongRange, parts: list[tuple[np.ndarray, np.ndarray]], until: float, tol: float, centre: tuple[int, ...]
+    system: LongRange, parts: Sequence[Support], until: float, tol: float, centre: tuple[int, ...]
 ) -> tuple[Box, float, list[Front]]:
     """The smallest cube about ``centre`` whose truncation error to time ``until`` is at most ``tol`` times ‖φ‖ for
     every state, that error's bound, and the tabulated fronts."""
@@ -190,107 +202,55 @@ def certified_box(
 
 
 def _certified(
-    system: LongRange,
-    phi: Initial,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    times: np.ndarray,
-    until: float,
-    tol: float,
-    method: Method,
-    centre: tuple[int, ...],
-    progress: Callable[[float], None] | None,
+    system: LongRange, phi: Initial, parts: Sequence[Support], goal: Goal, centre: tuple[int, ...]
 ) -> Evolution:
-    made, bound, _ = certified_box(system, parts, until, tol / 2, centre)
-    run = run_in_box(made, on_box(made, phi), times, tol / 2, method, None, progress)
-    parts_of_error = {"box": bound, "truncated_hopping": until * system.hopping.tail}
-    return _result(made, times, run, tol, on_box(made, phi), "a priori", parts_of_error, method, parts)
+    made, bound, _ = certified_box(system, parts, goal.until, goal.tol / 2, centre)
+    states = on_box(made, phi)
+    run = run_in_box(made, states, replace(goal, tol=goal.tol / 2))
+    lost = {"box": bound, "truncated_hopping": goal.until * system.hopping.tail}
+    return _result(made, goal, run, states, "a priori", lost, parts)
 
 
-def _in_given_box(
-    made: Box,
-    states: np.ndarray,
-    times: np.ndarray,
-    tol: float,
-    method: Method,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    progress: Callable[[float], None] | None,
-) -> Evolution:
-    skin = surface(made)
-    run = run_in_box(made, states, times, tol, method, skin, progress)
-    result = _posterior(made, times, run, tol, states, method, parts)
-    if result.edge_mass > tol:
+def _in_given_box(made: Box, states: Num[np.ndarray, "*batch N"], goal: Goal, parts: Sequence[Support]) -> Evolution:
+    result = _posterior(made, goal, run_in_box(made, states, goal, surface(made)), states, parts)
+    if result.edge_mass > goal.tol:
         raise BoxTooSmallError(
             f"the box {made.describe()} is too small: {result.edge_mass:.2g} of the mass reached its edge by t = "
-            f"{np.abs(times).max():g}, above tol {tol:g}; give a larger box, box='certified' or 'adaptive' (--box), a "
+            f"{goal.until:g}, above tol {goal.tol:g}; give a larger box, box='certified' or 'adaptive' (--box), a "
             "shorter time, or evolve the Box itself if it is the system"
         )
     return result
 
 
-def _adaptive(
-    system: LongRange,
-    phi: Initial,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    times: np.ndarray,
-    tol: float,
-    method: Method,
-    centre: tuple[int, ...],
-    progress: Callable[[float], None] | None,
-) -> Evolution:
-    width = max(int(np.abs(s).max()) for s, _ in parts)
-    made, states, run, used = evolve_adaptively(system, phi, width, times, tol, method, centre, progress)
-    return _posterior(made, times, run, tol, states, used, parts)
-
-
 def _posterior(
-    made: Box,
-    times: np.ndarray,
-    run: Run,
-    tol: float,
-    states: np.ndarray,
-    method: str,
-    parts: list[tuple[np.ndarray, np.ndarray]],
+    made: Box, goal: Goal, run: Propagated, states: Num[np.ndarray, "*batch N"], parts: Sequence[Support]
 ) -> Evolution:
-    until = float(np.abs(times).max())
     scale = np.linalg.norm(states.reshape(-1, states.shape[-1]), axis=-1)
-    lost = float((np.sqrt(until * run.loss) / scale).max())
-    parts_of_error = {"box": lost, "truncated_hopping": until * made.hopping.tail}
-    certificate = "estimate" if run.estimated else "a posteriori"
-    return _result(made, times, run, tol, states, certificate, parts_of_error, method, parts)
+    through = float((np.sqrt(goal.until * run.loss) / scale).max())
+    lost = {"box": through, "truncated_hopping": goal.until * made.hopping.tail}
+    return _result(made, goal, run, states, "estimate" if run.estimated else "a posteriori", lost, parts)
 
 
 def _result(
     made: Box,
-    times: np.ndarray,
-    run: Run,
-    tol: float,
-    states: np.ndarray,
+    goal: Goal,
+    run: Propagated,
+    states: Num[np.ndarray, "*batch N"],
     certificate: str,
-    parts: dict[str, float],
-    method: str,
-    initial: list[tuple[np.ndarray, np.ndarray]] | None = None,
+    lost: dict[str, float],
+    parts: Sequence[Support] = (),
 ) -> Evolution:
-    parts = {**parts, "polynomial": run.polynomial}
+    lost = {**lost, "polynomial": run.polynomial}
+    times = goal.times
     batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
     psi = run.states.reshape(len(times), *batch, made.size)
     edge = made.edge(max(made.hopping.range, 8))
     scale = (np.abs(states) ** 2).sum(-1)
     mass = float(((np.abs(psi[..., edge]) ** 2).sum(-1) / scale).max()) if len(edge) else 0.0
-    used = method if method != "auto" else choose(made, times, int(np.prod(batch)))
-    rounding = (
-        4 * EPS * max(float(run.products), np.abs(times).max() * max(abs(made.interval.low), abs(made.interval.high)))
-    )
+    used = goal.method if goal.method != "auto" else choose(made, times, int(np.prod(batch)))
+    energy = max(abs(made.interval.low), abs(made.interval.high))
+    rounding = 4 * EPS * max(float(run.products), goal.until * energy)
+    bound = sum(lost.values())
     return Evolution(
-        made,
-        times,
-        psi,
-        used,
-        tol,
-        sum(parts.values()),
-        parts,
-        certificate,
-        mass,
-        run.products,
-        rounding,
-        initial or [],
+        made, times, psi, used, goal.tol, bound, lost, certificate, mass, run.products, rounding, list(parts)
     )

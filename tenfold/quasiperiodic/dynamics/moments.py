@@ -1,15 +1,18 @@
 """Moments ⟨|X|^p⟩ = Σ |n|^p |ψ_n|² of states in a box."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from jaxtyping import Complex128, Float64, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.operators.windows import Site
+
+Exponents = float | Sequence[float] | Num[np.ndarray, "..."]
 
 
-def powers(p: float | Sequence[float] | np.ndarray) -> np.ndarray:
+def powers(p: Exponents) -> Float64[np.ndarray, " p"]:
     """p as an array; UsageError unless every p is finite and above 0."""
     array = np.atleast_1d(np.asarray(p, dtype=np.float64))
     if not len(array) or not (np.isfinite(array).all() and (array > 0).all()):
@@ -18,19 +21,19 @@ def powers(p: float | Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def moments(
-    box: Box, psi: np.ndarray, p: float | Sequence[float] | np.ndarray, norm: str = "linf", origin: Any = None
-) -> np.ndarray:
+    box: Box, psi: Complex128[np.ndarray, "*batch N"], p: Exponents, norm: str = "linf", origin: Site | None = None
+) -> Float64[np.ndarray, "*found"]:
     """Σ |n − origin|^p |ψ_n|² of states (..., N): (...), or (..., len(p)) for a sequence of p."""
     return moments_of_probabilities(box, np.abs(psi) ** 2, p, norm, origin)
 
 
 def moments_of_probabilities(
     box: Box,
-    probabilities: np.ndarray,
-    p: float | Sequence[float] | np.ndarray,
+    probabilities: Float64[np.ndarray, "*batch N"],
+    p: Exponents,
     norm: str = "linf",
-    origin: Any = None,
-) -> np.ndarray:
+    origin: Site | None = None,
+) -> Float64[np.ndarray, "*found"]:
     """Σ |n − origin|^p prob_n of probabilities (..., N)."""
     exponents = powers(p)
     weights = box.distance(norm, origin)[:, None] ** exponents

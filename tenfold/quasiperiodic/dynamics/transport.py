@@ -10,6 +10,7 @@ from math import log
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.special import stdtrit
 
 from tenfold.errors import UsageError
@@ -19,7 +20,7 @@ _CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Line:
+class FittedLine:
     """A least-squares line: slope with an interval of ``confidence``, intercept, residual sum of squares.
 
     The interval is Student's with the Newey-West standard error (Bartlett weights, lag ⌊4 (n/100)^{2/9}⌋ + 1), as
@@ -54,11 +55,11 @@ class Transport:
 
     p: float
     window: tuple[float, float]
-    beta: Line
+    beta: FittedLine
     beta_plus: float
     beta_minus: float
-    local: tuple[np.ndarray, np.ndarray]
-    sigma: Line
+    local: tuple[Float64[np.ndarray, " windows"], Float64[np.ndarray, " windows"]]
+    sigma: FittedLine
     aic: dict[str, float]
     preferred: str
 
@@ -123,8 +124,8 @@ def transport_exponents(
     return Transport(float(p), span, beta, highest, lowest, (np.exp(centres), slopes), sigma, aic, best)
 
 
-def line(x: np.ndarray, y: np.ndarray) -> Line:
-    """Least squares of y on x, (n,) each, n ≥ 3."""
+def line(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> FittedLine:
+    """Least squares of y on x, n ≥ 3."""
     n = len(x)
     centred = x - x.mean()
     spread = float((centred**2).sum())
@@ -138,10 +139,12 @@ def line(x: np.ndarray, y: np.ndarray) -> Line:
         meat += 2 * (1 - k / (lag + 1)) * float((scores[k:] * scores[:-k]).sum())
     error = float(np.sqrt(max(meat, 0.0) * n / max(n - 2, 1)) / spread)
     half = float(stdtrit(max(n - 2, 1), 0.5 + _CONFIDENCE / 2)) * error
-    return Line(slope, error, (slope - half, slope + half), intercept, float((rest**2).sum()), n)
+    return FittedLine(slope, error, (slope - half, slope + half), intercept, float((rest**2).sum()), n)
 
 
-def local_slopes(x: np.ndarray, y: np.ndarray, width: float = 0.5 * log(10)) -> tuple[np.ndarray, np.ndarray]:
+def local_slopes(
+    x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"], width: float = 0.5 * log(10)
+) -> tuple[Float64[np.ndarray, " windows"], Float64[np.ndarray, " windows"]]:
     """Least-squares slopes over sliding windows of ``width`` in x, at least 4 points each: centres and slopes."""
     centres, slopes = [], []
     for first in range(len(x)):

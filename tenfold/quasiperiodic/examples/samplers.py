@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64, Int
 from scipy.special import ndtri
 from sklearn.datasets import load_digits
 
@@ -33,11 +34,11 @@ class Design:
     repeats: int
 
 
-def means(loss: Loss, dim: int, mode: str, design: Design) -> np.ndarray:
-    """The estimates of E loss(U), U uniform on [0, 1)^dim, one a seed: (repeats,)."""
+def means(loss: Loss, dim: int, mode: str, design: Design) -> Float64[np.ndarray, " repeats"]:
+    """The estimates of E loss(U), U uniform on [0, 1)^dim, one a seed."""
     found = np.empty(design.repeats)
     for seed in range(design.repeats):
-        sampler = ShiftSampler(dim, mode, seed)  # type: ignore[arg-type]
+        sampler = ShiftSampler(dim, mode, seed)
         points = np.concatenate([sampler.next(design.batch) for _ in range(design.batches)])
         found[seed] = loss(points).mean()
     return found
@@ -64,7 +65,7 @@ def variance_rows(loss: Loss, dim: int, modes: tuple[str, ...], design: Design, 
     return rows
 
 
-def smooth(points: np.ndarray) -> np.ndarray:
+def smooth(points: Float64[np.ndarray, "n dim"]) -> Float64[np.ndarray, " n"]:
     """sin²(πt) + e^{−3t}: a loss that depends on time alone."""
     t = points[:, 0]
     return np.sin(np.pi * t) ** 2 + np.exp(-3 * t)
@@ -79,8 +80,10 @@ class DigitsDenoiser:
         self.images = load_digits().data / 8.0 - 1.0
         self.squares = (self.images**2).sum(axis=1)
 
-    def loss(self, t: np.ndarray, which: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Mean squared error of the predicted noise (n,), for times (n,), image indices (n,) and noise (n, 64)."""
+    def loss(
+        self, t: Float64[np.ndarray, " n"], which: Int[np.ndarray, " n"], noise: Float64[np.ndarray, "n 64"]
+    ) -> Float64[np.ndarray, " n"]:
+        """Mean squared error of the predicted noise, for times, image indices and noise."""
         found = np.empty(len(t))
         for begin in range(0, len(t), 1024):
             part = slice(begin, begin + 1024)
@@ -92,7 +95,9 @@ class DigitsDenoiser:
             found[part] = (((z - alpha * clean) / sigma - noise[part]) ** 2).mean(axis=1)
         return found
 
-    def table(self, times: np.ndarray, draws: int, common: bool, seed: int = 0) -> np.ndarray:
+    def table(
+        self, times: Float64[np.ndarray, " t"], draws: int, common: bool, seed: int = 0
+    ) -> Float64[np.ndarray, " t"]:
         """L(t), the mean loss at each time: from ``common`` images and noise at all times, which makes it smooth, or
         from new ones at each, which leaves it as rough as the draws are few."""
         generator = np.random.default_rng(seed)
@@ -105,7 +110,7 @@ class DigitsDenoiser:
         return np.array(found)
 
 
-class Mixture:
+class NoisyMixture:
     """Noise prediction in one dimension: data from four Gaussians, exact posterior mean but for a time that is 10 %
     off, all randomness (time, noise, component, spread) from uniform numbers."""
 
@@ -113,7 +118,7 @@ class Mixture:
     weights = np.array([0.2, 0.3, 0.35, 0.15])
     spread = 0.15
 
-    def joint(self, points: np.ndarray) -> np.ndarray:
+    def joint(self, points: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, " n"]:
         """The loss as a function on [0, 1)^4: time, noise, component, position in the component."""
         u = np.clip(points, 2.0**-53, 1 - 2.0**-53)
         component = np.searchsorted(np.cumsum(self.weights)[:-1], u[:, 2], side="right")
@@ -124,7 +129,7 @@ class Mixture:
         """The loss as a function of time and noise on [0, 1)², the data drawn independently."""
         generator = np.random.default_rng(seed)
 
-        def loss(points: np.ndarray) -> np.ndarray:
+        def loss(points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, " n"]:
             rest = generator.random((len(points), 2))
             return self.joint(np.concatenate([points, rest], axis=1))
 
@@ -134,12 +139,14 @@ class Mixture:
         """The loss as a function of time on [0, 1), everything else drawn independently."""
         generator = np.random.default_rng(seed)
 
-        def loss(points: np.ndarray) -> np.ndarray:
+        def loss(points: Float64[np.ndarray, "n 1"]) -> Float64[np.ndarray, " n"]:
             return self.joint(np.concatenate([points, generator.random((len(points), 3))], axis=1))
 
         return loss
 
-    def _error(self, t: np.ndarray, data: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def _error(
+        self, t: Float64[np.ndarray, " n"], data: Float64[np.ndarray, " n"], noise: Float64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, " n"]:
         alpha, sigma = np.cos(np.pi * t / 2), np.sin(np.pi * t / 2) + 0.01
         z = alpha * data + sigma * noise
         seen, wide = np.cos(np.pi * 0.9 * t / 2)[:, None], np.sin(np.pi * 0.9 * t / 2)[:, None] + 0.01
@@ -171,7 +178,7 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None], losses: S
     progress(0.6)
     generator = np.random.default_rng(1)
 
-    def full(points: np.ndarray) -> np.ndarray:
+    def full(points: Float64[np.ndarray, "n 1"]) -> Float64[np.ndarray, " n"]:
         size = len(points)
         return digits.loss(points[:, 0], generator.integers(1797, size=size), generator.standard_normal((size, 64)))
 
@@ -179,7 +186,7 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None], losses: S
         full, 1, ("iid", "vdm", "vdm_stream"), Design(32, 8, 20 if quick else 200), "digits, full loss"
     )
     progress(0.8)
-    mixture = Mixture()
+    mixture = NoisyMixture()
     repeats = 100 if quick else 400
     rows += variance_rows(mixture.time_only(0), 1, TIMES, Design(64, 16, repeats), "mixture, t")
     some = ("iid", "kronecker", "sobol")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 import scipy.sparse
+from jaxtyping import Complex128, Float64, Inexact, Int64, Num
 
 from tenfold.errors import UsageError
 
@@ -20,23 +21,25 @@ _TINY = 1e-17
 class Hopping:
     """(A u)_n = Σ_m a_m u_{n−m} with a_{−m} = conj(a_m), finitely many m in Z^d.
 
-    ``offsets`` int64 (r, d), ``coefs`` float64 or complex128 (r,): every m with its −m, each once. ``rho`` is the
+    ``offsets`` (r, d; or (r,) for d = 1) and ``coefs``: every m with its −m, each once. ``rho`` is the
     decay rate of an infinite hopping |a_m| ≤ C e^{−ρ|m|} that the list truncates (inf for a finite one), ``tail`` the
     l¹ norm of what was cut off: an operator-norm error that the evolution carries along as t · tail.
 
     Raises UsageError for a hopping that is not Hermitian (naming the first such m), repeats, or values that are not
     finite."""
 
-    offsets: np.ndarray
-    coefs: np.ndarray
+    offsets: Int64[np.ndarray, "r d"]
+    coefs: Inexact[np.ndarray, " r"]
     rho: float = inf
     tail: float = 0.0
     name: str = "finite list"
 
-    def __post_init__(self) -> None:
-        offsets = np.asarray(self.offsets, dtype=np.int64)
+    def __init__(
+        self, offsets: Any, coefs: Any, rho: float = inf, tail: float = 0.0, name: str = "finite list"
+    ) -> None:
+        offsets = np.asarray(offsets, dtype=np.int64)
         offsets = offsets[:, None] if offsets.ndim == 1 else offsets
-        coefs = np.atleast_1d(np.asarray(self.coefs))
+        coefs = np.atleast_1d(np.asarray(coefs))
         coefs = coefs.astype(np.complex128 if np.iscomplexobj(coefs) else np.float64)
         if offsets.ndim != 2 or len(offsets) != len(coefs) or not len(coefs):
             raise UsageError(f"{len(coefs)} hopping coefficients need as many offsets, not shape {offsets.shape}")
@@ -48,8 +51,7 @@ class Hopping:
         _check_hermitian(offsets, coefs)
         if np.iscomplexobj(coefs) and not coefs.imag.any():
             coefs = coefs.real.copy()
-        object.__setattr__(self, "offsets", offsets)
-        object.__setattr__(self, "coefs", coefs)
+        self.__dict__.update(offsets=offsets, coefs=coefs, rho=rho, tail=tail, name=name)
 
     @property
     def dim(self) -> int:
@@ -66,12 +68,12 @@ class Hopping:
         """The largest |m|∞."""
         return max(self.radius)
 
-    def symbol(self, points: Sequence[int]) -> np.ndarray:
+    def symbol(self, points: Sequence[int]) -> Float64[np.ndarray, "..."]:
         """Σ_m a_m e^{ik·m} (real) on the grid of ``points[j]`` equispaced k_j, k = 0 first; points > 2 radius."""
         return transform(self.offsets, self.coefs, points).real
 
 
-def _check_hermitian(offsets: np.ndarray, coefs: np.ndarray) -> None:
+def _check_hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r"]) -> None:
     table = {tuple(m): a for m, a in zip(offsets.tolist(), coefs.tolist(), strict=True)}
     if len(table) != len(coefs):
         raise UsageError("a hopping offset occurs twice; add its coefficients up")
@@ -85,7 +87,9 @@ def _check_hermitian(offsets: np.ndarray, coefs: np.ndarray) -> None:
             )
 
 
-def transform(offsets: np.ndarray, coefs: np.ndarray, points: Sequence[int]) -> np.ndarray:
+def transform(
+    offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r"], points: Sequence[int]
+) -> Complex128[np.ndarray, "..."]:
     """Σ_m c_m e^{ik·m} on the product grid k_j = 2π i/points[j], complex (points)."""
     grid = np.zeros(tuple(points), dtype=np.complex128)
     np.add.at(grid, tuple((offsets % np.array(points)).T), coefs)
@@ -188,7 +192,7 @@ class Kernel:
     rate: float
     dim: int = 1
     name: str = "kernel"
-    offsets: np.ndarray = field(init=False, repr=False)
+    offsets: Int64[np.ndarray, "r d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.radius_ < 0 or not (self.bound > 0 and self.rate > 0 and isfinite(self.bound)):
@@ -227,12 +231,12 @@ class Kernel:
             shell += 1
 
     @property
-    def envelope(self) -> np.ndarray:
+    def envelope(self) -> Float64[np.ndarray, " r"]:
         """C e^{−c|m|∞} at ``offsets``."""
         return self.bound * np.exp(-self.rate * np.abs(self.offsets).max(1))
 
-    def entries(self, n: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """A(n, m) for sites (k, d), checked: finite, within C e^{−c|n−m|}."""
+    def entries(self, n: Int64[np.ndarray, "k d"], m: Int64[np.ndarray, "k d"]) -> Num[np.ndarray, " k"]:
+        """A(n, m) for sites, checked: finite, within C e^{−c|n−m|}."""
         values = np.asarray(self.call(n, m))
         if values.shape != (len(n),) or not np.isfinite(values).all():
             raise UsageError(f"the kernel must return {len(n)} finite entries for {len(n)} pairs of sites")
@@ -253,7 +257,7 @@ def kernel_from_sparse(matrix: Any, origin: int, bound: float, rate: float) -> K
     radius = int(np.abs(coo.row.astype(np.int64) - coo.col).max(initial=0))
     size = csr.shape[0]
 
-    def call(n: np.ndarray, m: np.ndarray) -> np.ndarray:
+    def call(n: Int64[np.ndarray, "k 1"], m: Int64[np.ndarray, "k 1"]) -> Num[np.ndarray, " k"]:
         i, j = n[:, 0] + origin, m[:, 0] + origin
         inside = (i >= 0) & (i < size) & (j >= 0) & (j < size)
         values = np.zeros(len(i), dtype=csr.dtype)
@@ -263,7 +267,7 @@ def kernel_from_sparse(matrix: Any, origin: int, bound: float, rate: float) -> K
     return Kernel(call, radius, bound, rate, 1, "sparse kernel")
 
 
-def _ball(dim: int, radius: int) -> np.ndarray:
+def _ball(dim: int, radius: int) -> Int64[np.ndarray, "r {dim}"]:
     axis = range(-radius, radius + 1)
     sites = np.array(list(product(axis, repeat=dim)), dtype=np.int64).reshape(-1, dim)
     return sites[np.abs(sites).sum(1) > 0]

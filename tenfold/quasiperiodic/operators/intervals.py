@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.windows import Window
@@ -12,7 +13,7 @@ _MOST_POINTS = 1 << 18
 
 
 @dataclass(frozen=True)
-class Interval:
+class SpectralInterval:
     """[low, high] that contains a spectrum; ``method`` says why."""
 
     low: float
@@ -34,7 +35,7 @@ class Interval:
         return {"low": self.low, "high": self.high, "method": self.method}
 
 
-def spectral_interval(window: Window, potential: np.ndarray) -> Interval:
+def spectral_interval(window: Window, potential: Float64[np.ndarray, "*batch N"]) -> SpectralInterval:
     """[min symbol + min V, max symbol + max V]: a compression P A P has no spectrum outside A's, and A + V none
     outside the sum of the ranges. A kernel's part is Gershgorin's. In a ring the symbol is that of the ring, which is
     within the same range."""
@@ -51,7 +52,7 @@ def spectral_interval(window: Window, potential: np.ndarray) -> Interval:
     low, high = float(low + potential.min()), float(high + potential.max())
     # Rounding of the sums above, and a width that is never zero.
     slack = 1e-14 * max(abs(low), abs(high), 1e-300)
-    return Interval(low - slack, high + slack, method)
+    return SpectralInterval(low - slack, high + slack, method)
 
 
 def symbol_range(hopping: Hopping) -> tuple[float, float]:

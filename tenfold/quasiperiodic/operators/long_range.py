@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from jaxtyping import Bool, Float64, Inexact, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
-from tenfold.quasiperiodic.operators.intervals import Interval, spectral_interval
+from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.phases import Orbit, to_unit
@@ -71,8 +72,8 @@ class LongRange:
         """The operator with another coupling λ."""
         return replace(self, lam=lam)
 
-    def values(self, lower: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-        """λ v at the sites lower + [0, shape) in C order, float64 (N,) or (batch, N).
+    def values(self, lower: Sequence[int], shape: Sequence[int]) -> Float64[np.ndarray, "*batch N"]:
+        """λ v at the sites lower + [0, shape) in C order, (N,) or (batch, N).
 
         Raises UsageError, naming the site, where the potential is singular or not finite."""
         sites = int(np.prod(shape))
@@ -86,7 +87,9 @@ class LongRange:
         self._refuse(~np.isfinite(values), lower, shape, "is not finite")
         return values
 
-    def _refuse(self, bad: np.ndarray, lower: Sequence[int], shape: Sequence[int], reason: str) -> None:
+    def _refuse(
+        self, bad: Bool[np.ndarray, "*batch N"], lower: Sequence[int], shape: Sequence[int], reason: str
+    ) -> None:
         if bad.any():
             at = np.unravel_index(int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(0))), tuple(shape))
             n = tuple(int(a + b) for a, b in zip(at, lower, strict=True))
@@ -139,10 +142,10 @@ class Box(Window):
 
     operator: LongRange
     centre: tuple[int, ...]
-    potential: np.ndarray
+    potential: Float64[np.ndarray, "*batch N"]
 
-    def distance(self, norm: str = "linf", origin: Site | None = None) -> np.ndarray:
-        """|n − origin| at every site, float64 (N,); in a ring, of the nearest copy. origin: the centre by default."""
+    def distance(self, norm: str = "linf", origin: Site | None = None) -> Float64[np.ndarray, " N"]:
+        """|n − origin| at every site; in a ring, of the nearest copy. origin: the centre by default."""
         if norm not in NORMS:
             raise UsageError(f"there is no norm {norm!r}; choose one of {', '.join(NORMS)}")
         away = self.sites - np.array(self.centre if origin is None else site_of(origin, len(self.shape)))
@@ -155,8 +158,8 @@ class Box(Window):
         """The matrix in CSR format. Raises UsageError for a batch."""
         return (self.hopping_matrix + scipy.sparse.diags_array(self.single_potential())).tocsr()
 
-    def dense(self) -> np.ndarray:
-        """The matrix, (N, N) or (batch, N, N)."""
+    def dense(self) -> Inexact[np.ndarray, "*batch N N"]:
+        """The matrix, or a batch of them."""
         batch = int(np.prod(self.potential.shape[:-1]))
         require(batch * self.size**2 * (8 if self.is_real else 16), f"a dense matrix of {self.size} sites")
         matrix = np.broadcast_to(
@@ -166,7 +169,7 @@ class Box(Window):
         matrix[..., diagonal, diagonal] += self.potential
         return matrix
 
-    def banded(self) -> np.ndarray:
+    def banded(self) -> Inexact[np.ndarray, "bands N"]:
         """The matrix of an open one-dimensional box in LAPACK's band storage (2R + 1, N): row R + i − j, column j."""
         if len(self.shape) != 1 or self.boundary == "periodic":
             raise UsageError(f"band storage is for open one-dimensional boxes, not for {self.describe()}")
@@ -177,14 +180,14 @@ class Box(Window):
         bands[reach] += self.single_potential()
         return bands
 
-    def single_potential(self) -> np.ndarray:
-        """The potential (N,). Raises UsageError for a batch."""
+    def single_potential(self) -> Float64[np.ndarray, " N"]:
+        """The potential. Raises UsageError for a batch."""
         if self.potential.ndim != 1:
             raise UsageError("this needs one operator, but theta has a batch; choose one with operator.at(theta)")
         return self.potential
 
     @cached_property
-    def interval(self) -> Interval:
+    def interval(self) -> SpectralInterval:
         """An interval that contains the spectrum, rigorously (of every member of a batch)."""
         return spectral_interval(self, self.potential)
 
@@ -199,7 +202,7 @@ class Box(Window):
         chosen.__dict__["product"] = product_of(self, kind)
         return chosen
 
-    def matvec(self, states: np.ndarray) -> np.ndarray:
+    def matvec(self, states: Num[np.ndarray, "*states N"]) -> Num[np.ndarray, "*found N"]:
         """H ψ for states (..., N), broadcast against a batch of operators."""
         states = np.asarray(states)
         if states.shape[-1:] != (self.size,):

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import scipy.fft
 import scipy.sparse
+from jaxtyping import Inexact, Num
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.windows import Window
 
+Rows = Inexact[np.ndarray, "rows N"]
 KINDS = ("stencil", "fft", "sparse")
 # Floating-point operations a nanosecond of the four programs, and nanoseconds of a call (of a neighbour, for slices),
 # measured once on one core; only the choice between the programs depends on these numbers.
@@ -24,7 +26,7 @@ _RATE = {"slices": 2.0, "toeplitz": 25.0, "fft": 3.0, "sparse": 2.5}
 _CALL = {"slices": 5e3, "toeplitz": 6e3, "fft": 25e3, "sparse": 4e3}
 
 
-def rows_of(states: np.ndarray, real: bool) -> np.ndarray:
+def rows_of(states: Num[np.ndarray, "S N"], real: bool) -> Inexact[np.ndarray, "rows N"]:
     """States (S, N) as contiguous rows of the product's number type: (S, N), or (2 S, N), real parts first, for
     complex states of a real operator."""
     if not real:
@@ -36,7 +38,7 @@ def rows_of(states: np.ndarray, real: bool) -> np.ndarray:
     return np.ascontiguousarray(states, dtype=np.float64)
 
 
-def states_of(rows: np.ndarray, count: int) -> np.ndarray:
+def states_of(rows: Inexact[np.ndarray, "*times rows N"], count: int) -> Inexact[np.ndarray, "*times {count} N"]:
     """The inverse of ``rows_of`` for ``count`` states: (..., count, N)."""
     if rows.shape[-2] == count:
         return rows
@@ -49,7 +51,7 @@ class Product:
     def __init__(self, kind: str, flops: float, real: bool) -> None:
         self.kind, self.flops, self.real = kind, flops, real
 
-    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+    def accumulate(self, x: Rows, out: Rows) -> None:
         """out += A x for rows (S, N)."""
         raise NotImplementedError
 
@@ -57,7 +59,7 @@ class Product:
         """The product with factor · A."""
         raise NotImplementedError
 
-    def apply(self, states: np.ndarray) -> np.ndarray:
+    def apply(self, states: Num[np.ndarray, "*states N"]) -> Inexact[np.ndarray, "*states N"]:
         """A ψ for states (..., N) of any number type."""
         flat = states.reshape(-1, states.shape[-1])
         rows = rows_of(flat, self.real)
@@ -84,7 +86,7 @@ class Slices(Product):
             self._moves += [(a * factor, (slice(None), *to), (slice(None), *source)) for to, source in pieces]
         self._scratch = np.empty(0)
 
-    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+    def accumulate(self, x: Rows, out: Rows) -> None:
         """out += A x."""
         shape = (len(x), *self._window.shape)
         source, target = x.reshape(shape), out.reshape(shape)
@@ -144,7 +146,7 @@ class Toeplitz(Product):
         self._copy = np.empty(shape, dtype=self._matrix.dtype)
         self._result = np.empty((rows, self._count, b), dtype=self._matrix.dtype)
 
-    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+    def accumulate(self, x: Rows, out: Rows) -> None:
         """out += A x."""
         rows, n = x.shape
         r = self._reach
@@ -187,7 +189,7 @@ class Fourier(Product):
         self._symbol = np.ascontiguousarray(reversed_[..., : self._lengths[-1] // 2 + 1] if real else reversed_)
         self._inside = tuple(slice(0, n) for n in window.shape)
 
-    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+    def accumulate(self, x: Rows, out: Rows) -> None:
         """out += A x."""
         axes = tuple(range(1, len(self._lengths) + 1))
         shaped, target = x.reshape(-1, *self._window.shape), out.reshape(-1, *self._window.shape)
@@ -223,7 +225,7 @@ class Sparse(Product):
         super().__init__("sparse", 2.0 * self._matrix.nnz * (1 if window.is_real else 4), window.is_real)
         self._window = window
 
-    def accumulate(self, x: np.ndarray, out: np.ndarray) -> None:
+    def accumulate(self, x: Rows, out: Rows) -> None:
         """out += A x."""
         if len(x) == 1:
             out[0] += self._matrix @ x[0]

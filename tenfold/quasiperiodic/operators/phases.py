@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, UInt64
 
 from tenfold.errors import UsageError, suggest
 from tenfold.shifts import Frequency, Kronecker
@@ -26,7 +27,7 @@ _NAMED = ("golden", "silver", "bronze", "sqrt(k)", "cbrt(k)", "e", "pi")
 _RELATION_RADIUS = {1: 4096, 2: 64, 3: 16}
 
 
-def axis_phases(alpha: Sequence[int], start: int, stop: int) -> np.ndarray:
+def axis_phases(alpha: Sequence[int], start: int, stop: int) -> UInt64[np.ndarray, "n b"]:
     """n α mod 1 for n = start … stop − 1 (negative too), α in ``BITS`` bits: the top 64 bits, (stop − start, b)."""
     return Kronecker(Frequency.from_phases(alpha, BITS), bits=BITS, allow_resonant=True).phases(start, stop)
 
@@ -78,8 +79,8 @@ def _of_text(text: str, bits: int) -> int:
             raise UsageError(f"there is no frequency {text!r}{suggest(text, _NAMED)}, or give a number") from None
 
 
-def to_unit(phases: np.ndarray) -> np.ndarray:
-    """Phases (uint64) as float64 in [0, 1): their top 53 bits, rounded down."""
+def to_unit(phases: UInt64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    """Phases as numbers in [0, 1): their top 53 bits, rounded down."""
     return (phases >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -105,8 +106,8 @@ class LatticeOrbit:
         """b, the torus's dimension."""
         return len(self.omega[0])
 
-    def phases(self, lower: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-        """uint64 (N, b), or (batch, N, b), over the box lower + [0, shape) in C order."""
+    def phases(self, lower: Sequence[int], shape: Sequence[int]) -> UInt64[np.ndarray, "*batch N b"]:
+        """(N, b), or (batch, N, b), over the box lower + [0, shape) in C order."""
         total = np.zeros((*shape, self.torus), dtype=np.uint64)
         for axis, (start, count) in enumerate(zip(lower, shape, strict=True)):
             along = axis_phases(self.omega[axis], start, start + count)
@@ -145,8 +146,8 @@ class SkewOrbit:
         """b, the torus's dimension."""
         return len(self.theta[0])
 
-    def phases(self, lower: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-        """uint64 (N, b), or (batch, N, b), for n = lower … lower + shape − 1: the closed form at the first n in
+    def phases(self, lower: Sequence[int], shape: Sequence[int]) -> UInt64[np.ndarray, "*batch N b"]:
+        """(N, b), or (batch, N, b), for n = lower … lower + shape − 1: the closed form at the first n in
         exact integers, then the map's recursion as wrapping cumulative sums."""
         start, count = int(lower[0]), int(shape[0])
         found = np.empty((len(self.theta), count, self.torus), dtype=np.uint64)
@@ -233,7 +234,9 @@ def _skew_closed_form(k: int, n: int, frequency: int, theta: Sequence[int]) -> i
     return (total + binomial * frequency) % _WORD
 
 
-def _shifted(base: np.ndarray, theta: Sequence[Sequence[int]], batched: bool) -> np.ndarray:
+def _shifted(
+    base: UInt64[np.ndarray, "N b"], theta: Sequence[Sequence[int]], batched: bool
+) -> UInt64[np.ndarray, "*batch N b"]:
     start = np.array(theta, dtype=np.uint64)
     return base[None] + start[:, None] if batched else base + start[0]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64, UInt64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.phases import fixed_point, to_unit
@@ -17,27 +18,26 @@ from tenfold.quasiperiodic.operators.phases import fixed_point, to_unit
 class TrigPolynomial:
     """v(x) = constant + Σ_r [cos_r cos(2π k_r·x) + sin_r sin(2π k_r·x)].
 
-    ``k`` is an integer (r, b) array, ``cos`` and ``sin`` have shape (r,). Raises UsageError where the shapes differ
+    ``k`` holds whole numbers. Raises UsageError where the shapes differ
     or a coefficient is not finite.
 
     >>> float(TrigPolynomial.cosine(2.0)(np.zeros((1, 1), np.uint64))[0])
     2.0
     """
 
-    k: np.ndarray
-    cos: np.ndarray
-    sin: np.ndarray
+    k: Int64[np.ndarray, "r b"]
+    cos: Float64[np.ndarray, " r"]
+    sin: Float64[np.ndarray, " r"]
     constant: float = 0.0
 
-    def __post_init__(self) -> None:
-        k = np.atleast_2d(np.asarray(self.k, dtype=np.int64))
-        cos, sin = (np.atleast_1d(np.asarray(c, dtype=np.float64)) for c in (self.cos, self.sin))
+    def __init__(self, k: Any, cos: Any, sin: Any, constant: float = 0.0) -> None:
+        k = np.atleast_2d(np.asarray(k, dtype=np.int64))
+        cos, sin = (np.atleast_1d(np.asarray(c, dtype=np.float64)) for c in (cos, sin))
         if not len(k) == len(cos) == len(sin):
             raise UsageError(f"{len(k)} frequencies k need as many coefficients, not {len(cos)} cos and {len(sin)} sin")
-        if not (np.isfinite(cos).all() and np.isfinite(sin).all() and np.isfinite(self.constant)):
+        if not (np.isfinite(cos).all() and np.isfinite(sin).all() and np.isfinite(constant)):
             raise UsageError("a coefficient of the trigonometric polynomial is not finite; give finite numbers")
-        for name, value in (("k", k), ("cos", cos), ("sin", sin)):
-            object.__setattr__(self, name, value)
+        self.__dict__.update(k=k, cos=cos, sin=sin, constant=constant)
 
     @classmethod
     def cosine(cls, amplitude: float = 1.0, k: Sequence[int] = (1,)) -> "TrigPolynomial":
@@ -54,8 +54,8 @@ class TrigPolynomial:
         """max |k|₁: the degree as a polynomial in the cosines and sines of the coordinates."""
         return int(np.abs(self.k).sum(1).max(initial=0))
 
-    def __call__(self, phases: np.ndarray) -> np.ndarray:
-        """v at phases (..., b) → float64 (...)."""
+    def __call__(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
+        """v at phases."""
         # k·x is reduced mod 1 in exact integers, so that a large k costs no digits.
         turns = (phases[..., None, :] * self.k.astype(np.uint64)).sum(-1, dtype=np.uint64)
         angles = 2 * np.pi * to_unit(turns)
@@ -96,8 +96,8 @@ class Steps:
         """Breaks given as numbers in [0, 1) (float, Fraction, '1/3', a named constant)."""
         return cls(tuple(fixed_point(x) for x in breaks), tuple(float(v) for v in values))
 
-    def __call__(self, phases: np.ndarray) -> np.ndarray:
-        """v at phases (..., 1) → float64 (...)."""
+    def __call__(self, phases: UInt64[np.ndarray, "*sites 1"]) -> Float64[np.ndarray, "*sites"]:
+        """v at phases."""
         edges = np.array(self.breaks, dtype=np.uint64)
         return np.array(self.values)[np.searchsorted(edges, phases[..., 0], side="right") - 1]
 
@@ -114,8 +114,8 @@ class Function:
     singular: Callable[[np.ndarray], np.ndarray] | None = None
     reason: str = "is singular"
 
-    def __call__(self, phases: np.ndarray) -> np.ndarray:
-        """v at phases (..., b) → float64 (...). Raises UsageError for another shape of the result."""
+    def __call__(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
+        """v at phases. Raises UsageError for another shape of the result."""
         points = to_unit(phases)
         values = np.asarray(self.call(points), dtype=np.float64)
         if values.shape != points.shape[:-1]:

@@ -9,6 +9,7 @@ from math import acosh, cosh, inf, log, pi, sqrt
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour
@@ -48,7 +49,7 @@ def maryland(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant
     return LongRange(nearest_neighbour(), poles, lattice_orbit(alpha, theta, allow_resonant), lam, "Maryland")
 
 
-def _near_pole(x: np.ndarray) -> np.ndarray:
+def _near_pole(x: Float64[np.ndarray, "*sites 1"]) -> Bool[np.ndarray, "*sites"]:
     return np.abs(np.cos(pi * x[..., 0])) < _POLE
 
 
@@ -169,6 +170,6 @@ def golden_convergent(denominator: int) -> Fraction:
     return Fraction(a, b)
 
 
-def free_long_range_second_moment(hopping: Hopping, time: float) -> np.ndarray:
+def free_long_range_second_moment(hopping: Hopping, time: float) -> Float64[np.ndarray, " d"]:
     """⟨n_j²⟩(t) = t² Σ_m m_j² |a_m|² from δ₀ without a potential, one value an axis."""
     return time**2 * (hopping.offsets.astype(np.float64) ** 2 * (np.abs(hopping.coefs) ** 2)[:, None]).sum(0)

@@ -1,9 +1,10 @@
 """Initial states: a site, a finite sum of sites, or arrays on a box."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int64, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.long_range import Box
@@ -12,7 +13,14 @@ from tenfold.quasiperiodic.operators.long_range import Box
 Initial = Mapping[Any, complex] | Sequence[Mapping[Any, complex]] | np.ndarray | None
 
 
-def supports(phi: Initial, centre: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+class Support(NamedTuple):
+    """A finitely supported state: its sites, relative to a centre, and their amplitudes."""
+
+    sites: Int64[np.ndarray, "k d"]
+    amplitudes: Num[np.ndarray, " k"]
+
+
+def supports(phi: Initial, centre: Sequence[int]) -> list[Support]:
     """Sites relative to ``centre`` (k, d) and amplitudes (k,) of each finitely supported state.
 
     Raises UsageError for arrays (their sites are those of a box), empty, zero or non-finite states."""
@@ -29,13 +37,13 @@ def supports(phi: Initial, centre: Sequence[int]) -> list[tuple[np.ndarray, np.n
         _check(amplitudes)
         # Python's integers, as a site may lie anywhere.
         relative = [[int(n) - c for n, c in zip(row, middle, strict=True)] for row in rows]
-        found.append((np.array(relative, dtype=np.int64), amplitudes))
+        found.append(Support(np.array(relative, dtype=np.int64), amplitudes))
     if not found:
         raise UsageError("there is no initial state; give at least one {site: amplitude}")
     return found
 
 
-def on_box(box: Box, phi: Initial) -> np.ndarray:
+def on_box(box: Box, phi: Initial) -> Num[np.ndarray, "*states N"]:
     """The states as an array (..., N): (N,) for one, (S, N) for a sequence.
 
     Raises UsageError for a site outside the box or an array of another shape."""
@@ -53,7 +61,7 @@ def on_box(box: Box, phi: Initial) -> np.ndarray:
     return array if isinstance(phi, Sequence) else array[0]
 
 
-def _check(amplitudes: np.ndarray) -> None:
+def _check(amplitudes: Num[np.ndarray, "*states k"]) -> None:
     if not np.isfinite(amplitudes).all():
         raise UsageError("an amplitude of the initial state is not finite; give finite numbers")
     if not np.any(amplitudes):

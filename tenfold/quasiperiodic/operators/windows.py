@@ -7,6 +7,7 @@ from math import isfinite
 
 import numpy as np
 import scipy.sparse
+from jaxtyping import Int64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
@@ -49,8 +50,8 @@ class Window:
         return int(np.prod(self.shape))
 
     @cached_property
-    def sites(self) -> np.ndarray:
-        """int64 (N, d)."""
+    def sites(self) -> Int64[np.ndarray, "N d"]:
+        """All sites."""
         axes = [lo + np.arange(n, dtype=np.int64) for lo, n in zip(self.lower, self.shape, strict=True)]
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(self.shape))
 
@@ -70,7 +71,7 @@ class Window:
             raise UsageError(f"site {n if len(n) > 1 else n[0]} is outside the box {self.describe()}")
         return int(np.ravel_multi_index(at, self.shape))
 
-    def edge(self, layers: int) -> np.ndarray:
+    def edge(self, layers: int) -> Int64[np.ndarray, " edge"]:
         """Positions of the sites within ``layers`` of an open box's surface (none in a ring)."""
         if self.boundary == "periodic":
             return np.empty(0, dtype=np.int64)

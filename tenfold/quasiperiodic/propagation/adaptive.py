@@ -5,9 +5,10 @@ box, into which the state is put unchanged; what was reached before is kept. The
 error as in ``leak.py``, whatever boxes they were done in.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Num
 
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, on_box
@@ -16,12 +17,13 @@ from tenfold.quasiperiodic.propagation.methods import (
     EPS,
     MOST_DENSE,
     BoxTooSmallError,
+    Goal,
     Limit,
-    Method,
-    Run,
+    Propagated,
     choose,
     run_in_box,
     spread,
+    spread_box,
 )
 from tenfold.quasiperiodic.propagation.panels import panel_count, run_panel
 
@@ -30,42 +32,35 @@ _FACTOR = 1.6
 
 
 def evolve_adaptively(
-    system: LongRange,
-    phi: Initial,
-    width: int,
-    times: np.ndarray,
-    tol: float,
-    method: Method,
-    centre: tuple[int, ...],
-    progress: Callable[[float], None] | None,
-) -> tuple[Box, np.ndarray, Run, str]:
+    system: LongRange, phi: Initial, width: int, goal: Goal, centre: tuple[int, ...]
+) -> tuple[Box, Num[np.ndarray, "*batch N"], Propagated, str]:
     """The final box, the initial states in it, what was found, and the method; ``width`` is how far φ reaches.
 
     Raises BoxTooSmallError where the box would grow beyond 2²⁶ sites."""
     margin = max(system.hopping.range, 8)
     made = system.box(max(32, 4 * margin) + width, centre)
-    used: Method = method
-    if method == "auto":
+    used = goal.method
+    if used == "auto":
         batch = np.broadcast_shapes(on_box(made, phi).shape[:-1], made.potential.shape[:-1])
-        used = "dense" if choose(made, times, int(np.prod(batch))) == "dense" else "chebyshev"
+        used = "dense" if choose(made, goal.times, int(np.prod(batch))) == "dense" else "chebyshev"
     while used != "chebyshev":
-        states, limit = on_box(made, phi), _limit(made, times, tol, margin)
-        run = run_in_box(made, states, times, tol / 2, used, surface(made), progress, limit)
+        states, limit = on_box(made, phi), _limit(made, goal, margin)
+        run = run_in_box(made, states, replace(goal, tol=goal.tol / 2, method=used), surface(made), limit)
         if not limit.exceeded:
             return made, states, run, used
         made = _larger(system, made)
-        if method == "auto" and made.size > MOST_DENSE:
+        if goal.method == "auto" and made.size > MOST_DENSE:
             used = "chebyshev"
-    return _sweeps(system, made, phi, times, tol, margin, progress)
+    return _sweeps(system, made, phi, goal, margin)
 
 
-def _limit(made: Box, times: np.ndarray, tol: float, margin: int, products: int = 0) -> Limit:
-    skin, until = surface(made), max(float(np.abs(times).max()), 1e-300)
+def _limit(made: Box, goal: Goal, margin: int, products: int = 0) -> Limit:
+    skin, until = surface(made), max(goal.until, 1e-300)
     # What rounding alone leaves everywhere (as a random walk, with FFT products) cannot be grown away.
     noise = 8 * EPS * float(np.sqrt(1 + products))
     lost = noise * skin.strength * float(np.sqrt(max(len(skin.edge), 1)))
     mass = noise**2 * len(made.edge(margin))
-    return Limit(max(tol**2, mass), max(tol / until, lost), margin)
+    return Limit(max(goal.tol**2, mass), max(goal.tol / until, lost), margin)
 
 
 def _larger(system: LongRange, made: Box) -> Box:
@@ -77,7 +72,7 @@ def _larger(system: LongRange, made: Box) -> Box:
     return system.box(reach, made.centre)
 
 
-def _embedded(states: np.ndarray, old: Box, new: Box) -> np.ndarray:
+def _embedded(states: Num[np.ndarray, "*batch N"], old: Box, new: Box) -> Num[np.ndarray, "*batch larger"]:
     shaped = states.reshape(*states.shape[:-1], *old.shape)
     by = [(0, 0)] * (states.ndim - 1)
     by += [(n // 2 - o // 2, n // 2 - o // 2) for o, n in zip(old.shape, new.shape, strict=True)]
@@ -85,17 +80,12 @@ def _embedded(states: np.ndarray, old: Box, new: Box) -> np.ndarray:
 
 
 def _sweeps(
-    system: LongRange,
-    made: Box,
-    phi: Initial,
-    times: np.ndarray,
-    tol: float,
-    margin: int,
-    progress: Callable[[float], None] | None,
-) -> tuple[Box, np.ndarray, Run, str]:
+    system: LongRange, made: Box, phi: Initial, goal: Goal, margin: int
+) -> tuple[Box, Num[np.ndarray, "*batch N"], Propagated, str]:
+    times, tol, progress = goal.times, goal.tol, goal.progress
     start = made
     found: list[tuple[np.ndarray, Box, np.ndarray]] = []
-    total = Run(np.empty(0), loss=np.zeros(1))
+    total = Propagated(np.empty((0, 0, 0), dtype=np.complex128))
     for sign in (1, -1):
         index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
         if not len(index):
@@ -104,7 +94,7 @@ def _sweeps(
         box, state = spread(start, on_box(start, phi))
         until, now, first = float(times[index[-1]]), 0.0, 0
         while True:
-            skin, limit = surface(box), _limit(box, times, tol, margin, total.products)
+            skin, limit = surface(box), _limit(box, goal, margin, total.products)
             count = panel_count(box, until - now, True)
             length = (until - now) / count
             end = until if count == 1 else now + length
@@ -114,7 +104,7 @@ def _sweeps(
             panel = run_panel(box, state, now, length, here, first, max(share, 1e-17), skin)
             both = np.concatenate([panel.states, panel.last[None]])
             if limit.look(box, both, panel.loss, length):
-                larger, _ = spread(_larger(system, box), state[:, :1])
+                larger = spread_box(_larger(system, box), state.shape[:-1])
                 state, box = _embedded(state, box, larger), larger
                 continue
             found.append((index[first : first + inside], box, panel.states))

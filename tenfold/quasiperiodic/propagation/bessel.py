@@ -1,6 +1,7 @@
 """Bessel functions J_k(z) for all k at once and many z, by Miller's backward recurrence."""
 
 import numpy as np
+from jaxtyping import Float64
 
 _HUGE, _DOWN, _UP = 1e200, 1e-250, 1e250
 _SERIES_BELOW = 1.0
@@ -12,7 +13,7 @@ def degree(z: float) -> int:
     return int(np.ceil(abs(z) + 11.5 * abs(z) ** (1 / 3) + 20))
 
 
-def bessel(z: np.ndarray, count: int = 0) -> np.ndarray:
+def bessel(z: Float64[np.ndarray, " z"], count: int = 0) -> Float64[np.ndarray, "k z"]:
     """J_k(z), float64 (count, len(z)), for k = 0 … count − 1 and real z of any sign; ``count`` is by default
     ``degree`` of the largest |z|.
 
@@ -32,7 +33,7 @@ def bessel(z: np.ndarray, count: int = 0) -> np.ndarray:
     return table
 
 
-def _series(z: np.ndarray, count: int) -> np.ndarray:
+def _series(z: Float64[np.ndarray, " z"], count: int) -> Float64[np.ndarray, "{count} z"]:
     table = np.zeros((count, len(z)))
     lead = np.ones_like(z)  # (z/2)^k / k!
     for k in range(count):
@@ -47,7 +48,7 @@ def _series(z: np.ndarray, count: int) -> np.ndarray:
     return table
 
 
-def _miller(z: np.ndarray, count: int) -> np.ndarray:
+def _miller(z: Float64[np.ndarray, " z"], count: int) -> Float64[np.ndarray, "{count} z"]:
     # Well past the wanted orders, so that the arbitrary start has died out.
     need = max(count, degree(z.max()))
     start = need + 20 + int(6 * np.sqrt(need))

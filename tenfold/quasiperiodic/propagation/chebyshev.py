@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Complex128, Float64, Inexact, Int, Num
 
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.matvec import rows_of, states_of
@@ -27,13 +28,13 @@ class Sweep:
     ``remainder`` bounds the norm of the polynomial's error, for normalised states; ``products`` is the number of
     multiplications by H."""
 
-    states: np.ndarray
-    probe: np.ndarray
+    states: Complex128[np.ndarray, "times S N"]
+    probe: Complex128[np.ndarray, "probes S edge"]
     products: int
     remainder: float
 
 
-def coefficients(z: np.ndarray, tol: float) -> tuple[np.ndarray, float]:
+def coefficients(z: Float64[np.ndarray, " z"], tol: float) -> tuple[Float64[np.ndarray, "k z"], float]:
     """c_k = (2 − δ_k0) (−1)^⌊k/2⌋ J_k(z), float64 (K, len(z)), and Σ_{k ≥ K} 2|J_k| < tol for every z.
 
     K is the smallest such number; ψ = Σ_even c_k T_k φ − i Σ_odd c_k T_k φ."""
@@ -49,17 +50,17 @@ def coefficients(z: np.ndarray, tol: float) -> tuple[np.ndarray, float]:
 
 
 @lru_cache(maxsize=8)
-def _cached(z: tuple[float, ...], tol: float) -> tuple[np.ndarray, float]:
+def _cached(z: tuple[float, ...], tol: float) -> tuple[Float64[np.ndarray, "k z"], float]:
     return coefficients(np.array(z), tol)
 
 
 def sweep(
     box: Box,
-    states: np.ndarray,
-    times: np.ndarray,
+    states: Num[np.ndarray, "S N"],
+    times: Float64[np.ndarray, " times"],
     tol: float,
-    probe_times: np.ndarray | None = None,
-    edge: np.ndarray | None = None,
+    probe_times: Float64[np.ndarray, " probes"] | None = None,
+    edge: Int[np.ndarray, " edge"] | None = None,
     report: Report | None = None,
 ) -> Sweep:
     """States (S, N) at ``times`` (any signs) in one sweep; the sites ``edge`` alone at ``probe_times``.
@@ -67,9 +68,9 @@ def sweep(
     ``report`` is called with the number of products done since its last call."""
     h, c = max(box.interval.half_width, 1e-300), box.interval.centre
     rows = rows_of(states, box.is_real)
-    outputs = [_Output(h * times, slice(None), rows, tol)]
+    outputs = [_Sums(h * times, slice(None), rows, tol)]
     if probe_times is not None and edge is not None:
-        outputs.append(_Output(h * probe_times, edge, rows, tol))
+        outputs.append(_Sums(h * probe_times, edge, rows, tol))
     count = max(len(output.table) for output in outputs)
     step = stepper(box, rows, c, h)
     size = block_size(rows.size * rows.itemsize)
@@ -106,12 +107,18 @@ def block_size(size: int) -> int:
     return max(4, min(BLOCK, (1 << 27) // max(size, 1) // 2 * 2))
 
 
-class _Output:
+class _Sums:
     """Sums of c_k(t) T_k φ over even and over odd k, at some times and some sites."""
 
-    def __init__(self, z: np.ndarray, at: slice | np.ndarray, rows: np.ndarray, tol: float) -> None:
+    def __init__(
+        self,
+        z: Float64[np.ndarray, " z"],
+        at: slice | Int[np.ndarray, " edge"],
+        rows: Inexact[np.ndarray, "rows N"],
+        tol: float,
+    ) -> None:
         self.at = at
-        self.table: np.ndarray = np.zeros((1, 0))
+        self.table = np.zeros((1, 0))
         self.remainder = 0.0
         if len(z):
             self.table, self.remainder = _cached(tuple(z.tolist()), tol)
@@ -119,7 +126,7 @@ class _Output:
         self.even = np.zeros((len(z), int(np.prod(self.shape[1:]))), dtype=rows.dtype)
         self.odd = np.zeros_like(self.even)
 
-    def add(self, first: int, block: np.ndarray) -> None:
+    def add(self, first: int, block: Inexact[np.ndarray, "k rows N"]) -> None:
         """Add T_k φ, k = first … (first is even). Complex rows are added as twice as many reals."""
         part = self.table[first : first + len(block)]
         if not part.size:
@@ -129,13 +136,15 @@ class _Output:
         if len(part) > 1:
             self.odd.view(np.float64)[...] += part[1::2].T @ vectors[1::2]
 
-    def states(self, count: int, angle: np.ndarray) -> np.ndarray:
+    def states(self, count: int, angle: Float64[np.ndarray, " z"]) -> Complex128[np.ndarray, "z {count} sites"]:
         """e^{−i angle} (even − i odd), complex (times, count, sites)."""
         e, o = (states_of(a.reshape(self.shape), count) for a in (self.even, self.odd))
         return np.exp(-1j * angle)[:, None, None] * (e - 1j * o)
 
 
-def stepper(box: Box, rows: np.ndarray, c: float, h: float) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
+def stepper(
+    box: Box, rows: Inexact[np.ndarray, "rows N"], c: float, h: float
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
     """``step(x, y, out)``: out = 2 (H − c)/h x − y, for rows of the shape of ``rows``."""
     product = box.product.scaled(2 / h)
     diagonal = np.broadcast_to(2 * (box.potential - c) / h, box.potential.shape)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Complex128, Float64, Inexact, Num
 from scipy.linalg import eigh_tridiagonal
 
 from tenfold.quasiperiodic.operators.long_range import Box
@@ -12,14 +13,16 @@ from tenfold.quasiperiodic.operators.long_range import Box
 class Spectral:
     """Eigenvalues (..., N) and eigenvectors (..., N, N) (columns) of a box."""
 
-    energies: np.ndarray
-    vectors: np.ndarray
+    energies: Float64[np.ndarray, "*batch N"]
+    vectors: Inexact[np.ndarray, "*batch N N"]
 
-    def coefficients(self, states: np.ndarray) -> np.ndarray:
+    def coefficients(self, states: Num[np.ndarray, "*states N"]) -> Inexact[np.ndarray, "*found N"]:
         """c = U* φ for states (..., N)."""
         return np.squeeze(np.conj(np.swapaxes(self.vectors, -1, -2)) @ states[..., None], -1)
 
-    def evolve(self, states: np.ndarray, times: np.ndarray) -> np.ndarray:
+    def evolve(
+        self, states: Num[np.ndarray, "*states N"], times: Float64[np.ndarray, " times"]
+    ) -> Complex128[np.ndarray, "times *found N"]:
         """ψ(t) (times, ..., N)."""
         c = self.coefficients(states)
         turned = np.exp(-1j * times.reshape(-1, *[1] * c.ndim) * self.energies) * c

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, log, pi, sqrt
 
 import numpy as np
+from jaxtyping import Float64, Inexact, Int64, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, transform
@@ -21,7 +22,7 @@ _GRID = 200
 _MOST_POINTS = 1 << 16
 
 
-def symbol_sup(offsets: np.ndarray, coefs: np.ndarray) -> float:
+def symbol_sup(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r"]) -> float:
     """An upper bound of sup_k |Σ_m c_m e^{ik·m}|: the maximum over a grid, enlarged by Bernstein's inequality, or
     Σ|c_m| where that is less.
 
@@ -70,8 +71,8 @@ class Front:
 
     hopping: Hopping | Kernel
     axis: int
-    mu: np.ndarray
-    growth: np.ndarray
+    mu: Float64[np.ndarray, " mu"]
+    growth: Float64[np.ndarray, " mu"]
     coupling: float
 
     def zoom(self, at: int) -> "Front":
@@ -79,13 +80,15 @@ class Front:
         mu = np.geomspace(self.mu[max(at - 1, 0)], self.mu[min(at + 1, len(self.mu) - 1)], 40)
         return replace(self, mu=mu, growth=np.array([growth(self.hopping, m, self.axis) for m in mu]))
 
-    def weights(self, sites: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
+    def weights(self, sites: Int64[np.ndarray, "k d"], amplitudes: Num[np.ndarray, " k"]) -> Float64[np.ndarray, " mu"]:
         """W(μ) = (‖e^{μ n_j} φ‖² + ‖e^{−μ n_j} φ‖²)^{1/2} for φ with ``amplitudes`` at ``sites`` (k, d)."""
         with np.errstate(over="ignore"):
             both = 2 * np.cosh(2 * self.mu[:, None] * sites[:, self.axis])
             return np.sqrt(both @ np.abs(amplitudes) ** 2)
 
-    def log_truncation(self, time: float, reach: int, sites: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
+    def log_truncation(
+        self, time: float, reach: int, sites: Int64[np.ndarray, "k d"], amplitudes: Num[np.ndarray, " k"]
+    ) -> Float64[np.ndarray, " mu"]:
         """log of this axis's part of the bound on ‖ψ − ψ_L‖, L = ``reach``, for each μ.
 
         ‖Qψ(s)‖ ≤ W e^{−μ(L+1) + sS} from (front), and by Duhamel ‖Pψ − ψ_L‖ ≤ ‖PAQ‖ ∫₀ᵗ ‖Qψ(s)‖ ds, where
@@ -120,7 +123,13 @@ def front_radius(hopping: Hopping | Kernel, time: float, tol: float, axis: int =
     return int(np.ceil(((abs(time) * f.growth + log(1 / tol)) / f.mu).min()))
 
 
-def certified_reach(table: Sequence[Front], time: float, tol: float, sites: np.ndarray, amplitudes: np.ndarray) -> int:
+def certified_reach(
+    table: Sequence[Front],
+    time: float,
+    tol: float,
+    sites: Int64[np.ndarray, "k d"],
+    amplitudes: Num[np.ndarray, " k"],
+) -> int:
     """The smallest L for which ``truncation_bound`` of the box [−L, L]^d is at most ``tol``."""
     share = log(tol) - 0.5 * log(len(table))
     need = 1
@@ -133,7 +142,11 @@ def certified_reach(table: Sequence[Front], time: float, tol: float, sites: np.n
 
 
 def truncation_bound(
-    table: Sequence[Front], time: float, reach: Sequence[int], sites: np.ndarray, amplitudes: np.ndarray
+    table: Sequence[Front],
+    time: float,
+    reach: Sequence[int],
+    sites: Int64[np.ndarray, "k d"],
+    amplitudes: Num[np.ndarray, " k"],
 ) -> float:
     """A bound on ‖ψ(t) − ψ_L(t)‖ for the open box |n_j| ≤ reach_j about the origin of ``sites``; inf where it says
     nothing."""
@@ -147,7 +160,13 @@ def truncation_bound(
 
 
 def moment_tail(
-    table: Sequence[Front], time: float, reach: int, sites: np.ndarray, amplitudes: np.ndarray, p: float, factor: float
+    table: Sequence[Front],
+    time: float,
+    reach: int,
+    sites: Int64[np.ndarray, "k d"],
+    amplitudes: Num[np.ndarray, " k"],
+    p: float,
+    factor: float,
 ) -> float:
     """A bound on Σ |n|^p |ψ_n(t)|² over the sites outside the box, for a norm with |n| ≤ factor · |n|∞.
 

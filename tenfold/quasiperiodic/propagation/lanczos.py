@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Complex128, Float64, Inexact, Num
 from scipy.linalg import eigh_tridiagonal
 
 from tenfold.errors import TenfoldError
@@ -23,13 +24,13 @@ DIMENSION = 30
 class Krylov:
     """A subspace: orthonormal rows (m, N), the tridiagonal matrix's eigenvalues and vectors, β, ‖ψ‖."""
 
-    basis: np.ndarray
-    energies: np.ndarray
-    vectors: np.ndarray
+    basis: Inexact[np.ndarray, "m N"]
+    energies: Float64[np.ndarray, " m"]
+    vectors: Float64[np.ndarray, "m m"]
     beta: float
     norm: float
 
-    def state(self, times: np.ndarray) -> np.ndarray:
+    def state(self, times: Float64[np.ndarray, " times"]) -> Complex128[np.ndarray, "times N"]:
         """y(s) for each s, (times, N)."""
         small = (np.exp(-1j * times[:, None] * self.energies) * self.vectors[0]) @ self.vectors.T
         return self.norm * (small @ self.basis)
@@ -45,7 +46,7 @@ class Krylov:
         return float(self.norm * self.beta * abs(length) * np.sqrt(0.5 * (w * np.abs(last) ** 2).sum()))
 
 
-def krylov(apply: Callable[[np.ndarray], np.ndarray], state: np.ndarray, dimension: int) -> Krylov:
+def krylov(apply: Callable[[np.ndarray], np.ndarray], state: Inexact[np.ndarray, " N"], dimension: int) -> Krylov:
     """Lanczos with full reorthogonalisation from ``state`` (N,)."""
     norm = float(np.linalg.norm(state))
     basis = np.empty((dimension, len(state)), dtype=state.dtype)
@@ -70,12 +71,12 @@ def krylov(apply: Callable[[np.ndarray], np.ndarray], state: np.ndarray, dimensi
 
 def evolve_lanczos(
     box: Box,
-    states: np.ndarray,
-    times: np.ndarray,
+    states: Num[np.ndarray, "S N"],
+    times: Float64[np.ndarray, " times"],
     tol: float,
     dimension: int = DIMENSION,
     report: Report | None = None,
-) -> tuple[np.ndarray, int, float]:
+) -> tuple[Complex128[np.ndarray, "times S N"], int, float]:
     """States (times, S, N) at ascending times of one sign, the number of products, and the error bound (the largest
     over the states, relative to ‖φ‖).
 

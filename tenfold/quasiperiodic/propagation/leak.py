@@ -10,10 +10,12 @@ is added (Trefethen, Approximation Theory and Approximation Practice, theorem 19
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, log
 
 import numpy as np
 import scipy.sparse
+from jaxtyping import Float64, Int, Num
 
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box
@@ -27,12 +29,12 @@ class Surface:
     """``edge``: positions of the sites that the hopping connects with the outside; ``out`` (outside, edge): Q A P
     on them; ``strength`` ≥ ‖Q A P‖."""
 
-    edge: np.ndarray
+    edge: Int[np.ndarray, " edge"]
     out: scipy.sparse.csr_array
     strength: float
 
-    def loss(self, amplitudes: np.ndarray) -> np.ndarray:
-        """‖Q A P ψ‖² for edge amplitudes (..., edge)."""
+    def loss(self, amplitudes: Num[np.ndarray, "*batch edge"]) -> Float64[np.ndarray, "*batch"]:
+        """‖Q A P ψ‖² for the amplitudes on the edge."""
         flat = amplitudes.reshape(-1, len(self.edge))
         lost = self.out @ flat.T
         return (np.abs(lost) ** 2).sum(0).reshape(amplitudes.shape[:-1])
@@ -64,7 +66,8 @@ def surface(box: Box) -> Surface:
     return Surface(edge, out if out is not None else scipy.sparse.csr_array(shape), coupling(hopping))
 
 
-def nodes(h: float, length: float) -> tuple[np.ndarray, np.ndarray, float]:
+@lru_cache(maxsize=16)
+def nodes(h: float, length: float) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"], float]:
     """Gauss-Legendre nodes and weights on [0, length], and a bound on the quadrature's error for ‖Q A P ψ_L(s)‖² per
     ‖Q A P‖² ‖φ‖²."""
     z = h * abs(length)
@@ -77,7 +80,9 @@ def nodes(h: float, length: float) -> tuple[np.ndarray, np.ndarray, float]:
     return 0.5 * length * (x + 1), 0.5 * abs(length) * w, error
 
 
-def spectral_loss(box: Box, spectral: Spectral, states: np.ndarray, time: float) -> np.ndarray:
+def spectral_loss(
+    box: Box, spectral: Spectral, states: Num[np.ndarray, "*batch N"], time: float
+) -> Float64[np.ndarray, "*found"]:
     """|∫₀ᵗ ‖Q A P ψ_L(s)‖² ds| for states (..., N) from the eigenbasis, in closed form; t of any sign."""
     skin = surface(box)
     rows = spectral.vectors[..., skin.edge, :]
@@ -86,4 +91,4 @@ def spectral_loss(box: Box, spectral: Spectral, states: np.ndarray, time: float)
     omega = spectral.energies[..., :, None] - spectral.energies[..., None, :]
     # ∫₀ᵗ e^{iωs} ds = t e^{iωt/2} sinc(ωt/2)
     kernel = time * np.exp(0.5j * omega * time) * np.sinc(omega * time / (2 * np.pi))
-    return np.abs(np.real((gram * kernel).sum((-1, -2))))
+    return np.asarray(np.abs(np.real((gram * kernel).sum((-1, -2)))))

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
+from jaxtyping import Complex128, Float64, Int, Num
 
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.operators.long_range import Box
@@ -16,7 +16,6 @@ from tenfold.quasiperiodic.propagation.leak import Surface, spectral_loss
 from tenfold.quasiperiodic.propagation.panels import panel_count, run_panels
 from tenfold.quasiperiodic.propagation.trotter import evolve_trotter
 
-Method = Literal["auto", "chebyshev", "lanczos", "dense", "trotter"]
 METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
 MOST_DENSE = 2000
 EPS = 2.0**-53
@@ -26,14 +25,29 @@ class BoxTooSmallError(TenfoldError, ValueError):
     """The state reached the edge of its box: what was computed is not the evolution on the lattice."""
 
 
+@dataclass(frozen=True)
+class Goal:
+    """ψ at ``times`` to ``tol`` in norm, by ``method``; ``progress`` is called with the fraction done."""
+
+    times: Float64[np.ndarray, " times"]
+    tol: float
+    method: str = "auto"
+    progress: Callable[[float], None] | None = None
+
+    @property
+    def until(self) -> float:
+        """The largest |t|."""
+        return float(np.abs(self.times).max())
+
+
 @dataclass
-class Run:
+class Propagated:
     """What a method found in one box: states (times, S, N) and the parts of their error."""
 
-    states: np.ndarray
+    states: Complex128[np.ndarray, "times S N"]
     products: int = 0
     polynomial: float = 0.0
-    loss: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    loss: Float64[np.ndarray, "_"] = field(default_factory=lambda: np.zeros(1))
     peak: float = 0.0
     estimated: bool = False
 
@@ -47,8 +61,10 @@ class Limit:
     margin: int
     exceeded: bool = False
 
-    def look(self, box: Box, states: np.ndarray, loss: np.ndarray, duration: float) -> bool:
-        """Whether states (..., N) at the end of ``duration``, and what they lost in it, exceed the limit."""
+    def look(
+        self, box: Box, states: Complex128[np.ndarray, "times S N"], loss: Float64[np.ndarray, " S"], duration: float
+    ) -> bool:
+        """Whether states at the end of ``duration``, and what they lost in it, exceed the limit."""
         edge = box.edge(self.margin)
         scale = (np.abs(states) ** 2).sum(-1)
         mass = float(((np.abs(states[..., edge]) ** 2).sum(-1) / scale).max())
@@ -57,7 +73,7 @@ class Limit:
         return self.exceeded
 
 
-def choose(box: Box, times: np.ndarray, batch: int) -> str:
+def choose(box: Box, times: Float64[np.ndarray, " times"], batch: int) -> str:
     """The cheaper of "dense" and "chebyshev" by counted flops."""
     n, z = box.size, box.interval.half_width * float(np.abs(times).max())
     if n > MOST_DENSE:
@@ -68,57 +84,55 @@ def choose(box: Box, times: np.ndarray, batch: int) -> str:
     return "dense" if systems * (3.0 * n**3 / 3) + len(times) * n * n < sweeps else "chebyshev"
 
 
-def spread(box: Box, states: np.ndarray) -> tuple[Box, np.ndarray]:
+def spread(box: Box, states: Num[np.ndarray, "*batch N"]) -> tuple[Box, Num[np.ndarray, "S N"]]:
     """States and operators broadcast against each other: a box with potential (N,) or (S, N), and states (S, N)."""
     batch = np.broadcast_shapes(states.shape[:-1], box.potential.shape[:-1])
     flat = np.ascontiguousarray(np.broadcast_to(states, (*batch, box.size)).reshape(-1, box.size))
-    if box.potential.ndim > 1:
-        shape = (*batch, box.size)
-        product = box.product  # may have been chosen by hand
-        box = replace(box, potential=np.ascontiguousarray(np.broadcast_to(box.potential, shape)).reshape(-1, box.size))
-        box.__dict__["product"] = product
-    return box, flat
+    return spread_box(box, batch), flat
+
+
+def spread_box(box: Box, batch: tuple[int, ...]) -> Box:
+    """A box with a batch of operators broadcast to a batch of states, (S, N)."""
+    if box.potential.ndim == 1:
+        return box
+    potential = np.ascontiguousarray(np.broadcast_to(box.potential, (*batch, box.size))).reshape(-1, box.size)
+    wide = replace(box, potential=potential)
+    wide.__dict__["product"] = box.product  # may have been chosen by hand
+    return wide
 
 
 def run_in_box(
-    box: Box,
-    states: np.ndarray,
-    times: np.ndarray,
-    tol: float,
-    method: Method,
-    skin: Surface | None,
-    progress: Callable[[float], None] | None,
-    limit: Limit | None = None,
-) -> Run:
+    box: Box, states: Num[np.ndarray, "*batch N"], goal: Goal, skin: Surface | None = None, limit: Limit | None = None
+) -> Propagated:
+    """The states at all times, forwards and backwards; ``skin`` is the surface through which a loss is measured."""
     box, flat = spread(box, states)
+    times = goal.times
     require(len(times) * flat.size * 16 * 4, f"states of {box.size:,} sites at {len(times)} times")
-    used = method if method != "auto" else choose(box, times, len(flat))
+    used = goal.method if goal.method != "auto" else choose(box, times, len(flat))
     if used == "dense" and box.size > MOST_DENSE:
         raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
-    run = Run(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
+    run = Propagated(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
     for sign in (1, -1):
         index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
         if not len(index) or (limit is not None and limit.exceeded):
             continue
         index = index[np.argsort(np.abs(times[index]), kind="stable")]
-        _one_direction(box, flat, times[index], index, tol, used, skin, progress, limit, run)
+        _one_direction(box, flat, index, replace(goal, times=times[index], method=used), skin, limit, run)
     return run
 
 
 def _one_direction(
     box: Box,
-    flat: np.ndarray,
-    times: np.ndarray,
-    index: np.ndarray,
-    tol: float,
-    method: str,
+    flat: Num[np.ndarray, "S N"],
+    index: Int[np.ndarray, " times"],
+    goal: Goal,
     skin: Surface | None,
-    progress: Callable[[float], None] | None,
     limit: Limit | None,
-    run: Run,
+    run: Propagated,
 ) -> None:
-    report = _reporter(box, times, skin is not None, progress)
-    if method == "chebyshev":
+    times, tol = goal.times, goal.tol
+    report = _reporter(box, float(times[-1]), skin is not None, goal.progress)
+    if goal.method == "chebyshev":
         for panel in run_panels(box, flat, times, tol, skin, report):
             run.states[index[panel.first : panel.first + len(panel.states)]] = panel.states
             run.products += panel.products
@@ -129,38 +143,30 @@ def _one_direction(
             if limit is not None and limit.look(box, both, panel.loss, panel.end - panel.start):
                 return
         return
-    if method == "dense":
+    if goal.method == "dense":
         spectral = diagonalise(box)
         run.states[index] = spectral.evolve(flat, times)
         if skin is not None and len(skin.edge):
             run.loss = run.loss + spectral_loss(box, spectral, flat, float(times[-1]))
-    elif method == "lanczos":
-        run.states[index], products, error = evolve_lanczos(box, flat, times, tol, report=report)
-        run.products += products
-        run.polynomial = max(run.polynomial, error)
-        run.loss = run.loss + _sampled_loss(box, run.states[index], times, skin)
-        run.estimated = run.estimated or skin is not None
     else:
-        run.states[index], products, error = evolve_trotter(box, flat, times, tol, report=report)
+        lanczos = goal.method == "lanczos"
+        evolve = evolve_lanczos if lanczos else evolve_trotter
+        run.states[index], products, error = evolve(box, flat, times, tol, report=report)
         run.products += products
         run.polynomial = max(run.polynomial, error)
-        run.estimated = True
+        if lanczos and skin is not None and len(skin.edge):
+            # Lanczos has no probe between the output times: the largest sampled loss stands for all.
+            run.loss = run.loss + abs(float(times[-1])) * skin.loss(run.states[index][..., skin.edge]).max(0)
+        run.estimated = run.estimated or not lanczos or skin is not None
     if limit is not None:
         limit.look(box, run.states[index], run.loss, float(times[-1]))
 
 
-def _sampled_loss(box: Box, states: np.ndarray, times: np.ndarray, skin: Surface | None) -> np.ndarray:
-    # Lanczos has no probe between the output times: the largest sampled loss stands for all.
-    if skin is None or not len(skin.edge):
-        return np.zeros(states.shape[1])
-    return abs(float(times[-1])) * skin.loss(states[..., skin.edge]).max(0)
-
-
-def _reporter(box: Box, times: np.ndarray, probed: bool, progress: Callable[[float], None] | None) -> Report | None:
+def _reporter(box: Box, until: float, probed: bool, progress: Callable[[float], None] | None) -> Report | None:
     if progress is None:
         return None
-    z = box.interval.half_width * abs(float(times[-1]))
-    panels = panel_count(box, float(times[-1]), probed)
+    z = box.interval.half_width * abs(until)
+    panels = panel_count(box, until, probed)
     each = z / panels
     total = panels * (each + 11.5 * each ** (1 / 3) + 15)
     done = 0

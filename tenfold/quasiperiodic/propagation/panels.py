@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Complex128, Float64, Num
 
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.propagation.chebyshev import Report, sweep
@@ -17,19 +17,19 @@ LONGEST_PROBED = 1e3
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One sweep: ``first`` … are the indices of the output times in it, with their states (times, S, N); ``start`` and
-    ``end`` its time interval, ``last`` the states (S, N) at its end; ``loss`` ∫‖QAPψ‖² over it (S,), and ``peak`` the
-    largest norm seen on the surface (0 without a probe)."""
+class TimePanel:
+    """One sweep: ``first`` … are the indices of the output times in it, with their ``states``; ``start`` and ``end``
+    its time interval, ``last`` the states at its end; ``loss`` ∫‖QAPψ‖² over it, and ``peak`` the largest norm seen on
+    the surface (0 without a probe)."""
 
     first: int
-    states: np.ndarray
+    states: Complex128[np.ndarray, "times S N"]
     start: float
     end: float
-    last: np.ndarray
+    last: Complex128[np.ndarray, "S N"]
     products: int
     remainder: float
-    loss: np.ndarray
+    loss: Float64[np.ndarray, " S"]
     peak: float
 
 
@@ -41,40 +41,40 @@ def panel_count(box: Box, until: float, probed: bool) -> int:
 
 def run_panel(
     box: Box,
-    states: np.ndarray,
+    states: Num[np.ndarray, "S N"],
     start: float,
     length: float,
-    times: np.ndarray,
+    times: Float64[np.ndarray, " times"],
     first: int,
     tol: float,
     skin: Surface | None,
     report: Report | None = None,
-) -> Panel:
-    """One sweep of ``length`` from ``states`` (S, N) at ``start``; ``times`` (absolute) lie inside."""
+) -> TimePanel:
+    """One sweep of ``length`` from ``states`` at ``start``; ``times`` (absolute) lie inside."""
     # The end itself comes last. Panels of one length find their coefficients and nodes in a cache.
     relative = np.concatenate([times - start, [length]])
     loss, peak = np.zeros(len(states)), 0.0
     if skin is None or not len(skin.edge):
         done = sweep(box, states, relative, tol, report=report)
     else:
-        s, weights, error = _nodes(box.interval.half_width, length)
+        s, weights, error = nodes(box.interval.half_width, length)
         done = sweep(box, states, relative, tol, s, skin.edge, report)
         loss = weights @ skin.loss(done.probe)
         loss += error * skin.strength**2 * np.linalg.norm(states, axis=-1) ** 2
         peak = float(np.linalg.norm(done.probe, axis=-1).max())
-    return Panel(
+    return TimePanel(
         first, done.states[:-1], start, start + length, done.states[-1], done.products, done.remainder, loss, peak
     )
 
 
-@lru_cache(maxsize=16)
-def _nodes(h: float, length: float) -> tuple[np.ndarray, np.ndarray, float]:
-    return nodes(h, length)
-
-
 def run_panels(
-    box: Box, states: np.ndarray, times: np.ndarray, tol: float, skin: Surface | None, report: Report | None = None
-) -> Iterator[Panel]:
+    box: Box,
+    states: Num[np.ndarray, "S N"],
+    times: Float64[np.ndarray, " times"],
+    tol: float,
+    skin: Surface | None,
+    report: Report | None = None,
+) -> Iterator[TimePanel]:
     """Sweeps to the last of ``times`` (ascending in size, one sign), each yielded as it is done."""
     count = panel_count(box, times[-1], skin is not None and len(skin.edge) > 0)
     length, first = times[-1] / count, 0

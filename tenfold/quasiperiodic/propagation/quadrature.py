@@ -3,11 +3,12 @@
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.special import roots_legendre
 
 
 @lru_cache(maxsize=64)
-def gauss_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+def gauss_legendre(count: int) -> tuple[Float64[np.ndarray, " {count}"], Float64[np.ndarray, " {count}"]]:
     """Nodes (ascending) and weights on [−1, 1], read-only."""
     x, w = (np.asarray(a, dtype=np.float64) for a in roots_legendre(count))
     x.flags.writeable = w.flags.writeable = False

@@ -6,6 +6,7 @@ halved until two runs agree; the error is their difference by Richardson's rule,
 
 import numpy as np
 import scipy.fft
+from jaxtyping import Complex128, Float64, Num
 
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.operators.hopping import Kernel
@@ -19,8 +20,13 @@ _MOST_STEPS = 1 << 22
 
 
 def evolve_trotter(
-    box: Box, states: np.ndarray, times: np.ndarray, tol: float, order: int = 4, report: Report | None = None
-) -> tuple[np.ndarray, int, float]:
+    box: Box,
+    states: Num[np.ndarray, "S N"],
+    times: Float64[np.ndarray, " times"],
+    tol: float,
+    order: int = 4,
+    report: Report | None = None,
+) -> tuple[Complex128[np.ndarray, "times S N"], int, float]:
     """States (times, S, N) at ascending times of one sign, the number of FFT factors, and the estimated error.
 
     Raises UsageError for an open box, a kernel or another order, TenfoldError where four million steps are too few."""
@@ -46,8 +52,13 @@ def evolve_trotter(
 
 
 def _run(
-    box: Box, states: np.ndarray, times: np.ndarray, step: float, order: int, report: Report | None
-) -> tuple[np.ndarray, int]:
+    box: Box,
+    states: Num[np.ndarray, "S N"],
+    times: Float64[np.ndarray, " times"],
+    step: float,
+    order: int,
+    report: Report | None,
+) -> tuple[Complex128[np.ndarray, "times S N"], int]:
     hopping = box.hopping
     assert not isinstance(hopping, Kernel)
     axes = tuple(range(1, len(box.shape) + 1))

@@ -9,19 +9,22 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64
 
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.membership import UNIT
 from tenfold.quasiperiodic.sets.polynomials import Poly
 
 BLOCK = 1 << 14
+# Lower and upper ends of a polynomial's range on each cell.
+Ends = tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]
 
 
 class Cells(NamedTuple):
     """Boxes of grid cells [low, high) in units of the side 1/K, int64 (m, b); all inside, or all undecided units."""
 
-    low: np.ndarray
-    high: np.ndarray
+    low: Int64[np.ndarray, "m b"]
+    high: Int64[np.ndarray, "m b"]
     inside: bool
 
 
@@ -34,8 +37,10 @@ class Classifier:
         self._clauses = [[(self._index[p], s) for p, s in clause] for clause in region.clauses]
         self._ranges = [_Range(p) for p in region.polynomials]
 
-    def decide(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(inside, outside) of boxes [low, high], float64 (m, b) in [0, 1] (ends may be off by 2^−53)."""
+    def decide(
+        self, low: Float64[np.ndarray, "m b"], high: Float64[np.ndarray, "m b"]
+    ) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
+        """(inside, outside) of boxes [low, high] in [0, 1] (ends may be off by 2^−53)."""
         bounds = [r.natural(low, high) for r in self._ranges]
         inside, outside = self._combine(bounds)
         open_ = np.flatnonzero(~(inside | outside))
@@ -52,7 +57,7 @@ class Classifier:
             inside[open_], outside[open_] = self._combine(finer)
         return inside, outside
 
-    def _combine(self, bounds: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    def _combine(self, bounds: list[Ends]) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
         inside = np.zeros(len(bounds[0][0]), bool)
         outside = np.ones(len(bounds[0][0]), bool)
         for clause in self._clauses:
@@ -84,7 +89,7 @@ class _Range:
         self.tensor = poly.tensor
         self.weights = [_blossom(d) for d in poly.degrees]
 
-    def natural(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, low: Float64[np.ndarray, "m b"], high: Float64[np.ndarray, "m b"]) -> Ends:
         bottom, top = np.full(len(low), -self.slack), np.full(len(low), self.slack)
         for e, c in self.terms:
             small, large = np.ones(len(low)), np.ones(len(low))
@@ -95,7 +100,7 @@ class _Range:
             top += c * (large if c > 0 else small)
         return bottom, top
 
-    def bernstein(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bernstein(self, low: Float64[np.ndarray, "m b"], high: Float64[np.ndarray, "m b"]) -> Ends:
         # Cells come last, so that every product runs along them.
         values = self.tensor.reshape(1, -1, 1)
         for j, weight in enumerate(self.weights):
@@ -112,14 +117,14 @@ class _Range:
         return flat.min(axis=0) - self.slack, flat.max(axis=0) + self.slack
 
 
-def _powers(x: np.ndarray, count: int) -> np.ndarray:
+def _powers(x: Float64[np.ndarray, " m"], count: int) -> Float64[np.ndarray, "{count} m"]:
     found = np.ones((count, len(x)))
     for k in range(1, count):
         np.multiply(found[k - 1], x, out=found[k])
     return found
 
 
-def _blossom(degree: int) -> np.ndarray:
+def _blossom(degree: int) -> Float64[np.ndarray, "{degree}+1 {degree}+1 {degree}+1"]:
     """w[i, t, k]: x^i on [l, h] has the Bernstein coefficients Σ_t w[i, t, k] h^t l^{i−t}, all weights ≥ 0."""
     size = degree + 1
     w = np.zeros((size, size, size))
@@ -151,7 +156,9 @@ def meeting(region: Formula, K: int, classifier: Classifier | None = None) -> It
         stack += [(low[i : i + BLOCK], high[i : i + BLOCK]) for i in range(0, len(low), BLOCK)]
 
 
-def halved(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def halved(
+    low: Int64[np.ndarray, "m b"], high: Int64[np.ndarray, "m b"]
+) -> tuple[Int64[np.ndarray, "n b"], Int64[np.ndarray, "n b"]]:
     """Every box split in two along every axis longer than one cell."""
     for j in range(low.shape[1]):
         middle = (low[:, j] + high[:, j]) // 2

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.sets.polynomials import Poly
@@ -15,6 +15,7 @@ MAX_CLAUSES = 4096
 
 Inequality = tuple[Poly, str]
 Clause = tuple[Inequality, ...]
+F = TypeVar("F", bound="Formula")
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,15 @@ class Formula:
 
     # --- Boolean operations ------------------------------------------------------------------------------
 
-    def __or__(self, other: "Formula") -> Self:
+    def __or__(self: F, other: "Formula") -> F:
         self._alike(other)
         return type(self)(dict.fromkeys(self.clauses + other.clauses))
 
-    def __and__(self, other: "Formula") -> Self:
+    def __and__(self: F, other: "Formula") -> F:
         self._alike(other)
         return type(self)(_product([self.clauses, other.clauses]))
 
-    def __invert__(self) -> Self:
+    def __invert__(self: F) -> F:
         # De Morgan: each clause becomes a union of opposite literals, and these are intersected.
         factors = [
             [((poly, opposite),) for poly, relation in clause for opposite in _OPPOSITE[relation]]
@@ -88,7 +89,7 @@ class Formula:
         return {"b": self.dim, "degree": self.degree, "clauses": clauses}
 
     @classmethod
-    def from_dict(cls, data: Any) -> Self:
+    def from_dict(cls: type[F], data: Any) -> F:
         """The set of ``to_dict``, or of a bare list of clauses [[[[coefficient, exponents], …], relation], …].
 
         Raises UsageError for anything else."""

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+from jaxtyping import Bool, Float64
 
 from tenfold.quasiperiodic.sets.formulas import Formula
+from tenfold.quasiperiodic.sets.polynomials import Exponents
 
 UNIT = 2.0**-53
 CHUNK = 1 << 14
@@ -30,8 +32,8 @@ class Membership:
         self._rounding = [1.01 * p.size * UNIT * (p.degree + len(p.terms) + 2) for p in self.polynomials]
         self._slope = [1.01 * float(sum(p.slopes)) for p in self.polynomials]
 
-    def values(self, x: np.ndarray) -> list[np.ndarray]:
-        """float64 values of the polynomials at points (n, b)."""
+    def values(self, x: Float64[np.ndarray, "n b"]) -> list[Float64[np.ndarray, " n"]]:
+        """Values of the polynomials at points."""
         columns = [np.ascontiguousarray(x[:, j]) for j in range(self.dim)]
         made: list[np.ndarray] = []
         for parent, j in self._plan:
@@ -44,8 +46,10 @@ class Membership:
             found.append(np.broadcast_to(np.asarray(total, dtype=np.float64), (len(x),)))
         return found
 
-    def test(self, x: np.ndarray, delta: float = UNIT) -> tuple[np.ndarray, np.ndarray]:
-        """(inside, unknown) of points (n, b), coordinates within ``delta`` of the real ones on the torus; where
+    def test(
+        self, x: Float64[np.ndarray, "n b"], delta: float = UNIT
+    ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        """(inside, unknown) of points, coordinates within ``delta`` of the real ones on the torus; where
         ``unknown`` is set, ``inside`` means nothing."""
         yes, maybe = np.empty(len(x), bool), np.empty(len(x), bool)
         for begin in range(0, len(x), CHUNK):
@@ -59,7 +63,9 @@ class Membership:
             maybe[begin : begin + CHUNK] = (possible & ~some) | wraps
         return yes, maybe
 
-    def _three_valued(self, values: list[np.ndarray], delta: float) -> tuple[np.ndarray, np.ndarray]:
+    def _three_valued(
+        self, values: list[Float64[np.ndarray, " n"]], delta: float
+    ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
         certain = possible = None
         bounds = [r + s * delta for r, s in zip(self._rounding, self._slope, strict=True)]
         for clause in self.clauses:
@@ -86,14 +92,14 @@ class Membership:
         """Whether the point numerators / moduli lies in the set; with ``slack`` (units of 1/modulus per coordinate),
         whether all points that near do: None when some do and some may not."""
         if slack is None or not any(slack):
-            return self._decide([_sign(p.scaled_value(numerators, moduli)) for p in self.polynomials])
+            return self._decide([sign_of(p.scaled_value(numerators, moduli)) for p in self.polynomials])
         if any(s and (r < s or r + s >= m) for r, m, s in zip(numerators, moduli, slack, strict=True)):
             return None
         signs: list[int | None] = []
         for p in self.polynomials:
             value = Fraction(p.scaled_value(numerators, moduli), p.scale(moduli))
             error = sum((g * Fraction(s, m) for g, s, m in zip(p.slopes, slack, moduli, strict=True)), Fraction(0))
-            signs.append(_sign(value) if abs(value) > error or not error else None)
+            signs.append(sign_of(value) if abs(value) > error or not error else None)
         return self._decide(signs)
 
     def _decide(self, signs: Sequence[int | None]) -> bool | None:
@@ -105,8 +111,8 @@ class Membership:
             unknown |= None in answers and False not in answers
         return None if unknown else False
 
-    def of_floats(self, x: np.ndarray) -> np.ndarray:
-        """Membership of points (n, b) whose floats are meant exactly: bool (n,)."""
+    def of_floats(self, x: Float64[np.ndarray, "n b"]) -> Bool[np.ndarray, " n"]:
+        """Membership of points whose floats are meant exactly."""
         inside, unknown = self.test(x, 0.0)
         for i in np.flatnonzero(unknown):
             exact = [Fraction(float(v)) for v in x[i]]
@@ -118,7 +124,8 @@ class Membership:
         return min(abs(float(Fraction(p.scaled_value(numerators, moduli), p.scale(moduli)))) for p in self.polynomials)
 
 
-def _sign(value: int | Fraction) -> int:
+def sign_of(value: int | Fraction) -> int:
+    """−1, 0 or 1."""
     return (value > 0) - (value < 0)
 
 
@@ -128,21 +135,21 @@ def _holds(sign: int | None, relation: str) -> bool | None:
     return {">": sign > 0, ">=": sign >= 0, "<": sign < 0, "<=": sign <= 0, "==": sign == 0}[relation]
 
 
-def _monomials(wanted: list[tuple[int, ...]], dim: int) -> tuple[list[tuple[int, int]], dict[tuple[int, ...], int]]:
+def _monomials(wanted: list[Exponents], dim: int) -> tuple[list[tuple[int, int]], dict[Exponents, int]]:
     """Products to form, each a former product (or −1) times a coordinate, and where each monomial ends up; the
     constant monomial is at −1."""
     plan: list[tuple[int, int]] = []
     position = {(0,) * dim: -1}
-
-    def make(e: tuple[int, ...]) -> int:
-        if e not in position:
-            j = max(range(dim), key=lambda i: (tuple(x - (k == i) for k, x in enumerate(e)) in position, e[i])
-                    if e[i] else (False, -1))  # fmt: skip
-            parent = make(tuple(x - (k == j) for k, x in enumerate(e)))
-            plan.append((parent, j))
-            position[e] = len(plan) - 1
-        return position[e]
-
     for e in sorted(set(wanted), key=lambda e: (sum(e), e)):
-        make(e)
+        _place(e, plan, position)
     return plan, position
+
+
+def _place(e: Exponents, plan: list[tuple[int, int]], position: dict[Exponents, int]) -> int:
+    """Where a monomial is, made of one that is there if it can be."""
+    if e not in position:
+        smaller = {j: tuple(x - (k == j) for k, x in enumerate(e)) for j, x in enumerate(e) if x}
+        j = max(smaller, key=lambda i: (smaller[i] in position, e[i]))
+        plan.append((_place(smaller[j], plan, position), j))
+        position[e] = len(plan) - 1
+    return position[e]

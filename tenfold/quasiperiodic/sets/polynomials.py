@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Num
 
 from tenfold.errors import UsageError
 
@@ -91,7 +92,7 @@ class Poly:
         return common, tuple((e, int(c * common)) for e, c in self.terms)
 
     @cached_property
-    def tensor(self) -> np.ndarray:
+    def tensor(self) -> Float64[np.ndarray, "..."]:
         """float64 coefficients, one axis a variable, of shape degrees + 1."""
         table = np.zeros([d + 1 for d in self.degrees])
         for e, c in self.terms:
@@ -112,13 +113,13 @@ class Poly:
         """The multiple in ``scaled_value``."""
         return math.prod(m**d for m, d in zip(moduli, self.degrees, strict=True)) * self.integral[0]
 
-    def exact(self, point: Sequence[Any]) -> Fraction:
+    def exact(self, point: Iterable[Any]) -> Fraction:
         """The value at a point of rational numbers."""
         x = [Fraction(v) for v in point]
         return sum((c * math.prod(v**k for v, k in zip(x, e, strict=True)) for e, c in self.terms), Fraction(0))
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """float64 values at points (…, b): (…,)."""
+    def __call__(self, x: Num[np.ndarray, "*n b"]) -> Float64[np.ndarray, "*n"]:
+        """Values at points."""
         x = np.asarray(x, dtype=np.float64)
         total = np.zeros(x.shape[:-1])
         for e, c in self.terms:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from tenfold.quasiperiodic.sets.formulas import Formula
-from tenfold.quasiperiodic.sets.membership import Membership
+from tenfold.quasiperiodic.sets.membership import Membership, sign_of
 from tenfold.quasiperiodic.sets.polynomials import Poly
 
 Coefficients = list[int]
@@ -72,12 +72,12 @@ def root_floors(poly: Poly, modulus: int) -> list[int]:
 
 def _bisected(p: Coefficients, low: int, high: int) -> int:
     # One simple root in (low, high]: its sign just above ``low`` differs from that at and beyond the root.
-    end = _sign(_value(p, high))
+    end = sign_of(_value(p, high))
     if end == 0:
         return high
     while high - low > 1:
         middle = (low + high) // 2
-        here = _sign(_value(p, middle))
+        here = sign_of(_value(p, middle))
         if here == 0:
             return middle
         low, high = (low, middle) if here == end else (middle, high)
@@ -105,21 +105,20 @@ def _value(p: Coefficients, x: int) -> int:
     return total
 
 
-def _sign(value: int) -> int:
-    return (value > 0) - (value < 0)
-
-
-def _remainder(a: Coefficients, b: Coefficients) -> Coefficients:
-    """A positive multiple of a mod b, primitive."""
-    rest = [Fraction(c) for c in a]
+def _divided(a: Coefficients, b: Coefficients) -> tuple[Coefficients, Coefficients]:
+    """Positive multiples of the quotient and the remainder of a by b, primitive."""
+    rest, quotient = [Fraction(c) for c in a], []
     while len(rest) >= len(b):
         factor = rest[-1] / b[-1]
         shift = len(rest) - len(b)
+        quotient.append(factor)
         rest = [c - factor * b[i - shift] if i >= shift else c for i, c in enumerate(rest)][:-1]
-        while rest and rest[-1] == 0:
-            rest.pop()
-    common = math.lcm(*(c.denominator for c in rest)) if rest else 1
-    return _trimmed([int(c * common) for c in rest])
+    return _primitive(quotient[::-1]), _primitive(rest)
+
+
+def _primitive(p: list[Fraction]) -> Coefficients:
+    common = math.lcm(*(c.denominator for c in p)) if p else 1
+    return _trimmed([int(c * common) for c in p])
 
 
 def _square_free(p: Coefficients) -> Coefficients:
@@ -127,26 +126,14 @@ def _square_free(p: Coefficients) -> Coefficients:
         return p
     a, b = p, _trimmed([k * c for k, c in enumerate(p)][1:])
     while b:
-        a, b = b, _remainder(a, b)
-    return _quotient(p, a) if len(a) > 1 else p
-
-
-def _quotient(p: Coefficients, d: Coefficients) -> Coefficients:
-    rest, out = [Fraction(c) for c in p], []
-    while len(rest) >= len(d):
-        factor = rest[-1] / d[-1]
-        out.append(factor)
-        shift = len(rest) - len(d)
-        rest = [c - factor * d[i - shift] if i >= shift else c for i, c in enumerate(rest)][:-1]
-    out.reverse()
-    common = math.lcm(*(c.denominator for c in out))
-    return _trimmed([int(c * common) for c in out])
+        a, b = b, _divided(a, b)[1]
+    return _divided(p, a)[0] if len(a) > 1 else p
 
 
 def _sturm(p: Coefficients) -> list[Coefficients]:
     chain = [p, _trimmed([k * c for k, c in enumerate(p)][1:])]
     while len(chain[-1]) > 1:
-        rest = _remainder(chain[-2], chain[-1])
+        rest = _divided(chain[-2], chain[-1])[1]
         if not rest:
             break
         chain.append([-c for c in rest])
@@ -154,5 +141,5 @@ def _sturm(p: Coefficients) -> list[Coefficients]:
 
 
 def _changes(chain: list[Coefficients], x: int) -> int:
-    signs = [s for s in (_sign(_value(p, x)) for p in chain) if s]
+    signs = [s for s in (sign_of(_value(p, x)) for p in chain) if s]
     return sum(a != b for a, b in itertools.pairwise(signs))

@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.covering import Cover, cover
@@ -29,8 +30,8 @@ class Set(Formula):
         """The compiled test."""
         return Membership(self)
 
-    def contains(self, x: Any) -> np.ndarray:
-        """Whether points (…, b), floats taken exactly, lie in the set: bool (…,), decided exactly."""
+    def contains(self, x: Any) -> Bool[np.ndarray, "..."]:
+        """Whether points (…, b), floats taken exactly, lie in the set, decided exactly."""
         points = np.asarray(x, dtype=np.float64)
         if points.shape[-1:] != (self.dim,):
             raise UsageError(

@@ -6,6 +6,7 @@ from math import exp
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float64, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Kernel
@@ -14,6 +15,7 @@ from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.windows import Window
 
 _MOST = 2000
+Thetas = Num[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,14 @@ def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
 
 @dataclass(frozen=True)
 class ThetaScan:
-    """Good-box tests over θ: ``theta`` (k, b), ``good`` (k,), ``norms`` (k,), ``rates`` (k,).
+    """Good-box tests over θ: ``theta`` in rows, and ``good``, ``norms``, ``rates`` of each.
 
     ``bad_fraction`` is the fraction of the grid that is bad: an empirical measure and no bound."""
 
-    theta: np.ndarray
-    good: np.ndarray
-    norms: np.ndarray
-    rates: np.ndarray
+    theta: Float64[np.ndarray, "k b"]
+    good: Bool[np.ndarray, " k"]
+    norms: Float64[np.ndarray, " k"]
+    rates: Float64[np.ndarray, " k"]
     side: int
 
     @property
@@ -107,7 +109,7 @@ def theta_scan(
     operator: LongRange,
     reach: int,
     energy: float,
-    theta: np.ndarray,
+    theta: Thetas,
     rate: float,
     s: float,
     progress: Callable[[float], None] | None = None,
@@ -136,14 +138,14 @@ class DeterminantScan:
     polynomial in θ of degree at most ``degree`` (side times the potential's), so that a sublevel set is semi-algebraic
     in the cosines and sines of θ; None for other potentials."""
 
-    theta: np.ndarray
-    log_abs: np.ndarray
-    sign: np.ndarray
+    theta: Float64[np.ndarray, "k b"]
+    log_abs: Float64[np.ndarray, " k"]
+    sign: Float64[np.ndarray, " k"]
     energy: float
     side: int
     degree: int | None
 
-    def below(self, level: float) -> np.ndarray:
+    def below(self, level: float) -> Bool[np.ndarray, " k"]:
         """Which θ have |det| < e^{level}."""
         return self.log_abs < level
 
@@ -169,9 +171,7 @@ class DeterminantScan:
         }
 
 
-def determinant_scan(
-    operator: LongRange, side: int, energy: float, theta: np.ndarray, start: int = 0
-) -> DeterminantScan:
+def determinant_scan(operator: LongRange, side: int, energy: float, theta: Thetas, start: int = 0) -> DeterminantScan:
     """Determinants of H − E on the sites start … start + side − 1 (one-dimensional, open), at every row of ``theta``.
 
     Nearest neighbours by the three-term recursion for all θ at once, rescaled against overflow; longer ranges by
@@ -201,7 +201,9 @@ def determinant_scan(
     return DeterminantScan(rows, log_abs, sign, energy, side, degree)
 
 
-def _three_term(values: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def _three_term(
+    values: Float64[np.ndarray, "k side"], strength: float
+) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
     # D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}
     before, now = np.zeros(len(values)), np.ones(len(values))
     scale = np.zeros(len(values))
@@ -215,7 +217,7 @@ def _three_term(values: np.ndarray, strength: float) -> tuple[np.ndarray, np.nda
         return np.log(np.abs(now)) + scale, np.sign(now)
 
 
-def theta_grid(points: int, torus: int = 1) -> np.ndarray:
+def theta_grid(points: int, torus: int = 1) -> Float64[np.ndarray, "k {torus}"]:
     """The grid (i + ½)/points in each of ``torus`` coordinates, (points^torus, torus)."""
     if points < 1:
         raise UsageError(f"a grid of {points} points is empty; give at least 1")
@@ -223,7 +225,7 @@ def theta_grid(points: int, torus: int = 1) -> np.ndarray:
     return np.stack(np.meshgrid(*[axis] * torus, indexing="ij"), -1).reshape(-1, torus)
 
 
-def _rows(theta: np.ndarray) -> np.ndarray:
+def _rows(theta: Thetas) -> Float64[np.ndarray, "k b"]:
     rows = np.asarray(theta, dtype=np.float64)
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all():
@@ -233,10 +235,10 @@ def _rows(theta: np.ndarray) -> np.ndarray:
 
 def determinant_of(
     operator: LongRange, side: int, energy: float, start: int = 0
-) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+) -> Callable[[Thetas], tuple[np.ndarray, np.ndarray]]:
     """θ ↦ (sign, log|det|) of ``determinant_scan``, for rows of θ (k,) or (k, b): what bad sets are searched with."""
 
-    def determinant(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def determinant(theta: Thetas) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
         if not len(theta):
             return np.empty(0), np.empty(0)
         scan = determinant_scan(operator, side, energy, theta, start)

@@ -3,23 +3,26 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from jaxtyping import Complex128, Inexact, Num
 from scipy.linalg import hessenberg, solve_banded
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
 
-Way = Literal["auto", "dense", "banded", "strips"]
+Energies = complex | Sequence[complex] | Num[np.ndarray, "..."]
 WAYS = ("auto", "dense", "banded", "strips")
 _MOST_DENSE = 4000
 
 
-def green_columns(box: Box, z: complex | Sequence[complex], sources: Any = None, method: Way = "auto") -> np.ndarray:
-    """Columns G(·, m; z) for each z and source site m: complex128 (len(z), len(sources), N), without the axes of a
-    single z or a single source.
+def green_columns(
+    box: Box, z: Energies, sources: Any = None, method: str = "auto"
+) -> Complex128[np.ndarray, "*found N"]:
+    """Columns G(·, m; z) for each z and source site m: (len(z), len(sources), N), without the axes of a single z or a
+    single source.
 
     "banded": LU of an open one-dimensional box, O(N R²) a z; "strips": block recursion along the first axis of an open
     box, O(n₁ n₂³); "dense" otherwise. Raises UsageError for a real z in the spectrum, where G does not exist."""
@@ -40,7 +43,7 @@ def green_entry(box: Box, z: complex, n: Any, m: Any) -> complex:
     return complex(green_columns(box, z, m)[box.index(n)])
 
 
-def solver(box: Box, state: np.ndarray, method: Way = "auto") -> Callable[[np.ndarray], np.ndarray]:
+def solver(box: Box, state: Num[np.ndarray, " N"], method: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
     """``solve(z)`` → (H − z)^{−1} φ for many z off the real axis, complex (len(z), N).
 
     Nearest-neighbour chains are solved for all z at once by Thomas's recursion (stable: every pivot keeps an imaginary
@@ -61,7 +64,9 @@ def solver(box: Box, state: np.ndarray, method: Way = "auto") -> Callable[[np.nd
     return lambda z: _thomas(bands, z, turned) @ basis.T
 
 
-def _thomas(bands: np.ndarray, z: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _thomas(
+    bands: Inexact[np.ndarray, "3 N"], z: Num[np.ndarray, "*z"], right: Num[np.ndarray, " N"]
+) -> Complex128[np.ndarray, "n N"]:
     energies, n = np.atleast_1d(z), bands.shape[1]
     pivots = np.empty((n, len(energies)), dtype=np.complex128)
     x = np.empty((n, len(energies)), dtype=np.complex128)
@@ -92,7 +97,7 @@ def _way(box: Box, method: str) -> str:
     return "strips" if open_ and len(box.shape) > 1 and box.shape[0] > 4 * box.hopping.radius[0] else "dense"
 
 
-def _solve(box: Box, z: complex, right: np.ndarray, way: str) -> np.ndarray:
+def _solve(box: Box, z: complex, right: Num[np.ndarray, "sources N"], way: str) -> Complex128[np.ndarray, "sources N"]:
     try:
         if way == "banded":
             bands = box.banded().astype(np.complex128)
@@ -112,7 +117,7 @@ def _solve(box: Box, z: complex, right: np.ndarray, way: str) -> np.ndarray:
         ) from None
 
 
-def _strips(box: Box, z: complex, right: np.ndarray) -> np.ndarray:
+def _strips(box: Box, z: complex, right: Num[np.ndarray, "sources N"]) -> Complex128[np.ndarray, "sources N"]:
     # Block-tridiagonal elimination along the first axis; a strip has as many layers as the hopping's radius there.
     layers = max(box.hopping.radius[0], 1)
     across = box.size // box.shape[0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Inexact, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Kernel
@@ -25,18 +26,18 @@ class Lyapunov:
 
     The errors describe the scatter between 32 stretches of the orbit; they hold no bias of a finite product."""
 
-    energies: np.ndarray
-    exponents: np.ndarray
-    standard_errors: np.ndarray
+    energies: Num[np.ndarray, "*energies"]
+    exponents: Float64[np.ndarray, "*shape R"]
+    standard_errors: Float64[np.ndarray, "*shape R"]
     steps: int
 
     @property
-    def largest(self) -> np.ndarray:
+    def largest(self) -> Float64[np.ndarray, "*shape"]:
         """The largest exponent."""
         return self.exponents[..., 0]
 
     @property
-    def smallest(self) -> np.ndarray:
+    def smallest(self) -> Float64[np.ndarray, "*shape"]:
         """The smallest non-negative exponent: the inverse localisation length."""
         return self.exponents[..., -1]
 
@@ -101,8 +102,12 @@ def lyapunov_exponents(
 
 
 def _piece(
-    table: np.ndarray, energies: np.ndarray, values: np.ndarray, frame: np.ndarray, logs: np.ndarray
-) -> np.ndarray:
+    table: Inexact[np.ndarray, " bands"],
+    energies: Inexact[np.ndarray, " E"],
+    values: Float64[np.ndarray, "*batch n"],
+    frame: Inexact[np.ndarray, "E *batch two_R R"],
+    logs: Float64[np.ndarray, "eighths E *batch R"],
+) -> Inexact[np.ndarray, "E *batch two_R R"]:
     products = _products(table, energies, values)
     if frame.shape[-1] == 1:
         # One exponent: propagate a vector; the QR step is its norm.
@@ -121,7 +126,9 @@ def _piece(
     return frame
 
 
-def _products(table: np.ndarray, energies: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _products(
+    table: Inexact[np.ndarray, " bands"], energies: Inexact[np.ndarray, " E"], values: Float64[np.ndarray, "*batch n"]
+) -> Inexact[np.ndarray, "eighths E *batch two_R two_R"]:
     """Products of 8 transfer matrices each, (n/8, energies, batch, 2R, 2R); QR follows each."""
     reach = len(table) // 2
     count = values.shape[-1]
@@ -141,7 +148,9 @@ def _products(table: np.ndarray, energies: np.ndarray, values: np.ndarray) -> np
     return matrices
 
 
-def _two_by_two(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _two_by_two(
+    a: Inexact[np.ndarray, "*shape 2 2"], b: Inexact[np.ndarray, "*shape 2 2"]
+) -> Inexact[np.ndarray, "*shape 2 2"]:
     # NumPy's stacked matmul is slow for tiny matrices.
     out = np.empty_like(a)
     for i in (0, 1):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float64, Num
 from scipy.linalg import eigvals_banded
 
 from tenfold.errors import UsageError
@@ -10,7 +11,7 @@ from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 
 
-def eigenvalues(box: Box) -> np.ndarray:
+def eigenvalues(box: Box) -> Float64[np.ndarray, "*batch N"]:
     """All eigenvalues, ascending, (N,) or (batch, N); band solvers for an open one-dimensional box of short range."""
     reach = box.hopping.range
     if len(box.shape) == 1 and box.boundary == "open" and box.potential.ndim == 1 and reach < box.size / 8:
@@ -18,7 +19,9 @@ def eigenvalues(box: Box) -> np.ndarray:
     return np.linalg.eigvalsh(box.dense())
 
 
-def bloch_spectrum(operator: LongRange, period: int, phases: np.ndarray) -> np.ndarray:
+def bloch_spectrum(
+    operator: LongRange, period: int, phases: Num[np.ndarray, "*phases"]
+) -> Float64[np.ndarray, "n {period}"]:
     """Eigenvalues (len(phases), period), ascending, of the one-dimensional p/period approximant at Bloch phases κ:
     u_{n + period} = e^{iκ} u_n. Hopping ranges of more than a period fold over.
 
