@@ -7,29 +7,7 @@ from jaxtyping import install_import_hook
 
 from tests import numeric_tower
 
-install_import_hook(
-    [
-        "tenfold.settings",
-        "tenfold.nn",
-        "tenfold.data.images",
-        "tenfold.data.captions",
-        "tenfold.data.latents",
-        "tenfold.data.load",
-        "tenfold.data.tensor_file",
-        "tenfold.metrics",
-        "tenfold.flows",
-        "tenfold.tarflow",
-        "tenfold.starflow",
-        "tenfold.masked_lm",
-        "tenfold.text",
-        "tenfold.data.text",
-        "tenfold.discrete",
-        "tenfold.discrete_diffusion",
-        "tenfold.rl",
-    ],
-    "beartype.beartype",
-)
-install_import_hook(["tenfold.quasiperiodic", "tenfold.shifts"], f"{numeric_tower.__name__}.checked")
+install_import_hook("tenfold", "beartype.beartype")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

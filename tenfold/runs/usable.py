@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
+@runtime_checkable
 class Usable(Protocol):
     """A model with its recipe, as ``evaluate`` and ``report`` use it. Made by ``factory(recipe, name)``; nothing is
     read, and no weights are made, before they are used.
@@ -36,6 +37,7 @@ class Usable(Protocol):
         """PNG pictures of what the model does, with their captions."""
 
 
+@runtime_checkable
 class Samples(Protocol):
     """A model that ``sample`` draws from."""
 
@@ -43,6 +45,7 @@ class Samples(Protocol):
         """Draw samples and write them; the files. Raises UsageError, before any work, for options that do not fit."""
 
 
+@runtime_checkable
 class Scored(Protocol):
     """A model under which ``score`` finds the likelihood of data."""
 
@@ -50,6 +53,7 @@ class Scored(Protocol):
         """log p of what is in ``source``, from the least likely on. Raises UsageError before any work."""
 
 
+@runtime_checkable
 class Analysed(Protocol):
     """A model that ``analyse`` looks into."""
 
@@ -57,6 +61,7 @@ class Analysed(Protocol):
         """Measurements, and pictures in the folder ``figures``."""
 
 
+@runtime_checkable
 class Own(Protocol):
     """A verb of a room's own (``System.verbs``): a method of the task, called by the verb's name."""
 
@@ -65,6 +70,7 @@ class Own(Protocol):
         work for what does not fit."""
 
 
+@runtime_checkable
 class Randomised(Protocol):
     """A model whose loss draws times or noise, for studies of how they are drawn."""
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ class Metric:
 LOSS = Metric()
 
 
+@runtime_checkable
 class MapSource(Protocol):
     """Random-access data: any batch can be read at any time, so resuming is exact."""
 
@@ -64,6 +65,7 @@ class MapSource(Protocol):
         """The records ``indices`` (n,) int64, stacked along the first axis, on the CPU."""
 
 
+@runtime_checkable
 class GroupedSource(MapSource, Protocol):
     """Random-access data of several shapes: every batch, in training and validation, is of one group.
 
@@ -72,6 +74,7 @@ class GroupedSource(MapSource, Protocol):
     groups: np.ndarray
 
 
+@runtime_checkable
 class StreamSource(Protocol):
     """Sequential data in ``lanes`` independent lanes; global sample i comes from lane i mod lanes.
 
@@ -90,12 +93,11 @@ class StreamSource(Protocol):
         """Decode and stack records."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """A system as the loop sees it. The loop owns clock, precision, parallelism, checkpoints, progress.
 
-    ``metric`` says what chooses the checkpoint; ``LOSS`` where a task has none."""
-
-    metric: Metric
+    A task may have a ``metric: Metric``, which says what chooses the checkpoint; without one it is ``LOSS``."""
 
     def modules(self) -> dict[str, nn.Module]:
         """Trainable modules by name. ``shard_units`` of a module lists what FSDP2 wraps one by one."""
