@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
 from tenfold.hub.checkpoints import read_safetensors
-from tenfold.hub.fetch import CONFIG, INDEX, WEIGHTS, resolve
-from tenfold.hub.tensors import differences, listed
+from tenfold.hub.fetch import CONFIG, WEIGHTS, resolve
+from tenfold.hub.shards import tensor_index
+from tenfold.hub.tensors import differences
 from tenfold.settings.values import build
 from tenfold.version import __version__
 
@@ -117,20 +118,9 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
 
 def _folder_tensors(folder: Path) -> dict[str, Tensor]:
     """The tensors of ``model.safetensors``, or of the shards that its index lists."""
-    if (folder / WEIGHTS).is_file():
-        return read_safetensors(folder / WEIGHTS)
-    if not (folder / INDEX).is_file():
-        raise UsageError(f"{folder} holds no weights: neither {WEIGHTS} nor {INDEX}")
-    index = read_json(folder / INDEX).get("weight_map")
-    if not isinstance(index, dict):
-        raise UsageError(f"{folder / INDEX} has no 'weight_map'")
     tensors: dict[str, Tensor] = {}
-    for shard in sorted(set(index.values())):
-        if not (folder / shard).is_file() or Path(shard).name != shard:
-            raise UsageError(f"{folder / INDEX} lists {shard}, which is not in the folder")
-        tensors.update(read_safetensors(folder / shard))
-    if different := sorted(set(tensors) ^ set(index)):
-        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {listed(different)}")
+    for file in sorted({file for file, _ in tensor_index(folder).values()}):
+        tensors.update(read_safetensors(file))
     return tensors
 
 

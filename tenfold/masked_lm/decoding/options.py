@@ -13,14 +13,10 @@ StrategyName = Literal["topk", "threshold", "factor", "entropy_bound", "remdm", 
 CacheName = Literal["none", "prefix", "dual", "delayed", "block_delayed", "adaptive"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "alg": get_args(Alg),
-    "schedule": get_args(ScheduleName),
-    "strategy": get_args(StrategyName),
-    "cache": get_args(CacheName),
-    "sigma": ("cap", "rescale", "confidence", "loop"),
-    "quota": ("row", "batch"),
+    "alg": get_args(Alg), "schedule": get_args(ScheduleName), "strategy": get_args(StrategyName),
+    "cache": get_args(CacheName), "sigma": ("cap", "rescale", "confidence", "loop"), "quota": ("row", "batch"),
     "first_token": ("own", "reference"),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
