@@ -39,7 +39,8 @@ class Run:
     shown: str = ""
 
 
-QUICK = 'train={"steps": 3, "tracker": "none"}, evaluation={"baselines": False, "draws": 2, "importance": 2, "samples": 0, "calibrate": 0}'
+MEASURED = '{"baselines": False, "draws": 2, "importance": 2, "samples": 0, "calibrate": 0}'
+QUICK = f'train={{"steps": 3, "tracker": "none"}}, evaluation={MEASURED}'
 GUIDES = {
     "discrete-diffusion-steering.md": Run(
         lambda made: made["found"].tokens.shape == (4, 64) and not made["found"].tokens[:, :8].any(), shown="[4, 64]"
@@ -57,6 +58,7 @@ GUIDES = {
         {
             'train={"steps": 500}': QUICK,
             'train={"steps": 1000}': 'train={"steps": 4}',
+            'model={"width": 64}': 'model={"width": 32, "blocks": 2, "layers": 1}',
             "draws=32": "draws=2",
         },
     ),
