@@ -9,7 +9,7 @@ only; outside, the registration that stays in the process says that it is not av
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -196,6 +196,16 @@ def _check_generator(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) 
         )
 
 
+class _Stream:
+    """Work that is done when it is asked for."""
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+    def wait_stream(self, other: object) -> None:
+        """Nothing to wait for."""
+
+
 class _Module:
     """What stands at ``torch.second``."""
 
@@ -212,6 +222,15 @@ class _Module:
 
     def device_count(self) -> int:
         return int(self.available)
+
+    def current_stream(self, device: object = None) -> _Stream:
+        return _Stream()
+
+    def stream(self, stream: object) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def synchronize(self, device: object = None) -> None:
+        """Everything is done."""
 
     def _is_in_bad_fork(self) -> bool:
         return False

@@ -39,9 +39,8 @@ class Run:
     shown: str = ""
 
 
-QUICK = (
-    'train={"steps": 3, "tracker": "none"}, evaluation={"baselines": False, "draws": 2, "importance": 2, "samples": 40}'
-)
+MEASURED = '{"baselines": False, "draws": 2, "importance": 2, "samples": 0, "calibrate": 0}'
+QUICK = f'train={{"steps": 3, "tracker": "none"}}, evaluation={MEASURED}'
 GUIDES = {
     "discrete-diffusion-steering.md": Run(
         lambda made: made["found"].tokens.shape == (4, 64) and not made["found"].tokens[:, :8].any(), shown="[4, 64]"
@@ -59,11 +58,14 @@ GUIDES = {
         {
             'train={"steps": 500}': QUICK,
             'train={"steps": 1000}': 'train={"steps": 4}',
+            'model={"width": 64}': 'model={"width": 32, "blocks": 2, "layers": 1}',
             "draws=32": "draws=2",
         },
     ),
     "quasiperiodic.md": Run(lambda made: 0 < made["packet"].error_bound < 1e-9, shown="a priori"),
     "semialgebraic.md": Run(lambda made: made["found"].certified and made["found"].count == 1961, shown="1961 True"),
+    "starflow.md": Run(lambda made: made["latents"].shape == (3, 4, 2, 6) and made["nats"].shape == (3,)),
+    "tarflow.md": Run(lambda made: made["images"].shape == (16, 1, 8, 8) and made["maps"].shape == (16, 16)),
     "shifts.md": Run(lambda made: made["points"].shape == (1000, 2) and made["batch"].shape == (64, 1)),
 }
 
