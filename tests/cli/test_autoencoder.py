@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from tenfold import api, recipes
-from tests.flows.autoencoder.published import diffusers_folder, small
+from tests.starflow.autoencoder.published import diffusers_folder, small
 
 QUICK = [
     *("--data.source", "digits", "--data.levels", 17, "--data.validation", 20, "--data.test", 60),
