@@ -81,8 +81,10 @@ class ChainNetwork:
         parameters = self.block.predict(inputs, self.committed, self.condition, self.caches, self.temperature)
         return self.guide(parameters, self.committed, count)
 
-    def guide(self, parameters: tuple[Tensor | None, Tensor], start: int, count: int) -> tuple[Tensor | None, Tensor]:
-        """(a, m) of the samples from those of the branches, (rows, count, d)."""
+    def guide(
+        self, parameters: tuple[Float[Tensor, "rows *d"] | None, Float[Tensor, "rows *d"]], start: int, count: int
+    ) -> tuple[Float[Tensor, "b *d"] | None, Float[Tensor, "b *d"]]:
+        """(a, m) of ``count`` slots of the samples from those of the branches."""
         if self.guidance is None:
             return parameters
         # In single precision at least: guidance takes differences of close numbers.

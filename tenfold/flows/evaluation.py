@@ -25,14 +25,14 @@ from tenfold.runs.measurement import Measurement, bits_per_dim
 def uniform_noise(shape: tuple[int, ...], seed: int) -> Callable[[int], Tensor]:
     """Dequantisation noise of evaluation: draw k is the same for every model that is compared."""
 
-    def draw(k: int) -> Tensor:
+    def draw(k: int) -> Float[Tensor, "..."]:
         generator = torch.Generator().manual_seed(1_000_003 * seed + k)
         return torch.rand(shape, generator=generator)
 
     return draw
 
 
-def _bits_row(name: str, values: Tensor, dimensions: int, **labels: str) -> Measurement:
+def _bits_row(name: str, values: Float[Tensor, "draws b"], dimensions: int, **labels: str) -> Measurement:
     """Mean and standard error over draws of bits/dim from log-probabilities (draws, b)."""
     draws = values.double().mean(dim=1)
     error = float(draws.std()) / math.sqrt(len(draws)) if len(draws) > 1 else None
@@ -113,7 +113,7 @@ def conditioning_row(
     return Measurement("inverse_digits_lost", float(report.digits_lost.max()), "digits", split, model, note=note)
 
 
-def accuracy(predicted: Tensor, labels: Tensor) -> tuple[float, float]:
+def accuracy(predicted: Integer[Tensor, "n"], labels: Integer[Tensor, "n"]) -> tuple[float, float]:
     """Share of agreeing entries, and its binomial standard error."""
     share = float((predicted == labels).double().mean())
     return share, math.sqrt(share * (1 - share) / len(labels))

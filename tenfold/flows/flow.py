@@ -41,7 +41,7 @@ class Flow(FlowNetwork):
         self.calibration = load_calibration(folder)
 
 
-def finite(x: Tensor) -> Tensor:
+def finite(x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
     """x itself; raises UsageError, naming the first bad row, where it holds NaN or infinite values."""
     bad = ~torch.isfinite(x).flatten(1).all(dim=1)
     if bool(bad.any()):

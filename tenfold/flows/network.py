@@ -55,10 +55,10 @@ class FlowOutput(NamedTuple):
     block, (K, b).
     """
 
-    z: Tensor
-    logdet: Tensor
-    blocks: Tensor
-    sizes: Tensor
+    z: Float[Tensor, "b t d"]
+    logdet: Float[Tensor, "b"]
+    blocks: Float[Tensor, "blocks b"]
+    sizes: Float[Tensor, "blocks b"]
 
 
 class BlockList(nn.ModuleList):
@@ -134,8 +134,8 @@ class FlowNetwork(nn.Module):
         order = (0, 2, 4, 1, 3, 5) if config.layout == "channel_first" else (0, 2, 4, 3, 5, 1)
         return grid.permute(order).reshape(-1, config.tokens, config.token_dim)
 
-    def unpatchify(self, tokens: Float[Tensor, "b t d"]) -> Tensor:
-        """Tokens (b, T, D) to inputs (b, *shape); the inverse of ``patchify``."""
+    def unpatchify(self, tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b *shape"]:
+        """Tokens to inputs; the inverse of ``patchify``."""
         if not self.config.is_image:
             return tokens
         channels, height, width = self.config.shape

@@ -100,11 +100,11 @@ class StarFlowBlock(FlowBlock):
         """Whether the block has a language model's positions."""
         return self.top and self.config.deep_positions == "line"
 
-    def _turns(self, angles: Tensor) -> Tensor:
+    def _turns(self, angles: Float[Tensor, "n half"]) -> Float[Tensor, "2 n half"]:
         weight = self.proj_in.weight
         return turns(angles.to(weight.device), weight.dtype)
 
-    def head(self, h: Tensor) -> tuple[Tensor | None, Tensor]:
+    def head(self, h: Float[Tensor, "*b width"]) -> tuple[Float[Tensor, "*b d"], Float[Tensor, "*b d"]]:
         """(log-scale, shift); in single precision at least."""
         out = at_least_single(self.proj_out(h if self.final_norm is None else self.final_norm(h)))
         if self.config.soft_clip:
@@ -113,7 +113,7 @@ class StarFlowBlock(FlowBlock):
         return (log_softplus(scale + SOFTPLUS_ONE) if self.config.scale == "softplus" else scale), shift
 
 
-def log_softplus(x: Tensor) -> Tensor:
+def log_softplus(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """log(log(1 + eˣ)), without underflow: it approaches x from below as x falls."""
     # Below −30 the two agree to the last digit, and softplus would underflow in single precision at −103.
     return torch.where(x < -30.0, x, F.softplus(x.clamp(min=-30.0)).log())

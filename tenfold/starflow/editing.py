@@ -25,16 +25,16 @@ from tenfold.starflow.model import StarFlow
 
 @dataclass(frozen=True)
 class Text:
-    """A text encoder's vectors, (b, tokens, text dim)."""
+    """A text encoder's vectors."""
 
-    vectors: Tensor
+    vectors: Float[Tensor, "b tokens dim"]
 
 
 @dataclass(frozen=True)
 class Image:
-    """Latents (b, c, h, w), of any height and width."""
+    """Latents of any height and width."""
 
-    latents: Tensor
+    latents: Float[Tensor, "b c h w"]
 
 
 Segment = Text | Image
@@ -45,11 +45,11 @@ class _Placed:
     """A segment in the deep block's sequence: what the layers read, its turns, and for an image the deep block of its
     shape, the tokens that enter it, in its order, and the log-determinant of the shallow blocks, (b,) in nats."""
 
-    vectors: Tensor
-    rotary: Tensor
+    vectors: Float[Tensor, "b n width"]
+    rotary: Float[Tensor, "2 n half"]
     block: StarFlowBlock | None = None
-    tokens: Tensor | None = None
-    shallow: Tensor | None = None
+    tokens: Float[Tensor, "b t d"] | None = None
+    shallow: Float[Tensor, "b"] | None = None
 
 
 def context_of(flow: StarFlow, segments: Sequence[Segment]) -> Context:
@@ -84,11 +84,12 @@ def log_probs_of(flow: StarFlow, segments: Sequence[Segment]) -> list[Float[Tens
     return found
 
 
-def _deep_log_prob(block: StarFlowBlock, u: Tensor, h: Tensor) -> Tensor:
+def _deep_log_prob(
+    block: StarFlowBlock, u: Float[Tensor, "b t d"], h: Float[Tensor, "b n width"]
+) -> Float[Tensor, "b"]:
     """log of the deep block's density of its tokens u, given the layers' output from the image's first slot on."""
     first = block.first_output
     log_scale, shift = block.head(h[:, : block.steps])
-    assert log_scale is not None
     untouched = u.new_zeros(u.shape[0], first, u.shape[2])
     log_scale, shift = (torch.cat([untouched.to(part.dtype), part], dim=1) for part in (log_scale, shift))
     v = (u - shift) * scale_of(-log_scale)
@@ -114,7 +115,7 @@ def _placed(flow: StarFlow, segments: Sequence[Segment]) -> list[_Placed]:
     return placed
 
 
-def _image(flow: StarFlow, latents: Tensor, images: int) -> _Placed:
+def _image(flow: StarFlow, latents: Float[Tensor, "b c h w"], images: int) -> _Placed:
     """An image as the deep block reads it: [start, u_0, …, u_{T−1}], one slot more than its own tokens need."""
     tokens = flow.patchify(latents)
     logdet = tokens.new_zeros(tokens.shape[0])

@@ -59,7 +59,9 @@ def measure(
     return rows
 
 
-def first_latents(generator: ImageGenerator, latents: Latents, count: int) -> tuple[Tensor, Tensor | None]:
+def first_latents(
+    generator: ImageGenerator, latents: Latents, count: int
+) -> tuple[Float[Tensor, "n c h w"], Tensor | None]:
     """The first ``count`` test latents of the first shape, on the flow's device, with their conditions."""
     device = generator.flow.var.device
     batch = latents.test.batch(next(groups_of(latents.test))[:count])
@@ -67,7 +69,7 @@ def first_latents(generator: ImageGenerator, latents: Latents, count: int) -> tu
     return batch["latent"].to(device), None if given is None else given.to(device)
 
 
-def noise_of(shape: tuple[int, ...], draw: int) -> Tensor:
+def noise_of(shape: tuple[int, ...], draw: int) -> Float[Tensor, "..."]:
     """Standard normal noise of evaluation: draw k is the same for every model that is compared."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(10_007 + draw))
 
@@ -125,7 +127,7 @@ _MEANING = {
 }
 
 
-def _log_probs(flow: StarFlow, x: Tensor, given: Tensor | None) -> dict[str, Tensor]:
+def _log_probs(flow: StarFlow, x: Float[Tensor, "b c h w"], given: Tensor | None) -> dict[str, Float[Tensor, "b"]]:
     with torch.no_grad():
         if given is None:
             return {"plain": log_probs(flow, x)}

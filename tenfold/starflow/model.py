@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import ClassVar, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.errors import UsageError
@@ -94,7 +95,7 @@ class StarFlow(Flow):
             raise UsageError(f"the text has {condition.shape[0]} rows for a batch of {batch}")
         return self._fitted(condition)
 
-    def _fitted(self, text: Tensor) -> Tensor:
+    def _fitted(self, text: Tensor) -> Float[Tensor, "b tokens dim"]:
         """Text vectors with zeros up to the flow's number of tokens."""
         config = self.config
         if text.ndim != 3 or text.shape[2] != config.text_dim or not text.is_floating_point():

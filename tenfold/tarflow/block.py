@@ -47,11 +47,11 @@ class TarFlowBlock(FlowBlock):
         h = self.proj_in(inputs) + self.positions(start, inputs.shape[1])
         return h + condition if isinstance(condition, Tensor) else h
 
-    def head(self, h: Tensor) -> tuple[Tensor | None, Tensor]:
+    def head(self, h: Float[Tensor, "*b width"]) -> tuple[Float[Tensor, "*b d"] | None, Float[Tensor, "*b d"]]:
         """(a | m), a first."""
         return self.split(self.proj_out(h))
 
-    def split(self, out: Tensor) -> tuple[Tensor | None, Tensor]:
+    def split(self, out: Float[Tensor, "*b out"]) -> tuple[Float[Tensor, "*b d"] | None, Float[Tensor, "*b d"]]:
         """The output layer's values as (a, m)."""
         if self.preserves_volume:
             return None, out

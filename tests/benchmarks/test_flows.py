@@ -7,8 +7,8 @@ from benchmarks import flows
 from benchmarks.trained import Setting
 from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import random_flow
-from tests.flows.starflow.helpers import random_flow as random_latent_flow
-from tests.flows.starflow.helpers import small_config
+from tests.starflow.helpers import random_flow as random_latent_flow
+from tests.starflow.helpers import small_config
 
 
 @pytest.fixture

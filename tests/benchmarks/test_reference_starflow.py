@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.reference_starflow import ReferenceStarFlow
-from tests.flows.starflow.helpers import fixture_flow
+from tests.starflow.helpers import fixture_flow
 
 
 @pytest.mark.parametrize("grid", ["8x8", "6x10"])

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from tenfold import api
 from tenfold.api import catalogue
-from tests.flows.autoencoder.published import diffusers_folder, small
+from tests.starflow.autoencoder.published import diffusers_folder, small
 
 QUICK = [
     *("--data.source", "digits", "--data.levels", 17, "--data.validation", 20, "--data.test", 60),

@@ -11,7 +11,7 @@ from tenfold import hub
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.starflow.model import StarFlow
-from tests.flows.starflow.helpers import random_flow, small_config
+from tests.starflow.helpers import random_flow, small_config
 
 SMALL = ("--train.steps", "2", "--train.tracker", "none")
 

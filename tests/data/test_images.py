@@ -1,7 +1,9 @@
 """Splits of the bundled sources and of folders."""
 
+import hashlib
 import importlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.splits import ArrayImages, read_all, stratified_order
 from tenfold.data.load import load_images
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.files import sha256
 
 
 def test_digits_follow_the_published_protocol() -> None:
@@ -59,6 +62,13 @@ def test_mnist_resizes_quantises_and_repeats_channels() -> None:
     assert image.shape == (1, 3, 14, 12)
     assert int(image.max()) == 3
     assert torch.equal(image[:, 0], image[:, 2])
+
+
+def test_checksums_of_files_and_of_parts(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    assert sha256("abc") == sha256(b"abc") != sha256(tmp_path / "a")
+    assert len({sha256("ab", "c"), sha256("a", "bc"), sha256("abc"), sha256("abc", "")}) == 4
 
 
 def test_missing_mlxtend_is_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from tenfold.flows.density import denoise
 from tenfold.flows.guidance import starflow_rule
 from tenfold.flows.loss import negative_log_likelihood
 from tenfold.flows.sampling import sample
-from tests.flows.starflow.helpers import fixture_flow
+from tests.starflow.helpers import fixture_flow
 
 CASES = [
     ("starflow_text", "8x8"),

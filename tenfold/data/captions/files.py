@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from tenfold.data.captions.captioned import CaptionedSplits, captioned_splits, n
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.decode import Encoded, image_size
 from tenfold.data.images.folder import image_files, named_splits
-from tenfold.data.images.huggingface import Columns, listing, read_splits
+from tenfold.data.images.huggingface import Columns, Dataset, listing, read_splits
 from tenfold.data.images.lazy import ImageDecoder, LazyImages, Read
 from tenfold.data.images.splits import held_out_sizes, stratified_order
 from tenfold.errors import TenfoldError, UsageError, suggest
@@ -201,7 +200,7 @@ def _huggingface(config: CaptionDataConfig) -> tuple[Named, str, int]:
     return named, base, len(splits[config.train])
 
 
-def _text_column(dataset: Any, config: CaptionDataConfig) -> str:
+def _text_column(dataset: Dataset, config: CaptionDataConfig) -> str:
     texts = [name for name, kind in dataset.features.items() if "string" in str(getattr(kind, "dtype", ""))]
     if config.text_column:
         if config.text_column not in dataset.features:

@@ -26,6 +26,8 @@ from tenfold.files import sha256
 _IMAGE_NAMES = ("image", "img", "images", "pixel_values", "png", "jpg", "jpeg", "webp", "picture")
 _LABEL_NAMES = ("label", "labels", "class", "classes", "fine_label", "cls", "target", "category")
 _MOST_LANES = 16
+Dataset = Any
+"""A ``datasets.Dataset`` or ``IterableDataset``: the library is an extra."""
 Record = dict[str, Any]
 """A row of a data set by column, its image undecoded."""
 # Exception names of the HTTP libraries under the hub's client, which are no types of ours to import.
@@ -71,7 +73,7 @@ class ImageRecords:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         lanes: int,
         block: int,
         held_out: int,
@@ -161,7 +163,7 @@ class StreamedSplit:
 class Columns:
     """Which columns hold image and label, and what the labels are called."""
 
-    def __init__(self, dataset: Any, config: ImageDataConfig) -> None:
+    def __init__(self, dataset: Dataset, config: ImageDataConfig) -> None:
         from datasets import ClassLabel, Image
 
         features = dataset.features
@@ -196,7 +198,7 @@ class Columns:
                 self.names = tuple(str(value) for value in values)
                 self._number = {value: i for i, value in enumerate(values)}
 
-    def undecoded(self, dataset: Any) -> Any:
+    def undecoded(self, dataset: Dataset) -> Dataset:
         """The image and label columns alone, images as {"bytes", "path"}."""
         from datasets import Image
 
@@ -239,7 +241,7 @@ def _natural(value: Any) -> tuple[int, Any]:
     return (0, value) if isinstance(value, (int, float)) else (1, str(value))
 
 
-def read_splits(config: ImageDataConfig) -> dict[str, Any]:
+def read_splits(config: ImageDataConfig) -> dict[str, Dataset]:
     """The undecoded splits of ``config.path`` by name.
 
     Raises UsageError for an unknown data set or split, TenfoldError when the hub is out of reach."""
@@ -255,7 +257,7 @@ def read_splits(config: ImageDataConfig) -> dict[str, Any]:
     return splits
 
 
-def _load(config: ImageDataConfig) -> dict[str, Any]:
+def _load(config: ImageDataConfig) -> dict[str, Dataset]:
     try:
         import datasets
     except ImportError as error:
@@ -303,7 +305,7 @@ def _load_error(config: ImageDataConfig, error: Exception) -> TenfoldError:
     )
 
 
-def listing(config: ImageDataConfig, dataset: Any) -> str:
+def listing(config: ImageDataConfig, dataset: Dataset) -> str:
     """What identifies the data without reading them all: names and sizes of local files, or the hub's
     checksums."""
     path = Path(config.path)
@@ -316,7 +318,7 @@ def listing(config: ImageDataConfig, dataset: Any) -> str:
 
 
 def _mapped(
-    config: ImageDataConfig, splits: dict[str, Any], columns: Columns, decoder: ImageDecoder, base: str
+    config: ImageDataConfig, splits: dict[str, Dataset], columns: Columns, decoder: ImageDecoder, base: str
 ) -> ImageSplits:
     def source(name: str, rows: np.ndarray | None = None) -> LazyImages:
         dataset, labels = splits[name], _labels(splits[name], columns)
@@ -338,7 +340,7 @@ def _mapped(
 
 
 def _streamed(
-    config: ImageDataConfig, splits: dict[str, Any], columns: Columns, decoder: ImageDecoder, base: str
+    config: ImageDataConfig, splits: dict[str, Dataset], columns: Columns, decoder: ImageDecoder, base: str
 ) -> ImageSplits:
     test = config.test if isinstance(config.test, int) else 0
     validation = config.validation if isinstance(config.validation, int) else 0
@@ -381,7 +383,7 @@ def _splits(
     )
 
 
-def _labels(dataset: Any, columns: Columns) -> np.ndarray:
+def _labels(dataset: Dataset, columns: Columns) -> np.ndarray:
     if not columns.label or columns.label not in dataset.features:
         return np.full(len(dataset), -1, dtype=np.int64)
     values = dataset.select_columns([columns.label])[:][columns.label]

@@ -161,7 +161,7 @@ def _race(
     return solution, medians[0], timings
 
 
-def _checked(net: ChainNetwork, noise: Tensor, plan: Plan) -> Tensor:
+def _checked(net: ChainNetwork, noise: Float[Tensor, "b n1 d"], plan: Plan) -> Float[Tensor, "b n1 d"]:
     """A parallel solver's chain, at the cost of its certificate too."""
     if plan.solver == "frontier":
         return frontier(net, noise, plan, torch.inf)[0]

@@ -52,7 +52,9 @@ def segmented(
     return chain
 
 
-def _solve_segment(net: ChainNetwork, noise: Tensor, chain: Tensor, start: int, end: int, plan: Plan) -> None:
+def _solve_segment(
+    net: ChainNetwork, noise: Float[Tensor, "b n1 d"], chain: Float[Tensor, "b n1 d"], start: int, end: int, plan: Plan
+) -> None:
     """Jacobi on the slots start + 1..end of ``chain``, in place; slots up to ``start`` are solved."""
     tol = default_tol(chain.dtype) if plan.tol is None else plan.tol
     batch, dims = chain.shape[0], chain.shape[2]

@@ -86,13 +86,17 @@ def rsample(
     return flow.unpatchify(tokens)
 
 
-def _apply(block: FlowBlock, context: Tensor, noise: Tensor, weights: Condition | None) -> Tensor:
+def _apply(
+    block: FlowBlock, context: Float[Tensor, "b t d"], noise: Float[Tensor, "b t d"], weights: Condition | None
+) -> Float[Tensor, "b t d"]:
     """F(context, v): one sweep over all tokens, in the block's order."""
     log_scale, shift = block.parameters_of(context, weights)
     return noise + shift if log_scale is None else noise * scale_of(log_scale) + shift
 
 
-def _implicit(block: FlowBlock, solution: Tensor, noise: Tensor, weights: Condition | None) -> Tensor:
+def _implicit(
+    block: FlowBlock, solution: Float[Tensor, "b t d"], noise: Float[Tensor, "b t d"], weights: Condition | None
+) -> Float[Tensor, "b t d"]:
     """The solution as a differentiable function of noise, condition and parameters."""
     value = _apply(block, solution.detach(), noise, weights)
     if not value.requires_grad or block.steps == 0:

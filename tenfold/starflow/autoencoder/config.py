@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tenfold.errors import UsageError
 
@@ -114,7 +114,7 @@ class AutoencoderEvaluation:
         _at_least(self, "sigma", 0)
 
 
-def _at_least(settings: Any, name: str, least: int) -> None:
+def _at_least(settings: object, name: str, least: int) -> None:
     value = getattr(settings, name)
     if not (math.isfinite(value) and value >= least):
         raise UsageError(f"{name} is {value}; it must be at least {least}")

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from tenfold.data.images.splits import ImageLanes, ImageSource, read_all
@@ -18,8 +18,8 @@ from tenfold.nn.autoencoder_config import AutoencoderConfig
 CHUNK = 128
 
 
-def first_images(source: ImageSource | ImageLanes, count: int) -> Tensor:
-    """The first ``count`` images (uint8) of a split, or of a stream, lane by lane in turn."""
+def first_images(source: ImageSource | ImageLanes, count: int) -> Integer[Tensor, "n ..."]:
+    """The first ``count`` images of a split, or of a stream, lane by lane in turn."""
     if isinstance(source, ImageSource):
         return read_all(source, count)[0]
     rows = math.ceil(count / source.lanes)

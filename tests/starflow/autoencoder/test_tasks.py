@@ -14,7 +14,7 @@ from tenfold.runs.run_folder import RunFolder
 from tenfold.starflow.autoencoder.latents import first_images, measured_scale
 from tenfold.starflow.autoencoder.task import AutoencoderTask
 from tenfold.starflow.autoencoder.task import AutoencoderTask as DecoderTask
-from tests.flows.autoencoder.recipes import MODEL, autoencoder_recipe, batch_of, decoder_recipe, run, updates_of
+from tests.starflow.autoencoder.recipes import MODEL, autoencoder_recipe, batch_of, decoder_recipe, run, updates_of
 from tests.training.toys import weights
 
 FROZEN = ("encoder.", "quant_conv.")

@@ -11,7 +11,7 @@ from tenfold import hub
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.starflow.autoencoder.task import AutoencoderTask
 from tenfold.starflow.autoencoder.task import AutoencoderTask as DecoderTask
-from tests.flows.autoencoder.recipes import MODEL, autoencoder_recipe, decoder_recipe
+from tests.starflow.autoencoder.recipes import MODEL, autoencoder_recipe, decoder_recipe
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from tenfold.flows.solvers.static_step import compiled_stepper
 from tenfold.nn.config import LayerConfig
 from tenfold.starflow.block import SOFTPLUS_ONE, log_softplus
 from tenfold.starflow.model import StarFlow
-from tests.flows.starflow.helpers import LLM, SMALL, random_flow, small_config
+from tests.starflow.helpers import LLM, SMALL, random_flow, small_config
 
 TEXT = {"text_tokens": 3, "text_dim": 5}
 CONFIGS = {

@@ -5,7 +5,7 @@ import torch
 
 from tenfold.errors import UsageError
 from tenfold.starflow.editing import Image, Text, context_of, log_probs_of
-from tests.flows.starflow.helpers import LLM, random_flow, small_config
+from tests.starflow.helpers import LLM, random_flow, small_config
 
 TEXT = {"text_tokens": 3, "text_dim": 5}
 CONFIGS = {

@@ -14,7 +14,7 @@ from tenfold.errors import UsageError
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.starflow.autoencoder.weights import load_autoencoder, rename
 from tenfold.starflow.autoencoder.weights import read_autoencoder as read_published
-from tests.flows.autoencoder.published import CONFIG, diffusers_folder, legacy, original, small
+from tests.starflow.autoencoder.published import CONFIG, diffusers_folder, legacy, original, small
 
 SCALE = {"scale_factor": 0.5, "shift_factor": 0.25, "norm_groups": 4}
 FILE = "diffusion_pytorch_model.safetensors"

@@ -9,7 +9,7 @@ from tenfold import hub
 from tenfold.errors import UsageError
 from tenfold.starflow.model import StarFlow
 from tenfold.starflow.weights import PublishedGeometry, infer_config, load_published, read_published
-from tests.flows.starflow.helpers import PUBLISHED
+from tests.starflow.helpers import PUBLISHED
 
 
 def published(fixtures, case):

@@ -20,7 +20,7 @@ from tenfold.starflow.autoencoder.config import AutoencoderEvaluation
 from tenfold.starflow.autoencoder.cost import cost
 from tenfold.starflow.autoencoder.data import images_for
 from tenfold.starflow.autoencoder.task import AutoencoderTask
-from tests.flows.autoencoder.recipes import DATA, MODEL, TRAIN, autoencoder_recipe
+from tests.starflow.autoencoder.recipes import DATA, MODEL, TRAIN, autoencoder_recipe
 
 
 @pytest.fixture(scope="module")

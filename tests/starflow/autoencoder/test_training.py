@@ -14,7 +14,7 @@ from tenfold.metrics.features import ClassifierFeatures
 from tenfold.runs.run_folder import RunFolder
 from tenfold.training.streams import Draws
 from tenfold.training.task import Update
-from tests.flows.autoencoder.recipes import Bomb, batch_of, failing, run, updates_of
+from tests.starflow.autoencoder.recipes import Bomb, batch_of, failing, run, updates_of
 from tests.training.toys import difference, digest, weights
 
 
