@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-from tests import numeric_tower
-
 install_import_hook("tenfold", "beartype.beartype")
 
 FIXTURES = Path(__file__).parent / "fixtures"
