@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from tenfold import figures
-from tenfold.figures.series import _series as series_of
 from tenfold.errors import UsageError
 from tenfold.figures.series import _series as series_of
 
