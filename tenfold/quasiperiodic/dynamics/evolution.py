@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Complex128, Float64, Num
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.dynamics.moments import Exponents, moments, powers
+from tenfold.quasiperiodic.dynamics.moments import Numbers, moments, powers
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, Support, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
@@ -56,7 +56,7 @@ class Evolution:
         return min(self.box.shape) // 2
 
     def moments(
-        self, p: Exponents, norm: str = "linf", origin: Site | None = None
+        self, p: Numbers, norm: str = "linf", origin: Site | None = None
     ) -> Float64[np.ndarray, "times *batch"]:
         """⟨|X|^p⟩(t) = Σ |n − origin|^p |ψ_n(t)|², (times, ...) or (times, ..., len(p)) for a list of p."""
         return moments(self.box, self.psi, p, norm, origin)
@@ -119,7 +119,7 @@ CONVENTIONS = {
 def evolve(
     system: LongRange | Box,
     phi: Initial = None,
-    times: Any = (),
+    times: Numbers = (),
     *,
     tol: float = 1e-12,
     method: str = "auto",
@@ -164,7 +164,7 @@ def evolve(
     return _in_given_box(made, on_box(made, phi), goal, parts)
 
 
-def check_times(times: Any) -> Float64[np.ndarray, " times"]:
+def check_times(times: Numbers) -> Float64[np.ndarray, " times"]:
     """Times as float64 (nt,); UsageError for none or for values that are not finite."""
     sequence = np.atleast_1d(np.asarray(times, dtype=np.float64)).ravel()
     if not len(sequence):
