@@ -67,7 +67,7 @@ class Evolution:
         powers(p)
         bound = self.error_bound
         largest = float(self.box.distance(norm).max()) ** p
-        mass = max((float(np.linalg.norm(a)) ** 2 for _, a in self.initial), default=1.0)
+        mass = max((phi.norm**2 for phi in self.initial), default=1.0)
         inside = largest * bound * (2 + bound) * mass if isfinite(bound) else np.inf
         if self.certificate == "finite system":
             return np.full(len(self.times), inside)
@@ -76,7 +76,7 @@ class Evolution:
         d = len(self.box.shape)
         factor = {"linf": 1.0, "l2": sqrt(d), "l1": float(d)}[norm]
         table = fronts(self.box.hopping)
-        outside = [max(moment_tail(table, t, self.reach, s, a, p, factor) for s, a in self.initial) for t in self.times]
+        outside = [max(moment_tail(table, t, self.reach, phi, p, factor) for phi in self.initial) for t in self.times]
         return inside + np.array(outside)
 
     def probabilities(self) -> Float64[np.ndarray, "times *batch N"]:
@@ -190,14 +190,14 @@ def certified_box(
     """The smallest cube about ``centre`` whose truncation error to time ``until`` is at most ``tol`` times ‖φ‖ for
     every state, that error's bound, and the tabulated fronts."""
     table = fronts(system.hopping)
-    reach = max(certified_reach(table, until, tol * float(np.linalg.norm(a)), s, a) for s, a in parts)
+    reach = max(certified_reach(table, until, tol * phi.norm, phi) for phi in parts)
     if reach > LARGEST_REACH:
         raise UsageError(
             f"the certified box for t = {until:g} reaches {reach:.3g} sites; use box='adaptive' where the dynamics is "
             "localised, or a smaller time"
         )
     made = system.box(reach, centre)
-    bound = max(truncation_bound(table, until, [reach] * system.dim, s, a) / float(np.linalg.norm(a)) for s, a in parts)
+    bound = max(truncation_bound(table, until, [reach] * system.dim, phi) / phi.norm for phi in parts)
     return made, bound, table
 
 

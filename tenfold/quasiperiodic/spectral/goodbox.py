@@ -34,16 +34,8 @@ class GoodBox:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "good": self.good,
-            "norm": self.norm,
-            "norm_bound": self.norm_bound,
-            "rate": self.rate,
-            "wanted_rate": self.wanted_rate,
-            "energy": self.energy,
-            "side": self.side,
-            "convention": "||G|| <= exp(side^s) and |G(n,m)| <= exp(-c |n-m|_inf) for |n-m|_inf >= side/10",
-        }
+        convention = "||G|| <= exp(side^s) and |G(n,m)| <= exp(-c |n-m|_inf) for |n-m|_inf >= side/10"
+        return {**self.__dict__, "convention": convention}
 
 
 def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
