@@ -11,15 +11,6 @@ from math import isqrt
 _GUARD = 64
 
 
-def square_root(k: int, bits: int) -> int:
-    """The fractional part of √k (exact floor).
-
-    >>> square_root(2, 16) == int((2**0.5 - 1) * 2**16)
-    True
-    """
-    return isqrt(k << 2 * bits) % (1 << bits)
-
-
 def root(k: int, power: int, degree: int, bits: int) -> int:
     """The fractional part of k^(power/degree) (exact floor)."""
     return integer_root(k**power << degree * bits, degree) % (1 << bits)
@@ -31,6 +22,8 @@ def integer_root(value: int, degree: int) -> int:
     >>> integer_root(26, 3), integer_root(27, 3)
     (2, 3)
     """
+    if degree == 2:
+        return isqrt(value)
     x = 1 << -(-value.bit_length() // degree)
     while True:
         y = ((degree - 1) * x + value // x ** (degree - 1)) // degree
@@ -42,6 +35,11 @@ def integer_root(value: int, degree: int) -> int:
 def golden(bits: int) -> int:
     """(√5 − 1)/2."""
     return (isqrt(5 << 2 * bits) - (1 << bits)) // 2
+
+
+def bronze(bits: int) -> int:
+    """(√13 − 3)/2."""
+    return (isqrt(13 << 2 * bits) - (3 << bits)) // 2
 
 
 def euler(bits: int) -> int:

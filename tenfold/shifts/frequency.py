@@ -15,7 +15,8 @@ from jaxtyping import Float64
 from tenfold.errors import UsageError, suggest
 from tenfold.shifts import constants
 
-NAMES = ("golden", "silver", "cubic", "plastic", "rd:D", "richtmyer:D", "sqrtK", "e", "pi", "liouville:A,B,…")
+NAMES = ("golden", "silver", "bronze", "cubic", "plastic", "rd:D", "richtmyer:D", "sqrtK", "cbrtK", "e", "pi",
+         "liouville:A,B,…")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,16 +160,16 @@ class Frequency:
 
     @classmethod
     def named(cls, name: str) -> "Frequency":
-        """A frequency by name: golden, silver, cubic (2^{1/3}, 2^{2/3}), plastic (R_2), rd:D, richtmyer:D (square
-        roots of the first D primes), sqrtK, e, pi, liouville:A,B,… (partial quotients, then ones).
+        """A frequency by name: golden, silver, bronze, cubic (2^{1/3}, 2^{2/3}), plastic (R_2), rd:D, richtmyer:D
+        (square roots of the first D primes), sqrtK, cbrtK, e, pi, liouville:A,B,… (partial quotients, then ones).
 
         Raises UsageError, with the nearest name, for others."""
         text = name.strip().lower()
         key, _, rest = text.partition(":")
         if key in _ONE:
             return cls((Number(key, rule=_ONE[key]),), name=text)
-        if (found := re.fullmatch(r"sqrt\(?(\d+)\)?", text)) is not None:
-            return cls((_square_root(int(found[1])),), name=text)
+        if (found := re.fullmatch(r"(sqrt|cbrt)\(?(\d+)\)?", text)) is not None:
+            return cls((_root(int(found[2]), 2 if found[1] == "sqrt" else 3),), name=text)
         if key == "cubic":
             return cls.roots(2, 3)
         if key == "plastic":
@@ -225,7 +226,7 @@ class Frequency:
             if all(candidate % p for p in primes):
                 primes.append(candidate)
             candidate += 1
-        return cls(tuple(_square_root(p) for p in primes), name=f"richtmyer:{dim}")
+        return cls(tuple(_root(p, 2) for p in primes), name=f"richtmyer:{dim}")
 
     @classmethod
     def roots(cls, k: int, degree: int) -> "Frequency":
@@ -261,16 +262,20 @@ class Frequency:
 
 _ONE: dict[str, Callable[[int], int]] = {
     "golden": constants.golden,
-    "silver": partial(constants.square_root, 2),
+    "silver": partial(constants.root, 2, 1, 2),
+    "bronze": constants.bronze,
     "e": constants.euler,
     "pi": constants.pi,
 }
 
 
-def _square_root(k: int) -> Number:
-    if math.isqrt(k) ** 2 == k:
-        raise UsageError(f"sqrt{k} is the whole number {math.isqrt(k)}; a frequency needs a k that is no square")
-    return Number(f"sqrt{k}", rule=partial(constants.square_root, k))
+def _root(k: int, degree: int) -> Number:
+    name = "sqrt" if degree == 2 else "cbrt"
+    whole = constants.integer_root(k, degree) if k else 0
+    if whole**degree == k:
+        power = "square" if degree == 2 else "cube"
+        raise UsageError(f"{name}{k} is the whole number {whole}; a frequency needs a k that is no {power}")
+    return Number(f"{name}{k}", rule=partial(constants.root, k, 1, degree))
 
 
 def _from_text(text: str) -> Number:

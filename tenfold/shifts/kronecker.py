@@ -3,13 +3,14 @@
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64, Shaped, UInt64
+from numpy.typing import DTypeLike
 
 from tenfold.errors import UsageError
 from tenfold.shifts import limbs
@@ -20,7 +21,7 @@ from tenfold.shifts.residues import float_ratios, is_exact, modulus_of, offsets,
 BITS = (64, 128, 256)
 CHUNK, ROWS, FEW = 1 << 15, 256, 2048
 # A compiled loop in the place of NumPy's, see ``compiled.py``.
-FILL: Any = None
+FILL: Callable[..., None] | None = None
 
 
 def generalised_golden(dim: int) -> tuple[int, ...]:
@@ -97,7 +98,7 @@ class Kronecker:
     # --- points ------------------------------------------------------------------------------------------
 
     def points(
-        self, start: int, stop: int, dtype: Any = np.float64, out: Shaped[np.ndarray, "..."] | None = None
+        self, start: int, stop: int, dtype: DTypeLike = np.float64, out: Shaped[np.ndarray, "..."] | None = None
     ) -> Float[np.ndarray, "n b"]:
         """Points start … stop − 1 in [0, 1), float64 rounded down to 53 bits or float32 rounded
         down to 24.
@@ -115,7 +116,7 @@ class Kronecker:
                 result[:, j] = np.minimum(self._residues(j, start, stop) / modulus, 1.0 - 2.0**-53)
         return np.minimum(result, np.float32(1 - 2.0**-24), out=result) if kind == np.float32 else result
 
-    def at(self, n: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*n b"]:
+    def at(self, n: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*n b"]:
         """Points of an array of indices (…,), whole numbers with |n| < 2^63: (…, b) as ``points``."""
         index = np.asarray(n)
         if index.dtype.kind not in "iu" and index.size:
@@ -323,7 +324,7 @@ class Kronecker:
             for t, a, m in zip(self.starts, self.steps, self.moduli, strict=True)
         ]
 
-    def _checked(self, start: int, stop: int, dtype: Any) -> np.dtype:
+    def _checked(self, start: int, stop: int, dtype: DTypeLike) -> np.dtype:
         if stop < start:
             raise UsageError(f"the range {start} … {stop} is reversed; give start ≤ stop")
         if start < -(1 << 64) or stop > 1 << 64:

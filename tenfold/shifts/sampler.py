@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
+from numpy.typing import DTypeLike
 from scipy.special import ndtri
 from scipy.stats import qmc
 
@@ -125,7 +126,7 @@ class ShiftSampler:
     # --- the stream --------------------------------------------------------------------------------------
 
     def next(
-        self, batch: int, rank: int = 0, world: int = 1, dtype: Any = np.float64, device: str | None = None
+        self, batch: int, rank: int = 0, world: int = 1, dtype: DTypeLike = np.float64, device: str | None = None
     ) -> Any:
         """The next batch of ``batch`` points (over all processes), of which rank r of ``world`` gets r, r + world, ….
 
@@ -144,7 +145,7 @@ class ShiftSampler:
         return _converted(points, dtype, device)
 
     def gaussian(
-        self, batch: int, rank: int = 0, world: int = 1, dtype: Any = np.float64, device: str | None = None
+        self, batch: int, rank: int = 0, world: int = 1, dtype: DTypeLike = np.float64, device: str | None = None
     ) -> Any:
         """``next`` through the inverse of the normal distribution function: standard normal numbers (n, d). Uniform
         numbers are kept 2^−53 (float64) or 2^−24 (float32) away from 0 and 1."""
@@ -171,7 +172,7 @@ class ShiftSampler:
         self._shape = tuple(state["shape"]) if state["shape"] else None
 
 
-def _converted(points: Float64[np.ndarray, "n dim"], dtype: Any, device: str | None, uniform: bool = True) -> Any:
+def _converted(points: Float64[np.ndarray, "n dim"], dtype: DTypeLike, device: str | None, uniform: bool = True) -> Any:
     kind = np.dtype(dtype)
     if kind not in (np.float64, np.float32):
         raise UsageError(f"dtype is {kind}; expected float64 or float32")

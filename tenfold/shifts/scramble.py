@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt64
+from numpy.typing import DTypeLike
 
 from tenfold.errors import UsageError
 from tenfold.shifts import limbs
@@ -66,11 +67,11 @@ class Scrambled:
         """b."""
         return self.sequence.dim
 
-    def points(self, start: int, stop: int, dtype: Any = np.float64) -> Float[np.ndarray, "n b"]:
+    def points(self, start: int, stop: int, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "n b"]:
         """Scrambled points start … stop − 1, in [0, 1)."""
         return limbs.floats(nested_uniform(self.sequence.phases(start, stop), self.seed), np.dtype(dtype).type)
 
-    def at(self, n: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*n b"]:
+    def at(self, n: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*n b"]:
         """Scrambled points of an array of indices (…,): (…, b)."""
         index = np.asarray(n, dtype=np.int64)
         top = self.sequence.limbs_at(index.ravel())[-1]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
+from numpy.typing import DTypeLike
 
 from tenfold.errors import UsageError
 from tenfold.shifts import limbs
@@ -63,7 +64,7 @@ class SkewShift:
         return max(self.slack(n)) / 2.0**self.bits
 
     def points(
-        self, start: int, stop: int, dtype: Any = np.float64, out: Float[np.ndarray, "n b"] | None = None
+        self, start: int, stop: int, dtype: DTypeLike = np.float64, out: Float[np.ndarray, "n b"] | None = None
     ) -> Float[np.ndarray, "n b"]:
         """Points start … stop − 1 in [0, 1)."""
         if stop < start:
@@ -75,7 +76,7 @@ class SkewShift:
                 limbs.floats(column[-1], result.dtype.type, result[begin - start :, k][:rows])
         return result
 
-    def at(self, n: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*n b"]:
+    def at(self, n: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*n b"]:
         """Points of an array of indices (…,), n ≥ 0: (…, b)."""
         index = np.asarray(n)
         flat = [[x >> self.bits - 64 for x in self.exact_at(int(i))] for i in index.ravel()]
@@ -150,7 +151,7 @@ class LatticeShift:
         """Largest distance between the real and the stored point of one n in Z^d."""
         return (int(np.abs(np.asarray(n, dtype=object)).sum()) * self._inexact + 1) / 2.0**self.bits
 
-    def at(self, n: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*n b"]:
+    def at(self, n: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*n b"]:
         """Points of indices (…, d), |n_i| < 2^63: (…, b) in [0, 1)."""
         index = np.asarray(n)
         if index.shape[-1:] != (self.axes,) or index.dtype.kind not in "iu":
@@ -163,7 +164,7 @@ class LatticeShift:
             total = limbs.add(total, limbs.multiply_signed(index[..., i, None], row))
         return limbs.floats(total[-1], np.dtype(dtype).type)
 
-    def box(self, low: Any, high: Any, dtype: Any = np.float64) -> Float[np.ndarray, "*axes b"]:
+    def box(self, low: Any, high: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*axes b"]:
         """Points of the box low_i ≤ n_i ≤ high_i (inclusive): (high_1 − low_1 + 1, …, high_d − low_d + 1, b)."""
         lows, highs = [int(x) for x in np.atleast_1d(low)], [int(x) for x in np.atleast_1d(high)]
         if len(lows) != self.axes or len(highs) != self.axes or any(a > b for a, b in zip(lows, highs, strict=True)):

@@ -30,55 +30,28 @@ def _one(o: ModelOptions) -> str:
     return given[0]
 
 
-def _free(o: ModelOptions) -> LongRange:
-    return presets.free(o.dim)
-
-
-def _aubry_andre(o: ModelOptions) -> LongRange:
-    return presets.aubry_andre(o.coupling, _one(o), _theta(o), o.allow_resonant)
-
-
-def _maryland(o: ModelOptions) -> LongRange:
-    return presets.maryland(o.coupling, _one(o), _theta(o), o.allow_resonant)
-
-
-def _gps(o: ModelOptions) -> LongRange:
-    return presets.ganeshan_pixley_das_sarma(o.coupling, o.deformation, _one(o), _theta(o), o.allow_resonant)
-
-
-def _sturmian(o: ModelOptions) -> LongRange:
-    return presets.sturmian(o.coupling, _one(o), _theta(o), o.allow_resonant)
-
-
-def _exponential(o: ModelOptions) -> LongRange:
-    return presets.exponential_hopping(o.coupling, 1.0, 1.0, _one(o), _theta(o), o.allow_resonant)
-
-
-def _multi(o: ModelOptions) -> LongRange:
-    frequencies = _list(o.frequency) or ["silver", "sqrt(3)"]
-    return presets.multi_frequency(o.coupling, frequencies, _theta(o), None, o.allow_resonant)
-
-
-def _lattice(o: ModelOptions) -> LongRange:
-    frequencies = _list(o.frequency) or ["golden", "silver"]
-    return presets.lattice_cosines(o.coupling, frequencies, _theta(o), o.allow_resonant)
+def _several(o: ModelOptions, *otherwise: str) -> list[str]:
+    return _list(o.frequency) or list(otherwise)
 
 
 def _skew(o: ModelOptions) -> LongRange:
     given = _list(o.theta)
-    theta = given if len(given) > 1 else given * 2
-    return presets.skew_shift(o.coupling, _one(o), theta, o.allow_resonant)
+    return presets.skew_shift(o.coupling, _one(o), given if len(given) > 1 else given * 2, o.allow_resonant)
 
 
 _BUILDERS: dict[str, Callable[[ModelOptions], LongRange]] = {
-    "free": _free,
-    "aubry-andre": _aubry_andre,
-    "maryland": _maryland,
-    "gps": _gps,
-    "sturmian": _sturmian,
-    "exponential": _exponential,
-    "multi-frequency": _multi,
-    "lattice": _lattice,
+    "free": lambda o: presets.free(o.dim),
+    "aubry-andre": lambda o: presets.aubry_andre(o.coupling, _one(o), _theta(o), o.allow_resonant),
+    "maryland": lambda o: presets.maryland(o.coupling, _one(o), _theta(o), o.allow_resonant),
+    "gps": lambda o: presets.ganeshan_pixley_das_sarma(o.coupling, o.deformation, _one(o), _theta(o), o.allow_resonant),
+    "sturmian": lambda o: presets.sturmian(o.coupling, _one(o), _theta(o), o.allow_resonant),
+    "exponential": lambda o: presets.exponential_hopping(o.coupling, 1.0, 1.0, _one(o), _theta(o), o.allow_resonant),
+    "multi-frequency": lambda o: presets.multi_frequency(
+        o.coupling, _several(o, "silver", "sqrt(3)"), _theta(o), None, o.allow_resonant
+    ),
+    "lattice": lambda o: presets.lattice_cosines(
+        o.coupling, _several(o, "golden", "silver"), _theta(o), o.allow_resonant
+    ),
     "skew-shift": _skew,
 }
 

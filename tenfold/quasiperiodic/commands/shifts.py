@@ -21,7 +21,7 @@ EXAMPLES = """\
   tenfold shifts best --alpha sqrt2,sqrt3 --limit 1000 --dual
   tenfold shifts certify --alpha golden --kappa 0.38 --tau 1 --limit 1e12
 """
-ALPHA = "golden, silver, cubic, plastic, rd:D, richtmyer:D, sqrtK, e, pi, liouville:A,B,..., or numbers p/q or 0.25,..."
+ALPHA = "golden, cubic, plastic, rd:D, richtmyer:D, sqrtK, cbrtK, e, pi, liouville:A,B,..., or numbers p/q or 0.25,..."
 
 
 def run(argv: list[str]) -> int:

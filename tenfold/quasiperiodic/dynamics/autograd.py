@@ -4,18 +4,19 @@ The Chebyshev sum is a polynomial of H, so that its derivative is exact for the 
 spectrum are constants. Nothing else in the room imports PyTorch.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import scipy.fft
 import torch
-from jaxtyping import Int64, Num
+from jaxtyping import Complex128, Float64, Inexact, Int64, Num
 from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.dynamics.evolution import check_times
-from tenfold.quasiperiodic.dynamics.moments import powers
+from tenfold.quasiperiodic.dynamics.moments import Numbers, powers
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.intervals import symbol_range
 from tenfold.quasiperiodic.operators.long_range import Box
@@ -24,19 +25,22 @@ from tenfold.quasiperiodic.operators.potentials import Function, TrigPolynomial
 from tenfold.quasiperiodic.operators.states import Initial, on_box
 from tenfold.quasiperiodic.propagation.chebyshev import coefficients
 
+# A tensor, which may want a gradient, or numbers.
+Given: TypeAlias = Tensor | np.ndarray | Sequence[float] | float
+
 
 def torch_states(
     box: Box,
     phi: Initial,
-    times: Any,
+    times: Numbers,
     *,
-    lam: Any = None,
-    theta: Any = None,
-    coefs: Any = None,
+    lam: Given | None = None,
+    theta: Given | None = None,
+    coefs: Given | None = None,
     tol: float = 1e-12,
-    device: Any = "cpu",
-) -> Tensor:
-    """ψ(t), complex128 (times, ..., N), in the box as the system.
+    device: torch.device | str = "cpu",
+) -> Complex128[Tensor, "times *batch N"]:
+    """ψ(t) in the box as the system.
 
     Args:
         lam: λ as a tensor, () or (batch,); the operator's without it.
@@ -89,17 +93,17 @@ def torch_states(
 def torch_moments(
     box: Box,
     phi: Initial,
-    times: Any,
+    times: Numbers,
     p: float = 2.0,
     *,
     norm: str = "linf",
-    lam: Any = None,
-    theta: Any = None,
-    coefs: Any = None,
+    lam: Given | None = None,
+    theta: Given | None = None,
+    coefs: Given | None = None,
     tol: float = 1e-12,
-    device: Any = "cpu",
-) -> Tensor:
-    """⟨|X|^p⟩(t) in the box, float64 (times, ...), differentiable in ``lam``, ``theta`` and ``coefs``."""
+    device: torch.device | str = "cpu",
+) -> Float64[Tensor, "times *batch"]:
+    """⟨|X|^p⟩(t) in the box, differentiable in ``lam``, ``theta`` and ``coefs``."""
     powers(p)
     states = torch_states(box, phi, times, lam=lam, theta=theta, coefs=coefs, tol=tol, device=device)
     distance = torch.as_tensor(box.distance(norm) ** p, device=device)
@@ -115,7 +119,9 @@ def _check_hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Num[np.ndarray, "
             raise UsageError(f"coefs is not Hermitian at m = {m}; make a_(-m) the conjugate of a_m")
 
 
-def _potential(box: Box, lam: Any, theta: Any, device: Any) -> Tensor:
+def _potential(
+    box: Box, lam: Given | None, theta: Given | None, device: torch.device | str
+) -> Float64[Tensor, "*batch N"]:
     operator = box.operator
     strength = torch.as_tensor(operator.lam if lam is None else lam, dtype=torch.float64, device=device)
     if operator.potential is None or operator.orbit is None:
@@ -139,7 +145,7 @@ def _potential(box: Box, lam: Any, theta: Any, device: Any) -> Tensor:
     return strength[..., None] * values
 
 
-def _interval(box: Box, coefs: Tensor, potential: Tensor) -> tuple[float, float]:
+def _interval(box: Box, coefs: Inexact[Tensor, " r"], potential: Float64[Tensor, "*batch N"]) -> tuple[float, float]:
     hopping = box.hopping
     assert not isinstance(hopping, Kernel)
     low, high = symbol_range(replace(hopping, coefs=coefs.detach().cpu().numpy()))
@@ -147,7 +153,7 @@ def _interval(box: Box, coefs: Tensor, potential: Tensor) -> tuple[float, float]
     return low + float(values.min()), high + float(values.max())
 
 
-def _product(box: Box, coefs: Tensor, real: bool) -> Any:
+def _product(box: Box, coefs: Inexact[Tensor, " r"], real: bool) -> Callable[[Tensor], Tensor]:
     """A ψ by FFT over the box's axes."""
     hopping = box.hopping
     assert not isinstance(hopping, Kernel)
@@ -160,7 +166,7 @@ def _product(box: Box, coefs: Tensor, real: bool) -> Any:
     symbol = torch.fft.rfftn(kernel, dim=axes) if real else torch.fft.fftn(kernel, dim=axes)
     inside = (..., *[slice(0, n) for n in box.shape])
 
-    def multiply(states: Tensor) -> Tensor:
+    def multiply(states: Inexact[Tensor, "*batch N"]) -> Inexact[Tensor, "*batch N"]:
         shaped = states.reshape(*states.shape[:-1], *box.shape)
         if real:
             found = torch.fft.irfftn(torch.fft.rfftn(shaped, lengths, axes) * symbol, lengths, axes)

@@ -24,7 +24,7 @@ from scipy.special import wofz
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError
-from tenfold.quasiperiodic.dynamics.moments import Exponents, moments_of_probabilities, powers
+from tenfold.quasiperiodic.dynamics.moments import Numbers, moments_of_probabilities, powers
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
@@ -96,8 +96,8 @@ class TimeAverage:
 def time_averaged(
     system: LongRange | Box,
     phi: Initial = None,
-    T: Exponents = 1.0,
-    p: Exponents = 2.0,
+    T: Numbers = 1.0,
+    p: Numbers = 2.0,
     *,
     kind: str = "abel",
     method: str = "eig",
@@ -173,7 +173,7 @@ class _Found(NamedTuple):
 _At = Callable[[float, Callable[[float], None]], _Found]
 
 
-def _scales(T: Any) -> Scales:
+def _scales(T: Numbers) -> Scales:
     scales = np.atleast_1d(np.asarray(T, dtype=np.float64))
     if not len(scales) or not (np.isfinite(scales).all() and (scales > 0).all()):
         raise UsageError(f"T is {T}; averages are over times t >= 0 with a finite scale T above 0")
@@ -252,7 +252,7 @@ def _by_eigenbasis(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float
 
 
 def eigenbasis_moments(
-    box: Box, state: Num[np.ndarray, " N"], scales: Scales, p: Exponents, kind: str = "abel", norm: str = "linf"
+    box: Box, state: Num[np.ndarray, " N"], scales: Scales, p: Numbers, kind: str = "abel", norm: str = "linf"
 ) -> Float64[np.ndarray, "T p"]:
     """Moments (len(T), len(p)) in O(N²) a scale, through M_jk = Σ_n |n|^p conj(U_nj) U_nk: for many T."""
     spectral = diagonalise(box)

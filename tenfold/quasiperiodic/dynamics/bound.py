@@ -170,12 +170,8 @@ class TransferDiagnostic:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {
-            "T": self.T,
-            "N": self.N,
-            "right": self.right,
-            "left": self.left,
+            **self.__dict__,
             "value": self.value,
-            "energies": self.energies,
             "status": "diagnostic: T^3 int (max_n ||Phi(n, E + i/T)||^2)^-1 dE per side; constants and the e^{-cN} "
             "term of the Damanik-Tcheremchantsev method are not included",
         }

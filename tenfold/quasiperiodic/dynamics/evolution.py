@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Complex128, Float64, Num
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.dynamics.moments import Exponents, moments, powers
+from tenfold.quasiperiodic.dynamics.moments import Numbers, moments, powers
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, Support, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
@@ -56,7 +56,7 @@ class Evolution:
         return min(self.box.shape) // 2
 
     def moments(
-        self, p: Exponents, norm: str = "linf", origin: Site | None = None
+        self, p: Numbers, norm: str = "linf", origin: Site | None = None
     ) -> Float64[np.ndarray, "times *batch"]:
         """⟨|X|^p⟩(t) = Σ |n − origin|^p |ψ_n(t)|², (times, ...) or (times, ..., len(p)) for a list of p."""
         return moments(self.box, self.psi, p, norm, origin)
@@ -67,7 +67,7 @@ class Evolution:
         powers(p)
         bound = self.error_bound
         largest = float(self.box.distance(norm).max()) ** p
-        mass = max((float(np.linalg.norm(a)) ** 2 for _, a in self.initial), default=1.0)
+        mass = max((phi.norm**2 for phi in self.initial), default=1.0)
         inside = largest * bound * (2 + bound) * mass if isfinite(bound) else np.inf
         if self.certificate == "finite system":
             return np.full(len(self.times), inside)
@@ -76,7 +76,7 @@ class Evolution:
         d = len(self.box.shape)
         factor = {"linf": 1.0, "l2": sqrt(d), "l1": float(d)}[norm]
         table = fronts(self.box.hopping)
-        outside = [max(moment_tail(table, t, self.reach, s, a, p, factor) for s, a in self.initial) for t in self.times]
+        outside = [max(moment_tail(table, t, self.reach, phi, p, factor) for phi in self.initial) for t in self.times]
         return inside + np.array(outside)
 
     def probabilities(self) -> Float64[np.ndarray, "times *batch N"]:
@@ -119,7 +119,7 @@ CONVENTIONS = {
 def evolve(
     system: LongRange | Box,
     phi: Initial = None,
-    times: Any = (),
+    times: Numbers = (),
     *,
     tol: float = 1e-12,
     method: str = "auto",
@@ -164,7 +164,7 @@ def evolve(
     return _in_given_box(made, on_box(made, phi), goal, parts)
 
 
-def check_times(times: Any) -> Float64[np.ndarray, " times"]:
+def check_times(times: Numbers) -> Float64[np.ndarray, " times"]:
     """Times as float64 (nt,); UsageError for none or for values that are not finite."""
     sequence = np.atleast_1d(np.asarray(times, dtype=np.float64)).ravel()
     if not len(sequence):
@@ -190,14 +190,14 @@ def certified_box(
     """The smallest cube about ``centre`` whose truncation error to time ``until`` is at most ``tol`` times ‖φ‖ for
     every state, that error's bound, and the tabulated fronts."""
     table = fronts(system.hopping)
-    reach = max(certified_reach(table, until, tol * float(np.linalg.norm(a)), s, a) for s, a in parts)
+    reach = max(certified_reach(table, until, tol * phi.norm, phi) for phi in parts)
     if reach > LARGEST_REACH:
         raise UsageError(
             f"the certified box for t = {until:g} reaches {reach:.3g} sites; use box='adaptive' where the dynamics is "
             "localised, or a smaller time"
         )
     made = system.box(reach, centre)
-    bound = max(truncation_bound(table, until, [reach] * system.dim, s, a) / float(np.linalg.norm(a)) for s, a in parts)
+    bound = max(truncation_bound(table, until, [reach] * system.dim, phi) / phi.norm for phi in parts)
     return made, bound, table
 
 

@@ -9,10 +9,11 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.windows import Site
 
-Exponents = float | Sequence[float] | Num[np.ndarray, "..."]
+# One number, or several.
+Numbers = float | Sequence[float] | Num[np.ndarray, "..."]
 
 
-def powers(p: Exponents) -> Float64[np.ndarray, " p"]:
+def powers(p: Numbers) -> Float64[np.ndarray, " p"]:
     """p as an array; UsageError unless every p is finite and above 0."""
     array = np.atleast_1d(np.asarray(p, dtype=np.float64))
     if not len(array) or not (np.isfinite(array).all() and (array > 0).all()):
@@ -21,7 +22,7 @@ def powers(p: Exponents) -> Float64[np.ndarray, " p"]:
 
 
 def moments(
-    box: Box, psi: Complex128[np.ndarray, "*batch N"], p: Exponents, norm: str = "linf", origin: Site | None = None
+    box: Box, psi: Complex128[np.ndarray, "*batch N"], p: Numbers, norm: str = "linf", origin: Site | None = None
 ) -> Float64[np.ndarray, "*found"]:
     """Σ |n − origin|^p |ψ_n|² of states (..., N): (...), or (..., len(p)) for a sequence of p."""
     return moments_of_probabilities(box, np.abs(psi) ** 2, p, norm, origin)
@@ -30,7 +31,7 @@ def moments(
 def moments_of_probabilities(
     box: Box,
     probabilities: Float64[np.ndarray, "*batch N"],
-    p: Exponents,
+    p: Numbers,
     norm: str = "linf",
     origin: Site | None = None,
 ) -> Float64[np.ndarray, "*found"]:

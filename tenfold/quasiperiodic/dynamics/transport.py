@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from scipy.special import stdtrit
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.dynamics.moments import Numbers
 
 _LEAST_POINTS = 4
 _CONFIDENCE = 0.95
@@ -85,7 +86,7 @@ class Transport:
 
 
 def transport_exponents(
-    times: Any, moments: Any, p: float = 2.0, window: tuple[float, float] | None = None
+    times: Numbers, moments: Numbers, p: float = 2.0, window: tuple[float, float] | None = None
 ) -> Transport:
     """Fit moments ⟨|X|^p⟩ at ``times`` within ``window`` (all times by default).
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from tenfold.errors import UsageError
 from tenfold.figures import lines
@@ -17,6 +18,7 @@ from tenfold.quasiperiodic.counting.hits import first_hit, hits, running_counts
 from tenfold.quasiperiodic.counting.separation import separation_bound
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.quasiperiodic.sets.shapes import intervals
+from tenfold.quasiperiodic.spectral.goodbox import three_term
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.shifts import Frequency, Kronecker
@@ -46,19 +48,13 @@ class BadSet:
 
 
 def almost_mathieu(sites: int, coupling: float, energy: float, frequency: Any) -> Determinant:
-    """θ ↦ (sign, log |det|) of H_M(θ) − E, (H u)_n = u_{n+1} + u_{n−1} + 2λ cos 2π(θ + n α) u_n on n = 0 … M − 1, by
-    the three-term recursion D_{n+1} = (v_n − E) D_n − D_{n−1}, rescaled."""
+    """θ ↦ (sign, log |det|) of H_M(θ) − E, (H u)_n = u_{n+1} + u_{n−1} + 2λ cos 2π(θ + n α) u_n on n = 0 … M − 1."""
     phases = Kronecker(frequency).points(0, sites)[:, 0]
 
-    def determinant(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        before, now, scale = np.zeros(len(theta)), np.ones(len(theta)), np.zeros(len(theta))
-        for phase in phases:
-            v = 2 * coupling * np.cos(2 * np.pi * (theta + phase)) - energy
-            before, now = now, v * now - before
-            size = np.maximum(np.abs(now), np.abs(before))
-            before, now, scale = before / size, now / size, scale + np.log(size)
-        with np.errstate(divide="ignore"):
-            return np.sign(now), scale + np.log(np.abs(now))
+    def determinant(theta: Float64[np.ndarray, " n"]) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+        values = 2 * coupling * np.cos(2 * np.pi * (theta[:, None] + phases)) - energy
+        size, sign = three_term(values, 1.0)
+        return sign, size
 
     return determinant
 

@@ -10,8 +10,8 @@ import numpy as np
 from tenfold.quasiperiodic.dynamics.averages import eigenbasis_moments, time_averaged
 from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, evolve
 from tenfold.quasiperiodic.dynamics.transport import transport_exponents
+from tenfold.quasiperiodic.examples.log_power import two_frequencies
 from tenfold.quasiperiodic.operators import presets
-from tenfold.quasiperiodic.operators.hopping import exponential
 from tenfold.quasiperiodic.spectral.lyapunov import lyapunov_exponents
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
@@ -93,9 +93,8 @@ def transition() -> list[Check]:
 
 def two_frequency() -> list[Check]:
     """The localised two-frequency operator, 40 times from 10 to 10⁵ on 501 sites."""
-    operator = presets.multi_frequency(3.0, theta=(0.3, 0.1), hopping=exponential(1.0, 1.0, radius=10))
     times = np.geomspace(10.0, 1e5, 40)
-    moments = evolve(operator, None, times, box=250).moments(2.0)
+    moments = evolve(two_frequencies(), None, times, box=250).moments(2.0)
     fit, name = transport_exponents(times, moments), "two frequencies"
     return [
         Check("smallest_x2", name, float(moments.min()), 0.2, 1.5),

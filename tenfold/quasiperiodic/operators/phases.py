@@ -5,24 +5,20 @@ orbit of the stored frequencies is exact. A stored frequency has ``BITS`` bits, 
 ``axis_phases`` is the only place that knows the arithmetic of ``tenfold.shifts``.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation, localcontext
-from fractions import Fraction
 from itertools import product
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt64
 
-from tenfold.errors import UsageError, suggest
-from tenfold.shifts import Frequency, Kronecker
+from tenfold.errors import UsageError
+from tenfold.shifts.frequency import Frequency, Number
+from tenfold.shifts.kronecker import Kronecker
 
 BITS = 128
 _WORD = 1 << 64
-_DIGITS = 60
-_NAMED = ("golden", "silver", "bronze", "sqrt(k)", "cbrt(k)", "e", "pi")
 # How far integer relations between frequencies are looked for, by number of frequencies.
 _RELATION_RADIUS = {1: 4096, 2: 64, 3: 16}
 
@@ -33,50 +29,13 @@ def axis_phases(alpha: Sequence[int], start: int, stop: int) -> UInt64[np.ndarra
 
 
 def fixed_point(x: Any, bits: int = 64) -> int:
-    """A real number mod 1 as the integer ⌊x 2^bits⌋ mod 2^bits.
-
-    ``x`` is a float (its exact dyadic value), int, Fraction, Decimal, or text: a decimal, "p/q", or one of golden
-    ((√5 − 1)/2), silver (√2 − 1), bronze ((√13 − 3)/2), sqrt(k), cbrt(k), e, pi (computed to 60 digits). Raises
-    UsageError for anything else and for values that are not finite.
+    """A real number mod 1 as the integer ⌊x 2^bits⌋ mod 2^bits. ``x`` is what ``tenfold.shifts.Number`` reads: a float
+    (its exact dyadic value), a fraction, or text: a decimal, "377/610", golden, silver, bronze, sqrt(k), cbrt(k), pi.
 
     >>> fixed_point("1/4") == 1 << 62, fixed_point("golden") / 2**64
     (True, 0.6180339887498949)
     """
-    if isinstance(x, str):
-        return _of_text(x.strip(), bits)
-    try:
-        exact = Fraction(x.item() if isinstance(x, np.generic) else x)
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(
-            f"frequency or phase {x!r} is no finite number; give a float, a Fraction, '377/610' or a name"
-        ) from None
-    return _floor(exact, bits)
-
-
-def _floor(exact: Fraction, bits: int) -> int:
-    return int(exact * (1 << bits) // 1) % (1 << bits)
-
-
-def _of_text(text: str, bits: int) -> int:
-    with localcontext() as context:
-        context.prec = _DIGITS
-        known = {
-            "golden": lambda: (Decimal(5).sqrt() - 1) / 2,
-            "silver": lambda: Decimal(2).sqrt() - 1,
-            "bronze": lambda: (Decimal(13).sqrt() - 3) / 2,
-            "e": lambda: Decimal(1).exp(),
-            "pi": lambda: Decimal("3.14159265358979323846264338327950288419716939937510582097494"),
-        }
-        if text in known:
-            return _floor(Fraction(known[text]()), bits)
-        if root := re.fullmatch(r"(sqrt|cbrt)\(?(\d+)\)?", text):
-            power = Decimal(1) / (2 if root[1] == "sqrt" else 3)
-            number = Decimal(root[2])
-            return _floor(Fraction(number.sqrt() if root[1] == "sqrt" else number**power), bits)
-        try:
-            return _floor(Fraction(text) if "/" in text else Fraction(Decimal(text)), bits)
-        except (ValueError, ZeroDivisionError, InvalidOperation, OverflowError):
-            raise UsageError(f"there is no frequency {text!r}{suggest(text, _NAMED)}, or give a number") from None
+    return Number.of(x).fixed(bits)
 
 
 def to_unit(phases: UInt64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:

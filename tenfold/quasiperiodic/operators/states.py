@@ -19,6 +19,11 @@ class Support(NamedTuple):
     sites: Int64[np.ndarray, "k d"]
     amplitudes: Num[np.ndarray, " k"]
 
+    @property
+    def norm(self) -> float:
+        """‖φ‖."""
+        return float(np.linalg.norm(self.amplitudes))
+
 
 def supports(phi: Initial, centre: Sequence[int]) -> list[Support]:
     """Sites relative to ``centre`` (k, d) and amplitudes (k,) of each finitely supported state.

@@ -5,7 +5,6 @@ from jaxtyping import Float64
 
 _HUGE, _DOWN, _UP = 1e200, 1e-250, 1e250
 _SERIES_BELOW = 1.0
-_TERMS = 24
 
 
 def degree(z: float) -> int:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, log, pi, sqrt
 
 import numpy as np
-from jaxtyping import Float64, Inexact, Int64, Num
+from jaxtyping import Float64, Inexact, Int64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, transform
+from tenfold.quasiperiodic.operators.states import Support
 
 _GRID = 200
 _MOST_POINTS = 1 << 16
@@ -80,21 +81,19 @@ class Front:
         mu = np.geomspace(self.mu[max(at - 1, 0)], self.mu[min(at + 1, len(self.mu) - 1)], 40)
         return replace(self, mu=mu, growth=np.array([growth(self.hopping, m, self.axis) for m in mu]))
 
-    def weights(self, sites: Int64[np.ndarray, "k d"], amplitudes: Num[np.ndarray, " k"]) -> Float64[np.ndarray, " mu"]:
-        """W(μ) = (‖e^{μ n_j} φ‖² + ‖e^{−μ n_j} φ‖²)^{1/2} for φ with ``amplitudes`` at ``sites`` (k, d)."""
+    def weights(self, phi: Support) -> Float64[np.ndarray, " mu"]:
+        """W(μ) = (‖e^{μ n_j} φ‖² + ‖e^{−μ n_j} φ‖²)^{1/2}."""
         with np.errstate(over="ignore"):
-            both = 2 * np.cosh(2 * self.mu[:, None] * sites[:, self.axis])
-            return np.sqrt(both @ np.abs(amplitudes) ** 2)
+            both = 2 * np.cosh(2 * self.mu[:, None] * phi.sites[:, self.axis])
+            return np.sqrt(both @ np.abs(phi.amplitudes) ** 2)
 
-    def log_truncation(
-        self, time: float, reach: int, sites: Int64[np.ndarray, "k d"], amplitudes: Num[np.ndarray, " k"]
-    ) -> Float64[np.ndarray, " mu"]:
+    def log_truncation(self, time: float, reach: int, phi: Support) -> Float64[np.ndarray, " mu"]:
         """log of this axis's part of the bound on ‖ψ − ψ_L‖, L = ``reach``, for each μ.
 
         ‖Qψ(s)‖ ≤ W e^{−μ(L+1) + sS} from (front), and by Duhamel ‖Pψ − ψ_L‖ ≤ ‖PAQ‖ ∫₀ᵗ ‖Qψ(s)‖ ds, where
         ∫₀ᵗ e^{sS} ds ≤ e^{tS} min(t, 1/S)."""
         lasting = np.minimum(abs(time), 1 / self.growth)
-        width = np.log(self.weights(sites, amplitudes) * (1 + self.coupling * lasting))
+        width = np.log(self.weights(phi) * (1 + self.coupling * lasting))
         return width - self.mu * (reach + 1) + abs(time) * self.growth
 
 
@@ -123,51 +122,31 @@ def front_radius(hopping: Hopping | Kernel, time: float, tol: float, axis: int =
     return int(np.ceil(((abs(time) * f.growth + log(1 / tol)) / f.mu).min()))
 
 
-def certified_reach(
-    table: Sequence[Front],
-    time: float,
-    tol: float,
-    sites: Int64[np.ndarray, "k d"],
-    amplitudes: Num[np.ndarray, " k"],
-) -> int:
+def certified_reach(table: Sequence[Front], time: float, tol: float, phi: Support) -> int:
     """The smallest L for which ``truncation_bound`` of the box [−L, L]^d is at most ``tol``."""
     share = log(tol) - 0.5 * log(len(table))
     need = 1
     for f in table:
-        lengths = (f.log_truncation(time, -1, sites, amplitudes) - share) / f.mu
+        lengths = (f.log_truncation(time, -1, phi) - share) / f.mu
         f = f.zoom(int(np.argmin(lengths)))
-        lengths = (f.log_truncation(time, -1, sites, amplitudes) - share) / f.mu
+        lengths = (f.log_truncation(time, -1, phi) - share) / f.mu
         need = max(need, int(np.ceil(lengths.min())) - 1)
     return need
 
 
-def truncation_bound(
-    table: Sequence[Front],
-    time: float,
-    reach: Sequence[int],
-    sites: Int64[np.ndarray, "k d"],
-    amplitudes: Num[np.ndarray, " k"],
-) -> float:
-    """A bound on ‖ψ(t) − ψ_L(t)‖ for the open box |n_j| ≤ reach_j about the origin of ``sites``; inf where it says
+def truncation_bound(table: Sequence[Front], time: float, reach: Sequence[int], phi: Support) -> float:
+    """A bound on ‖ψ(t) − ψ_L(t)‖ for the open box |n_j| ≤ reach_j about the origin of φ's sites; inf where it says
     nothing."""
     total = 0.0
     for f, length in zip(table, reach, strict=True):
-        least = f.log_truncation(time, length, sites, amplitudes)
+        least = f.log_truncation(time, length, phi)
         f = f.zoom(int(np.argmin(least)))
-        log_bound = float(f.log_truncation(time, length, sites, amplitudes).min())
+        log_bound = float(f.log_truncation(time, length, phi).min())
         total += exp(2 * log_bound) if log_bound < 1 else inf
     return sqrt(total) if total < 4 else inf
 
 
-def moment_tail(
-    table: Sequence[Front],
-    time: float,
-    reach: int,
-    sites: Int64[np.ndarray, "k d"],
-    amplitudes: Num[np.ndarray, " k"],
-    p: float,
-    factor: float,
-) -> float:
+def moment_tail(table: Sequence[Front], time: float, reach: int, phi: Support, p: float, factor: float) -> float:
     """A bound on Σ |n|^p |ψ_n(t)|² over the sites outside the box, for a norm with |n| ≤ factor · |n|∞.
 
     x^p e^{−2μx} falls beyond x = p/2μ; below it the bound uses the maximum."""
@@ -175,6 +154,6 @@ def moment_tail(
     for f in table:
         start = np.maximum(reach + 1, p / (2 * f.mu))
         exponent = p * np.log(factor * start) - 2 * f.mu * start + 2 * abs(time) * f.growth
-        least = float((exponent + 2 * np.log(f.weights(sites, amplitudes))).min())
+        least = float((exponent + 2 * np.log(f.weights(phi))).min())
         total += exp(least) if least < 700 else inf
     return total

@@ -34,16 +34,8 @@ class GoodBox:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "good": self.good,
-            "norm": self.norm,
-            "norm_bound": self.norm_bound,
-            "rate": self.rate,
-            "wanted_rate": self.wanted_rate,
-            "energy": self.energy,
-            "side": self.side,
-            "convention": "||G|| <= exp(side^s) and |G(n,m)| <= exp(-c |n-m|_inf) for |n-m|_inf >= side/10",
-        }
+        convention = "||G|| <= exp(side^s) and |G(n,m)| <= exp(-c |n-m|_inf) for |n-m|_inf >= side/10"
+        return {**self.__dict__, "convention": convention}
 
 
 def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
@@ -187,7 +179,7 @@ def determinant_scan(operator: LongRange, side: int, energy: float, theta: Theta
     degree = side * operator.potential.degree if isinstance(operator.potential, TrigPolynomial) else None
     if not isinstance(hopping, Kernel) and hopping.range <= 1 and not hopping.coefs[~hopping.offsets.any(1)].any():
         strength = float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
-        log_abs, sign = _three_term(values, strength)
+        log_abs, sign = three_term(values, strength)
     else:
         log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
         step = max(1, (1 << 24) // side**2)
@@ -201,10 +193,11 @@ def determinant_scan(operator: LongRange, side: int, energy: float, theta: Theta
     return DeterminantScan(rows, log_abs, sign, energy, side, degree)
 
 
-def _three_term(
+def three_term(
     values: Float64[np.ndarray, "k side"], strength: float
 ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    # D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}
+    """(log|D|, sign D) by D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}, rescaled against overflow; ``values`` are V − E and
+    ``strength`` is |a|²."""
     before, now = np.zeros(len(values)), np.ones(len(values))
     scale = np.zeros(len(values))
     for k in range(values.shape[1]):

@@ -168,16 +168,9 @@ class GreenDecay:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "z": [self.z.real, self.z.imag],
-            "rate": self.rate,
-            "standard_error": self.standard_error,
-            "intercept": self.intercept,
-            "residual": self.residual,
-            "window": list(self.window),
-            "norm": self.norm,
-            "convention": "-log|G(n, m; z)| against |n - m|, G = (H - z)^(-1)",
-        }
+        convention = "-log|G(n, m; z)| against |n - m|, G = (H - z)^(-1)"
+        z, window = [self.z.real, self.z.imag], list(self.window)
+        return {**self.__dict__, "z": z, "window": window, "convention": convention}
 
 
 def green_decay(

@@ -4,7 +4,7 @@
 so that exponents come in pairs ±; the R non-negative ones are computed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class Lyapunov:
 
 def lyapunov_exponents(
     operator: LongRange,
-    energies: Any,
+    energies: complex | Sequence[complex] | Num[np.ndarray, "..."],
     steps: int = 100_000,
     start: int = 0,
     progress: Callable[[float], None] | None = None,
