@@ -1,3 +1,5 @@
+from . import errors as errors
+from . import progress as progress
 from .api import analyse as analyse
 from .api import convert as convert
 from .api import evaluate as evaluate

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("tenfold", "beartype.beartype")
+from tests import numeric_tower
+
+install_import_hook("tenfold", f"{numeric_tower.__name__}.checked")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from tenfold import hub
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.tarflow import TarFlow, TarFlowConfig
 
 
 @dataclass(frozen=True)
@@ -214,3 +215,16 @@ def test_foreign_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
     assert "never be printed" not in capsys.readouterr().out
+
+
+def test_folders_say_their_format_and_newer_ones_are_refused(tmp_path: Path) -> None:
+    hub.save_pretrained(TarFlow(TarFlowConfig(shape=(1, 4, 4), width=16, head_size=16, blocks=1, layers=1)), tmp_path)
+    file = tmp_path / hub.CONFIG
+    content = json.loads(file.read_text())
+    assert content["format"] == 1
+    file.write_text(json.dumps({key: value for key, value in content.items() if key != "format"}))
+    assert hub.read_config(tmp_path)["model_type"] == "tarflow"
+    for number in (2, "1", True, 0):
+        file.write_text(json.dumps({**content, "format": number}))
+        with pytest.raises(UsageError, match=f"is of format {number}, this tenfold reads 1; install a newer one"):
+            hub.from_pretrained(TarFlow, tmp_path)

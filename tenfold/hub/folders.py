@@ -22,9 +22,12 @@ from tenfold.hub.checkpoints import read_safetensors
 from tenfold.hub.fetch import CONFIG, WEIGHTS, resolve
 from tenfold.hub.shards import tensor_index
 from tenfold.hub.tensors import differences
+from tenfold.settings.checks import check_format
 from tenfold.settings.values import build
 from tenfold.version import __version__
 
+FORMAT = 1
+"""The newest layout of model folders, "format" in ``config.json``; one without it is of the first."""
 OURS = "tenfold"
 """Key of ``config.json`` for what is ours in the folder of a network that ``transformers`` loads too."""
 
@@ -37,12 +40,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], extra: Map
         folder: made if it does not exist.
         extra: further JSON values for the top level of ``config.json`` (what the model was trained on, say).
     """
-    config = {
-        "model_type": _type_of(type(model)),
-        "tenfold_version": __version__,
-        "config": plain(asdict(typing.cast(Any, model).config)),
-        **plain(dict(extra or {})),
-    }
+    config = header(type(model), typing.cast(Any, model).config, extra)
     seen: set[int] = set()
     tensors = {}
     for name, tensor in model.state_dict().items():
@@ -54,6 +52,12 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], extra: Map
         path.mkdir(parents=True, exist_ok=True)
         write_atomic(path / WEIGHTS, save(tensors, metadata={"format": "pt"}))
         write_json(path / CONFIG, config)
+
+
+def header(kind: type, config: Any, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What ``config.json`` says of a model of a class ``kind`` with the dataclass ``config``, and ``extra`` values."""
+    about = {"format": FORMAT, "model_type": _type_of(kind), "tenfold_version": __version__, "config": asdict(config)}
+    return typing.cast(dict[str, Any], plain({**about, **(extra or {})}))
 
 
 def from_pretrained(
@@ -98,6 +102,7 @@ def read_config(source: str | os.PathLike[str], revision: str | None = None) -> 
         file = file[OURS]  # the rest of the file is for transformers
     if not isinstance(file, dict) or not isinstance(file.get("config"), dict) or "model_type" not in file:
         raise UsageError(f"{folder / CONFIG} is not from tenfold: it lacks 'model_type' or 'config'")
+    check_format(file.get("format", 1), FORMAT, str(folder / CONFIG))
     return file
 
 

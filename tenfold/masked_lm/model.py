@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
-from tenfold.files import plain
-from tenfold.hub.folders import OURS
+from tenfold.hub.folders import OURS, header
 from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds
 from tenfold.masked_lm.network import geometry, stock_network
 from tenfold.masked_lm.weights import read_checkpoint, write_checkpoint
 from tenfold.text.tokenizer import ByteTokenizer, Tokenizer
-from tenfold.version import __version__
 
 _LOGITS_AT_ONCE = 2**24  # 64 MiB in float32
 TokenLoss = Callable[[Tensor, Tensor], Tensor]
@@ -218,13 +215,8 @@ class MaskedLM(nn.Module):
     def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write ``config.json``, ``model.safetensors`` and the tokenizer in the Hugging Face layout; stock
         ``transformers`` loads the folder too. ``extra`` are further JSON values about the model's making."""
-        ours = {
-            "model_type": self.model_type,
-            "tenfold_version": __version__,
-            "config": plain(asdict(self.config)),
-            **plain(dict(extra or {})),
-        }
         ids = {f"{name}_token_id": number for name, number in vars(self.special).items()}
+        ours = header(type(self), self.config, extra)
         facts = {**ids, "logit_shift": self.logit_shift, "is_causal": False, OURS: ours}
         write_checkpoint(Path(folder), self.network, self.tokenizer, facts)
 

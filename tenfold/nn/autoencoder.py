@@ -189,6 +189,7 @@ class Autoencoder(nn.Module):
     ``posterior`` and ``forward`` about unscaled ones. Rombach et al., "High-resolution image synthesis with
     latent diffusion models" (arXiv 2112.10752), appendix G.
 
+    >>> import torch
     >>> autoencoder = Autoencoder(AutoencoderConfig(widths=(8, 8, 16), norm_groups=4))
     >>> latents = autoencoder.encode(torch.zeros(2, 1, 40, 24))
     >>> tuple(latents.shape), tuple(autoencoder.decode(latents).shape)

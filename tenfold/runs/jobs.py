@@ -21,7 +21,7 @@ class Training:
     def command(self) -> str:
         """The command that trains one seed, as the docs show it."""
         seed = [f"{option} SEED" for option in self.seeded] if len(self.seeds) > 1 else []
-        return " ".join(["tenfold train", self.recipe, *self.options, *seed])
+        return shlex.join(["tenfold", "train", self.recipe, *self.options, *seed])
 
 
 @dataclass(frozen=True)

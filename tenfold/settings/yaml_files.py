@@ -12,6 +12,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import check_format
 from tenfold.settings.values import shown
 
 FORMAT = 1
@@ -65,7 +66,5 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         held = "nothing" if content is None else shown(content)
         raise UsageError(f"{path} holds {held}; expected settings by name, 'train: {{steps: 100}}' say")
-    number = content.pop("format", 1)
-    if type(number) is not int or not 1 <= number <= FORMAT:
-        raise UsageError(f"{path} is of format {shown(number)}, this tenfold reads {FORMAT}; install a newer one")
+    check_format(content.pop("format", 1), FORMAT, str(path))
     return content

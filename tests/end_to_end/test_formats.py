@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fixtures.formats import make
 from tests.fixtures.formats.make import KINDS, differences, observed, recorded
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 EXPECTED, ARRAYS = recorded(FORMATS)
-
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the runs were trained on a CPU, and resume on one")
 
 
 @pytest.fixture
@@ -25,6 +24,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.copytree(FORMATS / part, tmp_path / "tree" / part)
     monkeypatch.chdir(tmp_path / "tree")
     monkeypatch.delenv("TENFOLD_TRACEBACK", raising=False)
+    monkeypatch.setattr(make, "DEVICE", ("--device", "cpu"))  # where they were trained
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path

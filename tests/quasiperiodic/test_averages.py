@@ -67,6 +67,17 @@ def test_three_ways_agree(seed: int) -> None:
     assert np.abs(found[0].probabilities.sum(1) - 1).max() < 1e-12
 
 
+@pytest.mark.parametrize("seed", [141, 6, 9])
+def test_the_resolvent_at_short_times(seed: int) -> None:
+    # h T below 1: the energies have to spread as widely as 1/T, not as the spectrum.
+    box = random_operator(seed, 1, 1).box(15)
+    state = random_state(seed, box.size)
+    scales = np.array([1e-6, 1e-2, 0.3, 1.0, 3.0]) / box.interval.half_width
+    exact, found = (time_averaged(box, state, scales, method=m) for m in ("eig", "resolvent"))
+    assert np.abs(found.probabilities - exact.probabilities).max() < 1e-11
+    assert found.error_bound < 1e-11
+
+
 @pytest.mark.parametrize("kind", ["cesaro", "gaussian"])
 def test_other_weights_two_ways(kind: str) -> None:
     box = presets.aubry_andre(1.2, theta=0.3).box(30)

@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from tenfold import figures
+from tenfold.figures.series import _series as series_of
 from tenfold.errors import UsageError
+from tenfold.figures.series import _series as series_of
 
 
 def pixels(path) -> np.ndarray:
@@ -110,7 +112,7 @@ def test_curves_read_both_kinds_of_records(tmp_path) -> None:
     records = [{"step": i, "kind": "train", "loss": 5.0 / i, "note": "text", "seconds": i} for i in range(1, 40)]
     records += [{"step": i, "validation/loss": 6.0 / i} for i in range(10, 40, 10)]
     records += [{"step": 5, "kind": "train", "loss": float("nan")}]
-    series = figures._series(records)
+    series = series_of(records)
     assert set(series) == {"loss"}
     assert series["loss"]["validation"] == ([10.0, 20.0, 30.0], [0.6, 0.3, 0.2])
     assert len(series["loss"]["train"][0]) == 39

@@ -147,8 +147,10 @@ def test_hostile_changes(changes: dict, words: list[str]) -> None:
 
 
 def test_what_was_set_in_python_is_checked_too() -> None:
+    train = replace(DIGITS.train)
+    object.__setattr__(train, "compile", "false?")  # the tests' hook checks what is given to __init__
     with pytest.raises(UsageError, match=r"train\.compile is 'false\?'; expected true or false"):
-        change(replace(DIGITS, train=replace(DIGITS.train, compile="false?")), {})
+        change(replace(DIGITS, train=train), {})
 
 
 def test_numbers_of_other_libraries_become_plain() -> None:

@@ -15,7 +15,7 @@ What the box loses: with g = Q A P ψ_L and A = ∫ w ‖g‖² dt, the bound (l
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import gamma, log, pi, sqrt
+from math import asinh, exp, gamma, hypot, log, pi, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -223,12 +223,10 @@ def _report(progress: Callable[[float], None] | None, i: int, count: int, fracti
 def transform(kind: str, omega: Float64[np.ndarray, "*shape"], T: float) -> Complex128[np.ndarray, "*shape"]:
     """Ŵ(ω) = ∫₀^∞ w(t) e^{−iωt} dt."""
     if kind == "abel":
-        found = 1 / (1 + 0.5j * omega * T)
-    elif kind == "cesaro":
-        found = np.exp(-0.5j * omega * T) * np.sinc(omega * T / (2 * np.pi))
-    else:
-        found = np.asarray(wofz(-0.5 * omega * T), dtype=np.complex128)
-    return np.asarray(found)
+        return np.asarray(1 / (1 + 0.5j * omega * T))
+    if kind == "cesaro":
+        return np.asarray(np.exp(-0.5j * omega * T) * np.sinc(omega * T / (2 * np.pi)))
+    return np.asarray(wofz(-0.5 * omega * T), dtype=np.complex128)
 
 
 def _by_eigenbasis(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:
@@ -274,21 +272,22 @@ def eigenbasis_moments(
 def _by_resolvent(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:
     """By Parseval, with an estimated error of the midpoint rule.
 
-    With E = c + h tan x the integral is over one period of an analytic function of x whose poles are at least
-    δ = 1/(2 h T) away from the real axis (for E within the spectral interval), so that n midpoints err by about
-    2 e^{−2nδ}."""
+    With E = c + g tan x, g² = h² + 1/T², the integral is over one period of an analytic function of x. Its poles,
+    E = λ ± i/T with |λ − c| ≤ h, are at least δ = ½ arsinh(1/(h T)) away from the real axis, so that n midpoints err
+    by about 2 e^{−2nδ}."""
     h, c = max(box.interval.half_width, 1e-12), box.interval.centre
     solve = solver(box, state)
 
     def at(T: float, report: Callable[[float], None]) -> _Found:
-        count = int(np.ceil(log(2 / tol) * (h * T + 1)))
+        decay, g = asinh(1 / (h * T)), hypot(h, 1 / T)
+        count = int(np.ceil(log(2 / tol) / decay)) + 1
         if count > _MOST_NODES:
             raise UsageError(
                 f"the resolvent average at T = {T:g} needs {count:.2g} energies, more than {_MOST_NODES:.2g}; "
                 "use 'eig' or a smaller T"
             )
         x = (np.arange(count) + 0.5) * pi / count - pi / 2
-        energies, weights = c + h * np.tan(x), h / np.cos(x) ** 2 * (pi / count) / (pi * T)
+        energies, weights = c + g * np.tan(x), g / np.cos(x) ** 2 * (pi / count) / (pi * T)
         total, lost = np.zeros(box.size), 0.0
         for first in range(0, count, 256):
             part = slice(first, min(first + 256, count))
@@ -297,7 +296,7 @@ def _by_resolvent(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float,
             if len(skin.edge):
                 lost += float(weights[part] @ skin.loss(columns[:, skin.edge]))
             report(part.stop / count)
-        return _Found(total, lost, 2 * float(np.exp(-count / (h * T + 1))))
+        return _Found(total, lost, 2 * exp(-count * decay))
 
     return at
 
