@@ -118,7 +118,7 @@ def mean_squared_error(a: Num[Tensor, "n *shape"], b: Num[Tensor, "..."]) -> Flo
     return (a.double() - b.double()).square().flatten(1).mean(dim=1)
 
 
-def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "..."], peak: float | int) -> Float[Tensor, "n"]:
+def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "..."], peak: float) -> Float[Tensor, "n"]:
     """Peak signal-to-noise ratio per image in dB, 10 log10(peak² / MSE); ``peak`` is the range of a pixel (2
     for images in [−1, 1]); infinite for equal images."""
     if peak <= 0:
@@ -127,7 +127,7 @@ def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "..."], peak: float | int) -
 
 
 def reconstruction_rows(
-    images: Num[Tensor, "n *shape"], rebuilt: Num[Tensor, "..."], peak: float | int, model: str, split: str
+    images: Num[Tensor, "n *shape"], rebuilt: Num[Tensor, "..."], peak: float, model: str, split: str
 ) -> list[Measurement]:
     """Mean square error and PSNR with their standard errors over the images."""
     rows = []

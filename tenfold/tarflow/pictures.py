@@ -51,16 +51,11 @@ def _samples(flow: Flow, objective: FlowObjective, options: FlowEvaluation, dire
         images, _ = draw_samples(flow, count, labels, guidance=Guidance(weight), noise=noise, denoising=denoising)
         name = f"samples{f'-guidance-{weight:g}' if weight else ''}{'-denoised' if clean else ''}.png"
         image_grid(images.clamp(-1, 1).cpu(), directory / name, columns=columns)
+        how = ", as drawn (with the training noise)" if gaussian else ""
+        how = ", denoised by one step along the score" if clean else how
         captions[name] = (
             f"Samples{', one class a row' if classes else ''}, {f'guidance {weight:g}' if weight else 'no guidance'}"
-            + (
-                ", denoised by one step along the score"
-                if clean
-                else ", as drawn (with the training noise)"
-                if gaussian
-                else ""
-            )
-            + "; the same noise in every grid."
+            f"{how}; the same noise in every grid."
         )
     return captions
 

@@ -47,6 +47,12 @@ def test_a_name_stands_for_a_solver(flow, words, solver) -> None:
     assert info.exact == told.exact == ("selective" not in words.values())
 
 
+@pytest.mark.parametrize("name", ["selective", "auto"])
+def test_a_rule_is_no_plan_of_a_block(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"solver is '{name}', which is no block's; give {name.title()}\(\)"):
+        Plan(name)
+
+
 def test_a_number_stands_for_guidance(flow) -> None:
     words = {"guidance": 1.2, "rule": "starflow", "schedule": "linear", "blocks": [0, 2]}
     guided = Guidance(1.2, "starflow", schedule="linear", blocks=[0, 2])

@@ -16,9 +16,7 @@ def flip(x: Shaped[Tensor, "b c h w"], coin: Bool[Tensor, "b"]) -> Shaped[Tensor
     return torch.where(coin.view(-1, 1, 1, 1), x.flip(3), x)
 
 
-def shift(
-    x: Shaped[Tensor, "b c h w"], offsets: Int[Tensor, "b 2"], fill: float | int = 0
-) -> Shaped[Tensor, "b c h w"]:
+def shift(x: Shaped[Tensor, "b c h w"], offsets: Int[Tensor, "b 2"], fill: float = 0) -> Shaped[Tensor, "b c h w"]:
     """Images x (B, C, H, W) moved by ``offsets`` (B, 2) rows down and columns to the right, each of any
     sign; what comes in from outside is ``fill`` (the darkest level of integer pixels).
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import UsageError
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.network import FlowNetwork
-from tenfold.flows.solvers.plan import SEQUENTIAL, SOLVERS, Plan
+from tenfold.flows.solvers.plan import RULES, SEQUENTIAL, Plan
 
 # The tolerance of SeJD (arXiv 2505.24791): fast and approximate.
 SELECTIVE_TOL = 0.5
@@ -47,22 +47,17 @@ def solver_called(name: str, **options: Any) -> Plan | Selective | Auto:
     """The solver of a name, with options among its fields.
 
     Raises UsageError for an unknown name and for values that a plan refuses."""
-    if name not in SOLVERS:
-        raise UsageError(f"solver is {name!r}, which is unknown{suggest(name, SOLVERS)}")
     given = {option: value for option, value in options.items() if value is not None}
-    if name in _RULES:
-        return _RULES[name](**given)
+    if name in RULES:
+        return {"selective": Selective, "auto": Auto}[name](**given)
     return Plan(name, **given)
-
-
-_RULES: dict[str, type[Selective] | type[Auto]] = {"selective": Selective, "auto": Auto}
 
 
 def name_of(solver: Solver) -> str:
     """What records call a solver."""
     if isinstance(solver, Plan):
         return solver.solver
-    return next((name for name, kind in _RULES.items() if isinstance(solver, kind)), "plans")
+    return type(solver).__name__.lower() if isinstance(solver, Selective | Auto) else "plans"
 
 
 def choices(solver: Solver, flow: FlowNetwork, samples: int, guidance: Guidance) -> list[Choice]:

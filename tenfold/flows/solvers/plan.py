@@ -9,7 +9,9 @@ from torch import Tensor
 from tenfold.errors import UsageError, suggest
 from tenfold.settings.checks import at_least
 
-SOLVERS = ("sequential", "jacobi", "gs", "selective", "frontier", "auto")
+RULES = ("selective", "auto")
+"""Solvers that choose a plan for each block (see ``tenfold.flows.solvers.choice``)."""
+SOLVERS = ("sequential", "jacobi", "gs", "frontier", *RULES)
 INITS = ("v", "zeros", "first", "noise")
 STOPS = ("change", "frobenius")
 
@@ -45,6 +47,10 @@ class Plan:
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
             raise UsageError(f"solver is {self.solver!r}, which is unknown{suggest(str(self.solver), SOLVERS)}")
+        if self.solver in RULES:
+            raise UsageError(
+                f"solver is {self.solver!r}, which is no block's; give {self.solver.title()}() for all blocks"
+            )
         if self.init not in INITS:
             raise UsageError(f"init is {self.init!r}, which is unknown{suggest(str(self.init), INITS)}")
         if self.stop not in STOPS:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tenfold import hub
 from tenfold.errors import UsageError
 from tenfold.files import read_json
+from tenfold.hub.fetch import model_folder
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 
@@ -56,25 +57,15 @@ def load_autoencoder(source: str | os.PathLike[str]) -> Autoencoder:
     repository of either kind, in evaluation mode.
 
     Raises UsageError for anything else."""
-    place = _of_run(source)
-    if place.is_file():
-        return read_autoencoder(place)
-    found = _folder(place if place.is_dir() else source)
+    here = Path(source)
+    if here.is_file():
+        return read_autoencoder(here)
+    found = _folder(model_folder(here) if here.is_dir() else source)
     values = read_json(found / hub.CONFIG) if (found / hub.CONFIG).is_file() else {}
     if "model_type" in values:
         model: Autoencoder = hub.from_pretrained(Autoencoder, found)
         return model
     return read_autoencoder(found)
-
-
-def _of_run(source: str | os.PathLike[str]) -> Path:
-    """The model folder of a run; any other source as it is."""
-    folder = Path(source)
-    if not (folder / "config.yaml").is_file():
-        return folder
-    if not (folder / "model").is_dir():
-        raise UsageError(f"{folder} has no trained model yet; finish it with 'tenfold train --resume {folder}'")
-    return folder / "model"
 
 
 def read_autoencoder(

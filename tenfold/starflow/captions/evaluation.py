@@ -1,5 +1,6 @@
 """What a flow on captioned compositions shows of its captions: measured by an independent judge, and as pictures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def caption_rows(
         made = samples(generator, source, rows, Guidance(weight))
         for split, chosen in parts.items():
             batches = [
-                (to_levels(made[part], 256).cpu(), source.attributes[torch.from_numpy(part)])
+                (to_levels(_stacked(made, part), 256).cpu(), source.attributes[torch.from_numpy(part)])
                 for part in by_group(source, chosen)
             ]
             measured += matching_rows(judge, batches, name, f"{split}, guidance {weight:g}")
@@ -65,30 +66,17 @@ def by_group(source: Compositions, rows: Int64[np.ndarray, "n"]) -> list[Int64[n
     return [rows[groups == group] for group in np.unique(groups)]
 
 
-class _Samples:
-    """Images of records by number, of several shapes."""
-
-    def __init__(self) -> None:
-        self._images: dict[int, Tensor] = {}
-
-    def add(self, rows: Int64[np.ndarray, "n"], images: Float[Tensor, "n c h w"]) -> None:
-        self._images.update(zip(rows.tolist(), images, strict=True))
-
-    def __getitem__(self, rows: Int64[np.ndarray, "n"]) -> Float[Tensor, "n c h w"]:
-        return torch.stack([self._images[row] for row in rows.tolist()])
-
-
 def samples(
     generator: ImageGenerator,
     source: Compositions,
     rows: Int64[np.ndarray, "n"],
     guidance: Guidance | None = None,
     seed: int = 0,
-) -> _Samples:
-    """One image for the caption of each record, on its canvas."""
+) -> dict[int, Float[Tensor, "c h w"]]:
+    """One image for the caption of each record, on its canvas, by the record's number."""
     device = generator.flow.var.device
     draw = torch.Generator(device).manual_seed(seed)
-    found = _Samples()
+    found: dict[int, Tensor] = {}
     for group in by_group(source, rows):
         _, height, width = source.shapes[source.groups[group[0]]]
         factor = generator.autoencoder.factor
@@ -97,8 +85,12 @@ def samples(
             texts = source.captions(part)
             size = (height // factor, width // factor)
             images, _ = generator.draw(len(part), texts, size=size, guidance=guidance, generator=draw)
-            found.add(part, images)
+            found |= zip(part.tolist(), images, strict=True)
     return found
+
+
+def _stacked(images: Mapping[int, Tensor], rows: Int64[np.ndarray, "n"]) -> Float[Tensor, "n c h w"]:
+    return torch.stack([images[row] for row in rows.tolist()])
 
 
 def pictures(
@@ -114,7 +106,7 @@ def pictures(
         assert isinstance(source, Compositions)
         grid, titles = [source.batch(rows)["image"].float() / 127.5 - 1.0], ["real"]
         for weight in options.guidance:
-            grid.append(samples(generator, source, rows, Guidance(weight))[rows].cpu())
+            grid.append(_stacked(samples(generator, source, rows, Guidance(weight)), rows).cpu())
             titles.append(f"w = {weight:g}")
         name = f"captions-{ratio.replace(':', 'x')}.png"
         image_grid(torch.cat(grid), directory / name, columns=len(rows), row_titles=titles)
