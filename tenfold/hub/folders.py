@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
-from tenfold.hub.checkpoints import read_safetensors
+from tenfold.hub.checkpoints import read_safetensors, tensor_index
 from tenfold.hub.fetch import CONFIG, WEIGHTS, resolve
-from tenfold.hub.shards import tensor_index
 from tenfold.hub.tensors import differences
 from tenfold.settings.values import build
 from tenfold.version import __version__

@@ -27,7 +27,7 @@ from .config import MaskedLMConfig as MaskedLMConfig
 from .config import SpecialIds as SpecialIds
 from .convert import read_published as read_published
 from .data import DiffusionCollator as DiffusionCollator
-from .decoding.adaptive import AdaptivePasses as AdaptivePasses
+from .decoding.caches import AdaptivePasses as AdaptivePasses
 from .decoding.caches import BlockDelayedPasses as BlockDelayedPasses
 from .decoding.caches import BlockPasses as BlockPasses
 from .decoding.caches import DelayedPasses as DelayedPasses

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.text.code import CodeSplits, Document, load_code
-from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.data.text.token_rows import DiffusionCollator, TokenRows, tokens_of
 from tenfold.errors import UsageError
 from tenfold.masked_lm.config import SpecialIds

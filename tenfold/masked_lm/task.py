@@ -16,9 +16,8 @@ from tenfold.discrete import masking
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
-from tenfold.masked_lm.analysis.pictures import draw
-from tenfold.masked_lm.analysis.study import study
-from tenfold.masked_lm.completion.writing import write_samples
+from tenfold.masked_lm.analysis.study import draw, study
+from tenfold.masked_lm.completion.batch_files import write_samples
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.cost import cost
 from tenfold.masked_lm.data import CodeRows, read_rows

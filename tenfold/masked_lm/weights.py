@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, read_json, write_json
+from tenfold.hub.checkpoints import opened, tensor_index
 from tenfold.hub.fetch import CONFIG, resolve
 from tenfold.hub.folders import OURS
-from tenfold.hub.shards import opened, tensor_index
 from tenfold.hub.tensors import differences
 from tenfold.masked_lm.config import SpecialIds, read_special
 from tenfold.masked_lm.network import FAMILIES, transformers_library

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.masked_lm import (
     BlockPasses,
     CarriedSchedule,

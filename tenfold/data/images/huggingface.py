@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.decode import Encoded
-from tenfold.data.images.lazy import ImageDecoder, LazyImages
+from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages
 from tenfold.data.images.splits import (
     ArrayImages,
     ImageSource,

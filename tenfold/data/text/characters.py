@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold import progress
-from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.data.text.config import CharacterDataConfig
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.errors import TenfoldError, UsageError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold import progress
-from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 

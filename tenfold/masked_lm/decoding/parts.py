@@ -6,14 +6,19 @@ from functools import partial
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm.decoding.adaptive import AdaptivePasses
-from tenfold.masked_lm.decoding.caches import BlockDelayedPasses, BlockPasses, DelayedPasses, Layout, Passes
+from tenfold.masked_lm.decoding.caches import (
+    AdaptivePasses,
+    BlockDelayedPasses,
+    BlockPasses,
+    DelayedPasses,
+    Layout,
+    Passes,
+)
 from tenfold.masked_lm.decoding.options import GenerationOptions
-from tenfold.masked_lm.decoding.proposals import Proposer
+from tenfold.masked_lm.decoding.proposals import Proposer, Uniforms
 from tenfold.masked_lm.decoding.remasking import ReMDM
-from tenfold.masked_lm.decoding.sampler import Hooks, Sampler
+from tenfold.masked_lm.decoding.sampler import Hooks, Sampler, SpeculativeSampler
 from tenfold.masked_lm.decoding.schedules import CarriedSchedule, ExactSchedule, ReferenceSchedule, RevealSchedule
-from tenfold.masked_lm.decoding.speculative import SpeculativeSampler
 from tenfold.masked_lm.decoding.strategies import (
     EntropyBound,
     Factor,
@@ -23,7 +28,6 @@ from tenfold.masked_lm.decoding.strategies import (
     Threshold,
     TopK,
 )
-from tenfold.masked_lm.decoding.uniforms import Uniforms
 from tenfold.masked_lm.model import MaskedLM
 
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tenfold.masked_lm.decoding.proposals import Uniforms
 from tenfold.masked_lm.decoding.strategies import Drawn, Moment, Strategy, spread
-from tenfold.masked_lm.decoding.uniforms import Uniforms
 
 
 def largest_sigma(alpha_t: float, alpha_s: float) -> float:

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold.masked_lm.decoding.generation import Canvas
+from tenfold.masked_lm.decoding.proposals import Uniforms
 from tenfold.masked_lm.decoding.schedules import reveal_probability
-from tenfold.masked_lm.decoding.uniforms import Uniforms
 
 Quotas = Int[Tensor, " B"] | None
 
