@@ -37,7 +37,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], extra: Map
         extra: further JSON values for the top level of ``config.json`` (what the model was trained on, say).
     """
     config = {
-        "model_type": _type_of(type(model)),
+        "model_type": typing.cast(Any, model).model_type,
         "tenfold_version": __version__,
         "config": plain(asdict(typing.cast(Any, model).config)),
         **plain(dict(extra or {})),
@@ -72,7 +72,7 @@ def from_pretrained(
     """
     folder = resolve(source, revision)
     file = read_config(folder)
-    expected = _type_of(cls)
+    expected = typing.cast(Any, cls).model_type
     if file["model_type"] != expected:
         raise UsageError(f"{folder / CONFIG} is of a {file['model_type']!r} model, expected {expected!r}")
     config = build(typing.cast(Any, cls).config_class, file["config"], str(folder / CONFIG))
@@ -80,7 +80,9 @@ def from_pretrained(
         model = cls(config)
     except (TypeError, AssertionError) as error:
         raise UsageError(f"{folder / CONFIG} does not describe a {expected}: {error}") from None
-    load_strict(model, _folder_tensors(folder), str(folder))
+    files = sorted({file for file, _ in tensor_index(folder).values()})
+    tensors = {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
+    load_strict(model, tensors, str(folder))
     extras = getattr(model, "read_extras", None)
     if extras is not None:
         extras(folder)
@@ -113,15 +115,3 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
             model.to(tensor.dtype)
             break
     model.load_state_dict(dict(tensors))
-
-
-def _folder_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of ``model.safetensors``, or of the shards that its index lists."""
-    tensors: dict[str, Tensor] = {}
-    for file in sorted({file for file, _ in tensor_index(folder).values()}):
-        tensors.update(read_safetensors(file))
-    return tensors
-
-
-def _type_of(cls: type) -> str:
-    return str(typing.cast(Any, cls).model_type)

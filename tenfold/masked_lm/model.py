@@ -16,8 +16,7 @@ from tenfold.errors import UsageError
 from tenfold.files import plain
 from tenfold.hub.folders import OURS
 from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds
-from tenfold.masked_lm.network import geometry, stock_network
-from tenfold.masked_lm.weights import read_checkpoint, write_checkpoint
+from tenfold.masked_lm.network import geometry, read_checkpoint, stock_network, write_checkpoint
 from tenfold.text.tokenizer import ByteTokenizer, Tokenizer
 from tenfold.version import __version__
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.text.code import Document, json_lines, place_of
+from tenfold.data.text.code import json_lines, place_of
 from tenfold.data.text.config import TokenTextConfig
 from tenfold.errors import UsageError
 from tenfold.files import sha256
@@ -133,11 +133,6 @@ def evenly_spread(total: int, count: int) -> Int[np.ndarray, " count"]:
     [0, 3, 6]
     """
     return np.linspace(0, total - 1, count).round().astype(np.int64)
-
-
-def tokens_of(documents: Sequence[Document], encode: Callable[[str], list[int]]) -> list[tuple[list[int], list[int]]]:
-    """(prompt tokens, text tokens) of each document."""
-    return [(encode(d.prompt) if d.prompt else [], encode(d.text)) for d in documents]
 
 
 def keep_random_prefix(rows: RowBatch, uniforms: Float[Tensor, "b 2"], share: float) -> RowBatch:

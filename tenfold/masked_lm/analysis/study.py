@@ -16,8 +16,16 @@ from tenfold.errors import UsageError
 from tenfold.figures import lines, write_captions
 from tenfold.files import write_output
 from tenfold.masked_lm.analysis import order as analysis
-from tenfold.masked_lm.analysis.bodies import Body, cut_bodies, side_by_side
-from tenfold.masked_lm.analysis.holes import Hole, HoleScore, cut_holes, infill_exact_match, left_to_right_exact_match
+from tenfold.masked_lm.analysis.holes import (
+    Body,
+    Hole,
+    HoleScore,
+    cut_bodies,
+    cut_holes,
+    infill_exact_match,
+    left_to_right_exact_match,
+    side_by_side,
+)
 from tenfold.masked_lm.completion.complete import tokenizer_of
 from tenfold.masked_lm.data import CodeRows
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
@@ -64,8 +72,15 @@ def study(
         )
     }
     if len(options.temperatures) > 1:
-        captions[_sweep(data["temperatures"], folder).name] = "Local@1 and global@1 over the temperature."
-    captions[_order_picture(first_orders, folder).name] = (
+        heats = [float(t) for t in data["temperatures"]]
+        sweep: dict[str, tuple[Any, Any]] = {
+            f"{kind}@1": (heats, [entry[kind][0][0] for entry in data["temperatures"].values()])
+            for kind in ("local", "global")
+        }
+        path = figures.lines(sweep, folder / "temperature.png", "temperature", "share of steps")
+        captions[path.name] = "Local@1 and global@1 over the temperature."
+    steps = np.array([np.argsort(order) for order in first_orders[:32]])
+    captions[figures.matrix(steps, folder / "orders.png", "position", "prompt", "step").name] = (
         f"Step at which each position was revealed, a row a prompt, at temperature {options.temperatures[0]:g}."
     )
     confidence, sink = _map(model, prompts[: options.maps], options)
@@ -123,19 +138,6 @@ def _ar_rows(
         for k, (mean, error) in enumerate(values, 1)
         if k in (1, 2, 4)
     ]
-
-
-def _sweep(found: dict[str, Any], folder: Path) -> Path:
-    heats = [float(t) for t in found]
-    series: dict[str, tuple[Any, Any]] = {
-        f"{kind}@1": (heats, [entry[kind][0][0] for entry in found.values()]) for kind in ("local", "global")
-    }
-    return figures.lines(series, folder / "temperature.png", "temperature", "share of steps")
-
-
-def _order_picture(orders: Sequence[Sequence[int]], folder: Path) -> Path:
-    steps = np.array([np.argsort(order) for order in orders[:32]])
-    return figures.matrix(steps, folder / "orders.png", "position", "prompt", "step")
 
 
 def _map(model: MaskedLM, prompts: Tensor, options: MaskedAnalysis) -> tuple[np.ndarray, float]:

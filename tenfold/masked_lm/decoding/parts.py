@@ -16,13 +16,13 @@ from tenfold.masked_lm.decoding.caches import (
 )
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.decoding.proposals import Proposer, Uniforms
-from tenfold.masked_lm.decoding.remasking import ReMDM
 from tenfold.masked_lm.decoding.sampler import Hooks, Sampler, SpeculativeSampler
 from tenfold.masked_lm.decoding.schedules import CarriedSchedule, ExactSchedule, ReferenceSchedule, RevealSchedule
 from tenfold.masked_lm.decoding.strategies import (
     EntropyBound,
     Factor,
     FirstOfBlock,
+    ReMDM,
     ReverseProcess,
     Strategy,
     Threshold,

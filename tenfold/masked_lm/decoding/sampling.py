@@ -4,7 +4,7 @@ and what it refuses before any work.
 for each block, left to right:
     until it is full: one pass -> proposals of its masks -> a rule chooses which to reveal -> write them"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -87,7 +87,9 @@ def diffusion_generate(
     if hooks.tokens is not None:
         canvas.x = hooks.tokens(None, canvas.x, None)
     with progress.task("generating", most * len(x), "tokens") as counted:
-        for low, high in _blocks(start, x.shape[1], options.block_length):
+        length = options.block_length or x.shape[1] - start
+        for low in range(start, x.shape[1], length):
+            high = min(low + length, x.shape[1])
             network.begin_block(low, high)
             inside = torch.zeros_like(masked)
             inside[:, low:high] = True
@@ -97,11 +99,6 @@ def diffusion_generate(
         canvas.history += [canvas.x.clone() for _ in range(steps - len(canvas.history))]
     canvas.finish(special.pad if special.pad is not None else (options.stop_ids or (0,))[0])
     return canvas.result(network.nfe, network.token_forwards, options.stop_ids or special.ends)
-
-
-def _blocks(start: int, end: int, length: int | None) -> Iterator[tuple[int, int]]:
-    length = length or end - start
-    return ((low, min(low + length, end)) for low in range(start, end, length))
 
 
 _OPTIONS = ("eps", "alg", "alg_temp", "temperature", "top_p", "top_k", "num_return_sequences")
