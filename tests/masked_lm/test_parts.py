@@ -18,7 +18,7 @@ from tenfold.masked_lm import (
     Threshold,
     TopK,
 )
-from tenfold.masked_lm.decoding.parts import passes, schedule, strategy
+from tenfold.masked_lm.decoding.sampling import passes, schedule, strategy
 from tenfold.masked_lm.decoding.schedules import RevealSchedule
 from tenfold.masked_lm.decoding.strategies import FirstOfBlock
 from tenfold.masked_lm.recipes import MaskedLMRecipe

@@ -29,8 +29,6 @@ def open_image(value: Encoded, name: str) -> Image.Image:
 
     Raises TenfoldError, naming ``name``, for files that are damaged or are no images."""
     value = _contents(value, name)
-    if isinstance(value, np.ndarray):
-        return _from_array(value, name)
     with _readable(name):
         image = _opened(value)
         image.load()
@@ -40,20 +38,18 @@ def open_image(value: Encoded, name: str) -> Image.Image:
 def image_size(value: Encoded, name: str) -> tuple[int, int]:
     """(height, width) of an image that ``open_image`` would read, upright, from its header alone."""
     value = _contents(value, name)
-    if isinstance(value, np.ndarray):
-        value = _from_array(value, name)
     with _readable(name):
         image = _opened(value)
         lying = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # turned by a quarter
         return (image.width, image.height) if lying else (image.height, image.width)
 
 
-def _contents(value: Encoded, name: str) -> str | Path | bytes | Image.Image | np.ndarray:
+def _contents(value: Encoded, name: str) -> str | Path | bytes | Image.Image:
     if isinstance(value, Mapping):
         value = value["bytes"] if value.get("bytes") is not None else value.get("path")
     if value is None:
         raise TenfoldError(f"image {name} is empty; remove the record or set another image column")
-    return np.asarray(value) if isinstance(value, list) else value
+    return _from_array(np.asarray(value), name) if isinstance(value, list | np.ndarray) else value
 
 
 def _opened(value: str | Path | bytes | Image.Image) -> Image.Image:

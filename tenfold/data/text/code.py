@@ -49,8 +49,7 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
         groups = list(json_lines(config.path))
     parts: dict[str, list[Document]] = {"train": [], "validation": [], "test": []}
     seen: set[Document] = set()
-    shares = [(group, place_of(group, config)) for group in {name for name, _ in groups}]
-    split_of = dict(shares)
+    split_of = {name: place_of(name, config) for name, _ in groups}
     for split in parts:
         for name, document in groups:
             size = len(document.prompt) + len(document.text)
@@ -62,7 +61,7 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
     for split, documents in parts.items():
         if not documents:
             raise UsageError(
-                f"the {split} split of {config.path or config.source} is empty: {len(groups)} texts in {len(shares)} "
+                f"the {split} split of {config.path or config.source} is empty: {len(groups)} texts in {len(split_of)} "
                 f"files or lines, at most {config.most_characters or 'any number of'} characters each; give more texts "
                 f"or a larger share"
             )

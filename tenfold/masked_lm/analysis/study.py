@@ -86,7 +86,13 @@ def study(
     confidence, sink = _map(model, prompts[: options.maps], options)
     data |= {"confidence": np.nan_to_num(confidence, nan=0.0).tolist(), "sink_score": sink}
     rows.append(Measurement("sink_score", sink, "nats", "test", name, draws=min(options.maps, len(prompts))))
-    captions |= _map_pictures(confidence, folder)
+    whole = figures.matrix(confidence, folder / "confidence.png", "position", "pass", "negative entropy (nats)")
+    captions[whole.name] = "Confidence of what is still masked, in every pass (mean over prompts)."
+    curve = {"first pass": (np.arange(confidence.shape[1]), confidence[0])}
+    first = figures.lines(curve, folder / "first-pass.png", "position", "negative entropy (nats)")
+    captions[first.name] = (
+        "Confidence of the first pass over a fully masked completion: the entropy sink is its left end."
+    )
     if holes:
         found, data["holes"] = _holes(model, holes, autoregressive, name)
         rows += found
@@ -148,18 +154,6 @@ def _map(model: MaskedLM, prompts: Tensor, options: MaskedAnalysis) -> tuple[np.
     )  # fmt: skip
     values = watch.values()
     return values, analysis.sink_score(values)
-
-
-def _map_pictures(confidence: np.ndarray, folder: Path) -> dict[str, str]:
-    whole = figures.matrix(confidence, folder / "confidence.png", "position", "pass", "negative entropy (nats)")
-    places = np.arange(confidence.shape[1])
-    first = figures.lines(
-        {"first pass": (places, confidence[0])}, folder / "first-pass.png", "position", "negative entropy (nats)"
-    )
-    return {
-        whole.name: "Confidence of what is still masked, in every pass (mean over prompts).",
-        first.name: "Confidence of the first pass over a fully masked completion: the entropy sink is its left end.",
-    }
 
 
 def _holes(

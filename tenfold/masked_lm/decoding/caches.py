@@ -314,6 +314,9 @@ class AdaptivePasses(CachedPasses):
             part = _rows(h, where)
             cos, sin = (_rows(angle.expand(len(h), -1, -1), where) for angle in rotation)
         self.layers[number].where = where
+        mask = self.layout.padding
+        if mask is not None:
+            mask = self.model.pattern(mask.bool()[:, None, None, :].expand(-1, 1, part.shape[1], -1))
         hooks = [
             layer.self_attn.register_forward_hook(lambda m, i, out: caught.__setitem__("attention", out[0])),
             layer.mlp.register_forward_hook(lambda m, i, out: caught.__setitem__("feed", out)),
@@ -321,7 +324,7 @@ class AdaptivePasses(CachedPasses):
         try:
             layer(
                 part,
-                attention_mask=self._mask(part.shape[1]),
+                attention_mask=mask,
                 position_embeddings=(cos, sin),
                 cache=self.cache,
                 use_cache=True,
@@ -336,11 +339,6 @@ class AdaptivePasses(CachedPasses):
             else:
                 kept[name].scatter_(1, where[:, :, None].expand_as(value), value)
         return h + kept["attention"] + kept["feed"]
-
-    def _mask(self, queries: int) -> Tensor | None:
-        if self.layout.padding is None:
-            return None
-        return self.model.pattern(self.layout.padding.bool()[:, None, None, :].expand(-1, 1, queries, -1))
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         """Each layer chooses by itself."""

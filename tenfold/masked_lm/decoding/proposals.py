@@ -133,13 +133,18 @@ def propose(
     if top_p is not None and top_p < 1:
         values, ids, covered = nucleus(logits, temperature, top_p, top_k, size)
         if not bool(covered.all()):
+            # Rows of both kinds, put together again.
+            joined: dict[str, Tensor] = {}
             rest = (alg, temperature, top_p, top_k)
             numbers = [None if uniforms is None else uniforms[rows] for rows in (covered, ~covered)]
-            return _joined(
-                covered,
-                propose(logits[covered], *rest, numbers[0], entropy, size),
-                propose(logits[~covered], *rest, numbers[1], entropy, logits.shape[-1]),
-            )
+            ours = propose(logits[covered], *rest, numbers[0], entropy, size)
+            others = propose(logits[~covered], *rest, numbers[1], entropy, logits.shape[-1])
+            for name, part in vars(others).items():
+                if part is not None:
+                    whole = torch.empty(covered.shape, dtype=part.dtype, device=part.device)
+                    whole[covered], whole[~covered] = getattr(ours, name), part
+                    joined[name] = whole
+            return Proposals(**joined)
         logits = values
     else:
         logits = filtered(logits, temperature, None, top_k)
@@ -168,19 +173,6 @@ def propose(
     else:
         confidence = probability
     return Proposals(tokens, confidence, probability, nats)
-
-
-def _joined(first: Bool[Tensor, " R"], ours: Proposals, others: Proposals) -> Proposals:
-    """Proposals of the rows ``first`` and of the other rows, put together."""
-
-    def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        if a is None or b is None:
-            return None
-        whole = torch.empty(first.shape, dtype=a.dtype, device=a.device)
-        whole[first], whole[~first] = a, b
-        return whole
-
-    return Proposals(*(both(getattr(ours, name), getattr(others, name)) for name in vars(ours)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
