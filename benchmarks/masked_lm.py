@@ -24,7 +24,7 @@ from benchmarks.holed_windows import fill, holed_windows
 from benchmarks.reference_masked_lm import dream_generate, sample_rows
 from tenfold import api
 from tenfold.data.text.code import load_code
-from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.errors import UsageError, suggest
 from tenfold.masked_lm.analysis.oracle import example_chain
 from tenfold.masked_lm.convert import read_published

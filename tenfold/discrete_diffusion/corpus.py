@@ -10,11 +10,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tenfold.data.text.characters import CharacterSplits, encode, read_characters
-from tenfold.data.text.characters_config import CharacterDataConfig
-from tenfold.data.text.packed_text import PackedRows, read_packed
+from tenfold.data.text.config import CharacterDataConfig, TokenTextConfig
 from tenfold.data.text.texts import TextScoring, read_texts
-from tenfold.data.text.token_rows import TokenRows
-from tenfold.data.text.token_text_config import TokenTextConfig
+from tenfold.data.text.token_rows import PackedRows, TokenRows, read_packed
 from tenfold.discrete import bounds
 from tenfold.discrete_diffusion import likelihood, pictures
 from tenfold.discrete_diffusion.config import DiffusionConfig, Geometry

@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.data.text.characters import CharacterSplits
-from tenfold.data.text.packed_text import PackedRows
-from tenfold.data.text.token_rows import TokenRows
+from tenfold.data.text.token_rows import PackedRows, TokenRows
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion import likelihood
 from tenfold.discrete_diffusion.analysis.holes import Holes, cut_holes, fill_by_chain, fill_from_left, fill_masks

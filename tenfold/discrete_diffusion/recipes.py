@@ -4,8 +4,7 @@ same network from left to right, and of a tokenizer's tokens in the published ge
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
-from tenfold.data.text.characters_config import LETTERS, CharacterDataConfig
-from tenfold.data.text.token_text_config import TokenTextConfig
+from tenfold.data.text.config import LETTERS, CharacterDataConfig, TokenTextConfig
 from tenfold.discrete_diffusion.config import AutoregressiveConfig, DiffusionConfig
 from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObjective, TokenRowEvaluation
 from tenfold.runs.recipe import Recipe

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.data.text.characters import CharacterSplits
-from tenfold.data.text.packed_text import PackedRows
 from tenfold.data.text.texts import TextScoring
-from tenfold.data.text.token_rows import TokenRows
+from tenfold.data.text.token_rows import PackedRows, TokenRows
 from tenfold.discrete.masking import stratified
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion import likelihood, loss

@@ -1,17 +1,21 @@
-"""Foreign checkpoints: tensors by name, nothing unpickled."""
+"""Files of tensors by name, nothing unpickled: foreign checkpoints, and the safetensors files of a folder, one or the
+shards that an index lists."""
 
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.hub.fetch import first_line
+from tenfold.files import read_json
+from tenfold.hub.fetch import INDEX, WEIGHTS, first_line
+from tenfold.hub.tensors import listed
 
 _WRAPPERS = ("state_dict", "model")
 
@@ -40,17 +44,13 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
             value = value[wrapper]
             break
-    wrong = not isinstance(value, dict) or next(
-        (f"{key!r} is {type(item).__name__}" for key, item in value.items() if not _is_entry(key, item)), ""
-    )
-    if wrong or not value:
-        found = wrong if isinstance(wrong, str) and wrong else f"it holds {type(value).__name__}"
-        raise UsageError(f"{file} is not a state dict of tensors by name: {found}")
+    wrong = [f"it holds {type(value).__name__}"]
+    if isinstance(value, dict) and value:
+        strange = ((k, v) for k, v in value.items() if not (isinstance(k, str) and isinstance(v, Tensor)))
+        wrong = [f"{key!r} is {type(item).__name__}" for key, item in strange]
+    if wrong:
+        raise UsageError(f"{file} is not a state dict of tensors by name: {wrong[0]}")
     return dict(value)
-
-
-def _is_entry(key: Any, item: Any) -> bool:
-    return isinstance(key, str) and isinstance(item, Tensor)
 
 
 def _load_pickled_tensors(file: Path) -> Any:
@@ -75,7 +75,52 @@ def _refusal(file: Path, error: Exception) -> str:
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file; raises UsageError where it is truncated or of another format."""
+    with opened(file) as tensors:
+        return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+
+
+def tensor_index(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
+    """File and shape of every tensor of a folder, from the headers alone, checked against the index of the shards.
+
+    Raises UsageError for missing files, a damaged file, an index that differs from its shards, and pickled weights."""
+    if (folder / WEIGHTS).is_file():
+        return _headers([folder / WEIGHTS])
+    if not (folder / INDEX).is_file():
+        pickled = sorted(path.name for pattern in ("*.bin", "*.pth", "*.pt") for path in folder.glob(pattern))
+        if pickled:
+            raise UsageError(
+                f"{folder} holds pickled weights ({listed(pickled)}), which could run code when read; "
+                "save them as safetensors"
+            )
+        raise UsageError(f"{folder} holds no weights: neither {WEIGHTS} nor {INDEX}")
+    listing = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(listing, dict) or not all(isinstance(shard, str) for shard in listing.values()):
+        raise UsageError(f"{folder / INDEX} has no 'weight_map'")
+    shards = sorted(set(listing.values()))
+    for shard in shards:
+        if Path(shard).name != shard or not (folder / shard).is_file():
+            raise UsageError(f"{folder / INDEX} lists {shard}, which is not in the folder")
+    found = _headers([folder / shard for shard in shards])
+    different = {n for n in set(found) | set(listing) if n not in found or found[n][0].name != listing.get(n)}
+    if different:
+        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {listed(sorted(different))}")
+    return found
+
+
+def _headers(files: list[Path]) -> dict[str, tuple[Path, tuple[int, ...]]]:
+    found = {}
+    for file in files:
+        with opened(file) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (no mapping)
+                found[name] = (file, tuple(tensors.get_slice(name).get_shape()))
+    return found
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """An open safetensors file. Raises UsageError where it is damaged or of another format."""
     try:
-        return load_file(file)
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{file} is truncated or not a safetensors file: {first_line(error)}") from None

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
-from tenfold.hub.checkpoints import read_safetensors
+from tenfold.hub.checkpoints import read_safetensors, tensor_index
 from tenfold.hub.fetch import CONFIG, WEIGHTS, resolve
-from tenfold.hub.shards import tensor_index
 from tenfold.hub.tensors import differences
 from tenfold.settings.checks import check_format
 from tenfold.settings.values import build
@@ -56,7 +55,8 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], extra: Map
 
 def header(kind: type, config: Any, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What ``config.json`` says of a model of a class ``kind`` with the dataclass ``config``, and ``extra`` values."""
-    about = {"format": FORMAT, "model_type": _type_of(kind), "tenfold_version": __version__, "config": asdict(config)}
+    name = typing.cast(Any, kind).model_type
+    about = {"format": FORMAT, "model_type": name, "tenfold_version": __version__, "config": asdict(config)}
     return typing.cast(dict[str, Any], plain({**about, **(extra or {})}))
 
 
@@ -77,7 +77,7 @@ def from_pretrained(
     """
     folder = resolve(source, revision)
     file = read_config(folder)
-    expected = _type_of(cls)
+    expected = typing.cast(Any, cls).model_type
     if file["model_type"] != expected:
         raise UsageError(f"{folder / CONFIG} is of a {file['model_type']!r} model, expected {expected!r}")
     config = build(typing.cast(Any, cls).config_class, file["config"], str(folder / CONFIG))
@@ -85,7 +85,9 @@ def from_pretrained(
         model = cls(config)
     except (TypeError, AssertionError) as error:
         raise UsageError(f"{folder / CONFIG} does not describe a {expected}: {error}") from None
-    load_strict(model, _folder_tensors(folder), str(folder))
+    files = sorted({file for file, _ in tensor_index(folder).values()})
+    tensors = {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
+    load_strict(model, tensors, str(folder))
     extras = getattr(model, "read_extras", None)
     if extras is not None:
         extras(folder)
@@ -119,15 +121,3 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
             model.to(tensor.dtype)
             break
     model.load_state_dict(dict(tensors))
-
-
-def _folder_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of ``model.safetensors``, or of the shards that its index lists."""
-    tensors: dict[str, Tensor] = {}
-    for file in sorted({file for file, _ in tensor_index(folder).values()}):
-        tensors.update(read_safetensors(file))
-    return tensors
-
-
-def _type_of(cls: type) -> str:
-    return str(typing.cast(Any, cls).model_type)

@@ -27,7 +27,7 @@ from .config import MaskedLMConfig as MaskedLMConfig
 from .config import SpecialIds as SpecialIds
 from .convert import read_published as read_published
 from .data import DiffusionCollator as DiffusionCollator
-from .decoding.adaptive import AdaptivePasses as AdaptivePasses
+from .decoding.caches import AdaptivePasses as AdaptivePasses
 from .decoding.caches import BlockDelayedPasses as BlockDelayedPasses
 from .decoding.caches import BlockPasses as BlockPasses
 from .decoding.caches import DelayedPasses as DelayedPasses
@@ -38,7 +38,6 @@ from .decoding.options import GenerationOptions as GenerationOptions
 from .decoding.proposals import Proposer as Proposer
 from .decoding.proposals import gumbel_proposals as gumbel_proposals
 from .decoding.proposals import propose as propose
-from .decoding.remasking import ReMDM as ReMDM
 from .decoding.sampling import diffusion_generate as diffusion_generate
 from .decoding.sampling import published_generate as published_generate
 from .decoding.schedules import CarriedSchedule as CarriedSchedule
@@ -47,6 +46,7 @@ from .decoding.schedules import ReferenceSchedule as ReferenceSchedule
 from .decoding.schedules import RevealSchedule as RevealSchedule
 from .decoding.strategies import EntropyBound as EntropyBound
 from .decoding.strategies import Factor as Factor
+from .decoding.strategies import ReMDM as ReMDM
 from .decoding.strategies import ReverseProcess as ReverseProcess
 from .decoding.strategies import Strategy as Strategy
 from .decoding.strategies import Threshold as Threshold

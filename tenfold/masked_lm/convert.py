@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.masked_lm.config import SpecialIds, read_special
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
-from tenfold.masked_lm.weights import network_of, read_settings
+from tenfold.masked_lm.network import network_of, read_settings
 from tenfold.text import networks as text_models
 from tenfold.text.tokenizer import FileTokenizer, read_tokenizer
 
@@ -84,12 +83,8 @@ def mask_row(network: Any, tokenizer: Any, token: str, number: int | None, seed:
     generator = torch.Generator().manual_seed(seed)
     tables = {id(layer.weight): layer for layer in (network.get_input_embeddings(), network.get_output_embeddings())}
     for layer in tables.values():
-        _set_row(layer, number, used, generator)
+        weight = layer.weight
+        others = torch.cat([weight[:number], weight[number + 1 : max(used, number + 1)]]).float()
+        noise = torch.randn(weight.shape[1], generator=generator).to(others)
+        weight[number] = (others.mean(0) + _NOISE * others.std(0) * noise).to(weight)
     return number
-
-
-def _set_row(layer: nn.Module, number: int, used: int, generator: torch.Generator) -> None:
-    weight: Any = layer.weight
-    others = torch.cat([weight[:number], weight[number + 1 : max(used, number + 1)]]).float()
-    noise = torch.randn(weight.shape[1], generator=generator).to(others)
-    weight[number] = (others.mean(0) + _NOISE * others.std(0) * noise).to(weight)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.text.code import CodeSplits, Document, load_code
-from tenfold.data.text.code_config import CodeDataConfig
-from tenfold.data.text.token_rows import DiffusionCollator, TokenRows, tokens_of
+from tenfold.data.text.config import CodeDataConfig
+from tenfold.data.text.token_rows import DiffusionCollator, TokenRows
 from tenfold.errors import UsageError
 from tenfold.masked_lm.config import SpecialIds
 from tenfold.text.tokenizer import Tokenizer
@@ -81,6 +81,7 @@ def read_rows(config: CodeDataConfig, special: SpecialIds, tokenizer: Tokenizer,
         # Overlapping rows would be counted twice where something is measured.
         stride = config.stride if name == "training" else 0
         collate = DiffusionCollator(config.length, pad, end, None, config.packed, stride, config.learn_padding, shifted)
-        tracked = list(progress.track(documents, f"{name} tokens", "texts"))
-        made.append(TokenRows(collate(tokens_of(tracked, tokenizer.encode))))
+        tracked = progress.track(documents, f"{name} tokens", "texts")
+        encode = tokenizer.encode
+        made.append(TokenRows(collate([(encode(d.prompt) if d.prompt else [], encode(d.text)) for d in tracked])))
     return CodeRows(texts, made[0], made[1], made[2], tokenizer, end)

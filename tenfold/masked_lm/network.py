@@ -1,15 +1,28 @@
-"""The stock networks of ``transformers``: made of a geometry, read back into one, and their low-rank updates."""
+"""The stock networks of ``transformers``: made of a geometry, read back into one, their low-rank updates; and their
+checkpoints in the Hugging Face layout, read tensor by tensor, and written."""
 
 import copy
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+from accelerate import init_empty_weights
 from torch import nn
 
+from tenfold import progress
 from tenfold.errors import UsageError
-from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds
-from tenfold.text.networks import library
-from tenfold.text.tokenizer import ByteTokenizer, Tokenizer
+from tenfold.files import disk_errors, read_json, write_json
+from tenfold.hub.checkpoints import opened, tensor_index
+from tenfold.hub.fetch import CONFIG, resolve
+from tenfold.hub.folders import OURS
+from tenfold.hub.tensors import differences
+from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds, read_special
+from tenfold.text.networks import PATTERNS, library, quiet
+from tenfold.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer, read_tokenizer
 
 # model_type of config.json: the stock class that has the same tensors. Dream's modelling code is Qwen2's.
 FAMILIES = {"Dream": "Qwen2", "qwen2": "Qwen2", "llama": "Llama"}
@@ -78,3 +91,139 @@ def merged(updates: nn.Module) -> nn.Module:
     """A stock network with the updates added to its weights; the given one stays as it is."""
     whole: nn.Module = copy.deepcopy(updates).merge_and_unload()  # type: ignore[operator]
     return whole
+
+
+_SHARD = "4GB"
+
+
+class Checkpoint(NamedTuple):
+    """What a folder holds of a masked language model: the stock network with its weights, the special numbers, whether
+    the output at position i−1 predicts token i, and the tokenizer, if there is one."""
+
+    network: nn.Module
+    special: SpecialIds
+    logit_shift: bool
+    tokenizer: Tokenizer | None
+
+
+def read_checkpoint(
+    source: str | os.PathLike[str],
+    mask_id: int | None = None,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Checkpoint:
+    """A checkpoint folder or hub repository (see ``MaskedLM.from_pretrained``)."""
+    folder = resolve(source, revision, PATTERNS)
+    settings = read_settings(folder)
+    ids = read_special({"mask_token_id": mask_id}, settings, _optional(folder / "generation_config.json"))
+    in_bytes = settings.get(OURS, {}).get("config", {}).get("tokenizer") == "bytes"
+    tokenizer = ByteTokenizer() if in_bytes else read_tokenizer(folder, settings["model_type"])
+    if ids["mask"] is None and isinstance(tokenizer, FileTokenizer):
+        ids["mask"] = tokenizer.inner.mask_token_id
+    if ids["mask"] is None:
+        raise UsageError(
+            f"{folder} names no mask token, so it is an autoregressive checkpoint; give it one with "
+            f"'tenfold convert masked-lm {source} OUT_DIR'"
+        )
+    special = SpecialIds(ids["mask"], ids["pad"], ids["bos"], ids["eos"])
+    special.check(settings["vocab_size"])
+    network = network_of(folder, settings, device, dtype)
+    return Checkpoint(network, special, settings.get("logit_shift", True), tokenizer)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a checkpoint; UsageError for a network that is not Qwen2- or Llama-shaped."""
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder} is no model folder: it has no {CONFIG}")
+    settings = read_json(folder / CONFIG)
+    kind = settings.get("model_type") if isinstance(settings, dict) else None
+    if kind not in FAMILIES:
+        raise UsageError(f"{folder / CONFIG} is of a {kind!r} model; expected {', '.join(FAMILIES)}")
+    return dict(settings)
+
+
+def network_of(
+    folder: Path, settings: Mapping[str, Any], device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> nn.Module:
+    """The stock network of a checkpoint folder with its weights: made on the meta device, and filled one tensor at a
+    time, so that no second copy of the weights is ever in memory.
+
+    Raises UsageError that lists missing, extra and mis-shaped tensors."""
+    transformers = transformers_library()
+    name = FAMILIES[settings["model_type"]]
+    known = {k: v for k, v in settings.items() if k not in ("model_type", "architectures", "auto_map", OURS)}
+    try:
+        config = getattr(transformers, f"{name}Config")(**{**known, "is_causal": False})
+        config._attn_implementation = "sdpa"
+        with init_empty_weights(include_buffers=False):
+            network = getattr(transformers, f"{name}ForCausalLM")(config)
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"{folder / CONFIG} does not describe a {name} network: {reason}") from None
+    fill(network, folder, device, dtype)
+    return network
+
+
+def fill(network: nn.Module, folder: Path, device: str | torch.device, dtype: torch.dtype | None) -> None:
+    """Give a network on the meta device the weights of a folder's safetensors files, one at a time."""
+    index = tensor_index(folder)
+    tied = bool(network.config.tie_word_embeddings)  # type: ignore[union-attr]
+    expected = {name: tuple(p.shape) for name, p in network.named_parameters(remove_duplicate=False)}
+    head = "lm_head.weight"
+    found = {name: shape for name, (_, shape) in index.items()}
+    if tied and head not in found:
+        expected.pop(head, None)
+    if wrong := differences(found, expected):
+        raise UsageError(f"the tensors of {folder} do not fit {type(network).__name__}: {wrong}")
+    by_file: dict[Path, list[str]] = {}
+    for name, (file, _) in index.items():
+        by_file.setdefault(file, []).append(name)
+    with progress.task("reading weights", len(index), "tensors") as step:
+        for file, names in by_file.items():
+            with opened(file) as tensors:
+                for name in names:
+                    # A copy: what the file gives is a view of its mapping, all of which would stay in memory.
+                    value = tensors.get_tensor(name).to(device=device, dtype=dtype, copy=True)
+                    parent, _, leaf = name.rpartition(".")
+                    setattr(network.get_submodule(parent), leaf, nn.Parameter(value))
+                    step()
+    if tied:
+        embedding: Any = network.get_input_embeddings().weight  # type: ignore[operator]
+        if head in found and not torch.equal(network.get_parameter(head), embedding):
+            raise UsageError(
+                f"{folder} says that its head is tied to the embedding, but {head} differs from it; set "
+                "tie_word_embeddings to false in config.json"
+            )
+        network.get_output_embeddings().weight = embedding  # type: ignore[operator]
+    for module in network.modules():
+        for key, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[key] = buffer.to(device)
+    if any(p.dtype == torch.float16 for p in network.parameters()) and str(device) == "cpu":
+        network.float()
+
+
+def _optional(file: Path) -> dict[str, Any]:
+    content = read_json(file) if file.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_checkpoint(folder: Path, network: nn.Module, tokenizer: Tokenizer | None, facts: Mapping[str, Any]) -> None:
+    """Write a model folder beside and move it into place, each file whole; shards of 4 GB. ``facts`` are entries of its
+    ``config.json`` besides the network's own."""
+    beside = folder.with_name(f".{folder.name}.part")
+    with disk_errors(str(folder)):
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            with quiet(transformers_library()):
+                network.save_pretrained(beside, max_shard_size=_SHARD)  # type: ignore[operator]
+            if tokenizer is not None:
+                tokenizer.save(beside)
+            write_json(beside / CONFIG, {**read_json(beside / CONFIG), **facts})
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in sorted(beside.iterdir()):
+                os.replace(file, folder / file.name)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.errors import UsageError
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective

@@ -1,4 +1,4 @@
-"""A masked language model as the training loop sees it, and as the verbs use it."""
+"""A masked language model as the training loop sees it, and as the verbs use it, and what it costs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -16,11 +16,10 @@ from tenfold.discrete import masking
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
-from tenfold.masked_lm.analysis.pictures import draw
-from tenfold.masked_lm.analysis.study import study
-from tenfold.masked_lm.completion.writing import write_samples
+from tenfold.masked_lm.analysis.study import draw, study
+from tenfold.masked_lm.completion.batch_files import write_samples
+from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.convert import read_published
-from tenfold.masked_lm.cost import cost
 from tenfold.masked_lm.data import CodeRows, read_rows
 from tenfold.masked_lm.evaluation import measure, score
 from tenfold.masked_lm.likelihood import sampled_losses
@@ -29,10 +28,12 @@ from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.network import add_lora, merged
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
 from tenfold.masked_lm.recipes import MaskedLMRecipe
+from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
+from tenfold.training.config import TrainingConfig
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.streams import Draws
 from tenfold.training.task import Update
@@ -265,3 +266,44 @@ class MaskedLMTask:
     def describe(recipe: MaskedLMRecipe) -> dict[str, Any]:
         """Size and cost of a recipe, from a network on the meta device: parameters, bytes, FLOPs a token and step."""
         return cost(recipe.model, recipe.data.length, recipe.objective.lora_rank, recipe.train)
+
+
+def cost(config: MaskedLMConfig, length: int, lora_rank: int, train: TrainingConfig) -> dict[str, Any]:
+    """Parameters, bytes and floating-point operations of a model in training, and per token of a forward pass.
+
+    FLOPs: the forward pass of one row counted by PyTorch on meta tensors, the head on every token; three times in
+    training (twice for the backward pass; low-rank updates save a part of it that is not taken off), and once more with
+    activation checkpointing. Bytes: weights, gradients and two AdamW moments in float32 (of the trained parameters),
+    averaged weights where there are any, and what autograd keeps for a row, over all processes."""
+    with torch.device("meta"):
+        model = MaskedLM.from_config(config)
+        if lora_rank:
+            add_lora(model.network, lora_rank, 1, 0.0)
+        tokens = torch.zeros(1, length, dtype=torch.long)
+        forward, kept = traced(lambda: model.logits(model.hidden(tokens)))
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    half = 2 if train.precision == "bf16" else 1
+    activations = kept // half
+    if train.activation_checkpointing:
+        # The input of every layer stays, one layer at a time is computed again, and the logits are never kept.
+        head = length * config.vocab_size * 4
+        inputs = config.layers * length * config.width * 4
+        activations = inputs // half + max(0, kept - head) // config.layers // half
+    averaged = 4 * parameters * (train.ema is not None)
+    return {
+        "parameters": parameters,
+        "trained_parameters": trained,
+        "forward_flops_per_token": forward // length,
+        "training_flops_per_token": forward * (4 if train.activation_checkpointing else 3) // length,
+        "flops_per_step": forward * (4 if train.activation_checkpointing else 3) * train.batch_size,
+        "weights_bytes": 4 * parameters,
+        "bf16_weights_bytes": 2 * parameters,
+        "gradients_bytes": 4 * trained,
+        "optimizer_bytes": 8 * trained,
+        "ema_bytes": averaged,
+        "row_activation_bytes": activations,
+        "total_bytes": 4 * parameters + 12 * trained + averaged + activations * train.batch_size,
+        "row_tokens": length,
+        "batch_size": train.batch_size,
+    }

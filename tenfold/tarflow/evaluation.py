@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.images.outliers import ood_sets
+from tenfold.data.images.bundled import ood_sets
 from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.density import Denoising

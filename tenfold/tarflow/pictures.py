@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from tenfold import progress
-from tenfold.data.images.outliers import ood_sets
+from tenfold.data.images.bundled import ood_sets
 from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.figures.charts import heat_maps, histograms
 from tenfold.figures.images import image_grid, ranked

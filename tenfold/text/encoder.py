@@ -4,6 +4,7 @@ STARFlow (arXiv 2506.06276) reads its captions through FLAN-T5-XL: 128 vectors e
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +38,19 @@ class TextEncoder:
     def __init__(self, config: TextEncoderConfig, device: str | torch.device = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
         self._files = text_models.find(config.source, config.revision)
-        self._loaded: tuple[Any, nn.Module] | None = None
-        self._fingerprint, self._dim = "", 0
+        self._dim = 0
 
     def to(self, device: str | torch.device) -> "TextEncoder":
         """Move the network, and what it makes, to a device: now, or when it is loaded."""
         self.device = torch.device(device)
-        if self._loaded is not None:
+        if "_loaded" in vars(self):
             self._loaded[1].to(self.device)
         return self
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Identifies weights, tokenizer, precision and number of tokens; reads the files once."""
-        if not self._fingerprint:
-            self._fingerprint = sha256(self._files.fingerprint, str(self.config.tokens), self.config.dtype)
-        return self._fingerprint
+        return sha256(self._files.fingerprint, str(self.config.tokens), self.config.dtype)
 
     @property
     def dim(self) -> int:
@@ -89,7 +87,7 @@ class TextEncoder:
             if not isinstance(text, str):
                 raise UsageError(f"text {i} is {type(text).__name__} ({text!r:.40}), expected a string")
             known.append(text)
-        tokenizer = self._load()[0]
+        tokenizer = self._loaded[0]
         if not known:
             return []
         found = tokenizer(known, padding=False, truncation=False, return_attention_mask=False, verbose=False)
@@ -152,7 +150,7 @@ class TextEncoder:
     @torch.no_grad()
     def _vectors(self, tokens: list[list[int]]) -> Float[Tensor, "b length dim"]:
         # float32, as long as the longest of these texts, zero at padding.
-        tokenizer, network = self._load()
+        tokenizer, network = self._loaded
         if not tokens:
             return torch.zeros(0, self.config.tokens, self.dim, device=self.device)
         length = max(map(len, tokens))
@@ -163,14 +161,13 @@ class TextEncoder:
         self._dim = hidden.shape[-1]
         return torch.where(mask[:, :, None] > 0, hidden, 0.0)
 
-    def _load(self) -> tuple[Any, nn.Module]:
-        if self._loaded is None:
-            tokenizer, network = text_models.load(self._files, self.config)
-            self._loaded = tokenizer, network.to(self.device)
-        return self._loaded
+    @cached_property
+    def _loaded(self) -> tuple[Any, nn.Module]:
+        tokenizer, network = text_models.load(self._files, self.config)
+        return tokenizer, network.to(self.device)
 
     def _lone_token(self) -> int:
-        tokenizer = self._load()[0]
+        tokenizer = self._loaded[0]
         for number in (tokenizer.bos_token_id, tokenizer.eos_token_id):
             if number is not None:
                 return int(number)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from tenfold.data.text.characters_config import LETTERS
+from tenfold.data.text.config import LETTERS
 from tenfold.discrete_diffusion import DiffusionConfig, DiscreteDiffusion
 
 

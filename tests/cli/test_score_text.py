@@ -7,7 +7,7 @@ import torch
 
 import tenfold as package
 from tenfold.data.text.characters import encode
-from tenfold.data.text.characters_config import LETTERS, CharacterDataConfig
+from tenfold.data.text.config import LETTERS, CharacterDataConfig
 from tenfold.discrete_diffusion import (
     Autoregressive,
     AutoregressiveConfig,

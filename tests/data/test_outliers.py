@@ -2,8 +2,8 @@
 
 import torch
 
+from tenfold.data.images.bundled import ood_sets
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.outliers import ood_sets
 from tenfold.data.images.splits import read_all
 from tenfold.data.load import load_images
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tenfold import api
-from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.data.text.config import CharacterDataConfig
 from tenfold.discrete_diffusion import (
     Autoregressive,
     AutoregressiveConfig,

@@ -17,8 +17,8 @@ from tenfold import api
 from tenfold.api.catalogue import recipe
 from tenfold.api.runs import open_source
 from tenfold.cli.main import main
-from tenfold.data.text.packed_text import read_packed
-from tenfold.data.text.token_text_config import TokenTextConfig
+from tenfold.data.text.config import TokenTextConfig
+from tenfold.data.text.token_rows import read_packed
 from tenfold.discrete_diffusion import DiffusionConfig, DiscreteDiffusion, TokenRowEvaluation
 from tenfold.errors import UsageError
 from tenfold.settings.changes import change

@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm.analysis.bodies import body_lines, cut_bodies, side_by_side
-from tenfold.masked_lm.analysis.holes import HoleScore, infill_exact_match, left_to_right_exact_match
+from tenfold.masked_lm.analysis.holes import (
+    HoleScore,
+    body_lines,
+    cut_bodies,
+    infill_exact_match,
+    left_to_right_exact_match,
+    side_by_side,
+)
 from tenfold.masked_lm.analysis.study import study
 from tenfold.masked_lm.options import MaskedAnalysis
 from tests.masked_lm.helpers import tiny

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from tenfold.masked_lm.decoding.options import GenerationOptions
-from tenfold.masked_lm.decoding.parts import passes
-from tenfold.masked_lm.decoding.sampling import diffusion_generate
+from tenfold.masked_lm.decoding.sampling import diffusion_generate, passes
 from tests.masked_lm.generating import prompts, random_model
 
 CACHES = ["prefix", "dual", "delayed", "block_delayed", "adaptive"]

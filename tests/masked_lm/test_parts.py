@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.masked_lm import (
     BlockPasses,
     CarriedSchedule,
@@ -18,7 +18,7 @@ from tenfold.masked_lm import (
     Threshold,
     TopK,
 )
-from tenfold.masked_lm.decoding.parts import passes, schedule, strategy
+from tenfold.masked_lm.decoding.sampling import passes, schedule, strategy
 from tenfold.masked_lm.decoding.schedules import RevealSchedule
 from tenfold.masked_lm.decoding.strategies import FirstOfBlock
 from tenfold.masked_lm.recipes import MaskedLMRecipe

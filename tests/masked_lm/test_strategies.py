@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenfold.masked_lm.decoding import remasking, strategies
+from tenfold.masked_lm.decoding import strategies
 from tenfold.masked_lm.decoding.proposals import filtered, gumbel_proposals, nucleus, propose
 from tenfold.masked_lm.decoding.schedules import exact_quotas, reference_quotas, times
 
@@ -89,17 +89,17 @@ def test_remasking_keeps_the_revealed_share(kind):
     loop, nothing = (0.6, 0.2, 0.7), torch.zeros(1, 1)
     taus = torch.linspace(0.98, 0.02, 23).tolist()
     for t, s in itertools.pairwise(taus):
-        a, b = (remasking.alpha(time, kind, loop) for time in (t, s))
-        sigma = remasking.sigmas(kind, 0.4, t, s, loop, nothing, nothing.bool())
-        assert 0 <= float(sigma) <= remasking.largest_sigma(a, b)
-        assert float(a * (1 - sigma) + (1 - a) * remasking.reveal_probability(a, b, sigma)) == pytest.approx(b)
+        a, b = (strategies.alpha(time, kind, loop) for time in (t, s))
+        sigma = strategies.sigmas(kind, 0.4, t, s, loop, nothing, nothing.bool())
+        assert 0 <= float(sigma) <= strategies.largest_sigma(a, b)
+        assert float(a * (1 - sigma) + (1 - a) * strategies.remasked_reveal(a, b, sigma)) == pytest.approx(b)
         if kind == "loop":
             assert (float(sigma) > 0) == (t <= 0.6 and s >= 0.2)
 
 
 def test_confident_tokens_go_back_less_often():
     psi, revealed = rows([[0.9, 0.2, 0.5]]), torch.tensor([[True, True, False]])
-    sigma = remasking.sigmas("confidence", 1.0, 0.5, 0.4, (0.6, 0.2, 0.7), psi, revealed)
+    sigma = strategies.sigmas("confidence", 1.0, 0.5, 0.4, (0.6, 0.2, 0.7), psi, revealed)
     assert sigma[0, 1] > sigma[0, 0] > 0
     assert sigma[0, 2] == 0
 

@@ -317,7 +317,7 @@ def test_a_gguf_file_is_dequantised(tmp_path: Path) -> None:
     together = ours.encode(["ab a", "c", ""])
     assert together.shape == (3, 12, 32)
     torch.testing.assert_close(ours.encode(["c"])[0], together[1], atol=1e-5, rtol=0)
-    state = ours._load()[1].state_dict()
+    state = ours._loaded[1].state_dict()
     for name, theirs in (("token_embd", "embed_tokens"), ("blk.0.ffn_up", "layers.0.mlp.up_proj")):
         np.testing.assert_array_equal(state[f"{theirs}.weight"].numpy(), gguf.quants.dequantize(packed[name], kind))
 

@@ -16,10 +16,9 @@ from tenfold import progress
 from tenfold.data.captions.aspect import nearest_ratio, with_ratio
 from tenfold.data.captions.captioned import CaptionedSplits, captioned_splits, numbered, one_group
 from tenfold.data.captions.config import CaptionDataConfig
-from tenfold.data.images.decode import Encoded, image_size
+from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages, Read, image_size
 from tenfold.data.images.folder import image_files, named_splits
 from tenfold.data.images.huggingface import Columns, Dataset, listing, read_splits
-from tenfold.data.images.lazy import ImageDecoder, LazyImages, Read
 from tenfold.data.images.splits import held_out_sizes, stratified_order
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.files import sha256

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.lazy import ImageDecoder, LazyImages
+from tenfold.data.images.decode import ImageDecoder, LazyImages
 from tenfold.data.images.splits import ImageSplits, held_out_sizes, stratified_order
 from tenfold.errors import UsageError, suggest
 from tenfold.files import sha256

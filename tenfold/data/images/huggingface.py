@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.decode import Encoded
-from tenfold.data.images.lazy import ImageDecoder, LazyImages
+from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages
 from tenfold.data.images.splits import (
     ArrayImages,
     ImageSource,
@@ -136,28 +137,20 @@ class StreamedSplit:
     ) -> None:
         self.fingerprint = fingerprint
         self._records, self._collate = records, collate
-        self._images: ArrayImages | None = None
 
-    def _loaded(self) -> ArrayImages:
-        if self._images is None:
-            parts, waiting = [], []
-            for record in self._records():
-                waiting.append(record)
-                if len(waiting) == 512:
-                    parts.append(self._collate(waiting))
-                    waiting = []
-            parts.append(self._collate(waiting))
-            self._images = ArrayImages(
-                torch.cat([part["image"] for part in parts]), torch.cat([part["label"] for part in parts])
-            )
-        return self._images
+    @cached_property
+    def _images(self) -> ArrayImages:
+        records = iter(self._records())
+        chunks = iter(lambda: list(islice(records, 512)), [])
+        parts = [self._collate(chunk) for chunk in chunks] or [self._collate([])]
+        return ArrayImages(*(torch.cat([part[name] for part in parts]) for name in ("image", "label")))
 
     def __len__(self) -> int:
-        return len(self._loaded())
+        return len(self._images)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
         """The images ``indices`` (B,) int64."""
-        return self._loaded().batch(indices)
+        return self._images.batch(indices)
 
 
 class Columns:
@@ -194,7 +187,10 @@ class Columns:
                     "set --data.label_column=none, or --data.streaming=false"
                 )
             else:
-                values = sorted({value for value in dataset[:][self.label] if value is not None}, key=_natural)
+                values = sorted(
+                    {value for value in dataset[:][self.label] if value is not None},
+                    key=lambda value: (0, value) if isinstance(value, (int, float)) else (1, str(value)),
+                )
                 self.names = tuple(str(value) for value in values)
                 self._number = {value: i for i, value in enumerate(values)}
 
@@ -202,15 +198,9 @@ class Columns:
         """The image and label columns alone, images as {"bytes", "path"}."""
         from datasets import Image
 
-        wanted = [self.image, self.label] if self.label else [self.image]
-        if dataset.features is None:
+        if dataset.features is None or self.image not in dataset.features:
             return dataset
-        missing = [name for name in wanted if name not in dataset.features]
-        if missing:
-            wanted = [name for name in wanted if name not in missing]
-        if self.image in missing:
-            return dataset
-        dataset = dataset.select_columns(wanted)
+        dataset = dataset.select_columns([name for name in (self.image, self.label) if name in dataset.features])
         return dataset.cast_column(self.image, Image(decode=False)) if self._cast else dataset
 
     def label_of(self, record: Record) -> int:
@@ -235,10 +225,6 @@ def _choose(wanted: str, what: str, columns: dict[str, Any], candidates: list[st
     if wanted and wanted not in columns:
         raise UsageError(f"there is no {what} column {wanted!r}{suggest(wanted, columns)}")
     return wanted or (candidates[0] if candidates else "")
-
-
-def _natural(value: Any) -> tuple[int, Any]:
-    return (0, value) if isinstance(value, (int, float)) else (1, str(value))
 
 
 def read_splits(config: ImageDataConfig) -> dict[str, Dataset]:
@@ -281,8 +267,6 @@ def _load(config: ImageDataConfig) -> dict[str, Dataset]:
                 streaming=config.streaming,
             )
         )
-    except TenfoldError:
-        raise
     except Exception as error:  # the library raises dozens of types, from requests' to its own
         raise _load_error(config, error) from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold import progress
-from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.data.text.config import CharacterDataConfig
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.errors import TenfoldError, UsageError
 
@@ -41,15 +41,14 @@ def read_characters(config: CharacterDataConfig) -> CharacterSplits:
     Raises UsageError for a missing or empty file, characters that are refused, and a text too short for its splits."""
     tokens = encode(read_text(config), config)
     blocks = np.arange(len(tokens)) // config.block % config.every
-    splits = {}
-    for name, wanted in (
-        ("validation", blocks == config.validation_place),
-        ("test", blocks == config.test_place),
-        ("train", (blocks != config.validation_place) & (blocks != config.test_place)),
-    ):
-        stride = config.stride or config.length if name == "train" else config.length
-        splits[name] = _rows(tokens, wanted, config.length, stride, name)
-    train = tokens[(blocks != config.validation_place) & (blocks != config.test_place)]
+    validation, test = blocks == config.validation_place, blocks == config.test_place
+    wanted = {"validation": validation, "test": test, "train": ~(validation | test)}
+    strides = {"train": config.stride or config.length}
+    splits = {
+        name: _rows(tokens, place, config.length, strides.get(name, config.length), name)
+        for name, place in wanted.items()
+    }
+    train = tokens[wanted["train"]]
     if config.rows:
         splits["train"] = splits["train"].some(config.rows)
         train = splits["train"].arrays["tokens"].astype(tokens.dtype).ravel()

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from tenfold import progress
-from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 
@@ -50,8 +49,7 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
         groups = list(json_lines(config.path))
     parts: dict[str, list[Document]] = {"train": [], "validation": [], "test": []}
     seen: set[Document] = set()
-    shares = [(group, place_of(group, config)) for group in {name for name, _ in groups}]
-    split_of = dict(shares)
+    split_of = {name: place_of(name, config) for name, _ in groups}
     for split in parts:
         for name, document in groups:
             size = len(document.prompt) + len(document.text)
@@ -63,7 +61,7 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
     for split, documents in parts.items():
         if not documents:
             raise UsageError(
-                f"the {split} split of {config.path or config.source} is empty: {len(groups)} texts in {len(shares)} "
+                f"the {split} split of {config.path or config.source} is empty: {len(groups)} texts in {len(split_of)} "
                 f"files or lines, at most {config.most_characters or 'any number of'} characters each; give more texts "
                 f"or a larger share"
             )
@@ -133,27 +131,19 @@ def json_lines(path: str) -> Iterator[tuple[str, Document]]:
         with file.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    record = _record(line, f"line {number} of {file}")
-                    yield (
-                        str(record.get("file", f"{file.name}:{number}")),
-                        _document(record, f"line {number} of {file}"),
-                    )
+                    yield _document(line, f"line {number} of {file}", f"{file.name}:{number}")
 
 
-def _record(line: str, where: str) -> dict[str, Any]:
+def _document(line: str, where: str, name: str) -> tuple[str, Document]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise UsageError(f"{where} is not JSON: {error.msg}") from None
     if not isinstance(record, dict):
         raise UsageError(f"{where} is {type(record).__name__}; expected an object with 'text'")
-    return record
-
-
-def _document(record: dict[str, Any], where: str) -> Document:
     text, prompt = record.get("text", record.get("completion")), record.get("prompt", "")
     if not isinstance(text, str) or not isinstance(prompt, str) or not text:
         raise UsageError(
             f"{where} has no 'text' (or 'prompt' and 'completion') that is a text; it has {sorted(record)}"
         )
-    return Document(text, prompt)
+    return str(record.get("file", name)), Document(text, prompt)

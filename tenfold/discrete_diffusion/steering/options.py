@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.data.text.config import CharacterDataConfig
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.recipes import MASKED
 from tenfold.runs.recipe import Recipe

@@ -3,7 +3,7 @@ stays, a reward, and samples of the reference. Functions of a task, which names 
 
 from typing import Any, Protocol, runtime_checkable
 
-from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.data.text.config import CharacterDataConfig
 from tenfold.discrete_diffusion.corpus import CharacterCorpus
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.sampling import draw, plain_chain

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tenfold.data.text.characters import encode, read_text
-from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.data.text.config import CharacterDataConfig
 from tenfold.errors import UsageError
 from tenfold.rl.rewards import Reward
 

@@ -1,7 +1,8 @@
 """How a model decodes: orders at several temperatures, the map of its confidence, holes; as numbers and pictures.
 
-What ``tenfold analyse`` does (DiffuCoder, arXiv 2506.20639, section 4)."""
+What ``tenfold analyse`` does (DiffuCoder, arXiv 2506.20639, section 4), and the picture of the report."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,23 @@ from torch import Tensor
 
 from tenfold import figures, progress
 from tenfold.errors import UsageError
+from tenfold.figures import lines, write_captions
 from tenfold.files import write_output
 from tenfold.masked_lm.analysis import order as analysis
-from tenfold.masked_lm.analysis.bodies import Body, cut_bodies, side_by_side
-from tenfold.masked_lm.analysis.holes import Hole, HoleScore, cut_holes, infill_exact_match, left_to_right_exact_match
+from tenfold.masked_lm.analysis.holes import (
+    Body,
+    Hole,
+    HoleScore,
+    cut_bodies,
+    cut_holes,
+    infill_exact_match,
+    left_to_right_exact_match,
+    side_by_side,
+)
 from tenfold.masked_lm.completion.complete import tokenizer_of
+from tenfold.masked_lm.data import CodeRows
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
+from tenfold.masked_lm.loss import mask_at_times
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedAnalysis
 from tenfold.runs.measurement import Measurement
@@ -60,14 +72,27 @@ def study(
         )
     }
     if len(options.temperatures) > 1:
-        captions[_sweep(data["temperatures"], folder).name] = "Local@1 and global@1 over the temperature."
-    captions[_order_picture(first_orders, folder).name] = (
+        heats = [float(t) for t in data["temperatures"]]
+        sweep: dict[str, tuple[Any, Any]] = {
+            f"{kind}@1": (heats, [entry[kind][0][0] for entry in data["temperatures"].values()])
+            for kind in ("local", "global")
+        }
+        path = figures.lines(sweep, folder / "temperature.png", "temperature", "share of steps")
+        captions[path.name] = "Local@1 and global@1 over the temperature."
+    steps = np.array([np.argsort(order) for order in first_orders[:32]])
+    captions[figures.matrix(steps, folder / "orders.png", "position", "prompt", "step").name] = (
         f"Step at which each position was revealed, a row a prompt, at temperature {options.temperatures[0]:g}."
     )
     confidence, sink = _map(model, prompts[: options.maps], options)
     data |= {"confidence": np.nan_to_num(confidence, nan=0.0).tolist(), "sink_score": sink}
     rows.append(Measurement("sink_score", sink, "nats", "test", name, draws=min(options.maps, len(prompts))))
-    captions |= _map_pictures(confidence, folder)
+    whole = figures.matrix(confidence, folder / "confidence.png", "position", "pass", "negative entropy (nats)")
+    captions[whole.name] = "Confidence of what is still masked, in every pass (mean over prompts)."
+    curve = {"first pass": (np.arange(confidence.shape[1]), confidence[0])}
+    first = figures.lines(curve, folder / "first-pass.png", "position", "negative entropy (nats)")
+    captions[first.name] = (
+        "Confidence of the first pass over a fully masked completion: the entropy sink is its left end."
+    )
     if holes:
         found, data["holes"] = _holes(model, holes, autoregressive, name)
         rows += found
@@ -121,19 +146,6 @@ def _ar_rows(
     ]
 
 
-def _sweep(found: dict[str, Any], folder: Path) -> Path:
-    heats = [float(t) for t in found]
-    series: dict[str, tuple[Any, Any]] = {
-        f"{kind}@1": (heats, [entry[kind][0][0] for entry in found.values()]) for kind in ("local", "global")
-    }
-    return figures.lines(series, folder / "temperature.png", "temperature", "share of steps")
-
-
-def _order_picture(orders: Sequence[Sequence[int]], folder: Path) -> Path:
-    steps = np.array([np.argsort(order) for order in orders[:32]])
-    return figures.matrix(steps, folder / "orders.png", "position", "prompt", "step")
-
-
 def _map(model: MaskedLM, prompts: Tensor, options: MaskedAnalysis) -> tuple[np.ndarray, float]:
     watch = analysis.EntropyMap(model.special.mask, prompts.shape[1])
     diffusion_generate(
@@ -142,18 +154,6 @@ def _map(model: MaskedLM, prompts: Tensor, options: MaskedAnalysis) -> tuple[np.
     )  # fmt: skip
     values = watch.values()
     return values, analysis.sink_score(values)
-
-
-def _map_pictures(confidence: np.ndarray, folder: Path) -> dict[str, str]:
-    whole = figures.matrix(confidence, folder / "confidence.png", "position", "pass", "negative entropy (nats)")
-    places = np.arange(confidence.shape[1])
-    first = figures.lines(
-        {"first pass": (places, confidence[0])}, folder / "first-pass.png", "position", "negative entropy (nats)"
-    )
-    return {
-        whole.name: "Confidence of what is still masked, in every pass (mean over prompts).",
-        first.name: "Confidence of the first pass over a fully masked completion: the entropy sink is its left end.",
-    }
 
 
 def _holes(
@@ -191,3 +191,33 @@ def _filled(model: MaskedLM, holes: list[Hole], autoregressive: MaskedLM | None,
     if autoregressive is not None:
         found["left to right"] = left_to_right_exact_match(autoregressive, holes)
     return found
+
+
+_SHARES = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
+
+
+@torch.no_grad()
+def draw(model: MaskedLM, data: CodeRows, kind: str, directory: Path, rows: int = 64) -> list[Path]:
+    """Bits per hidden token against the share of tokens that are hidden, on at most ``rows`` test rows; nothing for an
+    autoregressive model, which has seen no mask."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if kind == "autoregressive":
+        return []
+    generator = torch.Generator().manual_seed(0)
+    batch = data.test.batch(np.arange(min(rows, len(data.test))))
+    tokens, maskable, real = (batch[key].to(model.device) for key in ("tokens", "maskable", "real"))
+    bits = []
+    for share in _SHARES:
+        uniforms = torch.rand(tokens.shape, generator=generator).to(tokens.device)
+        t = torch.full((len(tokens),), share, device=tokens.device)
+        noised = mask_at_times(tokens, maskable, t, uniforms, model.special.mask)
+        nll = model(noised.tokens, tokens, noised.masked, None if bool(real.all()) else real)
+        bits.append(nll.sum().item() / max(1, int(noised.masked.sum())) / math.log(2))
+    path = lines(
+        {"test rows": (_SHARES, bits)},
+        directory / "by-mask-ratio.png",
+        "share of masked tokens",
+        "bits per masked token",
+    )
+    write_captions(directory, {path.name: "How much is left to be known of a masked token, by how many are masked."})
+    return [path]

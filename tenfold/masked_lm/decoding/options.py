@@ -96,7 +96,11 @@ class GenerationOptions:
     stop_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        self._names()
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices and not (name == "strategy" and value is None):
+                raise UsageError(f"{name} is {value!r}{suggest(str(value), choices)}")
+        at_least(self, "", max_new_tokens=1, num_return_sequences=1, draft=1, prompt_refresh=1)
         self._ranges()
         self._combinations()
 
@@ -116,14 +120,7 @@ class GenerationOptions:
         """Whether ``steps`` fixes how many passes there are."""
         return self.chosen in ("topk", "remdm") or self.carry
 
-    def _names(self) -> None:
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices and not (name == "strategy" and value is None):
-                raise UsageError(f"{name} is {value!r}{suggest(str(value), choices)}")
-
     def _ranges(self) -> None:
-        at_least(self, "", max_new_tokens=1, num_return_sequences=1, draft=1, prompt_refresh=1)
         for name in ("steps", "block_length", "top_k"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -1,8 +1,9 @@
-"""What a masked position would become, and how sure the model is (arXiv 2506.20639, 2.5; LLaDA, arXiv 2502.09992).
+"""What a masked position would become, and how sure the model is (arXiv 2506.20639, 2.5; LLaDA, arXiv 2502.09992); and
+the random numbers of a generation, of a generator or given ones.
 
-All numbers are of the filtered, tempered distribution, as published: this is why temperature changes the order.
-"""
+All numbers are of the filtered, tempered distribution, as published: this is why temperature changes the order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,43 @@ from torch import Tensor
 
 from tenfold.discrete.masking import categorical, gumbel_argmax
 from tenfold.errors import UsageError
-from tenfold.masked_lm.decoding.uniforms import Uniforms
+
+
+class Uniforms:
+    """U[0, 1) numbers for every step, as one flat vector over the masked positions in row-major order.
+
+    ``reveals`` are given numbers of the choice of positions (alg "origin"), ``tokens`` those of the proposals; without
+    them a generator draws float64 numbers."""
+
+    def __init__(
+        self,
+        generator: torch.Generator | None = None,
+        reveals: Sequence[Tensor] | None = None,
+        tokens: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.generator, self._given = generator, {"reveals": reveals, "tokens": tokens}
+
+    def reveals(self, step: int, count: int, device: torch.device) -> Tensor:
+        """Numbers that choose positions."""
+        return self._numbers("reveals", step, count, device)
+
+    def tokens(self, step: int, count: int, device: torch.device) -> Tensor:
+        """Numbers that choose tokens."""
+        return self._numbers("tokens", step, count, device)
+
+    def uniform(self, shape: Sequence[int], device: torch.device) -> Tensor:
+        """Fresh float64 numbers."""
+        source = self.generator.device if self.generator is not None else device
+        return torch.rand(*shape, dtype=torch.float64, generator=self.generator, device=source).to(device)
+
+    def _numbers(self, kind: str, step: int, count: int, device: torch.device) -> Tensor:
+        given = self._given[kind]
+        if given is None:
+            return self.uniform((count,), device)
+        if step >= len(given) or given[step].shape != (count,):
+            have = "none" if step >= len(given) else f"shape {tuple(given[step].shape)}"
+            raise UsageError(f"step {step} needs {count} given {kind} numbers, one a masked position; there are {have}")
+        return given[step].to(device)
 
 
 @dataclass(frozen=True)
@@ -96,13 +133,18 @@ def propose(
     if top_p is not None and top_p < 1:
         values, ids, covered = nucleus(logits, temperature, top_p, top_k, size)
         if not bool(covered.all()):
+            # Rows of both kinds, put together again.
+            joined: dict[str, Tensor] = {}
             rest = (alg, temperature, top_p, top_k)
             numbers = [None if uniforms is None else uniforms[rows] for rows in (covered, ~covered)]
-            return _joined(
-                covered,
-                propose(logits[covered], *rest, numbers[0], entropy, size),
-                propose(logits[~covered], *rest, numbers[1], entropy, logits.shape[-1]),
-            )
+            ours = propose(logits[covered], *rest, numbers[0], entropy, size)
+            others = propose(logits[~covered], *rest, numbers[1], entropy, logits.shape[-1])
+            for name, part in vars(others).items():
+                if part is not None:
+                    whole = torch.empty(covered.shape, dtype=part.dtype, device=part.device)
+                    whole[covered], whole[~covered] = getattr(ours, name), part
+                    joined[name] = whole
+            return Proposals(**joined)
         logits = values
     else:
         logits = filtered(logits, temperature, None, top_k)
@@ -131,19 +173,6 @@ def propose(
     else:
         confidence = probability
     return Proposals(tokens, confidence, probability, nats)
-
-
-def _joined(first: Bool[Tensor, " R"], ours: Proposals, others: Proposals) -> Proposals:
-    """Proposals of the rows ``first`` and of the other rows, put together."""
-
-    def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        if a is None or b is None:
-            return None
-        whole = torch.empty(first.shape, dtype=a.dtype, device=a.device)
-        whole[first], whole[~first] = a, b
-        return whole
-
-    return Proposals(*(both(getattr(ours, name), getattr(others, name)) for name in vars(ours)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

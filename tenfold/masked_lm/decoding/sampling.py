@@ -1,10 +1,11 @@
-"""Generation with a masked diffusion language model, under our options and under the published ones (arXiv 2506.20639).
+"""Generation with a masked diffusion language model, under our options and under the published ones (arXiv 2506.20639):
+its parts, made of what a user set (the one place where options become objects), and what it refuses before any work.
 
 for each block, left to right:
-    until it is full: one pass -> proposals of its masks -> a rule chooses which to reveal -> write them
-"""
+    until it is full: one pass -> proposals of its masks -> a rule chooses which to reveal -> write them"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,13 +13,98 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError, suggest
-from tenfold.masked_lm.decoding.checks import check_inputs, check_schedule
+from tenfold.masked_lm.decoding.caches import (
+    AdaptivePasses,
+    BlockDelayedPasses,
+    BlockPasses,
+    DelayedPasses,
+    Layout,
+    Passes,
+)
 from tenfold.masked_lm.decoding.generation import Canvas, Commit, Generation
 from tenfold.masked_lm.decoding.options import REFERENCE, GenerationOptions
-from tenfold.masked_lm.decoding.parts import passes, sampler
-from tenfold.masked_lm.decoding.sampler import Hooks, LogitsHook, TokensHook
-from tenfold.masked_lm.decoding.uniforms import Uniforms
+from tenfold.masked_lm.decoding.proposals import Proposer, Uniforms
+from tenfold.masked_lm.decoding.sampler import Hooks, LogitsHook, Sampler, SpeculativeSampler, TokensHook
+from tenfold.masked_lm.decoding.schedules import CarriedSchedule, ExactSchedule, ReferenceSchedule, RevealSchedule
+from tenfold.masked_lm.decoding.strategies import (
+    EntropyBound,
+    Factor,
+    FirstOfBlock,
+    ReMDM,
+    ReverseProcess,
+    Strategy,
+    Threshold,
+    TopK,
+)
 from tenfold.masked_lm.model import MaskedLM, positions_after_padding
+
+
+def passes(
+    model: MaskedLM, options: GenerationOptions, padding: Tensor | None, positions: Tensor | None, start: int
+) -> Passes:
+    """The passes of the cache that ``options`` name, over a batch that lies so (see ``Layout``)."""
+    layout, name = Layout(padding, positions, start), options.cache
+    # Zero takes the cache's own number.
+    refresh = {"refresh": options.refresh} if options.refresh else {}
+    if name == "none":
+        return Passes(model, layout)
+    if name in ("prefix", "dual"):
+        return BlockPasses(model, layout, options.refresh, right=name == "prefix")
+    if name == "delayed":
+        return DelayedPasses(model, layout, window=options.window, **refresh)
+    if name == "block_delayed":
+        return BlockDelayedPasses(model, layout, options.refresh, options.window)
+    return AdaptivePasses(model, layout, prompt_refresh=options.prompt_refresh, share=options.share, **refresh)
+
+
+def strategy(options: GenerationOptions, shifted: bool = True) -> Strategy:
+    """The rule that ``options`` name; with the published treatment of a block's first token where they say so and the
+    model's logits are ``shifted``."""
+    if options.chosen == "remdm":
+        return ReMDM(options.sigma, options.eta, options.loop)
+    if options.alg == "origin":
+        return ReverseProcess()
+    rule: Strategy = TopK(options.alg_temp)
+    if options.threshold is not None:
+        rule = Threshold(options.threshold)
+    elif options.factor is not None:
+        rule = Factor(options.factor)
+    elif options.gamma is not None:
+        rule = EntropyBound(options.gamma)
+    return FirstOfBlock(rule) if options.first_token == "reference" and shifted else rule
+
+
+def schedule(options: GenerationOptions, steps: int | None) -> Callable[[Tensor], RevealSchedule]:
+    """The plan of a block of ``steps`` passes, from the masks of each row."""
+    published = options.schedule == "reference"
+    kind: type[RevealSchedule] = ReferenceSchedule if published else ExactSchedule
+    if options.carry:
+        kind = CarriedSchedule
+    elif options.alg == "origin" or options.chosen != "topk":
+        kind = RevealSchedule
+    bounded = options.scheduled and not options.carry
+    return partial(kind, steps=steps, eps=options.eps, quota=options.quota, bounded=bounded, empty_passes=published)
+
+
+def sampler(
+    network: Passes, options: GenerationOptions, steps: int | None, uniforms: Uniforms, hooks: Hooks
+) -> Sampler | SpeculativeSampler:
+    """What fills blocks of ``steps`` passes.
+
+    Raises UsageError for hooks where something is computed that they would not see."""
+    if hooks.given and (options.cache != "none" or options.chosen == "self_speculative"):
+        raise UsageError(
+            f"hooks see every logit and may change every token, which cache {options.cache!r} and self-speculation "
+            "cannot follow; use cache 'none' and another strategy"
+        )
+    mask = network.model.special.mask if options.suppress_mask else None
+    rule = strategy(options, network.model.logit_shift)
+    propose = Proposer(
+        options.alg, options.temperature, options.top_p, options.top_k, mask, options.chosen == "entropy_bound"
+    )
+    if options.chosen == "self_speculative":
+        return SpeculativeSampler(network, propose, uniforms, options.draft)
+    return Sampler(network, propose, rule, schedule(options, steps), uniforms, hooks)
 
 
 @torch.no_grad()
@@ -88,7 +174,9 @@ def diffusion_generate(
     if hooks.tokens is not None:
         canvas.x = hooks.tokens(None, canvas.x, None)
     with progress.task("generating", most * len(x), "tokens") as counted:
-        for low, high in _blocks(start, x.shape[1], options.block_length):
+        length = options.block_length or x.shape[1] - start
+        for low in range(start, x.shape[1], length):
+            high = min(low + length, x.shape[1])
             network.begin_block(low, high)
             inside = torch.zeros_like(masked)
             inside[:, low:high] = True
@@ -98,11 +186,6 @@ def diffusion_generate(
         canvas.history += [canvas.x.clone() for _ in range(steps - len(canvas.history))]
     canvas.finish(special.pad if special.pad is not None else (options.stop_ids or (0,))[0])
     return canvas.result(network.nfe, network.token_forwards, options.stop_ids or special.ends)
-
-
-def _blocks(start: int, end: int, length: int | None) -> Iterator[tuple[int, int]]:
-    length = length or end - start
-    return ((low, min(low + length, end)) for low in range(start, end, length))
 
 
 _OPTIONS = ("eps", "alg", "alg_temp", "temperature", "top_p", "top_k", "num_return_sequences")
@@ -140,3 +223,88 @@ def published_generate(
     chosen = GenerationOptions(max_new_tokens=max_new_tokens, steps=steps, **options, **REFERENCE)
     found = diffusion_generate(model, inputs, attention_mask, chosen, **others)
     return found if return_dict or return_dict_in_generate else found.sequences
+
+
+def check_inputs(
+    model: MaskedLM, tokens: Tensor, attention_mask: Tensor | None, options: GenerationOptions
+) -> Tensor | None:
+    """The padding mask (B, P), None where nothing is padded.
+
+    Raises UsageError for tokens and masks that do not fit the model or each other."""
+    if tokens.ndim != 2 or tokens.dtype.is_floating_point or tokens.dtype.is_complex:
+        raise UsageError(
+            f"the prompt is a {tokens.dtype} tensor of shape {tuple(tokens.shape)}; token ids of shape (batch, length) "
+            "are needed"
+        )
+    if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= model.vocab_size):
+        wrong = int(tokens.min()) if int(tokens.min()) < 0 else int(tokens.max())
+        raise UsageError(f"token id {wrong} is outside the model's vocabulary of {model.vocab_size}")
+    mask = _check_mask(tokens, attention_mask)
+    masked = tokens == model.special.mask
+    if options.infill:
+        if not masked.any():
+            raise UsageError(f"infill needs masks (id {model.special.mask}) in the prompt, and there are none")
+        if mask is not None and (masked & ~mask.bool()).any():
+            raise UsageError("a mask stands in the padding of a prompt; pad with another token")
+        first = masked[:, 0] if mask is None else (masked & (mask.cumsum(dim=1) == 1)).any(dim=1)
+        if model.logit_shift and first.any():
+            raise UsageError(
+                "the first token of a prompt is masked, and a model with logit shift has nothing to predict it from; "
+                "put a token before it (bos, or a line break)"
+            )
+    else:
+        if masked.any():
+            raise UsageError(
+                f"the prompt holds the mask token (id {model.special.mask}); set infill to fill it in, or take it out"
+            )
+        if model.logit_shift and (tokens.shape[1] == 0 or (mask is not None and not mask.any(dim=1).all())):
+            raise UsageError(
+                "the prompt is empty, and a model with logit shift predicts each token from the one before; "
+                "begin with a token (bos, or a line break)"
+            )
+    length = tokens.shape[1] + (0 if options.infill else options.max_new_tokens)
+    if length > model.max_positions:
+        raise UsageError(
+            f"prompt and new tokens are {length} together, but the model has {model.max_positions} positions; shorten "
+            "the prompt or ask for fewer new tokens"
+        )
+    for name in options.stop_ids:
+        if not 0 <= name < model.vocab_size or name == model.special.mask:
+            raise UsageError(f"stop id {name} is no token that can be revealed (vocabulary {model.vocab_size})")
+    return mask
+
+
+def check_schedule(options: GenerationOptions, length: int, most: int) -> tuple[int, int]:
+    """(steps, blocks) for a region of ``length`` positions with at most ``most`` masks in a row.
+
+    Raises UsageError where blocks do not divide it."""
+    block = options.block_length or length
+    if not options.infill and length % block:
+        raise UsageError(f"block_length {block} does not divide the {length} new tokens; choose one that does")
+    blocks = -(-length // block)
+    steps = options.steps or most
+    if options.scheduled and options.steps is not None and steps % blocks:
+        raise UsageError(
+            f"steps {steps} cannot be divided over {blocks} blocks of {block}; choose a multiple of {blocks}, "
+            "or leave steps out"
+        )
+    if options.scheduled and options.steps is not None and steps > most:
+        progress.note(f"steps {steps} exceeds the {most} masks: not every pass can reveal a token")
+    return steps, blocks
+
+
+def _check_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:
+    if mask is None:
+        return None
+    if tuple(mask.shape) != tuple(tokens.shape):
+        raise UsageError(
+            f"the attention mask has shape {tuple(mask.shape)}, but the prompt {tuple(tokens.shape)}; give one value "
+            "a token, 0 at padding"
+        )
+    if mask.is_floating_point() or not bool(((mask == 0) | (mask == 1)).all()):
+        raise UsageError(f"the attention mask is {mask.dtype} with values besides 0 and 1; give integers or booleans")
+    mask = mask.long()
+    if tokens.shape[1] and bool((mask[:, 1:] < mask[:, :-1]).any()):
+        row = int((mask[:, 1:] < mask[:, :-1]).any(dim=1).nonzero()[0])
+        raise UsageError(f"row {row} is padded on the right; pad prompts on the left, so that all end together")
+    return None if bool(mask.all()) else mask

@@ -9,7 +9,7 @@ import pytest
 
 from tenfold.data.text import characters
 from tenfold.data.text.characters import encode, king_james, read_characters
-from tenfold.data.text.characters_config import LETTERS, CharacterDataConfig
+from tenfold.data.text.config import LETTERS, CharacterDataConfig
 from tenfold.errors import TenfoldError, UsageError
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tenfold.data.text import code
 from tenfold.data.text.code import Document, functions_of, load_code
-from tenfold.data.text.code_config import CodeDataConfig
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.data.text.token_rows import DiffusionCollator, TokenRows, cut_to_random_length, keep_random_prefix
 from tenfold.data.text.token_rows import RowBatch as Rows
 from tenfold.errors import UsageError
