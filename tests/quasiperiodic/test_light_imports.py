@@ -25,3 +25,12 @@ def test_nothing_heavy_for_help() -> None:
     ):
         done = run(code, HEAVY)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_faces_lead_to_modules_and_names() -> None:
+    for name in ("hopping", "potentials", "presets", "box", "torch_states"):
+        done = run(f"from tenfold.quasiperiodic import {name}", ())
+        assert done.returncode == 0, done.stderr
+    every = "[getattr(face, name) for face in (s, q) for name in face.__all__]"
+    done = run(f"import tenfold.shifts as s, tenfold.quasiperiodic as q; {every}", ())
+    assert done.returncode == 0, done.stderr
