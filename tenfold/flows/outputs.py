@@ -27,11 +27,9 @@ def write_samples(
     pixels = to_levels(clipped, levels).cpu().numpy()
     np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
     record = {"options": vars(options), "levels": levels, "info": info.to_dict()}
-    return [
-        image_grid(clipped.float().cpu(), folder / "samples.png"),
-        write_output(folder / "samples.npz", arrays.getvalue()),
-        write_output(folder / "samples.json", json.dumps(record, indent=2)),
-    ]
+    numbers = write_output(folder / "samples.npz", arrays.getvalue())
+    picture = image_grid(clipped.float().cpu(), folder / "samples.png")
+    return [picture, numbers, write_output(folder / "samples.json", json.dumps(record, indent=2))]
 
 
 def ranked_inputs(inputs: Inputs, found: Scores, levels: int, path: Path) -> Path:

@@ -64,7 +64,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:  # !!bool x is a KeyError
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        held = "nothing" if content is None else shown(content)
+        held = "nothing" if content is None else shown(content) if isinstance(content, str) else type(content).__name__
         raise UsageError(f"{path} holds {held}; expected settings by name, 'train: {{steps: 100}}' say")
     check_format(content.pop("format", 1), FORMAT, str(path))
     return content

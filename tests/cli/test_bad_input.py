@@ -301,11 +301,11 @@ class TestNoRun:
         assert "runs/nope does not exist" in refused("sample", "runs/nope")
 
     def test_an_unfinished_run(self, refused, tmp_path: Path) -> None:
-        from tenfold import api, recipes
+        from tenfold import api
         from tenfold.runs.run_folder import RunFolder
 
         folder = RunFolder(tmp_path / "run")
-        folder.start(api.settings_of("tarflow-digits", recipes.recipe("tarflow-digits")))
+        folder.start(api.settings_of("tarflow-digits", api.recipe("tarflow-digits")))
         for verb in ("evaluate", "report", "sample"):
             assert "--resume" in refused(verb, folder.path)
 

@@ -39,7 +39,7 @@ def test_values(tmp_path: Path) -> None:
         ("", ["holds nothing", "settings by name"]),
         ("# a comment\n", ["holds nothing"]),
         ("just text\n", ["holds just text", "settings by name"]),
-        ("- 1\n- 2\n", ["holds 1,2", "settings by name"]),
+        ("- 1\n- 2\n", ["holds list", "settings by name"]),
         (BOMB, ["*a repeats a whole group"]),
         ("a: &a [*a]\n", ["*a repeats a whole group"]),
         ("a: *none\n", ["not valid YAML", "undefined alias"]),

@@ -41,7 +41,7 @@ def test_stages_are_runs_of_their_own(run):
             assert (folder / name).exists(), name
     assert json.loads((run.path / "latents" / "train" / "latents.json").read_text())["count"] == 1717
     # All rows in one place, and one page about all of it.
-    main, *others = [stage.measurements for stage in api._main_first(run)]
+    main, *others = [stage.measurements for stage in api.open_run(run).main_first]
     assert run.measurements[: len(main)] == main
     # What a later stage measured again is there once, and nothing else is lost.
     noisy = [r for r in run.measurements if r.name == "reconstruction_psnr" and r.split == "test, latent noise 0.3"]
@@ -55,7 +55,7 @@ def test_stages_are_runs_of_their_own(run):
 
 
 def test_measurements(run):
-    rows = api.main_stage(run).measurements
+    rows = api.open_run(run).main.measurements
     found = {(row.name, row.model, row.split) for row in rows}
     for split in ("no guidance", "guidance 2, rule starflow", "guidance 2, rule tarflow"):
         assert {("class_accuracy", "starflow", split), ("diversity", "starflow", split)} <= found
@@ -73,7 +73,7 @@ def test_measurements(run):
 def test_the_gaussian_baseline_is_the_expectation_over_noise(run):
     from tenfold.starflow.evaluation import gaussian_row
 
-    task = api.trained_task(api.main_stage(run))
+    task = api.trained_task(api.open_run(run).main)
     row = gaussian_row(task.latents.train, task.latents.test, 0.3, "test")
     train, test = (
         source.batch(np.arange(len(source)))["latent"].flatten(1).double()
@@ -96,7 +96,7 @@ def test_resuming_does_nothing_twice_and_can_extend(run, tmp_path):
     api.resume(copied, evaluate=False)
     assert (copied.path / "flow" / "model" / "model.safetensors").read_bytes() == flow
     api.resume(copied, evaluate=False, flow={"train": {"steps": 6}})
-    steps = [record["step"] for record in api.main_stage(copied).folder.read_metrics()]
+    steps = [record["step"] for record in api.open_run(copied).main.folder.read_metrics()]
     assert max(steps) == 6
     assert (copied.path / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns == before
     # A run that was moved is finished all the same.
@@ -105,7 +105,7 @@ def test_resuming_does_nothing_twice_and_can_extend(run, tmp_path):
     before = (after / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns
     copied = api.resume(after, evaluate=False)
     assert (after / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns == before
-    assert max(record["step"] for record in api.main_stage(copied).folder.read_metrics()) == 6
+    assert max(record["step"] for record in api.open_run(copied).main.folder.read_metrics()) == 6
     other = {"objective": {"sigma": 0.2}}
     with pytest.raises(UsageError, match="cannot change"):
         api.resume(copied, evaluate=False, flow=other, decoder=other)
@@ -129,7 +129,7 @@ def test_loading_and_sampling(run, tmp_path):
 
 
 def test_the_generator_decodes_in_three_ways(run):
-    generator = api.trained_task(api.main_stage(run)).generator
+    generator = api.trained_task(api.open_run(run).main).generator
     assert isinstance(generator, ImageGenerator)
     latents = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     images = [generator.decode(latents, how=how) for how in ("auto", "plain", "denoise")]
@@ -141,7 +141,7 @@ def test_the_generator_decodes_in_three_ways(run):
 
 
 def test_data_that_do_not_fit(run, tmp_path):
-    recipe = api.main_stage(run).recipe
+    recipe = api.open_run(run).main.recipe
     for changes, sentence in (
         ({"model": {"shape": [3, 4, 4]}}, "the latents in .* have 4 channels, but the flow expects 3"),
         ({"model": {"shape": [4, 2, 2]}}, r"the latents are \(4, 4, 4\)"),
@@ -165,7 +165,7 @@ def test_captions_too_long_are_told_before_images_are_encoded(run, tmp_path):
         "text": {"source": "minilm", "tokens": 8},
         "cache": str(tmp_path / "latents"),
     }
-    recipe = change(api.main_stage(run).recipe, {"data": changes})
+    recipe = change(api.open_run(run).main.recipe, {"data": changes})
     with pytest.raises(UsageError, match=r"has \d+ tokens, more than the encoder's 8; shorten it or set tokens to"):
         api.make_task("starflow", recipe).train_source()
     assert not (tmp_path / "latents").exists()
