@@ -12,15 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tenfold.systems import ROOMS
 from tests.house import documents, law
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-ROOMS = (
-    "tarflow", "starflow", "text_flows", "masked_lm", "discrete_diffusion", "discrete_samplers", "energy", "ordering",
-    "detection", "quasiperiodic",
-)  # fmt: skip
 # The lowest first; docs/architecture.md draws them from the highest down.
 LAYERS = (
     ("errors", "version", "progress", "files"),
@@ -158,20 +155,15 @@ def test_the_optional_packages_are_known() -> None:
 # --- rooms --------------------------------------------------------------------------------------------------
 
 
-def listed() -> tuple[str, ...]:
-    """The rooms that ``tenfold/systems.py`` lists."""
-    return tuple(importlib.import_module("tenfold.systems").ROOMS)
-
-
 def test_every_room_has_a_system_and_a_face(house: law.House) -> None:
-    assert len(listed()) >= 10
-    assert set(listed()) == set(ROOMS)
-    holds(law.faceless(house, listed()))
+    assert len(ROOMS) >= 10
+    assert set(ROOMS) == {file.parent.name for file in (ROOT / "tenfold").glob("*/system.py")} - {"runs"}
+    holds(law.faceless(house, ROOMS))
 
 
 def test_every_name_of_a_face_is_there() -> None:
     sizes = {}
-    for room in listed():
+    for room in ROOMS:
         face = importlib.import_module(f"tenfold.{room}")
         sizes[room] = len(face.__all__)
         assert [name for name in face.__all__ if not hasattr(face, name)] == [], room
@@ -202,7 +194,7 @@ def without_torch(*modules: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_rooms_open_without_torch() -> None:
-    names = [name for room in listed() for name in (f"tenfold.{room}", f"tenfold.{room}.system")]
+    names = [name for room in ROOMS for name in (f"tenfold.{room}", f"tenfold.{room}.system")]
     done = without_torch("tenfold", "tenfold.systems", *names)
     assert done.returncode == 0, done.stderr
     assert "torch was imported" in without_torch("tenfold.training.loop").stderr
@@ -228,3 +220,14 @@ def test_git_ignores_no_source(house: law.House) -> None:
     files = [str(source.file) for source in house.sources]
     done = subprocess.run(["git", "check-ignore", *files], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "", "a pattern of .gitignore takes these for something else; anchor it with a slash"
+
+
+def test_a_face_gives_nothing_the_name_of_a_module_beside_it() -> None:
+    """Once the module is imported, Python puts it in the place of what the face gives by that name."""
+    clashes = []
+    for stub in sorted((ROOT / "tenfold").rglob("__init__.pyi")):
+        beside = {path.stem for path in stub.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+        for module, name in re.findall(r"^from (\S+) import \w+ as (\w+)$", stub.read_text(), re.MULTILINE):
+            if name in beside and module != ".":
+                clashes.append(f"{stub.relative_to(ROOT)}: {name} of {module}; rename the module")
+    assert clashes == []

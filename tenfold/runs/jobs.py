@@ -20,7 +20,7 @@ class Training:
     @property
     def command(self) -> str:
         """The command that trains one seed, as the docs show it."""
-        seed = [f"{option} SEED" for option in self.seeded] if len(self.seeds) > 1 else []
+        seed = [word for option in self.seeded for word in (option, "SEED")] if len(self.seeds) > 1 else []
         return shlex.join(["tenfold", "train", self.recipe, *self.options, *seed])
 
 

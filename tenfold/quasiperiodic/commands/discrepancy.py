@@ -109,7 +109,7 @@ def _count(argv: list[str]) -> int:
     parser.add_option("--figure", str | None, None, help="with --ladder: draw them into this PNG file")
     parser.add_option("--out", str | None, None, help="write the hits into this .npz file")
     given = parser.parse_args(argv)
-    if given.figure is not None and given.ladder is None:
+    if given.figure is not None and not given.ladder:
         raise UsageError("--figure draws running counts; give their N, as in --ladder 1e3,1e4,1e5")
     ladder = list(given.ladder)
     if given.stop is None and not ladder:
@@ -128,7 +128,7 @@ def _count(argv: list[str]) -> int:
             raise UsageError("method 'floor_sum' counts without listing; leave --out away or use --method enumerate")
         result["file"] = str(saved(given.out, {k: v for k, v in result.items() if k != "hits"}, hits=found.hits))
     if given.figure is not None:
-        from tenfold.figures.curves import lines
+        from tenfold.figures.series import lines
 
         lines({"hits": (ladder, running)}, given.figure, "N", f"hits in {start} … N", log=(True, True))
         result["figure"] = given.figure
@@ -209,7 +209,7 @@ def _slab(argv: list[str]) -> int:
     deviations = [w.deviation for w in found]
     fit = room.fit_exponent(sizes, deviations, theory) if len(sizes) > 1 else None
     if given.figure is not None:
-        from tenfold.figures.curves import lines
+        from tenfold.figures.series import lines
 
         reference = [deviations[0] * (N / sizes[0]) ** theory for N in sizes]
         curves = {"worst slab found": (sizes, deviations), f"N^{theory:.3g}": (sizes, reference)}
