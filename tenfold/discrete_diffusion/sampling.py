@@ -13,10 +13,10 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.options import DiffusionSampling
-from tenfold.discrete_diffusion.samplers.candidates import LogRatioOf
 from tenfold.discrete_diffusion.samplers.chain import Sampled, noise, run_chain
+from tenfold.discrete_diffusion.samplers.guidance import LogRatioOf
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
-from tenfold.discrete_diffusion.samplers.random import Random
+from tenfold.discrete_diffusion.samplers.prediction import Random
 from tenfold.errors import UsageError
 from tenfold.files import write_output
 from tenfold.rl.rewards import Reward

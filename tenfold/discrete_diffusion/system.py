@@ -7,12 +7,8 @@ from tenfold.data.text.texts import TextScoring
 from tenfold.discrete_diffusion import recipes
 from tenfold.discrete_diffusion.options import DiffusionAnalysis, DiffusionSampling
 from tenfold.discrete_diffusion.results import JOBS
-from tenfold.discrete_diffusion.steering.distil import recipe as distil
-from tenfold.discrete_diffusion.steering.groups import recipe as groups
-from tenfold.discrete_diffusion.steering.preference import recipe as preference
-from tenfold.discrete_diffusion.steering.ratio import recipe as ratio
-from tenfold.discrete_diffusion.steering.reward import recipe as reward
-from tenfold.discrete_diffusion.steering.token_distil import recipe as token_distil
+from tenfold.discrete_diffusion.steering import recipes as steering
+from tenfold.discrete_diffusion.steering import token_recipes
 from tenfold.runs.system import Example, System
 
 _TCSM = System(
@@ -71,7 +67,7 @@ SYSTEMS: tuple[System, ...] = (
         name="discrete-distil",
         title="Discrete diffusion that learns from an autoregressive teacher",
         task=lambda: discrete_diffusion.DistilTask,
-        recipes=distil.RECIPES,
+        recipes=steering.DISTIL,
     ),
     replace(
         _PART,
@@ -79,28 +75,28 @@ SYSTEMS: tuple[System, ...] = (
         title="Discrete diffusion of tokens that learns from a large language model",
         task=lambda: discrete_diffusion.TokenDistilTask,
         options={},
-        recipes=token_distil.RECIPES,
+        recipes=token_recipes.RECIPES,
     ),
     replace(
         _PART,
         name="discrete-reward",
         title="Discrete diffusion tuned towards a reward",
         task=lambda: discrete_diffusion.RewardTask,
-        recipes=reward.RECIPES,
+        recipes=steering.REWARD,
     ),
     replace(
         _PART,
         name="discrete-groups",
         title="Discrete diffusion tuned towards a reward by groups of completions",
         task=lambda: discrete_diffusion.GroupTask,
-        recipes=groups.RECIPES,
+        recipes=steering.GROUPS,
     ),
     replace(
         _PART,
         name="discrete-preference",
         title="Discrete diffusion tuned on preferences",
         task=lambda: discrete_diffusion.PreferenceTask,
-        recipes=preference.RECIPES,
+        recipes=steering.PREFERENCE,
     ),
     replace(
         _PART,
@@ -108,7 +104,7 @@ SYSTEMS: tuple[System, ...] = (
         title="A density ratio that corrects discrete diffusion",
         task=lambda: discrete_diffusion.RatioTask,
         model=lambda: discrete_diffusion.LogRatio,
-        options={"sample": ratio.RatioSampling},
-        recipes=ratio.RECIPES,
+        options={"sample": steering.RatioSampling},
+        recipes=steering.RATIO,
     ),
 )

@@ -15,7 +15,6 @@ from tenfold.data.text.token_rows import PackedRows, TokenRows
 from tenfold.discrete.masking import stratified
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion import likelihood, loss
-from tenfold.discrete_diffusion.analysis.quality import study
 from tenfold.discrete_diffusion.config import AutoregressiveConfig
 from tenfold.discrete_diffusion.corpus import CharacterCorpus, TokenCorpus, TokenSplits, score
 from tenfold.discrete_diffusion.evaluation import some_rows
@@ -23,6 +22,7 @@ from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion, ScoreNetwork
 from tenfold.discrete_diffusion.noising import Noise
 from tenfold.discrete_diffusion.options import DiffusionAnalysis, DiffusionSampling
+from tenfold.discrete_diffusion.quality import study
 from tenfold.discrete_diffusion.recipes import AutoregressiveRecipe, DiffusionRecipe, TokenRecipe
 from tenfold.discrete_diffusion.sampling import Steering, write_samples
 from tenfold.discrete_diffusion.targets.rewards import reward_of

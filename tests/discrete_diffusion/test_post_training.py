@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 
 from tenfold.discrete import distribution_form, score_form
 from tenfold.discrete_diffusion import Energy, all_candidates, matching_loss, number_of, ratio_loss, site_target
-from tenfold.discrete_diffusion.steering.ratio.loss import RATIOS
+from tenfold.discrete_diffusion.steering.ratio import RATIOS
 from tenfold.errors import UsageError
 from tenfold.rl import (
     check_frozen,

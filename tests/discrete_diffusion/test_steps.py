@@ -10,8 +10,7 @@ from tenfold.discrete import Linear, MaskSource, UniformSource, leave_one_out_fr
 from tenfold.discrete_diffusion import STEPS, interval
 from tenfold.discrete_diffusion import Span as Interval
 from tenfold.discrete_diffusion.samplers import steps
-from tenfold.discrete_diffusion.samplers.remasking import largest_sigma, looped_alpha, remask, sigmas
-from tenfold.discrete_diffusion.samplers.steps import grid
+from tenfold.discrete_diffusion.samplers.steps import grid, largest_sigma, looped_alpha, remask, sigmas
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.chains import SineSchedule, law, of_clean, posterior
 from tests.discrete_diffusion.world import World, close

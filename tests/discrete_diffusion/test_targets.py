@@ -36,7 +36,7 @@ from tenfold.discrete_diffusion import (
     value_of,
 )
 from tenfold.discrete_diffusion.networks.tabular import joint_likelihood
-from tenfold.discrete_diffusion.targets import data_free
+from tenfold.discrete_diffusion.targets import densities as data_free
 from tenfold.discrete_diffusion.targets.protocol import edited, repeated
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.world import World, close

@@ -15,8 +15,8 @@ from tenfold.discrete_diffusion import (
     TokenDistilTask,
     TokenEvaluation,
 )
-from tenfold.discrete_diffusion.steering.token_distil import text as token_distil
-from tenfold.discrete_diffusion.steering.token_distil.text import read_tokens
+from tenfold.discrete_diffusion.steering import token_distil
+from tenfold.discrete_diffusion.steering.token_distil import read_tokens
 from tenfold.errors import UsageError
 from tenfold.training.streams import Draws
 

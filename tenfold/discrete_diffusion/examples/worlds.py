@@ -14,19 +14,20 @@ from torch import Tensor
 
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.discrete_diffusion.examples.tables import JointTable, TinyWorld, fit, kl, total_variation
-from tenfold.discrete_diffusion.networks.tabular import TabularModel, number_of
-from tenfold.discrete_diffusion.steering.matching import matching_loss
-from tenfold.discrete_diffusion.steering.ratio.loss import ratio_loss
-from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher
-from tenfold.discrete_diffusion.targets.data_free import mask_log_posterior
-from tenfold.discrete_diffusion.targets.densities import Energy
-from tenfold.discrete_diffusion.targets.protocol import Target, all_candidates, choose_sites, site_target
-from tenfold.discrete_diffusion.targets.surrogate import Surrogate, one_mask_each
-from tenfold.discrete_diffusion.targets.tables import TabularAutoregressive
-from tenfold.discrete_diffusion.targets.tilt import RewardTilt
+from tenfold.discrete_diffusion.networks.tabular import TabularAutoregressive, TabularModel, number_of
+from tenfold.discrete_diffusion.steering.ratio import ratio_loss
+from tenfold.discrete_diffusion.targets.densities import (
+    Energy,
+    RewardTilt,
+    Surrogate,
+    mask_log_posterior,
+    one_mask_each,
+)
+from tenfold.discrete_diffusion.targets.protocol import Target, all_candidates, choose_sites, matching_loss, site_target
+from tenfold.discrete_diffusion.targets.teachers import ARTeacher
 from tenfold.figures import bars, lines
 from tenfold.rl.groups import group_weights, self_normalised, signed_loss
-from tenfold.rl.preferences import gain, preference_loss
+from tenfold.rl.reference import gain, preference_loss
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 

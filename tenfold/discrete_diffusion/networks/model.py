@@ -14,9 +14,8 @@ from tenfold import hub
 from tenfold.discrete.paths import MaskSource, Source, UniformSource, View, carried_over
 from tenfold.discrete.schedules import Cosine, Geometric, Linear, LinearSigma, Polynomial, Schedule, sigma
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.networks.blocks import Stack
+from tenfold.discrete_diffusion.networks.blocks import HollowTransformer, Stack
 from tenfold.discrete_diffusion.networks.dit import DiT
-from tenfold.discrete_diffusion.networks.hollow import HollowTransformer
 from tenfold.errors import UsageError
 from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
 

@@ -10,14 +10,18 @@ from torch import Tensor
 from tenfold.discrete.paths import MaskSource, Source, UniformSource
 from tenfold.discrete.schedules import Schedule
 from tenfold.discrete_diffusion.networks.protocol import DenoisingNetwork
-from tenfold.discrete_diffusion.samplers.candidates import Candidates, LogRatioOf
-from tenfold.discrete_diffusion.samplers.grids import by_confidence, cached, on_grid, remasked
-from tenfold.discrete_diffusion.samplers.guidance import Guide
-from tenfold.discrete_diffusion.samplers.jumps import first_hitting, gillespie
+from tenfold.discrete_diffusion.samplers.guidance import Candidates, Guide, LogRatioOf
+from tenfold.discrete_diffusion.samplers.kinds import (
+    Chain,
+    by_confidence,
+    cached,
+    first_hitting,
+    gillespie,
+    on_grid,
+    remasked,
+)
 from tenfold.discrete_diffusion.samplers.options import MASK_ONLY, ChainOptions
-from tenfold.discrete_diffusion.samplers.prediction import Predictor
-from tenfold.discrete_diffusion.samplers.random import Random
-from tenfold.discrete_diffusion.samplers.state import Chain
+from tenfold.discrete_diffusion.samplers.prediction import Predictor, Random
 from tenfold.errors import UsageError
 from tenfold.rl.rewards import Reward
 

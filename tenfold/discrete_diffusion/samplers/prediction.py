@@ -1,14 +1,17 @@
-"""A network as samplers ask it: the wanted view, temperature, nucleus and guidance applied, calls counted."""
+"""What a chain draws from: a network's predictions in the wanted view, temperature, nucleus and guidance applied and
+calls counted; and its numbers, float64, from a generator or by the sample."""
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tenfold.discrete.masking import categorical
 from tenfold.discrete.paths import MaskSource, View, in_view
 from tenfold.discrete.schedules import Schedule
 from tenfold.discrete_diffusion.networks.protocol import DenoisingNetwork
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.errors import UsageError
+from tenfold.training.streams import Draws
 
 
 def sharpened(log_probs: Float[Tensor, "*b v"], temperature: float, top_p: float | None) -> Float[Tensor, "*b v"]:
@@ -98,3 +101,33 @@ class Predictor:
             prompt = self.prompt if which is None else self.prompt[which]
             found = guided(found, self._ask(torch.where(prompt, source.mask, noisy), t, sites), options.guidance)
         return sharpened(found, options.temperature, options.top_p)
+
+
+class Random:
+    """float64 U[0, 1) numbers of a generator, on any device."""
+
+    def __init__(self, seed: int | torch.Generator) -> None:
+        self.generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+
+    def __call__(self, *shape: int, device: torch.device) -> Tensor:
+        """Fresh numbers."""
+        home = self.generator.device
+        return torch.rand(*shape, dtype=torch.float64, generator=self.generator, device=home).to(device)
+
+    def tokens(self, weights: Float[Tensor, "*b k"]) -> Int[Tensor, "*b"]:
+        """Draws in proportion to the weights."""
+        return categorical(weights, self(*weights.shape[:-1], device=weights.device))
+
+
+class KeyedRandom(Random):
+    """The same by the sample: row b of the k-th request depends on what keys ``draws``, on index[b] and on k alone,
+    not on the other rows. For chains whose every request is of all rows ("ancestral" and the others on a grid)."""
+
+    def __init__(self, draws: Draws, index: Int[Tensor, " b"]) -> None:
+        self.draws, self.index, self.requests = draws, index, 0
+
+    def __call__(self, *shape: int, device: torch.device) -> Tensor:
+        """Fresh numbers."""
+        assert shape[0] == len(self.index)
+        self.requests += 1
+        return self.draws.uniform(f"chain-{self.requests}", self.index, shape[1:], torch.float64).to(device)

@@ -1,2 +1,2 @@
-"""Training on towards something else than the data: each way is a folder, its settings and recipes beside its task,
-composed over one object that masks and predicts (``noising.Masks``)."""
+"""Training on towards something else than the data: the task of each way, composed over one object that masks and
+predicts (``noising.Masks``); settings and recipes of all are in ``recipes``."""

@@ -5,13 +5,14 @@ alike. Noise enters by one factor, the likelihood of x_t^i: ``site_target`` (arX
 score).
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold.discrete.masking import mask_exactly
+from tenfold.discrete.objectives import distribution_form, ratio_divergence
 from tenfold.discrete.paths import Source
 from tenfold.errors import UsageError
 
@@ -115,3 +116,39 @@ def edited(
     m, k = candidates.shape[1:]
     copies = clean[:, None, None].expand(-1, m, k, -1).clone()
     return copies.scatter_(-1, sites[:, :, None, None].expand(-1, -1, k, 1), candidates[..., None])
+
+
+def restricted(
+    log_posterior: Float[Tensor, "b n v"], sites: Int[Tensor, "b m"], candidates: Int[Tensor, "b m k"]
+) -> Float[Tensor, "b m k"]:
+    """A student's log-probabilities at sites, of the candidates, not normalised again."""
+    rows = torch.arange(len(sites), device=sites.device)[:, None]
+    return log_posterior[rows, sites].gather(-1, candidates)
+
+
+def matching_loss(
+    log_posterior: Float[Tensor, "b n v"],
+    log_target: Float[Tensor, "b m k"],
+    clean: Int[Tensor, "b n"],
+    sites: Int[Tensor, "b m"],
+    candidates: Int[Tensor, "b m k"],
+    real: Bool[Tensor, "b m"],
+    share: Float[Tensor, " b"],
+    form: Literal["kl", "generalised_kl"] = "kl",
+) -> Float[Tensor, " b"]:
+    """Σ over the chosen sites × (active / chosen) of D(target ‖ student), nats a row.
+
+    "kl": of the distributions over the candidates, the student's normalised on them. "generalised_kl": of the ratios to
+    the current token, which must be the first candidate.
+
+    Raises UsageError for ratios whose first candidate is another token."""
+    student = restricted(log_posterior, sites, candidates)
+    absent = log_target == -torch.inf
+    if form == "generalised_kl":
+        if bool((candidates[..., 0] != clean.gather(1, sites)).any()):
+            raise UsageError("ratios are taken to the current token; put it first among the candidates")
+        terms = ratio_divergence(log_target - log_target[..., :1], student - student[..., :1])
+        value = torch.where(absent, 0.0, terms).sum(-1)
+    else:
+        value = distribution_form(log_target, student.masked_fill(absent, -torch.inf).log_softmax(-1), "kl")
+    return share * torch.where(real, value, 0.0).sum(1)

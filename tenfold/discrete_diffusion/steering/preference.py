@@ -8,32 +8,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.data.text.token_rows import TokenRows
-from tenfold.discrete_diffusion.corpus import CharacterCorpus, rows_of
-from tenfold.discrete_diffusion.noising import Masks
-from tenfold.discrete_diffusion.steering import reference as start
-from tenfold.discrete_diffusion.steering.evaluation import measure_steered
-from tenfold.discrete_diffusion.steering.preference.recipe import PreferenceRecipe
-from tenfold.discrete_diffusion.task import TaskDefaults
-from tenfold.rl.preferences import Pairs, gain, paired, preference_loss
+from tenfold.discrete_diffusion.corpus import rows_of
+from tenfold.discrete_diffusion.steering.tuned import TuningTask
+from tenfold.rl.reference import Pairs, gain, paired, preference_loss
 from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, Update
 
 
-class PreferenceTask(TaskDefaults):
+class PreferenceTask(TuningTask):
     """Tuning on pairs: −log σ(β [Δ_w − Δ_l]), Δ the rise of the bound over the reference's at the same masks."""
-
-    corpus: CharacterCorpus
-    model = cached_property(start.tuned_model)
-    reference = cached_property(start.frozen_model)
-    reward = cached_property(start.named_reward)
-    pool = cached_property(start.reference_samples)
-    validation_source = start.no_validation
-
-    def __init__(self, recipe: PreferenceRecipe, name: str = "discrete-preference") -> None:
-        self.recipe, self.name = recipe, name
-        self.corpus = CharacterCorpus(recipe.model, recipe.data)
-        self.masks = Masks(recipe.model, recipe.train.batch_size)
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -79,4 +63,4 @@ class PreferenceTask(TaskDefaults):
         row = Measurement(
             "preference_accuracy", share, "", "held-out pairs", self.name, error, count, "16 noises a pair"
         )
-        return [*measure_steered(self), row]
+        return [*super().evaluate(), row]

@@ -1,7 +1,6 @@
 """Tuning by groups of completions as the training loop and the verbs see it."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,19 +11,14 @@ from torch import Tensor, nn
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete.masking import reveal_probability
 from tenfold.discrete.schedules import Schedule
-from tenfold.discrete_diffusion.corpus import CharacterCorpus
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.networks.protocol import DenoisingNetwork
-from tenfold.discrete_diffusion.noising import Masks
 from tenfold.discrete_diffusion.samplers.chain import noise
 from tenfold.discrete_diffusion.samplers.options import ChainOptions
-from tenfold.discrete_diffusion.samplers.prediction import Predictor
-from tenfold.discrete_diffusion.samplers.random import KeyedRandom, Random
+from tenfold.discrete_diffusion.samplers.prediction import KeyedRandom, Predictor, Random
 from tenfold.discrete_diffusion.samplers.steps import grid, interval
-from tenfold.discrete_diffusion.steering import reference as start
-from tenfold.discrete_diffusion.steering.evaluation import measure_steered
-from tenfold.discrete_diffusion.steering.groups.recipe import GroupRecipe
-from tenfold.discrete_diffusion.task import TaskDefaults
+from tenfold.discrete_diffusion.steering.recipes import GroupRecipe
+from tenfold.discrete_diffusion.steering.tuned import TuningTask
 from tenfold.errors import UsageError
 from tenfold.rl.groups import group_weights, prediction_likelihood, signed_loss, stepwise_loss
 from tenfold.rl.reference import check_frozen
@@ -72,21 +66,12 @@ def predicted_chain(
     return Completions(noisy, torch.stack(before), torch.stack(predicted))
 
 
-class GroupTask(TaskDefaults):
+class GroupTask(TuningTask):
     """Every step completes each prompt G times by the model as it is, and learns with the signs of the rewards (wd1,
     arXiv 2507.08838)."""
 
-    corpus: CharacterCorpus
-    model = cached_property(start.tuned_model)
-    reference = cached_property(start.frozen_model)
-    reward = cached_property(start.named_reward)
-    validation_source = start.no_validation
-    evaluate = measure_steered
-
-    def __init__(self, recipe: GroupRecipe, name: str = "discrete-groups") -> None:
-        self.recipe, self.name = recipe, name
-        self.corpus = CharacterCorpus(recipe.model, recipe.data)
-        self.masks = Masks(recipe.model, recipe.train.batch_size)
+    def __init__(self, recipe: GroupRecipe, name: str = "") -> None:
+        super().__init__(recipe, name)
         if recipe.objective.prompt >= recipe.data.length:
             raise UsageError(
                 f"objective.prompt is {recipe.objective.prompt}, but rows have {recipe.data.length} characters; leave "

@@ -11,33 +11,27 @@ from torch import Tensor, nn
 
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete.objectives import cross_entropy, distribution_form
-from tenfold.discrete_diffusion.corpus import CharacterCorpus, rows_of
+from tenfold.discrete_diffusion.corpus import rows_of
 from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.noising import Masked, Masks
-from tenfold.discrete_diffusion.steering.distil.recipe import DistilRecipe
-from tenfold.discrete_diffusion.steering.matching import restricted
-from tenfold.discrete_diffusion.steering.reference import tuned_model
-from tenfold.discrete_diffusion.targets.autoregressive import ARTeacher, Work
-from tenfold.discrete_diffusion.targets.network import NetworkTeacher
-from tenfold.discrete_diffusion.targets.protocol import all_candidates, shared_sites, site_target
-from tenfold.discrete_diffusion.task import TaskDefaults, seeded
+from tenfold.discrete_diffusion.noising import Masked
+from tenfold.discrete_diffusion.steering.recipes import DistilRecipe
+from tenfold.discrete_diffusion.steering.tuned import SteeringTask
+from tenfold.discrete_diffusion.targets.protocol import all_candidates, restricted, shared_sites, site_target
+from tenfold.discrete_diffusion.targets.teachers import ARTeacher, NetworkTeacher, Work
+from tenfold.discrete_diffusion.task import seeded
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, Update
 
 
-class DistilTask(TaskDefaults):
+class DistilTask(SteeringTask):
     """Site targets of an autoregressive teacher in place of single tokens of the data: the same optimum, less noise
     in the gradient."""
 
-    corpus: CharacterCorpus
-
-    def __init__(self, recipe: DistilRecipe, name: str = "discrete-distil") -> None:
-        self.recipe, self.name = recipe, name
-        self.corpus = CharacterCorpus(recipe.model, recipe.data)
-        self.masks = Masks(recipe.model, recipe.train.batch_size)
+    def __init__(self, recipe: DistilRecipe, name: str = "") -> None:
+        super().__init__(recipe, name)
         if recipe.objective.candidates > recipe.model.vocabulary:
             raise UsageError(
                 f"objective.candidates is {recipe.objective.candidates}, but the vocabulary has "
@@ -49,7 +43,7 @@ class DistilTask(TaskDefaults):
     def model(self) -> DiscreteDiffusion:
         """The student: fresh, what training starts from, or what ``load`` read."""
         if self.recipe.objective.start:
-            return tuned_model(self)
+            return self.start().train()
         with seeded(self.recipe.train.seed):
             return self.placed(DiscreteDiffusion(self.recipe.model))
 

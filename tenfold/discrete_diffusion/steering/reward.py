@@ -11,23 +11,20 @@ from torch import Tensor, nn
 
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete.objectives import cross_entropy
-from tenfold.discrete_diffusion.corpus import CharacterCorpus, rows_of
-from tenfold.discrete_diffusion.noising import Masked, Masks
-from tenfold.discrete_diffusion.steering import reference as start
-from tenfold.discrete_diffusion.steering.evaluation import measure_steered
-from tenfold.discrete_diffusion.steering.matching import matching_loss
-from tenfold.discrete_diffusion.steering.reward.recipe import RewardRecipe
-from tenfold.discrete_diffusion.targets.protocol import all_candidates, choose_sites, site_target
-from tenfold.discrete_diffusion.targets.tilt import Reference, RewardTilt
-from tenfold.discrete_diffusion.task import TaskDefaults
-from tenfold.rl.pool import Tilt, next_penalty, resampled, tilt_within
+from tenfold.discrete_diffusion.corpus import rows_of
+from tenfold.discrete_diffusion.noising import Masked
+from tenfold.discrete_diffusion.steering.recipes import RewardRecipe
+from tenfold.discrete_diffusion.steering.tuned import TuningTask
+from tenfold.discrete_diffusion.targets.densities import Reference, RewardTilt
+from tenfold.discrete_diffusion.targets.protocol import all_candidates, choose_sites, matching_loss, site_target
 from tenfold.rl.reference import drift
+from tenfold.rl.rewards import Tilt, next_penalty, resampled, tilt_within
 from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, Update
 
 
-class RewardTask(TaskDefaults):
+class RewardTask(TuningTask):
     """Tuning towards p_ref e^{R/β} on reference samples drawn by their weights, with a penalty that keeps the
     divergence within its budget.
 
@@ -35,17 +32,8 @@ class RewardTask(TaskDefaults):
     are independent given x_t. The cross entropy of the samples ("weights") has the tilted law's conditionals as its
     optimum, and learns from whole sequences only."""
 
-    corpus: CharacterCorpus
-    model = cached_property(start.tuned_model)
-    reference = cached_property(start.frozen_model)
-    reward = cached_property(start.named_reward)
-    pool = cached_property(start.reference_samples)
-    validation_source = start.no_validation
-
-    def __init__(self, recipe: RewardRecipe, name: str = "discrete-reward") -> None:
-        self.recipe, self.name = recipe, name
-        self.corpus = CharacterCorpus(recipe.model, recipe.data)
-        self.masks = Masks(recipe.model, recipe.train.batch_size)
+    def __init__(self, recipe: RewardRecipe, name: str = "") -> None:
+        super().__init__(recipe, name)
         self.penalty, self.drift = recipe.objective.penalty, 0.0
 
     @cached_property
@@ -115,7 +103,7 @@ class RewardTask(TaskDefaults):
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """As of all tuned models, and what the weights promised."""
-        rows, rewards, tilt = measure_steered(self), self.pool[1].double(), self.tilt
+        rows, rewards, tilt = super().evaluate(), self.pool[1].double(), self.tilt
         note = f"weights e^(R/β), β = {tilt.beta:.3g}, KL {tilt.kl:.2f} nats, effective sample size {tilt.size:.0f}"
         mean, count = float(tilt.weights @ rewards), len(rewards)
         return [*rows, Measurement("mean_reward", mean, "", "pool", "tilted reference", None, count, note)]

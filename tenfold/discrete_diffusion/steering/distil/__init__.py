@@ -1,1 +1,0 @@
-"""A masked model from an autoregressive teacher of the same characters, beside the data."""

@@ -1,1 +1,0 @@
-"""Tuning on pairs of which one is preferred."""

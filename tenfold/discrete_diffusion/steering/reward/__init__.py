@@ -1,1 +1,0 @@
-"""Tuning towards a reward within a budget of divergence."""

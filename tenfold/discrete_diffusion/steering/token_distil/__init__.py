@@ -1,1 +1,0 @@
-"""A small masked model from a large autoregressive one, over its tokens."""
