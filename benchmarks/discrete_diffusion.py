@@ -15,8 +15,8 @@ from tenfold.discrete import bounds
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.options import ChainOptions, Kind
 from tenfold.discrete_diffusion.samplers.chain import Sampled, run_chain
-from tenfold.discrete_diffusion.samplers.options import ChainOptions, Kind
 
 Emit = Callable[[Record], None]
 VOCABULARY, BATCH, LENGTH = 4000, 8, 128

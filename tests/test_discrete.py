@@ -33,11 +33,9 @@ def test_posterior_follows_bayes(schedule: discrete.Schedule) -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_total_noise_and_the_time_of_a_level(schedule: discrete.Schedule) -> None:
-    t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64, requires_grad=True)
-    sigma = discrete.sigma(schedule, t)
-    (slope,) = torch.autograd.grad(sigma.sum(), t)
-    torch.testing.assert_close(discrete.sigma_prime(schedule, t.detach()), slope)
-    torch.testing.assert_close(discrete.time_of(schedule, schedule.alpha(t.detach())), t.detach())
+    t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
+    torch.testing.assert_close(discrete.sigma(schedule, t), -schedule.alpha(t).log())
+    torch.testing.assert_close(discrete.time_of(schedule, schedule.alpha(t)), t)
 
 
 def test_tokens_are_masked_independently() -> None:

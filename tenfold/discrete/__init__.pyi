@@ -20,7 +20,6 @@ from .paths import View as View
 from .paths import leave_one_out_from_posterior as leave_one_out_from_posterior
 from .paths import noisy_ratios as noisy_ratios
 from .paths import posterior_from_leave_one_out as posterior_from_leave_one_out
-from .paths import velocity as velocity
 from .schedules import Cosine as Cosine
 from .schedules import Geometric as Geometric
 from .schedules import Linear as Linear
@@ -29,5 +28,4 @@ from .schedules import Polynomial as Polynomial
 from .schedules import Schedule as Schedule
 from .schedules import likelihood_weight as likelihood_weight
 from .schedules import sigma as sigma
-from .schedules import sigma_prime as sigma_prime
 from .schedules import time_of as time_of

@@ -13,7 +13,7 @@ nats; the caller weighs it by −α'/(1 − α) (``likelihood_weight``) and sums
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -99,8 +99,9 @@ def distribution_form(
         return (_kl(log_target, middle) + _kl(log_model, middle)) / 2
     if divergence == "total_variation":
         return (log_target.exp() - log_model.exp()).abs().sum(-1) / 2
-    known = ("kl", "reverse_kl", "jensen_shannon", "total_variation")
-    raise UsageError(f"there is no divergence of distributions {divergence!r}{suggest(divergence, known)}")
+    raise UsageError(
+        f"there is no divergence of distributions {divergence!r}{suggest(divergence, get_args(Distribution))}"
+    )
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -23,7 +23,29 @@ View = Literal["posterior", "leave_one_out"]
 
 
 @dataclass(frozen=True)
-class MaskSource:
+class _Tokens:
+    vocabulary: int
+
+    def __post_init__(self) -> None:
+        if self.vocabulary < 2:
+            raise UsageError(f"vocabulary is {self.vocabulary}; noise needs at least 2 tokens")
+
+    @property
+    def states(self) -> int:
+        """S, states of a noisy token."""
+        return self.vocabulary
+
+    def check_clean(self, clean: Tensor, name: str = "clean") -> None:
+        """Raises UsageError for anything but int64 tokens 0 … V − 1."""
+        _check_tokens(clean, self.vocabulary, name)
+
+    def check_noisy(self, noisy: Tensor, name: str = "noisy") -> None:
+        """Raises UsageError for anything but int64 states 0 … S − 1."""
+        _check_tokens(noisy, self.states, name)
+
+
+@dataclass(frozen=True)
+class MaskSource(_Tokens):
     """Noise that hides tokens: π is the mask.
 
     Attributes:
@@ -34,12 +56,10 @@ class MaskSource:
     tensor([[4, 1, 4]])
     """
 
-    vocabulary: int
     mask: int = -1
 
     def __post_init__(self) -> None:
-        if self.vocabulary < 2:
-            raise UsageError(f"vocabulary is {self.vocabulary}; noise needs at least 2 tokens")
+        super().__post_init__()
         if self.mask == -1:
             object.__setattr__(self, "mask", self.vocabulary)
         if not 0 <= self.mask <= self.vocabulary:
@@ -71,17 +91,13 @@ class MaskSource:
 
     def check_clean(self, clean: Tensor, name: str = "clean") -> None:
         """Raises UsageError for anything but int64 tokens 0 … V − 1 without the mask."""
-        _check_tokens(clean, self.vocabulary, name)
+        super().check_clean(clean, name)
         if bool((clean == self.mask).any()):
             raise UsageError(f"{name} holds the mask {self.mask}, which no clean token is; remove it from the data")
 
-    def check_noisy(self, noisy: Tensor, name: str = "noisy") -> None:
-        """Raises UsageError for anything but int64 states 0 … S − 1."""
-        _check_tokens(noisy, self.states, name)
-
 
 @dataclass(frozen=True)
-class UniformSource:
+class UniformSource(_Tokens):
     """Noise that redraws tokens: π is uniform on the vocabulary. A redrawn token may be the same again.
 
     Attributes:
@@ -91,17 +107,6 @@ class UniformSource:
     >>> UniformSource(4).noise(torch.tensor([[0, 1]]), torch.tensor([0.5]), zero, torch.tensor([[0.9, 0.3]]))
     tensor([[3, 1]])
     """
-
-    vocabulary: int
-
-    def __post_init__(self) -> None:
-        if self.vocabulary < 2:
-            raise UsageError(f"vocabulary is {self.vocabulary}; noise needs at least 2 tokens")
-
-    @property
-    def states(self) -> int:
-        """S = V."""
-        return self.vocabulary
 
     def noise(
         self,
@@ -122,14 +127,6 @@ class UniformSource:
         """p(x_t^i | x_0^i = a) for every a."""
         a = alpha[:, None, None]
         return a * _one_hot(noisy, self.vocabulary, alpha.dtype) + (1 - a) / self.vocabulary
-
-    def check_clean(self, clean: Tensor, name: str = "clean") -> None:
-        """Raises UsageError for anything but int64 tokens 0 … V − 1."""
-        _check_tokens(clean, self.vocabulary, name)
-
-    def check_noisy(self, noisy: Tensor, name: str = "noisy") -> None:
-        """Raises UsageError for anything but int64 tokens 0 … V − 1."""
-        _check_tokens(noisy, self.vocabulary, name)
 
 
 Source = MaskSource | UniformSource
@@ -204,17 +201,6 @@ def noisy_ratios(
     b = (1 - a) / source.vocabulary
     here = posterior.gather(-1, noisy[..., None])
     return torch.where(itself == 0, 1 - a / (a + b) * here + a / b * posterior, itself)
-
-
-def velocity(
-    log_posterior: Float[Tensor, "b n v"], noisy: Int[Tensor, "b n"], alpha: Float[Tensor, " b"], source: Source
-) -> Float[Tensor, "b n s"]:
-    """(p(x_0^i = y | x_t) − [y = x_t^i])/(1 − α): the generator of the process from noise to data for a unit rise of
-    α. At a rate −dα/dt it is the probability per time of a jump to y."""
-    check_classes(log_posterior, source)
-    posterior = F.pad(log_posterior.exp(), (0, source.states - log_posterior.shape[-1]))
-    itself = _one_hot(noisy, source.states, log_posterior.dtype)
-    return (posterior - itself) / (1 - alpha[:, None, None].to(log_posterior))
 
 
 def check_classes(log_probs: Tensor, source: Source) -> None:

@@ -117,11 +117,6 @@ def sigma(schedule: Schedule, t: Tensor) -> Tensor:
     return -torch.log(schedule.alpha(t))
 
 
-def sigma_prime(schedule: Schedule, t: Tensor) -> Tensor:
-    """dσ/dt = −α'/α."""
-    return -schedule.alpha_prime(t) / schedule.alpha(t)
-
-
 def time_of(schedule: Schedule, alpha: Tensor) -> Tensor:
     """The time at which a schedule has come down to α, by bisection, to the precision of α's dtype.
 

@@ -76,10 +76,10 @@ class DiffusionConfig:
             raise UsageError("a hollow network is not told the noise level; set --model.time false")
         if self.network == "dit" and (self.local_mixing or self.positions != "rotary"):
             raise UsageError("the published network has rotary positions and no local mixing; leave both out")
-        if self.output == "scores" and (self.network == "hollow" or self.view != _score_view(self.source)):
+        view = "posterior" if self.source == "mask" else "leave_one_out"
+        if self.output == "scores" and (self.network == "hollow" or self.view != view):
             raise UsageError(
-                f"scores of a {self.source} source give its {_score_view(self.source)} view; set --model.view "
-                f"{_score_view(self.source)} and no hollow network"
+                f"scores of a {self.source} source give its {view} view; set --model.view {view} and no hollow network"
             )
         if self.alphabet and len(self.alphabet) != self.vocabulary:
             raise UsageError(
@@ -139,7 +139,3 @@ def check_geometry(config: Geometry) -> None:
         raise UsageError(f"model.position_std is {config.position_std}; give a positive number")
     if not 0 <= config.dropout < 1:
         raise UsageError(f"model.dropout is {config.dropout}; give a share in [0, 1)")
-
-
-def _score_view(source: str) -> str:
-    return "posterior" if source == "mask" else "leave_one_out"

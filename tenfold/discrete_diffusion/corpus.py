@@ -1,7 +1,7 @@
 """The text that a model is of: rows of characters, or of a tokenizer's tokens, and what is done with them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +17,8 @@ from tenfold.discrete import bounds
 from tenfold.discrete_diffusion import likelihood, pictures
 from tenfold.discrete_diffusion.config import DiffusionConfig, Geometry
 from tenfold.discrete_diffusion.evaluation import measure, measure_tokens
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.stacked import Autoregressive
 from tenfold.discrete_diffusion.options import DiffusionEvaluation, TokenRowEvaluation
 from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
@@ -70,7 +70,7 @@ class CharacterCorpus:
 
     def draw(self, model: TextModel, directory: Path) -> list[Path]:
         """What is left to be known of a token, as a PNG file with its caption."""
-        return pictures.draw(model, self.splits, directory)
+        return pictures.plot(model, self.splits, directory)
 
 
 class TokenSplits(NamedTuple):
@@ -159,13 +159,21 @@ def score(
     Raises UsageError, before any work, for what is no text in the model's tokens."""
     texts, (unit, into, sizes) = read_texts(source, options.lines), _units(model, config)
     model.eval()
-    if isinstance(model, Autoregressive):
-        what = "log p, exact from left to right"
-    else:
+    what = "log p, exact from left to right"
+    if not isinstance(model, Autoregressive):
         bound = bounds.NAMES[likelihood.default_bound(model.source)]
         what = f"log p is at least this: minus the {bound}, {options.draws} draws of noise a row"
     note = f"{what}; rows of up to {model.config.length} tokens, which know nothing of each other"
-    return score_texts(texts, into, sizes, partial(_nats, model, options), model.config.length, unit, name, note)
+
+    def nats(rows: Tensor) -> ScoredRows:
+        rows = rows.to(device_of(model))
+        if isinstance(model, Autoregressive):
+            found = likelihood.autoregressive(model, rows, options.batch)
+        else:
+            found = likelihood.bound(model, rows, options.draws, seed=options.seed, batch=options.batch)
+        return ScoredRows(found.nats, found.standard_error)
+
+    return score_texts(texts, into, sizes, nats, model.config.length, unit, name, note)
 
 
 def _units(
@@ -179,13 +187,3 @@ def _units(
     if tokenizer is None:
         raise UsageError("the model has no tokenizer to read texts with; convert its checkpoint with --tokenizer")
     return "byte", tokenizer.encode, tokenizer.sizes
-
-
-def _nats(model: TextModel, options: TextScoring, rows: Tensor) -> ScoredRows:
-    """−log p of rows of tokens."""
-    rows = rows.to(device_of(model))
-    if isinstance(model, Autoregressive):
-        found = likelihood.autoregressive(model, rows, options.batch)
-    else:
-        found = likelihood.bound(model, rows, options.draws, seed=options.seed, batch=options.batch)
-    return ScoredRows(found.nats, found.standard_error)

@@ -13,12 +13,10 @@ from tenfold.data.text.token_rows import PackedRows, TokenRows
 from tenfold.discrete.paths import MaskSource
 from tenfold.discrete_diffusion import likelihood
 from tenfold.discrete_diffusion.likelihood import LikelihoodBound
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.networks.protocol import Denoiser, ScheduledNetwork
-from tenfold.discrete_diffusion.options import DiffusionEvaluation, TokenRowEvaluation
+from tenfold.discrete_diffusion.networks.model import Denoiser, DiscreteDiffusion, ScheduledNetwork
+from tenfold.discrete_diffusion.networks.stacked import Autoregressive
+from tenfold.discrete_diffusion.options import ChainOptions, DiffusionEvaluation, TokenRowEvaluation
 from tenfold.discrete_diffusion.samplers.chain import noise, run_chain
-from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import Random
 from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement

@@ -1,4 +1,5 @@
-"""Noise for batches in training, keyed by the sample: of any kind for training from data, masks for all that steers."""
+"""Noise for batches in training, keyed by the sample: of any kind for training from data, masks for all that steers;
+and the training objectives by name, on a model's outputs: pure functions of tensors."""
 
 from typing import NamedTuple
 
@@ -6,8 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from tenfold.discrete import bounds
+from tenfold.discrete import objectives as tcsm
 from tenfold.discrete.masking import mask_exactly, stratified
-from tenfold.discrete.paths import MaskSource
+from tenfold.discrete.paths import MaskSource, Source, View, in_view
 from tenfold.discrete.schedules import time_of
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.networks.model import schedule_of, source_of
@@ -129,3 +132,53 @@ class Masks:
     ) -> Float[Tensor, "b n v"]:
         """The same of a network that is not trained, at all tokens; it follows the batch to its device."""
         return self.predict(network.to(noisy.device), noisy, hidden)
+
+
+def losses(
+    objective: DiffusionObjective,
+    outputs: Float[Tensor, "b n k"],
+    batch: NoisyBatch,
+    source: Source,
+    view: View,
+    uniforms: Float[Tensor, "b n m"] | None = None,
+) -> Float[Tensor, "b n"]:
+    """The objective at each token, in nats, weighted; the active tokens count, and the caller takes their mean.
+
+    ``outputs`` are log-probabilities of the ``view``, or log-ratios for "sedd": of all tokens, (b, n, V), or of chosen
+    ones as rows of one token each, (k, 1, V), as is the batch then. ``uniforms`` are U[0, 1) numbers for the drawn
+    entropy term."""
+    name, clean, noisy = objective.loss, batch.clean, batch.noisy
+    alpha, rate = batch.alpha.double(), batch.rate.double()
+    if name == "sedd":
+        return bounds.score_entropy(outputs, clean, noisy, alpha, rate, source)
+    if name == "mdlm":
+        assert isinstance(source, MaskSource)  # options made sure
+        return bounds.masked(outputs, clean, noisy, alpha, rate, source)
+    if name == "udlm":
+        return bounds.uniform(outputs, clean, noisy, alpha, rate, view)
+    if name == "d3pm":
+        before = (alpha + rate / objective.steps).clamp(max=1.0)
+        return bounds.finite_steps(outputs, clean, noisy, before, alpha, objective.steps, source)
+    posterior = in_view(outputs, noisy, alpha, source, view, "posterior")
+    if name == "flow_matching":
+        return bounds.generalised_kl(posterior, clean, noisy, alpha, rate, source)
+    if name == "distribution":
+        value = tcsm.cross_entropy(posterior, clean)
+    elif uniforms is not None:
+        drawn = tcsm.sampled_entropy_term(posterior, uniforms, objective.cap)
+        value = tcsm.pseudo_likelihood(posterior, clean, objective.cap) + drawn
+    else:
+        # Per token of the vocabulary, so that its size is that of a cross entropy.
+        size = posterior.shape[-1]
+        value = tcsm.score_form_from_data(posterior, clean, objective.divergence, objective.cap) / size
+    return value if objective.weight == "flat" else value * (rate / (1 - alpha)).to(value)[:, None]
+
+
+def mean_loss(
+    objective: DiffusionObjective, values: Tensor, active: Bool[Tensor, "..."], tokens: int
+) -> Float[Tensor, ""]:
+    """What training minimises: the mean of the losses over all ``tokens`` where they carry the bound's weight, else
+    over the active ones."""
+    total = torch.where(active, values, 0.0).sum()
+    weighted = objective.loss not in ("distribution", "score") or objective.weight == "bound"
+    return total / tokens if weighted else total / active.sum().clamp(min=1)

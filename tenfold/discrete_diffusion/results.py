@@ -1,5 +1,8 @@
 """What is measured for the guides of discrete diffusion, and how."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tenfold.runs.jobs import Analysis, Benchmark, Comparison, Job, Training, Worked
 
 # One network on the King James text, by every objective; the n-grams are measured once.
@@ -47,7 +50,7 @@ _STEERED = {
     "preference": ("kjv-preference", ()),
 }
 _RATIOS = {"bce": "kjv-ratio", "lsif": "kjv-ratio-lsif", "generalised-kl": "kjv-ratio-kl"}
-_DISTILLED = {"suffixes": "kjv-distil", "first-order": "kjv-distil-first-order"}
+_DISTILLED = {"suffixes": ("kjv-distil", ()), "first-order": ("kjv-distil-first-order", ())}
 _FEW = ("--data.rows", "200")
 # Two teachers, the same student: the small one is trained first.
 _TEACHERS = {
@@ -60,6 +63,17 @@ _TEACHERS = {
 _CHAINS = (1, 2, 4, 8, 16)
 
 
+def _compared(
+    recipes: Mapping[str, tuple[str, tuple[str, ...]]],
+    options: tuple[str, ...],
+    quantities: tuple[str, ...],
+    **how: Any,
+) -> Comparison:
+    """Every recipe once, with options of all and its own."""
+    trainings = {name: Training(recipe, (*options, *own), seeds=(0,)) for name, (recipe, own) in recipes.items()}
+    return Comparison(trainings, quantities, models={name: recipe for name, (recipe, _) in recipes.items()}, **how)
+
+
 JOBS: dict[str, Job] = {
     "kjv": Comparison(
         _KJV,
@@ -68,25 +82,17 @@ JOBS: dict[str, Job] = {
         baselines=("unigram", "bigram", "trigram", "back-off"),
         compute="seconds",
     ),
-    "kjv-stall": Comparison(
-        {name: Training(recipe, (*_SHORT, *options), seeds=(0,)) for name, (recipe, options) in _STALL.items()},
-        ("bits_per_char",),
-        models={name: recipe for name, (recipe, _) in _STALL.items()},
-    ),
-    "kjv-caps": Comparison(
-        {name: Training(recipe, (*_SHORT, *options), seeds=(0,)) for name, (recipe, options) in _CAPS.items()},
-        ("bits_per_char",),
-        models={name: recipe for name, (recipe, _) in _CAPS.items()},
-    ),
+    "kjv-stall": _compared(_STALL, _SHORT, ("bits_per_char",)),
+    "kjv-caps": _compared(_CAPS, _SHORT, ("bits_per_char",)),
     "kjv-flagship": Training("kjv-flagship", seeds=(0,)),
-    "kjv-steering": Comparison(
-        {name: Training(recipe, (*_START, *options), seeds=(0,)) for name, (recipe, options) in _STEERED.items()},
+    "kjv-steering": _compared(
+        _STEERED,
+        _START,
         (
             *("mean_reward", "kl_from_reference", "bits_per_char", "distinct_trigrams", "sample_entropy"),
             *("preference_accuracy", "classifier_accuracy"),
         ),
         after="kjv",
-        models={name: recipe for name, (recipe, _) in _STEERED.items()},
         baselines=("reference", "tilted reference", "new testament", "old testament", "trigrams"),
     ),
     "kjv-ratios": Comparison(
@@ -96,23 +102,23 @@ JOBS: dict[str, Job] = {
         models={name: f"{recipe}, 16 candidates" for name, recipe in _RATIOS.items()},
         baselines=("reference",),
     ),
-    "kjv-distilled": Comparison(
-        {name: Training(recipe, _TEACHER, seeds=(0,)) for name, recipe in _DISTILLED.items()},
+    "kjv-distilled": _compared(
+        _DISTILLED,
+        _TEACHER,
         ("bits_per_char", "hole_accuracy"),
         after="kjv",
-        models=dict(_DISTILLED),
         compute="step",
         beside={"data-alone": "kjv-masked-0"},
     ),
-    "kjv-few-rows": Comparison(
+    "kjv-few-rows": _compared(
         {
-            "data-alone": Training("kjv-masked", _FEW, seeds=(0,)),
-            "suffixes": Training("kjv-distil", (*_FEW, *_TEACHER, "--objective.sites", "4"), seeds=(0,)),
-            "samples": Training("kjv-distil-few", _TEACHER, seeds=(0,)),
+            "data-alone": ("kjv-masked", _FEW),
+            "suffixes": ("kjv-distil", (*_FEW, *_TEACHER, "--objective.sites", "4")),
+            "samples": ("kjv-distil-few", _TEACHER),
         },
+        (),
         ("bits_per_char", "hole_accuracy"),
         after="kjv",
-        models={"data-alone": "kjv-masked", "suffixes": "kjv-distil", "samples": "kjv-distil-few"},
         compute="step",
     ),
     "kjv-teachers": Comparison(
@@ -121,13 +127,10 @@ JOBS: dict[str, Job] = {
         after="kjv",
         models={name: training.recipe for name, training in _TEACHERS.items()},
     ),
-    "smollm2-distilled": Comparison(
-        {
-            "distilled": Training("smollm2-distil", seeds=(0,)),
-            "data-alone": Training("smollm2-distil-none", seeds=(0,)),
-        },
+    "smollm2-distilled": _compared(
+        {"distilled": ("smollm2-distil", ()), "data-alone": ("smollm2-distil-none", ())},
+        (),
         ("bits_per_token", "bits_per_char"),
-        models={"distilled": "smollm2-distil", "data-alone": "smollm2-distil-none"},
         baselines=("unigram", "teacher"),
         compute="step",
         unit="token",

@@ -12,11 +12,9 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.options import DiffusionSampling
+from tenfold.discrete_diffusion.options import ChainOptions, DiffusionSampling
 from tenfold.discrete_diffusion.samplers.chain import Sampled, noise, run_chain
-from tenfold.discrete_diffusion.samplers.guidance import LogRatioOf
-from tenfold.discrete_diffusion.samplers.options import ChainOptions
-from tenfold.discrete_diffusion.samplers.prediction import Random
+from tenfold.discrete_diffusion.samplers.prediction import LogRatioOf, Random
 from tenfold.errors import UsageError
 from tenfold.files import write_output
 from tenfold.rl.rewards import Reward
@@ -81,7 +79,10 @@ def write_samples(
     one, the numbers of tokens as JSON, which a note says.
 
     Raises UsageError for a template that cannot be read in the model's tokens, or one too long."""
-    script, template = script_of(model), None
+    script: Letters | Pieces | None = None if model.tokenizer is None else Pieces(model.tokenizer)
+    template = None
+    if model.config.alphabet:
+        script = Letters(model.config.alphabet)
     length = options.length or model.config.length
     if options.template:
         if script is None:
@@ -141,13 +142,6 @@ class Pieces:
     def texts(self, tokens: Int[Tensor, "b n"]) -> list[str]:
         """Rows as strings."""
         return [self.tokenizer.decode(row) for row in tokens.tolist()]
-
-
-def script_of(model: DiscreteDiffusion) -> Letters | Pieces | None:
-    """How a model's tokens are written; None where nobody knows."""
-    if model.config.alphabet:
-        return Letters(model.config.alphabet)
-    return None if model.tokenizer is None else Pieces(model.tokenizer)
 
 
 def read_template(template: str, alphabet: str) -> Template:

@@ -1,6 +1,7 @@
 """TCSM and its parts, of which each is trained, converted and measured by itself. Imports no PyTorch."""
 
 from dataclasses import replace
+from typing import Any
 
 from tenfold import discrete_diffusion
 from tenfold.data.text.texts import TextScoring
@@ -8,8 +9,7 @@ from tenfold.discrete_diffusion import recipes
 from tenfold.discrete_diffusion.options import DiffusionAnalysis, DiffusionSampling
 from tenfold.discrete_diffusion.results import JOBS
 from tenfold.discrete_diffusion.steering import recipes as steering
-from tenfold.discrete_diffusion.steering import token_recipes
-from tenfold.runs.system import Example, System
+from tenfold.runs.system import Example, Named, System
 
 _TCSM = System(
     name="tcsm",
@@ -38,73 +38,70 @@ _DIFFUSION = System(
     recipes=recipes.RECIPES,
     plain=recipes.DiffusionRecipe(),
 )
-# What has no checkpoints of its own published, and needs more settings than a model folder holds.
-_PART = replace(_DIFFUSION, published=None, plain=None)
+
+
+def _part(name: str, title: str, recipes: dict[str, Named], **changes: Any) -> System:
+    """What has no checkpoints of its own published, and needs more settings than a model folder holds."""
+    plain = changes.pop("plain", None)
+    return replace(_DIFFUSION, published=None, plain=plain, name=name, title=title, recipes=recipes, **changes)
+
 
 SYSTEMS: tuple[System, ...] = (
     _TCSM,
     _DIFFUSION,
-    replace(
-        _PART,
-        name="discrete-autoregressive",
-        title="The same network from left to right",
+    _part(
+        "discrete-autoregressive",
+        "The same network from left to right",
+        recipes.AUTOREGRESSIVE_RECIPES,
         task=lambda: discrete_diffusion.AutoregressiveTask,
         model=lambda: discrete_diffusion.Autoregressive,
         options={"score": TextScoring},
-        recipes=recipes.AUTOREGRESSIVE_RECIPES,
         plain=recipes.AutoregressiveRecipe(),
     ),
-    replace(
-        _PART,
-        name="discrete-tokens",
-        title="Discrete diffusion of a tokenizer's tokens, as MDLM and SEDD were published",
+    _part(
+        "discrete-tokens",
+        "Discrete diffusion of a tokenizer's tokens, as MDLM and SEDD were published",
+        recipes.TOKEN_RECIPES,
         paper="arXiv:2406.07524",
         options={"sample": DiffusionSampling, "score": TextScoring},
-        recipes=recipes.TOKEN_RECIPES,
     ),
-    replace(
-        _PART,
-        name="discrete-distil",
-        title="Discrete diffusion that learns from an autoregressive teacher",
+    _part(
+        "discrete-distil",
+        "Discrete diffusion that learns from an autoregressive teacher",
+        steering.DISTIL,
         task=lambda: discrete_diffusion.DistilTask,
-        recipes=steering.DISTIL,
     ),
-    replace(
-        _PART,
-        name="discrete-token-distil",
-        title="Discrete diffusion of tokens that learns from a large language model",
+    _part(
+        "discrete-token-distil",
+        "Discrete diffusion of tokens that learns from a large language model",
+        recipes.LANGUAGE_RECIPES,
         task=lambda: discrete_diffusion.TokenDistilTask,
         options={},
-        recipes=token_recipes.RECIPES,
     ),
-    replace(
-        _PART,
-        name="discrete-reward",
-        title="Discrete diffusion tuned towards a reward",
+    _part(
+        "discrete-reward",
+        "Discrete diffusion tuned towards a reward",
+        steering.REWARD,
         task=lambda: discrete_diffusion.RewardTask,
-        recipes=steering.REWARD,
     ),
-    replace(
-        _PART,
-        name="discrete-groups",
-        title="Discrete diffusion tuned towards a reward by groups of completions",
+    _part(
+        "discrete-groups",
+        "Discrete diffusion tuned towards a reward by groups of completions",
+        steering.GROUPS,
         task=lambda: discrete_diffusion.GroupTask,
-        recipes=steering.GROUPS,
     ),
-    replace(
-        _PART,
-        name="discrete-preference",
-        title="Discrete diffusion tuned on preferences",
+    _part(
+        "discrete-preference",
+        "Discrete diffusion tuned on preferences",
+        steering.PREFERENCE,
         task=lambda: discrete_diffusion.PreferenceTask,
-        recipes=steering.PREFERENCE,
     ),
-    replace(
-        _PART,
-        name="discrete-ratio",
-        title="A density ratio that corrects discrete diffusion",
+    _part(
+        "discrete-ratio",
+        "A density ratio that corrects discrete diffusion",
+        steering.RATIO,
         task=lambda: discrete_diffusion.RatioTask,
         model=lambda: discrete_diffusion.LogRatio,
         options={"sample": steering.RatioSampling},
-        recipes=steering.RATIO,
     ),
 )

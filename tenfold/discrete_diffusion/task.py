@@ -14,15 +14,15 @@ from tenfold.data.text.texts import TextScoring
 from tenfold.data.text.token_rows import PackedRows, TokenRows
 from tenfold.discrete.masking import stratified
 from tenfold.discrete.paths import MaskSource
-from tenfold.discrete_diffusion import likelihood, loss
+from tenfold.discrete_diffusion import likelihood
 from tenfold.discrete_diffusion.config import AutoregressiveConfig
 from tenfold.discrete_diffusion.corpus import CharacterCorpus, TokenCorpus, TokenSplits, score
 from tenfold.discrete_diffusion.evaluation import some_rows
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion, ScoreNetwork
-from tenfold.discrete_diffusion.noising import Noise
+from tenfold.discrete_diffusion.networks.stacked import Autoregressive
+from tenfold.discrete_diffusion.noising import Noise, losses, mean_loss
 from tenfold.discrete_diffusion.options import DiffusionAnalysis, DiffusionSampling
-from tenfold.discrete_diffusion.quality import study
+from tenfold.discrete_diffusion.pictures import study
 from tenfold.discrete_diffusion.recipes import AutoregressiveRecipe, DiffusionRecipe, TokenRecipe
 from tenfold.discrete_diffusion.sampling import Steering, write_samples
 from tenfold.discrete_diffusion.targets.rewards import reward_of
@@ -66,9 +66,14 @@ class TaskDefaults:
     recipe: Any
     name: str
     corpus: CharacterCorpus | TokenCorpus
-    model: Any
     device: torch.device | None = None
     dtype: torch.dtype | None = None
+
+    @cached_property
+    def model(self) -> Any:
+        """The network: fresh, or what ``load`` read."""
+        with seeded(self.recipe.train.seed):
+            return self.placed(self.network(self.recipe.model))
 
     def placed(self, part: _T) -> _T:
         """``part`` where the task is."""
@@ -230,12 +235,6 @@ class DiffusionTask(TaskDefaults):
             raise UsageError("with uniform noise some tokens must survive to t = 1; set --model.epsilon 0.001")
         self.noise = Noise(model, recipe.objective, recipe.train.batch_size)
 
-    @cached_property
-    def model(self) -> DiscreteDiffusion:
-        """The network: fresh, or what ``load`` read."""
-        with seeded(self.recipe.train.seed):
-            return self.placed(DiscreteDiffusion(self.recipe.model))
-
     def modules(self) -> dict[str, nn.Module]:
         """The network; of a network of scores, its ratios."""
         return {"model": ScoreNetwork(self.model) if self.recipe.model.output == "scores" else self.model}
@@ -253,14 +252,14 @@ class DiffusionTask(TaskDefaults):
 
             def of_rows(log_probs: Tensor, which: Tensor) -> Tensor:
                 chosen = None if numbers is None else numbers[which]
-                return loss.losses(settings, log_probs[:, None], rows.part(which), source, view, chosen)[:, 0]
+                return losses(settings, log_probs[:, None], rows.part(which), source, view, chosen)[:, 0]
 
             values = modules["model"](seen.noisy, seen.time, active, of_rows)
             here = torch.ones_like(values, dtype=torch.bool)
         else:
             outputs = modules["model"](seen.noisy, seen.time)
-            values, here = loss.losses(settings, outputs, seen, source, view, uniforms), active
-        value = loss.mean(settings, values, here, active.numel())
+            values, here = losses(settings, outputs, seen, source, view, uniforms), active
+        value = mean_loss(settings, values, here, active.numel())
         yield Update("model", value, {"noise_share": 1 - seen.alpha.mean()}, {"losses": values.detach()})
 
 
@@ -271,12 +270,6 @@ class AutoregressiveTask(TaskDefaults):
 
     def __init__(self, recipe: AutoregressiveRecipe, name: str = "autoregressive") -> None:
         self.recipe, self.name, self.corpus = recipe, name, CharacterCorpus(recipe.model, recipe.data)
-
-    @cached_property
-    def model(self) -> Autoregressive:
-        """The network: fresh, or what ``load`` read."""
-        with seeded(self.recipe.train.seed):
-            return self.placed(Autoregressive(self.recipe.model))
 
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update on the mean of −log p(x^i | x^{<i})."""

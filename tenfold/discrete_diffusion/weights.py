@@ -73,21 +73,17 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], Sequence[Tensor] | None]
     if not file.is_file():
         file = hub.resolve(path) / hub.WEIGHTS
     averaged = None if file.suffix == ".safetensors" else _shadow(file)
-    found = _network_of(hub.read_state_dict(file))
+    named = {
+        re.sub(r"^(module\.|_orig_mod\.|backbone\.|model\.)+", "", name): tensor
+        for name, tensor in hub.read_state_dict(file).items()
+    }
+    # "noise." is an empty parameter of the schedule.
+    found = {name: tensor for name, tensor in named.items() if not name.startswith("noise.")}
     if _FIRST not in found:
         raise UsageError(
             f"{path} is no checkpoint of MDLM, SEDD or UDLM: it has no {_FIRST}; it has {listed(list(found))}"
         )
     return found, averaged
-
-
-def _network_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    found = {}
-    for name, tensor in tensors.items():
-        name = re.sub(r"^(module\.|_orig_mod\.|backbone\.|model\.)+", "", name)
-        if not name.startswith("noise."):  # an empty parameter of the schedule
-            found[name] = tensor
-    return found
 
 
 def _shadow(file: Path) -> Sequence[Tensor] | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tenfold.discrete import Linear, UniformSource
 from tenfold.discrete_diffusion import ChainOptions, TabularModel, chain_bound, number_of, run_chain
-from tenfold.discrete_diffusion.samplers.few_steps import chosen_gain, one_step
+from tenfold.discrete_diffusion.likelihood import chosen_gain, one_step
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.chains import Table, p_value
 from tests.discrete_diffusion.world import World

@@ -9,8 +9,7 @@ from torch import Tensor
 from tenfold.discrete import Linear, noisy_ratios
 from tenfold.discrete_diffusion import ChainOptions, Random, joint_posterior, marginals, noise, run_chain
 from tenfold.discrete_diffusion import number_of as number
-from tenfold.discrete_diffusion.samplers.guidance import Guide
-from tenfold.discrete_diffusion.samplers.prediction import Predictor
+from tenfold.discrete_diffusion.samplers.prediction import Guide, Predictor
 from tenfold.errors import UsageError
 from tests.discrete_diffusion.chains import Table, p_value
 from tests.discrete_diffusion.world import World

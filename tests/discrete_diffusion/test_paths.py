@@ -14,7 +14,6 @@ from tenfold.discrete import (
     UniformSource,
     paths,
     sigma,
-    sigma_prime,
 )
 from tenfold.discrete_diffusion import joint_posterior, site_conditionals
 from tenfold.errors import UsageError
@@ -35,7 +34,6 @@ def test_enumerated_worlds(world: World, alpha: float) -> None:
     active = source.active(noisy)
     ratios = paths.noisy_ratios(posterior.log(), noisy, a, source)
     close(ratios[active], world[f"concrete_score_pt_k{alpha}"][active])
-    close(paths.velocity(posterior.log(), noisy, a, source), world[f"velocity_unit_k{alpha}"])
     close(world.model("logits_factorised", alpha).exp(), world[f"model_marginal_k{alpha}"])
     if world.kind == "uniform":
         loo = world[f"post_loo_k{alpha}"].log()
@@ -112,7 +110,6 @@ def test_published_noise(fixtures: File) -> None:
     }
     for name, schedule in schedules.items():
         torch.testing.assert_close(sigma(schedule, ref["t"]), ref[f"noise_{name}_sigma"], rtol=2e-5, atol=2e-5)
-        torch.testing.assert_close(sigma_prime(schedule, ref["t"]), ref[f"noise_{name}_dsigma"], rtol=2e-5, atol=2e-5)
 
 
 def test_bad_input() -> None:
@@ -133,6 +130,6 @@ def test_bad_input() -> None:
     for function in (paths.noisy_ratios, paths.leave_one_out_from_posterior):
         with pytest.raises(UsageError, match="alpha is 1"):
             function(log_probs, noisy, one, UniformSource(4))
-    for function in (paths.noisy_ratios, paths.velocity, paths.posterior_from_leave_one_out):
+    for function in (paths.noisy_ratios, paths.posterior_from_leave_one_out):
         with pytest.raises(UsageError, match="have 5 classes, but the vocabulary is 4; leave the mask out"):
             function(torch.zeros(1, 2, 5), noisy, one / 2, source)

@@ -18,8 +18,6 @@ from tenfold.discrete import (
     bounds,
     noisy_ratios,
     sigma,
-    sigma_prime,
-    velocity,
 )
 from tenfold.discrete.paths import carried_over
 from tenfold.discrete_diffusion import read_published
@@ -86,7 +84,6 @@ def test_scores_of_a_masked_posterior(ref: dict[str, Tensor]) -> None:
 
 def test_score_entropy_with_uniform_noise(ref: dict[str, Tensor]) -> None:
     schedule, t = Geometric(1e-3, 5.0), ref["t"].double()
-    torch.testing.assert_close(sigma_prime(schedule, t).float(), ref["sedd_uniform_dsigma"], rtol=2e-5, atol=0)
     alpha = schedule.alpha(t)
     ours = bounds.score_entropy(
         ref["sedd_logscore_uniform"], ref["x0"], ref["xt_uniform_geometric"], alpha, alpha, UNIFORM
@@ -113,8 +110,6 @@ def test_flow_matching(ref: dict[str, Tensor], power: float) -> None:
     close(ours, ref[f"fm_gkl_uniform_{name}"])
     ours = bounds.generalised_kl(ref["logits_mask"].log_softmax(-1), ref["x0"], ref["xt_mask"], alpha, rate, MASK)
     close(ours, ref[f"fm_gkl_mask_{name}"])
-    ours = velocity(ref["logits_uniform"].log_softmax(-1), ref["xt_uniform"], alpha, UNIFORM) * rate[:, None, None]
-    close(ours, ref[f"fm_velocity_uniform_{name}"])
 
 
 def published(fixtures: Path, which: str) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ from tenfold.discrete_diffusion.targets.densities import (
 from tenfold.discrete_diffusion.targets.protocol import Target, all_candidates, choose_sites, matching_loss, site_target
 from tenfold.discrete_diffusion.targets.teachers import ARTeacher
 from tenfold.figures import bars, lines
-from tenfold.rl.groups import group_weights, self_normalised, signed_loss
 from tenfold.rl.reference import gain, preference_loss
+from tenfold.rl.rewards import group_weights, self_normalised, signed_loss
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 

@@ -137,13 +137,16 @@ class Stack(nn.Module):
     def forward(self, tokens: Int[Tensor, "b n"], sigma: Float[Tensor, " b"] | None = None) -> Float[Tensor, "b n d"]:
         """Hidden states, normalised."""
         require_length(tokens, self.config.length)
-        x = self.embedding(tokens)
+        return self.of_vectors(self.embedding(tokens), sigma)
+
+    def of_vectors(self, x: Float[Tensor, "b n d"], sigma: Float[Tensor, " b"] | None = None) -> Float[Tensor, "b n d"]:
+        """The same of token vectors."""
         if self.places is not None:
-            x = x + self.places[: tokens.shape[1]]
+            x = x + self.places[: x.shape[1]]
         if self.level is not None:
             assert sigma is not None  # the model made sure
             x = x + self.level(sigma)[:, None]
-        rotary = None if self.places is not None else own_turns(tokens.shape[1], self.config, x)
+        rotary = None if self.places is not None else own_turns(x.shape[1], self.config, x)
         for layer in self.layers:
             x = layer(x, None, rotary)
         return self.norm(x)
@@ -164,6 +167,14 @@ class LevelEmbedding(nn.Module):
         angles = sigma[:, None].float() * frequencies
         weight: Tensor = self.mlp[0].weight  # type: ignore[assignment]
         return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(weight.dtype))
+
+
+def zeroed(into: int, out: int) -> nn.Linear:
+    """A layer that gives 0 at first."""
+    layer = nn.Linear(into, out)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def own_turns(length: int, config: Geometry, like: Tensor) -> tuple[Tensor, Tensor]:

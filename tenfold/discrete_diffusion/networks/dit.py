@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tenfold.discrete_diffusion.config import DiffusionConfig
-from tenfold.discrete_diffusion.networks.blocks import LevelEmbedding, own_turns, require_length
+from tenfold.discrete_diffusion.networks.blocks import LevelEmbedding, own_turns, require_length, zeroed
 from tenfold.nn.rotary import rotate
 
 
@@ -37,7 +37,7 @@ class ModulatedBlock(nn.Module):
         self.attn_qkv = nn.Linear(width, 3 * width, bias=False)
         self.attn_out = nn.Linear(width, width, bias=False)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
-        self.adaLN_modulation = _modulation(config.condition_width, 6 * width)
+        self.adaLN_modulation = zeroed(config.condition_width, 6 * width)
 
     def forward(
         self, x: Float[Tensor, "b n d"], condition: Float[Tensor, "b c"], rotary: Float[Tensor, "2 n half"]
@@ -92,19 +92,10 @@ class _ScaledHead(nn.Module):
     def __init__(self, config: DiffusionConfig, states: int) -> None:
         super().__init__()
         self.norm_final = ScaleNorm(config.width)
-        self.linear = nn.Linear(config.width, states)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-        self.adaLN_modulation = _modulation(config.condition_width, 2 * config.width)
+        self.linear = zeroed(config.width, states)
+        self.adaLN_modulation = zeroed(config.condition_width, 2 * config.width)
 
     def forward(self, rows: Float[Tensor, "k d"], condition: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
         shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
         numbers: Tensor = self.linear(self.norm_final(rows) * (1 + scale) + shift)
         return numbers
-
-
-def _modulation(condition: int, out: int) -> nn.Linear:
-    layer = nn.Linear(condition, out)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

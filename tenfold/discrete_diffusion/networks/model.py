@@ -1,9 +1,10 @@
-"""The model of discrete diffusion: a network, the noise that it undoes, and the view that it has of a clean token."""
+"""The model of discrete diffusion: a network, the noise that it undoes, and the view that it has of a clean token; and
+what bounds and samplers ask of whatever predicts clean tokens."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,12 +20,60 @@ from tenfold.discrete_diffusion.networks.dit import DiT
 from tenfold.errors import UsageError
 from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
 
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """``model(noisy, time)`` gives log-probabilities (b, n, V) of ``view``; with ``rows`` (b, n) bool, of the chosen
+    tokens alone, (k, V). The time may be left out where ``time_conditioned`` is False."""
+
+    source: Source
+    view: View
+    time_conditioned: bool
+
+    def __call__(self, noisy: Tensor, time: Tensor | None = None, rows: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class DenoisingNetwork(Denoiser, Protocol):
+    """The same with parameters, whose precision times are given in."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+@runtime_checkable
+class ScheduledNetwork(DenoisingNetwork, Protocol):
+    """The same with the schedule of its noise."""
+
+    schedule: Schedule
+
+
 TOKENIZER = "tokenizer"  # the folder inside a model folder
+_Module = TypeVar("_Module", bound=nn.Module)
 OfRows = Callable[[Tensor, Tensor], Tensor]
 _NUMBERS_AT_ONCE = 2**24  # 64 MiB in float32
 
 
-class DiscreteDiffusion(nn.Module):
+class Stored(nn.Module):
+    """A network of the room that model folders hold."""
+
+    @property
+    def shard_units(self) -> list[nn.Module]:
+        """What FSDP2 shards one by one."""
+        network: Any = self.network
+        return list(network.layers)
+
+    @classmethod
+    def from_pretrained(cls: type[_Module], source: str | os.PathLike[str], **options: Any) -> _Module:
+        """The model of a local folder or hub repository, in evaluation mode; strict (``tenfold.hub``)."""
+        model: _Module = hub.from_pretrained(cls, source, **options)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Write ``config.json`` and ``model.safetensors``."""
+        hub.save_pretrained(self, folder, extra)
+
+
+class DiscreteDiffusion(Stored):
     """Predicts clean tokens x_0 from noisy ones x_t (arXiv 2504.16431 and the methods that it covers).
 
     ``model(noisy, time)`` gives log-probabilities (b, n, V) of the view that ``view`` names. The mask has none, and a
@@ -173,12 +222,6 @@ class DiscreteDiffusion(nn.Module):
             raise UsageError("this network is told the noise level; give a time for each sequence")
         return sigma(self.schedule, time)
 
-    @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "DiscreteDiffusion":
-        """The model of a local folder or hub repository, in evaluation mode; strict (``tenfold.hub``)."""
-        model: DiscreteDiffusion = hub.from_pretrained(cls, source, **options)
-        return model
-
     def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``; of characters, also how text is read; of other tokens, the
         tokenizer."""
@@ -187,7 +230,7 @@ class DiscreteDiffusion(nn.Module):
         if config.alphabet:
             recipe["data"] = {"alphabet": config.alphabet, "length": config.length}
         extra = dict(extra or {})
-        hub.save_pretrained(self, folder, {**extra, "recipe": {**recipe, **extra.get("recipe", {})}})
+        super().save_pretrained(folder, {**extra, "recipe": {**recipe, **extra.get("recipe", {})}})
         if self.tokenizer is not None:
             self.tokenizer.save(Path(folder) / TOKENIZER)
 

@@ -149,13 +149,3 @@ class TabularAutoregressive:
     def log_prob(self, tokens: Tensor) -> Tensor:
         """log p of sequences, (b,)."""
         return self.read(tokens)[0].gather(-1, tokens[..., None])[..., 0].sum(1)
-
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draws (count, n)."""
-        tokens = torch.zeros(count, 0, dtype=torch.long)
-        for table in self.tables:
-            weights = (
-                table[number_of(tokens, self.vocabulary)].exp() if tokens.shape[1] else table.exp().expand(count, -1)
-            )
-            tokens = torch.cat([tokens, torch.multinomial(weights, 1, generator=generator)], 1)
-        return tokens

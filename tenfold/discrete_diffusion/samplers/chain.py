@@ -1,29 +1,203 @@
-"""From noise to tokens: the sampler that the options name, prompts that stay, and what may steer it."""
+"""From noise to tokens: one run of a chain and the moves that all samplers share; the samplers, on a grid of times
+(solvers and corrections, re-masking, masks revealed in shares) or every jump at its own time; and the one that the
+options name, with prompts that stay and what may steer it."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold.discrete.paths import MaskSource, Source, UniformSource
-from tenfold.discrete.schedules import Schedule
-from tenfold.discrete_diffusion.networks.protocol import DenoisingNetwork
-from tenfold.discrete_diffusion.samplers.guidance import Candidates, Guide, LogRatioOf
-from tenfold.discrete_diffusion.samplers.kinds import (
-    Chain,
-    by_confidence,
-    cached,
-    first_hitting,
-    gillespie,
-    on_grid,
-    remasked,
-)
-from tenfold.discrete_diffusion.samplers.options import MASK_ONLY, ChainOptions
-from tenfold.discrete_diffusion.samplers.prediction import Predictor, Random
+from tenfold import progress
+from tenfold.discrete.masking import mask_exactly, reveal_probability
+from tenfold.discrete.paths import MaskSource, Source, UniformSource, noisy_ratios
+from tenfold.discrete.schedules import Schedule, time_of
+from tenfold.discrete_diffusion.networks.model import DenoisingNetwork
+from tenfold.discrete_diffusion.options import MASK_ONLY, ChainOptions
+from tenfold.discrete_diffusion.samplers.prediction import Candidates, Guide, LogRatioOf, Predictor, Random
+from tenfold.discrete_diffusion.samplers.steps import STEPS, RemaskingRule, analytic, corrector, grid, interval, remask
 from tenfold.errors import UsageError
 from tenfold.rl.rewards import Reward
+
+
+class Chain:
+    """The state of one run.
+
+    Attributes:
+        noisy: (b, n), what a sampler moves.
+        prompt: sites whose token stays.
+        guide, candidates: what steers the chain, where something does.
+    """
+
+    def __init__(
+        self,
+        predict: Predictor,
+        noisy: Int[Tensor, "b n"],
+        prompt: Bool[Tensor, "b n"],
+        random: Random,
+        guide: Guide | None = None,
+        candidates: Candidates | None = None,
+    ) -> None:
+        self.predict, self.noisy, self.prompt, self.random = predict, noisy, prompt, random
+        self.guide, self.candidates = guide, candidates
+        self.options, self.source, self.schedule = predict.options, predict.source, predict.schedule
+        self.size, self.device = len(noisy), noisy.device
+
+    @property
+    def masks(self) -> Bool[Tensor, "b n"]:
+        """Where masks are; nowhere under uniform noise."""
+        if isinstance(self.source, MaskSource):
+            return self.noisy == self.source.mask
+        return torch.zeros_like(self.prompt)
+
+    def uniforms(self, *shape: int) -> Tensor:
+        """Fresh U[0, 1) numbers in float64."""
+        return self.random(*shape, device=self.device)
+
+    def times(self, t: float) -> Float[Tensor, " b"]:
+        """One time for all rows."""
+        return torch.full((self.size,), t, dtype=torch.float64, device=self.device)
+
+    def grid(self) -> Iterator[tuple[float, float]]:
+        """The steps of the grid, from t down to s."""
+        return iter(progress.track(list(pairwise(grid(self.options.steps, self.options.power))), "steps"))
+
+    def move(self, transition: Float[Tensor, "b n s"]) -> None:
+        """Draw every token anew from its distribution, but the prompt."""
+        drawn = self.random.tokens(transition)
+        self.noisy = torch.where(self.prompt, self.noisy, drawn)
+
+    def reveal(self, going: Bool[Tensor, "b n"], t: Float[Tensor, " b"]) -> None:
+        """Draw the masks ``going`` from the prediction; rows without any are not asked for."""
+        which = going.any(1).nonzero()[:, 0]
+        if len(which):
+            site, fresh = going[which], self.noisy[which]
+            log_probs = self.predict.at_masks(fresh, t[which], site, which)
+            if self.guide is not None:
+                log_probs = self.guide.at_site(log_probs, fresh, site, t[which])
+            fresh[site] = self.random.tokens(log_probs.exp())
+            self.noisy = self.noisy.index_copy(0, which, fresh)
+
+    def finish(self, t: float) -> Int[Tensor, "b n"]:
+        """The tokens; masks that a solver left at the end are drawn from the prediction."""
+        if bool(self.masks.any()):
+            drawn = self.random.tokens(self.predict(self.noisy, self.times(t)).exp())
+            self.noisy = torch.where(self.masks, drawn, self.noisy)
+        return self.noisy
+
+
+def on_grid(chain: Chain) -> Int[Tensor, "b n"]:
+    """Steps by name, each after a corrector's move if one is asked for, or towards a candidate."""
+    options, source = chain.options, chain.source
+    for number, (t, s) in enumerate(chain.grid()):
+        at, step = chain.times(t), interval(chain.schedule, chain.times(t), chain.times(s))
+        if options.corrector and number > 0:
+            strength = torch.full_like(at, options.corrector)
+            chain.move(corrector(chain.predict(chain.noisy, at), chain.noisy, step.alpha, strength, source))
+        if chain.candidates is not None and number < chain.candidates.window * options.steps:
+            chain.move(chain.candidates.transition(chain.predict, chain.random, chain.noisy, at, step))
+        elif options.kind == "analytic":
+            prediction = chain.predict(chain.noisy, at).double()
+            ratios = noisy_ratios(prediction, chain.noisy, step.alpha, source)
+            if chain.guide is not None:
+                ratios = chain.guide.ratios(ratios, chain.noisy, at)
+            chain.move(analytic(ratios, chain.noisy, step, source))
+        else:
+            transition, view = STEPS[options.kind]
+            chain.move(transition(chain.predict(chain.noisy, at, view), chain.noisy, step, source))
+    return chain.finish(t)
+
+
+def remasked(chain: Chain) -> Int[Tensor, "b n"]:
+    """Steps in which revealed tokens may return to the mask."""
+    source, options = chain.source, chain.options
+    assert isinstance(source, MaskSource)  # run_chain made sure
+    how = RemaskingRule(options.sigma, options.eta, options.loop)
+    surety = torch.ones(chain.noisy.shape, dtype=torch.float64, device=chain.device)
+    for t, s in chain.grid():
+        at, before = chain.times(t), chain.masks
+        step, sigma = how.step(chain.schedule, at, chain.times(s), chain.noisy, surety, source)
+        asked = time_of(chain.schedule, step.alpha) if how.kind == "loop" else at
+        prediction = chain.predict(chain.noisy, asked).double()
+        # A prompt is never masked, so it takes no part in the softmax of confidences either.
+        chain.move(remask(prediction, chain.noisy, step, sigma.masked_fill(chain.prompt, 0.0), source))
+        drawn = prediction.exp().gather(-1, chain.noisy.clamp(max=source.vocabulary - 1)[..., None])[..., 0]
+        surety = torch.where(before & ~chain.masks, drawn, surety)
+    return chain.finish(t)
+
+
+def cached(chain: Chain) -> Int[Tensor, "b n"]:
+    """Ancestral steps: which masks go is drawn first, and the network is asked for the rows where any goes."""
+    for t, s in chain.grid():
+        step = interval(chain.schedule, chain.times(t), chain.times(s))
+        reveal = reveal_probability(step.alpha_next, step.alpha)
+        going = chain.uniforms(*chain.noisy.shape) < reveal[:, None]
+        chain.reveal(going & chain.masks, chain.times(t))
+    return chain.finish(t)
+
+
+def by_confidence(chain: Chain) -> Int[Tensor, "b n"]:
+    """Equally many masks a step, the ones whose drawn token is the most probable."""
+    steps = chain.options.steps
+    for number in progress.track(range(steps), "steps"):
+        masked = chain.masks
+        left = masked.sum(1)
+        if not bool(left.any()):
+            break
+        count = -(-left // (steps - number))
+        alpha = 1 - left.double() / chain.noisy.shape[1]
+        prediction = chain.predict(chain.noisy, time_of(chain.schedule, alpha))
+        drawn = chain.random.tokens(prediction.exp())
+        surety = prediction.gather(-1, drawn[..., None])[..., 0].masked_fill(~masked, -torch.inf)
+        rank = surety.argsort(dim=1, descending=True).argsort(dim=1)
+        chain.noisy = torch.where(masked & (rank < count[:, None]), drawn, chain.noisy)
+    return chain.noisy
+
+
+def first_hitting(chain: Chain) -> Int[Tensor, "b n"]:
+    """With n masks left the next one goes at 1 − α' = (1 − α) U^{1/n} (arXiv 2409.02908): no grid, no error of time,
+    ⌈n/k⌉ calls."""
+    k = chain.options.per_call
+    noise_left = 1 - chain.predict.alpha(chain.times(1.0))
+    most = int(chain.masks.sum(1).max())
+    for _ in progress.track(range(-(-most // k)), "calls"):
+        masked = chain.masks
+        left = masked.sum(1)
+        # The hitting times of k masks in turn; the network is told the first.
+        turns = (left[:, None] - torch.arange(k, device=chain.device)).clamp(min=1)
+        levels = noise_left[:, None] * (chain.uniforms(chain.size, k) ** (1 / turns)).cumprod(1)
+        going = mask_exactly(masked, left.clamp(max=k), chain.uniforms(*masked.shape))
+        chain.reveal(going, time_of(chain.schedule, 1 - levels[:, 0]))
+        noise_left = levels[:, -1]
+    return chain.noisy
+
+
+def gillespie(chain: Chain) -> Int[Tensor, "b n"]:
+    """Every free site is redrawn from the prediction at rate λ: in −log(1 − α) the events come at a rate of one a site.
+    What is left at 1 − α = floor is drawn at once."""
+    free, floor = ~chain.prompt, chain.options.floor
+    sites = free.sum(1).double()
+    clock = -(1 - chain.predict.alpha(chain.times(1.0))).log()
+    end = -math.log(floor)
+    running = sites > 0
+    while bool(running.any()):
+        clock = clock - torch.log1p(-chain.uniforms(chain.size)) / sites.clamp(min=1)
+        running &= clock < end
+        which = running.nonzero()[:, 0]
+        if not len(which):
+            break
+        t = time_of(chain.schedule, -torch.expm1(-clock[which]))
+        prediction = chain.predict(chain.noisy[which], t, "posterior")
+        site = chain.random.tokens(free[which].double())
+        rows = torch.arange(len(which), device=chain.device)
+        chain.noisy[which, site] = chain.random.tokens(prediction[rows, site].exp())
+    t = time_of(chain.schedule, torch.full_like(clock, 1 - floor))
+    chain.move(chain.predict(chain.noisy, t, "posterior").exp())
+    return chain.noisy
+
 
 SAMPLERS: dict[str, Callable[[Chain], Tensor]] = {
     "cached": cached,

@@ -17,7 +17,7 @@ from torch import Tensor
 from tenfold.discrete.masking import reveal_probability
 from tenfold.discrete.paths import MaskSource, Source, UniformSource, View
 from tenfold.discrete.schedules import Schedule, likelihood_weight
-from tenfold.discrete_diffusion.samplers.options import Sigma
+from tenfold.discrete_diffusion.options import Sigma
 from tenfold.errors import UsageError
 
 
@@ -190,18 +190,13 @@ def corrector(
     p_t is kept in the limit of a small strength, if P is the posterior."""
     _check(log_posterior, noisy, source)
     clean = _in_states(log_posterior.exp(), source)
+    own = clean.new_full((source.states,), 1 / source.states)
     if isinstance(source, MaskSource):
         # The prediction at a token that stands is the token.
         clean = _at_active(clean, noisy, source)
-    target = alpha[:, None, None] * clean + (1 - alpha)[:, None, None] * stationary(source, clean)
+        own = (torch.arange(source.states, device=clean.device) == source.mask).to(clean.dtype)
+    target = alpha[:, None, None] * clean + (1 - alpha)[:, None, None] * own
     return _leave(target, noisy, strength)
-
-
-def stationary(source: Source, like: Tensor) -> Float[Tensor, " s"]:
-    """π (S,): what noise is drawn from."""
-    if isinstance(source, UniformSource):
-        return like.new_full((source.states,), 1 / source.states)
-    return torch.nn.functional.one_hot(torch.tensor(source.mask, device=like.device), source.states).to(like.dtype)
 
 
 class Step(NamedTuple):

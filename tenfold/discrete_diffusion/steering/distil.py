@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete.objectives import cross_entropy, distribution_form
 from tenfold.discrete_diffusion.corpus import rows_of
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.stacked import Autoregressive
 from tenfold.discrete_diffusion.noising import Masked
 from tenfold.discrete_diffusion.steering.recipes import DistilRecipe
 from tenfold.discrete_diffusion.steering.tuned import SteeringTask
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, restricted, shared_sites, site_target
 from tenfold.discrete_diffusion.targets.teachers import ARTeacher, NetworkTeacher, Work
-from tenfold.discrete_diffusion.task import seeded
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.training.streams import Draws
@@ -42,10 +41,8 @@ class DistilTask(SteeringTask):
     @cached_property
     def model(self) -> DiscreteDiffusion:
         """The student: fresh, what training starts from, or what ``load`` read."""
-        if self.recipe.objective.start:
-            return self.start().train()
-        with seeded(self.recipe.train.seed):
-            return self.placed(DiscreteDiffusion(self.recipe.model))
+        model: DiscreteDiffusion = self.start().train() if self.recipe.objective.start else super().model
+        return model
 
     @cached_property
     def teacher(self) -> ARTeacher:
@@ -98,8 +95,7 @@ class DistilTask(SteeringTask):
             "cross_entropy": own.detach().sum() / masks,
             "from_teacher": spoken.detach().sum() / real.sum().clamp(min=1),
             "teacher_share": real.sum() / masks,
-            "teacher_tokens": torch.tensor(float(self.work.tokens)),
-            "teacher_calls": torch.tensor(float(self.work.calls)),
+            **self.work.metrics(),
         }
         loss = (own.sum() + settings.share * change.sum()) / masks
         yield Update("model", loss, metrics, {"log_probs": log_probs.detach()})

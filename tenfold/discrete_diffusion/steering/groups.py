@@ -11,17 +11,16 @@ from torch import Tensor, nn
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete.masking import reveal_probability
 from tenfold.discrete.schedules import Schedule
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
-from tenfold.discrete_diffusion.networks.protocol import DenoisingNetwork
+from tenfold.discrete_diffusion.networks.model import DenoisingNetwork, DiscreteDiffusion
+from tenfold.discrete_diffusion.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.chain import noise
-from tenfold.discrete_diffusion.samplers.options import ChainOptions
 from tenfold.discrete_diffusion.samplers.prediction import KeyedRandom, Predictor, Random
 from tenfold.discrete_diffusion.samplers.steps import grid, interval
 from tenfold.discrete_diffusion.steering.recipes import GroupRecipe
 from tenfold.discrete_diffusion.steering.tuned import TuningTask
 from tenfold.errors import UsageError
-from tenfold.rl.groups import group_weights, prediction_likelihood, signed_loss, stepwise_loss
 from tenfold.rl.reference import check_frozen
+from tenfold.rl.rewards import group_weights, prediction_likelihood, signed_loss, stepwise_loss
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, Update
 

@@ -15,9 +15,10 @@ from tenfold.discrete.masking import categorical
 from tenfold.discrete.objectives import BREGMAN
 from tenfold.discrete_diffusion.corpus import no_pictures
 from tenfold.discrete_diffusion.evaluation import averaged, some_rows
-from tenfold.discrete_diffusion.networks.ratio import LogRatio
+from tenfold.discrete_diffusion.likelihood import chain_bound
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.stacked import LogRatio
 from tenfold.discrete_diffusion.options import DiffusionSampling
-from tenfold.discrete_diffusion.samplers.few_steps import chain_bound
 from tenfold.discrete_diffusion.sampling import Steering, write_samples
 from tenfold.discrete_diffusion.steering.recipes import RatioSampling
 from tenfold.discrete_diffusion.steering.tuned import SteeringTask
@@ -72,6 +73,11 @@ class RatioTask(SteeringTask):
     """log r(x_0, x_t) between the data and the reference's own draws, given the same x_t."""
 
     network = LogRatio
+
+    @cached_property
+    def reference(self) -> DiscreteDiffusion:
+        """The model as it was, with weights of its own that are not trained."""
+        return self.start().requires_grad_(False)
 
     @cached_property
     def model(self) -> LogRatio:

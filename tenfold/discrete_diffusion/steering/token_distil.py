@@ -21,12 +21,11 @@ from tenfold.discrete.objectives import distribution_form
 from tenfold.discrete_diffusion import likelihood
 from tenfold.discrete_diffusion.corpus import no_pictures
 from tenfold.discrete_diffusion.evaluation import averaged, size_row, some_rows, unigram_nats
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.noising import Masks
-from tenfold.discrete_diffusion.steering.token_recipes import TokenData, TokenDistilRecipe
+from tenfold.discrete_diffusion.recipes import TokenData, TokenDistilRecipe
 from tenfold.discrete_diffusion.targets.protocol import choose_sites, site_target
 from tenfold.discrete_diffusion.targets.teachers import ARTeacher, CausalLanguageModel
-from tenfold.discrete_diffusion.task import TaskDefaults, seeded
+from tenfold.discrete_diffusion.task import TaskDefaults
 from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
 from tenfold.text import networks as text_models
@@ -110,12 +109,6 @@ class TokenDistilTask(TaskDefaults):
         self._answers: dict[int, Said] = {}
 
     @cached_property
-    def model(self) -> DiscreteDiffusion:
-        """The student: fresh, or what ``load`` read."""
-        with seeded(self.recipe.train.seed):
-            return self.placed(DiscreteDiffusion(self.recipe.model))
-
-    @cached_property
     def _language(self) -> tuple[Any, Any]:
         return language_model(self.recipe.data.tokenizer)
 
@@ -155,11 +148,9 @@ class TokenDistilTask(TaskDefaults):
             spoken = torch.where(real, distribution_form(target, student, "kl"), 0.0)
             change = spoken - torch.where(real, own[number], 0.0)
             loss = loss + settings.share * change.sum() / len(own)
-            work = self.teacher.work
             metrics |= {
                 "from_teacher": spoken.detach().sum() / real.sum().clamp(min=1),
-                "teacher_tokens": torch.tensor(float(work.tokens)),
-                "teacher_calls": torch.tensor(float(work.calls)),
+                **self.teacher.work.metrics(),
             }
         yield Update("model", loss, metrics, {"log_probs": rows.detach()})
 

@@ -16,7 +16,7 @@ from tenfold.discrete_diffusion.corpus import CharacterCorpus
 from tenfold.discrete_diffusion.evaluation import averaged, bound_row, some_rows
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.noising import Masks
-from tenfold.discrete_diffusion.quality import sample_entropy
+from tenfold.discrete_diffusion.pictures import sample_entropy
 from tenfold.discrete_diffusion.sampling import draw, plain_chain
 from tenfold.discrete_diffusion.steering.recipes import SteeringRecipe
 from tenfold.discrete_diffusion.targets.rewards import Labelled, TrigramClassifier, reward_of, testament_rows
@@ -47,14 +47,14 @@ class SteeringTask(TaskDefaults):
             raise UsageError(f"objective.start {start} holds {model.config}, but the recipe's model is {config}")
         return self.placed(model)
 
+
+class TuningTask(SteeringTask):
+    """Tuning by a reward."""
+
     @cached_property
     def reference(self) -> DiscreteDiffusion:
         """The model as it was, with weights of its own that are not trained."""
         return self.start().requires_grad_(False)
-
-
-class TuningTask(SteeringTask):
-    """Tuning by a reward."""
 
     @cached_property
     def model(self) -> DiscreteDiffusion:

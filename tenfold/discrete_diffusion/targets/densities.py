@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tenfold.discrete.paths import MaskSource, Source, UniformSource
-from tenfold.discrete_diffusion.targets.protocol import Target, all_candidates, edited
+from tenfold.discrete_diffusion.targets.protocol import Target, all_candidates, edited, site_ratios
 from tenfold.errors import UsageError
 from tenfold.rl.rewards import Reward, check_beta
 
@@ -68,10 +68,7 @@ class FirstOrder:
         with torch.enable_grad():
             tokens = F.one_hot(clean, self.vocabulary).to(self.dtype).requires_grad_()
             (slope,) = torch.autograd.grad(self.soft(tokens).sum(), tokens)
-        rows = torch.arange(len(clean), device=clean.device)[:, None]
-        at_sites = slope[rows, sites]
-        here = at_sites.gather(-1, clean.gather(1, sites)[..., None])
-        return at_sites.gather(-1, candidates) - here
+        return site_ratios(slope, clean, sites, candidates)
 
 
 class Surrogate:
@@ -148,9 +145,7 @@ class Reference:
     @torch.no_grad()
     def site_log_ratio(self, clean: Tensor, noisy: Tensor, sites: Tensor, candidates: Tensor) -> Tensor:
         """See ``Target``."""
-        rows = torch.arange(len(clean), device=clean.device)[:, None]
-        log_q = self.predict(noisy)[rows, sites]
-        return log_q.gather(-1, candidates) - log_q.gather(-1, clean.gather(1, sites)[..., None])
+        return site_ratios(self.predict(noisy), clean, sites, candidates)
 
 
 def value_of(clean: Int[Tensor, "b k n"], reward: Reward, beta: float) -> Float[Tensor, " b"]:
@@ -162,22 +157,12 @@ def value_of(clean: Int[Tensor, "b k n"], reward: Reward, beta: float) -> Float[
     Raises UsageError unless β is positive and rewards are finite."""
     check_beta(beta)
     values = Energy(reward).values(clean.flatten(0, 1)).view(clean.shape[:2]) / beta
-    return values.logsumexp(1) - math.log(clean.shape[1])
+    return log_mean(values)
 
 
-def guided_ratios(
-    ratios: Float[Tensor, "b n s"], value: Float[Tensor, " b"], neighbours: Float[Tensor, "b n s"]
-) -> Float[Tensor, "b n s"]:
-    """Noisy ratios of the tilted process from the reference's: times exp(A_t(y) − A_t(x)), ``neighbours`` the values
-    A_t of the sequences with y at i."""
-    return ratios * (neighbours - value[:, None, None]).exp()
-
-
-def log_mean(values: Float[Tensor, "*b k"], log_weights: Float[Tensor, "*b k"] | None = None) -> Float[Tensor, "*b"]:
-    """log of the mean of exp(values), or of its sum with weights."""
-    if log_weights is None:
-        return values.logsumexp(-1) - math.log(values.shape[-1])
-    return (values + log_weights).logsumexp(-1)
+def log_mean(values: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
+    """log of the mean of exp(values)."""
+    return values.logsumexp(-1) - math.log(values.shape[-1])
 
 
 def effective_sample_size(log_weights: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:

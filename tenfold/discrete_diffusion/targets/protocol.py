@@ -36,6 +36,24 @@ class Data:
         return torch.where(here, 0.0, -torch.inf)
 
 
+def restricted(
+    log_probs: Float[Tensor, "b n v"], sites: Int[Tensor, "b m"], candidates: Int[Tensor, "b m k"]
+) -> Float[Tensor, "b m k"]:
+    """Log-probabilities at sites, of the candidates, not normalised again."""
+    rows = torch.arange(len(sites), device=sites.device)[:, None]
+    return log_probs[rows, sites].gather(-1, candidates)
+
+
+def site_ratios(
+    values: Float[Tensor, "b n v"],
+    clean: Int[Tensor, "b n"],
+    sites: Int[Tensor, "b m"],
+    candidates: Int[Tensor, "b m k"],
+) -> Float[Tensor, "b m k"]:
+    """What ``values`` have at the candidates of sites, less what they have at the token itself."""
+    return restricted(values, sites, candidates) - restricted(values, sites, clean.gather(1, sites)[..., None])
+
+
 def site_target(
     target: Target,
     clean: Int[Tensor, "b n"],
@@ -54,8 +72,7 @@ def site_target(
     if bool((ratios.isnan() | (ratios == torch.inf)).any()):
         raise UsageError("a target's log-ratio is NaN or infinite; check the density, the reward and its scale")
     likelihood = source.likelihood(noisy, alpha.to(ratios.dtype))
-    rows = torch.arange(len(sites), device=sites.device)[:, None]
-    at_site = likelihood[rows, sites].gather(-1, candidates).log()
+    at_site = restricted(likelihood, sites, candidates).log()
     logits = (ratios / temperature + at_site).masked_fill(repeated(candidates), -torch.inf)
     return logits.log_softmax(-1)
 
@@ -116,14 +133,6 @@ def edited(
     m, k = candidates.shape[1:]
     copies = clean[:, None, None].expand(-1, m, k, -1).clone()
     return copies.scatter_(-1, sites[:, :, None, None].expand(-1, -1, k, 1), candidates[..., None])
-
-
-def restricted(
-    log_posterior: Float[Tensor, "b n v"], sites: Int[Tensor, "b m"], candidates: Int[Tensor, "b m k"]
-) -> Float[Tensor, "b m k"]:
-    """A student's log-probabilities at sites, of the candidates, not normalised again."""
-    rows = torch.arange(len(sites), device=sites.device)[:, None]
-    return log_posterior[rows, sites].gather(-1, candidates)
 
 
 def matching_loss(

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from tenfold import progress
 from tenfold.discrete.masking import categorical
-from tenfold.discrete_diffusion.networks.autoregressive import Autoregressive
 from tenfold.discrete_diffusion.networks.blocks import Layer, own_turns, require_length
-from tenfold.discrete_diffusion.targets.protocol import top_candidates
+from tenfold.discrete_diffusion.networks.stacked import Autoregressive
+from tenfold.discrete_diffusion.targets.protocol import site_ratios, top_candidates
 from tenfold.errors import UsageError
 
 
@@ -43,6 +43,10 @@ class Work:
 
     calls: int = 0
     tokens: int = 0
+
+    def metrics(self) -> dict[str, Tensor]:
+        """The two as a step reports them."""
+        return {f"teacher_{name}": torch.tensor(float(vars(self)[name])) for name in ("tokens", "calls")}
 
 
 class ARTeacher:
@@ -103,14 +107,9 @@ class ARTeacher:
         with torch.no_grad():
             return self._exact(clean, sites, candidates)
 
-    def _next_token(self, log_p: Tensor, clean: Tensor, sites: Tensor, candidates: Tensor) -> Tensor:
-        rows = torch.arange(len(clean), device=clean.device)[:, None]
-        at_sites = log_p[rows, sites]
-        return at_sites.gather(-1, candidates) - at_sites.gather(-1, clean.gather(1, sites)[..., None])
-
     def _exact(self, clean: Tensor, sites: Tensor, candidates: Tensor) -> Tensor:
         log_p, state = self._read(clean)
-        ratio = self._next_token(log_p, clean, sites, candidates)
+        ratio = site_ratios(log_p, clean, sites, candidates)
         each = log_p.gather(-1, clean[..., None])[..., 0]
         # Σ_{j > i}: what the sequence itself has behind each site.
         behind = each.flip(1).cumsum(1).flip(1) - each
@@ -138,9 +137,8 @@ class ARTeacher:
             tokens = F.one_hot(clean, self.model.vocabulary).to(dtype).requires_grad_()
             log_p = self.model.soft(tokens)
             (slope,) = torch.autograd.grad(log_p.gather(-1, clean[..., None]).sum(), tokens)
-        return self._next_token(log_p.detach(), clean, sites, candidates) + self._next_token(
-            slope, clean, sites, candidates
-        )
+        now, later = (site_ratios(part, clean, sites, candidates) for part in (log_p.detach(), slope))
+        return now + later
 
 
 class CausalLanguageModel:
