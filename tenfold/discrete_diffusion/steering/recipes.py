@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from tenfold.data.text.characters_config import CharacterDataConfig
+from tenfold.data.text.config import CharacterDataConfig
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionSampling
 from tenfold.discrete_diffusion.recipes import MASKED
