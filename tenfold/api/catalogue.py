@@ -1,15 +1,21 @@
 """The systems, recipes, worked examples and jobs of all rooms, by name. Imports nothing heavy."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import UsageError, suggest
 from tenfold.runs.jobs import Job
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Command, Example, Named, System, Verb
+from tenfold.runs.usable import TaskFactory
 from tenfold.systems import ROOMS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _NOUNS = {"sample": "sampling", "analyse": "analysis"}
 
@@ -37,14 +43,16 @@ def system(name: str) -> System:
     return systems()[name]
 
 
-def task_of(recipe: Recipe) -> Any:
+def task_of(recipe: Recipe) -> TaskFactory:
     """What makes the task of a recipe, called with it and its name."""
-    return _part(recipe.system, "task", lambda system: system.task)()
+    found: TaskFactory = _part(recipe.system, "task", lambda system: system.task)()
+    return found
 
 
-def model_of(name: str) -> Any:
+def model_of(name: str) -> type[nn.Module]:
     """The class of a system's model folders."""
-    return _part(name, "model", lambda system: system.model)()
+    found: type[nn.Module] = _part(name, "model", lambda system: system.model)()
+    return found
 
 
 def reader_of(name: str) -> Callable[..., Any]:

@@ -13,13 +13,14 @@ from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.run_folder import RunFolder
+from tenfold.runs.usable import Usable
 from tenfold.settings.changes import as_dict, change
 
 
 class Opened:
     """A recipe by its name, on a device, with its one task. ``Run`` and ``Model`` say where its ``weights`` are."""
 
-    weights: str | os.PathLike[str]
+    weights: str | Path
 
     def __init__(self, name: str, recipe: Recipe, device: str, dtype: str) -> None:
         self.name, self.recipe, self.device, self.dtype = name, recipe, device, dtype
@@ -35,11 +36,11 @@ class Opened:
         self.device, self.dtype = device, dtype
 
     @cached_property
-    def task(self) -> Any:
+    def task(self) -> Usable:
         """The task of the recipe: made once, its weights not read yet."""
         return make_task(self.name, self.recipe)
 
-    def trained(self) -> Any:
+    def trained(self) -> Usable:
         """The task with its trained weights, on the device; they are read at most once."""
         if not self.has_weights:
             from tenfold.training.devices import device_named, dtype_named
@@ -64,7 +65,7 @@ class Model(Opened):
         kind = str(config["model_type"])
         changes = {**config.get("recipe", {}), "model": config["config"]}
         super().__init__(str(config.get("name", kind)), change(catalogue.plain(kind), changes), device, dtype)
-        self.weights, self.kind = source, kind
+        self.weights, self.kind = os.fspath(source), kind
 
     @property
     def system(self) -> str:
@@ -118,7 +119,7 @@ class Run(Opened):
         return sorted(self.stages, key=lambda stage: stage is not self.main)
 
     @cached_property
-    def task(self) -> Any:
+    def task(self) -> Usable:
         """The main stage's task, under the run's name."""
         return make_task(self.name, self.recipe) if self.main is self else self.main.task
 
@@ -132,7 +133,7 @@ class Run(Opened):
                 )
         return self.main.folder.model
 
-    def trained(self) -> Any:
+    def trained(self) -> Usable:
         """The main stage's task with its trained weights; they are read at most once."""
         _ = self.weights
         return super().trained() if self.main is self else self.main.trained()
@@ -151,7 +152,7 @@ class Run(Opened):
         return Run(self.folder, self.name, recipe, self.device, self.dtype, self.whole)
 
 
-def make_task(name: str, recipe: Recipe) -> Any:
+def make_task(name: str, recipe: Recipe) -> Usable:
     """The task (model, data, objective) of a recipe."""
     return catalogue.task_of(recipe)(recipe, name)
 

@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tenfold import progress
 from tenfold.api import catalogue
@@ -17,6 +17,9 @@ from tenfold.errors import UsageError
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change, changed
+
+if TYPE_CHECKING:
+    from tenfold.training.task import Task
 
 
 def train(
@@ -85,8 +88,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     several."""
     if recipe.is_pipeline:
         return {name: describe(recipe.stage(name, "")) for name in recipe.described}
-    found: dict[str, Any] = catalogue.task_of(recipe).describe(recipe)
-    return found
+    return catalogue.task_of(recipe).describe(recipe)
 
 
 def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> Run:
@@ -104,11 +106,12 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
     """The loop on the run's own task, which then holds the chosen weights."""
     from tenfold.training.loop import train as loop
 
+    task = cast("Task", run.task)
     with progress.shown("reading the data") if _is_main() else nullcontext():
-        run.task.train_source()
+        task.train_source()
     settings = settings_of(run.name, run.recipe)
     done = loop(
-        run.task,
+        task,
         run.recipe.train,  # type: ignore[attr-defined]  # what has a task has settings of training
         run.folder,
         resume=resume,

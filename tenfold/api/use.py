@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tenfold.api import catalogue
 from tenfold.api.runs import Model, Run, open_run, open_source
@@ -20,7 +20,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.run_folder import RunFolder, provenance
 from tenfold.runs.scores import Scores, check_target
-from tenfold.runs.usable import Own
+from tenfold.runs.usable import Analysed, Own, Samples, Scored, Usable
 from tenfold.settings.changes import change
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Source = Run | Model | str | os.PathLike[str]
 """What the verbs take: a run, a model folder, or a hub id."""
 
 
-def trained_task(run: Run | str | os.PathLike[str]) -> Any:
+def trained_task(run: Run | str | os.PathLike[str]) -> Usable:
     """The task of a run with its trained weights."""
     return open_run(run).trained()
 
@@ -127,8 +127,7 @@ def sample(
     target = Path(folder or opened.outputs / "samples")
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; samples need a folder, choose another --out")
-    written: list[Path] = opened.trained().sample(options, target)
-    return written
+    return cast(Samples, opened.trained()).sample(options, target)
 
 
 def analyse(
@@ -158,7 +157,7 @@ def analyse(
     options = change(options or catalogue.options_of(opened.system, "analyse")(), changes)
     target = _new_results(folder or opened.outputs / "analysis")
     task = opened.trained()
-    return _reported(lambda figures: task.analyse(options, figures), target, task.name, opened.system)
+    return _reported(lambda figures: cast(Analysed, task).analyse(options, figures), target, task.name, opened.system)
 
 
 def perform(
@@ -253,7 +252,8 @@ def score(
         check_target(target)
     opened = open_source(source, device, dtype)
     options = change(options or catalogue.options_of(opened.system, "score")(), changes)
-    found: Scores = opened.trained().score(options, inputs, None if target is None else target.with_suffix(".png"))
+    picture = None if target is None else target.with_suffix(".png")
+    found = cast(Scored, opened.trained()).score(options, inputs, picture)
     if target is None:
         return found
     found.write(target)

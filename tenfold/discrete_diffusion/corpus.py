@@ -15,7 +15,7 @@ from tenfold.data.text.texts import TextScoring, read_texts
 from tenfold.data.text.token_rows import PackedRows, TokenRows, read_packed
 from tenfold.discrete import bounds
 from tenfold.discrete_diffusion import likelihood, pictures
-from tenfold.discrete_diffusion.config import DiffusionConfig, Geometry
+from tenfold.discrete_diffusion.config import DiffusionConfig, NetworkConfig
 from tenfold.discrete_diffusion.evaluation import measure, measure_tokens
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.networks.stacked import Autoregressive
@@ -37,7 +37,7 @@ class CharacterCorpus:
     Raises UsageError for data of other tokens than the model's; a model without an alphabet is one that was converted,
     and has no data here."""
 
-    def __init__(self, model: Geometry, config: CharacterDataConfig) -> None:
+    def __init__(self, model: NetworkConfig, config: CharacterDataConfig) -> None:
         if model.alphabet and (model.vocabulary != len(config.alphabet) or model.alphabet != config.alphabet):
             raise UsageError(
                 f"model.alphabet {model.alphabet!r} and data.alphabet {config.alphabet!r} must be the same, of "
@@ -142,7 +142,7 @@ def no_pictures(directory: Path) -> list[Path]:
     return []
 
 
-def _check_length(model: Geometry, length: int) -> None:
+def _check_length(model: NetworkConfig, length: int) -> None:
     if length > model.length:
         raise UsageError(f"data.length {length} exceeds model.length {model.length}; shorten the rows")
 

@@ -205,28 +205,17 @@ class TokenRowEvaluation:
 
 
 @dataclass(frozen=True)
-class DiffusionSampling:
-    """Options of ``tenfold sample``.
+class DiffusionSampling(ChainOptions):
+    """Options of ``tenfold sample``: those of a chain, and these.
 
     Attributes:
         num: texts.
         length: characters (or tokens) of each; 0 for the length that the model was trained on.
         template: text whose "_" are filled in, the rest staying as it is; its length is the samples'.
-        kind: the sampler.
-        steps: of its grid.
-        power: of its grid t = (1 − k/N)^power.
-        temperature: of the predictions; 0 is the most likely character.
-        top_p: characters beyond this cumulative probability are dropped.
         guidance: weight of the prediction with the template against the one without.
-        corrector: strength of moves at a time that keep the noisy distribution.
-        sigma: schedule of re-masking.
-        eta: strength of re-masking.
-        per_call: masks of a call of "first_hitting".
-        floor: noise at which "gillespie" draws all characters.
         reward: "testament" or "word_length" (of characters): the chain is guided towards it without training, kinds
             "first_hitting" and "analytic"; every step looks at all sequences that it may lead to.
         values: draws behind the value of each of those; 0 for 8 with a reward.
-        beta: of the law p e^(R/beta) that it is guided to.
         batch: texts drawn together.
         seed: of the draws.
     """
@@ -234,20 +223,7 @@ class DiffusionSampling:
     num: int = 8
     length: int = 0
     template: str = ""
-    kind: Kind = "ancestral"
-    steps: int = 64
-    power: float = 1.0
-    temperature: float = 1.0
-    top_p: float | None = None
-    guidance: float = 0.0
-    corrector: float = 0.0
-    sigma: Sigma = "cap"
-    eta: float = 0.1
-    per_call: int = 1
-    floor: float = 1e-3
     reward: Literal["", "testament", "word_length"] = ""
-    values: int = 0
-    beta: float = 1.0
     batch: int = 64
     seed: int = 0
 
@@ -266,9 +242,8 @@ class DiffusionSampling:
     @property
     def chain(self) -> ChainOptions:
         """The same for ``run_chain``."""
-        names = {field.name for field in fields(ChainOptions)} & set(vars(self))
-        values = self.values or (8 if self.reward else 0)
-        return ChainOptions(**{**{name: getattr(self, name) for name in names}, "values": values})
+        chain = {field.name: getattr(self, field.name) for field in fields(ChainOptions)}
+        return ChainOptions(**{**chain, "values": self.values or (8 if self.reward else 0)})
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Benchmark:
     @property
     def command(self) -> str:
         """The command, as the docs show it."""
-        return " ".join([f"python -m benchmarks.{self.room}", *self.options])
+        return shlex.join(["python", "-m", f"benchmarks.{self.room}", *self.options])
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Worked:
     def command(self) -> str:
         """The command, as the docs show it."""
         words = ["tenfold", self.verb, "--example", self.example, *self.options, "--out", f"runs/{self.example}"]
-        return " ".join(words)
+        return shlex.join(words)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from tenfold.runs.jobs import Job
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.recipe import Recipe
+from tenfold.runs.usable import TaskFactory
 
 
 class Named(NamedTuple):
@@ -70,7 +71,7 @@ class System:
     paper: str
     state: str = "ready"
     part_of: str = ""
-    task: Callable[[], Any] | None = None
+    task: Callable[[], TaskFactory] | None = None
     model: Callable[[], Any] | None = None
     published: Callable[[], Callable[..., Any]] | None = None
     options: Mapping[str, type] = field(default_factory=dict)

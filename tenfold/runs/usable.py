@@ -37,6 +37,15 @@ class Usable(Protocol):
         """PNG pictures of what the model does, with their captions."""
 
 
+class TaskFactory(Protocol):
+    """What ``System.task`` returns: the class of a task, or a function that chooses one."""
+
+    def __call__(self, recipe: Any, name: str, /) -> Usable: ...
+
+    def describe(self, recipe: Any, /) -> dict[str, Any]:
+        """Parameters, memory and FLOPs of a recipe, from a model on the meta device."""
+
+
 @runtime_checkable
 class Samples(Protocol):
     """A model that ``sample`` draws from."""

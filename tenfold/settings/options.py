@@ -64,9 +64,12 @@ def call_reader(reader: Callable[..., Any], checkpoint: Any, given: Mapping[str,
 
 
 def documentation(documented: Any) -> tuple[str, dict[str, str]]:
-    """The first line of a docstring, without its full stop, and what it says about each argument or attribute."""
-    found = parse_docstring(documented.__doc__ or "")
-    return (found.short_description or "").rstrip("."), {p.arg_name: p.description or "" for p in found.params}
+    """The first line of a docstring, without its full stop, and what it, or that of a class that it inherits from,
+    says about each argument or attribute."""
+    kinds = getattr(documented if isinstance(documented, type) else type(documented), "__mro__", ())
+    found = [parse_docstring(one.__doc__ or "") for one in (kinds if is_dataclass(documented) else (documented,))]
+    helps = {p.arg_name: p.description or "" for one in reversed(found) for p in one.params}
+    return (found[0].short_description or "").rstrip("."), helps
 
 
 def _default(field: Any) -> Any:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.discrete_diffusion.config import DiffusionConfig, Geometry
+from tenfold.discrete_diffusion.config import DiffusionConfig, NetworkConfig
 from tenfold.errors import UsageError
 from tenfold.nn.norm import LayerNorm
 from tenfold.nn.rotary import line_angles, rotate, turns
@@ -92,7 +92,7 @@ class TokenAttention(nn.Module):
 class Layer(nn.Module):
     """Mixing of neighbours, attention, perceptron; each on a residual branch."""
 
-    def __init__(self, config: Geometry, causal: bool) -> None:
+    def __init__(self, config: NetworkConfig, causal: bool) -> None:
         super().__init__()
         width, hidden = config.width, config.intermediate or 4 * config.width
         self.causal, self.dropout = causal, config.dropout
@@ -122,7 +122,7 @@ class Stack(nn.Module):
 
     ``states`` are the tokens that can come in; a ``time`` network takes −log α as well."""
 
-    def __init__(self, config: Geometry, states: int, causal: bool, time: bool = False) -> None:
+    def __init__(self, config: NetworkConfig, states: int, causal: bool, time: bool = False) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(states, config.width)
@@ -177,7 +177,7 @@ def zeroed(into: int, out: int) -> nn.Linear:
     return layer
 
 
-def own_turns(length: int, config: Geometry, like: Tensor) -> tuple[Tensor, Tensor]:
+def own_turns(length: int, config: NetworkConfig, like: Tensor) -> tuple[Tensor, Tensor]:
     """Rotary turns of a sequence that looks at itself."""
     positions = torch.arange(length, device=like.device).float()
     table = turns(line_angles(positions, config.width // config.heads), like.dtype)

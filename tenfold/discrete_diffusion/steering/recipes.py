@@ -325,15 +325,10 @@ class RatioEvaluation:
 
 @dataclass(frozen=True)
 class RatioSampling(DiffusionSampling):
-    """Options of ``tenfold sample`` for a density ratio: those of the model that it corrects, and two more.
-
-    Attributes:
-        candidates: k texts drawn at each step, of which the ratio chooses one; 1 for the plain chain.
-        window: share of the steps, from the beginning, in which it does.
-    """
+    """Options of ``tenfold sample`` for a density ratio: those of the model that it corrects; ``candidates`` texts are
+    drawn at each step, of which the ratio chooses one, and 1 is the plain chain."""
 
     candidates: int = 4
-    window: float = 1.0
 
 
 _RATIO_TRAIN = replace(MASKED.train, learning_rate=1e-3, validate_every=500)
