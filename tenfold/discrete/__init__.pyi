@@ -27,5 +27,6 @@ from .schedules import LinearSigma as LinearSigma
 from .schedules import Polynomial as Polynomial
 from .schedules import Schedule as Schedule
 from .schedules import likelihood_weight as likelihood_weight
+from .schedules import noise_share as noise_share
 from .schedules import sigma as sigma
 from .schedules import time_of as time_of

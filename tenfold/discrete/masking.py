@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tenfold.errors import UsageError
+
 
 def reveal_probability(alpha_s: Tensor, alpha_t: Tensor) -> Tensor:
     """(α_s − α_t)/(1 − α_t): that a token masked at t is revealed by s < t."""
@@ -47,10 +49,18 @@ def categorical(weights: Float[Tensor, "*b k"], uniforms: Float[Tensor, "*b"]) -
 
     ``weights`` need not sum to 1; an outcome of weight 0 is never drawn.
 
+    Raises UsageError for weights that are NaN, infinite, negative, or all 0.
+
     >>> categorical(torch.tensor([0.0, 1.0, 3.0]), torch.tensor(0.5))
     tensor(2)
     """
     levels = weights.double().cumsum(-1)
+    total = levels[..., -1]
+    if not bool(((total > 0) & (total < torch.inf) & (weights >= 0).all(-1)).all()):
+        raise UsageError(
+            "the weights of a draw are NaN, infinite, negative or all 0; the probabilities that a model predicts are "
+            "broken: look for NaN in its weights, and at the temperature"
+        )
     target = uniforms.double()[..., None] * levels[..., -1:]
     # Rounding may carry u times the sum up to the sum: the last outcome that has weight.
     last = (levels < levels[..., -1:]).sum(-1)
@@ -62,7 +72,14 @@ def gumbel_argmax(
 ) -> Int[Tensor, "*b"]:
     """Draws from softmax(logits / T) as argmax of logits − T log(−log u), in float64; T = 0 is the argmax.
 
-    float32 would cut off the tails of the noise: the draws come out with too little entropy."""
+    float32 would cut off the tails of the noise: the draws come out with too little entropy.
+
+    Raises UsageError for logits that are NaN or +∞, or all −∞."""
+    if not bool(logits.amax(-1).isfinite().all()):  # the largest of numbers with a NaN is NaN
+        raise UsageError(
+            "the logits of a draw are NaN or infinite, or none is above -infinity; what a model predicts is broken: "
+            "look for NaN in its weights"
+        )
     if temperature == 0.0:
         return logits.argmax(-1)
     tiny = torch.finfo(torch.float64).tiny

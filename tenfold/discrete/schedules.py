@@ -6,16 +6,19 @@ al., arXiv 2406.07524.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from tenfold.errors import UsageError
+from tenfold.settings.checks import at_least, settings
+
 
 @runtime_checkable
 class Schedule(Protocol):
-    """α_t and its derivative, elementwise for times in [0, 1]."""
+    """α_t and its derivative, elementwise for times in [0, 1]. A schedule may also have ``noise``, 1 − α_t without
+    cancellation at small times."""
 
     def alpha(self, t: Tensor) -> Tensor:
         """Probability that a token is unchanged at time t; falls from (nearly) 1 to (nearly) 0."""
@@ -24,7 +27,7 @@ class Schedule(Protocol):
         """dα/dt, negative."""
 
 
-@dataclass(frozen=True)
+@settings
 class Linear:
     """α = 1 − (1 − ε) t; with ε = 0 the time is the mask ratio itself.
 
@@ -34,6 +37,9 @@ class Linear:
 
     epsilon: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
     def alpha(self, t: Tensor) -> Tensor:
         """1 − (1 − ε) t."""
         return 1 - (1 - self.epsilon) * t
@@ -42,30 +48,50 @@ class Linear:
         """−(1 − ε)."""
         return torch.full_like(t, self.epsilon - 1)
 
+    def noise(self, t: Tensor) -> Tensor:
+        """(1 − ε) t."""
+        return (1 - self.epsilon) * t
 
-@dataclass(frozen=True)
+
+@settings
 class Cosine:
     """α = ε + (1 − ε) cosᵖ(π t / 2), for p = 1 or 2 (cosine-squared)."""
 
     epsilon: float = 0.0
     power: int = 1
 
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+        at_least(self, "", power=1)
+
+    def _cosine(self, t: Tensor) -> Tensor:
+        # In the precision of t the cosine of π/2 is a hair below 0.
+        return torch.cos(math.pi / 2 * t).clamp(min=0)
+
     def alpha(self, t: Tensor) -> Tensor:
         """ε + (1 − ε) cosᵖ(π t / 2)."""
-        return self.epsilon + (1 - self.epsilon) * torch.cos(math.pi / 2 * t) ** self.power
+        return self.epsilon + (1 - self.epsilon) * self._cosine(t) ** self.power
 
     def alpha_prime(self, t: Tensor) -> Tensor:
         """Its derivative."""
-        angle = math.pi / 2 * t
-        inner = self.power * torch.cos(angle) ** (self.power - 1) * torch.sin(angle)
+        inner = self.power * self._cosine(t) ** (self.power - 1) * torch.sin(math.pi / 2 * t)
         return -(1 - self.epsilon) * math.pi / 2 * inner
 
+    def noise(self, t: Tensor) -> Tensor:
+        """(1 − ε)(1 − cosᵖ(π t / 2))."""
+        once = (2 * torch.sin(math.pi / 4 * t).square()).clamp(max=1)
+        return (1 - self.epsilon) * -torch.expm1(self.power * torch.log1p(-once))
 
-@dataclass(frozen=True)
+
+@settings
 class Polynomial:
     """α = (1 − t)ⁿ."""
 
     power: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.power > 0:
+            raise UsageError(f"power is {self.power}; a schedule of noise needs a positive one")
 
     def alpha(self, t: Tensor) -> Tensor:
         """(1 − t)ⁿ."""
@@ -75,13 +101,21 @@ class Polynomial:
         """−n (1 − t)ⁿ⁻¹."""
         return -self.power * (1 - t) ** (self.power - 1)
 
+    def noise(self, t: Tensor) -> Tensor:
+        """1 − (1 − t)ⁿ."""
+        return -torch.expm1(self.power * torch.log1p(-t))
 
-@dataclass(frozen=True)
+
+@settings
 class Geometric:
     """α = exp(−σ), σ = σ_min^(1−t) σ_max^t."""
 
     least: float = 1e-4
     most: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least < self.most:
+            raise UsageError(f"least is {self.least} and most {self.most}; total noise grows from above 0")
 
     def _sigma(self, t: Tensor) -> Tensor:
         return self.least ** (1 - t) * self.most**t
@@ -95,13 +129,21 @@ class Geometric:
         sigma = self._sigma(t)
         return -math.log(self.most / self.least) * sigma * torch.exp(-sigma)
 
+    def noise(self, t: Tensor) -> Tensor:
+        """1 − exp(−σ_t)."""
+        return -torch.expm1(-self._sigma(t))
 
-@dataclass(frozen=True)
+
+@settings
 class LinearSigma:
     """α = exp(−σ), σ = σ_min + (σ_max − σ_min) t."""
 
     least: float = 0.0
     most: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least < self.most:
+            raise UsageError(f"least is {self.least} and most {self.most}; total noise grows from at least 0")
 
     def alpha(self, t: Tensor) -> Tensor:
         """exp(−σ_t)."""
@@ -111,9 +153,24 @@ class LinearSigma:
         """−(σ_max − σ_min) exp(−σ_t)."""
         return -(self.most - self.least) * self.alpha(t)
 
+    def noise(self, t: Tensor) -> Tensor:
+        """1 − exp(−σ_t)."""
+        return -torch.expm1(-self.least - (self.most - self.least) * t)
+
+
+def _check_epsilon(epsilon: float) -> None:
+    if not 0 <= epsilon < 1:
+        raise UsageError(f"epsilon is {epsilon}; the share of tokens that are kept at t = 1 lies in [0, 1)")
+
+
+MOST_SIGMA = 20.75
+"""The most total noise that a network is told: that of α = 1e-9, below every level that a schedule with a σ has. At
+α = 0 it would be told infinity, and answer with NaN."""
+
 
 def sigma(schedule: Schedule, t: Tensor) -> Tensor:
-    """The total noise σ = −log α, by which some networks are told the time; infinite where α = 0."""
+    """The total noise σ = −log α, by which some networks are told the time; infinite where α = 0 (networks are told
+    no more than ``MOST_SIGMA``)."""
     return -torch.log(schedule.alpha(t))
 
 
@@ -131,10 +188,26 @@ def time_of(schedule: Schedule, alpha: Tensor) -> Tensor:
     return (low + high) / 2
 
 
+def noise_share(schedule: Schedule, t: Tensor) -> Tensor:
+    """1 − α_t, the share of tokens that are noise, to the precision of t at small times too (1 − ``alpha`` has lost
+    all digits of a cosine at t = 1e-4 in float32)."""
+    own = getattr(schedule, "noise", None)
+    found: Tensor = (1 - schedule.alpha(t.double())).to(t.dtype) if own is None else own(t)
+    return found
+
+
 def likelihood_weight(schedule: Schedule, t: Tensor) -> Tensor:
     """w(t) = −α'_t / (1 − α_t): the weight of the cross entropy at masked tokens in the bound; 1/t when linear.
+
+    Raises UsageError where it is infinite or no number, at t = 0 say.
 
     >>> likelihood_weight(Linear(), torch.tensor(0.25))
     tensor(4.)
     """
-    return -schedule.alpha_prime(t) / (1 - schedule.alpha(t))
+    weight = -schedule.alpha_prime(t) / noise_share(schedule, t)
+    if not bool(weight.isfinite().all()):
+        raise UsageError(
+            f"the weight of the bound is {weight[~weight.isfinite()].flatten()[0].item()} at one of the times "
+            f"({t.min().item():g} to {t.max().item():g}); times of noise lie in (0, 1]"
+        )
+    return weight

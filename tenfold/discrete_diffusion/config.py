@@ -1,13 +1,12 @@
 """What a user can set about a network of discrete diffusion. Imports no PyTorch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 
-@dataclass(frozen=True)
+@settings
 class NetworkConfig:
     """Sizes of a network of tokens.
 
@@ -58,12 +57,12 @@ class NetworkConfig:
             )
 
 
-@dataclass(frozen=True)
+@settings
 class AutoregressiveConfig(NetworkConfig):
     """The network, read from left to right."""
 
 
-@dataclass(frozen=True)
+@settings
 class DiffusionConfig(NetworkConfig):
     """Tokens, noise and network; the defaults are a small masked model of 27 letters.
 

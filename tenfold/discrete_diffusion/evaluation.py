@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tenfold.data.text.characters import CharacterSplits
 from tenfold.data.text.token_rows import PackedRows, TokenRows
 from tenfold.discrete.paths import MaskSource
+from tenfold.discrete.schedules import Linear, time_of
 from tenfold.discrete_diffusion import likelihood
 from tenfold.discrete_diffusion.likelihood import LikelihoodBound
 from tenfold.discrete_diffusion.networks.model import Denoiser, DiscreteDiffusion, ScheduledNetwork
@@ -66,7 +67,7 @@ def fill_masks(model: Denoiser, holes: Holes) -> Int[Tensor, "h n"]:
     tokens, left = torch.where(holes.hidden, model.source.mask, holes.rows), holes.hidden.clone()
     for _ in range(int(left.sum(1).max())):
         alpha = (~left).double().mean(1)
-        time = (1 - alpha).float() if model.time_conditioned else None
+        time = time_of(getattr(model, "schedule", Linear()), alpha).float() if model.time_conditioned else None
         best, token = model(tokens, time).max(-1)
         place = torch.where(left, best, -torch.inf).argmax(1, keepdim=True)
         open_ = left.gather(1, place)

@@ -34,6 +34,7 @@ from tenfold.discrete_diffusion.networks.model import Denoiser
 from tenfold.discrete_diffusion.networks.stacked import Autoregressive
 from tenfold.errors import UsageError
 from tenfold.runs.sampled_loss import SampledLoss
+from tenfold.training.streams import Draws
 
 Name = Literal["masked", "uniform", "generalised_kl"]
 
@@ -75,6 +76,7 @@ def bound(
     counted: Bool[Tensor, "b n"] | None = None,
     seed: int = 0,
     batch: int = 64,
+    index: Int[Tensor, " b"] | None = None,
 ) -> LikelihoodBound:
     """A bound on −log p(x_0) of each row, summed over its tokens: an integral over α, drawn with low discrepancy.
 
@@ -89,8 +91,9 @@ def bound(
         name: which bound; None for that of the model's source, which is tight at the true conditionals.
             "generalised_kl" of a uniform source is not.
         counted: tokens that are scored and noised, the others being given (a prompt, padding); None for all.
-        seed: keys the draws.
+        seed: keys the draws, with the row's number.
         batch: rows computed together; it changes rounding only.
+        index: the numbers of the rows in a larger whole; 0, 1, ... by default.
 
     Raises:
         UsageError: no draw asked for, nothing to score, tokens outside the vocabulary, or another source's bound.
@@ -105,16 +108,16 @@ def bound(
     counted = torch.ones_like(clean, dtype=torch.bool) if counted is None else counted
     if not bool(counted.any()):
         raise UsageError("no token of the rows is counted, so there is nothing to score")
-    generator = torch.Generator().manual_seed(seed)
-    offset = torch.rand(len(clean), generator=generator, dtype=torch.float64)
+    index = torch.arange(len(clean)) if index is None else index.cpu()
+    offset = Draws(seed, 0).uniform("bound-place", index, dtype=torch.float64)
     values = torch.zeros(draws, len(clean), dtype=torch.float64)
     with progress.task("bound", draws * len(clean), "rows") as step:
         for k in range(draws):
             places = (offset + k / draws) % 1.0
-            uniforms = torch.rand(2, *clean.shape, generator=generator)
             for rows in torch.arange(len(clean)).split(batch):
-                here = rows.to(clean.device)
-                place, whether, which = (x[rows].to(clean.device) for x in (places, *uniforms))
+                here, place = rows.to(clean.device), places[rows].to(clean.device)
+                numbers = Draws(seed, k).uniform("bound-noise", index[rows].to(clean.device), (2, clean.shape[1]))
+                whether, which = numbers.unbind(1)
                 values[k, rows] = one_draw(model, clean[here], counted[here], place, whether, which, name).cpu()
                 step(len(rows))
     error = values.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(values[0], math.nan)

@@ -11,7 +11,7 @@ from tenfold.discrete import bounds
 from tenfold.discrete import objectives as tcsm
 from tenfold.discrete.masking import mask_exactly, stratified
 from tenfold.discrete.paths import MaskSource, Source, View, in_view
-from tenfold.discrete.schedules import time_of
+from tenfold.discrete.schedules import noise_share, time_of
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.networks.model import schedule_of, source_of
 from tenfold.discrete_diffusion.options import DiffusionObjective
@@ -66,7 +66,8 @@ class Noise:
                 clean, torch.where(hidden, source.mask, clean), time, 1 - 1 / weight, torch.ones_like(weight)
             )
         time = settings.latest - (settings.latest - settings.epsilon) * places
-        alpha, rate = self.schedule.alpha(time), -self.schedule.alpha_prime(time)
+        # In float64: near α = 1 the weight of the bound, rate / (1 − α), is a ratio of small differences.
+        alpha, rate = 1 - noise_share(self.schedule, time.double()), -self.schedule.alpha_prime(time.double())
         return NoisyBatch(clean, source.noise(clean, alpha, whether, which), time, alpha, rate)
 
 
@@ -175,10 +176,14 @@ def losses(
 
 
 def mean_loss(
-    objective: DiffusionObjective, values: Tensor, active: Bool[Tensor, "..."], tokens: int
+    objective: DiffusionObjective,
+    values: Tensor,
+    active: Bool[Tensor, "..."],
+    tokens: int,
+    count: Float[Tensor, ""] | Int[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """What training minimises: the mean of the losses over all ``tokens`` where they carry the bound's weight, else
-    over the active ones."""
+    over the active ones (``count``, if their number is that of a larger whole)."""
     total = torch.where(active, values, 0.0).sum()
     weighted = objective.loss not in ("distribution", "score") or objective.weight == "bound"
-    return total / tokens if weighted else total / active.sum().clamp(min=1)
+    return total / tokens if weighted else total / (active.sum().clamp(min=1) if count is None else count)

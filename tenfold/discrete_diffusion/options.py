@@ -1,11 +1,11 @@
 """What a user can set about training, measuring and sampling a model of discrete diffusion. Imports no PyTorch."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Literal, get_args
 
 from tenfold.errors import UsageError, suggest
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 Kind = Literal[
     "ancestral", "cached", "euler", "exponential", "tau_leap", "analytic", "remask", "confidence", "first_hitting",
@@ -15,7 +15,7 @@ Sigma = Literal["cap", "rescale", "confidence", "loop"]
 MASK_ONLY = ("cached", "remask", "confidence", "first_hitting")
 
 
-@dataclass(frozen=True)
+@settings
 class ChainOptions:
     """How noise becomes tokens.
 
@@ -101,7 +101,7 @@ class ChainOptions:
 Loss = Literal["distribution", "score", "mdlm", "sedd", "udlm", "flow_matching", "d3pm"]
 
 
-@dataclass(frozen=True)
+@settings
 class DiffusionObjective:
     """What is learnt.
 
@@ -163,7 +163,7 @@ class DiffusionObjective:
             raise UsageError("objective.times count draws numbers of masks; set --objective.times stratified")
 
 
-@dataclass(frozen=True)
+@settings
 class DiffusionEvaluation:
     """What is measured on the test split after training.
 
@@ -186,7 +186,7 @@ class DiffusionEvaluation:
         at_least(self, "evaluation", draws=1, rows=0, batch=1, holes=0)
 
 
-@dataclass(frozen=True)
+@settings
 class TokenRowEvaluation:
     """What is measured of a model of a tokenizer's tokens on the test split.
 
@@ -204,7 +204,7 @@ class TokenRowEvaluation:
         at_least(self, "evaluation", draws=1, rows=0, batch=1)
 
 
-@dataclass(frozen=True)
+@settings
 class DiffusionSampling(ChainOptions):
     """Options of ``tenfold sample``: those of a chain, and these.
 
@@ -246,7 +246,7 @@ class DiffusionSampling(ChainOptions):
         return ChainOptions(**{**chain, "values": self.values or (8 if self.reward else 0)})
 
 
-@dataclass(frozen=True)
+@settings
 class DiffusionAnalysis:
     """Options of ``tenfold analyse``: how good samples are, by the number of steps.
 

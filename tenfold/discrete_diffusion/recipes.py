@@ -2,7 +2,7 @@
 same network from left to right, of a tokenizer's tokens in the published geometries, and of a large language model's
 tokens, from itself; with what the last one can be told. Imports no PyTorch."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 from tenfold.data.text.config import LETTERS, CharacterDataConfig, TokenTextConfig
@@ -11,11 +11,11 @@ from tenfold.discrete_diffusion.options import DiffusionEvaluation, DiffusionObj
 from tenfold.errors import UsageError
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 from tenfold.training.config import TrainingConfig
 
 
-@dataclass(frozen=True)
+@settings
 class DiffusionRecipe(Recipe):
     """A model that turns noise into text."""
 
@@ -27,7 +27,7 @@ class DiffusionRecipe(Recipe):
     evaluation: DiffusionEvaluation = field(default_factory=DiffusionEvaluation)
 
 
-@dataclass(frozen=True)
+@settings
 class AutoregressiveRecipe(Recipe):
     """The same network from left to right."""
 
@@ -156,7 +156,7 @@ _MILLION = TrainingConfig(
 )
 
 
-@dataclass(frozen=True)
+@settings
 class TokenRecipe(Recipe):
     """A model that turns noise into text, of a tokenizer's tokens."""
 
@@ -181,7 +181,7 @@ TOKEN_RECIPES: dict[str, Named] = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class TokenData:
     """The King James Bible in a teacher's tokens.
 
@@ -210,7 +210,7 @@ class TokenData:
         at_least(self, "data", rows=0, validation_rows=0)
 
 
-@dataclass(frozen=True)
+@settings
 class TokenDistilObjective:
     """Learning a large teacher's site conditionals, each asked for once and kept.
 
@@ -238,7 +238,7 @@ class TokenDistilObjective:
             raise UsageError(f"objective.temperature is {self.temperature}; it must be positive")
 
 
-@dataclass(frozen=True)
+@settings
 class TokenEvaluation:
     """What is measured of a model of tokens.
 
@@ -262,7 +262,7 @@ _SMALL = DiffusionConfig(vocabulary=8192, length=24, local_mixing=3)
 _SHORT = replace(MASKED.train, steps=600, batch_size=16, learning_rate=1e-3, validate_every=100)
 
 
-@dataclass(frozen=True)
+@settings
 class TokenDistilRecipe(Recipe):
     """A small masked model of a large teacher's tokens."""
 

@@ -50,12 +50,14 @@ def draw(
     template: Template | None = None,
     steering: Steering = Steering(),
 ) -> Sampled:
-    """``count`` sequences of ``length`` tokens; those that a template gives stay."""
-    random, parts, device = Random(seed), [], device_of(model)
+    """``count`` sequences of ``length`` tokens; those that a template gives stay. A sequence's draws are keyed by its
+    number: ``batch`` changes rounding only."""
+    parts, device = [], device_of(model)
     if template is None:
         template = Template(torch.zeros(length, dtype=torch.long), torch.zeros(length, dtype=torch.bool))
     for first in range(0, count, batch):
         rows = min(batch, count - first)
+        random = Random(seed, torch.arange(first, first + rows))
         clean, prompt = (part.to(device).expand(rows, -1) for part in template)
         start = noise(model.source, clean, prompt, random)
         parts.append(

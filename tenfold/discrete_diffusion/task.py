@@ -35,7 +35,7 @@ from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.streams import Draws
-from tenfold.training.task import LOSS, Batch, Update, device_of
+from tenfold.training.task import LOSS, Batch, Update, device_of, mean_count
 
 _T = TypeVar("_T")
 
@@ -239,6 +239,11 @@ class DiffusionTask(TaskDefaults):
         """The network; of a network of scores, its ratios."""
         return {"model": ScoreNetwork(self.model) if self.recipe.model.output == "scores" else self.model}
 
+    def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """The tokens that are noise."""
+        noisy = self.noise(batch["tokens"], batch["index"], draws).noisy
+        return {"active": self.noise.source.active(noisy).sum()}
+
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update."""
         settings, source, view, index = self.recipe.objective, self.noise.source, self.recipe.model.view, batch["index"]
@@ -259,7 +264,7 @@ class DiffusionTask(TaskDefaults):
         else:
             outputs = modules["model"](seen.noisy, seen.time)
             values, here = losses(settings, outputs, seen, source, view, uniforms), active
-        value = mean_loss(settings, values, here, active.numel())
+        value = mean_loss(settings, values, here, active.numel(), mean_count(batch, "active", active.sum()))
         yield Update("model", value, {"noise_share": 1 - seen.alpha.mean()}, {"losses": values.detach()})
 
 

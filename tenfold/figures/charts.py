@@ -110,6 +110,7 @@ def bars(
         axes = figure.add_subplot()
         positions = np.arange(len(labels))[::-1]
         colours = [PALETTE[0] if label in highlight else "#c3ccd8" for label in labels]
+        # The error of a mean of one number is NaN: its bar has no whisker.
         spread = None if errors is None else np.nan_to_num(as_array(errors).astype(np.float64))
         axes.barh(positions, numbers, 0.62, color=colours, xerr=spread, error_kw={"ecolor": SOFT, "lw": 1})
         for position, number, extra in zip(

@@ -1,8 +1,8 @@
 """What a user can set about any flow. Imports no PyTorch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from tenfold.settings.checks import settings
 from tenfold.training.config import TrainingConfig
 
 # What the published recipes of TarFlow (arXiv 2412.06329) and STARFlow (arXiv 2506.06276) share.
@@ -20,7 +20,7 @@ PUBLISHED_TRAINING = TrainingConfig(
 )
 
 
-@dataclass(frozen=True)
+@settings
 class GuidedSampling:
     """The options of ``tenfold sample`` that flows share.
 

@@ -1,16 +1,15 @@
 """What a user can set about a masked language model, and its special tokens. Imports no PyTorch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from tenfold.errors import UsageError
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 BYTE_PAD, BYTE_MASK = 256, 257
 
 
-@dataclass(frozen=True)
+@settings
 class SpecialIds:
     """Numbers of the special tokens; ``mask`` stands for a token that is not revealed yet.
 
@@ -62,7 +61,7 @@ def read_special(*files: Mapping[str, Any]) -> dict[str, int | None]:
     return found
 
 
-@dataclass(frozen=True)
+@settings
 class MaskedLMConfig:
     """Geometry of the network; the defaults are a small model of bytes (256 values, padding, mask).
 

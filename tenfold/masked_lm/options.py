@@ -1,14 +1,13 @@
 """What a user can set about training, measuring and using a masked language model. Imports no PyTorch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
 from tenfold.masked_lm.decoding.options import Alg, CacheName, GenerationOptions, ScheduleName, StrategyName
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 
-@dataclass(frozen=True)
+@settings
 class MaskedObjective:
     """What is learnt, and from which weights.
 
@@ -67,7 +66,7 @@ class MaskedObjective:
             raise UsageError("an autoregressive model keeps its causal attention; set --objective.anneal_steps 0")
 
 
-@dataclass(frozen=True)
+@settings
 class MaskedEvaluation:
     """What is measured on the test split after training.
 
@@ -93,7 +92,7 @@ class MaskedEvaluation:
         at_least(self, "evaluation", draws=1, rows=0, batch=1, holes=0)
 
 
-@dataclass(frozen=True)
+@settings
 class MaskedSampling:
     """Options of ``tenfold sample`` for a masked language model.
 
@@ -170,7 +169,7 @@ class MaskedSampling:
         return GenerationOptions(max_new_tokens=self.tokens, **shared)
 
 
-@dataclass(frozen=True)
+@settings
 class MaskedAnalysis:
     """Options of ``tenfold analyse`` for a masked language model.
 

@@ -1,6 +1,6 @@
 """Recipes of masked diffusion language models for code (DiffuCoder, arXiv 2506.20639)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from tenfold.data.text.config import CodeDataConfig
@@ -9,10 +9,11 @@ from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
+from tenfold.settings.checks import settings
 from tenfold.training.config import TrainingConfig
 
 
-@dataclass(frozen=True)
+@settings
 class MaskedLMRecipe(Recipe):
     """A masked language model, or the autoregressive one that it can start from."""
 
@@ -24,7 +25,7 @@ class MaskedLMRecipe(Recipe):
     evaluation: MaskedEvaluation = field(default_factory=MaskedEvaluation)
 
 
-@dataclass(frozen=True)
+@settings
 class MaskedLMPipeline(Recipe):
     """First a model that reads from left to right, then a masked one that starts from its weights."""
 

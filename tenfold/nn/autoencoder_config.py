@@ -1,12 +1,12 @@
 """What a user can set about an autoencoder. Imports no PyTorch."""
 
 import math
-from dataclasses import dataclass
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import settings
 
 
-@dataclass(frozen=True)
+@settings
 class AutoencoderConfig:
     """Geometry of a convolutional autoencoder (the KL autoencoder of latent diffusion, arXiv 2112.10752) and
     the scale of its latents.

@@ -1,16 +1,15 @@
 """What a user can set about transformer layers. Imports no PyTorch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 # Pairs of a head's coordinates that belong to the third axis of rotary positions (text or time), where there is one.
 THIRD = 8
 
 
-@dataclass(frozen=True)
+@settings
 class LayerConfig:
     """Shape of a pre-norm transformer layer.
 

@@ -1,7 +1,42 @@
-"""Checks that settings share."""
+"""Settings as dataclasses that are checked wherever they are made, and the checks that they share."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
 from tenfold.errors import UsageError
-from tenfold.settings.values import shown
+from tenfold.settings.values import read, shown
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def settings(kind: type[T]) -> type[T]:
+    """A frozen dataclass whose values are read as its annotations say whoever makes it: a user in Python, a file or a
+    command line. What does not fit is a UsageError, before the class's own ``__post_init__``.
+
+    >>> @settings
+    ... class Sizes:
+    ...     steps: int = 10
+    >>> Sizes(steps=8.0).steps
+    8
+    """
+    own: Any = kind.__dict__.get("__post_init__")
+    hints: dict[str, Any] = {}
+
+    def checked(self: Any) -> None:
+        if not hints:
+            hints.update(get_type_hints(kind))
+        for f in fields(self):
+            # Fields of a class that inherits from this one are read there.
+            if f.name in hints:
+                object.__setattr__(self, f.name, read(hints[f.name], getattr(self, f.name), f.name))
+        if own is not None:
+            own(self)
+        elif hasattr(super(kind, self), "__post_init__"):
+            super(kind, self).__post_init__()
+
+    kind.__post_init__ = checked  # type: ignore[attr-defined]
+    return dataclass(frozen=True)(kind)
 
 
 def at_least(settings: object, group: str, /, **least: int | float) -> None:

@@ -1,7 +1,7 @@
 """What a user can set about STARFlow: its network, data, training, measuring and sampling. Imports no PyTorch."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from tenfold.data.captions.config import CaptionDataConfig, TextEncoderConfig
@@ -9,14 +9,14 @@ from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
 from tenfold.flows.options import GuidedSampling
 from tenfold.nn.config import THIRD, LayerConfig
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 
 def _layer() -> LayerConfig:
     return LayerConfig(width=256, head_size=64, rotary="interleaved")
 
 
-@dataclass(frozen=True)
+@settings
 class StarFlowConfig:
     """Geometry of a STARFlow (arXiv 2506.06276): blocks in data-to-noise order, of which the last, the deep one, is
     sampled first and alone sees the text or class (``condition`` "top").
@@ -140,7 +140,7 @@ class StarFlowConfig:
     layout = "channel_last"
 
 
-@dataclass(frozen=True)
+@settings
 class LatentDataConfig:
     """Which images a latent flow learns, and the autoencoder and text encoder that it sees them through.
 
@@ -165,7 +165,7 @@ class LatentDataConfig:
     rebuild: bool = False
 
 
-@dataclass(frozen=True)
+@settings
 class LatentObjective:
     """What a latent flow is trained on.
 
@@ -187,7 +187,7 @@ class LatentObjective:
         at_least(self, "", norm_penalty=0)
 
 
-@dataclass(frozen=True)
+@settings
 class StarFlowEvaluation:
     """How a trained latent flow is measured.
 
@@ -213,7 +213,7 @@ class StarFlowEvaluation:
             raise UsageError(f"guidance is {self.guidance}; weights must be at least 0 (0 is no guidance)")
 
 
-@dataclass(frozen=True)
+@settings
 class StarFlowSampling(GuidedSampling):
     """Options of ``tenfold sample`` for a latent flow.
 
@@ -243,7 +243,7 @@ class StarFlowSampling(GuidedSampling):
     autoencoder: str = ""
 
 
-@dataclass(frozen=True)
+@settings
 class StarFlowScoring:
     """Options of ``tenfold score`` for a latent flow.
 

@@ -1,6 +1,6 @@
 """STARFlow's recipes (arXiv 2506.06276): an autoencoder, a flow on its latents, a decoder that removes their noise."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from tenfold.data.captions.config import CaptionDataConfig, TextEncoderConfig
@@ -10,13 +10,14 @@ from tenfold.flows.options import PUBLISHED_TRAINING
 from tenfold.nn.config import LayerConfig
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
+from tenfold.settings.checks import settings
 from tenfold.starflow.autoencoder.config import AutoencoderEvaluation, ReconstructionConfig
 from tenfold.starflow.autoencoder.recipes import AUTOENCODER_MNIST, DECODER_MNIST, AutoencoderRecipe, DecoderRecipe
 from tenfold.starflow.config import LatentDataConfig, LatentObjective, StarFlowConfig, StarFlowEvaluation
 from tenfold.training.config import TrainingConfig
 
 
-@dataclass(frozen=True)
+@settings
 class StarFlowRecipe(Recipe):
     """A latent flow on the latents of an autoencoder that is there already."""
 
@@ -28,7 +29,7 @@ class StarFlowRecipe(Recipe):
     evaluation: StarFlowEvaluation = field(default_factory=StarFlowEvaluation)
 
 
-@dataclass(frozen=True)
+@settings
 class StarFlowPipeline(Recipe):
     """From images to samples: three stages, each a run of its own in a folder below."""
 

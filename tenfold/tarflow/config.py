@@ -1,16 +1,15 @@
 """What a user can set about TarFlow. Imports no PyTorch."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
 from tenfold.flows.options import GuidedSampling
 from tenfold.nn.config import LayerConfig
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 
-@dataclass(frozen=True)
+@settings
 class TarFlowConfig:
     """Geometry of a TarFlow (arXiv 2412.06329).
 
@@ -89,7 +88,7 @@ class TarFlowConfig:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@settings
 class FlowObjective:
     """What a flow on images is trained on.
 
@@ -120,7 +119,7 @@ class FlowObjective:
         at_least(self, "", shift=0)
 
 
-@dataclass(frozen=True)
+@settings
 class FlowEvaluation:
     """How a trained flow is measured.
 
@@ -148,7 +147,7 @@ class FlowEvaluation:
             raise UsageError(f"evaluation.guidance is {', '.join(map(str, self.guidance))}; give weights of at least 0")
 
 
-@dataclass(frozen=True)
+@settings
 class FlowSampling(GuidedSampling):
     """Options of ``tenfold sample`` for a flow.
 
@@ -173,7 +172,7 @@ class FlowSampling(GuidedSampling):
     denoise_rate: float = 1.0
 
 
-@dataclass(frozen=True)
+@settings
 class FlowScoring:
     """Options of ``tenfold score`` for a flow.
 

@@ -1,17 +1,18 @@
 """TarFlow's recipes (arXiv 2412.06329)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.flows.options import PUBLISHED_TRAINING
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
+from tenfold.settings.checks import settings
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective, TarFlowConfig
 from tenfold.training.config import TrainingConfig
 
 
-@dataclass(frozen=True)
+@settings
 class TarFlowRecipe(Recipe):
     """Everything a TarFlow run is made of."""
 

@@ -1,12 +1,12 @@
 """What a user can set about training. Imports no PyTorch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import settings
 
 
-@dataclass(frozen=True)
+@settings
 class TrainingConfig:
     """Settings of the training loop, the same for every system.
 

@@ -26,7 +26,7 @@ from tenfold.training.metrics import Metrics, Tracker
 from tenfold.training.parallel import World
 from tenfold.training.schedule import learning_rate_factor
 from tenfold.training.streams import Draws, key_of
-from tenfold.training.task import LOSS, Task, Update
+from tenfold.training.task import LOSS, Counting, Task, Update
 from tenfold.training.validation import validate
 
 _GO, _STOP, _FAILED = 0, 1, 2
@@ -172,6 +172,7 @@ class _Training:
             self.checkpoints.load(step, saved, self.state)
             self.step = self.saved = step
             self.best, self.validated, self.seconds = loop["best"], loop["validated"], loop["seconds"]
+            self.metrics.load_state(loop.get("metrics", {}), self.world)
             self._note(f"resumed {self.run.path} at step {step}")
         elif resume:
             self._note(f"{self.run.path} has no checkpoint yet: starting from its first step")
@@ -237,6 +238,8 @@ class _Training:
         factor = learning_rate_factor(self.step, config)
         draws = Draws(config.seed, self.step)
         moved = [{name: t.to(device, non_blocking=True) for name, t in batch.items()} for batch in micro]
+        if isinstance(self.task, Counting) and len(micro) * self.world.size > 1:
+            self._share_counts(self.task, moved, draws)
         phases = [self.task.step(self.modules, batch, draws) for batch in moved]
         while True:
             self._zero_gradients()  # a generator's loss also reaches the critic: those gradients do not count
@@ -246,6 +249,14 @@ class _Training:
             self._optimize(stepped, factor)
         if self.ema is not None:
             self.ema.update(self.step)
+
+    def _share_counts(self, task: Counting, moved: list[dict[str, Tensor]], draws: Draws) -> None:
+        """Tell every micro-batch the mean of the counts over all of them, in all processes."""
+        counts = [task.counts(batch, draws) for batch in moved]
+        own = torch.stack([torch.stack([one[name].double() for one in counts]).sum() for name in counts[0]]).cpu()
+        means = self.world.sum(own) / (len(moved) * self.world.size)
+        for batch in moved:
+            batch |= {f"mean_{name}": mean.to(self.world.device) for name, mean in zip(counts[0], means, strict=True)}
 
     def _phase(self, phases: list[Iterator[Update]]) -> str | None:
         """Forward and backward over all micro-batches: the optimiser to step, or None at the end."""
@@ -363,6 +374,7 @@ class _Training:
             "validated": self.validated,
             "seconds": self._seconds(),
             "samples": self.step * self.config.batch_size,
+            "metrics": self.metrics.state(self.world),
             **self.circumstances,
         }
         self.checkpoints.save(self.step, self.state, loop)

@@ -1,6 +1,7 @@
 """Means of the metrics since the last record, kept on the device; and the tracker they go to."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,15 +27,25 @@ class Metrics:
 
     def read(self, world: World) -> dict[str, float]:
         """Means over steps, micro-batches and processes since the last read (collective); starts anew."""
+        means = {name: total / count for name, (total, count) in self.state(world).items()}
+        self._sums, self._counts = {}, {}
+        return means
+
+    def state(self, world: World) -> dict[str, tuple[float, int]]:
+        """Of each metric since the last read, the mean over processes of its sum, and how many values that is of one
+        process (collective): what a checkpoint keeps, so that the first record after a resume covers its window."""
         names = sorted(self._sums)
         if not names:
             return {}
         if world.size > 1 and len({tuple(other) for other in world.gather(names)}) > 1:
             raise TenfoldError(f"processes report different metrics; this one: {', '.join(names)}")
-        own = torch.stack([self._sums[name] / self._counts[name] for name in names]).cpu()
-        means = world.sum(own) / world.size
-        self._sums, self._counts = {}, {}
-        return dict(zip(names, means.tolist(), strict=True))
+        sums = world.sum(torch.stack([self._sums[name] for name in names]).cpu().double()) / world.size
+        return {name: (total, self._counts[name]) for name, total in zip(names, sums.tolist(), strict=True)}
+
+    def load_state(self, state: Mapping[str, tuple[float, int]], world: World) -> None:
+        """Go on from what ``state`` gave."""
+        self._sums = {name: torch.tensor(total, device=world.device) for name, (total, _) in state.items()}
+        self._counts = {name: count for name, (_, count) in state.items()}
 
 
 class Tracker:

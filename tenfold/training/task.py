@@ -120,7 +120,8 @@ class Task(Protocol):
         The loop zeroes all gradients before each update and steps the named optimiser alone. Where several
         processes train: run a module whose gradient an update does not need under ``torch.no_grad()`` (DDP
         waits for the gradients of every forward that recorded them), and take losses as means over the
-        samples of the batch (gradients are averaged over micro-batches and processes)."""
+        samples of the batch (gradients are averaged over micro-batches and processes). What is a mean over
+        a number that differs between micro-batches divides by the mean of those (``Counting``)."""
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Per-sample values (B,), or (B, ...) where ``metric.whole`` reads them; ``metric`` says which of them selects
@@ -134,6 +135,22 @@ class Task(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict``."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A task whose losses are means over numbers that depend on the batch, of masks or real tokens say. So that they
+    are means over the whole batch, however it is split over rounds and processes, the loop tells ``step`` the mean of
+    each number over all micro-batches as ``batch["mean_" + name]`` wherever there are several (``mean_count``)."""
+
+    def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """The numbers of a micro-batch by name, scalars: from its draws, without a network."""
+
+
+def mean_count(batch: Batch, name: str, own: Tensor) -> Tensor:
+    """What a sum over a micro-batch is divided by: the mean of the ``Counting`` number over all micro-batches, or its
+    ``own`` where it is the only one; at least 1."""
+    return batch.get(f"mean_{name}", own).clamp(min=1)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -1,15 +1,14 @@
 """What a user can set about captioned images and the encoder of their captions. Imports no PyTorch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.data.captions.aspect import ratios_of, size_of
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 
-@dataclass(frozen=True)
+@settings
 class TextEncoderConfig:
     """Which frozen network turns captions into vectors, and how many.
 
@@ -35,7 +34,7 @@ class TextEncoderConfig:
         at_least(self, "", tokens=1, batch=1)
 
 
-@dataclass(frozen=True)
+@settings
 class CaptionDataConfig:
     """Where captioned images come from, and the canvases that they are brought to.
 

@@ -1,13 +1,12 @@
 """What a user can set about data. Imports no PyTorch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 
-@dataclass(frozen=True)
+@settings
 class ImageDataConfig:
     """Where images come from and how they are brought to one shape.
 

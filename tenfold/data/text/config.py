@@ -1,14 +1,14 @@
 """What a user can set about text as characters, as code and as tokens. Imports no PyTorch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import settings
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True)
+@settings
 class CharacterDataConfig:
     """Where a text comes from, and how it becomes rows of equally many characters.
 
@@ -72,7 +72,7 @@ class CharacterDataConfig:
                 raise UsageError(f"data.{name} is {getattr(self, name)}; give at least 1, or 0 for all")
 
 
-@dataclass(frozen=True)
+@settings
 class CodeDataConfig:
     """Where texts come from, and how they become rows of equally many tokens.
 
@@ -132,7 +132,7 @@ class CodeDataConfig:
             )
 
 
-@dataclass(frozen=True)
+@settings
 class TokenTextConfig:
     """JSON lines as rows of equally many tokens, held in memory.
 

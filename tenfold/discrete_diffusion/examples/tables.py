@@ -60,6 +60,7 @@ class TinyWorld:
         if law is not None:
             with torch.no_grad():
                 exact = marginals(self.posterior(law), self.vocabulary)
+                # Noisy sequences that no clean one leads to have no posterior (NaN): any row will do.
                 model.table.copy_(exact.nan_to_num(0.0).clamp(min=-30))
         return model
 

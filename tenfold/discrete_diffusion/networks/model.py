@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tenfold import hub
 from tenfold.discrete.paths import MaskSource, Source, UniformSource, View, carried_over
-from tenfold.discrete.schedules import Cosine, Geometric, Linear, LinearSigma, Polynomial, Schedule, sigma
+from tenfold.discrete.schedules import MOST_SIGMA, Cosine, Geometric, Linear, LinearSigma, Polynomial, Schedule, sigma
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.networks.blocks import HollowTransformer, Stack
 from tenfold.discrete_diffusion.networks.dit import DiT
@@ -195,7 +195,7 @@ class DiscreteDiffusion(Stored):
             raise UsageError("this network predicts probabilities, not scores; use noisy_ratios of its posterior")
         if time is None:
             raise UsageError("a network of scores needs the time; give one for each sequence")
-        level = sigma(self.schedule, time.double())
+        level = sigma(self.schedule, time.double()).clamp(max=MOST_SIGMA)
         numbers = self._numbers(self._states(noisy, time, None)).unflatten(0, noisy.shape)
         if isinstance(self.source, MaskSource):
             scale = torch.log(torch.expm1(level).clamp(min=1e-30)) + torch.log(torch.tensor(self.source.states - 1.0))
@@ -220,7 +220,7 @@ class DiscreteDiffusion(Stored):
             return torch.zeros(len(noisy), device=noisy.device)
         if time is None:
             raise UsageError("this network is told the noise level; give a time for each sequence")
-        return sigma(self.schedule, time)
+        return sigma(self.schedule, time).clamp(max=MOST_SIGMA)
 
     def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``; of characters, also how text is read; of other tokens, the

@@ -3,16 +3,17 @@
 options name, with prompts that stay and what may steer it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.discrete.masking import mask_exactly, reveal_probability
+from tenfold.discrete.masking import categorical, mask_exactly, reveal_probability
 from tenfold.discrete.paths import MaskSource, Source, UniformSource, noisy_ratios
 from tenfold.discrete.schedules import Schedule, time_of
 from tenfold.discrete_diffusion.networks.model import DenoisingNetwork
@@ -21,6 +22,8 @@ from tenfold.discrete_diffusion.samplers.prediction import Candidates, Guide, Lo
 from tenfold.discrete_diffusion.samplers.steps import STEPS, RemaskingRule, analytic, corrector, grid, interval, remask
 from tenfold.errors import UsageError
 from tenfold.rl.rewards import Reward
+
+T = TypeVar("T")
 
 
 class Chain:
@@ -53,9 +56,14 @@ class Chain:
             return self.noisy == self.source.mask
         return torch.zeros_like(self.prompt)
 
-    def uniforms(self, *shape: int) -> Tensor:
-        """Fresh U[0, 1) numbers in float64."""
-        return self.random(*shape, device=self.device)
+    def uniforms(self, purpose: str, *shape: int) -> Float[Tensor, "b ..."]:
+        """U[0, 1) numbers of every row in float64, for a purpose of this turn."""
+        return self.random(self.size, *shape, device=self.device, purpose=purpose)
+
+    def turns(self, numbers: Iterable[T]) -> Iterator[T]:
+        """The numbers of calls or events, in turn: draws are keyed by it."""
+        for self.random.turn, item in enumerate(numbers):
+            yield item
 
     def times(self, t: float) -> Float[Tensor, " b"]:
         """One time for all rows."""
@@ -63,11 +71,11 @@ class Chain:
 
     def grid(self) -> Iterator[tuple[float, float]]:
         """The steps of the grid, from t down to s."""
-        return iter(progress.track(list(pairwise(grid(self.options.steps, self.options.power))), "steps"))
+        return self.turns(progress.track(list(pairwise(grid(self.options.steps, self.options.power))), "steps"))
 
-    def move(self, transition: Float[Tensor, "b n s"]) -> None:
+    def move(self, transition: Float[Tensor, "b n s"], purpose: str = "move") -> None:
         """Draw every token anew from its distribution, but the prompt."""
-        drawn = self.random.tokens(transition)
+        drawn = self.random.tokens(transition, purpose)
         self.noisy = torch.where(self.prompt, self.noisy, drawn)
 
     def reveal(self, going: Bool[Tensor, "b n"], t: Float[Tensor, " b"]) -> None:
@@ -77,14 +85,15 @@ class Chain:
             site, fresh = going[which], self.noisy[which]
             log_probs = self.predict.at_masks(fresh, t[which], site, which)
             if self.guide is not None:
-                log_probs = self.guide.at_site(log_probs, fresh, site, t[which])
-            fresh[site] = self.random.tokens(log_probs.exp())
+                log_probs = self.guide.at_site(log_probs, fresh, site, t[which], which)
+            numbers = self.random(*site.shape, device=self.device, purpose="reveal", rows=which)
+            fresh[site] = categorical(log_probs.exp(), numbers[site])
             self.noisy = self.noisy.index_copy(0, which, fresh)
 
     def finish(self, t: float) -> Int[Tensor, "b n"]:
         """The tokens; masks that a solver left at the end are drawn from the prediction."""
         if bool(self.masks.any()):
-            drawn = self.random.tokens(self.predict(self.noisy, self.times(t)).exp())
+            drawn = self.random.tokens(self.predict(self.noisy, self.times(t)).exp(), "rest")
             self.noisy = torch.where(self.masks, drawn, self.noisy)
         return self.noisy
 
@@ -96,7 +105,8 @@ def on_grid(chain: Chain) -> Int[Tensor, "b n"]:
         at, step = chain.times(t), interval(chain.schedule, chain.times(t), chain.times(s))
         if options.corrector and number > 0:
             strength = torch.full_like(at, options.corrector)
-            chain.move(corrector(chain.predict(chain.noisy, at), chain.noisy, step.alpha, strength, source))
+            corrected = corrector(chain.predict(chain.noisy, at), chain.noisy, step.alpha, strength, source)
+            chain.move(corrected, "corrector")
         if chain.candidates is not None and number < chain.candidates.window * options.steps:
             chain.move(chain.candidates.transition(chain.predict, chain.random, chain.noisy, at, step))
         elif options.kind == "analytic":
@@ -134,7 +144,7 @@ def cached(chain: Chain) -> Int[Tensor, "b n"]:
     for t, s in chain.grid():
         step = interval(chain.schedule, chain.times(t), chain.times(s))
         reveal = reveal_probability(step.alpha_next, step.alpha)
-        going = chain.uniforms(*chain.noisy.shape) < reveal[:, None]
+        going = chain.uniforms("going", chain.noisy.shape[1]) < reveal[:, None]
         chain.reveal(going & chain.masks, chain.times(t))
     return chain.finish(t)
 
@@ -142,18 +152,18 @@ def cached(chain: Chain) -> Int[Tensor, "b n"]:
 def by_confidence(chain: Chain) -> Int[Tensor, "b n"]:
     """Equally many masks a step, the ones whose drawn token is the most probable."""
     steps = chain.options.steps
-    for number in progress.track(range(steps), "steps"):
+    for number in chain.turns(progress.track(range(steps), "steps")):
         masked = chain.masks
         left = masked.sum(1)
         if not bool(left.any()):
             break
-        count = -(-left // (steps - number))
+        going = -(-left // (steps - number))
         alpha = 1 - left.double() / chain.noisy.shape[1]
         prediction = chain.predict(chain.noisy, time_of(chain.schedule, alpha))
-        drawn = chain.random.tokens(prediction.exp())
+        drawn = chain.random.tokens(prediction.exp(), "move")
         surety = prediction.gather(-1, drawn[..., None])[..., 0].masked_fill(~masked, -torch.inf)
         rank = surety.argsort(dim=1, descending=True).argsort(dim=1)
-        chain.noisy = torch.where(masked & (rank < count[:, None]), drawn, chain.noisy)
+        chain.noisy = torch.where(masked & (rank < going[:, None]), drawn, chain.noisy)
     return chain.noisy
 
 
@@ -163,13 +173,13 @@ def first_hitting(chain: Chain) -> Int[Tensor, "b n"]:
     k = chain.options.per_call
     noise_left = 1 - chain.predict.alpha(chain.times(1.0))
     most = int(chain.masks.sum(1).max())
-    for _ in progress.track(range(-(-most // k)), "calls"):
+    for _ in chain.turns(progress.track(range(-(-most // k)), "calls")):
         masked = chain.masks
         left = masked.sum(1)
         # The hitting times of k masks in turn; the network is told the first.
         turns = (left[:, None] - torch.arange(k, device=chain.device)).clamp(min=1)
-        levels = noise_left[:, None] * (chain.uniforms(chain.size, k) ** (1 / turns)).cumprod(1)
-        going = mask_exactly(masked, left.clamp(max=k), chain.uniforms(*masked.shape))
+        levels = noise_left[:, None] * (chain.uniforms("times", k) ** (1 / turns)).cumprod(1)
+        going = mask_exactly(masked, left.clamp(max=k), chain.uniforms("places", masked.shape[1]))
         chain.reveal(going, time_of(chain.schedule, 1 - levels[:, 0]))
         noise_left = levels[:, -1]
     return chain.noisy
@@ -183,19 +193,20 @@ def gillespie(chain: Chain) -> Int[Tensor, "b n"]:
     clock = -(1 - chain.predict.alpha(chain.times(1.0))).log()
     end = -math.log(floor)
     running = sites > 0
-    while bool(running.any()):
-        clock = clock - torch.log1p(-chain.uniforms(chain.size)) / sites.clamp(min=1)
+    for _ in chain.turns(count()):
+        clock = clock - torch.log1p(-chain.uniforms("clock")) / sites.clamp(min=1)
         running &= clock < end
         which = running.nonzero()[:, 0]
         if not len(which):
             break
         t = time_of(chain.schedule, -torch.expm1(-clock[which]))
         prediction = chain.predict(chain.noisy[which], t, "posterior")
-        site = chain.random.tokens(free[which].double())
+        site = chain.random.tokens(free[which].double(), "site", which)
         rows = torch.arange(len(which), device=chain.device)
-        chain.noisy[which, site] = chain.random.tokens(prediction[rows, site].exp())
+        chain.noisy[which, site] = chain.random.tokens(prediction[rows, site].exp(), "move", which)
     t = time_of(chain.schedule, torch.full_like(clock, 1 - floor))
-    chain.move(chain.predict(chain.noisy, t, "posterior").exp())
+    chain.random.turn = 0  # rows have had different numbers of events
+    chain.move(chain.predict(chain.noisy, t, "posterior").exp(), "rest")
     return chain.noisy
 
 
@@ -243,7 +254,8 @@ def run_chain(
         schedule: of α; should be near 0 at t = 1 and near 1 at t = 0.
         noisy: what the chain starts from (``noise``).
         options: the kind of chain.
-        seed: of the draws, or their generator: the one that drew the noise, so that no number is used twice.
+        seed: of the draws, keyed by the row's number; the ``Random`` that drew the noise knows the rows' numbers in a
+            larger whole. Of a generator, the next number that it draws.
         prompt: sites whose token stays as given; none by default.
         log_ratio: of ``options.candidates``.
         reward: R of clean sequences, of ``options.values``.
@@ -258,6 +270,7 @@ def run_chain(
         raise UsageError("the prompt holds masks; give tokens there, or leave these sites out of the prompt")
     predict = Predictor(network, schedule, options, prompt)
     random = seed if isinstance(seed, Random) else Random(seed)
+    random.chain, random.turn = random.chain + 1, 0
     guide = None if reward is None else Guide(predict, reward, random)
     candidates = None if log_ratio is None else Candidates(log_ratio, options.candidates, options.window)
     tokens = SAMPLERS.get(options.kind, on_grid)(Chain(predict, noisy, prompt, random, guide, candidates))

@@ -1,5 +1,5 @@
 """What a chain draws from: a network's predictions in the wanted view, temperature, nucleus and guidance applied and
-calls counted; its numbers, float64, from a generator or by the sample; and what steers it without training: a reward by
+calls counted; its numbers, float64, keyed by the sample; and what steers it without training: a reward by
 the value of where every step leads, or a density ratio that chooses which of several clean sequences a step goes to.
 
 The noisy law of the process tilted to p e^{R/β} is p_t e^{A_t}/Z with A_t(x_t) = log E_{p(x_0 | x_t)} e^{R/β} and one
@@ -118,31 +118,54 @@ class Predictor:
 
 
 class Random:
-    """float64 U[0, 1) numbers of a generator, on any device."""
+    """float64 U[0, 1) numbers of samples, on any device: those of row b depend on the seed, on what they are for, on
+    the ``turn`` of the chain and on index[b] alone, not on the other rows.
 
-    def __init__(self, seed: int | torch.Generator) -> None:
+    Args:
+        seed: of all numbers; of a generator, the next number that it draws.
+        index: (b,) int64, the numbers of the rows in all that is drawn; 0, 1, ... by default.
+
+    Attributes:
+        chain: which of the chains that it draws for; each has numbers of its own.
+        turn: of the chain: its step, call or event.
+    """
+
+    def __init__(self, seed: int | torch.Generator, index: Int[Tensor, " b"] | None = None) -> None:
         self.generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-
-    def __call__(self, *shape: int, device: torch.device) -> Tensor:
-        """Fresh numbers."""
         home = self.generator.device
-        return torch.rand(*shape, dtype=torch.float64, generator=self.generator, device=home).to(device)
+        self.seed = seed if isinstance(seed, int) else int(torch.randint(2**62, (), generator=seed, device=home))
+        self.index, self.chain, self.turn, self._requests = index, 0, 0, 0
 
-    def tokens(self, weights: Float[Tensor, "*b k"]) -> Int[Tensor, "*b"]:
+    def __call__(
+        self, *shape: int, device: torch.device, purpose: str = "", rows: Int[Tensor, " b"] | None = None
+    ) -> Tensor:
+        """Numbers (b, ...) for a ``purpose`` of this turn, the same whenever they are asked for; without one, fresh
+        ones for every request. ``rows`` are those of the batch that they are for, all by default."""
+        rows = torch.arange(shape[0], device=device) if rows is None else rows
+        index = rows if self.index is None else self.index.to(device)[rows]
+        self._requests += not purpose
+        draws = Draws(self.seed, self.turn if purpose else self._requests)
+        return draws.uniform(f"chain-{self.chain}-{purpose}", index, shape[1:], torch.float64)
+
+    def tokens(
+        self, weights: Float[Tensor, "b *n k"], purpose: str = "", rows: Int[Tensor, " b"] | None = None
+    ) -> Int[Tensor, "b *n"]:
         """Draws in proportion to the weights."""
-        return categorical(weights, self(*weights.shape[:-1], device=weights.device))
+        return categorical(weights, self(*weights.shape[:-1], device=weights.device, purpose=purpose, rows=rows))
 
 
 class KeyedRandom(Random):
-    """The same by the sample: row b of the k-th request depends on what keys ``draws``, on index[b] and on k alone,
-    not on the other rows. For chains whose every request is of all rows ("ancestral" and the others on a grid)."""
+    """The same of a training step: what keys ``draws`` is in the key, and every request is numbered."""
 
     def __init__(self, draws: Draws, index: Int[Tensor, " b"]) -> None:
-        self.draws, self.index, self.requests = draws, index, 0
+        self.draws, self.index, self.chain, self.turn, self.requests = draws, index, 0, 0, 0
 
-    def __call__(self, *shape: int, device: torch.device) -> Tensor:
-        """Fresh numbers."""
-        assert shape[0] == len(self.index)
+    def __call__(
+        self, *shape: int, device: torch.device, purpose: str = "", rows: Int[Tensor, " b"] | None = None
+    ) -> Tensor:
+        """Fresh numbers, of all rows."""
+        assert rows is None
+        assert self.index is not None
         self.requests += 1
         return self.draws.uniform(f"chain-{self.requests}", self.index, shape[1:], torch.float64).to(device)
 
@@ -162,12 +185,13 @@ class Guide:
         noisy: Int[Tensor, "b n"],
         site: Bool[Tensor, "b n"],
         t: Float[Tensor, " b"],
+        rows: Int[Tensor, " b"],
     ) -> Float[Tensor, "b v"]:
         """log p^R(x_0^i | x_t) ∝ p(x_0^i = y | x_t) e^{A_t(x_t with y at i)} at one mask i of each row: V sequences a
-        row are evaluated."""
+        row are evaluated. ``rows`` are their numbers in the batch."""
         tokens = torch.arange(log_probs.shape[-1], device=noisy.device)
         after = torch.where(site[:, None], tokens[:, None], noisy[:, None])
-        return (log_probs.double() + self.values(after, t)).log_softmax(-1)
+        return (log_probs.double() + self.values(after, t, rows)).log_softmax(-1)
 
     def ratios(
         self, ratios: Float[Tensor, "b n s"], noisy: Int[Tensor, "b n"], t: Float[Tensor, " b"]
@@ -178,12 +202,15 @@ class Guide:
         values = self.values(torch.cat([noisy[:, None], others], 1), t)
         return ratios * (values[:, 1:].view(ratios.shape) - values[:, :1, None]).exp()
 
-    def values(self, noisy: Int[Tensor, "b m n"], t: Float[Tensor, " b"]) -> Float[Tensor, "b m"]:
+    def values(
+        self, noisy: Int[Tensor, "b m n"], t: Float[Tensor, " b"], rows: Int[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b m"]:
         """A_t of the m sequences of each row, with the same random numbers for all of a row: what is wanted are
         differences."""
         options, vocabulary = self.predict.options, self.predict.source.vocabulary
         (b, m, n), k = noisy.shape, options.values
-        numbers = self.random(b, 1, k, n, device=noisy.device).expand(-1, m, -1, -1).flatten(0, 1)
+        numbers = self.random(b, 1, k, n, device=noisy.device, purpose="values", rows=rows)
+        numbers = numbers.expand(-1, m, -1, -1).flatten(0, 1)
         sequences, times = noisy.flatten(0, 1), t.repeat_interleave(m)
         found = []
         for part in torch.arange(b * m, device=noisy.device).split(max(1, _NUMBERS_AT_ONCE // (k * n * vocabulary))):
@@ -217,9 +244,10 @@ class Candidates:
         """The ancestral step towards the chosen sequence."""
         k, source = self.count, predict.source
         posterior = predict(noisy, t, "posterior")
-        drawn = random.tokens(posterior.exp().repeat_interleave(k, 0))
+        weights = posterior.exp()[:, None].expand(-1, k, -1, -1)
+        drawn = random.tokens(weights, "candidates").flatten(0, 1)
         log_ratio = self.log_ratio(drawn, noisy.repeat_interleave(k, 0), t.repeat_interleave(k, 0))
-        chosen = random.tokens(log_ratio.view(-1, k).double().softmax(-1))
+        chosen = random.tokens(log_ratio.view(-1, k).double().softmax(-1), "chosen")
         clean = drawn.view(len(noisy), k, -1)[torch.arange(len(noisy), device=noisy.device), chosen]
         certain = torch.nn.functional.one_hot(clean, source.vocabulary).double().log()
         return ancestral(certain, noisy, step, source)

@@ -278,8 +278,9 @@ def sigmas(
         return limit.clamp(max=eta)
     if kind in ("rescale", "loop"):
         return eta * limit
-    scores = (-probability.to(limit.dtype)).masked_fill(noisy == source.mask, -torch.inf)
-    return torch.nan_to_num(scores.softmax(1)) * eta * limit
+    masked = noisy == source.mask
+    shares = (-probability.to(limit.dtype)).masked_fill(masked, -torch.inf).softmax(1)
+    return torch.where(masked, 0.0, shares) * eta * limit  # of a row of masks alone the softmax is NaN
 
 
 def remask(

@@ -22,7 +22,7 @@ from tenfold.discrete_diffusion.targets.teachers import ARTeacher, NetworkTeache
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, Update
+from tenfold.training.task import Batch, Update, mean_count
 
 
 class DistilTask(SteeringTask):
@@ -75,11 +75,16 @@ class DistilTask(SteeringTask):
         kept = known.arrays
         return TokenRows({name: np.concatenate([kept[name], written[name].astype(kept[name].dtype)]) for name in kept})
 
+    def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """The masks of a batch."""
+        return {"masks": self.masks(batch["tokens"], batch["index"], draws).hidden.sum()}
+
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update."""
         settings, clean = self.recipe.objective, batch["tokens"]
         masked = self.masks(clean, batch["index"], draws)
-        hidden, masks = masked.hidden, masked.hidden.sum()
+        hidden = masked.hidden
+        masks = mean_count(batch, "masks", hidden.sum())
         log_probs = self.masks.predict(modules["model"], masked.noisy, hidden, masks_only=True)
         whole = log_probs.new_zeros(*clean.shape, log_probs.shape[-1])
         whole[hidden] = log_probs

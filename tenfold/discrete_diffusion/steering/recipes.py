@@ -1,7 +1,7 @@
 """The ways of steering: what each can be told, where it starts, how it is measured, its recipes. No PyTorch."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar, Literal
 
 from tenfold.data.text.config import CharacterDataConfig
@@ -11,7 +11,7 @@ from tenfold.discrete_diffusion.recipes import MASKED
 from tenfold.errors import UsageError
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 from tenfold.training.config import TrainingConfig
 
 RewardName = Literal["testament", "word_length"]
@@ -21,7 +21,7 @@ TUNING = replace(
 """Training that goes on from the model of "kjv-masked"."""
 
 
-@dataclass(frozen=True)
+@settings
 class SteeringEvaluation:
     """What is measured of a tuned model.
 
@@ -43,7 +43,7 @@ class SteeringEvaluation:
         at_least(self, "evaluation", samples=2, steps=1, draws=1, rows=0, batch=1)
 
 
-@dataclass(frozen=True)
+@settings
 class SteeringRecipe(Recipe):
     """What the recipes of all ways have, on characters; each has an objective of its own."""
 
@@ -54,7 +54,7 @@ class SteeringRecipe(Recipe):
     evaluation: Any = field(default_factory=SteeringEvaluation)
 
 
-@dataclass(frozen=True)
+@settings
 class DistilObjective:
     """Learning from an autoregressive teacher, beside the data.
 
@@ -89,7 +89,7 @@ class DistilObjective:
             raise UsageError(f"objective.temperature is {self.temperature}; it must be positive")
 
 
-@dataclass(frozen=True)
+@settings
 class DistilRecipe(SteeringRecipe):
     """A masked model that learns from an autoregressive one."""
 
@@ -120,7 +120,7 @@ DISTIL: dict[str, Named] = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class RewardObjective:
     """Tuning towards p_ref e^{R/β}, β by a budget of divergence.
 
@@ -156,7 +156,7 @@ class RewardObjective:
             raise UsageError(f"objective.penalty is {self.penalty}; it must be positive")
 
 
-@dataclass(frozen=True)
+@settings
 class RewardRecipe(SteeringRecipe):
     """A masked model tuned towards a reward."""
 
@@ -176,7 +176,7 @@ REWARD: dict[str, Named] = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class GroupObjective:
     """Rewards by groups of completions of a prompt, drawn in each step from the model as it is then (wd1,
     arXiv 2507.08838): no likelihood ratio, no pool, and no fixed point: the reward rises as long as it is trained.
@@ -219,7 +219,7 @@ class GroupObjective:
             raise UsageError(f"objective.clip is {self.clip}; give a positive number of nats")
 
 
-@dataclass(frozen=True)
+@settings
 class GroupRecipe(SteeringRecipe):
     """A masked model tuned by groups of completions."""
 
@@ -236,7 +236,7 @@ GROUPS: dict[str, Named] = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class PreferenceObjective:
     """Learning from pairs of the reference's samples, the preferred one drawn by Bradley-Terry on a reward.
 
@@ -262,7 +262,7 @@ class PreferenceObjective:
             raise UsageError(f"objective.beta is {self.beta}; it must be positive")
 
 
-@dataclass(frozen=True)
+@settings
 class PreferenceRecipe(SteeringRecipe):
     """A masked model tuned on pairs."""
 
@@ -279,7 +279,7 @@ PREFERENCE: dict[str, Named] = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class RatioObjective:
     """A density ratio of data against a masked model's own draws, given the same noisy sequence.
 
@@ -301,7 +301,7 @@ class RatioObjective:
         at_least(self, "objective", draws=1)
 
 
-@dataclass(frozen=True)
+@settings
 class RatioEvaluation:
     """What is measured of a density ratio.
 
@@ -323,7 +323,7 @@ class RatioEvaluation:
         at_least(self, "evaluation", rows=2, batch=1)
 
 
-@dataclass(frozen=True)
+@settings
 class RatioSampling(DiffusionSampling):
     """Options of ``tenfold sample`` for a density ratio: those of the model that it corrects; ``candidates`` texts are
     drawn at each step, of which the ratio chooses one, and 1 is the plain chain."""
@@ -334,7 +334,7 @@ class RatioSampling(DiffusionSampling):
 _RATIO_TRAIN = replace(MASKED.train, learning_rate=1e-3, validate_every=500)
 
 
-@dataclass(frozen=True)
+@settings
 class RatioRecipe(SteeringRecipe):
     """A density ratio that corrects a masked model."""
 

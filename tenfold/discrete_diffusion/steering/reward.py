@@ -21,7 +21,7 @@ from tenfold.rl.reference import drift
 from tenfold.rl.rewards import Tilt, next_penalty, resampled, tilt_within
 from tenfold.runs.measurement import Measurement
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, Update
+from tenfold.training.task import Batch, Update, mean_count
 
 
 class RewardTask(TuningTask):
@@ -51,6 +51,10 @@ class RewardTask(TuningTask):
         """The pool, drawn again by its weights: as many rows."""
         return rows_of(self.pool[0][resampled(self.tilt.weights)])
 
+    def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """The masks of a batch."""
+        return {"masks": self.masks(batch["tokens"], batch["index"], draws).hidden.sum()}
+
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update."""
         settings, clean = self.recipe.objective, batch["tokens"]
@@ -62,7 +66,8 @@ class RewardTask(TuningTask):
         if settings.form == "sites":
             own = self._at_sites(mine, theirs, clean, masked, batch["index"], draws)
         else:
-            own = cross_entropy(mine, clean)[masked.hidden].mean()
+            own = cross_entropy(mine, clean)[masked.hidden].sum()
+        own = own / mean_count(batch, "masks", masked.hidden.sum())
         value = float(away.detach().mean())
         self.drift = value if draws.step == 0 else 0.95 * self.drift + 0.05 * value
         self.penalty = next_penalty(self.penalty, self.drift, settings.budget, settings.penalty)
@@ -84,14 +89,15 @@ class RewardTask(TuningTask):
         index: Int[Tensor, " b"],
         draws: Draws,
     ) -> Float[Tensor, ""]:
-        """KL from p_ref(x_0^i = y | x_t) e^{R(x_0 with y at i)/β} at some masks, all tokens as candidates."""
+        """KL from p_ref(x_0^i = y | x_t) e^{R(x_0 with y at i)/β} at some masks, all tokens as candidates: an estimate
+        of its sum over all masks."""
         source, hidden = self.masks.source, masked.hidden
         uniforms = draws.uniform("sites", index, (clean.shape[1],))
         sites, real, share = choose_sites(hidden, self.recipe.objective.sites, uniforms)
         target = RewardTilt(Reference(lambda noisy: theirs), self.reward, self.tilt.beta)
         candidates = all_candidates(sites, source.vocabulary)
         wanted = site_target(target, clean, masked.noisy, masked.alpha, sites, candidates, source).to(mine.dtype)
-        return matching_loss(mine, wanted, clean, sites, candidates, real, share).sum() / hidden.sum()
+        return matching_loss(mine, wanted, clean, sites, candidates, real, share).sum()
 
     def state_dict(self) -> dict[str, Any]:
         """The multiplier, and the running divergence."""

@@ -30,7 +30,7 @@ from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
 from tenfold.text import networks as text_models
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, Update, device_of
+from tenfold.training.task import Batch, Update, device_of, mean_count
 
 
 class TokenText(NamedTuple):
@@ -130,13 +130,19 @@ class TokenDistilTask(TaskDefaults):
         teacher = CausalLanguageModel(network.requires_grad_(False), kept, tokenizer.bos_token_id)
         return self.placed(ARTeacher(teacher, batch=64))
 
+    def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """The masks of a batch."""
+        return {"masks": self.masks(batch["tokens"], batch["index"], draws).hidden.sum()}
+
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update."""
         settings, clean = self.recipe.objective, batch["tokens"]
         noisy, hidden, _ = self.masks(clean, batch["index"], draws)
         rows = self.masks.predict(modules["model"], noisy, hidden, masks_only=True)
         own = -rows.gather(-1, clean[hidden][:, None])[:, 0]
-        metrics, loss = {"cross_entropy": own.detach().mean()}, own.mean()
+        masks = mean_count(batch, "masks", hidden.sum())
+        loss = own.sum() / masks
+        metrics = {"cross_entropy": loss.detach()}
         if settings.share:
             self.teacher.to(clean.device)
             said = [self._ask(row) for row in clean]
@@ -147,7 +153,7 @@ class TokenDistilTask(TaskDefaults):
             student = rows[number].gather(-1, candidates).masked_fill(target == -torch.inf, -torch.inf)
             spoken = torch.where(real, distribution_form(target, student, "kl"), 0.0)
             change = spoken - torch.where(real, own[number], 0.0)
-            loss = loss + settings.share * change.sum() / len(own)
+            loss = loss + settings.share * change.sum() / masks
             metrics |= {
                 "from_teacher": spoken.detach().sum() / real.sum().clamp(min=1),
                 **self.teacher.work.metrics(),

@@ -1,11 +1,11 @@
 """What a user can set about generation. Imports no PyTorch."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from tenfold.errors import UsageError, suggest
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 Alg = Literal["origin", "maskgit_plus", "topk_margin", "entropy"]
 ScheduleName = Literal["exact", "reference"]
@@ -19,7 +19,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@settings
 class GenerationOptions:
     """How a masked diffusion model fills in its masks.
 

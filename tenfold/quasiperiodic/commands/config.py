@@ -1,6 +1,6 @@
 """What ``tenfold dynamics`` can be asked, as names and settings. Imports nothing heavy."""
 
-from dataclasses import dataclass
+from tenfold.settings.checks import settings
 
 MODELS = {
     "free": "no potential, nearest neighbours on Z^dim",
@@ -24,7 +24,7 @@ ACTIONS = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class ModelOptions:
     """A model in words.
 
@@ -51,7 +51,7 @@ class ModelOptions:
     allow_resonant: bool = False
 
 
-@dataclass(frozen=True)
+@settings
 class WorkOptions:
     """What to compute.
 

@@ -1,13 +1,13 @@
 """What a user can set about training and measuring autoencoders. Imports no PyTorch."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import settings
 
 
-@dataclass(frozen=True)
+@settings
 class ReconstructionConfig:
     """What makes a rebuilt image a good one.
 
@@ -50,7 +50,7 @@ class ReconstructionConfig:
             )
 
 
-@dataclass(frozen=True)
+@settings
 class AutoencoderObjective:
     """What an autoencoder is trained on besides rebuilding its images.
 
@@ -72,7 +72,7 @@ class AutoencoderObjective:
         _at_least(self, "scale_images", 1)
 
 
-@dataclass(frozen=True)
+@settings
 class DecoderObjective:
     """What a decoder learns: to map noisy latents straight to the clean image, the encoder frozen.
 
@@ -95,7 +95,7 @@ class DecoderObjective:
         _at_least(self, "shift", 0)
 
 
-@dataclass(frozen=True)
+@settings
 class AutoencoderEvaluation:
     """How an autoencoder is measured.
 

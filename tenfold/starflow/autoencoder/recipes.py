@@ -1,12 +1,13 @@
 """Recipes of the autoencoder under latent flows, and of the decoder that removes their noise (arXiv 2506.06276)."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
+from tenfold.settings.checks import settings
 from tenfold.starflow.autoencoder.config import (
     AutoencoderEvaluation,
     AutoencoderObjective,
@@ -16,7 +17,7 @@ from tenfold.starflow.autoencoder.config import (
 from tenfold.training.config import TrainingConfig
 
 
-@dataclass(frozen=True)
+@settings
 class AutoencoderRecipe(Recipe):
     """Everything an autoencoder's run is made of."""
 
@@ -29,7 +30,7 @@ class AutoencoderRecipe(Recipe):
     evaluation: AutoencoderEvaluation = field(default_factory=AutoencoderEvaluation)
 
 
-@dataclass(frozen=True)
+@settings
 class DecoderRecipe(Recipe):
     """Everything a decoder's fine-tuning is made of; the geometry is that of the autoencoder it starts from."""
 
