@@ -3,12 +3,13 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -29,11 +30,17 @@ def fsync(path: Path) -> None:
 
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Replace ``path`` by ``data``; a reader, or a kill at any moment, sees the old file or the new one."""
-    raw = data.encode() if isinstance(data, str) else data
+    with written(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that replaces ``path`` when it is whole, and is gone if writing fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         with open(temporary, "wb") as file:
-            file.write(raw)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -53,9 +60,29 @@ def write_output(path: Path, data: str | bytes) -> Path:
     return path
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Strict JSON, which every reader takes: NaN and infinities are null.
+
+    >>> json_text({"mean": 1.5, "error": float("nan")})
+    '{"mean": 1.5, "error": null}'
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2) + "\n")
+    write_atomic(path, json_text(value, indent=2) + "\n")
 
 
 def write_yaml(path: Path, value: Any) -> None:
@@ -75,10 +102,12 @@ def plain(value: Any) -> Any:
 def read_json(path: Path) -> Any:
     """The JSON in ``path``; UsageError in one sentence when it is missing or malformed."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder; a file is expected there") from None
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of many thousand digits, nesting
         raise UsageError(f"{path} is not valid JSON: {error}") from None
 
 

@@ -141,6 +141,10 @@ def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
         progress.note(f"{run.path}: {stage.path.name}")
         try:
             _train_stage(stage, resume=started, allow_inexact=allow_inexact)
+        except UsageError:
+            if _is_main() and not resume and not any(one.folder.holds_run() for one in run.stages):
+                run.folder.forget_start()
+            raise
         except Interrupted as stop:  # says how to resume: the whole run, not the stage
             raise Interrupted(str(stop).replace(str(stage.path), str(run.path))) from None
 

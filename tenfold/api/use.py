@@ -79,8 +79,11 @@ def _same_measurement(row: Measurement, other: Measurement) -> bool:
 
 def training_seconds(run: Run) -> float:
     """Wall-clock seconds that a run has trained; 0 where it does not say."""
-    last = [r["seconds"] for r in run.folder.read_metrics() if isinstance(r.get("seconds"), int | float)]
-    return float(last[-1]) if last else 0.0
+    last = 0.0
+    for record in run.folder.metric_records():
+        if isinstance(record.get("seconds"), int | float):
+            last = float(record["seconds"])
+    return last
 
 
 def report(run: Run | str | os.PathLike[str], *, device: str = "auto") -> Path:

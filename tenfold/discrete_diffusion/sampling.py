@@ -1,6 +1,5 @@
 """Samples of discrete diffusion, and their text as files."""
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from tenfold.discrete_diffusion.options import ChainOptions, DiffusionSampling
 from tenfold.discrete_diffusion.samplers.chain import Sampled, noise, run_chain
 from tenfold.discrete_diffusion.samplers.prediction import LogRatioOf, Random
 from tenfold.errors import UsageError
-from tenfold.files import write_output
+from tenfold.files import json_text, write_output
 from tenfold.rl.rewards import Reward
 from tenfold.text.tokenizer import FileTokenizer
 from tenfold.training.task import device_of
@@ -100,13 +99,13 @@ def write_samples(
     if script is None:
         progress.note(f"the model has no tokenizer, so samples are numbers of tokens in samples.json; {_HOW}")
         record |= {"tokens": found.tokens.tolist(), **facts}
-        return [write_output(folder / "samples.json", json.dumps(record) + "\n")]
+        return [write_output(folder / "samples.json", json_text(record) + "\n")]
     texts = script.texts(found.tokens)
     lines = "".join(text.replace("\n", "\\n") + "\n" for text in texts)
     record |= {"samples": texts, **facts}
     return [
         write_output(folder / "samples.txt", lines),
-        write_output(folder / "samples.json", json.dumps(record, indent=2) + "\n"),
+        write_output(folder / "samples.json", json_text(record, indent=2) + "\n"),
     ]
 
 

@@ -62,6 +62,7 @@ def read_published(
         which = " (averaged weights)" if ema and averaged is not None else ""
         raise UsageError(f"the tensors of {path}{which} do not fit a network of {kind}: {wrong}")
     model = DiscreteDiffusion(config)
+    hub.check_finite(tensors, str(path))
     model.load_state_dict({f"network.{name}": tensor for name, tensor in tensors.items()})
     model.tokenizer = found
     return model.eval()

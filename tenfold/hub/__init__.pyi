@@ -1,3 +1,4 @@
+from .checkpoints import check_finite as check_finite
 from .checkpoints import read_state_dict as read_state_dict
 from .fetch import CONFIG as CONFIG
 from .fetch import INDEX as INDEX

@@ -1,9 +1,10 @@
 """Files of tensors by name, nothing unpickled: foreign checkpoints, and the safetensors files of a folder, one or the
 shards that an index lists."""
 
+import json
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.files import read_json
+from tenfold.files import read_json, written
 from tenfold.hub.fetch import INDEX, WEIGHTS, first_line
 from tenfold.hub.tensors import listed
 
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.bool: "BOOL", torch.uint8: "U8",
+    torch.int8: "I8", torch.int16: "I16", torch.int32: "I32", torch.int64: "I64",
+}  # fmt: skip
+"""What the format calls a type of numbers."""
 _WRAPPERS = ("state_dict", "model")
 
 
@@ -77,6 +84,43 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file; raises UsageError where it is truncated or of another format."""
     with opened(file) as tensors:
         return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors to a file, whole or not at all, one after the other, so that no second copy of them is in memory.
+    Tied tensors are written each by itself.
+
+    Raises UsageError for a type of numbers that the format does not have."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    # The largest numbers first, so that each tensor begins at a multiple of its own.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    for name, tensor in ordered:
+        if tensor.dtype not in _DTYPES:
+            raise UsageError(f"{name} is of {tensor.dtype}, which safetensors files do not hold; save it as float32")
+        size = tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with written(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in ordered:
+            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raises UsageError, naming the tensor, where weights hold NaN or an infinity: whatever such a model says is
+    nonsense. One pass over the weights."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.is_meta:
+            continue
+        # NaN and infinities survive a sum; that of finite numbers may overflow, so then they are looked for.
+        if not bool(tensor.sum(dtype=torch.float32).isfinite()) and not bool(tensor.float().isfinite().all()):
+            raise UsageError(
+                f"{name} of {source} holds NaN or infinite numbers; the training diverged or the file is damaged: "
+                "take an earlier checkpoint"
+            )
 
 
 def tensor_index(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:

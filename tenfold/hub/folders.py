@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.files import disk_errors, plain, read_json, write_atomic, write_json
-from tenfold.hub.checkpoints import read_safetensors, tensor_index
+from tenfold.files import disk_errors, plain, read_json, write_json
+from tenfold.hub.checkpoints import check_finite, read_safetensors, tensor_index, write_safetensors
 from tenfold.hub.fetch import CONFIG, WEIGHTS, resolve
 from tenfold.hub.tensors import differences
 from tenfold.settings.checks import check_format
@@ -40,16 +39,10 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], extra: Map
         extra: further JSON values for the top level of ``config.json`` (what the model was trained on, say).
     """
     config = header(type(model), typing.cast(Any, model).config, extra)
-    seen: set[int] = set()
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        pointer = tensor.untyped_storage().data_ptr()
-        tensors[name] = tensor.detach().clone() if pointer in seen else tensor.detach().contiguous()
-        seen.add(pointer)  # tied weights: the format refuses tensors that share storage
     path = Path(folder)
     with disk_errors(str(path)):
         path.mkdir(parents=True, exist_ok=True)
-        write_atomic(path / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        write_safetensors(path / WEIGHTS, model.state_dict(), {"format": "pt"})
         write_json(path / CONFIG, config)
 
 
@@ -109,13 +102,15 @@ def read_config(source: str | os.PathLike[str], revision: str | None = None) -> 
 
 
 def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy ``tensors`` into ``model`` by name; UsageError that lists every missing, extra or mis-shaped one.
+    """Copy ``tensors`` into ``model`` by name; UsageError that lists every missing, extra or mis-shaped one, and for
+    numbers that are not finite.
 
     Where the file is more precise than the model, the model takes the file's type: nothing is rounded.
     """
     own = model.state_dict()
     if wrong := differences(tensors, own):
         raise UsageError(f"the tensors of {source} do not fit {type(model).__name__}: {wrong}")
+    check_finite(tensors, source)
     for name, tensor in tensors.items():
         if own[name].is_floating_point() and torch.promote_types(tensor.dtype, own[name].dtype) != own[name].dtype:
             model.to(tensor.dtype)

@@ -1,6 +1,5 @@
 """Printing: tables for people, JSON for machines."""
 
-import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tenfold import progress as progresses
+from tenfold.files import json_text
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
 
@@ -35,7 +35,7 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
 
 def as_json(value: Any) -> None:
     """Print a JSON document."""
-    print(json.dumps(value, indent=2))
+    print(json_text(value, indent=2))
 
 
 def rows_as_json(rows: Iterable[Measurement]) -> list[dict[str, Any]]:

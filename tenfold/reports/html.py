@@ -13,14 +13,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import TenfoldError, UsageError
+from tenfold.errors import UsageError
 from tenfold.figures import curves
 from tenfold.files import write_output
 from tenfold.reports.style import STYLE
 from tenfold.reports.tables import format_value, group_rows, metric_html, title_of
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.run_folder import RunFolder
 
 CURVES = "training-curves.png"
+_MOST_RECORDS = 5000  # of a kind: more than a picture has pixels
 
 
 @dataclass
@@ -74,7 +76,8 @@ def read_run(folder: Path) -> RunFiles:
         raise UsageError(f"{folder} holds no run (none of {', '.join(known)}); give a run folder")
     settings = _text(folder / "config.yaml")
     name, system = _names(settings, folder)
-    records = _records(folder / "metrics.jsonl")
+    run = RunFolder(folder)
+    records = run.read_metrics(_MOST_RECORDS)
     curves(records, folder / "figures" / CURVES)
     return RunFiles(
         folder,
@@ -82,9 +85,9 @@ def read_run(folder: Path) -> RunFiles:
         system,
         settings,
         records,
-        _rows(folder / "evaluation.json"),
+        run.read_evaluation() if run.evaluation.exists() else [],
         _figures(folder / "figures"),
-        _json(folder / "provenance.json"),
+        run.read_provenance(),
     )
 
 
@@ -101,30 +104,9 @@ def _text(path: Path) -> str:
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(_text(path) or "{}")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    found = []
-    for line in _text(path).splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:  # a kill can leave the last line half-written
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int | float):
-            found.append(record)
-    return found
-
-
-def _rows(path: Path) -> list[Measurement]:
-    if not path.exists():
-        return []
-    try:
-        return [Measurement(**row) for row in json.loads(path.read_text())["metrics"]]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise TenfoldError(f"{path} is not a list of measurements ({error}); redo it with 'tenfold evaluate'") from None
 
 
 def _names(settings: str, folder: Path) -> tuple[str, str]:

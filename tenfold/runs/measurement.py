@@ -1,6 +1,7 @@
 """One measured value, as every report, table and ``evaluation.json`` holds it; and the units."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,8 +24,17 @@ class Measurement:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dictionary without the empty optional fields."""
-        return {k: v for k, v in asdict(self).items() if v is not None and v != ""}
+        """A JSON-able dictionary without the empty optional fields, and without an error that is no number."""
+        known = {k: v for k, v in asdict(self).items() if v is not None and v != ""}
+        if self.standard_error is not None and not math.isfinite(self.standard_error):
+            del known["standard_error"]
+        return known
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> "Measurement":
+        """The row that ``to_dict`` gave; a value that JSON could not hold is NaN. TypeError for what is no row."""
+        value = row.get("value")
+        return cls(**{**row, "value": math.nan if value is None else value})
 
 
 def nats_to_bits(nats: float) -> float:

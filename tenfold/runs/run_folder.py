@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,8 +18,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
+from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.files import disk_errors, fsync, read_json, replace_folder, write_json, write_yaml
+from tenfold.files import disk_errors, fsync, json_text, read_json, replace_folder, write_json, write_yaml
 from tenfold.runs.measurement import Measurement
 from tenfold.settings.yaml_files import FORMAT, read_yaml
 
@@ -74,6 +76,16 @@ class RunFolder:
                 "or choose another --out"
             )
 
+    def forget_start(self) -> None:
+        """Take away what ``start`` and the first preparations wrote of a run that never made a step, so that the
+        folder does not refuse the next try; other files stay."""
+        for part in (self.config, self.provenance, self.metrics, self.path / ".lock"):
+            part.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path / "tensorboard"):
+            shutil.rmtree(folder, ignore_errors=True)
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
+
     def require_run(self) -> None:
         """UsageError unless a run was started here."""
         if not self.path.is_dir():
@@ -127,32 +139,54 @@ class RunFolder:
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``; a record has "step" and "kind" ("train" or "validation")."""
         with disk_errors(str(self.metrics)), open(self.metrics, "a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json_text(record) + "\n")
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the records after ``step`` and a half-written last line: a resumed run writes them anew."""
         if not self.metrics.exists():
             return
-        kept = [record for record in self.read_metrics() if record["step"] <= step]
         temporary = self.metrics.with_name(".metrics.jsonl.writing")
         with disk_errors(str(self.metrics)):
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.writelines(f"{json_text(record)}\n" for record in self.metric_records() if record["step"] <= step)
             fsync(temporary)
             os.replace(temporary, self.metrics)
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """The records of ``metrics.jsonl``; a last line that a kill left half-written is skipped."""
+    def metric_records(self) -> Iterator[dict[str, Any]]:
+        """The records of ``metrics.jsonl``, one after the other; what is no record is left out, with a note unless it
+        is a last line that a kill left half-written."""
         if not self.metrics.exists():
-            return []
-        records = []
-        for line in self.metrics.read_text(errors="replace").splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(record, dict) and "step" in record:
-                records.append(record)
-        return records
+            return
+        broken: list[int] = []
+        number = 0
+        with open(self.metrics, encoding="utf-8", errors="replace", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    record = None
+                if isinstance(record, dict) and isinstance(record.get("step"), int | float):
+                    yield record
+                elif line.strip():
+                    broken.append(number)
+        if broken and broken != [number]:
+            lines = f"{len(broken)} lines are no records, the first is line {broken[0]}"
+            progress.note(f"{self.metrics}: {lines}; they were left out")
+
+    def read_metrics(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl`` in the order of their steps; of more than ``most`` of one kind, evenly
+        spread ones, so that a long run needs no more memory than a short one."""
+        kept: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        seen: Counter[str] = Counter()
+        every: dict[str, int] = defaultdict(lambda: 1)
+        for record in self.metric_records():
+            kind = str(record.get("kind"))
+            if seen[kind] % every[kind] == 0:
+                kept[kind].append(record)
+            seen[kind] += 1
+            if most is not None and len(kept[kind]) > most:
+                kept[kind], every[kind] = kept[kind][::2], 2 * every[kind]
+        return sorted((record for records in kept.values() for record in records), key=lambda record: record["step"])
 
     def write_evaluation(self, measurements: Iterable[Measurement]) -> None:
         """``evaluation.json``: one row per measured value, baselines included."""
@@ -160,8 +194,13 @@ class RunFolder:
             write_json(self.evaluation, {"metrics": [row.to_dict() for row in measurements]})
 
     def read_evaluation(self) -> list[Measurement]:
-        """The rows of ``evaluation.json``."""
-        return [Measurement(**row) for row in read_json(self.evaluation)["metrics"]]
+        """The rows of ``evaluation.json``. Raises TenfoldError for another file of that name."""
+        try:
+            return [Measurement.from_dict(row) for row in read_json(self.evaluation)["metrics"]]
+        except (KeyError, TypeError, AttributeError, UsageError) as error:
+            raise TenfoldError(
+                f"{self.evaluation} is not a list of measurements ({error}); redo it with 'tenfold evaluate'"
+            ) from None
 
     def write_provenance(self, **facts: Any) -> None:
         """``provenance.json``: where the numbers came from; later calls add to it and keep the rest."""
@@ -187,8 +226,17 @@ class RunFolder:
             replace_folder(temporary, self.model)
 
     def read_provenance(self) -> dict[str, Any]:
-        """What ``provenance.json`` holds; empty when there is none."""
-        return read_json(self.provenance) if self.provenance.exists() else {}
+        """What ``provenance.json`` holds; empty when there is none, and with a note where it cannot be read."""
+        if not self.provenance.exists():
+            return {}
+        try:
+            found = read_json(self.provenance)
+        except UsageError as error:
+            found = str(error)
+        if not isinstance(found, dict):
+            progress.note(f"{self.provenance} holds no facts about the run ({found}); it was left out")
+            return {}
+        return found
 
 
 def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:

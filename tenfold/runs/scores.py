@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import UsageError
-from tenfold.files import write_output
+from tenfold.files import json_text, write_output
 from tenfold.runs.measurement import Measurement
 
 SUFFIXES = (".csv", ".json")
@@ -70,7 +69,7 @@ class Scores:
         check_target(path)
         content = self.to_dict()
         if path.suffix == ".json":
-            text = json.dumps(content, indent=2) + "\n"
+            text = json_text(content, indent=2) + "\n"
         else:
             table = io.StringIO()
             writer = csv.DictWriter(table, ["rank", "name", *self.columns], lineterminator="\n")

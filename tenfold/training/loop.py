@@ -95,7 +95,14 @@ def train(
         signals = stack.enter_context(StopSignals())
         stack.enter_context(disk_errors(str(run.path)))
         stack.callback(torch.set_rng_state, torch.get_rng_state())
-        result = _Training(task, config, run, world, signals, show).go(resume, allow_inexact, settings)
+        training = _Training(task, config, run, world, signals, show)
+        try:
+            result = training.go(resume, allow_inexact, settings)
+        except Exception:
+            # Nothing was learnt: the data or the settings were at fault, and the folder must not refuse the next try.
+            if world.main and not resume and not training.updated:
+                run.forget_start()
+            raise
         if signals.received:
             raise Interrupted(
                 f"stopped by {signals.received} after the training; the model is {run.model}, and what is left is done "
@@ -121,6 +128,7 @@ class _Training:
         self.best: dict[str, Any] | None = None  # {"step", "loss"}: the value of the task's metric
         self.metric = getattr(task, "metric", LOSS)
         self.saved: int | None = None  # the last step that has a checkpoint
+        self.updated = False  # whether this process has begun an update
         self.seconds = 0.0  # trained before this process
 
     def go(self, resume: bool, allow_inexact: bool, settings: Mapping[str, Any]) -> TrainingResult:
@@ -232,7 +240,7 @@ class _Training:
 
     def _update(self, micro: list[dict[str, Tensor]]) -> None:
         """One step: each phase of ``task.step`` over all micro-batches, then its optimiser."""
-        config, device = self.config, self.world.device
+        config, device, self.updated = self.config, self.world.device, True
         # Layers that draw from torch's global generator (dropout) are keyed by the step as well.
         parallel.seed_everything(key_of(config.seed, "torch", self.step, self.world.rank), device)
         factor = learning_rate_factor(self.step, config)

@@ -1,6 +1,7 @@
 """Means of the metrics since the last record, kept on the device; and the tracker they go to."""
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +45,9 @@ class Metrics:
 
     def load_state(self, state: Mapping[str, tuple[float, int]], world: World) -> None:
         """Go on from what ``state`` gave."""
-        self._sums = {name: torch.tensor(total, device=world.device) for name, (total, _) in state.items()}
+        # A sum that is no number is null in JSON.
+        sums = {name: math.nan if total is None else total for name, (total, _) in state.items()}
+        self._sums = {name: torch.tensor(total, device=world.device) for name, total in sums.items()}
         self._counts = {name: count for name, (_, count) in state.items()}
 
 

@@ -7,6 +7,7 @@ else is JSON, and ``manifest.json`` has the SHA-256 of every file. A checkpoint 
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -32,6 +33,7 @@ from tenfold.training.parallel import World, bare
 from tenfold.training.task import Task
 
 FORMAT = "tenfold-checkpoint-1"
+_FILE_BYTES = 2**28
 
 rename = os.rename  # the moment a checkpoint comes into being; tests interrupt it
 
@@ -107,7 +109,7 @@ class Checkpoints:
             described = self._described(tensors)
             task_skeletons = self.world.gather(skeleton.pop("task"))
             skeleton["task"] = {str(rank): value for rank, value in enumerate(task_skeletons)}
-            self._write_tensors(temporary, tensors)
+            self._write_tensors(temporary, tensors, described)
             with self.world.agreed(), disk_errors(str(self.path(step))):
                 if self.world.main:
                     content = {"format": FORMAT, "step": step, "loop": dict(loop)}
@@ -129,10 +131,18 @@ class Checkpoints:
             own.update(part)
         return own
 
-    def _write_tensors(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
-        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    def _write_tensors(self, folder: Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> None:
+        writer = HuggingFaceStorageWriter(str(folder), self._files_of(described), save_distributed=True)
         with _readable_failures(str(folder).replace(".writing-", "")), _quiet():
             dcp.save(_unshared(tensors), storage_writer=writer, no_dist=self.world.size == 1)
+
+    def _files_of(self, described: Mapping[str, Any]) -> dict[str, int] | None:
+        """The number of the file of every tensor: a file is made in memory, so a large checkpoint has several."""
+        numbers, held = {}, 0
+        for place, (shape, kind) in described.items():
+            held += math.prod(shape) * getattr(torch, kind).itemsize // self.world.size
+            numbers[place] = 1 + held // _FILE_BYTES
+        return numbers if held > _FILE_BYTES else None
 
     def _write_manifest(self, folder: Path, step: int) -> None:
         # Each process checks in a share of the files, so that large checkpoints are hashed in parallel.
