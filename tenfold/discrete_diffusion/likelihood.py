@@ -109,14 +109,14 @@ def bound(
     if not bool(counted.any()):
         raise UsageError("no token of the rows is counted, so there is nothing to score")
     index = torch.arange(len(clean)) if index is None else index.cpu()
-    offset = Draws(seed, 0).uniform("bound-place", index, dtype=torch.float64)
+    offset = Draws(seed, 0).uniform("place", index, dtype=torch.float64)
     values = torch.zeros(draws, len(clean), dtype=torch.float64)
     with progress.task("bound", draws * len(clean), "rows") as step:
         for k in range(draws):
             places = (offset + k / draws) % 1.0
             for rows in torch.arange(len(clean)).split(batch):
                 here, place = rows.to(clean.device), places[rows].to(clean.device)
-                numbers = Draws(seed, k).uniform("bound-noise", index[rows].to(clean.device), (2, clean.shape[1]))
+                numbers = Draws(seed, k).uniform("noise", index[rows].to(clean.device), (2, clean.shape[1]))
                 whether, which = numbers.unbind(1)
                 values[k, rows] = one_draw(model, clean[here], counted[here], place, whether, which, name).cpu()
                 step(len(rows))

@@ -67,7 +67,8 @@ class Noise:
             )
         time = settings.latest - (settings.latest - settings.epsilon) * places
         # In float64: near α = 1 the weight of the bound, rate / (1 − α), is a ratio of small differences.
-        alpha, rate = 1 - noise_share(self.schedule, time.double()), -self.schedule.alpha_prime(time.double())
+        exact = time.double()
+        alpha, rate = 1 - noise_share(self.schedule, exact), -self.schedule.alpha_prime(exact)
         return NoisyBatch(clean, source.noise(clean, alpha, whether, which), time, alpha, rate)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,12 +43,12 @@ class Metrics:
         sums = world.sum(torch.stack([self._sums[name] for name in names]).cpu().double()) / world.size
         return {name: (total, self._counts[name]) for name, total in zip(names, sums.tolist(), strict=True)}
 
-    def load_state(self, state: Mapping[str, tuple[float, int]], world: World) -> None:
+    def load_state(self, state: Mapping[str, Sequence[float | int | None]], world: World) -> None:
         """Go on from what ``state`` gave."""
         # A sum that is no number is null in JSON.
         sums = {name: math.nan if total is None else total for name, (total, _) in state.items()}
         self._sums = {name: torch.tensor(total, device=world.device) for name, total in sums.items()}
-        self._counts = {name: count for name, (_, count) in state.items()}
+        self._counts = {name: int(count or 0) for name, (_, count) in state.items()}
 
 
 class Tracker:

@@ -73,4 +73,4 @@ def test_the_weight_of_the_bound_is_that_of_the_noise(source: str) -> None:
     if source == "mask":
         torch.testing.assert_close(weight, 12 / (seen.noisy == 6).sum(1))
     else:
-        torch.testing.assert_close(weight, 1 / seen.time, rtol=1e-4, atol=0)  # a linear schedule
+        torch.testing.assert_close(weight, 1 / seen.time.double(), rtol=1e-6, atol=0)  # a linear schedule
