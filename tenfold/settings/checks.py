@@ -1,6 +1,7 @@
 """Settings as dataclasses that are checked wherever they are made, and the checks that they share."""
 
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
 from tenfold.errors import UsageError
@@ -26,17 +27,25 @@ def settings(kind: type[T]) -> type[T]:
     def checked(self: Any) -> None:
         if not hints:
             hints.update(get_type_hints(kind))
-        for f in fields(self):
-            # Fields of a class that inherits from this one are read there.
-            if f.name in hints:
-                object.__setattr__(self, f.name, read(hints[f.name], getattr(self, f.name), f.name))
+        # Fields of a class that inherits from this one are read there. Of NaN the class's own sentence says more.
+        names = [f.name for f in fields(self) if f.name in hints]
+        strange = [name for name in names if not _finite(getattr(self, name))]
+        for name in names:
+            if name not in strange:
+                object.__setattr__(self, name, read(hints[name], getattr(self, name), name))
         if own is not None:
             own(self)
         elif hasattr(super(kind, self), "__post_init__"):
             super(kind, self).__post_init__()
+        for name in strange:
+            read(hints[name], getattr(self, name), name)
 
     kind.__post_init__ = checked  # type: ignore[attr-defined]
     return dataclass(frozen=True)(kind)
+
+
+def _finite(value: object) -> bool:
+    return not isinstance(value, float) or isfinite(value)
 
 
 def at_least(settings: object, group: str, /, **least: int | float) -> None:

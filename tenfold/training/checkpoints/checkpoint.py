@@ -109,7 +109,7 @@ class Checkpoints:
             described = self._described(tensors)
             task_skeletons = self.world.gather(skeleton.pop("task"))
             skeleton["task"] = {str(rank): value for rank, value in enumerate(task_skeletons)}
-            self._write_tensors(temporary, tensors, described)
+            self._write_tensors(temporary, tensors)
             with self.world.agreed(), disk_errors(str(self.path(step))):
                 if self.world.main:
                     content = {"format": FORMAT, "step": step, "loop": dict(loop)}
@@ -131,8 +131,9 @@ class Checkpoints:
             own.update(part)
         return own
 
-    def _write_tensors(self, folder: Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> None:
-        writer = HuggingFaceStorageWriter(str(folder), self._files_of(described), save_distributed=True)
+    def _write_tensors(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        files = self._files_of(self._described(tensors))
+        writer = HuggingFaceStorageWriter(str(folder), files, save_distributed=True)
         with _readable_failures(str(folder).replace(".writing-", "")), _quiet():
             dcp.save(_unshared(tensors), storage_writer=writer, no_dist=self.world.size == 1)
 
