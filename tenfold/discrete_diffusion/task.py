@@ -28,7 +28,7 @@ from tenfold.discrete_diffusion.sampling import Steering, write_samples
 from tenfold.discrete_diffusion.targets.rewards import reward_of
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
-from tenfold.nn.cost import traced
+from tenfold.nn.cost import memory, traced
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
@@ -172,9 +172,8 @@ class TaskDefaults:
 
     @staticmethod
     def describe(recipe: Any) -> dict[str, Any]:
-        """Size and cost of a recipe in training, from a network on the meta device: parameters, bytes (weights,
-        gradients, two AdamW moments and averaged weights in float32, and what autograd keeps of the rows that one
-        process has at once), and floating-point operations, of which a step takes three forward passes."""
+        """Size and cost of a recipe in training, from a network on the meta device: parameters, bytes (see
+        ``tenfold.nn.cost.memory``) and floating-point operations, of which a step takes three forward passes."""
         train, length, config = recipe.train, recipe.data.length, recipe.model
         left_to_right = isinstance(config, AutoregressiveConfig)
         with torch.device("meta"):
@@ -182,17 +181,15 @@ class TaskDefaults:
             given = [torch.zeros(1, length, dtype=torch.long), *([] if left_to_right else [torch.zeros(1)])]
             flops, kept = traced(lambda: model(*given))
         parameters = sum(p.numel() for p in model.parameters())
-        averaged = 4 * parameters * (train.ema is not None)
         return {
             "parameters": parameters,
             "forward_flops_per_token": flops // length,
             "training_flops_per_token": 3 * flops // length,
             "flops_per_step": 3 * flops * train.batch_size,
-            "weights_bytes": 4 * parameters,
-            "optimizer_bytes": 8 * parameters,
-            "ema_bytes": averaged,
             "row_activation_bytes": kept,
-            "total_bytes": 16 * parameters + averaged + kept * (train.batch_size // train.accumulate),
+            **memory(
+                parameters, parameters, train.batch_size // train.accumulate, kept, parameters * (train.ema is not None)
+            ),
             "row_tokens": length,
             "batch_size": train.batch_size,
         }

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from tenfold.flows.block import FlowBlock
 from tenfold.flows.flow import Flow
-from tenfold.nn.cost import traced
+from tenfold.nn.cost import memory, traced
 from tenfold.training.config import TrainingConfig
 
 
@@ -13,8 +13,7 @@ def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: TrainingConfig)
     device and one input x (1, *shape); ``train`` has the batch, the precision and so on.
 
     FLOPs: the forward pass counted by PyTorch on meta tensors, three times (backward costs twice as much), and
-    once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and (when there is an
-    average) averaged weights in float32, and the tensors that autograd keeps for the backward pass."""
+    once more with activation checkpointing. Bytes: see ``tenfold.nn.cost.memory``."""
     config, batch, checkpointing, averaged = flow.config, train.batch_size, train.activation_checkpointing, train.ema
     forward, kept = traced(lambda: flow(x, condition))
     parameters = sum(p.numel() for p in flow.parameters())
@@ -27,12 +26,7 @@ def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: TrainingConfig)
     return {
         "parameters": parameters,
         "flops_per_step": forward * batch * (4 if checkpointing else 3),
-        "weights_bytes": 4 * parameters,
-        "optimizer_bytes": 8 * parameters,
-        "gradients_bytes": 4 * parameters,
-        "ema_bytes": 4 * parameters * (averaged is not None),
-        "activation_bytes": activations * batch,
-        "total_bytes": (16 if averaged is None else 20) * parameters + activations * batch,
+        **memory(parameters, parameters, batch // train.accumulate, activations, parameters * (averaged is not None)),
         "tokens": config.tokens,
         "token_dim": config.token_dim,
         "batch_size": batch,

@@ -5,19 +5,42 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+_WORKING = 4
+
 
 def traced(forward: Callable[[], object]) -> tuple[int, int]:
-    """Floating-point operations of a forward pass on meta tensors, and the bytes that autograd keeps for the
-    backward pass."""
+    """Floating-point operations of a forward pass on meta tensors, and the bytes of its training: what autograd keeps
+    for the backward pass, and what that works with, about four tensors of the largest size."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            kept[id(tensor)] = tensor.numel() * tensor.element_size()
+        # Views share memory: a transposed weight is no activation, and three parts of one product are kept once.
+        if not isinstance(tensor if tensor._base is None else tensor._base, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     counter = FlopCounterMode(display=False)
     # The meta device has no fused attention: it counts and keeps what the plain one would.
     with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         forward()
-    return int(counter.get_total_flops()), sum(kept.values())
+    return int(counter.get_total_flops()), sum(kept.values()) + _WORKING * max(kept.values(), default=0)
+
+
+_SAVED_AT_ONCE = 2 * 2**28  # a file of a checkpoint, and its bytes
+
+
+def memory(parameters: int, trained: int, rows: int, row_bytes: int, averaged: int) -> dict[str, int]:
+    """Bytes of a training, over all processes: weights, gradients and two AdamW moments of what is ``trained``, and
+    ``averaged`` weights, in float32; what autograd keeps of the ``rows`` (a batch, over its rounds of accumulation)
+    that are computed at once, or what a checkpoint needs while it is written, whichever is more."""
+    held = {
+        "weights_bytes": 4 * parameters,
+        "gradients_bytes": 4 * trained,
+        "optimizer_bytes": 8 * trained,
+        "ema_bytes": 4 * averaged,
+    }
+    state, activations = sum(held.values()), rows * row_bytes
+    saved = min(state - held["gradients_bytes"], _SAVED_AT_ONCE)
+    total = state + max(activations, saved)
+    return {**held, "activation_bytes": activations, "checkpoint_bytes": saved, "total_bytes": total}

@@ -6,7 +6,7 @@ from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
-from tenfold.nn.cost import traced
+from tenfold.nn.cost import memory, traced
 from tenfold.training.config import TrainingConfig
 
 
@@ -17,8 +17,7 @@ def cost(
     discriminator and a perceptual network add.
 
     FLOPs: a forward pass three times (backward costs twice as much), of the decoder alone where the encoder is
-    frozen. Bytes: weights, gradients, two AdamW moments and averaged weights in float32, and the tensors that
-    autograd keeps. Raises UsageError for images whose size the settings do not tell."""
+    frozen. Bytes: see ``tenfold.nn.cost.memory``. Raises UsageError for images whose size the settings do not tell."""
     sides = {"digits": (8, 8), "mnist5k": (28, 28)}.get(data.source, (0, 0))
     height, width = (data.height, data.width) if data.height else sides
     if not height:
@@ -37,17 +36,13 @@ def cost(
     ]
     parameters, batch = sum(p.numel() for p in model.parameters()), train.batch_size
     activations = kept // (2 if train.precision == "bf16" else 1)
-    copies = 3 + (train.ema is not None)
     return {
         "parameters": parameters,
         "trained_parameters": sum(trained),
         "flops_per_step": batch * (3 * forward + (encoding if frozen_encoder else 0)),
-        "weights_bytes": 4 * parameters,
-        "optimizer_bytes": 8 * sum(trained),
-        "gradients_bytes": 4 * sum(trained),
-        "ema_bytes": 4 * sum(trained) * (train.ema is not None),
-        "activation_bytes": activations * batch,
-        "total_bytes": 4 * parameters + 4 * copies * sum(trained) + activations * batch,
+        **memory(
+            parameters, sum(trained), batch // train.accumulate, activations, sum(trained) * (train.ema is not None)
+        ),
         "latent_channels": latent[0],
         "latent_height": latent[1],
         "latent_width": latent[2],
