@@ -37,6 +37,7 @@ class Usable(Protocol):
         """PNG pictures of what the model does, with their captions."""
 
 
+@runtime_checkable
 class TaskFactory(Protocol):
     """What ``System.task`` returns: the class of a task, or a function that chooses one."""
 
