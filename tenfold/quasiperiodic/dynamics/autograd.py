@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
-import scipy.fft
 import torch
 from jaxtyping import Complex128, Float64, Inexact, Int64, Num
 from torch import Tensor
@@ -20,6 +19,7 @@ from tenfold.quasiperiodic.dynamics.moments import Numbers, powers
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.intervals import symbol_range
 from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.operators.matvec import fft_lengths, translation_invariant
 from tenfold.quasiperiodic.operators.phases import LatticeOrbit, to_unit
 from tenfold.quasiperiodic.operators.potentials import Function, TrigPolynomial
 from tenfold.quasiperiodic.operators.states import Initial, on_box
@@ -73,14 +73,9 @@ def torch_states(
     odd = torch.zeros_like(even)
     for first in range(0, len(table), 64):
         vectors = []
-        for k in range(first, min(first + 64, len(table))):
-            if k == 0:
-                vectors.append(before)
-            elif k == 1:
-                vectors.append(now)
-            else:
-                before, now = now, diagonal * now + multiply(now) * (2 / h) - before
-                vectors.append(now)
+        for _ in range(first, min(first + 64, len(table))):
+            vectors.append(before)
+            before, now = now, diagonal * now + multiply(now) * (2 / h) - before
         block, part = torch.stack(vectors), weights[:, first : first + len(vectors)]
         even = even + torch.tensordot(part[:, 0::2], block[0::2], 1)
         if len(vectors) > 1:
@@ -146,22 +141,16 @@ def _potential(
 
 
 def _interval(box: Box, coefs: Inexact[Tensor, " r"], potential: Float64[Tensor, "*batch N"]) -> tuple[float, float]:
-    hopping = box.hopping
-    assert not isinstance(hopping, Kernel)
-    low, high = symbol_range(replace(hopping, coefs=coefs.detach().cpu().numpy()))
+    low, high = symbol_range(replace(translation_invariant(box), coefs=coefs.detach().cpu().numpy()))
     values = potential.detach()
     return low + float(values.min()), high + float(values.max())
 
 
 def _product(box: Box, coefs: Inexact[Tensor, " r"], real: bool) -> Callable[[Tensor], Tensor]:
     """A ψ by FFT over the box's axes."""
-    hopping = box.hopping
-    assert not isinstance(hopping, Kernel)
-    periodic = box.boundary == "periodic"
-    needed = [max(n + r, 2 * r + 1) for n, r in zip(box.shape, hopping.radius, strict=True)]
-    lengths = list(box.shape) if periodic else [scipy.fft.next_fast_len(n, real=True) for n in needed]
+    offsets, lengths = box.hopping.offsets, list(fft_lengths(box))
     axes = list(range(-len(lengths), 0))
-    place = tuple(torch.as_tensor(hopping.offsets[:, j] % lengths[j], device=coefs.device) for j in range(len(lengths)))
+    place = tuple(torch.as_tensor(offsets[:, j] % lengths[j], device=coefs.device) for j in range(len(lengths)))
     kernel = torch.zeros(lengths, dtype=coefs.dtype, device=coefs.device).index_put(place, coefs, accumulate=True)
     symbol = torch.fft.rfftn(kernel, dim=axes) if real else torch.fft.fftn(kernel, dim=axes)
     inside = (..., *[slice(0, n) for n in box.shape])

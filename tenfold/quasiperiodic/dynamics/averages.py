@@ -25,6 +25,7 @@ from scipy.special import wofz
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError
 from tenfold.quasiperiodic.dynamics.moments import Numbers, moments_of_probabilities, powers
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
@@ -76,21 +77,8 @@ class TimeAverage:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the probabilities."""
-        return {
-            "kind": self.kind,
-            "weight": WEIGHTS[self.kind],
-            "method": self.method,
-            "norm": self.norm,
-            "T": self.T.tolist(),
-            "p": self.p.tolist(),
-            "moments": self.moments.tolist(),
-            "error_bound": self.error_bound,
-            "box_bound": self.box_bound.tolist(),
-            "edge_mass": self.edge_mass,
-            "certificate": self.certificate,
-            "box": self.box.to_dict(),
-            "products": self.products,
-        }
+        names = "kind method norm T p moments error_bound box_bound edge_mass certificate products"
+        return facts(self, names, weight=WEIGHTS[self.kind], box=self.box.to_dict())
 
 
 def time_averaged(

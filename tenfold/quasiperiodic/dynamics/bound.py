@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Complex128, Float64
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
 
@@ -35,16 +36,11 @@ class TransportBound:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "p": self.p,
-            "distance_exponent": self.distance if isfinite(self.distance) else None,
-            "moment_exponent": self.moment if isfinite(self.moment) else None,
-            "case": self.case,
-            "hypotheses": list(self.hypotheses),
-            "good_within": self.good_within,
-            "reason": self.reason,
-            "status": "derived in docs/quasiperiodic.md from the hypotheses; not a theorem of arXiv 2507.19783",
-        }
+        return facts(
+            self, "p case hypotheses good_within reason",
+            distance_exponent=self.distance, moment_exponent=self.moment,
+            status="derived in docs/quasiperiodic.md from the hypotheses; not a theorem of arXiv 2507.19783",
+        )  # fmt: skip
 
 
 def transport_bound(
@@ -169,12 +165,11 @@ class TransferDiagnostic:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            **self.__dict__,
-            "value": self.value,
-            "status": "diagnostic: T^3 int (max_n ||Phi(n, E + i/T)||^2)^-1 dE per side; constants and the e^{-cN} "
-            "term of the Damanik-Tcheremchantsev method are not included",
-        }
+        status = (
+            "diagnostic: T^3 int (max_n ||Phi(n, E + i/T)||^2)^-1 dE per side; constants and the e^{-cN} "
+            "term of the Damanik-Tcheremchantsev method are not included"
+        )
+        return facts(self, "T N right left energies value", status=status)
 
 
 def transfer_bound(

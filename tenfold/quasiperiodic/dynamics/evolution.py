@@ -10,6 +10,7 @@ from jaxtyping import Complex128, Float64, Num
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.dynamics.moments import Numbers, moments, powers
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, Support, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
@@ -93,19 +94,10 @@ class Evolution:
 
     def to_dict(self) -> dict[str, Any]:
         """What was computed and how well, without the states."""
-        return {
-            "method": self.method,
-            "times": self.times.tolist(),
-            "box": self.box.to_dict(),
-            "tol": self.tol,
-            "error_bound": self.error_bound if isfinite(self.error_bound) else None,
-            "error_parts": {k: v if isfinite(v) else None for k, v in self.parts.items()},
-            "certificate": self.certificate,
-            "edge_mass": self.edge_mass,
-            "products": self.products,
-            "rounding_estimate": self.rounding,
-            "conventions": CONVENTIONS,
-        }
+        return facts(
+            self, "method times tol error_bound certificate edge_mass products",
+            box=self.box.to_dict(), error_parts=self.parts, rounding_estimate=self.rounding, conventions=CONVENTIONS,
+        )  # fmt: skip
 
 
 CONVENTIONS = {

@@ -21,6 +21,7 @@ from tenfold.quasiperiodic.propagation.methods import (
     Limit,
     Propagated,
     choose,
+    directions,
     run_in_box,
     spread,
     spread_box,
@@ -86,11 +87,7 @@ def _sweeps(
     start = made
     found: list[tuple[np.ndarray, Box, np.ndarray]] = []
     total = Propagated(np.empty((0, 0, 0), dtype=np.complex128))
-    for sign in (1, -1):
-        index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
-        if not len(index):
-            continue
-        index = index[np.argsort(np.abs(times[index]), kind="stable")]
+    for index in directions(times):
         box, state = spread(start, on_box(start, phi))
         until, now, first = float(times[index[-1]]), 0.0, 0
         while True:

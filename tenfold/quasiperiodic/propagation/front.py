@@ -17,6 +17,7 @@ from jaxtyping import Float64, Inexact, Int64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, transform
+from tenfold.quasiperiodic.operators.intervals import grid
 from tenfold.quasiperiodic.operators.states import Support
 
 _GRID = 200
@@ -34,9 +35,7 @@ def symbol_sup(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r
     if len(coefs) <= 2:
         return plain  # two waves are in phase somewhere
     radius = np.abs(offsets).max(0, initial=0)
-    points = [1 << int(np.ceil(np.log2(64 * r + 1))) if r else 1 for r in radius]
-    while np.prod(points) > _MOST_POINTS and max(points) > 8:
-        points[int(np.argmax(points))] //= 2
+    points = grid(radius.tolist(), 64, _MOST_POINTS)
     gap = sum(pi * r / g for r, g in zip(radius, points, strict=True))
     if gap >= 1:
         return plain

@@ -16,12 +16,12 @@ from math import exp, log
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float64, Int, Num
+from scipy.special import roots_legendre
 
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.propagation.dense import Spectral
 from tenfold.quasiperiodic.propagation.front import coupling
-from tenfold.quasiperiodic.propagation.quadrature import gauss_legendre
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ def surface(box: Box) -> Surface:
     shape = (max(len(rows), 1), len(edge))
     out = scipy.sparse.csr_array((np.array(values or [0.0]), (i or [0], j or [0])), shape=shape) if len(edge) else None
     return Surface(edge, out if out is not None else scipy.sparse.csr_array(shape), coupling(hopping))
+
+
+@lru_cache(maxsize=64)
+def gauss_legendre(count: int) -> tuple[Float64[np.ndarray, " {count}"], Float64[np.ndarray, " {count}"]]:
+    """Nodes (ascending) and weights on [−1, 1], read-only."""
+    x, w = (np.asarray(a, dtype=np.float64) for a in roots_legendre(count))
+    x.flags.writeable = w.flags.writeable = False
+    return x, w
 
 
 @lru_cache(maxsize=16)

@@ -1,6 +1,6 @@
 """The evolution of states in one box by a chosen method, with what the method and the box's surface lose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -48,7 +48,6 @@ class Propagated:
     products: int = 0
     polynomial: float = 0.0
     loss: Float64[np.ndarray, "_"] = field(default_factory=lambda: np.zeros(1))
-    peak: float = 0.0
     estimated: bool = False
 
 
@@ -101,6 +100,15 @@ def spread_box(box: Box, batch: tuple[int, ...]) -> Box:
     return wide
 
 
+def directions(times: Float64[np.ndarray, " times"]) -> Iterator[Int[np.ndarray, " some"]]:
+    """The indices of the times ≥ 0, then of those below, each in the order of its size."""
+    order = np.argsort(np.abs(times), kind="stable")
+    for forwards in (True, False):
+        index = order[(times[order] >= 0) == forwards]
+        if len(index):
+            yield index
+
+
 def run_in_box(
     box: Box, states: Num[np.ndarray, "*batch N"], goal: Goal, skin: Surface | None = None, limit: Limit | None = None
 ) -> Propagated:
@@ -112,11 +120,9 @@ def run_in_box(
     if used == "dense" and box.size > MOST_DENSE:
         raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
     run = Propagated(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
-    for sign in (1, -1):
-        index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
-        if not len(index) or (limit is not None and limit.exceeded):
-            continue
-        index = index[np.argsort(np.abs(times[index]), kind="stable")]
+    for index in directions(times):
+        if limit is not None and limit.exceeded:
+            break
         _one_direction(box, flat, index, replace(goal, times=times[index], method=used), skin, limit, run)
     return run
 
@@ -138,9 +144,8 @@ def _one_direction(
             run.products += panel.products
             run.polynomial += panel.remainder
             run.loss = run.loss + panel.loss
-            run.peak = max(run.peak, panel.peak)
             both = np.concatenate([panel.states, panel.last[None]])
-            if limit is not None and limit.look(box, both, panel.loss, panel.end - panel.start):
+            if limit is not None and limit.look(box, both, panel.loss, panel.length):
                 return
         return
     if goal.method == "dense":

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Num
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
@@ -35,7 +36,7 @@ class GoodBox:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         convention = "||G|| <= exp(side^s) and |G(n,m)| <= exp(-c |n-m|_inf) for |n-m|_inf >= side/10"
-        return {**self.__dict__, "convention": convention}
+        return facts(self, "good norm norm_bound rate wanted_rate energy side", convention=convention)
 
 
 def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
@@ -87,14 +88,11 @@ class ThetaScan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "points": len(self.theta),
-            "bad_fraction": self.bad_fraction,
-            "bad_theta": self.theta[~self.good].tolist(),
-            "largest_norm": float(self.norms.max()),
-            "smallest_rate": float(self.rates.min()),
-            "side": self.side,
-        }
+        return facts(
+            self, "bad_fraction side",
+            points=len(self.theta), bad_theta=self.theta[~self.good],
+            largest_norm=self.norms.max(), smallest_rate=self.rates.min(),
+        )  # fmt: skip
 
 
 def theta_scan(
@@ -149,18 +147,11 @@ class DeterminantScan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "points": len(self.theta),
-            "energy": self.energy,
-            "side": self.side,
-            "degree": self.degree,
-            "log_abs": {
-                "min": float(self.log_abs.min()),
-                "mean": float(self.log_abs.mean()),
-                "max": float(self.log_abs.max()),
-            },
-            "convention": "log|det(H_M(theta) - E)| of the open box, natural logarithm",
-        }
+        spread = {"min": self.log_abs.min(), "mean": self.log_abs.mean(), "max": self.log_abs.max()}
+        convention = "log|det(H_M(theta) - E)| of the open box, natural logarithm"
+        return facts(
+            self, "energy side degree", points=len(self.theta), log_abs=spread, convention=convention
+        )  # fmt: skip
 
 
 def determinant_scan(operator: LongRange, side: int, energy: float, theta: Thetas, start: int = 0) -> DeterminantScan:

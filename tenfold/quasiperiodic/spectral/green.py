@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Complex128, Inexact, Num
 from scipy.linalg import hessenberg, solve_banded
+from scipy.stats import linregress
 
 from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
 
@@ -169,8 +171,7 @@ class GreenDecay:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         convention = "-log|G(n, m; z)| against |n - m|, G = (H - z)^(-1)"
-        z, window = [self.z.real, self.z.imag], list(self.window)
-        return {**self.__dict__, "z": z, "window": window, "convention": convention}
+        return facts(self, "z rate standard_error intercept residual window norm", convention=convention)
 
 
 def green_decay(
@@ -188,14 +189,10 @@ def green_decay(
             f"the window [{low:g}, {high:g}] holds {int(inside.sum())} entries; a decay fit needs 4 or more"
         )
     x, y = distance[inside], -np.log(column[inside])
-    centred = x - x.mean()
-    spread = float((centred**2).sum())
-    rate = float((centred * y).sum() / spread)
-    intercept = float(y.mean() - rate * x.mean())
-    rest = y - rate * x - intercept
-    error = float(np.sqrt((rest**2).sum() / (len(x) - 2) / spread))
-    span = (float(low), float(high))
-    return GreenDecay(complex(z), rate, error, intercept, float(np.sqrt((rest**2).mean())), span, norm)
+    fit = linregress(x, y)
+    rest = y - fit.slope * x - fit.intercept
+    values = (float(v) for v in (fit.slope, fit.stderr, fit.intercept, np.sqrt((rest**2).mean())))
+    return GreenDecay(complex(z), *values, (float(low), float(high)), norm)
 
 
 def _one_site(sources: Any, dim: int) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Inexact, Num
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
 
@@ -43,14 +44,9 @@ class Lyapunov:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        energies = np.atleast_1d(self.energies)
-        return {
-            "energies": [[float(np.real(e)), float(np.imag(e))] for e in energies],
-            "exponents": self.exponents.tolist(),
-            "standard_errors": self.standard_errors.tolist(),
-            "steps": self.steps,
-            "convention": "per site, natural logarithm; standard errors by means of 32 batches",
-        }
+        convention = "per site, natural logarithm; standard errors by means of 32 batches"
+        energies = np.atleast_1d(self.energies).astype(np.complex128)
+        return facts(self, "exponents standard_errors steps", energies=energies, convention=convention)
 
 
 def lyapunov_exponents(
