@@ -32,7 +32,7 @@ from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
 from tenfold.quasiperiodic.propagation.dense import diagonalise
 from tenfold.quasiperiodic.propagation.leak import Surface, nodes, surface
-from tenfold.quasiperiodic.propagation.methods import MOST_DENSE
+from tenfold.quasiperiodic.propagation.methods import MOST_DENSE, check_tol
 from tenfold.quasiperiodic.propagation.panels import LONGEST_PROBED, run_panel
 from tenfold.quasiperiodic.spectral.green import solver
 
@@ -175,8 +175,7 @@ def _check(kind: str, method: str, tol: float) -> None:
         raise UsageError(f"there is no method {method!r}{suggest(method, WAYS)}")
     if method == "resolvent" and kind != "abel":
         raise UsageError(f"the resolvent method is for the abel average, not for {kind!r}; use 'eig' or 'quadrature'")
-    if not 1e-14 <= tol < 1:
-        raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
+    check_tol(tol)
 
 
 def _in_box(box: Box, states: Num[np.ndarray, "*batch N"], sought: _Sought, certificate: str) -> TimeAverage:

@@ -23,6 +23,7 @@ from tenfold.quasiperiodic.propagation.methods import (
     BoxTooSmallError,
     Goal,
     Propagated,
+    check_tol,
     choose,
     run_in_box,
 )
@@ -132,7 +133,9 @@ def evolve(
 
     Raises UsageError for bad arguments before any work."""
     goal = Goal(check_times(times), tol, method, progress)
-    _check(tol, method)
+    check_tol(tol)
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}{suggest(method, METHODS)}")
     if isinstance(system, Box):
         states = on_box(system, phi)
         run = run_in_box(system, states, goal)
@@ -164,13 +167,6 @@ def check_times(times: Numbers) -> Float64[np.ndarray, " times"]:
     if not np.isfinite(sequence).all():
         raise UsageError("a time is not finite; give finite numbers")
     return sequence
-
-
-def _check(tol: float, method: str) -> None:
-    if not 1e-14 <= tol < 1:
-        raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
-    if method not in METHODS:
-        raise UsageError(f"there is no method {method!r}{suggest(method, METHODS)}")
 
 
 # --- the three ways to choose a box --------------------------------------------------------------------------

@@ -101,16 +101,11 @@ def transport_exponents(
     beta, sigma = line(x, y), line(np.log(x), y)
     centres, slopes = local_slopes(x, y)
     n = len(t)
-    flat = float(((y - y.mean()) ** 2).sum())
-    aic = {
-        "power law": _aicc(beta.residual, n, 3),
-        "log power": _aicc(sigma.residual, n, 3),
-        "bounded": _aicc(flat, n, 2),
-    }
+    residuals = {"power law": (beta.residual, 3), "log power": (sigma.residual, 3), "bounded": (n * float(y.var()), 2)}
+    aic = {name: _aicc(residual, n, k) for name, (residual, k) in residuals.items()}
     best = min(aic, key=lambda name: aic[name])
-    span = (float(t[0]), float(t[-1]))
-    highest, lowest = float(slopes.max()), float(slopes.min())
-    return Transport(float(p), span, beta, highest, lowest, (np.exp(centres), slopes), sigma, aic, best)
+    span, local = (float(t[0]), float(t[-1])), (np.exp(centres), slopes)
+    return Transport(float(p), span, beta, float(slopes.max()), float(slopes.min()), local, sigma, aic, best)
 
 
 def line(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> FittedLine:

@@ -65,6 +65,10 @@ class Hopping:
         """The largest |m|∞."""
         return max(self.radius)
 
+    def along(self, i: int, n: Int64[np.ndarray, "k d"]) -> Inexact[np.ndarray, " k"]:
+        """A(n, n − m) for the offset m of index ``i``."""
+        return np.full(len(n), self.coefs[i])
+
     def symbol(self, points: Sequence[int]) -> Float64[np.ndarray, "..."]:
         """Σ_m a_m e^{ik·m} (real) on the grid of ``points[j]`` equispaced k_j, k = 0 first; points > 2 radius."""
         return transform(self.offsets, self.coefs, points).real
@@ -229,6 +233,10 @@ class Kernel:
     def envelope(self) -> Float64[np.ndarray, " r"]:
         """C e^{−c|m|∞} at ``offsets``."""
         return self.bound * np.exp(-self.rate * np.abs(self.offsets).max(1))
+
+    def along(self, i: int, n: Int64[np.ndarray, "k d"]) -> Num[np.ndarray, " k"]:
+        """A(n, n − m) for the offset m of index ``i``."""
+        return self.entries(n, n - self.offsets[i])
 
     def entries(self, n: Int64[np.ndarray, "k d"], m: Int64[np.ndarray, "k d"]) -> Num[np.ndarray, " k"]:
         """A(n, m) for sites, checked: finite, within C e^{−c|n−m|}."""

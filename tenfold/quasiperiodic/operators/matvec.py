@@ -266,4 +266,4 @@ def product_of(window: Window, kind: str = "auto") -> Product:
         raise UsageError(f"a kernel's hopping has no {kind} product; it is not translation-invariant: use 'sparse'")
     best = min(candidates, key=lambda cost: cost.nanoseconds).program
     made = {"slices": Slices, "toeplitz": Toeplitz, "fft": Fourier, "sparse": Sparse}
-    return made[best](window)  # type: ignore[operator]
+    return made[best](window)

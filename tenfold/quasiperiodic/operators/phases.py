@@ -69,8 +69,7 @@ class LatticeOrbit:
             line = Kronecker(Frequency.from_phases(self.omega[axis], BITS), bits=BITS, allow_resonant=True)
             along = line.phases(start, start + count)
             total += along.reshape([count if i == axis else 1 for i in range(self.dim)] + [self.torus])
-        start = np.array(self.theta, dtype=np.uint64)[:, None]
-        found = total.reshape(-1, self.torus) + start
+        found = total.reshape(-1, self.torus) + np.array(self.theta, dtype=np.uint64)[:, None]
         return found if self.batched else found[0]
 
     def at(self, theta: Any) -> "LatticeOrbit":

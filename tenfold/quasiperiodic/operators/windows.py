@@ -85,25 +85,13 @@ class Window:
         hopping, offsets = self.hopping, self.hopping.offsets
         require(self.size * len(offsets) * 28, f"a sparse matrix of {self.size:,} sites and {len(offsets)} neighbours")
         rows, columns, values = [], [], []
-        position = np.arange(self.size)
-        relative = self.sites - np.array(self.lower)
+        relative, sides = self.sites - np.array(self.lower), np.array(self.shape)
         for i, m in enumerate(offsets):
-            other = relative - m
-            if self.boundary == "periodic":
-                other, inside = other % np.array(self.shape), np.ones(self.size, dtype=bool)
-            else:
-                inside = ((other >= 0) & (other < np.array(self.shape))).all(1)
-            n, source = position[inside], other[inside]
-            if not len(n):
-                continue
-            if isinstance(hopping, Kernel):
-                values.append(hopping.entries(self.sites[n], self.sites[n] - m))
-            else:
-                values.append(np.full(len(n), hopping.coefs[i]))
-            rows.append(n)
-            columns.append(np.ravel_multi_index(tuple(source.T), self.shape))
-        if not rows:
-            return scipy.sparse.csr_array((self.size, self.size))
+            other = (relative - m) % sides if self.boundary == "periodic" else relative - m
+            inside = np.flatnonzero(((other >= 0) & (other < sides)).all(1))
+            values.append(hopping.along(i, self.sites[inside]))
+            rows.append(inside)
+            columns.append(np.ravel_multi_index(tuple(other[inside].T), self.shape))
         where = (np.concatenate(rows), np.concatenate(columns))
         csr = scipy.sparse.coo_array((np.concatenate(values), where), shape=(self.size, self.size)).tocsr()
         if isinstance(hopping, Kernel):

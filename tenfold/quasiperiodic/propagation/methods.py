@@ -21,6 +21,12 @@ MOST_DENSE = 2000
 EPS = 2.0**-53
 
 
+def check_tol(tol: float) -> None:
+    """UsageError for a tolerance that double precision cannot meet, or that asks for nothing."""
+    if not 1e-14 <= tol < 1:
+        raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
+
+
 class BoxTooSmallError(TenfoldError, ValueError):
     """The state reached the edge of its box: what was computed is not the evolution on the lattice."""
 

@@ -50,15 +50,16 @@ def run_panel(
     """One sweep of ``length`` from ``states`` at ``start``; ``times`` (absolute) lie inside."""
     # The end itself comes last. Panels of one length find their coefficients and nodes in a cache.
     relative = np.concatenate([times - start, [length]])
-    loss = np.zeros(len(states))
+    targets: list[tuple[np.ndarray, slice | np.ndarray]] = [(relative, slice(None))]
     if skin is None or not len(skin.edge):
-        done = sweep(box, states, relative, tol, report=report)
+        done, loss = sweep(box, states, targets, tol, report), np.zeros(len(states))
     else:
         s, weights, error = nodes(box.interval.half_width, length)
-        done = sweep(box, states, relative, tol, s, skin.edge, report)
-        loss = weights @ skin.loss(done.probe)
+        done = sweep(box, states, [*targets, (s, skin.edge)], tol, report)
+        loss = weights @ skin.loss(done.states[1])
         loss += error * skin.strength**2 * np.linalg.norm(states, axis=-1) ** 2
-    return TimePanel(first, done.states[:-1], length, done.states[-1], done.products, done.remainder, loss)
+    found = done.states[0]
+    return TimePanel(first, found[:-1], length, found[-1], done.products, done.remainder, loss)
 
 
 def run_panels(

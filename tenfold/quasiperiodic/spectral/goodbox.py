@@ -13,7 +13,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
-from tenfold.quasiperiodic.operators.windows import Window
+from tenfold.quasiperiodic.operators.windows import NORMS, Window
 
 _MOST = 2000
 Thetas = Num[np.ndarray, "..."]
@@ -59,10 +59,7 @@ def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
     except np.linalg.LinAlgError:
         return GoodBox(False, float("inf"), bound, -float("inf"), rate, energy, side)
     norm = float(np.linalg.norm(green, 2))
-    distance = np.zeros((box.size, box.size))
-    for axis in range(len(box.shape)):
-        along = box.sites[:, axis].astype(np.float64)
-        distance = np.maximum(distance, np.abs(along[:, None] - along[None, :]))
+    distance = NORMS["linf"](box.sites[:, None] - box.sites)
     far = distance >= side / 10
     with np.errstate(divide="ignore"):
         found = float((-np.log(np.abs(green[far])) / distance[far]).min())

@@ -191,8 +191,9 @@ def green_decay(
     x, y = distance[inside], -np.log(column[inside])
     fit = linregress(x, y)
     rest = y - fit.slope * x - fit.intercept
-    values = (float(v) for v in (fit.slope, fit.stderr, fit.intercept, np.sqrt((rest**2).mean())))
-    return GreenDecay(complex(z), *values, (float(low), float(high)), norm)
+    rate, error, intercept = float(fit.slope), float(fit.stderr), float(fit.intercept)
+    span = (float(low), float(high))
+    return GreenDecay(complex(z), rate, error, intercept, float(np.sqrt((rest**2).mean())), span, norm)
 
 
 def _one_site(sources: Any, dim: int) -> bool:

@@ -37,11 +37,6 @@ class Lyapunov:
         """The largest exponent."""
         return self.exponents[..., 0]
 
-    @property
-    def smallest(self) -> Float64[np.ndarray, "*shape"]:
-        """The smallest non-negative exponent: the inverse localisation length."""
-        return self.exponents[..., -1]
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         convention = "per site, natural logarithm; standard errors by means of 32 batches"
