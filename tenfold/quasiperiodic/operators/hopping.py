@@ -69,9 +69,10 @@ class Hopping:
         """A(n, n − m) for the offset m of index ``i``."""
         return np.full(len(n), self.coefs[i])
 
-    def symbol(self, points: Sequence[int]) -> Float64[np.ndarray, "..."]:
-        """Σ_m a_m e^{ik·m} (real) on the grid of ``points[j]`` equispaced k_j, k = 0 first; points > 2 radius."""
-        return transform(self.offsets, self.coefs, points).real
+    def symbol(self, points: Sequence[int], sign: int = 1) -> Float64[np.ndarray, "..."]:
+        """Σ_m a_m e^{ik·m} (real) on the grid of ``points[j]`` equispaced k_j, k = 0 first; points > 2 radius. With
+        ``sign`` −1 at −k: what an FFT of (A u)_n = Σ a_m u_{n−m} is multiplied by."""
+        return transform(sign * self.offsets, self.coefs, points).real
 
 
 def _check_hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r"]) -> None:

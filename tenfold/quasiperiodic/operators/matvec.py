@@ -47,12 +47,19 @@ def states_of(rows: Inexact[np.ndarray, "*times rows N"], count: int) -> Inexact
 
 
 class Product:
-    """factor · A of a window, for rows in and out; ``flops`` of one real state."""
+    """factor · A of a window, for rows in and out, by one of the programs in ``costs``; ``kind`` is what users call
+    it."""
 
     kind: str
+    program: str
 
-    def __init__(self, window: Window, factor: float, flops: float) -> None:
-        self.window, self.factor, self.flops, self.real = window, factor, flops, window.is_real
+    def __init__(self, window: Window, factor: float = 1.0) -> None:
+        self.window, self.factor, self.real = window, factor, window.is_real
+
+    @property
+    def flops(self) -> float:
+        """Of one real state."""
+        return costs(self.window)[self.program].flops
 
     def accumulate(self, x: Rows, out: Rows) -> None:
         """out += factor · A x for rows (S, N)."""
@@ -60,7 +67,7 @@ class Product:
 
     def scaled(self, factor: float) -> "Product":
         """The product with a further factor."""
-        return type(self)(self.window, self.factor * factor)  # type: ignore[call-arg]
+        return type(self)(self.window, self.factor * factor)
 
     def apply(self, states: Num[np.ndarray, "*states N"]) -> Inexact[np.ndarray, "*states N"]:
         """A ψ for states (..., N) of any number type."""
@@ -74,11 +81,11 @@ class Product:
 class Slices(Product):
     """One shifted slice a neighbour."""
 
-    kind = "stencil"
+    kind, program = "stencil", "slices"
 
     def __init__(self, window: Window, factor: float = 1.0) -> None:
+        super().__init__(window, factor)
         hopping = translation_invariant(window)
-        super().__init__(window, factor, 2.0 * len(hopping.coefs) * window.size)
         self._moves: list[tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = []
         periodic = window.boundary == "periodic"
         for m, a in zip(hopping.offsets.tolist(), hopping.coefs.tolist(), strict=True):
@@ -119,13 +126,13 @@ def _axis_pieces(step: int, n: int, periodic: bool) -> list[tuple[slice, slice]]
 class Toeplitz(Product):
     """One dimension: windows of the padded state times one small Toeplitz matrix (a GEMM)."""
 
-    kind = "stencil"
+    kind, program = "stencil", "toeplitz"
 
     def __init__(self, window: Window, factor: float = 1.0) -> None:
+        super().__init__(window, factor)
         hopping = translation_invariant(window)
         self._reach = reach = hopping.range
         self._block = toeplitz_block(reach)
-        super().__init__(window, factor, 2.0 * window.size * (self._block + 2 * reach) * (1 if window.is_real else 4))
         self._count = -(-window.size // self._block)
         column = np.zeros(2 * reach + 1, dtype=hopping.coefs.dtype)
         column[reach - hopping.offsets[:, 0]] = hopping.coefs * factor
@@ -167,16 +174,13 @@ def toeplitz_block(reach: int) -> int:
 class Fourier(Product):
     """Any dimension: the FFT of the state, zero-padded in an open box, times the real symbol."""
 
-    kind = "fft"
+    kind = program = "fft"
 
     def __init__(self, window: Window, factor: float = 1.0) -> None:
+        super().__init__(window, factor)
         self._lengths = fft_lengths(window)
-        super().__init__(window, factor, _fft_flops(window))
-        symbol = translation_invariant(window).symbol(self._lengths) * factor
-        # Σ a_m e^{ik·m} with the convolution (A u)_n = Σ a_m u_{n−m} needs e^{−ik·m}: the grid reversed.
-        axes = tuple(range(symbol.ndim))
-        reversed_ = np.roll(np.flip(symbol, axes), 1, axes)
-        self._symbol = np.ascontiguousarray(reversed_[..., : self._lengths[-1] // 2 + 1] if self.real else reversed_)
+        symbol = translation_invariant(window).symbol(self._lengths, -1) * factor
+        self._symbol = np.ascontiguousarray(symbol[..., : self._lengths[-1] // 2 + 1] if self.real else symbol)
         self._inside = tuple(slice(0, n) for n in window.shape)
 
     def accumulate(self, x: Rows, out: Rows) -> None:
@@ -199,19 +203,14 @@ def fft_lengths(window: Window) -> tuple[int, ...]:
     return tuple(scipy.fft.next_fast_len(max(n + r, 2 * r + 1), real=window.is_real) for n, r in needed)
 
 
-def _fft_flops(window: Window) -> float:
-    total = prod(fft_lengths(window))
-    return (1 if window.is_real else 2) * 5.0 * total * max(log2(total), 1.0)
-
-
 class Sparse(Product):
     """A CSR matrix: the only way for kernels."""
 
-    kind = "sparse"
+    kind = program = "sparse"
 
     def __init__(self, window: Window, factor: float = 1.0) -> None:
+        super().__init__(window, factor)
         self._matrix = window.hopping_matrix * factor
-        super().__init__(window, factor, 2.0 * self._matrix.nnz * (1 if window.is_real else 4))
 
     def accumulate(self, x: Rows, out: Rows) -> None:
         """By SciPy's product."""
@@ -241,10 +240,10 @@ def costs(window: Window) -> dict[str, Cost]:
     complexity = 1 if window.is_real else 4
     if isinstance(hopping, Kernel):
         return {"sparse": Cost("sparse", 2.0 * len(hopping.offsets) * window.size * complexity)}
-    count = len(hopping.coefs)
+    count, total = len(hopping.coefs), prod(fft_lengths(window))
     found = {
         "slices": Cost("slices", 2.0 * count * window.size * complexity, count),
-        "fft": Cost("fft", _fft_flops(window)),
+        "fft": Cost("fft", 5.0 * total * max(log2(total), 1.0) * (1 if window.is_real else 2)),
         "sparse": Cost("sparse", 2.0 * count * window.size * complexity),
     }
     if len(window.shape) == 1:
@@ -265,5 +264,4 @@ def product_of(window: Window, kind: str = "auto") -> Product:
     if not candidates:
         raise UsageError(f"a kernel's hopping has no {kind} product; it is not translation-invariant: use 'sparse'")
     best = min(candidates, key=lambda cost: cost.nanoseconds).program
-    made = {"slices": Slices, "toeplitz": Toeplitz, "fft": Fourier, "sparse": Sparse}
-    return made[best](window)
+    return next(made for made in (Slices, Toeplitz, Fourier, Sparse) if made.program == best)(window)

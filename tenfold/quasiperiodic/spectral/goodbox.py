@@ -102,19 +102,14 @@ def theta_scan(
     progress: Callable[[float], None] | None = None,
 ) -> ThetaScan:
     """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
-    rows = _rows(theta)
-    tests = []
+    rows, found = _rows(theta), []
     for i, row in enumerate(rows):
-        tests.append(good_box(operator.at(row.tolist()).box(reach), energy, rate, s))
+        one = good_box(operator.at(row.tolist()).box(reach), energy, rate, s)
+        found.append((one.good, one.norm, one.rate))
         if progress is not None:
             progress((i + 1) / len(rows))
-    return ThetaScan(
-        rows,
-        np.array([t.good for t in tests]),
-        np.array([t.norm for t in tests]),
-        np.array([t.rate for t in tests]),
-        2 * reach + 1,
-    )
+    good, norms, rates = (np.array(values) for values in zip(*found, strict=True))
+    return ThetaScan(rows, good, norms, rates, 2 * reach + 1)
 
 
 @dataclass(frozen=True)
