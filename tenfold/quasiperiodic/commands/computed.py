@@ -16,8 +16,7 @@ from tenfold.quasiperiodic.commands.config import ModelOptions, WorkOptions
 from tenfold.quasiperiodic.commands.models import build, complex_numbers, numbers
 from tenfold.quasiperiodic.dynamics.averages import time_averaged
 from tenfold.quasiperiodic.dynamics.bound import transport_bound
-from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve
-from tenfold.quasiperiodic.dynamics.moments import powers
+from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve, powers
 from tenfold.quasiperiodic.dynamics.transport import transport_exponents
 from tenfold.quasiperiodic.operators.states import supports
 from tenfold.quasiperiodic.propagation.front import front_radius, growth

@@ -14,8 +14,7 @@ from jaxtyping import Complex128, Float64, Inexact
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.evolution import check_times
-from tenfold.quasiperiodic.dynamics.moments import Numbers, powers
+from tenfold.quasiperiodic.dynamics.evolution import Numbers, check_times, powers
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.intervals import symbol_range
 from tenfold.quasiperiodic.operators.long_range import Box

@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 from scipy.stats import linregress
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.moments import Numbers
+from tenfold.quasiperiodic.dynamics.evolution import Numbers
 from tenfold.quasiperiodic.facts import facts
 
 _LEAST_POINTS = 4

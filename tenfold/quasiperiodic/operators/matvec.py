@@ -144,10 +144,8 @@ class Toeplitz(Product):
     def _prepare(self, rows: int) -> None:
         b, r = self._block, self._reach
         self._padded = np.zeros((rows, self._count * b + 2 * r), dtype=self._matrix.dtype)
-        s = self._padded.strides
-        shape, strides = (rows, self._count, b + 2 * r), (s[0], b * s[1], s[1])
-        self._windows = np.lib.stride_tricks.as_strided(self._padded, shape, strides, writeable=False)
-        self._copy = np.empty(shape, dtype=self._matrix.dtype)
+        self._windows = np.lib.stride_tricks.sliding_window_view(self._padded, b + 2 * r, axis=1)[:, ::b]
+        self._copy = np.empty(self._windows.shape, dtype=self._matrix.dtype)
         self._result = np.empty((rows, self._count, b), dtype=self._matrix.dtype)
 
     def accumulate(self, x: Rows, out: Rows) -> None:

@@ -71,8 +71,9 @@ class Window:
             raise UsageError(f"site {n if len(n) > 1 else n[0]} is outside the box {self.describe()}")
         return int(np.ravel_multi_index(at, self.shape))
 
-    def edge(self, layers: int) -> Int64[np.ndarray, " edge"]:
-        """Positions of the sites within ``layers`` of an open box's surface (none in a ring)."""
+    def edge(self, layers: int | None = None) -> Int64[np.ndarray, " edge"]:
+        """Positions of the sites within ``layers``, max(R, 8) by default, of an open box's surface (none in a ring)."""
+        layers = max(self.hopping.range, 8) if layers is None else layers
         if self.boundary == "periodic":
             return np.empty(0, dtype=np.int64)
         away = self.sites - np.array(self.lower)

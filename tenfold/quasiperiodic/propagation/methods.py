@@ -63,14 +63,13 @@ class Limit:
 
     mass: float
     rate: float
-    margin: int
     exceeded: bool = False
 
     def look(
         self, box: Box, states: Complex128[np.ndarray, "times S N"], loss: Float64[np.ndarray, " S"], duration: float
     ) -> bool:
         """Whether states at the end of ``duration``, and what they lost in it, exceed the limit."""
-        edge = box.edge(self.margin)
+        edge = box.edge()
         scale = (np.abs(states) ** 2).sum(-1)
         mass = float(((np.abs(states[..., edge]) ** 2).sum(-1) / scale).max())
         lost = float(np.sqrt((loss / scale[-1]).max() / max(abs(duration), 1e-300)))
