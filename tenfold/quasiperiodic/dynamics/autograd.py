@@ -138,15 +138,12 @@ def _product(box: Box, coefs: Inexact[Tensor, " r"], real: bool) -> Callable[[Te
     axes = list(range(-len(lengths), 0))
     place = tuple(torch.as_tensor(offsets[:, j] % lengths[j], device=coefs.device) for j in range(len(lengths)))
     kernel = torch.zeros(lengths, dtype=coefs.dtype, device=coefs.device).index_put(place, coefs, accumulate=True)
-    symbol = torch.fft.rfftn(kernel, dim=axes) if real else torch.fft.fftn(kernel, dim=axes)
+    forward, back = (torch.fft.rfftn, torch.fft.irfftn) if real else (torch.fft.fftn, torch.fft.ifftn)
+    symbol = forward(kernel, dim=axes)
     inside = (..., *[slice(0, n) for n in box.shape])
 
     def multiply(states: Inexact[Tensor, "*batch N"]) -> Inexact[Tensor, "*batch N"]:
         shaped = states.reshape(*states.shape[:-1], *box.shape)
-        if real:
-            found = torch.fft.irfftn(torch.fft.rfftn(shaped, lengths, axes) * symbol, lengths, axes)
-        else:
-            found = torch.fft.ifftn(torch.fft.fftn(shaped, lengths, axes) * symbol, lengths, axes)
-        return found[inside].reshape(states.shape)
+        return back(forward(shaped, lengths, axes) * symbol, lengths, axes)[inside].reshape(states.shape)
 
     return multiply

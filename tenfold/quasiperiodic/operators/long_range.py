@@ -155,15 +155,14 @@ class Box(Window):
         """The matrix in CSR format. Raises UsageError for a batch."""
         return (self.hopping_matrix + scipy.sparse.diags_array(self.single_potential())).tocsr()
 
-    def dense(self) -> Inexact[np.ndarray, "*batch N N"]:
-        """The matrix, or a batch of them."""
+    def dense(self, z: complex = 0.0) -> Inexact[np.ndarray, "*batch N N"]:
+        """The matrix H − z, or a batch of them."""
         batch = int(np.prod(self.potential.shape[:-1]))
         require(batch * self.size**2 * (8 if self.is_real else 16), f"a dense matrix of {self.size} sites")
-        matrix = np.broadcast_to(
-            self.hopping_matrix.toarray(), (*self.potential.shape[:-1], self.size, self.size)
-        ).copy()
-        diagonal = np.arange(self.size)
-        matrix[..., diagonal, diagonal] += self.potential
+        empty, diagonal = self.hopping_matrix.toarray(), np.arange(self.size)
+        matrix = np.empty((*self.potential.shape[:-1], *empty.shape), dtype=np.result_type(empty, z))
+        matrix[...] = empty
+        matrix[..., diagonal, diagonal] += self.potential - z
         return matrix
 
     def banded(self) -> Inexact[np.ndarray, "bands N"]:

@@ -7,7 +7,7 @@ shift, whose error grows as C(n, b), takes as many bits as its sites ask for. Ph
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, product
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from tenfold.errors import UsageError
 from tenfold.shifts import limbs
 from tenfold.shifts.frequency import Frequency, Number
 from tenfold.shifts.kronecker import Kronecker
+from tenfold.shifts.reduction import in_box
 
 BITS = 128
 # Of every phase that an orbit gives, for |n| < 2^63: the truncation of θ and of a few sums to 64 bits.
@@ -175,22 +176,22 @@ def integer_relation(omega: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
     """The smallest k ≠ 0 with Ωᵢ·k within rounding of a whole number for every i, or None.
 
     Looks at |k|∞ ≤ 4096, 64, 16 for b = 1, 2, 3 (and 4 beyond): a relation with larger k is not found."""
-    b = len(omega[0])
+    b, d = len(omega[0]), len(omega)
     radius = _RELATION_RADIUS.get(b, 4)
-    axis = np.arange(-radius, radius + 1, dtype=np.int64)
-    k = np.arange(1, radius + 1)[:, None] if b == 1 else np.array(list(product(axis, repeat=b)), dtype=np.int64)
-    weight = np.abs(k).sum(1)
-    k, weight = k[weight > 0], weight[weight > 0]
-    alike = np.ones(len(k), dtype=bool)
-    for row in omega:
-        top = np.array([a >> (BITS - 64) for a in row], dtype=np.uint64)
-        total = (k.astype(np.uint64) * top).sum(1, dtype=np.uint64).view(np.int64)
-        # A float carries 53 bits, so that a decimal such as 0.2 is a fifth only to that precision.
-        alike &= np.abs(total.astype(np.float64)) <= weight * 2.0**11
-    if not alike.any():
+    top = [[a >> (BITS - 64) for a in row] for row in omega]
+    rows = [[int(i == j) for j in range(b)] + [row[i] for row in top] for i in range(b)]
+    rows += [[0] * b + [int(i == j) << 64 for j in range(d)] for i in range(d)]
+    # A float carries 53 bits, so that a decimal such as 0.2 is a fifth only to that precision.
+    found = [
+        v[:b]
+        for v, _ in in_box(rows, [radius] * b + [radius * b << 11] * d)
+        if any(v[:b]) and max(map(abs, v[b:])) <= sum(map(abs, v[:b])) << 11
+    ]
+    if not found:
         return None
-    best = k[alike][np.argmin(weight[alike])]
-    return tuple(int(v) for v in (best if best[np.nonzero(best)[0][0]] > 0 else -best))
+    best = min(found, key=lambda k: sum(map(abs, k)))
+    sign = 1 if next(x for x in best if x) > 0 else -1
+    return tuple(sign * x for x in best)
 
 
 def _theta_rows(theta: Any, torus: int | None) -> tuple[tuple[tuple[Number, ...], ...], bool]:

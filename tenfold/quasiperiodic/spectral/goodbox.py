@@ -13,7 +13,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
-from tenfold.quasiperiodic.operators.windows import NORMS, Window
+from tenfold.quasiperiodic.operators.windows import NORMS
 
 _MOST = 2000
 Thetas = Num[np.ndarray, "..."]
@@ -50,12 +50,9 @@ def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
     if box.size > _MOST:
         raise UsageError(f"the good-box test inverts a dense matrix; {box.size} sites are more than {_MOST}")
     side = max(box.shape)
-    matrix = box.dense()
-    diagonal = np.arange(box.size)
-    matrix[diagonal, diagonal] -= energy
     bound = exp(min(side**s, 700.0))
     try:
-        green = np.linalg.inv(matrix)
+        green = np.linalg.inv(box.dense(energy))
     except np.linalg.LinAlgError:
         return GoodBox(False, float("inf"), bound, -float("inf"), rate, energy, side)
     norm = float(np.linalg.norm(green, 2))
@@ -166,13 +163,11 @@ def determinant_scan(operator: LongRange, side: int, energy: float, theta: Theta
     else:
         log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
         step = max(1, (1 << 24) // side**2)
-        empty = Window(hopping, (start,), (side,), "open").hopping_matrix.toarray()
         for first in range(0, len(rows), step):
-            part = values[first : first + step]
-            matrices = np.broadcast_to(empty, (len(part), side, side)).copy()
-            matrices[:, np.arange(side), np.arange(side)] += part
-            signs, log_abs[first : first + step] = np.linalg.slogdet(matrices)
-            sign[first : first + step] = np.real(signs)
+            part = slice(first, first + step)
+            box = Box(hopping, (start,), (side,), "open", operator, (start,), values[part])
+            signs, log_abs[part] = np.linalg.slogdet(box.dense())
+            sign[part] = np.real(signs)
     return DeterminantScan(rows, log_abs, sign, energy, side, degree)
 
 

@@ -120,9 +120,7 @@ def _solve(box: Box, z: complex, right: Num[np.ndarray, "sources N"], way: str) 
             )
         if box.size > _MOST_DENSE:
             raise UsageError(f"a dense Green's function of {box.size} sites is too large; at most {_MOST_DENSE}")
-        matrix = box.dense().astype(np.complex128)
-        matrix[np.arange(box.size), np.arange(box.size)] -= z
-        return np.linalg.solve(matrix, right.T).T
+        return np.linalg.solve(box.dense(z), right.T).T
     except (np.linalg.LinAlgError, RuntimeError):  # SuperLU says that a factor is singular by the latter
         raise UsageError(
             f"z = {z:g} is an eigenvalue of the box; the Green's function exists off the spectrum"
