@@ -21,7 +21,6 @@ from tenfold.quasiperiodic.propagation.methods import (
     METHODS,
     BoxTooSmallError,
     Goal,
-    Propagated,
     check_tol,
     choose,
     run_in_box,
@@ -168,7 +167,16 @@ def evolve(
         lost["box"] = float((np.sqrt(goal.until * run.loss) / scale).max())
     if certificate != "finite system":
         lost["truncated_hopping"] = goal.until * made.hopping.tail
-    result = _result(made, goal, run, states, "estimate" if run.estimated else certificate, lost, parts)
+    lost["polynomial"] = run.polynomial
+    batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
+    psi = run.states.reshape(len(goal.times), *batch, made.size)
+    mass = (np.abs(psi[..., made.edge()]) ** 2).sum(-1) / (np.abs(states) ** 2).sum(-1)
+    used = goal.method if goal.method != "auto" else choose(made, goal.times, int(np.prod(batch)))
+    energy = max(abs(made.interval.low), abs(made.interval.high))
+    result = Evolution(
+        made, goal.times, psi, used, tol, sum(lost.values()), lost, "estimate" if run.estimated else certificate,
+        float(mass.max()), run.products, 4 * EPS * max(float(run.products), goal.until * energy), parts,
+    )  # fmt: skip
     if not isinstance(system, Box) and not isinstance(box, str) and result.edge_mass > tol:
         raise BoxTooSmallError(
             f"the box {made.describe()} is too small: {result.edge_mass:.2g} of the mass reached its edge by t = "
@@ -203,31 +211,6 @@ def certified_box(
     made = system.box(reach, centre)
     bound = max(truncation_bound(table, until, [reach] * system.dim, phi) / phi.norm for phi in parts)
     return made, bound, table
-
-
-def _result(
-    made: Box,
-    goal: Goal,
-    run: Propagated,
-    states: Num[np.ndarray, "*batch N"],
-    certificate: str,
-    lost: dict[str, float],
-    parts: Sequence[Support],
-) -> Evolution:
-    lost = {**lost, "polynomial": run.polynomial}
-    times = goal.times
-    batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
-    psi = run.states.reshape(len(times), *batch, made.size)
-    edge = made.edge()
-    scale = (np.abs(states) ** 2).sum(-1)
-    mass = float(((np.abs(psi[..., edge]) ** 2).sum(-1) / scale).max()) if len(edge) else 0.0
-    used = goal.method if goal.method != "auto" else choose(made, times, int(np.prod(batch)))
-    energy = max(abs(made.interval.low), abs(made.interval.high))
-    rounding = 4 * EPS * max(float(run.products), goal.until * energy)
-    bound = sum(lost.values())
-    return Evolution(
-        made, times, psi, used, goal.tol, bound, lost, certificate, mass, run.products, rounding, list(parts)
-    )
 
 
 def powers(p: Numbers) -> Float64[np.ndarray, " p"]:

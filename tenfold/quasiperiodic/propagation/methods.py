@@ -9,6 +9,7 @@ from jaxtyping import Complex128, Float64, Int, Num
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import Report
 from tenfold.quasiperiodic.propagation.dense import diagonalise
 from tenfold.quasiperiodic.propagation.lanczos import evolve_lanczos
@@ -175,11 +176,8 @@ def _one_direction(
 def _reporter(box: Box, until: float, probed: bool, progress: Callable[[float], None] | None) -> Report | None:
     if progress is None:
         return None
-    z = box.interval.half_width * abs(until)
     panels = panel_count(box, until, probed)
-    each = z / panels
-    total = panels * (each + 11.5 * each ** (1 / 3) + 15)
-    done = 0
+    total, done = panels * degree(box.interval.half_width * until / panels), 0
 
     def report(products: int) -> None:
         nonlocal done

@@ -29,7 +29,8 @@ def green_columns(
 
     "banded": LU of an open one-dimensional box, O(N R²) a z; "strips": sparse LU of an open box in two
     dimensions or more; "dense" otherwise. Raises UsageError for a real z in the spectrum, where G does not exist."""
-    many_z, many_m = np.ndim(z) > 0, not _one_site(sources, len(box.shape))
+    many_z = np.ndim(z) > 0
+    many_m = sources is not None and np.ndim(sources) > (0 if len(box.shape) == 1 else 1)
     energies = np.atleast_1d(np.asarray(z, dtype=np.complex128))
     sites = [box.centre] if sources is None else ([sources] if not many_m else list(sources))
     right = np.zeros((len(sites), box.size))
@@ -167,9 +168,3 @@ def green_decay(
     rate, error, intercept = float(fit.slope), float(fit.stderr), float(fit.intercept)
     span = (float(low), float(high))
     return GreenDecay(complex(z), rate, error, intercept, float(np.sqrt((rest**2).mean())), span, norm)
-
-
-def _one_site(sources: Any, dim: int) -> bool:
-    if sources is None or np.ndim(sources) == 0:
-        return True
-    return np.ndim(sources) == 1 and dim > 1
