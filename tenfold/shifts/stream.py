@@ -1,21 +1,14 @@
 """A sequence read batch by batch, with one counter to save."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from tenfold.errors import UsageError
-
-
-@runtime_checkable
-class Points(Protocol):
-    """What can be streamed: ``points(start, stop)`` of shape (stop − start, dim)."""
-
-    @property
-    def dim(self) -> int: ...
-
-    def points(self, start: int, stop: int) -> Float[np.ndarray, "n dim"]: ...
+from tenfold.shifts.kronecker import Kronecker
+from tenfold.shifts.scramble import Scrambled
+from tenfold.shifts.skew import SkewShift
 
 
 class Stream:
@@ -23,13 +16,12 @@ class Stream:
 
     All processes advance together: a batch of B consumes B · world indices.
 
-    >>> from tenfold.shifts.kronecker import Kronecker
     >>> stream = Stream(Kronecker("golden"))
     >>> stream.next(2).ravel().round(3).tolist(), stream.state_dict()
     ([0.0, 0.618], {'counter': 2, 'world': 1})
     """
 
-    def __init__(self, sequence: Points, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, sequence: Kronecker | Scrambled | SkewShift, rank: int = 0, world: int = 1) -> None:
         if not 0 <= rank < world:
             raise UsageError(f"rank {rank} is outside [0, {world})")
         self.sequence, self.rank, self.world, self.counter = sequence, rank, world, 0

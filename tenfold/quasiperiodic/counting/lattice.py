@@ -90,13 +90,6 @@ class OrbitLattice:
             n = (k.astype(np.uint64) * first).sum(axis=1, dtype=np.uint64).view(np.int64)
         return n[(n >= 0) & (n < self.points)]
 
-    def visit(self, parts: Iterable[Cells]) -> Iterator[tuple[Int64[np.ndarray, " found"], int]]:
-        """(candidates, cells visited) for blocks of cells."""
-        block = max(64, _ELEMENTS // len(self.offsets))
-        for part in parts:
-            for cells in unit_cells(part, block):
-                yield self.candidates(cells), len(cells)
-
 
 def _rounding(size: float, matrix: Float64[np.ndarray, "n n"]) -> float:
     # Of products of a matrix with vectors of numbers up to ``size``.
@@ -128,9 +121,11 @@ def lattice_hits(
     """Hits n in start … start + points − 1, sorted, and the number of cells visited; ``decide`` keeps those
     of an array of indices that are hits, exactly."""
     lattice = OrbitLattice.of(sequence, start, points, K)
+    block = max(64, _ELEMENTS // len(lattice.offsets))
     found, visited = [], 0
-    for candidates, cells in lattice.visit(parts):
-        visited += cells
+    for cells in (cells for part in parts for cells in unit_cells(part, block)):
+        visited += len(cells)
+        candidates = lattice.candidates(cells)
         if len(candidates):
             found.append(decide(np.unique(candidates) + start))
     return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), visited

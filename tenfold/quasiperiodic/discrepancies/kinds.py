@@ -15,7 +15,6 @@ from scipy.stats import qmc
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.discrepancies import boxes
 from tenfold.quasiperiodic.discrepancies.bounds import star_bounds
-from tenfold.quasiperiodic.discrepancies.halfplane import halfplane
 from tenfold.shifts.kronecker import Kronecker
 
 SUP = ("star", "extreme", "cube", "halfplane")
@@ -111,7 +110,7 @@ def _supremum(x: Float64[np.ndarray, "n d"], kind: str, exact: bool | None, budg
             raise UsageError(f"the half-plane discrepancy is for d = 2, but the points have d = {d}")
         if n**3 > 50 * LIMIT:
             raise UsageError(f"{n} points are too many for the half-plane discrepancy; give at most 1700")
-        value = halfplane(x)
+        value = boxes.halfplane(x)
         return value, value, True
     cost, most = (float(n) ** d, 3) if kind == "star" else (float(n) ** (2 * d - 1), 2)
     feasible = d == 1 or (d <= most and cost <= LIMIT)

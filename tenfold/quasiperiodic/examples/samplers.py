@@ -126,23 +126,16 @@ class NoisyMixture:
         return self._error(u[:, 0], data, ndtri(u[:, 1]))
 
     def time_and_noise(self, seed: int) -> Loss:
-        """The loss as a function of time and noise on [0, 1)², the data drawn independently."""
+        """The loss as a function of time and noise on [0, 1)², or of time alone, the rest drawn independently."""
         generator = np.random.default_rng(seed)
 
-        def loss(points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, " n"]:
-            rest = generator.random((len(points), 2))
+        def loss(points: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+            rest = generator.random((len(points), 4 - points.shape[1]))
             return self.joint(np.concatenate([points, rest], axis=1))
 
         return loss
 
-    def time_only(self, seed: int) -> Loss:
-        """The loss as a function of time on [0, 1), everything else drawn independently."""
-        generator = np.random.default_rng(seed)
-
-        def loss(points: Float64[np.ndarray, "n 1"]) -> Float64[np.ndarray, " n"]:
-            return self.joint(np.concatenate([points, generator.random((len(points), 3))], axis=1))
-
-        return loss
+    time_only = time_and_noise
 
     def _error(
         self, t: Float64[np.ndarray, " n"], data: Float64[np.ndarray, " n"], noise: Float64[np.ndarray, " n"]

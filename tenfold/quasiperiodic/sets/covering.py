@@ -54,9 +54,7 @@ def cover(region: Formula, K: int) -> Cover:
     for part in meeting(region, K, Classifier(region)):
         sizes = part.high - part.low
         if part.inside:
-            inside += (
-                int(sum(int(np.prod(s.astype(object))) for s in sizes)) if K > 1 << 20 else int(sizes.prod(1).sum())
-            )
+            inside += int(sizes.astype(object if K**region.dim >> 62 else np.int64).prod(axis=1).sum())
             continue
         boundary += len(sizes)
         found = np.zeros(len(sizes), bool)
