@@ -64,13 +64,9 @@ def continued_fraction(alpha: Any, terms: int = 20, bits: int = BITS) -> Continu
 
 
 def _interval(number: Number, bits: int) -> tuple[Fraction, Fraction]:
-    if number.kind in ("rational", "phase") and number.value is not None:
-        return number.value, number.value
     known = bits if number.known_bits is None else min(bits, number.known_bits)
-    if number.value is not None:
-        return number.value, number.value + Fraction(1, 1 << known)
-    low = Fraction(number.fixed(known), 1 << known)
-    return low, low + Fraction(1, 1 << known)
+    low = Fraction(number.fixed(known), 1 << known) if number.value is None else number.value
+    return low, low if number.kind in ("rational", "phase") else low + Fraction(1, 1 << known)
 
 
 def _quotients(low: Fraction, high: Fraction, terms: int) -> tuple[list[int], bool, bool]:

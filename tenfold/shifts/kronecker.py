@@ -150,10 +150,7 @@ class Kronecker:
         """Whole numbers (Θ_j + n A_j) mod M_j, n = start … stop − 1: Python integers (dtype object),
         (stop − start, b)."""
         self._checked(start, stop, np.float64)
-        table = np.empty((stop - start, self.dim), dtype=object)
-        for row, n in enumerate(range(start, stop)):
-            table[row] = self.exact_at(n)
-        return table
+        return np.array([self.exact_at(n) for n in range(start, stop)], object).reshape(stop - start, self.dim)
 
     def exact_at(self, n: int) -> tuple[int, ...]:
         """The whole numbers of one point, over ``moduli``; any n."""

@@ -16,9 +16,8 @@ _HALF = np.uint64(32)
 
 def split(values: Sequence[int] | int, count: int) -> Limbs:
     """Python integers, reduced modulo 2^(64 count), as ``count`` arrays of shape (len(values),) or ()."""
-    if isinstance(values, int):
-        return tuple(np.array(values >> 64 * i & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64) for i in range(count))
-    return tuple(np.array([int(v) >> 64 * i & 0xFFFFFFFFFFFFFFFF for v in values], np.uint64) for i in range(count))
+    table = np.array(values, dtype=object)
+    return tuple(np.asarray(table >> 64 * i & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64) for i in range(count))
 
 
 def join(limbs: Limbs) -> Shaped[np.ndarray, "..."]:

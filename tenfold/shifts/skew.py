@@ -1,6 +1,6 @@
 """Skew shifts, and the Z^d action of several frequencies, in exact phases."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import comb
 from typing import Any
 
@@ -46,18 +46,11 @@ class SkewShift:
         """The phases of point n, whole numbers modulo 2^bits."""
         if n < 0:
             raise UsageError(f"n is {n}; a skew shift is given for n ≥ 0")
-        starts, found = self._starts, []
-        for k in range(1, self.dim + 1):
-            total = comb(n, k) * self._step + sum(comb(n, j) * starts[k - j - 1] for j in range(k))
-            found.append(total % self.moduli[0])
-        return tuple(found)
+        return tuple(x % self.moduli[0] for x in _closed_form(n, self._step, self._starts))
 
     def slack(self, n: int) -> tuple[int, ...]:
         """How far the real point n can lie from the stored one, in units of 2^−bits per coordinate."""
-        omega, *theta = self._slack
-        return tuple(
-            comb(n, k) * omega + sum(comb(n, j) * theta[k - j - 1] for j in range(k)) for k in range(1, self.dim + 1)
-        )
+        return tuple(_closed_form(n, self._slack[0], self._slack[1:]))
 
     def phase_error(self, n: int) -> float:
         """Largest distance between the real and the stored point n, over the coordinates."""
@@ -85,8 +78,7 @@ class SkewShift:
 
     def integers(self, start: int, stop: int) -> Shaped[np.ndarray, "n b"]:
         """Phases of points start … stop − 1, Python integers, dtype object (stop − start, b)."""
-        columns = [limbs.join(c) for c in self._columns(start, stop - start)]
-        return np.stack(columns, axis=1)
+        return np.stack([limbs.join(c) for c in self._columns(start, stop - start)], axis=1)
 
     def _columns(self, begin: int, rows: int) -> list[limbs.Limbs]:
         # Coordinate k grows by coordinate k − 1 at each step: a prefix sum of the one before.
@@ -100,6 +92,11 @@ class SkewShift:
     def to_dict(self) -> dict[str, Any]:
         """What defines the orbit, JSON-able."""
         return {"skew_shift": self.omega.text, "theta": [t.text for t in self.theta], "bits": self.bits}
+
+
+def _closed_form(n: int, omega: int, theta: Sequence[int]) -> Iterator[int]:
+    for k in range(1, len(theta) + 1):
+        yield comb(n, k) * omega + sum(comb(n, j) * theta[k - j - 1] for j in range(k))
 
 
 class LatticeShift:

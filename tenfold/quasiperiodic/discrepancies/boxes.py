@@ -1,5 +1,6 @@
 """Exact suprema over boxes, cubes and half-planes, by walking the critical ones."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -18,35 +19,22 @@ def star(x: Float64[np.ndarray, "n d"]) -> float:
     places = [np.searchsorted(g, x[:, j]) for j, g in enumerate(grids)]
     order = np.argsort(places[0], kind="stable")
     rest = tuple(len(g) for g in grids[1:])
+    before, upto = (slice(None, -1),) * (d - 1), (slice(1, None),) * (d - 1)
     # volumes of the other sides, and how many points of the slices so far lie at each corner.
-    side = grids[1]
-    for g in grids[2:]:
-        side = np.multiply.outer(side, g)
-    histogram = np.zeros(rest)
-    closed = np.zeros(rest)
+    side = functools.reduce(np.multiply.outer, grids[1:])
+    # Counts with a row of zeros in front: those one grid step back are the open ones.
+    histogram, closed = np.zeros(rest), np.zeros([size + 1 for size in rest])
     worst, at = 0.0, 0
     for i, z in enumerate(grids[0]):
-        # Open counts: strictly smaller coordinates, that is the closed counts one grid step back.
-        inside = closed
-        for axis in range(d - 1):
-            inside = _shifted(inside, axis)
-        worst = max(worst, float((z * side - inside / n).max()))
+        worst = max(worst, float((z * side - closed[before] / n).max()))
         while at < n and places[0][order[at]] == i:
             histogram[tuple(p[order[at]] for p in places[1:])] += 1
             at += 1
-        closed = histogram
+        closed[upto] = histogram
         for axis in range(d - 1):
-            closed = np.cumsum(closed, axis=axis)
-        worst = max(worst, float((closed / n - z * side).max()))
+            np.cumsum(closed, axis=axis, out=closed)
+        worst = max(worst, float((closed[upto] / n - z * side).max()))
     return float(worst)
-
-
-def _shifted(values: Float64[np.ndarray, "*grid"], axis: int) -> Float64[np.ndarray, "*grid"]:
-    moved = np.zeros_like(values)
-    head, tail = [slice(None)] * values.ndim, [slice(None)] * values.ndim
-    head[axis], tail[axis] = slice(1, None), slice(None, -1)
-    moved[tuple(head)] = values[tuple(tail)]
-    return moved
 
 
 def extreme(x: Float64[np.ndarray, "n d"]) -> float:
@@ -110,15 +98,13 @@ def cube_lower(x: Float64[np.ndarray, "n d"], tries: int = 20_000, seed: int = 0
     worst = 0.0
     block = max(1, (1 << 22) // (n * d))
     for begin in range(0, tries, block):
-        count = min(block, tries - begin)
-        corner = x[generator.integers(n, size=count)]
-        side = generator.random(count) * (1 - corner.max(axis=1))
+        corner = x[generator.integers(n, size=min(block, tries - begin))]
+        side = generator.random(len(corner)) * (1 - corner.max(axis=1))
         far = corner + side[:, None]
         closed = ((x >= corner[:, None]) & (x <= far[:, None])).all(axis=2).sum(axis=1) / n
         opened = ((x > corner[:, None]) & (x < far[:, None])).all(axis=2).sum(axis=1) / n
-        volume = side**d
-        worst = max(worst, float((closed - volume).max()), float((volume - opened).max()))
-    return float(worst)
+        worst = max(worst, float((closed - side**d).max()), float((side**d - opened).max()))
+    return worst
 
 
 def _squares(u: Float64[np.ndarray, " n"], v: Float64[np.ndarray, " n"], left: float, right: float, n: int) -> float:

@@ -4,7 +4,6 @@ Every result says which discrepancy it is, whether it is exact or between bounds
 square. Sup discrepancies compare counts/N with volumes; L2 ones are root mean squares of that difference.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -120,10 +119,7 @@ def _supremum(x: Float64[np.ndarray, "n d"], kind: str, exact: bool | None, budg
             f"in too many dimensions (up to {most}); leave exact away for certified bounds"
         )
     if feasible and exact is not False:
-        known: dict[str, Callable[[np.ndarray], float]] = {
-            "star": boxes.star, "extreme": boxes.extreme, "cube": boxes.cube
-        }  # fmt: skip
-        value = known[kind](x)
+        value = {"star": boxes.star, "extreme": boxes.extreme, "cube": boxes.cube}[kind](x)
         return value, value, True
     low, high = star_bounds(x, budget)
     if kind == "star":
