@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm.decoding.options import Alg, DecodingOptions, GenerationOptions
+from tenfold.masked_lm.decoding.options import (
+    Alg,
+    CacheName,
+    DecodingOptions,
+    GenerationOptions,
+    ScheduleName,
+    StrategyName,
+)
 from tenfold.settings.checks import at_least
 
 
@@ -127,6 +134,9 @@ class MaskedSampling(DecodingOptions, TextsToComplete):
     temperature: float = 0.2
     top_p: float | None = 0.95
     alg: Alg = "entropy"
+    schedule: ScheduleName = "exact"
+    strategy: StrategyName | None = None
+    cache: CacheName = "none"
 
     def __post_init__(self) -> None:
         at_least(self, "", tokens=1, num=1, batch=1)

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, max_pool1d
 
 from tenfold.errors import UsageError
+from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
 
 Where = slice | Tensor | None
@@ -53,8 +54,8 @@ class Passes:
         token_forwards: positions computed in them, over all rows.
     """
 
-    def __init__(self, model: MaskedLM, layout: Layout) -> None:
-        self.model, self.layout = model, layout
+    def __init__(self, model: MaskedLM, layout: Layout, options: GenerationOptions | None = None) -> None:
+        self.model, self.layout, self.options = model, layout, options or GenerationOptions()
         self.nfe, self.token_forwards = 0, 0
 
     def begin_block(self, low: int, high: int) -> None:
@@ -133,21 +134,21 @@ def in_place_cache(depth: int) -> tuple[object, list[InPlace]]:
 
 
 class CachedPasses(Passes):
-    """Passes that compute what ``chosen`` says and keep the rest; a full one after ``refresh``, 0 for never, and where
-    they go by ``blocks`` at the start of each."""
+    """Passes that compute what ``chosen`` says and keep the rest; a full one after ``refresh`` (the options' or else
+    the class's), 0 for never, and where they go by ``blocks`` at the start of each."""
 
     blocks: ClassVar[bool] = False
+    refresh = 0
     low, high = 0, 0
 
-    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0) -> None:
-        super().__init__(model, layout)
-        self.refresh = refresh
+    def __init__(self, model: MaskedLM, layout: Layout, options: GenerationOptions | None = None) -> None:
+        super().__init__(model, layout, options)
+        self.refresh = self.options.refresh or self.refresh
         self.cache, self.layers = in_place_cache(model.network.config.num_hidden_layers)
         self.rows: Tensor | None = None
         self.since_full = 0
 
     def begin_block(self, low: int, high: int) -> None:
-        """The next passes reveal positions low ≤ i < high."""
         if self.blocks:
             self.low, self.high, self.rows = low, high, None
 
@@ -189,14 +190,15 @@ class CachedPasses(Passes):
 
 
 class BlockPasses(CachedPasses):
-    """A full pass at a block's start, then the block and what is right of it (prefix cache), or without ``right`` the
-    block alone (dual cache)."""
+    """A full pass at a block's start, then the block and what is right of it (prefix cache), or the block alone (dual
+    cache)."""
 
     blocks = True
 
-    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0, right: bool = True) -> None:
-        super().__init__(model, layout, refresh)
-        self.right = right
+    @property
+    def right(self) -> bool:
+        """Whether what is right of the block is computed with it."""
+        return self.options.cache != "dual"
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         return slice(self.low, x.shape[1] if self.right else self.high)
@@ -206,11 +208,8 @@ class DelayedPasses(CachedPasses):
     """dKV-Cache: masks, the rows that predict them, and what changed in the pass before; of the masks with a ``window``
     those that near to what changed."""
 
+    refresh = 8
     previous: Tensor | None = None
-
-    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 8, window: int = 0) -> None:
-        super().__init__(model, layout, refresh)
-        self.window = window
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         return self._indices(x, 0, x.shape[1])
@@ -221,8 +220,8 @@ class DelayedPasses(CachedPasses):
         masks = part == self.model.special.mask
         assert self.previous is not None
         changed = part != self.previous[:, low:high]
-        if self.window:
-            near = max_pool1d(changed[:, None].float(), 2 * self.window + 1, 1, self.window)[:, 0] > 0
+        if window := self.options.window:
+            near = max_pool1d(changed[:, None].float(), 2 * window + 1, 1, window)[:, 0] > 0
             masks = masks & near
         needed = masks | changed
         if self.model.logit_shift:
@@ -241,15 +240,10 @@ class BlockDelayedPasses(DelayedPasses):
     fewer and fewer of them."""
 
     blocks = True
-
-    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0, window: int = 0) -> None:
-        super().__init__(model, layout, refresh, window)
+    refresh = 0
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         return self._indices(x, self.low, self.high)
-
-
-_KNOWN = ("qwen2", "llama")
 
 
 class AdaptivePasses(CachedPasses):
@@ -259,19 +253,18 @@ class AdaptivePasses(CachedPasses):
     ``token_forwards`` is the mean over the layers; the value projections of the response, which choose, are not in
     it."""
 
-    def __init__(
-        self, model: MaskedLM, layout: Layout, refresh: int = 8, prompt_refresh: int = 100, share: float = 0.25
-    ) -> None:
-        super().__init__(model, layout, refresh)
-        self.prompt_refresh, self.share = prompt_refresh, share
-        kind = self.model.network.config.model_type
-        if kind not in _KNOWN:
-            raise UsageError(f"the adaptive cache knows layers of {' and '.join(_KNOWN)} models, not of {kind!r}")
+    refresh = 8
+
+    def __init__(self, model: MaskedLM, layout: Layout, options: GenerationOptions | None = None) -> None:
+        super().__init__(model, layout, options)
+        kind = model.network.config.model_type
+        if kind not in ("qwen2", "llama"):
+            raise UsageError(f"the adaptive cache knows layers of qwen2 and llama models, not of {kind!r}")
         self.added: list[dict[str, Tensor]] = [{} for _ in self.layers]
 
     def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """The hidden rows, most of them put together from what the layers added earlier."""
-        prompt, response = self.nfe % self.prompt_refresh == 0, self.nfe % self.refresh == 0
+        prompt, response = self.nfe % self.options.prompt_refresh == 0, self.nfe % self.refresh == 0
         body = self.model.network.base_model
         h = body.embed_tokens(x)
         _, positions = self._selected(x, None)
@@ -295,7 +288,7 @@ class AdaptivePasses(CachedPasses):
             kept = self.layers[number].both[1][:, :, self.layout.start :].transpose(1, 2).reshape(new.shape)
             # Values that did not move differ by rounding alone, which must not choose: the left one comes first.
             similarity = cosine_similarity(new, kept, dim=-1).mul(1e5).round()
-            count = int(self.share * similarity.shape[1])
+            count = int(self.options.share * similarity.shape[1])
             chosen = self.layout.start + similarity.argsort(dim=1, stable=True)[:, :count]
         if prompt:
             chosen = torch.cat([torch.arange(self.layout.start, device=device).expand(len(h), -1), chosen], dim=1)
@@ -347,3 +340,13 @@ class AdaptivePasses(CachedPasses):
 
 def _rows(values: Tensor, where: Tensor) -> Tensor:
     return values.gather(1, where[:, :, None].expand(-1, -1, values.shape[-1]))
+
+
+KINDS: dict[str, type[Passes]] = {
+    "none": Passes,
+    "prefix": BlockPasses,
+    "dual": BlockPasses,
+    "delayed": DelayedPasses,
+    "block_delayed": BlockDelayedPasses,
+    "adaptive": AdaptivePasses,
+}

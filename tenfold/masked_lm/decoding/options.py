@@ -49,20 +49,20 @@ class DecodingOptions:
     """
 
     steps: int | None = None
-    alg: Alg = "origin"
+    alg: str = "origin"
     alg_temp: float | None = None
     temperature: float = 0.0
     top_p: float | None = None
     top_k: int | None = None
-    schedule: ScheduleName = "exact"
+    schedule: str = "exact"
     block_length: int | None = None
-    strategy: StrategyName | None = None
+    strategy: str | None = None
     threshold: float | None = None
     factor: float | None = None
     gamma: float | None = None
     eta: float = 0.1
     draft: int = 4
-    cache: CacheName = "none"
+    cache: str = "none"
     refresh: int = 0
     window: int = 0
 
@@ -93,13 +93,13 @@ class GenerationOptions(DecodingOptions):
     max_new_tokens: int = 256
     eps: float = 1e-3
     num_return_sequences: int = 1
-    quota: Literal["row", "batch"] = "row"
+    quota: str = "row"
     carry: bool = False
-    sigma: Literal["cap", "rescale", "confidence", "loop"] = "cap"
+    sigma: str = "cap"
     loop: tuple[float, float, float] = (0.55, 0.05, 0.9)
     prompt_refresh: int = 100
     share: float = 0.25
-    first_token: Literal["own", "reference"] = "own"
+    first_token: str = "own"
     infill: bool = False
     suppress_mask: bool = True
     stop_ids: tuple[int, ...] = ()
