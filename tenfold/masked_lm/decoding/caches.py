@@ -10,8 +10,8 @@ A pass computes some positions anew and takes keys, values and hidden rows of th
   of the masks those near what was revealed in the pass before;
 - block_delayed: a full pass at a block's start as with dual, then those rows of the block alone;
 - adaptive (dLLM-Cache, arXiv 2506.06295): every layer keeps keys, values and the outputs of attention and
-  feed-forward; between refreshes only the response positions whose values moved most are computed anew. The layers are
-  the stock ones: each runs on the chosen rows, and hooks on its two parts catch what they add.
+  feed-forward; between refreshes only the response positions whose values moved most are computed anew. The parts of
+  the stock layers run on the chosen rows.
 
 All but "none" are approximate: what is kept is of an earlier sequence."""
 
@@ -298,7 +298,6 @@ class AdaptivePasses(CachedPasses):
         self, number: int, layer: Any, h: Tensor, where: Tensor | None, rotation: tuple[Tensor, Tensor]
     ) -> Tensor:
         kept = self.added[number]
-        caught: dict[str, Tensor] = {}
         if where is not None and not where.numel():
             return h + kept["attention"] + kept["feed"]
         cos, sin = rotation
@@ -310,25 +309,13 @@ class AdaptivePasses(CachedPasses):
         mask = self.layout.padding
         if mask is not None:
             mask = self.model.pattern(mask.bool()[:, None, None, :].expand(-1, 1, part.shape[1], -1))
-        hooks = [
-            layer.self_attn.register_forward_hook(lambda m, i, out: caught.__setitem__("attention", out[0])),
-            layer.mlp.register_forward_hook(lambda m, i, out: caught.__setitem__("feed", out)),
-        ]
-        try:
-            layer(
-                part,
-                attention_mask=mask,
-                position_embeddings=(cos, sin),
-                cache=self.cache,
-                use_cache=True,
-                is_causal=False,
-            )
-        finally:
-            for hook in hooks:
-                hook.remove()
-        for name, value in caught.items():
+        attention, _ = layer.self_attn(
+            layer.input_layernorm(part), (cos, sin), mask, self.cache, use_cache=True, is_causal=False
+        )
+        feed = layer.mlp(layer.post_attention_layernorm(part + attention))
+        for name, value in (("attention", attention), ("feed", feed)):
             if where is None:
-                kept[name] = value.clone()
+                kept[name] = value
             else:
                 kept[name].scatter_(1, where[:, :, None].expand_as(value), value)
         return h + kept["attention"] + kept["feed"]
