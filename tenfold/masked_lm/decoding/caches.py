@@ -37,14 +37,6 @@ class Layout(NamedTuple):
     positions: Int[Tensor, "B N"] | None = None
     start: int = 0
 
-    def of(self, rows: int) -> "Layout":
-        """The same for ``rows`` rows: several states of each row of the batch, one after the other."""
-        times = 1 if self.padding is None else rows // len(self.padding)
-        if times == 1:
-            return self
-        padding, positions = (None if kept is None else kept.repeat(times, 1) for kept in self[:2])
-        return Layout(padding, positions, self.start)
-
 
 class Passes:
     """Every position in every pass; the base of the cached kinds.
@@ -75,8 +67,9 @@ class Passes:
     def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """The hidden rows after one pass."""
         self.count(x.numel())
-        layout = self.layout.of(len(x))
-        return self.model.hidden(x, layout.padding, layout.positions)
+        # There may be several states of each row of the batch, one after the other.
+        padding, positions = (None if kept is None else kept.repeat(len(x) // len(kept), 1) for kept in self.layout[:2])
+        return self.model.hidden(x, padding, positions)
 
     def count(self, tokens: int) -> None:
         """One more pass over ``tokens`` positions."""
@@ -88,11 +81,11 @@ class InPlace:
     """Keys and values of all N positions of a layer; ``update`` writes those at ``where``: all (None), a range, or
     indices (B, Q). They lie in memory position by position, so that a written position is one copy.
 
-    What ``in_place_cache`` puts before a layer of the cache of ``transformers``."""
+    Stands before a layer of the cache of ``transformers``."""
 
     where: Where = None
-    keys: Tensor | None
-    values: Tensor | None
+    keys: Tensor
+    values: Tensor
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write, and return the keys and values of all positions."""
@@ -100,8 +93,8 @@ class InPlace:
             self.is_initialized = True
             both = (states.transpose(1, 2).contiguous() for states in (key_states, value_states))
             self.keys, self.values = (states.transpose(1, 2) for states in both)
-            return self.both
-        for kept, new in zip(self.both, (key_states, value_states), strict=True):
+            return self.keys, self.values
+        for kept, new in ((self.keys, key_states), (self.values, value_states)):
             if isinstance(self.where, slice):
                 kept[:, :, self.where] = new
             else:
@@ -110,27 +103,11 @@ class InPlace:
                 kept.transpose(1, 2).view(b * n, -1).index_copy_(
                     0, rows.flatten(), new.transpose(1, 2).reshape(rows.numel(), -1)
                 )
-        return self.both
-
-    @property
-    def both(self) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, N, d) after a first full pass."""
-        assert self.keys is not None
-        assert self.values is not None
         return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """All positions are keys."""
-        return (query_length if self.where is None else self.both[0].shape[-2]), 0
-
-
-def in_place_cache(depth: int) -> tuple[object, list[InPlace]]:
-    """A cache of ``transformers`` of so many layers, and the layers."""
-    from transformers.cache_utils import Cache, DynamicLayer
-
-    kind = type("InPlaceLayer", (InPlace, DynamicLayer), {})
-    layers = [kind() for _ in range(depth)]
-    return Cache(layers=list(layers)), layers
+        return (query_length if self.where is None else self.keys.shape[-2]), 0
 
 
 class CachedPasses(Passes):
@@ -142,9 +119,13 @@ class CachedPasses(Passes):
     low, high = 0, 0
 
     def __init__(self, model: MaskedLM, layout: Layout, options: GenerationOptions | None = None) -> None:
+        from transformers.cache_utils import Cache, DynamicLayer
+
         super().__init__(model, layout, options)
         self.refresh = self.options.refresh or self.refresh
-        self.cache, self.layers = in_place_cache(model.network.config.num_hidden_layers)
+        kind: Any = type("InPlaceLayer", (InPlace, DynamicLayer), {})
+        self.layers: list[Any] = [kind() for _ in range(model.network.config.num_hidden_layers)]
+        self.cache = Cache(layers=self.layers)
         self.rows: Tensor | None = None
         self.since_full = 0
 
@@ -285,7 +266,7 @@ class AdaptivePasses(CachedPasses):
             chosen = torch.arange(self.layout.start, n, device=device).expand(len(h), -1)
         else:
             new = layer.self_attn.v_proj(layer.input_layernorm(h[:, self.layout.start :]))
-            kept = self.layers[number].both[1][:, :, self.layout.start :].transpose(1, 2).reshape(new.shape)
+            kept = self.layers[number].values[:, :, self.layout.start :].transpose(1, 2).reshape(new.shape)
             # Values that did not move differ by rounding alone, which must not choose: the left one comes first.
             similarity = cosine_similarity(new, kept, dim=-1).mul(1e5).round()
             count = int(self.options.share * similarity.shape[1])

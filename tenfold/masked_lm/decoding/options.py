@@ -17,6 +17,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "cache": get_args(CacheName), "sigma": ("cap", "rescale", "confidence", "loop"), "quota": ("row", "batch"),
     "first_token": ("own", "reference"),
 }  # fmt: skip
+# The strategies that are chosen by giving their number.
+_OWNERS = {"threshold": "threshold", "factor": "factor", "entropy_bound": "gamma"}
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,8 @@ class GenerationOptions(DecodingOptions):
     @property
     def chosen(self) -> str:
         """The strategy by name."""
-        if self.strategy is not None:
-            return self.strategy
-        if self.threshold is not None:
-            return "threshold"
-        if self.factor is not None:
-            return "factor"
-        return "topk" if self.gamma is None else "entropy_bound"
+        given = (name for name, number in _OWNERS.items() if getattr(self, number) is not None)
+        return self.strategy or next(given, "topk")
 
     @property
     def scheduled(self) -> bool:
@@ -144,10 +141,9 @@ class GenerationOptions(DecodingOptions):
                 raise UsageError(f"{name} is {value}; it must be at least 0")
         if not 0 < self.eps < 1:
             raise UsageError(f"eps is {self.eps}; the last time must lie in (0, 1)")
-        if not 0 <= self.eta <= 1:
-            raise UsageError(f"eta is {self.eta}; the strength of re-masking must lie in [0, 1]")
-        if not 0 <= self.share <= 1:
-            raise UsageError(f"share is {self.share}; the recomputed part must lie in [0, 1]")
+        for name, what in (("eta", "the strength of re-masking"), ("share", "the recomputed part")):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; {what} must lie in [0, 1]")
         on, off, revealed = self.loop
         if not (1 > on > off > 0 and 0 < revealed < 1):
             raise UsageError(f"loop is {self.loop}; give times 1 > first > last > 0 and a revealed share in (0, 1)")
@@ -158,7 +154,7 @@ class GenerationOptions(DecodingOptions):
                 f"threshold {self.threshold} and factor {self.factor} are both given; each is a rule of its own, "
                 "leave one out"
             )
-        for name, owner in (("threshold", "threshold"), ("factor", "factor"), ("gamma", "entropy_bound")):
+        for owner, name in _OWNERS.items():
             given = getattr(self, name) is not None
             if given and self.chosen != owner:
                 raise UsageError(f"{name} belongs to strategy '{owner}', but the strategy is {self.chosen!r}")

@@ -30,11 +30,6 @@ class Hooks(NamedTuple):
     tokens: TokensHook | None = None
     logits: LogitsHook | None = None
 
-    @property
-    def given(self) -> bool:
-        """Whether there is any."""
-        return self != (None, None)
-
 
 @dataclass(frozen=True)
 class Sampler:
@@ -76,7 +71,7 @@ class Sampler:
         drawn = self.strategy.ahead(moment, self.uniforms)
         wanted = moment.masks if drawn is None else drawn.shown
         logits = None
-        if self.hooks.given:
+        if any(self.hooks):
             logits = self.network.all_logits(canvas.x)
             if self.hooks.logits is not None:
                 logits = self.hooks.logits(canvas.step, canvas.x, logits)

@@ -74,18 +74,18 @@ def sampler(
     """What fills blocks of ``steps`` passes.
 
     Raises UsageError for hooks where something is computed that they would not see."""
-    if hooks.given and (options.cache != "none" or options.chosen == "self_speculative"):
+    if any(hooks) and (options.cache != "none" or options.chosen == "self_speculative"):
         raise UsageError(
             f"hooks see every logit and may change every token, which cache {options.cache!r} and self-speculation "
             "cannot follow; use cache 'none' and another strategy"
         )
     mask = network.model.special.mask if options.suppress_mask else None
-    rule = strategy(options, network.model.logit_shift)
     propose = Proposer(
         options.alg, options.temperature, options.top_p, options.top_k, mask, options.chosen == "entropy_bound"
     )
     if options.chosen == "self_speculative":
         return SpeculativeSampler(network, propose, uniforms, options.draft)
+    rule = strategy(options, network.model.logit_shift)
     return Sampler(network, propose, rule, schedule(options, steps), uniforms, hooks)
 
 
