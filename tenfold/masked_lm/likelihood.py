@@ -127,7 +127,7 @@ def autoregressive_nll(
     causal = causal_attention(tokens.shape[1], tokens.device)
     parts = []
     for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches"):
-        pattern = causal if bool(real[rows].all()) else with_padding(causal, real[rows])
+        pattern = with_padding(causal, real[rows])
         parts.append(model(tokens[rows], tokens[rows], maskable[rows], pattern).double().sum(1).cpu())
     nats = torch.cat(parts)
     return Likelihood(nats, torch.zeros_like(nats), 1)

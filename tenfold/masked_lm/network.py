@@ -1,7 +1,6 @@
 """The stock networks of ``transformers``: made of a geometry, read back into one, their low-rank updates; and their
 checkpoints in the Hugging Face layout, read tensor by tensor, and written."""
 
-import copy
 import os
 import shutil
 from collections.abc import Mapping
@@ -66,7 +65,7 @@ def geometry(settings: Any, special: SpecialIds, logit_shift: bool, tokenizer: T
 
 def add_lora(network: nn.Module, rank: int, alpha: int, dropout: float) -> nn.Module:
     """Put low-rank updates (LoRA, arXiv 2106.09685, by ``peft``) into a network's linear layers, in place, and freeze
-    all else; returns what ``merged`` needs.
+    all else; returns what merges them (``merge_and_unload``).
 
     Raises UsageError where ``peft`` is missing."""
     try:
@@ -79,12 +78,6 @@ def add_lora(network: nn.Module, rank: int, alpha: int, dropout: float) -> nn.Mo
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=_LINEAR)
     updates: nn.Module = LoraModel(network, {"default": config}, "default")
     return updates
-
-
-def merged(updates: nn.Module) -> nn.Module:
-    """A stock network with the updates added to its weights; the given one stays as it is."""
-    whole: nn.Module = copy.deepcopy(updates).merge_and_unload()  # type: ignore[operator]
-    return whole
 
 
 def read_checkpoint(

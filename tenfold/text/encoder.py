@@ -86,7 +86,12 @@ class TextEncoder:
         if not known:
             return []
         found = tokenizer(known, padding=False, truncation=False, return_attention_mask=False, verbose=False)
-        tokens = [list(map(int, numbers)) or [self._lone_token()] for numbers in found["input_ids"]]
+        lone = [int(n) for n in (tokenizer.bos_token_id, tokenizer.eos_token_id) if n is not None][:1]
+        tokens = [list(map(int, numbers)) or lone for numbers in found["input_ids"]]
+        if not all(tokens):
+            raise UsageError(
+                f"the tokenizer of {self.config.source!r} makes no token of an empty text and has no begin or end token"
+            )
         for text, numbers in zip(known, tokens, strict=True):
             if len(numbers) > self.config.tokens:
                 raise UsageError(
@@ -162,15 +167,6 @@ class TextEncoder:
     def _loaded(self) -> tuple[Any, nn.Module]:
         tokenizer, network = text_models.load(self._files, self.config)
         return tokenizer, network.to(self.device)
-
-    def _lone_token(self) -> int:
-        tokenizer = self._loaded[0]
-        for number in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-            if number is not None:
-                return int(number)
-        raise UsageError(
-            f"the tokenizer of {self.config.source!r} makes no token of an empty text and has no begin or end token"
-        )
 
 
 class TextTable:
