@@ -1,19 +1,7 @@
 """Passes of a masked model with and without caches of keys and values, and their exact number.
 
-A pass computes some positions anew and takes keys, values and hidden rows of the others from earlier passes:
-
-- none: every position;
-- prefix (Fast-dLLM, arXiv 2505.22618): a full pass at a block's start, then the block and what is right of it;
-- dual: the same, then the block alone;
-- delayed (dKV-Cache, arXiv 2505.15781): masks, the rows that predict them, and what was revealed in the pass before,
-  whose keys and values settle one pass after the reveal; a full pass now and then. With a window (its greedy variant)
-  of the masks those near what was revealed in the pass before;
-- block_delayed: a full pass at a block's start as with dual, then those rows of the block alone;
-- adaptive (dLLM-Cache, arXiv 2506.06295): every layer keeps keys, values and the outputs of attention and
-  feed-forward; between refreshes only the response positions whose values moved most are computed anew. The parts of
-  the stock layers run on the chosen rows.
-
-All but "none" are approximate: what is kept is of an earlier sequence."""
+A pass computes some positions anew and takes keys, values and hidden rows of the others from earlier passes. All kinds
+but "none" are approximate: what is kept is of an earlier sequence."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -172,7 +160,7 @@ class CachedPasses(Passes):
 
 class BlockPasses(CachedPasses):
     """A full pass at a block's start, then the block and what is right of it (prefix cache), or the block alone (dual
-    cache)."""
+    cache; both Fast-dLLM, arXiv 2505.22618)."""
 
     blocks = True
 
@@ -186,8 +174,9 @@ class BlockPasses(CachedPasses):
 
 
 class DelayedPasses(CachedPasses):
-    """dKV-Cache: masks, the rows that predict them, and what changed in the pass before; of the masks with a ``window``
-    those that near to what changed."""
+    """dKV-Cache (arXiv 2505.15781): masks, the rows that predict them, and what was revealed in the pass before, whose
+    keys and values settle one pass after the reveal; a full pass now and then. With a ``window`` (its greedy variant)
+    of the masks those that near to what changed."""
 
     refresh = 8
     previous: Tensor | None = None
@@ -228,8 +217,9 @@ class BlockDelayedPasses(DelayedPasses):
 
 
 class AdaptivePasses(CachedPasses):
-    """Passes with a prompt refreshed every ``prompt_refresh``, a response every ``refresh`` passes, and in between the
-    ``share`` of response positions with the least similar values.
+    """dLLM-Cache (arXiv 2506.06295): every layer keeps keys, values and the outputs of attention and feed-forward. The
+    prompt is refreshed every ``prompt_refresh``, the response every ``refresh`` passes, and in between the ``share`` of
+    response positions whose values moved most; the parts of the stock layers run on the chosen rows.
 
     ``token_forwards`` is the mean over the layers; the value projections of the response, which choose, are not in
     it."""
