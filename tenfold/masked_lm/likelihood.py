@@ -86,15 +86,20 @@ def mdm_nll(
             uniforms = torch.rand(tokens.shape, generator=generator).to(tokens.device)
             for rows in torch.arange(len(tokens)).split(batch):
                 here = rows.to(tokens.device)
-                if estimator == "count":
-                    noised = mask_counts(tokens[here], maskable[here], places[here], uniforms[here], model.special.mask)
-                else:
-                    t = times(places[here], epsilon)
-                    noised = mask_at_times(tokens[here], maskable[here], t, uniforms[here], model.special.mask)
+                drawn = tokens[here], maskable[here], places[here], uniforms[here]
+                noised = _noised(model, *drawn, estimator, epsilon)
                 values[k, rows] = _bound_of(model, tokens[here], noised, real[here]).cpu()
                 step(len(rows))
     error = values.std(0) / math.sqrt(n_samples) if n_samples > 1 else torch.full_like(values[0], math.nan)
     return Likelihood(values.mean(0), error, n_samples)
+
+
+def _noised(
+    model: MaskedLM, x: Tensor, maskable: Tensor, places: Tensor, uniforms: Tensor, by: Estimator, epsilon: float = 1e-3
+) -> Noised:
+    if by == "count":
+        return mask_counts(x, maskable, places, uniforms, model.special.mask)
+    return mask_at_times(x, maskable, times(places, epsilon), uniforms, model.special.mask)
 
 
 def _bound_of(model: MaskedLM, tokens: Tensor, noised: Noised, real: Tensor) -> Tensor:
@@ -122,7 +127,7 @@ def autoregressive_nll(
     causal = causal_attention(tokens.shape[1], tokens.device)
     parts = []
     for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches"):
-        pattern = causal if bool(real[rows].all()) else with_padding(causal, real[rows])
+        pattern = with_padding(causal, real[rows])
         parts.append(model(tokens[rows], tokens[rows], maskable[rows], pattern).double().sum(1).cpu())
     nats = torch.cat(parts)
     return Likelihood(nats, torch.zeros_like(nats), 1)
@@ -141,23 +146,15 @@ def _completed(
     return tokens, maskable, real
 
 
-# What hides tokens of rows that may be masked, given a number in [0, 1) and one for each token.
-Hide = Callable[[Tensor, Tensor, Tensor, Tensor], Noised]
-
-
 def sampled_losses(model: MaskedLM, rows: dict[str, Tensor], seed: int = 0) -> list[SampledLoss]:
     """The bound of one of the ``rows`` (drawn with its masks, independently), in nats per maskable token, as a function
     of the time and as one of the number of masks."""
-    mask = model.special.mask
-    forms: dict[str, Hide] = {
-        "masked LM, time": lambda x, maskable, u, uniforms: mask_at_times(x, maskable, times(u), uniforms, mask),
-        "masked LM, number of masks": lambda x, maskable, u, uniforms: mask_counts(x, maskable, u, uniforms, mask),
-    }
-    return [SampledLoss(name, 1, _sampled_loss(model, rows, hide, seed), 16, 2, 60) for name, hide in forms.items()]
+    forms: dict[Estimator, str] = {"time": "masked LM, time", "count": "masked LM, number of masks"}
+    return [SampledLoss(name, 1, _sampled_loss(model, rows, form, seed), 16, 2, 60) for form, name in forms.items()]
 
 
 def _sampled_loss(
-    model: MaskedLM, rows: dict[str, Tensor], hide: Hide, seed: int
+    model: MaskedLM, rows: dict[str, Tensor], form: Estimator, seed: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     generator = torch.Generator().manual_seed(seed)
     parts = [rows[name].to(model.device) for name in ("tokens", "maskable", "real")]
@@ -168,7 +165,7 @@ def _sampled_loss(
         clean, maskable, real = (part[chosen] for part in parts)
         places = torch.from_numpy(np.asarray(points)[:, 0]).float().to(model.device)
         uniforms = torch.rand(clean.shape, generator=generator).to(model.device)
-        noised = hide(clean, maskable, places, uniforms)
+        noised = _noised(model, clean, maskable, places, uniforms, form)
         return (_bound_of(model, clean, noised, real) / maskable.sum(1).clamp(min=1)).cpu().numpy()
 
     return loss

@@ -115,5 +115,7 @@ def annealed_attention(uniforms: Float[Tensor, "n n"], step: int, steps: int) ->
 
 def with_padding(pattern: Bool[Tensor, "p 1 n n"], real: Bool[Tensor, "b n"]) -> Bool[Tensor, "q 1 n n"]:
     """A pattern of attention whose keys are real tokens only; a token may always look at itself."""
+    if bool(real.all()):
+        return pattern
     itself = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
     return (pattern & real[:, None, None, :]) | itself

@@ -1,13 +1,11 @@
 """The stock networks of ``transformers``: made of a geometry, read back into one, their low-rank updates; and their
 checkpoints in the Hugging Face layout, read tensor by tensor, and written."""
 
-import copy
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
@@ -33,18 +31,13 @@ _SETTINGS = {
     "norm_epsilon": "rms_norm_eps", "tied": "tie_word_embeddings", "pad": "pad_token_id", "bos": "bos_token_id",
     "eos": "eos_token_id",
 }  # fmt: skip
+_NEEDS = "masked language models need"
 _LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def transformers_library() -> ModuleType:
-    """``transformers``; UsageError where it is missing."""
-    return library("masked language models need")
 
 
 def stock_network(config: MaskedLMConfig) -> nn.Module:
     """The network of a geometry, freshly initialised, on the current default device."""
-    transformers = transformers_library()
-    name = FAMILIES[config.family]
+    transformers, name = library(_NEEDS), FAMILIES[config.family]
     settings = getattr(transformers, f"{name}Config")(
         **{theirs: getattr(config, ours) for ours, theirs in _SETTINGS.items()},
         num_key_value_heads=config.kv_heads or config.heads,
@@ -72,7 +65,7 @@ def geometry(settings: Any, special: SpecialIds, logit_shift: bool, tokenizer: T
 
 def add_lora(network: nn.Module, rank: int, alpha: int, dropout: float) -> nn.Module:
     """Put low-rank updates (LoRA, arXiv 2106.09685, by ``peft``) into a network's linear layers, in place, and freeze
-    all else; returns what ``merged`` needs.
+    all else; returns what merges them (``merge_and_unload``).
 
     Raises UsageError where ``peft`` is missing."""
     try:
@@ -87,36 +80,20 @@ def add_lora(network: nn.Module, rank: int, alpha: int, dropout: float) -> nn.Mo
     return updates
 
 
-def merged(updates: nn.Module) -> nn.Module:
-    """A stock network with the updates added to its weights; the given one stays as it is."""
-    whole: nn.Module = copy.deepcopy(updates).merge_and_unload()  # type: ignore[operator]
-    return whole
-
-
-_SHARD = "4GB"
-
-
-class Checkpoint(NamedTuple):
-    """What a folder holds of a masked language model: the stock network with its weights, the special numbers, whether
-    the output at position i−1 predicts token i, and the tokenizer, if there is one."""
-
-    network: nn.Module
-    special: SpecialIds
-    logit_shift: bool
-    tokenizer: Tokenizer | None
-
-
 def read_checkpoint(
     source: str | os.PathLike[str],
     mask_id: int | None = None,
     revision: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> Checkpoint:
-    """A checkpoint folder or hub repository (see ``MaskedLM.from_pretrained``)."""
+) -> tuple[nn.Module, SpecialIds, bool, Tokenizer | None]:
+    """What a checkpoint folder or hub repository (see ``MaskedLM.from_pretrained``) holds: the stock network with its
+    weights, the special numbers, whether the output at position i−1 predicts token i, and the tokenizer, if any."""
     folder = resolve(source, revision, PATTERNS)
     settings = read_settings(folder)
-    ids = read_special({"mask_token_id": mask_id}, settings, _optional(folder / "generation_config.json"))
+    more = folder / "generation_config.json"
+    generation = read_json(more) if more.is_file() else {}
+    ids = read_special({"mask_token_id": mask_id}, settings, generation if isinstance(generation, dict) else {})
     in_bytes = settings.get(OURS, {}).get("config", {}).get("tokenizer") == "bytes"
     tokenizer = ByteTokenizer() if in_bytes else read_tokenizer(folder, settings["model_type"])
     if ids["mask"] is None and isinstance(tokenizer, FileTokenizer):
@@ -129,7 +106,7 @@ def read_checkpoint(
     special = SpecialIds(ids["mask"], ids["pad"], ids["bos"], ids["eos"])
     special.check(settings["vocab_size"])
     network = network_of(folder, settings, device, dtype)
-    return Checkpoint(network, special, settings.get("logit_shift", True), tokenizer)
+    return network, special, settings.get("logit_shift", True), tokenizer
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -150,8 +127,7 @@ def network_of(
     time, so that no second copy of the weights is ever in memory.
 
     Raises UsageError that lists missing, extra and mis-shaped tensors."""
-    transformers = transformers_library()
-    name = FAMILIES[settings["model_type"]]
+    transformers, name = library(_NEEDS), FAMILIES[settings["model_type"]]
     known = {k: v for k, v in settings.items() if k not in ("model_type", "architectures", "auto_map", OURS)}
     try:
         config = getattr(transformers, f"{name}Config")(**{**known, "is_causal": False})
@@ -204,11 +180,6 @@ def fill(network: nn.Module, folder: Path, device: str | torch.device, dtype: to
         network.float()
 
 
-def _optional(file: Path) -> dict[str, Any]:
-    content = read_json(file) if file.is_file() else {}
-    return content if isinstance(content, dict) else {}
-
-
 def write_checkpoint(folder: Path, network: nn.Module, tokenizer: Tokenizer | None, facts: Mapping[str, Any]) -> None:
     """Write a model folder beside and move it into place, each file whole; shards of 4 GB. ``facts`` are entries of its
     ``config.json`` besides the network's own."""
@@ -217,8 +188,8 @@ def write_checkpoint(folder: Path, network: nn.Module, tokenizer: Tokenizer | No
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
-            with quiet(transformers_library()):
-                network.save_pretrained(beside, max_shard_size=_SHARD)  # type: ignore[operator]
+            with quiet(library(_NEEDS)):
+                network.save_pretrained(beside, max_shard_size="4GB")  # type: ignore[operator]
             if tokenizer is not None:
                 tokenizer.save(beside)
             write_json(beside / CONFIG, {**read_json(beside / CONFIG), **facts})

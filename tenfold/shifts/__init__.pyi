@@ -15,8 +15,8 @@ from .frequency import Number as Number
 from .kronecker import Kronecker as Kronecker
 from .kronecker import generalised_golden as generalised_golden
 from .sampler import ShiftSampler as ShiftSampler
+from .sampler import Stream as Stream
 from .scramble import Scrambled as Scrambled
 from .scramble import nested_uniform as nested_uniform
 from .skew import LatticeShift as LatticeShift
 from .skew import SkewShift as SkewShift
-from .stream import Stream as Stream

@@ -1,6 +1,5 @@
 """A compiled loop for long runs of points in 64-bit phases; bit for bit what NumPy gives."""
 
-from collections.abc import Callable
 from inspect import unwrap
 
 import numpy as np
@@ -15,16 +14,14 @@ def use_compiled_points(on: bool = True) -> None:
 
     It pays for runs of many millions of points: importing numba and compiling take about a second, once. Raises
     UsageError without numba."""
-    kronecker.FILL = _compiled() if on else None
-
-
-def _compiled() -> Callable[..., None]:
+    if not on:
+        kronecker.FILL = None
+        return
     try:
         import numba
     except ImportError:
         raise UsageError("compiled points need numba; install it with 'pip install tenfold[quasiperiodic]'") from None
-    made: Callable[..., None] = numba.njit(cache=True, nogil=True)(unwrap(fill))
-    return made
+    kronecker.FILL = numba.njit(cache=True, nogil=True)(unwrap(fill))
 
 
 def fill(

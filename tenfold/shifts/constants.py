@@ -32,14 +32,9 @@ def integer_root(value: int, degree: int) -> int:
         x = y
 
 
-def golden(bits: int) -> int:
-    """(√5 − 1)/2."""
-    return (isqrt(5 << 2 * bits) - (1 << bits)) // 2
-
-
-def bronze(bits: int) -> int:
-    """(√13 − 3)/2."""
-    return (isqrt(13 << 2 * bits) - (3 << bits)) // 2
+def metallic(k: int, bits: int) -> int:
+    """(√(k² + 4) − k)/2 = [0; k, k, …]: the golden, silver and bronze ratios for k = 1, 2, 3."""
+    return (isqrt(k * k + 4 << 2 * bits) - (k << bits)) // 2
 
 
 def euler(bits: int) -> int:

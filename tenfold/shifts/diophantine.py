@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -64,13 +64,9 @@ def continued_fraction(alpha: Any, terms: int = 20, bits: int = BITS) -> Continu
 
 
 def _interval(number: Number, bits: int) -> tuple[Fraction, Fraction]:
-    if number.kind in ("rational", "phase") and number.value is not None:
-        return number.value, number.value
     known = bits if number.known_bits is None else min(bits, number.known_bits)
-    if number.value is not None:
-        return number.value, number.value + Fraction(1, 1 << known)
-    low = Fraction(number.fixed(known), 1 << known)
-    return low, low + Fraction(1, 1 << known)
+    low = Fraction(number.fixed(known), 1 << known) if number.value is None else number.value
+    return low, low if number.kind in ("rational", "phase") else low + Fraction(1, 1 << known)
 
 
 def _quotients(low: Fraction, high: Fraction, terms: int) -> tuple[list[int], bool, bool]:
@@ -129,13 +125,8 @@ class Records:
 
 def _stored(frequency: Frequency, bits: int) -> tuple[list[int], list[int]]:
     """Numerators and moduli of the components; rational ones exact."""
-    steps, moduli = [], []
-    for c in frequency.components:
-        exact = c.value is not None and c.value.denominator < 1 << bits
-        modulus = c.value.denominator if exact else 1 << bits  # type: ignore[union-attr]
-        steps.append(c.value.numerator if exact else c.fixed(bits))  # type: ignore[union-attr]
-        moduli.append(modulus)
-    return steps, moduli
+    moduli = [1 << bits if c.value is None else min(c.value.denominator, 1 << bits) for c in frequency.components]
+    return [c.over(m) for c, m in zip(frequency.components, moduli, strict=True)], moduli
 
 
 def best_simultaneous(alpha: Any, limit: int, method: str = "lattice") -> Records:
@@ -224,13 +215,15 @@ def best_dual(alpha: Any, radius: int) -> Records:
     _positive(radius, "radius")
     bits = BITS + 2 * radius.bit_length()
     steps, modulus, inexact = _common(frequency, bits)
-    rows = _dual_rows(steps, modulus)
+    rows = dual_rows(steps, modulus)
     size, best, vectors = 0, modulus // 2 + 1, []
     reach = 0
     while best and reach < radius:
         reach = min(max(1, 2 * reach, 2 * size), radius)
         half = [reach] * frequency.dim + [max(1, best - 1)]
-        found = sorted((max(map(abs, v[:-1])), abs(v[-1]), _sign(v[:-1])) for v, _ in in_box(rows, half) if any(v[:-1]))
+        found = sorted(
+            (max(map(abs, v[:-1])), abs(v[-1]), signed(v[:-1])) for v, _ in in_box(rows, half) if any(v[:-1])
+        )
         for norm, value, vector in found:
             if norm > size and value < best:
                 size, best = norm, value
@@ -257,12 +250,12 @@ def _relation(frequency: Frequency) -> tuple[int, ...] | None:
     if known < 30:  # a short decimal or float says too little for anything but exact coincidence
         reach, known = 64, BITS
     steps, modulus, inexact = _common(frequency, BITS)
-    rows = _dual_rows(steps, modulus)
+    rows = dual_rows(steps, modulus)
     # Small boxes first: a rational vector has so many relations in the large one.
     for size in sorted({min(8, reach), min(128, reach), reach}):
         noise = size * frequency.dim if inexact or known < BITS else 0
         half = [size] * frequency.dim + [max(1, noise << BITS - known if modulus == 1 << BITS else noise)]
-        found = [_sign(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1])]
+        found = [signed(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1])]
         if found:
             return min(found, key=lambda k: (max(map(abs, k)), sum(map(abs, k)), [-x for x in k]))
     return None
@@ -278,12 +271,14 @@ def _common(frequency: Frequency, bits: int) -> tuple[list[int], int, bool]:
     return list(frequency.fixed(bits)), 1 << bits, True
 
 
-def _dual_rows(steps: list[int], modulus: int) -> list[list[int]]:
+def dual_rows(steps: Sequence[int], modulus: int) -> list[list[int]]:
+    """The lattice of (k, k · α − p), α = steps / modulus, last entry in units of 1/modulus."""
     size = len(steps)
     return [[int(i == j) for j in range(size)] + [steps[i]] for i in range(size)] + [[0] * size + [modulus]]
 
 
-def _sign(k: list[int]) -> tuple[int, ...]:
+def signed(k: Sequence[int]) -> tuple[int, ...]:
+    """Of ±k the one whose first non-zero entry is positive."""
     first = next(x for x in k if x)
     return tuple(k) if first > 0 else tuple(-x for x in k)
 

@@ -1,5 +1,6 @@
 """Frequencies: real numbers modulo 1, exact or to as many bits as a sequence asks for."""
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -82,9 +83,12 @@ class Number:
             return round(self.value * (1 << bits)) % (1 << bits)
         return (self.fixed(bits + 1) + 1 >> 1) % (1 << bits)
 
-    def nearest(self, bits: int) -> Fraction:
-        """The exact value, or the multiple of 2^−bits below an irrational one."""
-        return self.value if self.value is not None else Fraction(self.fixed(bits), 1 << bits)
+    def over(self, modulus: int) -> int:
+        """floor(x · modulus)."""
+        if self.value is not None:
+            return self.value.numerator * modulus // self.value.denominator
+        bits = modulus.bit_length() + 63
+        return self.fixed(bits) * modulus >> bits
 
     def times(self, factor: int) -> "Number":
         """factor · x mod 1."""
@@ -99,15 +103,12 @@ class Number:
         """x + y mod 1."""
         text = f"{self.text} + {other.text}"
         if self.value is not None and other.value is not None:
-            kinds = {self.kind, other.kind} - {"rational"}
-            kind = kinds.pop() if len(kinds) == 1 else "decimal" if kinds else "rational"
-            known = [k for k in (self.known_bits, other.known_bits) if k is not None]
-            return Number(text, (self.value + other.value) % 1, None, kind, min(known, default=None))
+            return Number(text, (self.value + other.value) % 1, kind="rational")
         return Number(text, rule=lambda bits: (self.fixed(bits + 64) + other.fixed(bits + 64)) % (1 << bits + 64) >> 64)
 
-    def representable(self, bits: int) -> bool:
-        """Whether x is a multiple of 2^−bits."""
-        return self.value is not None and (1 << bits) % self.value.denominator == 0
+    def exact_over(self, modulus: int) -> bool:
+        """Whether x is a whole multiple of 1/modulus."""
+        return self.value is not None and modulus % self.value.denominator == 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Frequency:
 
     def fractions(self, bits: int = 256) -> tuple[Fraction, ...]:
         """Exact values, irrational ones rounded down to a multiple of 2^−bits."""
-        return tuple(c.nearest(bits) for c in self.components)
+        return tuple(Fraction(c.fixed(bits), 1 << bits) if c.value is None else c.value for c in self.components)
 
     def floats(self) -> Float64[np.ndarray, " b"]:
         """Rounded down to 53 bits."""
@@ -220,12 +221,8 @@ class Frequency:
         """Square roots of the first ``dim`` primes, modulo 1."""
         if dim < 1:
             raise UsageError(f"dim is {dim}; a sequence has at least one dimension")
-        primes: list[int] = []
-        candidate = 2
-        while len(primes) < dim:
-            if all(candidate % p for p in primes):
-                primes.append(candidate)
-            candidate += 1
+        numbers = (n for n in itertools.count(2) if all(n % p for p in range(2, math.isqrt(n) + 1)))
+        primes = itertools.islice(numbers, dim)
         return cls(tuple(_root(p, 2) for p in primes), name=f"richtmyer:{dim}")
 
     @classmethod
@@ -261,9 +258,9 @@ class Frequency:
 
 
 _ONE: dict[str, Callable[[int], int]] = {
-    "golden": constants.golden,
-    "silver": partial(constants.root, 2, 1, 2),
-    "bronze": constants.bronze,
+    "golden": partial(constants.metallic, 1),
+    "silver": partial(constants.metallic, 2),
+    "bronze": partial(constants.metallic, 3),
     "e": constants.euler,
     "pi": constants.pi,
 }

@@ -16,7 +16,6 @@ from tenfold.errors import UsageError
 from tenfold.shifts import limbs
 from tenfold.shifts.diophantine import relation
 from tenfold.shifts.frequency import Frequency, Number
-from tenfold.shifts.residues import float_ratios, is_exact, modulus_of, offsets, scaled
 
 BITS = (64, 128, 256)
 CHUNK, ROWS, FEW = 1 << 15, 256, 2048
@@ -64,15 +63,16 @@ class Kronecker:
         self.theta = offsets(theta, self.frequency.dim, phases)
         if not phases and not allow_resonant:
             self._refuse_relation()
-        pairs = list(zip(self.frequency.components, self.theta, strict=True))
-        self.moduli = tuple(modulus_of(alpha, start, self.bits) for alpha, start in pairs)
-        self.steps = tuple(scaled(a, m) for (a, _), m in zip(pairs, self.moduli, strict=True))
+        alphas, starts = self.frequency.components, self.theta
+        self.moduli = tuple(_modulus(a, t, self.bits) for a, t in zip(alphas, starts, strict=True))
+        self.steps = tuple(a.over(m) for a, m in zip(alphas, self.moduli, strict=True))
         self.starts = tuple(
-            t.rounded(self.bits) if m == 1 << self.bits else scaled(t, m)
-            for (_, t), m in zip(pairs, self.moduli, strict=True)
+            t.rounded(self.bits) if m == 1 << self.bits else t.over(m) for t, m in zip(starts, self.moduli, strict=True)
         )
-        self._step_slack = tuple(int(not is_exact(a, m)) for (a, _), m in zip(pairs, self.moduli, strict=True))
-        self._start_slack = tuple(int(not is_exact(t, m)) for (_, t), m in zip(pairs, self.moduli, strict=True))
+        self._step_slack, self._start_slack = (
+            tuple(int(not x.exact_over(m)) for x, m in zip(numbers, self.moduli, strict=True))
+            for numbers in (alphas, starts)
+        )
         # The real sequence: x_n = origin + (offset + n · step) · base.
         self._base_alpha, self._origin, self._offset, self._multiple = self.frequency.components, self.theta, 0, 1
         self._warned = False
@@ -125,15 +125,14 @@ class Kronecker:
         if self.binary:
             top = self.limbs_at(index)[-1]
             return limbs.floats(top, np.dtype(dtype).type)
-        flat = np.stack([float_ratios(column, m) for column, m in zip(self._exact_columns(index), self.moduli,
-                                                                      strict=True)], axis=-1)  # fmt: skip
+        flat = [[x / m for x, m in zip(self.exact_at(n), self.moduli, strict=True)] for n in index.ravel().tolist()]
         return np.minimum(flat, 1.0 - 2.0**-53).reshape(*index.shape, self.dim).astype(dtype)
 
     def limbs_at(self, n: Int64[np.ndarray, "..."]) -> limbs.Limbs:
         """Phases of indices (…,) modulo 2^bits, as limbs (…, b); for sequences that are ``binary``."""
         count = self.bits // 64
         product = limbs.multiply_signed(n[..., None], limbs.split(self.steps, count))
-        return limbs.add(product, tuple(np.broadcast_to(x, product[0].shape) for x in limbs.split(self.starts, count)))
+        return limbs.add(product, limbs.split(self.starts, count))
 
     def phases(self, start: int, stop: int) -> UInt64[np.ndarray, "n b"]:
         """The most significant 64 bits of the points start … stop − 1, all of the phase
@@ -151,10 +150,7 @@ class Kronecker:
         """Whole numbers (Θ_j + n A_j) mod M_j, n = start … stop − 1: Python integers (dtype object),
         (stop − start, b)."""
         self._checked(start, stop, np.float64)
-        table = np.empty((stop - start, self.dim), dtype=object)
-        for row, n in enumerate(range(start, stop)):
-            table[row] = self.exact_at(n)
-        return table
+        return np.array([self.exact_at(n) for n in range(start, stop)], object).reshape(stop - start, self.dim)
 
     def exact_at(self, n: int) -> tuple[int, ...]:
         """The whole numbers of one point, over ``moduli``; any n."""
@@ -265,11 +261,14 @@ class Kronecker:
 
     def _tops(self, start: int, stop: int) -> Iterator[UInt64[np.ndarray, "m b"]]:
         """Most significant limbs of points start … stop − 1 in blocks (≤ CHUNK, b), all in one buffer."""
+        count = self.bits // 64
         if stop - start <= FEW:
             if stop > start:
-                yield self._few(start, stop - start)[-1]
+                product = limbs.multiply(
+                    np.arange(stop - start, dtype=np.uint64)[:, None], limbs.split(self.steps, count)
+                )
+                yield limbs.add(product, limbs.split(self.exact_at(start), count))[-1]
             return
-        count = self.bits // 64
         jump = limbs.split([CHUNK * a for a in self.steps], count)
         here = limbs.split(self.exact_at(start), count)
         here, jump = (tuple(np.tile(x, ROWS) for x in t) for t in (here, jump))
@@ -286,12 +285,6 @@ class Kronecker:
                 np.add(top, carry, out=top)
             yield top.reshape(-1, self.dim)[: stop - begin]
             here = limbs.add(here, jump)
-
-    def _few(self, begin: int, rows: int) -> limbs.Limbs:
-        count = self.bits // 64
-        product = limbs.multiply(np.arange(rows, dtype=np.uint64)[:, None], limbs.split(self.steps, count))
-        first = limbs.split(self.exact_at(begin), count)
-        return limbs.add(product, tuple(np.broadcast_to(x, product[0].shape) for x in first))
 
     def _blocks(self, start: int, stop: int, result: Float[np.ndarray, "n b"]) -> None:
         bits = 24 if result.dtype == np.float32 else 53
@@ -316,13 +309,6 @@ class Kronecker:
             n = np.arange(stop - start, dtype=np.int64) % modulus
             return (first + n * step) % modulus
         return np.array([(first + i * step) % modulus for i in range(stop - start)], dtype=object)
-
-    def _exact_columns(self, index: Int64[np.ndarray, "..."]) -> list[Shaped[np.ndarray, " n"]]:
-        flat = index.ravel().tolist()
-        return [
-            np.array([(t + n * a) % m for n in flat], dtype=object)
-            for t, a, m in zip(self.starts, self.steps, self.moduli, strict=True)
-        ]
 
     def _checked(self, start: int, stop: int, dtype: DTypeLike) -> np.dtype:
         if stop < start:
@@ -369,6 +355,29 @@ def _are_phases(frequencies: Any) -> bool:
         and len(frequencies) > 0
         and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in frequencies)
     )
+
+
+def offsets(theta: Any, dim: int, phases: bool = False) -> tuple[Number, ...]:
+    """θ as ``dim`` numbers: one for all, or one each; whole numbers are 64-bit phases where ``phases``."""
+    theta = 0 if theta is None else theta
+    if phases:
+        given = [theta] * dim if isinstance(theta, (int, np.integer)) else list(theta)
+        numbers = Frequency.from_phases(map(int, given)).components if given else ()
+    else:
+        numbers = Frequency.of(theta).components
+        numbers = numbers * dim if len(numbers) == 1 and np.ndim(np.asarray(theta, dtype=object)) == 0 else numbers
+    if len(numbers) != dim:
+        raise UsageError(f"{dim} frequencies need as many offsets theta, not {len(numbers)}")
+    return numbers
+
+
+def _modulus(alpha: Number, theta: Number, bits: int) -> int:
+    """The number that α and θ are whole multiples of the inverse of, or 2^bits where there is none."""
+    if alpha.value is None or alpha.kind != "rational":
+        return 1 << bits
+    denominator = alpha.value.denominator
+    both = math.lcm(denominator, theta.value.denominator) if theta.value is not None else denominator << bits
+    return 1 << bits if (1 << bits) % both == 0 else both
 
 
 def _output(out: Shaped[np.ndarray, "..."] | None, shape: tuple[int, ...], kind: np.dtype) -> Float[np.ndarray, "n b"]:

@@ -16,9 +16,8 @@ _HALF = np.uint64(32)
 
 def split(values: Sequence[int] | int, count: int) -> Limbs:
     """Python integers, reduced modulo 2^(64 count), as ``count`` arrays of shape (len(values),) or ()."""
-    if isinstance(values, int):
-        return tuple(np.array(values >> 64 * i & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64) for i in range(count))
-    return tuple(np.array([int(v) >> 64 * i & 0xFFFFFFFFFFFFFFFF for v in values], np.uint64) for i in range(count))
+    table = np.array(values, dtype=object)
+    return tuple(np.asarray(table >> 64 * i & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64) for i in range(count))
 
 
 def join(limbs: Limbs) -> Shaped[np.ndarray, "..."]:
@@ -44,21 +43,16 @@ def add(a: Limbs, b: Limbs) -> Limbs:
 
 def negate(a: Limbs) -> Limbs:
     """−a."""
-    one = split(1, len(a))
-    return add(tuple(~x for x in a), tuple(np.broadcast_to(x, a[0].shape) for x in one))
+    return add(tuple(~x for x in a), split(1, len(a)))
 
 
 def multiply(n: UInt64[np.ndarray, "..."], a: Limbs) -> Limbs:
     """n · a, broadcast (schoolbook)."""
-    n = np.asarray(n, dtype=np.uint64)
     result = tuple(np.zeros(np.broadcast_shapes(n.shape, a[0].shape), dtype=np.uint64) for _ in a)
     for i, limb in enumerate(a):
         high, low = _wide(n, limb)
-        parts = [np.zeros_like(low) for _ in a]
-        parts[i] = low
-        if i + 1 < len(a):
-            parts[i + 1] = high
-        result = add(result, tuple(parts))
+        nothing = np.zeros_like(low)
+        result = add(result, (*[nothing] * i, low, high, *[nothing] * len(a))[: len(a)])
     return result
 
 

@@ -95,11 +95,8 @@ def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple
     (Fincke and Pohst 1985) in float64 with a margin, and each is tested in whole numbers: the list is complete and
     exact. ``half`` is positive."""
     size = len(rows)
-    common = 1
-    for h in half:
-        common = max(common, h)
     # Weights that make the box a cube of half side S, to 2^-60 of its size at most.
-    scale = 1 << common.bit_length() + 64
+    scale = 1 << max(half).bit_length() + 64
     weights = [scale // h for h in half]
     scaled = [[x * w for x, w in zip(row, weights, strict=True)] for row in rows]
     reduced, transform = reduce(scaled)

@@ -1,17 +1,17 @@
 """Skew shifts, and the Z^d action of several frequencies, in exact phases."""
 
+from collections.abc import Iterator, Sequence
 from math import comb
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from numpy.typing import DTypeLike
 
 from tenfold.errors import UsageError
 from tenfold.shifts import limbs
 from tenfold.shifts.frequency import Frequency, Number
-from tenfold.shifts.kronecker import BITS
-from tenfold.shifts.residues import offsets
+from tenfold.shifts.kronecker import BITS, offsets
 
 BLOCK = 1 << 14
 
@@ -35,7 +35,7 @@ class SkewShift:
         self.theta = Frequency.of(theta).components
         self.moduli = (1 << bits,) * len(self.theta)
         self._step, self._starts = self.omega.fixed(bits), tuple(t.rounded(bits) for t in self.theta)
-        self._slack = (int(not self.omega.representable(bits)), *(int(not t.representable(bits)) for t in self.theta))
+        self._slack = tuple(int(not x.exact_over(1 << bits)) for x in (self.omega, *self.theta))
 
     @property
     def dim(self) -> int:
@@ -46,18 +46,11 @@ class SkewShift:
         """The phases of point n, whole numbers modulo 2^bits."""
         if n < 0:
             raise UsageError(f"n is {n}; a skew shift is given for n ≥ 0")
-        starts, found = self._starts, []
-        for k in range(1, self.dim + 1):
-            total = comb(n, k) * self._step + sum(comb(n, j) * starts[k - j - 1] for j in range(k))
-            found.append(total % self.moduli[0])
-        return tuple(found)
+        return tuple(x % self.moduli[0] for x in _closed_form(n, self._step, self._starts))
 
     def slack(self, n: int) -> tuple[int, ...]:
         """How far the real point n can lie from the stored one, in units of 2^−bits per coordinate."""
-        omega, *theta = self._slack
-        return tuple(
-            comb(n, k) * omega + sum(comb(n, j) * theta[k - j - 1] for j in range(k)) for k in range(1, self.dim + 1)
-        )
+        return tuple(_closed_form(n, self._slack[0], self._slack[1:]))
 
     def phase_error(self, n: int) -> float:
         """Largest distance between the real and the stored point n, over the coordinates."""
@@ -85,24 +78,25 @@ class SkewShift:
 
     def integers(self, start: int, stop: int) -> Shaped[np.ndarray, "n b"]:
         """Phases of points start … stop − 1, Python integers, dtype object (stop − start, b)."""
-        columns = [limbs.join(c) for c in self._columns(start, stop - start)]
-        return np.stack(columns, axis=1)
+        return np.stack([limbs.join(c) for c in self._columns(start, stop - start)], axis=1)
 
     def _columns(self, begin: int, rows: int) -> list[limbs.Limbs]:
         # Coordinate k grows by coordinate k − 1 at each step: a prefix sum of the one before.
         count = self.bits // 64
-        size = np.arange(rows, dtype=np.uint64)
-        increments = tuple(np.broadcast_to(x, (rows,)) for x in limbs.split(self._step, count))
-        columns = []
-        for k, first in enumerate(self.exact_at(begin)):
-            grown = limbs.multiply(size, limbs.split(self._step, count)) if k == 0 else limbs.prefix_sums(increments)
-            increments = limbs.add(grown, tuple(np.broadcast_to(x, (rows,)) for x in limbs.split(first, count)))
-            columns.append(increments)
+        columns, grown = [], limbs.multiply(np.arange(rows, dtype=np.uint64), limbs.split(self._step, count))
+        for first in self.exact_at(begin):
+            columns.append(limbs.add(grown, limbs.split(first, count)))
+            grown = limbs.prefix_sums(columns[-1])
         return columns
 
     def to_dict(self) -> dict[str, Any]:
         """What defines the orbit, JSON-able."""
         return {"skew_shift": self.omega.text, "theta": [t.text for t in self.theta], "bits": self.bits}
+
+
+def _closed_form(n: int, omega: int, theta: Sequence[int]) -> Iterator[int]:
+    for k in range(1, len(theta) + 1):
+        yield comb(n, k) * omega + sum(comb(n, j) * theta[k - j - 1] for j in range(k))
 
 
 class LatticeShift:
@@ -124,11 +118,11 @@ class LatticeShift:
             raise UsageError(
                 f"the rows of Omega have {sorted(widths) or 'no'} entries; expected one number, b, for all"
             )
-        self.bits, self.theta = bits, offsets(theta, widths.pop(), False)
+        self.bits, self.theta = bits, offsets(theta, widths.pop())
         count = bits // 64
         self._rows = [limbs.split(row.fixed(bits), count) for row in self.omega]
         self._start = limbs.split([t.rounded(bits) for t in self.theta], count)
-        self._inexact = any(not c.representable(bits) for row in self.omega for c in row.components)
+        self._inexact = any(not c.exact_over(1 << bits) for row in self.omega for c in row.components)
 
     @classmethod
     def diagonal(cls, frequency: Any, theta: Any = 0, bits: int = 128) -> "LatticeShift":
@@ -158,24 +152,18 @@ class LatticeShift:
             raise UsageError(
                 f"indices have shape {index.shape} and dtype {index.dtype}; expected whole (…, {self.axes})"
             )
-        index = index.astype(np.int64)
-        total = tuple(np.broadcast_to(x, (*index.shape[:-1], self.dim)) for x in self._start)
-        for i, row in enumerate(self._rows):
-            total = limbs.add(total, limbs.multiply_signed(index[..., i, None], row))
-        return limbs.floats(total[-1], np.dtype(dtype).type)
+        return self._at([index[..., i].astype(np.int64) for i in range(self.axes)], dtype)
 
     def box(self, low: Any, high: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*axes b"]:
         """Points of the box low_i ≤ n_i ≤ high_i (inclusive): (high_1 − low_1 + 1, …, high_d − low_d + 1, b)."""
         lows, highs = [int(x) for x in np.atleast_1d(low)], [int(x) for x in np.atleast_1d(high)]
         if len(lows) != self.axes or len(highs) != self.axes or any(a > b for a, b in zip(lows, highs, strict=True)):
             raise UsageError(f"the box {lows} … {highs} is no box of {self.axes} axes; give low ≤ high for each")
-        total = tuple(x.reshape((1,) * self.axes + (-1,)) for x in self._start)
-        for i, row in enumerate(self._rows):
-            along = np.arange(lows[i], highs[i] + 1)
-            part = limbs.multiply_signed(along[:, None], row)
-            shape = [1] * self.axes + [self.dim]
-            shape[i] = len(along)
-            part = tuple(x.reshape(shape) for x in part)
-            total = limbs.add(*(tuple(np.broadcast_to(x, np.broadcast_shapes(total[0].shape, part[0].shape)) for x in t)
-                                for t in (total, part)))  # fmt: skip
-        return limbs.floats(np.ascontiguousarray(total[-1]), np.dtype(dtype).type)
+        axes = [np.arange(a, b + 1) for a, b in zip(lows, highs, strict=True)]
+        return self._at(np.meshgrid(*axes, indexing="ij", sparse=True), dtype)
+
+    def _at(self, n: Sequence[Int64[np.ndarray, "..."]], dtype: DTypeLike) -> Float[np.ndarray, "*n b"]:
+        total = self._start
+        for along, row in zip(n, self._rows, strict=True):
+            total = limbs.add(total, limbs.multiply_signed(along[..., None], row))
+        return limbs.floats(total[-1], np.dtype(dtype).type)

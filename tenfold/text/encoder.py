@@ -3,7 +3,7 @@
 STARFlow (arXiv 2506.06276) reads its captions through FLAN-T5-XL: 128 vectors each, those of padding zeroed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,31 +67,31 @@ class TextEncoder:
         Raises UsageError for what is no list of strings, and for a text of more tokens than
         ``config.tokens``: nothing is cut off."""
         tokens = self.tokenize(texts)
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        parts = [order[i : i + self.config.batch] for i in range(0, len(order), self.config.batch)]
-        result: Tensor | None = None
-        for rows in parts or [[]]:
-            vectors = self._vectors([tokens[i] for i in rows])
-            if result is None:
+        result = torch.zeros(0)
+        for rows, vectors in self._batches(tokens):
+            if not result.numel():
                 result = torch.zeros(len(tokens), self.config.tokens, vectors.shape[2], device=self.device)
             result[rows, : vectors.shape[1]] = vectors
-        assert result is not None
-        return result
+        return result if tokens else torch.zeros(0, self.config.tokens, self.dim, device=self.device)
 
     def tokenize(self, texts: Sequence[object]) -> list[list[int]]:
         """Token numbers of each text, begin and end tokens included; the errors of ``encode``."""
         if isinstance(texts, str):
             raise UsageError(f"the encoder takes a list of texts, not one text ({texts[:40]!r}); put it in a list")
-        known: list[str] = []
-        for i, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise UsageError(f"text {i} is {type(text).__name__} ({text!r:.40}), expected a string")
-            known.append(text)
+        known = [text for text in texts if isinstance(text, str)]
+        if len(known) < len(texts):
+            i, text = next((i, text) for i, text in enumerate(texts) if not isinstance(text, str))
+            raise UsageError(f"text {i} is {type(text).__name__} ({text!r:.40}), expected a string")
         tokenizer = self._loaded[0]
         if not known:
             return []
         found = tokenizer(known, padding=False, truncation=False, return_attention_mask=False, verbose=False)
-        tokens = [list(map(int, numbers)) or [self._lone_token()] for numbers in found["input_ids"]]
+        lone = [int(n) for n in (tokenizer.bos_token_id, tokenizer.eos_token_id) if n is not None][:1]
+        tokens = [list(map(int, numbers)) or lone for numbers in found["input_ids"]]
+        if not all(tokens):
+            raise UsageError(
+                f"the tokenizer of {self.config.source!r} makes no token of an empty text and has no begin or end token"
+            )
         for text, numbers in zip(known, tokens, strict=True):
             if len(numbers) > self.config.tokens:
                 raise UsageError(
@@ -138,21 +138,23 @@ class TextEncoder:
         return {}
 
     def _fill(self, target: np.ndarray, tokens: list[list[int]], start: np.ndarray) -> None:
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         with progress.task("encoding captions", len(tokens), "captions") as advance:
-            for first in range(0, len(order), self.config.batch):
-                rows = order[first : first + self.config.batch]
-                vectors = self._vectors([tokens[i] for i in rows]).cpu().numpy()
-                for i, vector in zip(rows, vectors, strict=True):
+            for rows, vectors in self._batches(tokens):
+                for i, vector in zip(rows, vectors.cpu().numpy(), strict=True):
                     target[start[i] : start[i + 1]] = vector[: len(tokens[i])]
                 advance(len(rows))
+
+    def _batches(self, tokens: list[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
+        """Texts by number, those of like length together, with their vectors."""
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        for first in range(0, len(order), self.config.batch):
+            rows = order[first : first + self.config.batch]
+            yield rows, self._vectors([tokens[i] for i in rows])
 
     @torch.no_grad()
     def _vectors(self, tokens: list[list[int]]) -> Float[Tensor, "b length dim"]:
         # float32, as long as the longest of these texts, zero at padding.
         tokenizer, network = self._loaded
-        if not tokens:
-            return torch.zeros(0, self.config.tokens, self.dim, device=self.device)
         length = max(map(len, tokens))
         padding = next((n for n in (tokenizer.pad_token_id, tokenizer.eos_token_id) if n is not None), 0)
         numbers = torch.tensor([t + [padding] * (length - len(t)) for t in tokens], device=self.device)
@@ -165,15 +167,6 @@ class TextEncoder:
     def _loaded(self) -> tuple[Any, nn.Module]:
         tokenizer, network = text_models.load(self._files, self.config)
         return tokenizer, network.to(self.device)
-
-    def _lone_token(self) -> int:
-        tokenizer = self._loaded[0]
-        for number in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-            if number is not None:
-                return int(number)
-        raise UsageError(
-            f"the tokenizer of {self.config.source!r} makes no token of an empty text and has no begin or end token"
-        )
 
 
 class TextTable:

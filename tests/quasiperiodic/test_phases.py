@@ -64,17 +64,23 @@ def test_lattice_phases_are_exact_integers(a: int, b: int) -> None:
 @pytest.mark.parametrize("start", [0, 1000, -37])
 def test_skew_shift_closed_form_equals_iteration(start: int) -> None:
     orbit = skew_orbit("golden", (0.1, "1/7", 0.3))
-    omega, (theta,) = orbit.frequency, orbit.theta
-    steps = orbit.phases([start], [2000])
-    x = [int(v) for v in steps[0]]
+    bits = orbit.bits(start, 2000)
+    omega, *theta = (x.rounded(bits) for x in (orbit.frequency, *orbit.theta[0]))
+    steps, one = orbit.phases([start], [2000]), 1 << bits
+    # The first point at all its bits, by the closed form with generalised binomials; then the map.
+    x = [sum(_binomial(start, j) * ([*theta[:k][::-1], omega][j]) for j in range(k + 1)) % one for k in (1, 2, 3)]
     for n in range(2000):
-        assert [int(v) for v in steps[n]] == x
-        x = [(x[0] + omega) % ONE, (x[1] + x[0]) % ONE, (x[2] + x[1]) % ONE]
+        assert [int(v) for v in steps[n]] == [v >> bits - 64 for v in x]
+        x = [(x[0] + omega) % one, (x[1] + x[0]) % one, (x[2] + x[1]) % one]
     # Random access: the closed form with binomials.
     n = start + 1234
     if n >= 0:
-        closed = (theta[2] + comb(n, 1) * theta[1] + comb(n, 2) * theta[0] + comb(n, 3) * omega) % ONE
-        assert int(steps[1234, 2]) == closed
+        closed = (theta[2] + comb(n, 1) * theta[1] + comb(n, 2) * theta[0] + comb(n, 3) * omega) % one
+        assert int(steps[1234, 2]) == closed >> bits - 64
+
+
+def _binomial(n: int, k: int) -> int:
+    return comb(n, k) if n >= 0 else (-1) ** k * comb(k - n - 1, k)
 
 
 def test_batches_of_theta() -> None:

@@ -8,6 +8,13 @@ from tenfold.settings.checks import settings
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 
 
+def _check_rows(length: int, stride: int, unit: str) -> None:
+    if length < 2:
+        raise UsageError(f"data.length is {length}; a row needs at least 2 {unit}")
+    if not 0 <= stride <= length:
+        raise UsageError(f"data.stride is {stride}; give 1 to data.length ({length}), or 0 for the length")
+
+
 @settings
 class CharacterDataConfig:
     """Where a text comes from, and how it becomes rows of equally many characters.
@@ -52,12 +59,7 @@ class CharacterDataConfig:
             raise UsageError(f"data.alphabet is {self.alphabet!r}; give at least two characters, each once")
         if self.others == "space" and " " not in self.alphabet:
             raise UsageError('data.alphabet has no blank for other characters; set --data.others "drop" or "refuse"')
-        if self.length < 2:
-            raise UsageError(f"data.length is {self.length}; a row needs at least 2 characters")
-        if not 0 <= self.stride <= self.length:
-            raise UsageError(
-                f"data.stride is {self.stride}; give 1 to data.length ({self.length}), or 0 for the length"
-            )
+        _check_rows(self.length, self.stride, "characters")
         if self.block < self.length:
             raise UsageError(f"data.block is {self.block}, shorter than a row of {self.length}; give larger blocks")
         if not 0 <= self.validation_place < self.every or not 0 <= self.test_place < self.every:
@@ -108,16 +110,10 @@ class CodeDataConfig:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.length < 2:
-            raise UsageError(f"data.length is {self.length}; a row needs at least 2 tokens")
-        if not 0 <= self.stride <= self.length:
-            raise UsageError(
-                f"data.stride is {self.stride}; give 1 to data.length ({self.length}), or 0 for the length"
-            )
-        if self.validation_rows < 0:
-            raise UsageError(f"data.validation_rows is {self.validation_rows}; give at least 1, or 0 for all")
-        if self.most_characters < 0:
-            raise UsageError(f"data.most_characters is {self.most_characters}; give at least 1, or 0 for no limit")
+        _check_rows(self.length, self.stride, "tokens")
+        for name, zero in (("validation_rows", "all"), ("most_characters", "no limit")):
+            if getattr(self, name) < 0:
+                raise UsageError(f"data.{name} is {getattr(self, name)}; give at least 1, or 0 for {zero}")
         for name in ("validation", "test"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"data.{name} is {getattr(self, name)}; give a share between 0 and 1")
@@ -162,13 +158,5 @@ class TokenTextConfig:
     @property
     def texts(self) -> CodeDataConfig:
         """The same for the reader of JSON lines."""
-        return CodeDataConfig(
-            source="jsonl",
-            path=self.path,
-            length=self.length,
-            most_characters=0,
-            validation=self.validation,
-            test=self.test,
-            validation_rows=self.validation_rows,
-            split_seed=self.split_seed,
-        )
+        shared = {name: value for name, value in vars(self).items() if name != "tokenizer"}
+        return CodeDataConfig(source="jsonl", most_characters=0, **shared)

@@ -81,14 +81,11 @@ def infill_exact_match(
 ) -> HoleScore:
     """Fill holes with a masked model, at temperature 0 unless ``options`` say otherwise."""
     options = (options or GenerationOptions(alg="entropy")).with_changes(infill=True)
-    answers: list[list[int]] = []
-    passes = forwards = 0
+    filled = []
     for part in progress.track(_parts(holes, batch), "infilling", "batches"):
-        tokens = _tokens(model, part, model.special.mask)
-        found = diffusion_generate(model, tokens, None, options)
-        passes, forwards = passes + found.nfe, forwards + found.token_forwards
-        answers += [row[h.first : h.last] for row, h in zip(found.sequences.tolist(), part, strict=True)]
-    return _score(holes, answers, passes, forwards)
+        found = diffusion_generate(model, _tokens(model, part, model.special.mask), None, options)
+        filled.append((found.sequences, found.nfe, found.token_forwards))
+    return _score(holes, filled)
 
 
 @torch.no_grad()
@@ -98,22 +95,22 @@ def left_to_right_exact_match(model: MaskedLM, holes: Sequence[Hole], batch: int
     Raises UsageError for a model without logit shift: it predicts no next token."""
     if not model.logit_shift:
         raise UsageError("the model has no logit shift, so it predicts no next tokens; give an autoregressive one")
-    answers: list[list[int]] = []
-    passes = forwards = 0
+    filled = []
     for part in progress.track(_parts(holes, batch), "left to right", "batches"):
         tokens = _tokens(model, part, 0)
         attention = causal_attention(tokens.shape[1], tokens.device)
         first = torch.tensor([h.first for h in part], device=tokens.device)
         rows = torch.arange(len(part), device=tokens.device)
-        for offset in range(max(h.last - h.first for h in part)):
+        last = torch.tensor([h.last for h in part], device=tokens.device)
+        longest = max(h.last - h.first for h in part)
+        for offset in range(longest):
             place = (first + offset).clamp(max=tokens.shape[1] - 1)
             logits = model.logits(model.hidden(tokens, attention)[rows, place - 1])
             logits[:, model.special.mask] = -torch.inf
-            inside = place < torch.tensor([h.last for h in part], device=tokens.device)
+            inside = place < last
             tokens[rows[inside], place[inside]] = logits[inside].argmax(dim=-1)
-            passes, forwards = passes + 1, forwards + tokens.numel()
-        answers += [row[h.first : h.last] for row, h in zip(tokens.tolist(), part, strict=True)]
-    return _score(holes, answers, passes, forwards)
+        filled.append((tokens, longest, longest * tokens.numel()))
+    return _score(holes, filled)
 
 
 def _parts(holes: Sequence[Hole], size: int) -> list[Sequence[Hole]]:
@@ -127,9 +124,12 @@ def _tokens(model: MaskedLM, holes: Sequence[Hole], filler: int) -> Int[Tensor, 
     return torch.tensor(rows, device=model.device)
 
 
-def _score(holes: Sequence[Hole], answers: list[list[int]], passes: int, forwards: int) -> HoleScore:
+def _score(holes: Sequence[Hole], filled: list[tuple[Tensor, int, int]]) -> HoleScore:
+    """Of the filled windows of each batch, and its passes and positions."""
+    rows = [row for tokens, _, _ in filled for row in tokens.tolist()]
+    answers = [row[hole.first : hole.last] for row, hole in zip(rows, holes, strict=True)]
     exact = sum(tuple(answer) == hole.answer for answer, hole in zip(answers, holes, strict=True))
-    return HoleScore(exact, len(holes), passes, forwards, answers)
+    return HoleScore(exact, len(holes), sum(n for _, n, _ in filled), sum(n for *_, n in filled), answers)
 
 
 @dataclass(frozen=True)

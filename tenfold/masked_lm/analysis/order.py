@@ -87,10 +87,9 @@ def orders_of_steps(steps: Tensor, confidence: Tensor | None = None, ties: str =
     result = []
     for row in range(len(steps)):
         places = (steps[row] >= 0).nonzero().squeeze(1).tolist()
-        sure = None if confidence is None or ties != "confidence" else confidence[row].tolist()
-        key = [(int(steps[row, p]), 0.0 if sure is None else -sure[p], p) for p in places]
-        rank = {p: i for i, p in enumerate(places)}
-        result.append([rank[p] for *_, p in sorted(key)])
+        sure = [0.0] * steps.shape[1] if confidence is None or ties != "confidence" else confidence[row].tolist()
+        key = [(int(steps[row, p]), -sure[p], i) for i, p in enumerate(places)]
+        result.append([i for *_, i in sorted(key)])
     return result
 
 
@@ -114,13 +113,9 @@ def tokens_per_pass(found: Generation) -> float:
 def summary(found: Sequence[Sequence[int]], local: int = 9, whole: int = 4, **conventions: str) -> dict[str, list]:
     """Mean and standard error over rows of local@1 … and global@1 …, as far as the orders are long enough."""
     shortest = min(len(order) for order in found)
-    result: dict[str, list] = {}
-    for name, most in (("local", min(local, shortest - 1)), ("global", min(whole, shortest))):
-        result[name] = []
-        for k in range(1, most + 1):
-            values = [local_ar(o, k, **conventions) if name == "local" else global_ar(o, k) for o in found]
-            result[name].append(mean_and_error(values))
-    return result
+    near = [[local_ar(o, k, **conventions) for o in found] for k in range(1, min(local, shortest - 1) + 1)]
+    left = [[global_ar(o, k) for o in found] for k in range(1, min(whole, shortest) + 1)]
+    return {"local": list(map(mean_and_error, near)), "global": list(map(mean_and_error, left))}
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -28,6 +28,10 @@ class Request:
     suffix: str | None = None
     tokens: int = 128
 
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise UsageError(f"max_tokens is {self.tokens}; ask for at least one token")
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -105,9 +109,6 @@ def complete_texts(
 def _check(requests: Sequence[Request], stop: Sequence[str]) -> None:
     if not requests:
         raise UsageError("there is no prompt to complete; give at least one")
-    for request in requests:
-        if request.tokens < 1:
-            raise UsageError(f"max_tokens is {request.tokens}; ask for at least one token")
     if any(not text for text in stop):
         raise UsageError("a stop string is empty, which would end every text at once; leave it out")
 

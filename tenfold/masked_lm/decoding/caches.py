@@ -1,19 +1,7 @@
 """Passes of a masked model with and without caches of keys and values, and their exact number.
 
-A pass computes some positions anew and takes keys, values and hidden rows of the others from earlier passes:
-
-- none: every position;
-- prefix (Fast-dLLM, arXiv 2505.22618): a full pass at a block's start, then the block and what is right of it;
-- dual: the same, then the block alone;
-- delayed (dKV-Cache, arXiv 2505.15781): masks, the rows that predict them, and what was revealed in the pass before,
-  whose keys and values settle one pass after the reveal; a full pass now and then. With a window (its greedy variant)
-  of the masks those near what was revealed in the pass before;
-- block_delayed: a full pass at a block's start as with dual, then those rows of the block alone;
-- adaptive (dLLM-Cache, arXiv 2506.06295): every layer keeps keys, values and the outputs of attention and
-  feed-forward; between refreshes only the response positions whose values moved most are computed anew. The layers are
-  the stock ones: each runs on the chosen rows, and hooks on its two parts catch what they add.
-
-All but "none" are approximate: what is kept is of an earlier sequence."""
+A pass computes some positions anew and takes keys, values and hidden rows of the others from earlier passes. All kinds
+but "none" are approximate: what is kept is of an earlier sequence."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, max_pool1d
 
 from tenfold.errors import UsageError
+from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
 
 Where = slice | Tensor | None
@@ -36,14 +25,6 @@ class Layout(NamedTuple):
     positions: Int[Tensor, "B N"] | None = None
     start: int = 0
 
-    def of(self, rows: int) -> "Layout":
-        """The same for ``rows`` rows: several states of each row of the batch, one after the other."""
-        times = 1 if self.padding is None else rows // len(self.padding)
-        if times == 1:
-            return self
-        padding, positions = (None if kept is None else kept.repeat(times, 1) for kept in self[:2])
-        return Layout(padding, positions, self.start)
-
 
 class Passes:
     """Every position in every pass; the base of the cached kinds.
@@ -53,8 +34,8 @@ class Passes:
         token_forwards: positions computed in them, over all rows.
     """
 
-    def __init__(self, model: MaskedLM, layout: Layout) -> None:
-        self.model, self.layout = model, layout
+    def __init__(self, model: MaskedLM, layout: Layout, options: GenerationOptions | None = None) -> None:
+        self.model, self.layout, self.options = model, layout, options or GenerationOptions()
         self.nfe, self.token_forwards = 0, 0
 
     def begin_block(self, low: int, high: int) -> None:
@@ -74,8 +55,9 @@ class Passes:
     def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """The hidden rows after one pass."""
         self.count(x.numel())
-        layout = self.layout.of(len(x))
-        return self.model.hidden(x, layout.padding, layout.positions)
+        # There may be several states of each row of the batch, one after the other.
+        padding, positions = (None if kept is None else kept.repeat(len(x) // len(kept), 1) for kept in self.layout[:2])
+        return self.model.hidden(x, padding, positions)
 
     def count(self, tokens: int) -> None:
         """One more pass over ``tokens`` positions."""
@@ -87,11 +69,11 @@ class InPlace:
     """Keys and values of all N positions of a layer; ``update`` writes those at ``where``: all (None), a range, or
     indices (B, Q). They lie in memory position by position, so that a written position is one copy.
 
-    What ``in_place_cache`` puts before a layer of the cache of ``transformers``."""
+    Stands before a layer of the cache of ``transformers``."""
 
     where: Where = None
-    keys: Tensor | None
-    values: Tensor | None
+    keys: Tensor
+    values: Tensor
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write, and return the keys and values of all positions."""
@@ -99,8 +81,8 @@ class InPlace:
             self.is_initialized = True
             both = (states.transpose(1, 2).contiguous() for states in (key_states, value_states))
             self.keys, self.values = (states.transpose(1, 2) for states in both)
-            return self.both
-        for kept, new in zip(self.both, (key_states, value_states), strict=True):
+            return self.keys, self.values
+        for kept, new in ((self.keys, key_states), (self.values, value_states)):
             if isinstance(self.where, slice):
                 kept[:, :, self.where] = new
             else:
@@ -109,45 +91,33 @@ class InPlace:
                 kept.transpose(1, 2).view(b * n, -1).index_copy_(
                     0, rows.flatten(), new.transpose(1, 2).reshape(rows.numel(), -1)
                 )
-        return self.both
-
-    @property
-    def both(self) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, N, d) after a first full pass."""
-        assert self.keys is not None
-        assert self.values is not None
         return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """All positions are keys."""
-        return (query_length if self.where is None else self.both[0].shape[-2]), 0
-
-
-def in_place_cache(depth: int) -> tuple[object, list[InPlace]]:
-    """A cache of ``transformers`` of so many layers, and the layers."""
-    from transformers.cache_utils import Cache, DynamicLayer
-
-    kind = type("InPlaceLayer", (InPlace, DynamicLayer), {})
-    layers = [kind() for _ in range(depth)]
-    return Cache(layers=list(layers)), layers
+        return (query_length if self.where is None else self.keys.shape[-2]), 0
 
 
 class CachedPasses(Passes):
-    """Passes that compute what ``chosen`` says and keep the rest; a full one after ``refresh``, 0 for never, and where
-    they go by ``blocks`` at the start of each."""
+    """Passes that compute what ``chosen`` says and keep the rest; a full one after ``refresh`` (the options' or else
+    the class's), 0 for never, and where they go by ``blocks`` at the start of each."""
 
     blocks: ClassVar[bool] = False
+    refresh = 0
     low, high = 0, 0
 
-    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0) -> None:
-        super().__init__(model, layout)
-        self.refresh = refresh
-        self.cache, self.layers = in_place_cache(model.network.config.num_hidden_layers)
+    def __init__(self, model: MaskedLM, layout: Layout, options: GenerationOptions | None = None) -> None:
+        from transformers.cache_utils import Cache, DynamicLayer
+
+        super().__init__(model, layout, options)
+        self.refresh = self.options.refresh or self.refresh
+        kind: Any = type("InPlaceLayer", (InPlace, DynamicLayer), {})
+        self.layers: list[Any] = [kind() for _ in range(model.network.config.num_hidden_layers)]
+        self.cache = Cache(layers=self.layers)
         self.rows: Tensor | None = None
         self.since_full = 0
 
     def begin_block(self, low: int, high: int) -> None:
-        """The next passes reveal positions low ≤ i < high."""
         if self.blocks:
             self.low, self.high, self.rows = low, high, None
 
@@ -189,28 +159,27 @@ class CachedPasses(Passes):
 
 
 class BlockPasses(CachedPasses):
-    """A full pass at a block's start, then the block and what is right of it (prefix cache), or without ``right`` the
-    block alone (dual cache)."""
+    """A full pass at a block's start, then the block and what is right of it (prefix cache), or the block alone (dual
+    cache; both Fast-dLLM, arXiv 2505.22618)."""
 
     blocks = True
 
-    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0, right: bool = True) -> None:
-        super().__init__(model, layout, refresh)
-        self.right = right
+    @property
+    def right(self) -> bool:
+        """Whether what is right of the block is computed with it."""
+        return self.options.cache != "dual"
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         return slice(self.low, x.shape[1] if self.right else self.high)
 
 
 class DelayedPasses(CachedPasses):
-    """dKV-Cache: masks, the rows that predict them, and what changed in the pass before; of the masks with a ``window``
-    those that near to what changed."""
+    """dKV-Cache (arXiv 2505.15781): masks, the rows that predict them, and what was revealed in the pass before, whose
+    keys and values settle one pass after the reveal; a full pass now and then. With a ``window`` (its greedy variant)
+    of the masks those that near to what changed."""
 
+    refresh = 8
     previous: Tensor | None = None
-
-    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 8, window: int = 0) -> None:
-        super().__init__(model, layout, refresh)
-        self.window = window
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         return self._indices(x, 0, x.shape[1])
@@ -221,8 +190,8 @@ class DelayedPasses(CachedPasses):
         masks = part == self.model.special.mask
         assert self.previous is not None
         changed = part != self.previous[:, low:high]
-        if self.window:
-            near = max_pool1d(changed[:, None].float(), 2 * self.window + 1, 1, self.window)[:, 0] > 0
+        if window := self.options.window:
+            near = max_pool1d(changed[:, None].float(), 2 * window + 1, 1, window)[:, 0] > 0
             masks = masks & near
         needed = masks | changed
         if self.model.logit_shift:
@@ -241,37 +210,32 @@ class BlockDelayedPasses(DelayedPasses):
     fewer and fewer of them."""
 
     blocks = True
-
-    def __init__(self, model: MaskedLM, layout: Layout, refresh: int = 0, window: int = 0) -> None:
-        super().__init__(model, layout, refresh, window)
+    refresh = 0
 
     def chosen(self, x: Int[Tensor, "B N"]) -> Where:
         return self._indices(x, self.low, self.high)
 
 
-_KNOWN = ("qwen2", "llama")
-
-
 class AdaptivePasses(CachedPasses):
-    """Passes with a prompt refreshed every ``prompt_refresh``, a response every ``refresh`` passes, and in between the
-    ``share`` of response positions with the least similar values.
+    """dLLM-Cache (arXiv 2506.06295): every layer keeps keys, values and the outputs of attention and feed-forward. The
+    prompt is refreshed every ``prompt_refresh``, the response every ``refresh`` passes, and in between the ``share`` of
+    response positions whose values moved most; the parts of the stock layers run on the chosen rows.
 
     ``token_forwards`` is the mean over the layers; the value projections of the response, which choose, are not in
     it."""
 
-    def __init__(
-        self, model: MaskedLM, layout: Layout, refresh: int = 8, prompt_refresh: int = 100, share: float = 0.25
-    ) -> None:
-        super().__init__(model, layout, refresh)
-        self.prompt_refresh, self.share = prompt_refresh, share
-        kind = self.model.network.config.model_type
-        if kind not in _KNOWN:
-            raise UsageError(f"the adaptive cache knows layers of {' and '.join(_KNOWN)} models, not of {kind!r}")
+    refresh = 8
+
+    def __init__(self, model: MaskedLM, layout: Layout, options: GenerationOptions | None = None) -> None:
+        super().__init__(model, layout, options)
+        kind = model.network.config.model_type
+        if kind not in ("qwen2", "llama"):
+            raise UsageError(f"the adaptive cache knows layers of qwen2 and llama models, not of {kind!r}")
         self.added: list[dict[str, Tensor]] = [{} for _ in self.layers]
 
     def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """The hidden rows, most of them put together from what the layers added earlier."""
-        prompt, response = self.nfe % self.prompt_refresh == 0, self.nfe % self.refresh == 0
+        prompt, response = self.nfe % self.options.prompt_refresh == 0, self.nfe % self.refresh == 0
         body = self.model.network.base_model
         h = body.embed_tokens(x)
         _, positions = self._selected(x, None)
@@ -292,10 +256,10 @@ class AdaptivePasses(CachedPasses):
             chosen = torch.arange(self.layout.start, n, device=device).expand(len(h), -1)
         else:
             new = layer.self_attn.v_proj(layer.input_layernorm(h[:, self.layout.start :]))
-            kept = self.layers[number].both[1][:, :, self.layout.start :].transpose(1, 2).reshape(new.shape)
+            kept = self.layers[number].values[:, :, self.layout.start :].transpose(1, 2).reshape(new.shape)
             # Values that did not move differ by rounding alone, which must not choose: the left one comes first.
             similarity = cosine_similarity(new, kept, dim=-1).mul(1e5).round()
-            count = int(self.share * similarity.shape[1])
+            count = int(self.options.share * similarity.shape[1])
             chosen = self.layout.start + similarity.argsort(dim=1, stable=True)[:, :count]
         if prompt:
             chosen = torch.cat([torch.arange(self.layout.start, device=device).expand(len(h), -1), chosen], dim=1)
@@ -305,7 +269,6 @@ class AdaptivePasses(CachedPasses):
         self, number: int, layer: Any, h: Tensor, where: Tensor | None, rotation: tuple[Tensor, Tensor]
     ) -> Tensor:
         kept = self.added[number]
-        caught: dict[str, Tensor] = {}
         if where is not None and not where.numel():
             return h + kept["attention"] + kept["feed"]
         cos, sin = rotation
@@ -317,25 +280,13 @@ class AdaptivePasses(CachedPasses):
         mask = self.layout.padding
         if mask is not None:
             mask = self.model.pattern(mask.bool()[:, None, None, :].expand(-1, 1, part.shape[1], -1))
-        hooks = [
-            layer.self_attn.register_forward_hook(lambda m, i, out: caught.__setitem__("attention", out[0])),
-            layer.mlp.register_forward_hook(lambda m, i, out: caught.__setitem__("feed", out)),
-        ]
-        try:
-            layer(
-                part,
-                attention_mask=mask,
-                position_embeddings=(cos, sin),
-                cache=self.cache,
-                use_cache=True,
-                is_causal=False,
-            )
-        finally:
-            for hook in hooks:
-                hook.remove()
-        for name, value in caught.items():
+        attention, _ = layer.self_attn(
+            layer.input_layernorm(part), (cos, sin), mask, self.cache, use_cache=True, is_causal=False
+        )
+        feed = layer.mlp(layer.post_attention_layernorm(part + attention))
+        for name, value in (("attention", attention), ("feed", feed)):
             if where is None:
-                kept[name] = value.clone()
+                kept[name] = value
             else:
                 kept[name].scatter_(1, where[:, :, None].expand_as(value), value)
         return h + kept["attention"] + kept["feed"]
@@ -347,3 +298,13 @@ class AdaptivePasses(CachedPasses):
 
 def _rows(values: Tensor, where: Tensor) -> Tensor:
     return values.gather(1, where[:, :, None].expand(-1, -1, values.shape[-1]))
+
+
+KINDS: dict[str, type[Passes]] = {
+    "none": Passes,
+    "prefix": BlockPasses,
+    "dual": BlockPasses,
+    "delayed": DelayedPasses,
+    "block_delayed": BlockDelayedPasses,
+    "adaptive": AdaptivePasses,
+}

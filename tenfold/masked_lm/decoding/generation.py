@@ -75,7 +75,7 @@ class Canvas:
         return (self.x == self.mask_id) & self.maskable & ~self.done[:, None]
 
     def write(self, where: Bool[Tensor, "B N"], tokens: Tensor, confidence: Tensor, probability: Tensor) -> None:
-        """Reveal positions; values are (B, N)."""
+        """Reveal positions; values are (B, N), or (B, 1) for one of each row."""
         self.x = torch.where(where, tokens, self.x)
         self.order = self.order.masked_fill(where, self.step)
         self.confidence = torch.where(where, confidence.float(), self.confidence)

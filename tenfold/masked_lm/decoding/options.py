@@ -17,16 +17,16 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "cache": get_args(CacheName), "sigma": ("cap", "rescale", "confidence", "loop"), "quota": ("row", "batch"),
     "first_token": ("own", "reference"),
 }  # fmt: skip
+# The strategies that are chosen by giving their number.
+_OWNERS = {"threshold": "threshold", "factor": "factor", "entropy_bound": "gamma"}
 
 
 @settings
-class GenerationOptions:
-    """How a masked diffusion model fills in its masks.
+class DecodingOptions:
+    """Which masks a pass reveals, and what it computes: what Python and the command line set alike.
 
     Attributes:
-        max_new_tokens: L, the masks that are put behind the prompt; not used with ``infill``.
         steps: passes that the schedule is laid out for; None for one a token.
-        eps: last time of the schedule, which runs linearly from 1.
         alg: what ranks the masked positions: probability of the proposal (maskgit_plus), margin of the two best
             (topk_margin), negative entropy (entropy); or each by itself with the probability of the reverse process
             (origin).
@@ -34,28 +34,56 @@ class GenerationOptions:
         temperature: of the proposals; 0 is the most likely token.
         top_p: nucleus: tokens after the one that carries the cumulative probability over top_p are dropped.
         top_k: tokens below the k-th logit are dropped.
-        num_return_sequences: rows for each prompt.
         schedule: "exact" divides the masks evenly over the steps; "reference" is the published truncation.
-        quota: tokens of a step counted for each row, or as the published mean of the batch.
         block_length: tokens of a block, blocks filled from left to right; None for one block.
         strategy: which positions a pass reveals; None takes "threshold", "factor" or "entropy_bound" where its number
             is given, else "topk".
         threshold: probability from which on a proposal is revealed.
         factor: f: rank r is revealed while its probability is at least 1 − f / (r + 1).
         gamma: nats of joint entropy beyond the largest one that a pass may reveal (entropy_bound).
-        carry: threshold only: a pass reveals no more than the schedule's number, and what it holds back is added to
-            the next pass's.
-        sigma: schedule of re-masking (remdm): min(eta, sigma_max), eta · sigma_max, by the confidence at the time of
-            revealing, or with a time interval in which the share of masks stays the same (loop).
-        eta: its strength.
-        loop: first and last time of that interval, and the revealed share in it.
+        eta: strength of re-masking (remdm).
         draft: drafted tokens of a self-speculative pass.
         cache: which keys and values are kept between passes.
         refresh: passes between two full ones; 0: prefix, dual and block_delayed at a block's start only, others by
             their default.
         window: of the masks, the delayed caches compute those this near to what was revealed in the pass before (the
             greedy variant of dKV-Cache); 0 for all.
-        prompt_refresh: the same for the prompt of the adaptive cache.
+    """
+
+    steps: int | None = None
+    alg: str = "origin"
+    alg_temp: float | None = None
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    schedule: str = "exact"
+    block_length: int | None = None
+    strategy: str | None = None
+    threshold: float | None = None
+    factor: float | None = None
+    gamma: float | None = None
+    eta: float = 0.1
+    draft: int = 4
+    cache: str = "none"
+    refresh: int = 0
+    window: int = 0
+
+
+@settings
+class GenerationOptions(DecodingOptions):
+    """How a masked diffusion model fills in its masks; besides the ``DecodingOptions``:
+
+    Attributes:
+        max_new_tokens: L, the masks that are put behind the prompt; not used with ``infill``.
+        eps: last time of the schedule, which runs linearly from 1.
+        num_return_sequences: rows for each prompt.
+        quota: tokens of a step counted for each row, or as the published mean of the batch.
+        carry: threshold only: a pass reveals no more than the schedule's number, and what it holds back is added to
+            the next pass's.
+        sigma: schedule of re-masking (remdm): min(eta, sigma_max), eta · sigma_max, by the confidence at the time of
+            revealing, or with a time interval in which the share of masks stays the same (loop).
+        loop: first and last time of that interval, and the revealed share in it.
+        prompt_refresh: passes between two full ones for the prompt of the adaptive cache.
         share: part of the response that the adaptive cache recomputes in between.
         first_token: with logit shift and a prefix or dual cache, the first token of a block is predicted from the
             block's full pass ("own"), or revealed in it unconditionally as published ("reference").
@@ -65,29 +93,12 @@ class GenerationOptions:
     """
 
     max_new_tokens: int = 256
-    steps: int | None = None
     eps: float = 1e-3
-    alg: str = "origin"
-    alg_temp: float | None = None
-    temperature: float = 0.0
-    top_p: float | None = None
-    top_k: int | None = None
     num_return_sequences: int = 1
-    schedule: str = "exact"
     quota: str = "row"
-    block_length: int | None = None
-    strategy: str | None = None
-    threshold: float | None = None
-    factor: float | None = None
-    gamma: float | None = None
     carry: bool = False
     sigma: str = "cap"
-    eta: float = 0.1
     loop: tuple[float, float, float] = (0.55, 0.05, 0.9)
-    draft: int = 4
-    cache: str = "none"
-    refresh: int = 0
-    window: int = 0
     prompt_refresh: int = 100
     share: float = 0.25
     first_token: str = "own"
@@ -107,13 +118,8 @@ class GenerationOptions:
     @property
     def chosen(self) -> str:
         """The strategy by name."""
-        if self.strategy is not None:
-            return self.strategy
-        if self.threshold is not None:
-            return "threshold"
-        if self.factor is not None:
-            return "factor"
-        return "topk" if self.gamma is None else "entropy_bound"
+        given = (name for name, number in _OWNERS.items() if getattr(self, number) is not None)
+        return self.strategy or next(given, "topk")
 
     @property
     def scheduled(self) -> bool:
@@ -135,10 +141,9 @@ class GenerationOptions:
                 raise UsageError(f"{name} is {value}; it must be at least 0")
         if not 0 < self.eps < 1:
             raise UsageError(f"eps is {self.eps}; the last time must lie in (0, 1)")
-        if not 0 <= self.eta <= 1:
-            raise UsageError(f"eta is {self.eta}; the strength of re-masking must lie in [0, 1]")
-        if not 0 <= self.share <= 1:
-            raise UsageError(f"share is {self.share}; the recomputed part must lie in [0, 1]")
+        for name, what in (("eta", "the strength of re-masking"), ("share", "the recomputed part")):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; {what} must lie in [0, 1]")
         on, off, revealed = self.loop
         if not (1 > on > off > 0 and 0 < revealed < 1):
             raise UsageError(f"loop is {self.loop}; give times 1 > first > last > 0 and a revealed share in (0, 1)")
@@ -149,7 +154,7 @@ class GenerationOptions:
                 f"threshold {self.threshold} and factor {self.factor} are both given; each is a rule of its own, "
                 "leave one out"
             )
-        for name, owner in (("threshold", "threshold"), ("factor", "factor"), ("gamma", "entropy_bound")):
+        for owner, name in _OWNERS.items():
             given = getattr(self, name) is not None
             if given and self.chosen != owner:
                 raise UsageError(f"{name} belongs to strategy '{owner}', but the strategy is {self.chosen!r}")

@@ -30,11 +30,6 @@ class Hooks(NamedTuple):
     tokens: TokensHook | None = None
     logits: LogitsHook | None = None
 
-    @property
-    def given(self) -> bool:
-        """Whether there is any."""
-        return self != (None, None)
-
 
 @dataclass(frozen=True)
 class Sampler:
@@ -76,7 +71,7 @@ class Sampler:
         drawn = self.strategy.ahead(moment, self.uniforms)
         wanted = moment.masks if drawn is None else drawn.shown
         logits = None
-        if self.hooks.given:
+        if any(self.hooks):
             logits = self.network.all_logits(canvas.x)
             if self.hooks.logits is not None:
                 logits = self.hooks.logits(canvas.step, canvas.x, logits)
@@ -150,9 +145,11 @@ class SpeculativeSampler:
             for level in range(int(held.max())):
                 # Told one by one, so that history and ends are those of one-token steps.
                 # How sure a token is, the state before it says.
-                before_it = draft if level == 0 else after.rows(slice((level - 1) * batch, level * batch))
-                sure = before_it.confidence[:, 0], before_it.probability[:, 0]
-                _reveal(canvas, draft, level, (level < held) & (level < draft.size) & ~canvas.done, *sure)
+                sure = draft if level == 0 else after.rows(slice((level - 1) * batch, level * batch))
+                rows, at = (level < held) & (level < draft.size) & ~canvas.done, draft.positions[:, level, None]
+                chosen = torch.zeros_like(canvas.maskable).scatter(1, at, rows[:, None])
+                tokens = canvas.x.scatter(1, at, draft.tokens[:, level, None])
+                canvas.write(chosen, tokens, sure.confidence[:, :1], sure.probability[:, :1])
                 canvas.end_step()
             index = (held - 1).clamp(min=0) * batch + torch.arange(batch, device=held.device)
             draft = after.rows(index)
@@ -180,16 +177,3 @@ def _held(draft: Draft, after: Draft, batch: int, depth: int) -> Int[Tensor, " B
         going = going & same & (level < draft.size) & (after.size[own] > 0)
         held = held + going.long()
     return held
-
-
-def _reveal(
-    canvas: Canvas, draft: Draft, level: int, rows: Bool[Tensor, " B"], confidence: Tensor, probability: Tensor
-) -> None:
-    chosen = torch.zeros_like(canvas.maskable)
-    index = rows.nonzero().squeeze(1)
-    at = draft.positions[index, level]
-    chosen[index, at] = True
-    tokens = torch.zeros_like(canvas.x)
-    tokens[index, at] = draft.tokens[index, level]
-    spread = (values[:, None].expand(canvas.x.shape) for values in (confidence, probability))
-    canvas.write(chosen, tokens, *spread)

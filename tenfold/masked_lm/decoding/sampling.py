@@ -13,14 +13,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError, suggest
-from tenfold.masked_lm.decoding.caches import (
-    AdaptivePasses,
-    BlockDelayedPasses,
-    BlockPasses,
-    DelayedPasses,
-    Layout,
-    Passes,
-)
+from tenfold.masked_lm.decoding.caches import KINDS, Layout, Passes
 from tenfold.masked_lm.decoding.generation import Canvas, Commit, Generation
 from tenfold.masked_lm.decoding.options import REFERENCE, GenerationOptions
 from tenfold.masked_lm.decoding.proposals import Proposer, Uniforms
@@ -43,18 +36,7 @@ def passes(
     model: MaskedLM, options: GenerationOptions, padding: Tensor | None, positions: Tensor | None, start: int
 ) -> Passes:
     """The passes of the cache that ``options`` name, over a batch that lies so (see ``Layout``)."""
-    layout, name = Layout(padding, positions, start), options.cache
-    # Zero takes the cache's own number.
-    refresh = {"refresh": options.refresh} if options.refresh else {}
-    if name == "none":
-        return Passes(model, layout)
-    if name in ("prefix", "dual"):
-        return BlockPasses(model, layout, options.refresh, right=name == "prefix")
-    if name == "delayed":
-        return DelayedPasses(model, layout, window=options.window, **refresh)
-    if name == "block_delayed":
-        return BlockDelayedPasses(model, layout, options.refresh, options.window)
-    return AdaptivePasses(model, layout, prompt_refresh=options.prompt_refresh, share=options.share, **refresh)
+    return KINDS[options.cache](model, Layout(padding, positions, start), options)
 
 
 def strategy(options: GenerationOptions, shifted: bool = True) -> Strategy:
@@ -92,18 +74,18 @@ def sampler(
     """What fills blocks of ``steps`` passes.
 
     Raises UsageError for hooks where something is computed that they would not see."""
-    if hooks.given and (options.cache != "none" or options.chosen == "self_speculative"):
+    if any(hooks) and (options.cache != "none" or options.chosen == "self_speculative"):
         raise UsageError(
             f"hooks see every logit and may change every token, which cache {options.cache!r} and self-speculation "
             "cannot follow; use cache 'none' and another strategy"
         )
     mask = network.model.special.mask if options.suppress_mask else None
-    rule = strategy(options, network.model.logit_shift)
     propose = Proposer(
         options.alg, options.temperature, options.top_p, options.top_k, mask, options.chosen == "entropy_bound"
     )
     if options.chosen == "self_speculative":
         return SpeculativeSampler(network, propose, uniforms, options.draft)
+    rule = strategy(options, network.model.logit_shift)
     return Sampler(network, propose, rule, schedule(options, steps), uniforms, hooks)
 
 

@@ -66,6 +66,16 @@ def run_worked(verb: str, given: Any, options: Callable[[], Mapping[str, Any]] =
     return 0
 
 
+def tell(given: Any, facts: Mapping[str, Any], *lines: Any) -> int:
+    """Print what was found, as JSON or in lines of text and tables; the exit code."""
+    if given.json:
+        show.as_json(facts)
+    else:
+        for line in lines:
+            print(line) if isinstance(line, str) else show.console().print(line)
+    return 0
+
+
 def skew_shift(given: Any) -> shifts.SkewShift:
     """The skew shift in ``--skew`` dimensions, from ``--theta`` in all coordinates or in each."""
     theta = given.theta if "," in given.theta else ",".join([given.theta] * max(1, given.skew))

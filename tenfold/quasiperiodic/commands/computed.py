@@ -1,9 +1,9 @@
 """What ``tenfold dynamics`` computes: each action gives facts, rows, arrays and panels of a picture."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,8 +16,7 @@ from tenfold.quasiperiodic.commands.config import ModelOptions, WorkOptions
 from tenfold.quasiperiodic.commands.models import build, complex_numbers, numbers
 from tenfold.quasiperiodic.dynamics.averages import time_averaged
 from tenfold.quasiperiodic.dynamics.bound import transport_bound
-from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve
-from tenfold.quasiperiodic.dynamics.moments import powers
+from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve, powers
 from tenfold.quasiperiodic.dynamics.transport import transport_exponents
 from tenfold.quasiperiodic.operators.states import supports
 from tenfold.quasiperiodic.propagation.front import front_radius, growth
@@ -90,11 +89,9 @@ def _evolve(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     )  # fmt: skip
     moments = result.moments(exponents.tolist(), work.norm)
     some = sorted({0, len(times) // 2, len(times) - 1})
-    found = [_growth("moment", "t", times, moments[:, j], p, operator.name, some) for j, p in enumerate(exponents)]
-    rows = [row for g in found for row in g.rows]
+    rows, curves, fits = _growth("moment", "t", times, moments, exponents, operator.name, some)
     rows.append(_row("error_bound", result.error_bound, operator.name, note=result.certificate))
-    panels = [Panel(f"{operator.name}: moments", "t", "<|X|^p>", [g.curve for g in found], "log", "log")]
-    fits = [fit for g in found for fit in g.fits]
+    panels = [Panel(f"{operator.name}: moments", "t", "<|X|^p>", curves, "log", "log")]
     facts = {**result.to_dict(), "p": exponents.tolist(), "norm": work.norm, "moments": moments.tolist(), "fits": fits}
     arrays = {"times": np.array(times), "p": exponents, "moments": moments, "sites": result.box.sites}
     arrays["probabilities"] = result.probabilities()
@@ -108,50 +105,41 @@ def _average(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
         operator, None, scales, exponents.tolist(), kind=work.kind, method=work.method or "eig", norm=work.norm,
         box=_box(work, "adaptive"), centre=work.centre, tol=work.tol, edge_tol=work.edge_tol, progress=done,
     )  # fmt: skip
-    found = [
-        _growth("averaged_moment", "T", scales, result.moments[:, j], p, operator.name, range(len(scales)), work.fit)
-        for j, p in enumerate(exponents)
-    ]
-    rows = [row for g in found for row in g.rows]
+    rows, curves, fits = _growth(
+        "averaged_moment", "T", scales, result.moments, exponents, operator.name, range(len(scales)), work.fit
+    )
     rows.append(_row("edge_mass", result.edge_mass, operator.name))
-    curves = [g.curve for g in found]
     panels = [Panel(f"{operator.name}: {result.kind} averages", "T", "<|X|^p>", curves, "log", "log")]
     arrays = {"T": result.T, "p": result.p, "moments": result.moments, "probabilities": result.probabilities}
     arrays["sites"] = result.box.sites
-    fits = [fit for g in found for fit in g.fits]
     return Computed({**result.to_dict(), "fits": fits}, rows, arrays, panels, "Time-averaged moments.")
-
-
-class _Growth(NamedTuple):
-    rows: list[Measurement]
-    curve: Curve
-    fits: list[dict[str, Any]]
 
 
 def _growth(
     name: str,
     symbol: str,
     times: list[float],
-    moments: Float64[np.ndarray, " t"],
-    p: float,
+    moments: Float64[np.ndarray, "t p"],
+    exponents: Float64[np.ndarray, " p"],
     model: str,
-    shown: Sequence[int],
+    shown: Iterable[int],
     always: bool = False,
-) -> _Growth:
-    """One moment over times: rows at those ``shown``, its curve, and its exponent where the times reach far enough."""
-    rows = [_row(f"{name}_p{p:g}", moments[i], model, split=f"{symbol} = {times[i]:g}") for i in shown]
-    fits = []
-    if always or _long_enough(times, moments):
-        fit = transport_exponents(times, moments, float(p))
+) -> tuple[list[Measurement], list[Curve], list[dict[str, Any]]]:
+    """Moments over times: rows at those ``shown``, curves, and exponents where the times reach far enough."""
+    rows, curves, fits = [], [], []
+    for p, values in zip(exponents, moments.T, strict=True):
+        rows += [_row(f"{name}_p{p:g}", values[i], model, split=f"{symbol} = {times[i]:g}") for i in shown]
+        curves.append(Curve(times, values, f"p = {p:g}", "both"))
+        try:
+            fit = transport_exponents(times, values, float(p))
+        except UsageError:
+            if always:
+                raise
+            continue
         fits.append(fit.to_dict())
         error = fit.beta.standard_error
         rows.append(_row(f"beta_p{p:g}", fit.beta.slope, model, standard_error=error, note=fit.preferred))
-    return _Growth(rows, Curve(times, moments, f"p = {p:g}", "both"), fits)
-
-
-def _long_enough(times: list[float], moments: Float64[np.ndarray, " t"]) -> bool:
-    t = np.array(times)
-    return len(t) >= 4 and t.min() > 1 and t.max() >= 10 * t.min() and bool((moments > 0).all())
+    return rows, curves, fits
 
 
 def _lyapunov(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
@@ -242,15 +230,9 @@ def _bound(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     quotients = [int(x) for x in numbers(work.quotients, "--quotients")] if work.quotients else None
     p = numbers(work.p, "--p")
     found = transport_bound(
-        work.torus,
-        work.degree,
-        work.smallness,
-        p=p[0],
-        tau=work.tau,
-        dual=work.dual,
-        quotients=quotients,
-        side=work.side,
-    )
+        work.torus, work.degree, work.smallness,
+        p=p[0], tau=work.tau, dual=work.dual, quotients=quotients, side=work.side,
+    )  # fmt: skip
     done(1.0)
     rows = [_row("log_power", found.moment, found.case, note=found.reason or "exponent of log T, up to epsilon")]
     return Computed(found.to_dict(), rows)

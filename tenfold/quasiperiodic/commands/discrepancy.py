@@ -16,6 +16,7 @@ from tenfold.quasiperiodic.commands.actions import (
     add_worked,
     run_worked,
     skew_shift,
+    tell,
     verb_parser,
 )
 from tenfold.quasiperiodic.commands.arrays import loaded, saved
@@ -132,20 +133,17 @@ def _count(argv: list[str]) -> int:
 
         lines({"hits": (ladder, running)}, given.figure, "N", f"hits in {start} … N", log=(True, True))
         result["figure"] = given.figure
-    if given.json:
-        show.as_json(result)
-        return 0
-    print(f"{found.count} hits, {start} <= n <= {stop} (method {found.method})")
     sure = f"certified: {found.rechecked} points re-evaluated exactly" if found.certified else "not certified (float64)"
-    print(sure + (f"; {found.cells} cells visited" if found.cells is not None else ""))
-    for n, c in zip(ladder, running, strict=True):
-        print(f"  N = {n}: {c}")
-    if found.hits is not None and 0 < found.count <= 20:
-        print("  n = " + ", ".join(str(int(n)) for n in found.hits))
-    for name in ("file", "figure"):
-        if name in result:
-            print(result[name])
-    return 0
+    listed = found.hits is not None and 0 < found.count <= 20
+    return tell(
+        given,
+        result,
+        f"{found.count} hits, {start} <= n <= {stop} (method {found.method})",
+        sure + (f"; {found.cells} cells visited" if found.cells is not None else ""),
+        *(f"  N = {n}: {c}" for n, c in zip(ladder, running, strict=True)),
+        *(["  n = " + ", ".join(map(str, result["hits"]))] if listed else []),
+        *(result[name] for name in ("file", "figure") if name in result),
+    )
 
 
 def _bound(argv: list[str]) -> int:
@@ -161,16 +159,15 @@ def _bound(argv: list[str]) -> int:
     with show.busy("covering"):
         bound = room.separation_bound(region, orbit, N, given.block)
         hits = room.count(region, orbit, 0, N)
-    if given.json:
-        show.as_json({**bound.to_dict(), "hits": hits.count, "theta": given.theta})
-        return 0
-    print(f"at most {bound.bound} hits for 0 <= n <= {N} and every theta (derived)")
-    print(
-        f"blocks of {bound.block}: points {bound.delta:.4g} apart, {bound.cells} cells of side 1/{bound.K} meet the set"
-    )
     one = bound.plain if bound.plain is not None else "grid too fine"
-    print(f"one block: {one}; counted at theta = {given.theta}: {hits.count}")
-    return 0
+    return tell(
+        given,
+        {**bound.to_dict(), "hits": hits.count, "theta": given.theta},
+        f"at most {bound.bound} hits for 0 <= n <= {N} and every theta (derived)",
+        f"blocks of {bound.block}: points {bound.delta:.4g} apart, {bound.cells} cells of side 1/{bound.K} meet the "
+        "set",
+        f"one block: {one}; counted at theta = {given.theta}: {hits.count}",
+    )
 
 
 def _cover(argv: list[str]) -> int:
@@ -182,14 +179,14 @@ def _cover(argv: list[str]) -> int:
     K = given.cells
     with show.busy("covering"):
         cover, measure = region.cover(K), region.measure(given.tol)
-    if given.json:
-        show.as_json({"set": region.to_dict(), "cover": cover.to_dict(), "measure": measure.to_dict()})
-        return 0
     kinds = f"inside {cover.inside}, boundary {cover.boundary}"
-    print(f"{cover.low} <= cells <= {cover.cells} ({kinds}), side 1/{K}, degree {region.degree}")
     exact = f" = {measure.exact}" if measure.exact is not None else ""
-    print(f"{measure.low:.8g} <= measure <= {measure.high:.8g}{exact} ({measure.method})")
-    return 0
+    return tell(
+        given,
+        {"set": region.to_dict(), "cover": cover.to_dict(), "measure": measure.to_dict()},
+        f"{cover.low} <= cells <= {cover.cells} ({kinds}), side 1/{K}, degree {region.degree}",
+        f"{measure.low:.8g} <= measure <= {measure.high:.8g}{exact} ({measure.method})",
+    )
 
 
 def _slab(argv: list[str]) -> int:
@@ -214,17 +211,13 @@ def _slab(argv: list[str]) -> int:
         reference = [deviations[0] * (N / sizes[0]) ** theory for N in sizes]
         curves = {"worst slab found": (sizes, deviations), f"N^{theory:.3g}": (sizes, reference)}
         lines(curves, given.figure, "N", "|count − N · volume|", log=(True, True), dashed=(f"N^{theory:.3g}",))
-    if given.json:
-        show.as_json({"slabs": [w.to_dict() for w in found], "exponent": fit and fit.to_dict()})
-        return 0
-    for w in found:
-        print(f"N = {w.N}: |count - N volume| = {w.deviation:.4g}, k = {list(w.k)}, {w.low} <= k.x < {w.high}")
+    lines_ = [
+        f"N = {w.N}: |count - N volume| = {w.deviation:.4g}, k = {list(w.k)}, {w.low} <= k.x < {w.high}" for w in found
+    ]
     if fit is not None:
-        print(
-            f"exponent {fit.slope:.3f} ({fit.low:.3f} ... {fit.high:.3f}), theory {theory:.3g}; "
-            "deviations are lower estimates of the supremum"
-        )
-    return 0
+        lines_ += [f"exponent {fit.slope:.3f} ({fit.low:.3f} ... {fit.high:.3f}), theory {theory:.3g}; deviations are "
+                   "lower estimates of the supremum"]  # fmt: skip
+    return tell(given, {"slabs": [w.to_dict() for w in found], "exponent": fit and fit.to_dict()}, *lines_)
 
 
 def _points(argv: list[str]) -> int:
@@ -246,24 +239,17 @@ def _points(argv: list[str]) -> int:
         if not 1 <= N <= 10**8:
             raise UsageError(f"--stop is {N}; a discrepancy is of 1 to 1e8 points")
         orbit = _kronecker(given)
-        if given.kind == "periodic":
-            return _show_discrepancy(room.periodic_discrepancy(orbit, N, given.squared), given.json)
-        points = orbit.points(0, N)
+        points = None if given.kind == "periodic" else orbit.points(0, N)
     with show.busy("measuring"):
-        found = room.discrepancy(points, given.kind, given.squared, exact)
-    return _show_discrepancy(found, given.json)
-
-
-def _show_discrepancy(found: room.Discrepancy, as_json: bool) -> int:
+        if points is None:
+            found = room.periodic_discrepancy(orbit, N, given.squared)
+        else:
+            found = room.discrepancy(points, given.kind, given.squared, exact)
     facts = found.to_dict()
-    if as_json:
-        show.as_json(facts)
-        return 0
     value = f"{found.value:.10g}" if found.exact else f"between {found.low:.6g} and {found.high:.6g}"
     root = "" if found.kind in ("star", "extreme", "cube", "halfplane") else ", squared" if found.squared else ", root"
-    print(f"{found.kind} discrepancy of {found.points} points in dimension {found.dim}{root}: {value}")
-    print(facts["definition"])
-    return 0
+    line = f"{found.kind} discrepancy of {found.points} points in dimension {found.dim}{root}: {value}"
+    return tell(given, facts, line, facts["definition"])
 
 
 ACTIONS = {"count": _count, "bound": _bound, "cover": _cover, "slab": _slab, "points": _points}

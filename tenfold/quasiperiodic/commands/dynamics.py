@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
 
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import UsageError
 from tenfold.quasiperiodic.commands.actions import add_worked, run_worked, worked
-from tenfold.quasiperiodic.commands.config import ACTIONS, MODELS, ModelOptions, WorkOptions
+from tenfold.quasiperiodic.commands.config import ACTIONS, ModelOptions, WorkOptions
 from tenfold.reports import console as show
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.command import CommandParser
 
-T = TypeVar("T")
 EXAMPLES = worked("dynamics")
 SUMMARY = (
     "Quantum dynamics of long-range quasi-periodic operators: wave packets with certified error, time averages, "
@@ -47,17 +45,10 @@ def run(argv: list[str]) -> int:
         return run_worked("dynamics", given)
     if given.action is None:
         raise UsageError(f"name an action ({', '.join(ACTIONS)}) or --example ({', '.join(EXAMPLES)})")
-    if given.action not in ACTIONS:
-        raise UsageError(f"there is no action {given.action!r}{suggest(given.action, ACTIONS)}")
     if given.quick:
         raise UsageError("--quick belongs to --example")
+    action, out = given.action, given.out
     model, work = ModelOptions(**given.options(ModelOptions)), WorkOptions(**given.options(WorkOptions))
-    return _perform(given.action, model, work, given.out, given.json)
-
-
-def _perform(action: str, model: ModelOptions, work: WorkOptions, out: str | None, as_json: bool) -> int:
-    if model.model not in MODELS:
-        raise UsageError(f"there is no model {model.model!r}{suggest(model.model, MODELS)}")
     folder = None if out is None else RunFolder(out)
     if folder is not None:
         folder.refuse_existing_run()
@@ -68,7 +59,7 @@ def _perform(action: str, model: ModelOptions, work: WorkOptions, out: str | Non
         found = perform(action, model, work, done)
     if folder is not None:
         found.write(folder, f"{action}-{model.model}", {"action": action, **vars(model), **vars(work)})
-    if as_json:
+    if given.json:
         where = {} if out is None else {"folder": out}
         show.as_json({**where, "results": found.facts, "metrics": show.rows_as_json(found.rows)})
         return 0

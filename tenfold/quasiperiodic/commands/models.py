@@ -10,57 +10,39 @@ from tenfold.quasiperiodic.commands.config import MODELS, ModelOptions
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour, power_law, symmetric
 from tenfold.quasiperiodic.operators.long_range import LongRange
+from tenfold.shifts.frequency import Frequency
 
 _HOPPINGS = ("nearest[:T]", "exponential:RATE[:RADIUS]", "power:EXPONENT:RADIUS", "list:M=A,M=A,...")
 
 
-def _list(text: str) -> list[str]:
-    return [x.strip() for x in text.split(",") if x.strip()]
-
-
-def _theta(o: ModelOptions) -> str | list[str]:
-    given = _list(o.theta)
-    return given[0] if len(given) == 1 else given
-
-
-def _one(o: ModelOptions) -> str:
-    given = _list(o.frequency) or ["golden"]
-    if len(given) > 1:
-        raise UsageError(f"the model {o.model!r} has one frequency, not {len(given)}; use --model multi-frequency")
-    return given[0]
-
-
-def _several(o: ModelOptions, *otherwise: str) -> list[str]:
-    return _list(o.frequency) or list(otherwise)
-
-
-def _skew(o: ModelOptions) -> LongRange:
-    given = _list(o.theta)
-    return presets.skew_shift(o.coupling, _one(o), given if len(given) > 1 else given * 2, o.allow_resonant)
-
-
-_BUILDERS: dict[str, Callable[[ModelOptions], LongRange]] = {
-    "free": lambda o: presets.free(o.dim),
-    "aubry-andre": lambda o: presets.aubry_andre(o.coupling, _one(o), _theta(o), o.allow_resonant),
-    "maryland": lambda o: presets.maryland(o.coupling, _one(o), _theta(o), o.allow_resonant),
-    "gps": lambda o: presets.ganeshan_pixley_das_sarma(o.coupling, o.deformation, _one(o), _theta(o), o.allow_resonant),
-    "sturmian": lambda o: presets.sturmian(o.coupling, _one(o), _theta(o), o.allow_resonant),
-    "exponential": lambda o: presets.exponential_hopping(o.coupling, 1.0, 1.0, _one(o), _theta(o), o.allow_resonant),
-    "multi-frequency": lambda o: presets.multi_frequency(
-        o.coupling, _several(o, "silver", "sqrt(3)"), _theta(o), None, o.allow_resonant
+# What a model makes of its options, its frequency (in words), theta and whether relations are accepted.
+_Builder = Callable[[ModelOptions, str, str, bool], LongRange]
+_BUILDERS: dict[str, _Builder] = {
+    "free": lambda o, *_: presets.free(o.dim),
+    "aubry-andre": lambda o, *orbit: presets.aubry_andre(o.coupling, *orbit),
+    "maryland": lambda o, *orbit: presets.maryland(o.coupling, *orbit),
+    "gps": lambda o, *orbit: presets.ganeshan_pixley_das_sarma(o.coupling, o.deformation, *orbit),
+    "sturmian": lambda o, *orbit: presets.sturmian(o.coupling, *orbit),
+    "exponential": lambda o, *orbit: presets.exponential_hopping(o.coupling, 1.0, 1.0, *orbit),
+    "multi-frequency": lambda o, alphas, theta, resonant: presets.multi_frequency(
+        o.coupling, alphas, theta, None, resonant
     ),
-    "lattice": lambda o: presets.lattice_cosines(
-        o.coupling, _several(o, "golden", "silver"), _theta(o), o.allow_resonant
+    "lattice": lambda o, *orbit: presets.lattice_cosines(o.coupling, *orbit),
+    "skew-shift": lambda o, omega, theta, resonant: presets.skew_shift(
+        o.coupling, omega, theta if "," in theta else f"{theta},{theta}", resonant
     ),
-    "skew-shift": _skew,
 }
+_SEVERAL = {"multi-frequency": "silver,sqrt3", "lattice": "golden,silver"}
 
 
 def build(options: ModelOptions) -> LongRange:
     """The operator. Raises UsageError for an unknown model, or what the model itself refuses."""
     if options.model not in MODELS:
         raise UsageError(f"there is no model {options.model!r}{suggest(options.model, MODELS)}")
-    operator = _BUILDERS[options.model](options)
+    frequency = options.frequency or _SEVERAL.get(options.model, "golden")
+    if options.model not in _SEVERAL and (several := Frequency.of(frequency).dim) > 1:
+        raise UsageError(f"the model {options.model!r} has one frequency, not {several}; use --model multi-frequency")
+    operator = _BUILDERS[options.model](options, frequency, options.theta, options.allow_resonant)
     return replace(operator, hopping=read_hopping(options.hopping)) if options.hopping else operator
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from tenfold import shifts
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.commands.actions import action_of, action_parser, skew_shift, verb_parser
+from tenfold.quasiperiodic.commands.actions import action_of, action_parser, skew_shift, tell, verb_parser
 from tenfold.quasiperiodic.commands.arrays import saved
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
@@ -73,17 +73,13 @@ def _points(argv: list[str]) -> int:
         import numpy as np
 
         path = saved(given.out, facts, points=points, n=np.arange(start, start + size, dtype=np.int64))
-        show.as_json({**facts, "file": str(path)}) if given.json else print(path)
-        return 0
-    if given.json:
-        show.as_json({**facts, "points": points.tolist()})
-        return 0
+        return tell(given, {**facts, "file": str(path)}, str(path))
     table = Table("n", *(f"x{j + 1}" for j in range(points.shape[1])))
     for n, row in zip(range(start, start + min(size, 1000)), points, strict=False):
         table.add_row(str(n), *(f"{x:.16f}" for x in row))
-    show.console().print(table)
-    print(f"phase error at most {error:.2g}" + (f"; {size - 1000} more points left out" if size > 1000 else ""))
-    return 0
+    more = f"; {size - 1000} more points left out" if size > 1000 else ""
+    listed = {**facts, "points": points.tolist()} if given.json else {}
+    return tell(given, listed, table, f"phase error at most {error:.2g}{more}")
 
 
 def _fraction(argv: list[str]) -> int:
@@ -91,15 +87,11 @@ def _fraction(argv: list[str]) -> int:
     parser.add_option("--terms", int, 20, help="partial quotients")
     given = parser.parse_args(argv)
     found = shifts.continued_fraction(given.alpha, given.terms)
-    if given.json:
-        show.as_json({"alpha": given.alpha, **found.to_dict()})
-        return 0
     table = Table("k", "a_k", "p_k", "q_k")
     for k, (a, (p, q)) in enumerate(zip(found.quotients, found.convergents, strict=True)):
         table.add_row(str(k), str(a), str(p), str(q))
-    show.console().print(table)
-    print("complete" if found.complete else "its bits determine no more" if found.exhausted else "goes on")
-    return 0
+    end = "complete" if found.complete else "its bits determine no more" if found.exhausted else "goes on"
+    return tell(given, {"alpha": given.alpha, **found.to_dict()}, table, end)
 
 
 def _best(argv: list[str]) -> int:
@@ -114,15 +106,11 @@ def _best(argv: list[str]) -> int:
             estimate = shifts.estimate_dc(given.alpha, "dual" if given.dual else "simultaneous", limit)
         except UsageError:  # too few records, or a relation: the table shows it
             estimate = None
-    if given.json:
-        show.as_json({**found.to_dict(), "estimate": estimate and estimate.to_dict()})
-        return 0
     table = Table("|k|" if given.dual else "n", *(["k"] if given.dual else []), "distance")
     for size, vector, distance in zip(found.sizes, found.vectors, found.distances, strict=True):
         table.add_row(str(size), *([str(list(vector))] if given.dual else []), f"{float(distance):.6g}")
-    show.console().print(table)
-    print(str(estimate) if estimate else "too few records for an exponent")
-    return 0
+    facts = {**found.to_dict(), "estimate": estimate and estimate.to_dict()}
+    return tell(given, facts, table, str(estimate) if estimate else "too few records for an exponent")
 
 
 def _certify(argv: list[str]) -> int:
@@ -132,13 +120,13 @@ def _certify(argv: list[str]) -> int:
     parser.add_option("--limit", int, 1_000_000, help="largest n")
     given = parser.parse_args(argv)
     found = shifts.certify_wdc(given.alpha, given.kappa, given.tau, given.limit)
-    if given.json:
-        show.as_json({"alpha": given.alpha, **found.to_dict()})
-        return 0
     verdict = "holds" if found else f"fails, first at n = {found.violation}"
-    print(f"WDC(kappa = {found.kappa:g}, tau = {found.tau:g}) {verdict}, for 1 <= n <= {found.limit}")
-    print(f"the largest kappa in that range is {found.constant:.6g}, reached at n = {found.closest}")
-    return 0
+    return tell(
+        given,
+        {"alpha": given.alpha, **found.to_dict()},
+        f"WDC(kappa = {found.kappa:g}, tau = {found.tau:g}) {verdict}, for 1 <= n <= {found.limit}",
+        f"the largest kappa in that range is {found.constant:.6g}, reached at n = {found.closest}",
+    )
 
 
 ACTIONS = {"points": _points, "fraction": _fraction, "best": _best, "certify": _certify}

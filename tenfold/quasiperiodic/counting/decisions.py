@@ -33,7 +33,7 @@ class OrbitTest:
         """Which of the points lie in the set; ``index`` tells the n of each."""
         inside, unknown = self.region.membership.test(points, self.delta if self.exact else 0.0)
         if not self.exact:
-            return inside | (unknown & _as_floats_have_it(self.region, points))
+            return inside | (unknown & self.region.membership.as_floats_have_it(points))
         for i in np.flatnonzero(unknown):
             inside[i] = self._recheck(index(int(i)))
         return inside
@@ -57,15 +57,6 @@ class OrbitTest:
         if self.rechecked > MOST_RECHECKS and self.error > UNIT:
             raise too_few_bits(self.region, self.orbit, n)
         return decided(self.region, self.orbit, n)
-
-
-def _as_floats_have_it(region: Set, points: Float64[np.ndarray, "m b"]) -> Bool[np.ndarray, " m"]:
-    inside = np.zeros(len(points), bool)
-    values = dict(zip(region.polynomials, region.membership.values(points), strict=True))
-    compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal}
-    for clause in region.clauses:
-        inside |= np.logical_and.reduce([compare[s](values[p], 0.0) for p, s in clause])
-    return inside
 
 
 def decided(region: Set, orbit: Shift, n: int) -> bool:

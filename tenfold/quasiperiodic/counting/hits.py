@@ -12,14 +12,17 @@ from jaxtyping import Int64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.counting.decisions import OrbitTest, Shift
-from tenfold.quasiperiodic.counting.lattice import lattice_hits
+from tenfold.quasiperiodic.counting.lattice import OrbitLattice, lattice_hits
 from tenfold.quasiperiodic.counting.line import LineHits
-from tenfold.quasiperiodic.counting.methods import check, chosen, grid_side
 from tenfold.quasiperiodic.sets.cells import Cells, meeting
+from tenfold.quasiperiodic.sets.covering import MAX_K
 from tenfold.quasiperiodic.sets.semialgebraic import Set
+from tenfold.shifts.constants import integer_root
 from tenfold.shifts.kronecker import Kronecker
 
 KEPT_HITS = 10_000_000
+METHODS = ("auto", "enumerate", "floor_sum", "lattice")
+FEW = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,54 @@ def count(
     progress: called with the fraction done, now and then.
 
     Raises UsageError for mismatched dimensions, a reversed range, |n| ≥ 2^63, or a method that does not apply."""
-    way = chosen(region, orbit, n0, n1, method)
+    way = _chosen(region, orbit, n0, n1, method)
     return _counted(region, orbit, n0, n1, way, exact, progress)
+
+
+def _check(region: Set, orbit: Shift, n0: int, n1: int) -> None:
+    """Refuse what cannot be counted."""
+    if region.dim != orbit.dim:
+        raise UsageError(f"the set has b = {region.dim} dimensions, but the sequence {orbit.dim}; they must agree")
+    if n1 < n0:
+        raise UsageError(f"the range is reversed: N = {n1} is below n0 = {n0}; give n0 ≤ N (both ends are counted)")
+    if max(abs(n0), abs(n1)) >= 1 << 63:
+        raise UsageError(f"n reaches {max(abs(n0), abs(n1))}; counting goes to |n| < 2^63")
+
+
+def _chosen(region: Set, orbit: Shift, n0: int, n1: int, method: str) -> str:
+    """The method for n0 ≤ n ≤ n1: the one that is asked for, or the quickest. Raises UsageError where it does not
+    apply, and for what cannot be counted."""
+    _check(region, orbit, n0, n1)
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
+    kronecker, points = isinstance(orbit, Kronecker), n1 - n0 + 1
+    on_the_line = region.dim == 1 and kronecker
+    if method == "floor_sum" and not on_the_line:
+        raise UsageError("method 'floor_sum' counts Kronecker sequences in dimension 1; use 'lattice' or 'enumerate'")
+    if method == "lattice" and not kronecker:
+        raise UsageError("method 'lattice' counts Kronecker sequences; a skew shift is counted by 'enumerate'")
+    K = integer_root(points, region.dim)
+    if method == "lattice" and K > MAX_K:
+        raise UsageError(
+            f"method 'lattice' needs a grid of K = {K} cells a side, and goes to {MAX_K}; shorten the range"
+        )
+    if method != "auto":
+        return method
+    if on_the_line:
+        return "floor_sum"
+    if not isinstance(orbit, Kronecker) or points <= FEW or K > MAX_K:
+        return "enumerate"
+    # A coarse cover tells how many cells a fine one has.
+    coarse = region.cover(min(K, 64 if region.dim < 3 else 16))
+    ratio = K / coarse.K
+    expected = coarse.boundary * ratio ** (region.dim - 1) + coarse.inside * ratio**region.dim
+    if expected > points / 16:
+        return "enumerate"
+    try:
+        OrbitLattice.of(orbit, n0, points, K)
+    except UsageError:
+        return "enumerate"
+    return "lattice"
 
 
 def _counted(
@@ -95,7 +144,7 @@ def _counted(
         else:
             assert isinstance(orbit, Kronecker)
             points = n1 - n0 + 1
-            K = grid_side(points, region.dim)
+            K = integer_root(points, region.dim)
             found, cells = lattice_hits(orbit, n0, points, K, parts or meeting(region, K), test.hits_among)
         total, rechecked = len(found), test.rechecked
     kept = found if found is not None and total <= KEPT_HITS else None
@@ -105,7 +154,7 @@ def _counted(
 def hits(region: Set, orbit: Shift, n0: int, n1: int, method: str = "auto") -> Int64[np.ndarray, " hits"]:
     """All n0 ≤ n ≤ n1 with x_n in the set, sorted; in dimension 1 by bisection on the floor sum where hits
     are few."""
-    way = chosen(region, orbit, n0, n1, method)
+    way = _chosen(region, orbit, n0, n1, method)
     if way == "floor_sum":
         assert isinstance(orbit, Kronecker)
         line = LineHits(region, orbit)
@@ -122,7 +171,7 @@ def hits(region: Set, orbit: Shift, n0: int, n1: int, method: str = "auto") -> I
 
 def first_hit(region: Set, orbit: Shift, n0: int, n1: int) -> int | None:
     """The least n0 ≤ n ≤ n1 with x_n in the set, or None: by bisection in dimension 1, else over growing ranges."""
-    check(region, orbit, n0, n1)
+    _check(region, orbit, n0, n1)
     if region.dim == 1 and isinstance(orbit, Kronecker):
         return LineHits(region, orbit).first(n0, n1)
     begin, size = n0, 1 << 12
@@ -140,10 +189,9 @@ def running_counts(region: Set, orbit: Shift, ladder: Sequence[int], n0: int = 0
     steps = [int(n) for n in ladder]
     if not steps or steps != sorted(steps):
         raise UsageError(f"the ladder is {steps}; expected increasing N, at least one")
-    check(region, orbit, n0, steps[-1])
     if steps[0] < n0:
         raise UsageError(f"the ladder begins at N = {steps[0]}, before n0 = {n0}")
-    if chosen(region, orbit, n0, steps[-1], method) == "floor_sum":
+    if _chosen(region, orbit, n0, steps[-1], method) == "floor_sum":
         assert isinstance(orbit, Kronecker)
         line = LineHits(region, orbit)
         return [line.count(n0, n).total for n in steps]
@@ -179,8 +227,8 @@ def count_over_theta(
     if not len(thetas):
         raise UsageError("there is no theta; give at least one")
     orbits = [Kronecker(frequency, t, bits, allow_resonant=allow_resonant or i > 0) for i, t in enumerate(thetas)]
-    way = chosen(region, orbits[0], 0, N, method)
-    parts = list(meeting(region, grid_side(N + 1, region.dim))) if way == "lattice" else None
+    way = _chosen(region, orbits[0], 0, N, method)
+    parts = list(meeting(region, integer_root(N + 1, region.dim))) if way == "lattice" else None
     found = [_counted(region, orbit, 0, N, way, parts=parts) for orbit in orbits]
     counts = tuple(f.count for f in found)
     at = max(range(len(counts)), key=counts.__getitem__)

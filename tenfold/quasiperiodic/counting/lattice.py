@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped
+from jaxtyping import Float64, Int64, UInt64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.cells import Cells
@@ -26,14 +26,14 @@ _ELEMENTS = 1 << 19
 class OrbitLattice:
     """The reduced lattice of an orbit over ``n`` = 0 … ``points`` − 1 and a grid of side 1/K.
 
-    ``basis`` (b + 1, b + 1) has rows (n/points, K (n α − p)), ``first`` the n of each row, ``offsets`` the whole
-    vectors to visit from a cell's base."""
+    ``basis`` (b + 1, b + 1) has rows (n/points, K (n α − p)), ``first`` the n of each row modulo 2^64, ``offsets`` the
+    whole vectors to visit from a cell's base."""
 
     K: int
     points: int
     basis: Float64[np.ndarray, "r r"]
     inverse: Float64[np.ndarray, "r r"]
-    first: Shaped[np.ndarray, " r"]
+    first: UInt64[np.ndarray, " r"]
     reach: Float64[np.ndarray, " r"]
     offsets: Float64[np.ndarray, "visits r"]
     start: Float64[np.ndarray, " b"]
@@ -62,7 +62,7 @@ class OrbitLattice:
             )
         offsets = np.array(list(itertools.product(*(range(c) for c in counts))), dtype=np.float64)
         theta = [x / m for x, m in zip(sequence.exact_at(start), sequence.moduli, strict=True)]
-        first = np.array([row[0] for row in transform], dtype=object)
+        first = np.array([row[0] & 0xFFFFFFFFFFFFFFFF for row in transform], dtype=np.uint64)
         return cls(K, points, basis, inverse, first, reach, offsets, np.array(theta) * K)
 
     def candidates(self, cells: Int64[np.ndarray, "m b"]) -> Int64[np.ndarray, " found"]:
@@ -86,16 +86,8 @@ class OrbitLattice:
         k = (base[rows] + self.offsets[columns]).astype(np.int64)
         # Modulo 2^64 the sum is exact, and n itself is below 2^63.
         with np.errstate(over="ignore"):
-            first = np.array([int(f) & 0xFFFFFFFFFFFFFFFF for f in self.first], dtype=np.uint64)
-            n = (k.astype(np.uint64) * first).sum(axis=1, dtype=np.uint64).view(np.int64)
+            n = (k.astype(np.uint64) * self.first).sum(axis=1, dtype=np.uint64).view(np.int64)
         return n[(n >= 0) & (n < self.points)]
-
-    def visit(self, parts: Iterable[Cells]) -> Iterator[tuple[Int64[np.ndarray, " found"], int]]:
-        """(candidates, cells visited) for blocks of cells."""
-        block = max(64, _ELEMENTS // len(self.offsets))
-        for part in parts:
-            for cells in unit_cells(part, block):
-                yield self.candidates(cells), len(cells)
 
 
 def _rounding(size: float, matrix: Float64[np.ndarray, "n n"]) -> float:
@@ -128,9 +120,11 @@ def lattice_hits(
     """Hits n in start … start + points − 1, sorted, and the number of cells visited; ``decide`` keeps those
     of an array of indices that are hits, exactly."""
     lattice = OrbitLattice.of(sequence, start, points, K)
+    block = max(64, _ELEMENTS // len(lattice.offsets))
     found, visited = [], 0
-    for candidates, cells in lattice.visit(parts):
-        visited += cells
+    for cells in (cells for part in parts for cells in unit_cells(part, block)):
+        visited += len(cells)
+        candidates = lattice.candidates(cells)
         if len(candidates):
             found.append(decide(np.unique(candidates) + start))
     return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), visited

@@ -59,31 +59,22 @@ def separation_bound(region: Set, sequence: Kronecker | Any, N: int, block: str 
         raise UsageError(f"N is {N}; expected at least 0")
     records = best_simultaneous(frequency, max(N, 1))
     lengths = _lengths(records.sizes, N, block)
-    covers: dict[int, Cover] = {}
-    best: tuple[int, int, int, Fraction, int] | None = None
-    plain = None
-    for L in lengths:
-        delta = records.smallest(L - 1) if L > 1 else Fraction(1)
-        if not delta:
-            continue
-        K = ceil(1 / delta)
-        if region.dim > 1 and K > MAX_K:
-            continue
-        if K not in covers:
-            covers[K] = cover(region, K)
-        blocks = -(-(N + 1) // L)
-        value = blocks * covers[K].cells
-        plain = value if L == N + 1 else plain
-        if best is None or value < best[0]:
-            best = (value, L, blocks, delta, K)
-    if best is None:
-        smallest = records.smallest(min(max(lengths) - 1, records.limit)) if max(lengths) > 1 else Fraction(1)
+    deltas = {L: records.smallest(L - 1) if L > 1 else Fraction(1) for L in lengths}
+    sides = {L: ceil(1 / delta) for L, delta in deltas.items() if delta}
+    walked = {L: K for L, K in sides.items() if region.dim == 1 or K <= MAX_K}
+    if not walked:
+        K = sides.get(max(lengths), "infinitely many")
         raise UsageError(
-            f"the grid of the separation bound would have K = {ceil(1 / smallest) if smallest else 'infinitely many'} "
-            f"cells a side, over {MAX_K}; take block='auto' or a shorter range"
+            f"the grid of the separation bound would have K = {K} cells a side, over {MAX_K}; take block='auto' or a "
+            "shorter range"
         )
-    value, L, _, delta, K = best
-    return HitBound(value, N, L, float(delta), K, covers[K].cells, covers[K], plain, str(frequency))
+    covers = {K: cover(region, K) for K in set(walked.values())}
+    values = {L: -(-(N + 1) // L) * covers[K].cells for L, K in walked.items()}
+    L = min(values, key=lambda L: (values[L], L))
+    K = walked[L]
+    return HitBound(
+        values[L], N, L, float(deltas[L]), K, covers[K].cells, covers[K], values.get(N + 1), str(frequency)
+    )  # fmt: skip
 
 
 def _lengths(sizes: tuple[int, ...], N: int, block: str | int | None) -> list[int]:

@@ -4,9 +4,10 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 _BATCH = 256
+Points = Float64[np.ndarray, "n d"]
 
 
-def star_bounds(x: Float64[np.ndarray, "n d"], budget: int = 200_000, tol: float = 1e-3) -> tuple[float, float]:
+def star_bounds(x: Points, budget: int = 200_000, tol: float = 1e-3) -> tuple[float, float]:
     """low ≤ star discrepancy ≤ high of points (n, d).
 
     Upper bound by branch and bound over brackets a ≤ z ≤ b of corners z: there
@@ -14,11 +15,9 @@ def star_bounds(x: Float64[np.ndarray, "n d"], budget: int = 200_000, tol: float
     and the bracket with the largest bound is halved until ``tol`` or ``budget`` brackets are reached (the brackets
     of Thiémard 2001, chosen by best-first search). Lower bound by the corners met, and by threshold accepting on the
     grid of the points' coordinates (Winker and Fang 1997)."""
-    _n, d = x.shape
-    low = _threshold_accepting(x)
-    a, b = np.zeros((1, d)), np.ones((1, d))
+    a, b = np.zeros((1, x.shape[1])), np.ones((1, x.shape[1]))
     bound, reached = _brackets(x, a, b)
-    low = max(low, reached)
+    low = max(_threshold_accepting(x), reached)
     seen = 1
     while seen < budget and bound.max() > low + tol:
         order = np.argpartition(bound, -min(_BATCH, len(bound)))[-min(_BATCH, len(bound)) :]
@@ -43,24 +42,21 @@ def star_bounds(x: Float64[np.ndarray, "n d"], budget: int = 200_000, tol: float
 
 
 def _brackets(
-    x: Float64[np.ndarray, "n d"], a: Float64[np.ndarray, "m d"], b: Float64[np.ndarray, "m d"]
+    x: Points, a: Float64[np.ndarray, "m d"], b: Float64[np.ndarray, "m d"]
 ) -> tuple[Float64[np.ndarray, " m"], float]:
-    n, d = x.shape
-    many = np.empty(len(a))
-    few = np.empty(len(a))
-    least = np.empty(len(a))
-    rows = max(1, (1 << 21) // (n * d))
-    for begin in range(0, len(a), rows):
-        part = slice(begin, begin + rows)
-        many[part] = (x[None] <= b[part, None]).all(axis=2).sum(axis=1) / n
-        few[part] = (x[None] < a[part, None]).all(axis=2).sum(axis=1) / n
-        least[part] = (x[None] < b[part, None]).all(axis=2).sum(axis=1) / n
+    many, few, least = _share(x, np.less_equal, b), _share(x, np.less, a), _share(x, np.less, b)
     va, vb = a.prod(axis=1), b.prod(axis=1)
-    bound = np.maximum(many - va, vb - few)
-    return bound, float(max((many - vb).max(), (vb - least).max()))
+    return np.maximum(many - va, vb - few), float(max((many - vb).max(), (vb - least).max()))
 
 
-def _threshold_accepting(x: Float64[np.ndarray, "n d"], starts: int = 32, steps: int = 400, seed: int = 0) -> float:
+def _share(x: Points, compare: np.ufunc, z: Float64[np.ndarray, "m d"]) -> Float64[np.ndarray, " m"]:
+    """The share of the points in the box from 0 to each corner, closed or open."""
+    rows = max(1, (1 << 21) // x.size)
+    parts = (z[begin : begin + rows, None] for begin in range(0, len(z), rows))
+    return np.concatenate([compare(x, part).all(axis=2).sum(axis=1) for part in parts]) / len(x)
+
+
+def _threshold_accepting(x: Points, starts: int = 32, steps: int = 400, seed: int = 0) -> float:
     n, d = x.shape
     generator = np.random.default_rng(seed)
     grids = [np.sort(np.append(x[:, j], 1.0)) for j in range(d)]
@@ -82,12 +78,7 @@ def _threshold_accepting(x: Float64[np.ndarray, "n d"], starts: int = 32, steps:
     return best
 
 
-def _local(
-    x: Float64[np.ndarray, "n d"], grids: list[np.ndarray], place: Int64[np.ndarray, "starts d"]
-) -> Float64[np.ndarray, " starts"]:
-    n = len(x)
+def _local(x: Points, grids: list[np.ndarray], place: Int64[np.ndarray, "starts d"]) -> Float64[np.ndarray, " starts"]:
     z = np.stack([g[place[:, j]] for j, g in enumerate(grids)], axis=1)
     volume = z.prod(axis=1)
-    closed = (x[None] <= z[:, None]).all(axis=2).sum(axis=1) / n
-    opened = (x[None] < z[:, None]).all(axis=2).sum(axis=1) / n
-    return np.maximum(closed - volume, volume - opened)
+    return np.maximum(_share(x, np.less_equal, z) - volume, volume - _share(x, np.less, z))

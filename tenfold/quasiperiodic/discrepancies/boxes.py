@@ -1,5 +1,6 @@
-"""Exact suprema over boxes and cubes, by walking the critical ones."""
+"""Exact suprema over boxes, cubes and half-planes, by walking the critical ones."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -18,35 +19,22 @@ def star(x: Float64[np.ndarray, "n d"]) -> float:
     places = [np.searchsorted(g, x[:, j]) for j, g in enumerate(grids)]
     order = np.argsort(places[0], kind="stable")
     rest = tuple(len(g) for g in grids[1:])
+    before, upto = (slice(None, -1),) * (d - 1), (slice(1, None),) * (d - 1)
     # volumes of the other sides, and how many points of the slices so far lie at each corner.
-    side = grids[1]
-    for g in grids[2:]:
-        side = np.multiply.outer(side, g)
-    histogram = np.zeros(rest)
-    closed = np.zeros(rest)
+    side = functools.reduce(np.multiply.outer, grids[1:])
+    # Counts with a row of zeros in front: those one grid step back are the open ones.
+    histogram, closed = np.zeros(rest), np.zeros([size + 1 for size in rest])
     worst, at = 0.0, 0
     for i, z in enumerate(grids[0]):
-        # Open counts: strictly smaller coordinates, that is the closed counts one grid step back.
-        inside = closed
-        for axis in range(d - 1):
-            inside = _shifted(inside, axis)
-        worst = max(worst, float((z * side - inside / n).max()))
+        worst = max(worst, float((z * side - closed[before] / n).max()))
         while at < n and places[0][order[at]] == i:
             histogram[tuple(p[order[at]] for p in places[1:])] += 1
             at += 1
-        closed = histogram
+        closed[upto] = histogram
         for axis in range(d - 1):
-            closed = np.cumsum(closed, axis=axis)
-        worst = max(worst, float((closed / n - z * side).max()))
+            np.cumsum(closed, axis=axis, out=closed)
+        worst = max(worst, float((closed[upto] / n - z * side).max()))
     return float(worst)
-
-
-def _shifted(values: Float64[np.ndarray, "*grid"], axis: int) -> Float64[np.ndarray, "*grid"]:
-    moved = np.zeros_like(values)
-    head, tail = [slice(None)] * values.ndim, [slice(None)] * values.ndim
-    head[axis], tail[axis] = slice(1, None), slice(None, -1)
-    moved[tuple(head)] = values[tuple(tail)]
-    return moved
 
 
 def extreme(x: Float64[np.ndarray, "n d"]) -> float:
@@ -54,15 +42,7 @@ def extreme(x: Float64[np.ndarray, "n d"]) -> float:
     n, d = x.shape
     if d == 1:
         s = np.sort(x[:, 0])
-        rank = np.arange(1, n + 1)
-        # closed intervals between points; open ones between points or ends.
-        over = (rank / n - s).max() + (s - (rank - 1) / n).max()
-        lows, highs = np.append(0.0, s), np.append(s, 1.0)
-        # (a, b) holds #{< b} − #{≤ a} points.
-        below, upto = np.append(rank - 1, n) / n, np.append(0, rank) / n
-        gain = highs - below
-        best = np.maximum.accumulate(gain[::-1])[::-1]
-        return float(max(over, (best - (lows - upto)).max()))
+        return max(_over(s, 1.0, n), _under(s, 1.0, n))
     worst = 0.0
     order = np.argsort(x[:, 1], kind="stable")
     u, v = x[order, 0], x[order, 1]
@@ -118,15 +98,13 @@ def cube_lower(x: Float64[np.ndarray, "n d"], tries: int = 20_000, seed: int = 0
     worst = 0.0
     block = max(1, (1 << 22) // (n * d))
     for begin in range(0, tries, block):
-        count = min(block, tries - begin)
-        corner = x[generator.integers(n, size=count)]
-        side = generator.random(count) * (1 - corner.max(axis=1))
+        corner = x[generator.integers(n, size=min(block, tries - begin))]
+        side = generator.random(len(corner)) * (1 - corner.max(axis=1))
         far = corner + side[:, None]
         closed = ((x >= corner[:, None]) & (x <= far[:, None])).all(axis=2).sum(axis=1) / n
         opened = ((x > corner[:, None]) & (x < far[:, None])).all(axis=2).sum(axis=1) / n
-        volume = side**d
-        worst = max(worst, float((closed - volume).max()), float((volume - opened).max()))
-    return float(worst)
+        worst = max(worst, float((closed - side**d).max()), float((side**d - opened).max()))
+    return worst
 
 
 def _squares(u: Float64[np.ndarray, " n"], v: Float64[np.ndarray, " n"], left: float, right: float, n: int) -> float:
@@ -146,3 +124,49 @@ def _squares(u: Float64[np.ndarray, " n"], v: Float64[np.ndarray, " n"], left: f
         counts = np.searchsorted(t, begins + side - 1e-15, "left") - np.searchsorted(t, begins + 1e-15, "right")
         worst = max(worst, side**2 - float(np.maximum(counts, 0).min()) / n)
     return float(worst)
+
+
+def halfplane(x: Float64[np.ndarray, "n 2"]) -> float:
+    """sup over half-planes H of |#(points in H)/n − area(H ∩ [0, 1]²)|: O(n³).
+
+    A worst line can be moved until it passes through a point, and turned about it until it meets a second point or
+    the area is stationary. Turning about p changes the area at the rate (r₁² − r₂²)/2 of the two parts of the chord
+    (r₁, r₂), so it is stationary exactly where p halves the chord: where the boundary of the square meets its mirror
+    image in p, at opposite corners of their overlap. Points on the line are counted in or out, whichever is worse."""
+    n = len(x)
+    worst = 0.0
+    for i, p in enumerate(x):
+        others = np.delete(x, i, axis=0) - p
+        others = others[(others != 0).any(axis=1)]
+        reach = np.minimum(p, 1 - p)  # half the sides of the overlap of the square and its mirror image
+        stationary = np.array([[reach[0], reach[1]], [reach[0], -reach[1]], [1.0, 0.0], [0.0, 1.0]])
+        directions = np.concatenate([others, stationary])
+        directions = directions[(directions != 0).any(axis=1)]
+        normals = np.stack([-directions[:, 1], directions[:, 0]], axis=1)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        sides = (x - p) @ normals.T
+        tiny = 1e-12
+        above, on = (sides > tiny).sum(axis=0), (np.abs(sides) <= tiny).sum(axis=0)
+        area = _areas(normals, normals @ p)
+        for counted in (above, above + on):
+            worst = max(worst, float(np.abs(counted / n - area).max()))
+    return worst
+
+
+def _areas(normals: Float64[np.ndarray, "m 2"], c: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
+    """area {y ∈ [0, 1]² : normal · y ≥ c}, for many normals."""
+    # Mirror coordinates so that both components are non-negative, then signed squares over the corners.
+    a = np.abs(normals)
+    shifted = c - np.minimum(normals, 0).sum(axis=1)
+    small, large = a.min(axis=1), a.max(axis=1)
+    thin = small < 1e-9 * large
+    safe = np.where(thin, large, small)
+
+    def part(t: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
+        return np.maximum(t, 0.0) ** 2
+
+    below = (part(shifted) - part(shifted - small) - part(shifted - large) + part(shifted - small - large)) / (
+        2 * safe * large
+    )
+    straight = np.clip((shifted - small / 2) / large, 0.0, 1.0)
+    return 1.0 - np.where(thin, straight, below)

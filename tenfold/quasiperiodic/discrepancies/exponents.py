@@ -55,14 +55,13 @@ def fit_exponent(
     generator = np.random.default_rng(seed)
     drawn: list[float] = []
     several = len(values) > 1
+    size = len(values) if several else len(x)
     while len(drawn) < resamples:
+        picked = generator.integers(size, size=size)
         if several:
-            picked = generator.integers(len(values), size=len(values))
             drawn.append(np.polyfit(x, np.log(values[picked].mean(axis=0)), 1)[0])
-        else:
-            picked = generator.integers(len(x), size=len(x))
-            if len(np.unique(picked)) > 2:
-                drawn.append(np.polyfit(x[picked], np.log(values[0, picked]), 1)[0])
+        elif len(np.unique(picked)) > 2:
+            drawn.append(np.polyfit(x[picked], np.log(values[0, picked]), 1)[0])
     low, high = np.quantile(drawn, [0.025, 0.975])
     order = np.argsort(x)
     local = np.diff(np.log(values.mean(axis=0))[order]) / np.diff(x[order])

@@ -4,7 +4,6 @@ Every result says which discrepancy it is, whether it is exact or between bounds
 square. Sup discrepancies compare counts/N with volumes; L2 ones are root mean squares of that difference.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ from scipy.stats import qmc
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.discrepancies import boxes
 from tenfold.quasiperiodic.discrepancies.bounds import star_bounds
-from tenfold.quasiperiodic.discrepancies.halfplane import halfplane
 from tenfold.shifts.kronecker import Kronecker
 
 SUP = ("star", "extreme", "cube", "halfplane")
@@ -111,7 +109,7 @@ def _supremum(x: Float64[np.ndarray, "n d"], kind: str, exact: bool | None, budg
             raise UsageError(f"the half-plane discrepancy is for d = 2, but the points have d = {d}")
         if n**3 > 50 * LIMIT:
             raise UsageError(f"{n} points are too many for the half-plane discrepancy; give at most 1700")
-        value = halfplane(x)
+        value = boxes.halfplane(x)
         return value, value, True
     cost, most = (float(n) ** d, 3) if kind == "star" else (float(n) ** (2 * d - 1), 2)
     feasible = d == 1 or (d <= most and cost <= LIMIT)
@@ -121,10 +119,7 @@ def _supremum(x: Float64[np.ndarray, "n d"], kind: str, exact: bool | None, budg
             f"in too many dimensions (up to {most}); leave exact away for certified bounds"
         )
     if feasible and exact is not False:
-        known: dict[str, Callable[[np.ndarray], float]] = {
-            "star": boxes.star, "extreme": boxes.extreme, "cube": boxes.cube
-        }  # fmt: skip
-        value = known[kind](x)
+        value = {"star": boxes.star, "extreme": boxes.extreme, "cube": boxes.cube}[kind](x)
         return value, value, True
     low, high = star_bounds(x, budget)
     if kind == "star":

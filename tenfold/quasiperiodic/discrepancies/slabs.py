@@ -17,6 +17,7 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.measure import halfspace_volume
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.quasiperiodic.sets.shapes import slab
+from tenfold.shifts.diophantine import dual_rows, signed
 from tenfold.shifts.frequency import Frequency
 from tenfold.shifts.kronecker import Kronecker
 from tenfold.shifts.reduction import in_box
@@ -92,19 +93,13 @@ def small_forms(frequency: Any, N: int, number: int) -> list[tuple[int, ...]]:
     alpha = Frequency.of(frequency)
     b, side = alpha.dim, N ** (1 / alpha.dim)
     bits = 128 + 2 * N.bit_length()
-    steps = alpha.fixed(bits)
-    rows = [[int(i == j) for j in range(b)] + [steps[i]] for i in range(b)] + [[0] * b + [1 << bits]]
+    rows = dual_rows(alpha.fixed(bits), 1 << bits)
     limit = math.floor(2 * side)
     c = 1.0
     while True:
         box = [max(1, min(limit, math.ceil(c * side)))] * b + [min((1 << bits - 1), math.ceil(c * (1 << bits) / N))]
-        scored = []
-        for v, _ in in_box(rows, box):
-            if any(v[:-1]):
-                sign = 1 if next(x for x in v if x) > 0 else -1
-                k = tuple(sign * x for x in v[:-1])
-                scored.append((N * abs(v[-1]) / (1 << bits) + max(map(abs, k)) / side, k))
-        scored = sorted(set(scored))
+        found = [(N * abs(v[-1]) / (1 << bits), signed(v[:-1])) for v, _ in in_box(rows, box) if any(v[:-1])]
+        scored = sorted({(near + max(map(abs, k)) / side, k) for near, k in found})
         if sum(score <= c for score, _ in scored) >= number or (box[0] == limit and box[-1] == 1 << bits - 1):
             return [k for _, k in scored[:number]]
         c *= 1.5

@@ -9,17 +9,16 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
-import scipy.fft
 import torch
-from jaxtyping import Complex128, Float64, Inexact, Int64, Num
+from jaxtyping import Complex128, Float64, Inexact
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.evolution import check_times
-from tenfold.quasiperiodic.dynamics.moments import Numbers, powers
+from tenfold.quasiperiodic.dynamics.evolution import Numbers, check_times, powers
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.intervals import symbol_range
 from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.operators.matvec import fft_lengths
 from tenfold.quasiperiodic.operators.phases import LatticeOrbit, to_unit
 from tenfold.quasiperiodic.operators.potentials import Function, TrigPolynomial
 from tenfold.quasiperiodic.operators.states import Initial, on_box
@@ -56,9 +55,11 @@ def torch_states(
         raise UsageError("the torch backend needs a translation-invariant hopping, and a kernel is none")
     a = torch.as_tensor(hopping.coefs if coefs is None else coefs, device=device)
     a = a.to(torch.complex128 if a.is_complex() else torch.float64)
-    _check_hermitian(hopping.offsets, a.detach().cpu().numpy())
+    if a.shape != (len(hopping.offsets),):
+        raise UsageError(f"coefs has shape {tuple(a.shape)}; the hopping has {len(hopping.offsets)} offsets")
+    low, high = symbol_range(replace(hopping, coefs=a.detach().cpu().numpy()))  # refuses what is not Hermitian
     potential = _potential(box, lam, theta, device)
-    low, high = _interval(box, a, potential)
+    low, high = low + float(potential.detach().min()), high + float(potential.detach().max())
     c, h = 0.5 * (low + high), max(0.5 * (high - low), 1e-300)
     start = torch.as_tensor(np.asarray(on_box(box, phi)), device=device)
     real = not a.is_complex() and not start.is_complex()
@@ -73,14 +74,9 @@ def torch_states(
     odd = torch.zeros_like(even)
     for first in range(0, len(table), 64):
         vectors = []
-        for k in range(first, min(first + 64, len(table))):
-            if k == 0:
-                vectors.append(before)
-            elif k == 1:
-                vectors.append(now)
-            else:
-                before, now = now, diagonal * now + multiply(now) * (2 / h) - before
-                vectors.append(now)
+        for _ in range(first, min(first + 64, len(table))):
+            vectors.append(before)
+            before, now = now, diagonal * now + multiply(now) * (2 / h) - before
         block, part = torch.stack(vectors), weights[:, first : first + len(vectors)]
         even = even + torch.tensordot(part[:, 0::2], block[0::2], 1)
         if len(vectors) > 1:
@@ -110,15 +106,6 @@ def torch_moments(
     return (states.real**2 + states.imag**2) @ distance
 
 
-def _check_hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Num[np.ndarray, "..."]) -> None:
-    if coefs.shape != (len(offsets),):
-        raise UsageError(f"coefs has shape {coefs.shape}; the hopping has {len(offsets)} offsets")
-    place = {tuple(m): i for i, m in enumerate(offsets.tolist())}
-    for m, i in place.items():
-        if abs(np.conj(coefs[place[tuple(-x for x in m)]]) - coefs[i]) > 1e-12 * abs(coefs[i]):
-            raise UsageError(f"coefs is not Hermitian at m = {m}; make a_(-m) the conjugate of a_m")
-
-
 def _potential(
     box: Box, lam: Given | None, theta: Given | None, device: torch.device | str
 ) -> Float64[Tensor, "*batch N"]:
@@ -145,33 +132,18 @@ def _potential(
     return strength[..., None] * values
 
 
-def _interval(box: Box, coefs: Inexact[Tensor, " r"], potential: Float64[Tensor, "*batch N"]) -> tuple[float, float]:
-    hopping = box.hopping
-    assert not isinstance(hopping, Kernel)
-    low, high = symbol_range(replace(hopping, coefs=coefs.detach().cpu().numpy()))
-    values = potential.detach()
-    return low + float(values.min()), high + float(values.max())
-
-
 def _product(box: Box, coefs: Inexact[Tensor, " r"], real: bool) -> Callable[[Tensor], Tensor]:
     """A ψ by FFT over the box's axes."""
-    hopping = box.hopping
-    assert not isinstance(hopping, Kernel)
-    periodic = box.boundary == "periodic"
-    needed = [max(n + r, 2 * r + 1) for n, r in zip(box.shape, hopping.radius, strict=True)]
-    lengths = list(box.shape) if periodic else [scipy.fft.next_fast_len(n, real=True) for n in needed]
+    offsets, lengths = box.hopping.offsets, list(fft_lengths(box))
     axes = list(range(-len(lengths), 0))
-    place = tuple(torch.as_tensor(hopping.offsets[:, j] % lengths[j], device=coefs.device) for j in range(len(lengths)))
+    place = tuple(torch.as_tensor(offsets[:, j] % lengths[j], device=coefs.device) for j in range(len(lengths)))
     kernel = torch.zeros(lengths, dtype=coefs.dtype, device=coefs.device).index_put(place, coefs, accumulate=True)
-    symbol = torch.fft.rfftn(kernel, dim=axes) if real else torch.fft.fftn(kernel, dim=axes)
+    forward, back = (torch.fft.rfftn, torch.fft.irfftn) if real else (torch.fft.fftn, torch.fft.ifftn)
+    symbol = forward(kernel, dim=axes)
     inside = (..., *[slice(0, n) for n in box.shape])
 
     def multiply(states: Inexact[Tensor, "*batch N"]) -> Inexact[Tensor, "*batch N"]:
         shaped = states.reshape(*states.shape[:-1], *box.shape)
-        if real:
-            found = torch.fft.irfftn(torch.fft.rfftn(shaped, lengths, axes) * symbol, lengths, axes)
-        else:
-            found = torch.fft.ifftn(torch.fft.fftn(shaped, lengths, axes) * symbol, lengths, axes)
-        return found[inside].reshape(states.shape)
+        return back(forward(shaped, lengths, axes) * symbol, lengths, axes)[inside].reshape(states.shape)
 
     return multiply

@@ -23,15 +23,15 @@ from jaxtyping import Complex128, Float64, Num
 from scipy.special import wofz
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError
-from tenfold.quasiperiodic.dynamics.moments import Numbers, moments_of_probabilities, powers
+from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, Numbers, moments_of_probabilities, powers
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
 from tenfold.quasiperiodic.propagation.dense import diagonalise
 from tenfold.quasiperiodic.propagation.leak import Surface, nodes, surface
-from tenfold.quasiperiodic.propagation.methods import MOST_DENSE
+from tenfold.quasiperiodic.propagation.methods import MOST_DENSE, check_tol
 from tenfold.quasiperiodic.propagation.panels import LONGEST_PROBED, run_panel
 from tenfold.quasiperiodic.spectral.green import solver
 
@@ -45,7 +45,6 @@ LOSS = {
     "cesaro": 2 / 3,
     "gaussian": sqrt(2 / sqrt(pi)) * 2**-0.25 * gamma(0.75),
 }
-WAYS = ("eig", "resolvent", "quadrature")
 Scales = Float64[np.ndarray, " T"]
 _MOST_NODES = 1 << 22
 _ROUNDING = 2.0**-51
@@ -76,21 +75,8 @@ class TimeAverage:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the probabilities."""
-        return {
-            "kind": self.kind,
-            "weight": WEIGHTS[self.kind],
-            "method": self.method,
-            "norm": self.norm,
-            "T": self.T.tolist(),
-            "p": self.p.tolist(),
-            "moments": self.moments.tolist(),
-            "error_bound": self.error_bound,
-            "box_bound": self.box_bound.tolist(),
-            "edge_mass": self.edge_mass,
-            "certificate": self.certificate,
-            "box": self.box.to_dict(),
-            "products": self.products,
-        }
+        names = "kind method norm T p moments error_bound box_bound edge_mass certificate products"
+        return facts(self, names, weight=WEIGHTS[self.kind], box=self.box.to_dict())
 
 
 def time_averaged(
@@ -117,11 +103,17 @@ def time_averaged(
         method: "eig" (N ≤ 2000), "resolvent" (abel only), "quadrature".
 
     Raises UsageError for T ≤ 0, p ≤ 0, or a method that the kind does not have."""
-    sought = _Sought(_scales(T), powers(p), kind, method, norm, tol, progress)
-    _check(kind, method, tol)
+    asked = {"T": _scales(T), "p": powers(p), "kind": kind, "method": method, "norm": norm}
+    if kind not in WEIGHTS:
+        raise UsageError(f"there is no average {kind!r}{suggest(kind, WEIGHTS)}")
+    if method not in WAYS:
+        raise UsageError(f"there is no method {method!r}{suggest(method, WAYS)}")
+    if method == "resolvent" and kind != "abel":
+        raise UsageError(f"the resolvent method is for the abel average, not for {kind!r}; use 'eig' or 'quadrature'")
+    check_tol(tol)
     allowed = sqrt(tol) if edge_tol is None else edge_tol
     if isinstance(system, Box):
-        return _in_box(system, on_box(system, phi), sought, "finite system")
+        return _in_box(system, on_box(system, phi), "finite system", asked, tol, progress)
     middle = site_of(centre, system.dim)
     if isinstance(box, str) and box != "adaptive":
         raise UsageError(f"there is no box {box!r} for averages; give 'adaptive' or a number of sites")
@@ -136,28 +128,17 @@ def time_averaged(
                 "use 'quadrature' or 'resolvent', a smaller T or a larger edge_tol"
             )
         states = on_box(made, phi)
-        done = _in_box(made, states, sought, "a posteriori")
+        done = _in_box(made, states, "a posteriori", asked, tol, progress)
         share = done.edge_mass / float((np.abs(states) ** 2).sum())
         if share <= allowed:
             return done
         if not isinstance(box, str):
             raise BoxTooSmallError(
                 f"the box {made.describe()} is too small: {share:.2g} of the averaged mass is at its edge at T = "
-                f"{sought.scales.max():g}, above {allowed:g}; give a larger box (--box), a smaller T, or average in "
+                f"{done.T.max():g}, above {allowed:g}; give a larger box (--box), a smaller T, or average in "
                 "the Box itself if it is the system"
             )
         reach *= 2
-
-
-@dataclass(frozen=True)
-class _Sought:
-    scales: Scales
-    exponents: Float64[np.ndarray, " p"]
-    kind: str
-    method: str
-    norm: str
-    tol: float
-    progress: Callable[[float], None] | None
 
 
 class _Found(NamedTuple):
@@ -180,38 +161,32 @@ def _scales(T: Numbers) -> Scales:
     return scales
 
 
-def _check(kind: str, method: str, tol: float) -> None:
-    if kind not in WEIGHTS:
-        raise UsageError(f"there is no average {kind!r}{suggest(kind, WEIGHTS)}")
-    if method not in WAYS:
-        raise UsageError(f"there is no method {method!r}{suggest(method, WAYS)}")
-    if method == "resolvent" and kind != "abel":
-        raise UsageError(f"the resolvent method is for the abel average, not for {kind!r}; use 'eig' or 'quadrature'")
-    if not 1e-14 <= tol < 1:
-        raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
-
-
-def _in_box(box: Box, states: Num[np.ndarray, "*batch N"], sought: _Sought, certificate: str) -> TimeAverage:
+def _in_box(
+    box: Box,
+    states: Num[np.ndarray, "*batch N"],
+    certificate: str,
+    asked: dict[str, Any],
+    tol: float,
+    progress: Callable[[float], None] | None,
+) -> TimeAverage:
     if states.ndim > 1 or box.potential.ndim > 1:
         raise UsageError("time averages take one state and one theta; loop over a batch")
-    scales, skin = sought.scales, surface(box)
-    ways = {"eig": _by_eigenbasis, "resolvent": _by_resolvent, "quadrature": _by_quadrature}
-    at = ways[sought.method](box, states, sought.kind, sought.tol, skin)
-    parts = [at(float(T), partial(_report, sought.progress, i, len(scales))) for i, T in enumerate(scales)]
+    scales, kind, skin = asked["T"], asked["kind"], surface(box)
+    at = WAYS[asked["method"]](box, states, kind, tol, skin)
+    parts = [at(float(T), partial(_report, progress, i, len(scales))) for i, T in enumerate(scales)]
     found, lost = np.stack([p.probabilities for p in parts]), np.array([p.lost for p in parts])
-    edge = box.edge(max(box.hopping.range, 8))
+    edge = box.edge()
     mass = float(found[:, edge].sum(-1).max()) if len(edge) else 0.0
-    values = moments_of_probabilities(box, found, sought.exponents, sought.norm)
     bound = np.zeros(len(scales))
     if certificate != "finite system":
         # Rounding leaves something on the surface that no box removes.
         scale = float(np.linalg.norm(states))
         floor = (_ROUNDING * skin.strength * scale) ** 2
-        bound = 2 * LOSS[sought.kind] * scales * np.sqrt(np.maximum(lost, 0.0) + floor) * scale
-    error, products = max(p.error for p in parts), sum(p.products for p in parts)
+        bound = 2 * LOSS[kind] * scales * np.sqrt(np.maximum(lost, 0.0) + floor) * scale
     return TimeAverage(
-        box, scales, sought.exponents, sought.kind, sought.method, sought.norm, found, values, error, bound, mass,
-        certificate, products,
+        box=box, **asked, probabilities=found, moments=moments_of_probabilities(box, found, asked["p"], asked["norm"]),
+        error_bound=max(p.error for p in parts), box_bound=bound, edge_mass=mass, certificate=certificate,
+        products=sum(p.products for p in parts),
     )  # fmt: skip
 
 
@@ -330,6 +305,9 @@ def _by_quadrature(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float
         return _Found(total, lost, 2 * remainder + error * 2 / T * count + horizon_error, products)
 
     return at
+
+
+WAYS = {"eig": _by_eigenbasis, "resolvent": _by_resolvent, "quadrature": _by_quadrature}
 
 
 def weight(kind: str, t: Float64[np.ndarray, "*t"], T: float) -> Float64[np.ndarray, "*t"]:

@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Complex128, Float64
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
 
 
 @dataclass(frozen=True)
 class TransportBound:
-    """⟨|X|^p⟩(T) ≤ C (log T)^{p·distance + ε} under ``hypotheses``.
+    """⟨|X|^p⟩(T) ≤ C (log T)^{p·distance + ε} under ``hypotheses``: a heuristic on Z, whose counting part is derived.
 
     ``distance`` is the exponent a in N = M^{a + ε}: how far the next good box of side M can be. ``case`` names the
     class of frequencies; where a concrete M was given, ``good_within`` is N for it and ``reason`` says which case of
@@ -27,24 +28,28 @@ class TransportBound:
 
     p: float
     distance: float
-    moment: float
     case: str
     hypotheses: tuple[str, ...]
     good_within: float | None = None
     reason: str = ""
 
+    @property
+    def moment(self) -> float:
+        """The exponent p · distance of log T."""
+        return self.p * self.distance
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "p": self.p,
-            "distance_exponent": self.distance if isfinite(self.distance) else None,
-            "moment_exponent": self.moment if isfinite(self.moment) else None,
-            "case": self.case,
-            "hypotheses": list(self.hypotheses),
-            "good_within": self.good_within,
-            "reason": self.reason,
-            "status": "derived in docs/quasiperiodic.md from the hypotheses; not a theorem of arXiv 2507.19783",
-        }
+        return facts(
+            self, "p case hypotheses good_within reason",
+            distance_exponent=self.distance, moment_exponent=self.moment, status=STATUS,
+        )  # fmt: skip
+
+
+STATUS = (
+    "heuristic: the distance to the next good box is derived in docs/quasiperiodic.md from the hypotheses, the step "
+    "from it to moments is not proved there; not a theorem of arXiv 2507.19783"
+)
 
 
 def transport_bound(
@@ -70,86 +75,81 @@ def transport_bound(
         raise UsageError(f"b = {b}, q = {q:g}, s = {s:g}, p = {p:g}: expected b >= 1, q > 0, 0 < s < 1 and p > 0")
     if sum(x is not None for x in (tau, dual, quotients)) > 1:
         raise UsageError("give one of tau, dual and quotients; each names the class of frequencies")
-    bad = (
+    hypotheses = (
         f"for every box side M the set of theta whose box is not good is semi-algebraic in T^{b} of degree at most "
-        f"M^{q:g} and measure at most exp(-M^{s:g})",
-        "boxes that overlap a good box inherit its Green's-function decay (large deviations, resolvent identity)",
+        f"M^{q:g} and measure at most exp(-M^{s:g}), at every energy E + i/T near the spectrum",
+        "the lattice is Z, with a good box on each side of the packet: in Z^d, d >= 2, it can pass round one",
+        "boxes that overlap a good box inherit its Green's-function decay (large deviations, resolvent identity), and "
+        "the boxes up to there have Green's functions below exp(M)",
         "M is proportional to log T, so that amplitudes beyond the good boxes cost exp(-c M) = T^(-power)",
     )
     if quotients is not None:
-        return _all_irrational(b, q, s, p, quotients, side, bad)
+        if b != 1:
+            raise UsageError(f"quotients belong to one frequency, but b is {b}; give tau or dual")
+        terms = _terms(quotients)
+        distance, within, reason = (q, None, "") if side is None else _good_within(terms, q, s, side)
+        own = (
+            "b = 1: the bad set is at most M^q + 1 intervals",
+            "log q_(k+1) <= M^s - log 2 for the k with q_k <= 2 M^q + 4 < q_(k+1), at every scale M that is used",
+        )
+        case = "b = 1, one frequency by its continued fraction"
+        return TransportBound(p, distance, case, (*own, *hypotheses), within, reason)
+    case = "almost every frequency"
+    condition = "||n alpha|| >= kappa n^-(1/b + eps) for all n != 0 (almost every alpha)"
     if dual is not None:
         limit = inf if b == 1 else b - 1 + b / (b - 1)
         if not b <= dual < limit:
             raise UsageError(f"dual is {dual:g}; the argument needs {b} <= w < {limit:g} (w >= b always holds)")
         tau = (dual - b + 1) / b
-        case, condition = (
-            f"DC with exponent w = {dual:g}, hence WDC with tau = {tau:g}",
-            f"||k.alpha|| >= kappa |k|^-{dual:g} for all k != 0 (transference gives ||n alpha|| >= kappa' n^-{tau:g})",
+        case = f"DC with exponent w = {dual:g}, hence WDC with tau = {tau:g}"
+        condition = (
+            f"||k.alpha|| >= kappa |k|^-{dual:g} for all k != 0 (transference gives ||n alpha|| >= kappa' n^-{tau:g})"
         )
     elif tau is not None:
         limit = inf if b == 1 else 1 / (b - 1)
         if not 1 / b <= tau < limit:
             raise UsageError(f"tau is {tau:g}; the argument needs 1/b = {1 / b:g} <= tau < {limit:g}")
         case, condition = f"WDC with tau = {tau:g}", f"||n alpha|| >= kappa n^-{tau:g} for all n != 0"
-    else:
-        tau = 1 / b
-        case, condition = (
-            "almost every frequency",
-            "||n alpha|| >= kappa n^-(1/b + eps) for all n != 0 (almost every alpha)",
-        )
-    distance = q / (1 - tau * (b - 1))
+    distance = q / (1 - (tau or 1 / b) * (b - 1))
     small = f"the measure is small to the end of the search: N^(tau b) exp(-M^{s:g}) <= 1 with N = M^{distance:g}"
-    return TransportBound(p, distance, p * distance, case, (condition, *bad, small))
+    return TransportBound(p, distance, case, (condition, *hypotheses, small))
 
 
-def _all_irrational(
-    b: int, q: float, s: float, p: float, quotients: Sequence[int], side: float | None, bad: tuple[str, ...]
-) -> TransportBound:
-    if b != 1:
-        raise UsageError(f"quotients belong to one frequency, but b is {b}; give tau or dual")
-    if not quotients or any(int(a) < 1 for a in quotients[1:]) or int(quotients[0]) < 0:
+def _terms(quotients: Sequence[int]) -> list[int]:
+    """a_1, a_2, … of α in (0, 1); the list may start with a_0 = 0."""
+    terms = [int(a) for a in quotients]
+    if not terms or any(a < 1 for a in terms[1:]) or terms[0] < 0:
         raise UsageError(f"partial quotients are whole numbers from 1 on, not {list(quotients)[:5]}")
-    hypotheses = (
-        "b = 1: the bad set is at most M^q + 1 intervals",
-        *bad,
-        "log q_(k+1) <= M^s - log 2 for the k with q_k <= M^q < q_(k+1), at every scale M that is used",
-    )
-    if side is None:
-        return TransportBound(p, q, p * q, "b = 1, one frequency by its continued fraction", hypotheses)
+    return terms[1:] if terms[0] == 0 else terms
+
+
+def _good_within(terms: Sequence[int], q: float, s: float, side: float) -> tuple[float, float | None, str]:
+    """The exponent of the distance, N with a good box among n = 0 … N where one is guaranteed, and why.
+
+    Points n = 0 … N are pairwise more than 1/(2 q_j) apart for N < q_j, so that at most 2I + 2 q_j e^{−M^s} of them
+    lie in I ≤ M^q + 1 intervals of that measure."""
     if not side >= 1:
         raise UsageError(f"the box side M is {side:g}; give at least 1")
-    # I ≤ M^q + 1 intervals are met by at most 2I + 2 q_{k+1} e^{−M^s} ≤ 2 M^q + 3 of the N + 1 points.
-    wanted = 2 * side**q + 4
-    now, following = _convergents_around(quotients, wanted)
+    wanted, room = 2 * side**q + 4, 1 - 2 * exp(-(side**s))
+    denominators = [1]
+    for a in terms:
+        denominators.append(a * denominators[-1] + (denominators[-2] if len(denominators) > 1 else 0))
+    now = max(d for d in denominators if d <= wanted)
+    following = next((d for d in denominators if d > wanted), None)
     if following is None:
         raise UsageError(
             f"the quotients reach denominator {now} only; the search to N = {wanted:.3g} needs more of them"
         )
+    known = f"q_k = {now} <= N < q_(k+1) = {following}"
     if log(following) <= side**s - log(2):
-        return TransportBound(
-            p, q, p * q, "b = 1, one frequency by its continued fraction", hypotheses, wanted,
-            f"q_k = {now} <= N < q_(k+1) = {following} and log q_(k+1) <= M^s - log 2: a good box within N = 2 M^q + 4",
-        )  # fmt: skip
+        # At most 2 (M^q + 1) + 1 = N − 1 of the N + 1 points are bad.
+        return q, wanted, f"{known} and log q_(k+1) <= M^s - log 2: a good box within N = 2 M^q + 4"
     start = f"log q_(k+1) = {log(following):.3g} exceeds M^s - log 2 = {side**s - log(2):.3g}: "
-    # One block of q_{k+1} points, pairwise more than 1/(2 q_{k+1}) apart: 2I + 2 q_{k+1} e^{−M^s} must stay below it.
-    reached = following * (1 - 2 * exp(-(side**s))) > 2 * (side**q + 1)
-    end = f"a good box is only guaranteed within N = q_(k+1) = {following}" if reached else "no good box is guaranteed"
-    name = "b = 1, one frequency by its continued fraction"
-    return TransportBound(p, inf, inf, name, hypotheses, float(following) if reached else None, start + end)
-
-
-def _convergents_around(quotients: Sequence[int], n: float) -> tuple[int, int | None]:
-    # α = [a_0; a_1, …] with a_0 = 0 for α in (0, 1), or the list may start with a_1.
-    terms = [int(a) for a in quotients]
-    terms = terms[1:] if terms[0] == 0 else terms
-    before, now = 0, 1
-    for a in terms:
-        following = a * now + before
-        if now <= n < following:
-            return now, following
-        before, now = now, following
-    return now, None
+    # Of q_j points fewer than q_j are bad once q_j (1 − 2 e^{−M^s}) > 2 (M^q + 1).
+    enough = next((d for d in denominators if min(d, 10**300) * room > 2 * (side**q + 1)), None)
+    if enough is None:
+        return inf, None, start + "no good box is guaranteed"
+    return inf, float(enough), start + f"a good box is only guaranteed within N = q_j = {enough}"
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,11 @@ class TransferDiagnostic:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            **self.__dict__,
-            "value": self.value,
-            "status": "diagnostic: T^3 int (max_n ||Phi(n, E + i/T)||^2)^-1 dE per side; constants and the e^{-cN} "
-            "term of the Damanik-Tcheremchantsev method are not included",
-        }
+        status = (
+            "diagnostic: T^3 int (max_n ||Phi(n, E + i/T)||^2)^-1 dE per side; constants and the e^{-cN} "
+            "term of the Damanik-Tcheremchantsev method are not included"
+        )
+        return facts(self, "T N right left energies value", status=status)
 
 
 def transfer_bound(

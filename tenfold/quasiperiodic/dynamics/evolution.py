@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Complex128, Float64, Num
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.dynamics.moments import Numbers, moments, powers
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, Support, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
@@ -21,10 +21,13 @@ from tenfold.quasiperiodic.propagation.methods import (
     METHODS,
     BoxTooSmallError,
     Goal,
-    Propagated,
+    check_tol,
     choose,
     run_in_box,
 )
+
+# One number, or several.
+Numbers = float | Sequence[float] | Num[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
@@ -93,19 +96,10 @@ class Evolution:
 
     def to_dict(self) -> dict[str, Any]:
         """What was computed and how well, without the states."""
-        return {
-            "method": self.method,
-            "times": self.times.tolist(),
-            "box": self.box.to_dict(),
-            "tol": self.tol,
-            "error_bound": self.error_bound if isfinite(self.error_bound) else None,
-            "error_parts": {k: v if isfinite(v) else None for k, v in self.parts.items()},
-            "certificate": self.certificate,
-            "edge_mass": self.edge_mass,
-            "products": self.products,
-            "rounding_estimate": self.rounding,
-            "conventions": CONVENTIONS,
-        }
+        return facts(
+            self, "method times tol error_bound certificate edge_mass products",
+            box=self.box.to_dict(), error_parts=self.parts, rounding_estimate=self.rounding, conventions=CONVENTIONS,
+        )  # fmt: skip
 
 
 CONVENTIONS = {
@@ -140,28 +134,56 @@ def evolve(
 
     Raises UsageError for bad arguments before any work."""
     goal = Goal(check_times(times), tol, method, progress)
-    _check(tol, method)
+    check_tol(tol)
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}{suggest(method, METHODS)}")
+    parts: list[Support] = []
+    lost, certificate = {}, "a posteriori"
     if isinstance(system, Box):
-        states = on_box(system, phi)
-        run = run_in_box(system, states, goal)
-        return _result(system, goal, run, states, "estimate" if run.estimated else "finite system", {})
-    if isinstance(phi, np.ndarray):
-        if isinstance(box, str):
-            raise UsageError("an array of amplitudes belongs to a box; pass the Box, or a state {site: amplitude}")
+        made, states, certificate = system, on_box(system, phi), "finite system"
+        run = run_in_box(made, states, goal)
+    elif isinstance(phi, np.ndarray) and isinstance(box, str):
+        raise UsageError("an array of amplitudes belongs to a box; pass the Box, or a state {site: amplitude}")
+    elif isinstance(box, str):
+        middle = site_of(centre, system.dim)
+        parts = supports(phi, middle)
+        if box == "certified":
+            made, lost["box"], _ = certified_box(system, parts, goal.until, tol / 2, middle)
+            states, certificate = on_box(made, phi), "a priori"
+            run = run_in_box(made, states, replace(goal, tol=tol / 2))
+        elif box == "adaptive":
+            width = max(int(np.abs(s).max()) for s, _ in parts)
+            made, states, run, used = evolve_adaptively(system, phi, width, goal, middle)
+            goal = replace(goal, method=used)
+        else:
+            choices = ("certified", "adaptive")
+            raise UsageError(f"there is no box {box!r}{suggest(box, choices)}, or give a number of sites")
+    else:
         made = system.box(box, centre)
-        return _in_given_box(made, on_box(made, phi), goal, [])
-    middle = site_of(centre, system.dim)
-    parts = supports(phi, middle)
-    if box == "certified":
-        return _certified(system, phi, parts, goal, middle)
-    if box == "adaptive":
-        width = max(int(np.abs(s).max()) for s, _ in parts)
-        made, states, run, used = evolve_adaptively(system, phi, width, goal, middle)
-        return _posterior(made, replace(goal, method=used), run, states, parts)
-    if isinstance(box, str):
-        raise UsageError(f"there is no box {box!r}{suggest(box, ('certified', 'adaptive'))}, or give a number of sites")
-    made = system.box(box, middle)
-    return _in_given_box(made, on_box(made, phi), goal, parts)
+        states, parts = on_box(made, phi), [] if isinstance(phi, np.ndarray) else supports(phi, made.centre)
+        run = run_in_box(made, states, goal, surface(made))
+    if certificate == "a posteriori":
+        scale = np.linalg.norm(states.reshape(-1, states.shape[-1]), axis=-1)
+        lost["box"] = float((np.sqrt(goal.until * run.loss) / scale).max())
+    if certificate != "finite system":
+        lost["truncated_hopping"] = goal.until * made.hopping.tail
+    lost["polynomial"] = run.polynomial
+    batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
+    psi = run.states.reshape(len(goal.times), *batch, made.size)
+    mass = (np.abs(psi[..., made.edge()]) ** 2).sum(-1) / (np.abs(states) ** 2).sum(-1)
+    used = goal.method if goal.method != "auto" else choose(made, goal.times, int(np.prod(batch)))
+    energy = max(abs(made.interval.low), abs(made.interval.high))
+    result = Evolution(
+        made, goal.times, psi, used, tol, sum(lost.values()), lost, "estimate" if run.estimated else certificate,
+        float(mass.max()), run.products, 4 * EPS * max(float(run.products), goal.until * energy), parts,
+    )  # fmt: skip
+    if not isinstance(system, Box) and not isinstance(box, str) and result.edge_mass > tol:
+        raise BoxTooSmallError(
+            f"the box {made.describe()} is too small: {result.edge_mass:.2g} of the mass reached its edge by t = "
+            f"{goal.until:g}, above tol {tol:g}; give a larger box, box='certified' or 'adaptive' (--box), a "
+            "shorter time, or evolve the Box itself if it is the system"
+        )
+    return result
 
 
 def check_times(times: Numbers) -> Float64[np.ndarray, " times"]:
@@ -172,16 +194,6 @@ def check_times(times: Numbers) -> Float64[np.ndarray, " times"]:
     if not np.isfinite(sequence).all():
         raise UsageError("a time is not finite; give finite numbers")
     return sequence
-
-
-def _check(tol: float, method: str) -> None:
-    if not 1e-14 <= tol < 1:
-        raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
-    if method not in METHODS:
-        raise UsageError(f"there is no method {method!r}{suggest(method, METHODS)}")
-
-
-# --- the three ways to choose a box --------------------------------------------------------------------------
 
 
 def certified_box(
@@ -201,56 +213,30 @@ def certified_box(
     return made, bound, table
 
 
-def _certified(
-    system: LongRange, phi: Initial, parts: Sequence[Support], goal: Goal, centre: tuple[int, ...]
-) -> Evolution:
-    made, bound, _ = certified_box(system, parts, goal.until, goal.tol / 2, centre)
-    states = on_box(made, phi)
-    run = run_in_box(made, states, replace(goal, tol=goal.tol / 2))
-    lost = {"box": bound, "truncated_hopping": goal.until * system.hopping.tail}
-    return _result(made, goal, run, states, "a priori", lost, parts)
+def powers(p: Numbers) -> Float64[np.ndarray, " p"]:
+    """p as an array; UsageError unless every p is finite and above 0."""
+    array = np.atleast_1d(np.asarray(p, dtype=np.float64))
+    if not len(array) or not (np.isfinite(array).all() and (array > 0).all()):
+        raise UsageError(f"p is {p}; moments are defined for finite p above 0")
+    return array
 
 
-def _in_given_box(made: Box, states: Num[np.ndarray, "*batch N"], goal: Goal, parts: Sequence[Support]) -> Evolution:
-    result = _posterior(made, goal, run_in_box(made, states, goal, surface(made)), states, parts)
-    if result.edge_mass > goal.tol:
-        raise BoxTooSmallError(
-            f"the box {made.describe()} is too small: {result.edge_mass:.2g} of the mass reached its edge by t = "
-            f"{goal.until:g}, above tol {goal.tol:g}; give a larger box, box='certified' or 'adaptive' (--box), a "
-            "shorter time, or evolve the Box itself if it is the system"
-        )
-    return result
+def moments(
+    box: Box, psi: Complex128[np.ndarray, "*batch N"], p: Numbers, norm: str = "linf", origin: Site | None = None
+) -> Float64[np.ndarray, "*found"]:
+    """Σ |n − origin|^p |ψ_n|² of states (..., N): (...), or (..., len(p)) for a sequence of p."""
+    return moments_of_probabilities(box, np.abs(psi) ** 2, p, norm, origin)
 
 
-def _posterior(
-    made: Box, goal: Goal, run: Propagated, states: Num[np.ndarray, "*batch N"], parts: Sequence[Support]
-) -> Evolution:
-    scale = np.linalg.norm(states.reshape(-1, states.shape[-1]), axis=-1)
-    through = float((np.sqrt(goal.until * run.loss) / scale).max())
-    lost = {"box": through, "truncated_hopping": goal.until * made.hopping.tail}
-    return _result(made, goal, run, states, "estimate" if run.estimated else "a posteriori", lost, parts)
-
-
-def _result(
-    made: Box,
-    goal: Goal,
-    run: Propagated,
-    states: Num[np.ndarray, "*batch N"],
-    certificate: str,
-    lost: dict[str, float],
-    parts: Sequence[Support] = (),
-) -> Evolution:
-    lost = {**lost, "polynomial": run.polynomial}
-    times = goal.times
-    batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
-    psi = run.states.reshape(len(times), *batch, made.size)
-    edge = made.edge(max(made.hopping.range, 8))
-    scale = (np.abs(states) ** 2).sum(-1)
-    mass = float(((np.abs(psi[..., edge]) ** 2).sum(-1) / scale).max()) if len(edge) else 0.0
-    used = goal.method if goal.method != "auto" else choose(made, times, int(np.prod(batch)))
-    energy = max(abs(made.interval.low), abs(made.interval.high))
-    rounding = 4 * EPS * max(float(run.products), goal.until * energy)
-    bound = sum(lost.values())
-    return Evolution(
-        made, times, psi, used, goal.tol, bound, lost, certificate, mass, run.products, rounding, list(parts)
-    )
+def moments_of_probabilities(
+    box: Box,
+    probabilities: Float64[np.ndarray, "*batch N"],
+    p: Numbers,
+    norm: str = "linf",
+    origin: Site | None = None,
+) -> Float64[np.ndarray, "*found"]:
+    """Σ |n − origin|^p prob_n of probabilities (..., N)."""
+    exponents = powers(p)
+    weights = box.distance(norm, origin)[:, None] ** exponents
+    found = probabilities @ weights
+    return found if isinstance(p, Sequence | np.ndarray) else found[..., 0]

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import stdtrit
+from scipy.stats import linregress
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.moments import Numbers
+from tenfold.quasiperiodic.dynamics.evolution import Numbers
+from tenfold.quasiperiodic.facts import facts
 
 _LEAST_POINTS = 4
 _CONFIDENCE = 0.95
@@ -36,13 +38,7 @@ class FittedLine:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "slope": self.slope,
-            "standard_error": self.standard_error,
-            "interval": list(self.interval),
-            "intercept": self.intercept,
-            "points": self.points,
-        }
+        return facts(self, "slope standard_error interval intercept points")
 
 
 @dataclass(frozen=True)
@@ -66,23 +62,15 @@ class Transport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "p": self.p,
-            "window": list(self.window),
-            "beta": self.beta.to_dict(),
-            "beta_plus": self.beta_plus,
-            "beta_minus": self.beta_minus,
-            "sigma": self.sigma.to_dict(),
-            "aic": self.aic,
-            "preferred": self.preferred,
-            "conventions": {
-                "beta": "slope of log<|X|^p> against p log t",
-                "sigma": "slope of log<|X|^p> against p log log t",
-                "local": "least-squares slopes over sliding half decades (4 points or more)",
-                "interval": "95 %, Newey-West standard error",
-                "aic": "AICc, Gaussian errors of log<|X|^p>",
-            },
+        conventions = {
+            "beta": "slope of log<|X|^p> against p log t",
+            "sigma": "slope of log<|X|^p> against p log log t",
+            "local": "least-squares slopes over sliding half decades (4 points or more)",
+            "interval": "95 %, Newey-West standard error",
+            "aic": "AICc, Gaussian errors of log<|X|^p>",
         }
+        lines = {"beta": self.beta.to_dict(), "sigma": self.sigma.to_dict()}
+        return facts(self, "p window beta_plus beta_minus aic preferred", **lines, conventions=conventions)
 
 
 def transport_exponents(
@@ -113,32 +101,24 @@ def transport_exponents(
     beta, sigma = line(x, y), line(np.log(x), y)
     centres, slopes = local_slopes(x, y)
     n = len(t)
-    flat = float(((y - y.mean()) ** 2).sum())
-    aic = {
-        "power law": _aicc(beta.residual, n, 3),
-        "log power": _aicc(sigma.residual, n, 3),
-        "bounded": _aicc(flat, n, 2),
-    }
+    residuals = {"power law": (beta.residual, 3), "log power": (sigma.residual, 3), "bounded": (n * float(y.var()), 2)}
+    aic = {name: _aicc(residual, n, k) for name, (residual, k) in residuals.items()}
     best = min(aic, key=lambda name: aic[name])
-    span = (float(t[0]), float(t[-1]))
-    highest, lowest = float(slopes.max()), float(slopes.min())
-    return Transport(float(p), span, beta, highest, lowest, (np.exp(centres), slopes), sigma, aic, best)
+    span, local = (float(t[0]), float(t[-1])), (np.exp(centres), slopes)
+    return Transport(float(p), span, beta, float(slopes.max()), float(slopes.min()), local, sigma, aic, best)
 
 
 def line(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> FittedLine:
     """Least squares of y on x, n ≥ 3."""
-    n = len(x)
-    centred = x - x.mean()
-    spread = float((centred**2).sum())
-    slope = float((centred * y).sum() / spread)
-    intercept = float(y.mean() - slope * x.mean())
+    n, centred = len(x), x - x.mean()
+    slope, intercept = (float(v) for v in linregress(x, y)[:2])
     rest = y - slope * x - intercept
     scores = centred * rest
     lag = int(4 * (n / 100) ** (2 / 9)) + 1
     meat = float((scores**2).sum())
     for k in range(1, min(lag, n - 1) + 1):
         meat += 2 * (1 - k / (lag + 1)) * float((scores[k:] * scores[:-k]).sum())
-    error = float(np.sqrt(max(meat, 0.0) * n / max(n - 2, 1)) / spread)
+    error = float(np.sqrt(max(meat, 0.0) * n / max(n - 2, 1)) / (centred**2).sum())
     half = float(stdtrit(max(n - 2, 1), 0.5 + _CONFIDENCE / 2)) * error
     return FittedLine(slope, error, (slope - half, slope + half), intercept, float((rest**2).sum()), n)
 
@@ -152,10 +132,8 @@ def local_slopes(
         last = max(int(np.searchsorted(x, x[first] + width * (1 + 1e-12), side="right")), first + _LEAST_POINTS)
         if last > len(x):
             break
-        part, values = x[first:last], y[first:last]
-        centred = part - part.mean()
-        centres.append(float(part.mean()))
-        slopes.append(float((centred * values).sum() / (centred**2).sum()))
+        centres.append(float(x[first:last].mean()))
+        slopes.append(float(linregress(x[first:last], y[first:last]).slope))
     return np.array(centres), np.array(slopes)
 
 

@@ -111,8 +111,7 @@ def run(
     N = 10**4 if quick else 10**6
     orbit = Kronecker(frequency)
     rows: list[Measurement] = []
-    measured: dict[str, list[float]] = {"measure": [], "hits": [], "bound": [], "intervals": []}
-    data, kept = [], []
+    kept, sets, counts, bounds, data = [], [], [], [], []
     for i, M in enumerate(sides):
         bad = sublevel(almost_mathieu(M, coupling, energy, frequency), -(M**s), 1 << (12 if quick else 15))
         progress((i + 1) / len(sides))
@@ -122,42 +121,39 @@ def run(
         bound = separation_bound(bad.region, frequency, N)
         after = next((n for n in range(len(found) + 1) if n >= len(found) or found[n] != n), 0)
         kept.append(M)
-        for key, value in zip(measured, (bad.length, len(found), bound.bound, len(bad.ends)), strict=True):
-            measured[key].append(value)
+        sets.append(bad)
+        counts.append(len(found))
+        bounds.append(bound.bound)
+        at, expected = f"M = {M}, N = {N}", f"N · measure = {N * bad.length:.1f}"
+        intervals_ = f"{len(bad.ends)} intervals"
         rows += [
-            Measurement(
-                "bad_set_measure", bad.length, "", f"M = {M}", "almost Mathieu", note=f"{len(bad.ends)} intervals"
-            ),
-            Measurement(
-                "hits", len(found), "", f"M = {M}, N = {N}", "golden orbit", note=f"N · measure = {N * bad.length:.1f}"
-            ),
-            Measurement(
-                "block_separation_bound", bound.bound, "", f"M = {M}, N = {N}", "every θ", note=f"block {bound.block}"
-            ),
+            Measurement("bad_set_measure", bad.length, "", f"M = {M}", "almost Mathieu", note=intervals_),
+            Measurement("hits", len(found), "", at, "golden orbit", note=expected),
+            Measurement("block_separation_bound", bound.bound, "", at, "every θ", note=f"block {bound.block}"),
         ]
         data.append(
             {"M": M, "set": bad.to_dict(), "bound": bound.to_dict(), "hits": [int(n) for n in found[:1000]],
              "first_hit": first_hit(bad.region, orbit, 0, N), "first_good_box": int(after)}
         )  # fmt: skip
-        last = bad
     if not kept:
         raise UsageError(
             f"at E = {energy}, λ = {coupling} no box has a determinant below its level; choose another energy"
         )
     lines(
-        {"measure": (kept, measured["measure"]), "e^(-M^s)": (kept, np.exp(-np.array(kept, float) ** s))},
+        {"measure": (kept, [bad.length for bad in sets]), "e^(-M^s)": (kept, np.exp(-np.array(kept, float) ** s))},
         figures / "measure.png", "M", "measure", "Measure of the θ with a small determinant", (False, True),
         ("e^(-M^s)",),
     )  # fmt: skip
     lines(
-        {"hits, 0 ≤ n ≤ N": (kept, measured["hits"]), "block separation bound": (kept, measured["bound"])},
+        {"hits, 0 ≤ n ≤ N": (kept, counts), "block separation bound": (kept, bounds)},
         figures / "hits.png", "M", f"hits (N = {N:,})", "Hits along the orbit, and their bound", (False, True),
     )  # fmt: skip
     ladder = np.unique(np.geomspace(10, N, 40).astype(int))
+    last = sets[-1]
     assert last.region is not None
-    counts: np.ndarray = np.array(running_counts(last.region, orbit, ladder.tolist()))
+    running = np.array(running_counts(last.region, orbit, ladder.tolist()))
     lines(
-        {f"hits, M = {kept[-1]}": (ladder, np.maximum(counts, 0.5)), "N · measure": (ladder, ladder * last.length)},
+        {f"hits, M = {kept[-1]}": (ladder, np.maximum(running, 0.5)), "N · measure": (ladder, ladder * last.length)},
         figures / "running.png", "N", "hits in 0 … N", "Running count", (True, True), ("N · measure",),
     )  # fmt: skip
     captions = {

@@ -56,9 +56,7 @@ def variance_rows(loss: Loss, dim: int, modes: tuple[str, ...], design: Design, 
             continue
         ratio = float(base / values.var(ddof=1))
         error = ratio * math.sqrt(4 / (design.repeats - 1))
-        rows.append(
-            Measurement("variance_reduction", ratio, "iid / mode", split, mode, error, design.repeats, note)
-        )  # fmt: skip
+        rows.append(Measurement("variance_reduction", ratio, "iid / mode", split, mode, error, design.repeats, note))
         spread = math.sqrt((base + values.var(ddof=1)) / design.repeats)
         worst = max(worst, abs(float(values.mean() - samples["iid"].mean())) / spread)
     rows.append(Measurement("largest_bias", worst, "standard errors", split, "all modes", None, design.repeats))
@@ -126,23 +124,16 @@ class NoisyMixture:
         return self._error(u[:, 0], data, ndtri(u[:, 1]))
 
     def time_and_noise(self, seed: int) -> Loss:
-        """The loss as a function of time and noise on [0, 1)², the data drawn independently."""
+        """The loss as a function of time and noise on [0, 1)², or of time alone, the rest drawn independently."""
         generator = np.random.default_rng(seed)
 
-        def loss(points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, " n"]:
-            rest = generator.random((len(points), 2))
+        def loss(points: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+            rest = generator.random((len(points), 4 - points.shape[1]))
             return self.joint(np.concatenate([points, rest], axis=1))
 
         return loss
 
-    def time_only(self, seed: int) -> Loss:
-        """The loss as a function of time on [0, 1), everything else drawn independently."""
-        generator = np.random.default_rng(seed)
-
-        def loss(points: Float64[np.ndarray, "n 1"]) -> Float64[np.ndarray, " n"]:
-            return self.joint(np.concatenate([points, generator.random((len(points), 3))], axis=1))
-
-        return loss
+    time_only = time_and_noise
 
     def _error(
         self, t: Float64[np.ndarray, " n"], data: Float64[np.ndarray, " n"], noise: Float64[np.ndarray, " n"]
@@ -161,55 +152,41 @@ class NoisyMixture:
 def run(figures: Path, quick: bool, progress: Callable[[float], None], losses: Sequence[SampledLoss] = ()) -> Outcome:
     """Tables on a smooth integrand, on the digits' loss over time, on the full digits' loss, jointly with noise in low
     dimension, and on ``losses`` of trained models."""
-    few = 200 if quick else 1000
-    rows = variance_rows(smooth, 1, TIMES, Design(64, 16, few), "smooth function of t")
-    progress(0.15)
-    digits = DigitsDenoiser()
+    digits, mixture = DigitsDenoiser(), NoisyMixture()
     times = np.linspace(0, 1, 65)
-    draws = 100 if quick else 400
-    curve = digits.table(times, draws, common=True)
-    rough = digits.table(times, draws, common=False)
-    design = Design(32, 8, 400 if quick else 4000)
-    rows += variance_rows(
-        lambda p: np.interp(p[:, 0], times, rough), 1, TIMES, design, "digits, L(t), new noise a time"
-    )
-    progress(0.4)
-    rows += variance_rows(lambda p: np.interp(p[:, 0], times, curve), 1, TIMES, design, "digits, L(t), common noise")
-    progress(0.6)
+    curve, rough = (digits.table(times, 100 if quick else 400, common) for common in (True, False))
     generator = np.random.default_rng(1)
 
     def full(points: Float64[np.ndarray, "n 1"]) -> Float64[np.ndarray, " n"]:
         size = len(points)
         return digits.loss(points[:, 0], generator.integers(1797, size=size), generator.standard_normal((size, 64)))
 
-    rows += variance_rows(
-        full, 1, ("iid", "vdm", "vdm_stream"), Design(32, 8, 20 if quick else 200), "digits, full loss"
-    )
-    progress(0.8)
-    mixture = NoisyMixture()
-    repeats = 100 if quick else 400
-    rows += variance_rows(mixture.time_only(0), 1, TIMES, Design(64, 16, repeats), "mixture, t")
-    some = ("iid", "kronecker", "sobol")
-    rows += variance_rows(mixture.time_and_noise(0), 2, some, Design(64, 16, repeats), "mixture, (t, noise)")
-    rows += variance_rows(mixture.joint, 4, some, Design(64, 16, repeats), "mixture, all four")
+    few, some = ("iid", "vdm", "vdm_stream"), ("iid", "kronecker", "sobol")
+    table = Design(32, 8, 400 if quick else 4000)
+    mixed = Design(64, 16, 100 if quick else 400)
+    work: list[tuple[Loss, int, tuple[str, ...], Design, str]] = [
+        (smooth, 1, TIMES, Design(64, 16, 200 if quick else 1000), "smooth function of t"),
+        (lambda p: np.interp(p[:, 0], times, rough), 1, TIMES, table, "digits, L(t), new noise a time"),
+        (lambda p: np.interp(p[:, 0], times, curve), 1, TIMES, table, "digits, L(t), common noise"),
+        (full, 1, few, Design(32, 8, 20 if quick else 200), "digits, full loss"),
+        (mixture.time_only(0), 1, TIMES, mixed, "mixture, t"),
+        (mixture.time_and_noise(0), 2, some, mixed, "mixture, (t, noise)"),
+        (mixture.joint, 4, some, mixed, "mixture, all four"),
+    ]
     for given in losses:
         trained = Design(given.batch, given.batches, 10 if quick else given.repeats)
-        rows += variance_rows(given.loss, given.dim, TIMES if given.dim == 1 else some, trained, given.name)
-    progress(1.0)
-    lines(
-        {"common noise": (times, curve), "new noise at each time": (times, rough)},
-        figures / "loss.png",
-        "t",
-        "mean squared noise error",
-        "Digits: loss over time",
-    )
-    lines(
-        {
-            mode: (np.arange(32), np.sort(ShiftSampler(1, mode, 0).batch(0, 32).ravel()) - (np.arange(32) + 0.5) / 32)
-            for mode in ("iid", "vdm", "jitter", "kronecker")
-        },
-        figures / "batch.png", "rank of the point in a batch of 32", "distance from even spacing", "One batch of times",
-    )  # fmt: skip
+        work.append((given.loss, given.dim, TIMES if given.dim == 1 else some, trained, given.name))
+    rows = []
+    for i, (loss, dim, modes, design, split) in enumerate(work):
+        rows += variance_rows(loss, dim, modes, design, split)
+        progress((i + 1) / len(work))
+    tables = {"common noise": (times, curve), "new noise at each time": (times, rough)}
+    lines(tables, figures / "loss.png", "t", "mean squared noise error", "Digits: loss over time")
+    rank, even = np.arange(32), (np.arange(32) + 0.5) / 32
+    drawn = {mode: ShiftSampler(1, mode, 0).batch(0, 32).ravel() for mode in ("iid", "vdm", "jitter", "kronecker")}
+    offsets = {mode: (rank, np.sort(batch) - even) for mode, batch in drawn.items()}
+    about = ("rank of the point in a batch of 32", "distance from even spacing", "One batch of times")
+    lines(offsets, figures / "batch.png", *about)
     captions = {
         "loss.png": "The digits' loss as a function of time, tabulated at 65 times; it varies smoothly and vanishes "
         "at both ends, so that even spacing pays. The full loss also varies with data and noise, which a time sampler "

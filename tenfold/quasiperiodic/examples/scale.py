@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tenfold.figures.panels import Curve, Panel, draw
-from tenfold.quasiperiodic.dynamics.evolution import evolve
+from tenfold.quasiperiodic.dynamics.evolution import Evolution, evolve
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import exponential
-from tenfold.quasiperiodic.operators.long_range import LongRange
+from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 
@@ -33,9 +33,7 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
             operator = make(n)
             box = operator.box(n // 2 if operator.dim == 1 else round(n**0.5) // 2)
             until = 100.0 / box.interval.half_width
-            began = time.perf_counter()
-            result = evolve(box, None, [until], method="chebyshev")
-            seconds = time.perf_counter() - began
+            seconds, result = _timed(box, until, method="chebyshev")
             series.setdefault(name, []).append((box.size, seconds / result.products))
             progress((f * len(sizes) + i + 1) / total)
         size, per = series[name][-1]
@@ -43,9 +41,8 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
     long_times = np.geomspace(10.0, 1e3 if quick else 1e5, 3 if quick else 5)
     local, reaches = [], []
     for t in long_times:
-        began = time.perf_counter()
-        result = evolve(presets.aubry_andre(2.0, theta=0.2), None, [t], box="adaptive", method="chebyshev")
-        local.append(time.perf_counter() - began)
+        seconds, result = _timed(presets.aubry_andre(2.0, theta=0.2), t, box="adaptive", method="chebyshev")
+        local.append(seconds)
         reaches.append(result.reach)
     note = f"error bound {result.error_bound:.1e}, {result.certificate}, {result.products:,} products"
     rows.append(Measurement("adaptive_reach", reaches[-1], "sites", model=f"localised, t = {t:g}", note=note))
@@ -54,9 +51,8 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
     ballistic = [5.0, 20.0] if quick else [10.0, 50.0, 200.0, 1000.0, 5000.0]
     spent, needed = [], []
     for t in ballistic:
-        began = time.perf_counter()
-        result = evolve(presets.aubry_andre(0.5, theta=0.2), None, [t])
-        spent.append(time.perf_counter() - began)
+        seconds, result = _timed(presets.aubry_andre(0.5, theta=0.2), t)
+        spent.append(seconds)
         needed.append(result.box.size)
     progress(1.0)
     rows.append(Measurement("certified_sites", needed[-1], "sites", model=f"lambda = 0.5, t = {ballistic[-1]:g}"))
@@ -90,6 +86,12 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
     ]  # fmt: skip
     draw(panels, figures / "scale.png", columns=3)
     return Outcome(rows, {"scale.png": "Cost against size and time, one run on this machine."}, {}, facts)
+
+
+def _timed(operator: LongRange | Box, t: float, **options: Any) -> tuple[float, Evolution]:
+    began = time.perf_counter()
+    result = evolve(operator, None, [t], **options)
+    return time.perf_counter() - began, result
 
 
 def _both(name: str, points: list[tuple[float, float]]) -> Curve:

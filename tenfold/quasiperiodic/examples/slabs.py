@@ -38,9 +38,8 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
         found = [[worst_slab(Kronecker(frequency, t), N) for N in sizes] for t in thetas]
         deviations = np.array([[w.deviation for w in line] for line in found])
         theory = 1 - 1 / b
-        rows.append(
-            _row("slab_exponent", NAMES[b], fit_exponent(sizes, deviations, theory), f"mean of {len(thetas)} θ")
-        )
+        fit = fit_exponent(sizes, deviations, theory)
+        rows.append(_row("slab_exponent", NAMES[b], fit, f"mean of {len(thetas)} θ"))
         one = fit_exponent(sizes, deviations[0], theory).slope
         rows.append(Measurement("slab_exponent", one, "", "θ = 0", NAMES[b], note=f"theory {theory:.3g}"))
         scaled = deviations[0] / np.array(sizes) ** theory
@@ -54,15 +53,8 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
         name = f"N^{1 - 1 / b:.2g}" if b > 1 else "1"
         curves[name] = (sizes, curves[NAMES[b]][1][0] * (np.array(sizes) / sizes[0]) ** (1 - 1 / b))
         names.append(name)
-    lines(
-        curves,
-        figures / "slabs.png",
-        "N",
-        "|count − N · volume|",
-        "Largest deviation of a slab found",
-        (True, True),
-        names,
-    )
+    title = "Largest deviation of a slab found"
+    lines(curves, figures / "slabs.png", "N", "|count − N · volume|", title, (True, True), names)
     captions = {
         "slabs.png": "Deviation of the worst slab found among 25 directions, θ = 0, with N^{1−1/b} through the first "
         "point. Each is a lower estimate of the supremum over slabs.",
@@ -82,30 +74,21 @@ def _bands(
     frequency = FREQUENCIES[2]
     low, high = QUICK_BANDS if quick else BANDS
     sizes = [10**k for k in range(low, high + 1)]
-    cells, hits, bounds, table = [], [], [], []
+    counts, above = [], []
     for i, N in enumerate(sizes):
         region = band(x**2, f"1/{5 * N}")
-        found = count(region, Kronecker(frequency), 0, N, "lattice")
-        bound = separation_bound(region, frequency, N)
-        cells.append(found.cells)
-        hits.append(found.count)
-        bounds.append(bound.bound)
-        table.append({"count": found.to_dict(), "bound": bound.to_dict()})
+        counts.append(count(region, Kronecker(frequency), 0, N, "lattice"))
+        above.append(separation_bound(region, frequency, N))
         progress((i + 1) / len(sizes))
+    cells, hits, bounds = [c.cells for c in counts], [c.count for c in counts], [b.bound for b in above]
+    table = [{"count": c.to_dict(), "bound": b.to_dict()} for c, b in zip(counts, above, strict=True)]
     fit = fit_exponent(sizes, cells, 0.5)
+    per_root, last = float(np.mean(np.array(cells) / np.sqrt(sizes))), f"N = {sizes[-1]:.0e}"
     rows = [
         _row("cells_visited_exponent", NAMES[2], fit, ""),
-        Measurement(
-            "cells_visited_over_root_N",
-            float(np.mean(np.array(cells) / np.sqrt(sizes))),
-            "",
-            f"N ≤ {sizes[-1]:.0e}",
-            NAMES[2],
-        ),
-        Measurement("hits_of_the_band", hits[-1], "", f"N = {sizes[-1]:.0e}", NAMES[2], note="certified"),
-        Measurement(
-            "block_separation_bound", bounds[-1], "", f"N = {sizes[-1]:.0e}", NAMES[2], note="derived, every θ"
-        ),
+        Measurement("cells_visited_over_root_N", per_root, "", f"N ≤ {sizes[-1]:.0e}", NAMES[2]),
+        Measurement("hits_of_the_band", hits[-1], "", last, NAMES[2], note="certified"),
+        Measurement("block_separation_bound", bounds[-1], "", last, NAMES[2], note="derived, every θ"),
     ]
     lines(
         {

@@ -46,9 +46,8 @@ def run(figures: Path, quick: bool, progress: Callable[[float], None]) -> Outcom
     grid = np.linspace(0.25, 3.0, 6 if quick else 23)
     exponents, exact = [], [presets.aubry_andre_lyapunov(lam) for lam in grid]
     for i, lam in enumerate(grid):
-        exponents.append(
-            float(lyapunov_exponents(presets.aubry_andre(lam), energy_near_zero(lam, period), steps).largest)
-        )
+        energy = energy_near_zero(lam, period)
+        exponents.append(float(lyapunov_exponents(presets.aubry_andre(lam), energy, steps).largest))
         progress(0.2 + 0.6 * (i + 1) / len(grid))
     worst = float(np.abs(np.array(exponents) - exact).max())
     rows.append(Measurement("lyapunov_error", worst, model="all lambda", note=f"against max(0, log λ), {steps} steps"))

@@ -32,11 +32,8 @@ class Hopping:
     coefs: Inexact[np.ndarray, " r"]
     rho: float = inf
     tail: float = 0.0
-    name: str = "finite list"
 
-    def __init__(
-        self, offsets: Any, coefs: Any, rho: float = inf, tail: float = 0.0, name: str = "finite list"
-    ) -> None:
+    def __init__(self, offsets: Any, coefs: Any, rho: float = inf, tail: float = 0.0) -> None:
         offsets = np.asarray(offsets, dtype=np.int64)
         offsets = offsets[:, None] if offsets.ndim == 1 else offsets
         coefs = np.atleast_1d(np.asarray(coefs))
@@ -51,7 +48,7 @@ class Hopping:
         _check_hermitian(offsets, coefs)
         if np.iscomplexobj(coefs) and not coefs.imag.any():
             coefs = coefs.real.copy()
-        self.__dict__.update(offsets=offsets, coefs=coefs, rho=rho, tail=tail, name=name)
+        self.__dict__.update(offsets=offsets, coefs=coefs, rho=rho, tail=tail)
 
     @property
     def dim(self) -> int:
@@ -68,9 +65,14 @@ class Hopping:
         """The largest |m|∞."""
         return max(self.radius)
 
-    def symbol(self, points: Sequence[int]) -> Float64[np.ndarray, "..."]:
-        """Σ_m a_m e^{ik·m} (real) on the grid of ``points[j]`` equispaced k_j, k = 0 first; points > 2 radius."""
-        return transform(self.offsets, self.coefs, points).real
+    def along(self, i: int, n: Int64[np.ndarray, "k d"]) -> Inexact[np.ndarray, " k"]:
+        """A(n, n − m) for the offset m of index ``i``."""
+        return np.full(len(n), self.coefs[i])
+
+    def symbol(self, points: Sequence[int], sign: int = 1) -> Float64[np.ndarray, "..."]:
+        """Σ_m a_m e^{ik·m} (real) on the grid of ``points[j]`` equispaced k_j, k = 0 first; points > 2 radius. With
+        ``sign`` −1 at −k: what an FFT of (A u)_n = Σ a_m u_{n−m} is multiplied by."""
+        return transform(sign * self.offsets, self.coefs, points).real
 
 
 def _check_hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r"]) -> None:
@@ -140,7 +142,7 @@ def exponential(t: float, rho: float, dim: int = 1, radius: int | None = None) -
     cut = radius if radius is not None else next(r for r in range(1, 10**6) if rest(r) <= _TINY * whole**dim)
     offsets = _ball(dim, cut)
     coefs = t * np.exp(-rho * np.abs(offsets).sum(1))
-    return Hopping(offsets, coefs, rho, 0.0 if radius else abs(t) * rest(cut), f"exponential, rate {rho:g}")
+    return Hopping(offsets, coefs, rho, 0.0 if radius else abs(t) * rest(cut))
 
 
 def power_law(t: float, exponent: float, radius: int) -> Hopping:
@@ -153,8 +155,7 @@ def power_law(t: float, exponent: float, radius: int) -> Hopping:
     if not exponent > 1:
         raise UsageError(f"power-law hopping |m|^-{exponent:g} is not summable on Z; give an exponent above 1")
     m = np.arange(1, radius + 1)
-    coefs = t * m ** -float(exponent)
-    return Hopping(np.concatenate([m, -m]), np.concatenate([coefs, coefs]), name=f"power law {exponent:g}")
+    return symmetric(m, t * m ** -float(exponent))
 
 
 def from_symbol(symbol: Callable[[np.ndarray], np.ndarray], radius: int, oversampling: int = 8) -> Hopping:
@@ -175,7 +176,7 @@ def from_symbol(symbol: Callable[[np.ndarray], np.ndarray], radius: int, oversam
     rest = np.abs(coefs[radius + 1 : points - radius]).sum()
     offsets = np.concatenate([[0], m, -m])
     middle = coefs[0].real if abs(coefs[0]) > small else 0.0
-    return Hopping(offsets, np.concatenate([[middle], one, one.conj()]), inf, float(rest), "symbol")
+    return Hopping(offsets, np.concatenate([[middle], one, one.conj()]), inf, float(rest))
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,6 @@ class Kernel:
     bound: float
     rate: float
     dim: int = 1
-    name: str = "kernel"
     offsets: Int64[np.ndarray, "r d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -235,6 +235,10 @@ class Kernel:
         """C e^{−c|m|∞} at ``offsets``."""
         return self.bound * np.exp(-self.rate * np.abs(self.offsets).max(1))
 
+    def along(self, i: int, n: Int64[np.ndarray, "k d"]) -> Num[np.ndarray, " k"]:
+        """A(n, n − m) for the offset m of index ``i``."""
+        return self.entries(n, n - self.offsets[i])
+
     def entries(self, n: Int64[np.ndarray, "k d"], m: Int64[np.ndarray, "k d"]) -> Num[np.ndarray, " k"]:
         """A(n, m) for sites, checked: finite, within C e^{−c|n−m|}."""
         values = np.asarray(self.call(n, m))
@@ -264,7 +268,7 @@ def kernel_from_sparse(matrix: Any, origin: int, bound: float, rate: float) -> K
         values[inside] = csr[i[inside], j[inside]]
         return values
 
-    return Kernel(call, radius, bound, rate, 1, "sparse kernel")
+    return Kernel(call, radius, bound, rate)
 
 
 def _ball(dim: int, radius: int) -> Int64[np.ndarray, "r {dim}"]:

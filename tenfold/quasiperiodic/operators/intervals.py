@@ -1,7 +1,7 @@
 """Rigorous spectral intervals, without diagonalisation."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -12,13 +12,11 @@ from tenfold.quasiperiodic.operators.windows import Window
 _MOST_POINTS = 1 << 18
 
 
-@dataclass(frozen=True)
-class SpectralInterval:
-    """[low, high] that contains a spectrum; ``method`` says why."""
+class SpectralInterval(NamedTuple):
+    """[low, high] that contains a spectrum."""
 
     low: float
     high: float
-    method: str
 
     @property
     def centre(self) -> float:
@@ -29,10 +27,6 @@ class SpectralInterval:
     def half_width(self) -> float:
         """(high − low)/2."""
         return 0.5 * (self.high - self.low)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"low": self.low, "high": self.high, "method": self.method}
 
 
 def spectral_interval(window: Window, potential: Float64[np.ndarray, "*batch N"]) -> SpectralInterval:
@@ -45,14 +39,13 @@ def spectral_interval(window: Window, potential: Float64[np.ndarray, "*batch N"]
         rows = np.asarray(np.abs(matrix).sum(1)).ravel()
         diagonal = np.real(matrix.diagonal())
         spread = rows - np.abs(diagonal)
-        low, high, method = (diagonal - spread).min(), (diagonal + spread).max(), "Gershgorin + range of V"
+        low, high = (diagonal - spread).min(), (diagonal + spread).max()
     else:
         low, high = symbol_range(hopping)
-        method = "range of the symbol + range of V"
     low, high = float(low + potential.min()), float(high + potential.max())
     # Rounding of the sums above, and a width that is never zero.
     slack = 1e-14 * max(abs(low), abs(high), 1e-300)
-    return SpectralInterval(low - slack, high + slack, method)
+    return SpectralInterval(low - slack, high + slack)
 
 
 def symbol_range(hopping: Hopping) -> tuple[float, float]:
@@ -61,9 +54,7 @@ def symbol_range(hopping: Hopping) -> tuple[float, float]:
     At an extremum the gradient vanishes and a grid point is within h_j/2 along each axis, so that the grid misses by
     at most ½ Σ |a_m| (Σ_j |m_j| h_j/2)²; where Σ|a_m| is tighter it is used."""
     radius = hopping.radius
-    points = [1 << int(np.ceil(np.log2(128 * r + 1))) if r else 1 for r in radius]
-    while np.prod(points) > _MOST_POINTS and max(points) > 8:
-        points[int(np.argmax(points))] //= 2
+    points = grid(radius, 128, _MOST_POINTS)
     zero = ~hopping.offsets.any(1)
     middle = float(np.real(hopping.coefs[zero]).sum())
     plain = float(np.abs(hopping.coefs[~zero]).sum())
@@ -73,3 +64,12 @@ def symbol_range(hopping: Hopping) -> tuple[float, float]:
     half = np.pi / np.array(points)
     missed = 0.5 * float((np.abs(hopping.coefs) * (np.abs(hopping.offsets) @ half) ** 2).sum()) + 1e-14 * plain
     return max(float(values.min()) - missed, middle - plain), min(float(values.max()) + missed, middle + plain)
+
+
+def grid(radius: Sequence[int], fine: int, most: int) -> list[int]:
+    """Points along each axis of a grid for a symbol: powers of two above ``fine`` times the radius, about ``most`` in
+    all."""
+    points = [1 << int(np.ceil(np.log2(fine * r + 1))) if r else 1 for r in radius]
+    while np.prod(points) > most and max(points) > 8:
+        points[int(np.argmax(points))] //= 2
+    return points

@@ -12,6 +12,7 @@ import scipy.sparse
 from jaxtyping import Bool, Float64, Inexact, Num
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
@@ -67,10 +68,6 @@ class LongRange:
         if self.orbit is None:
             raise UsageError("the operator has no potential, so that there is no theta to choose")
         return replace(self, orbit=self.orbit.at(theta))
-
-    def coupled(self, lam: float) -> "LongRange":
-        """The operator with another coupling λ."""
-        return replace(self, lam=lam)
 
     def values(self, lower: Sequence[int], shape: Sequence[int]) -> Float64[np.ndarray, "*batch N"]:
         """λ v at the sites lower + [0, shape) in C order, (N,) or (batch, N).
@@ -158,15 +155,14 @@ class Box(Window):
         """The matrix in CSR format. Raises UsageError for a batch."""
         return (self.hopping_matrix + scipy.sparse.diags_array(self.single_potential())).tocsr()
 
-    def dense(self) -> Inexact[np.ndarray, "*batch N N"]:
-        """The matrix, or a batch of them."""
+    def dense(self, z: complex = 0.0) -> Inexact[np.ndarray, "*batch N N"]:
+        """The matrix H − z, or a batch of them."""
         batch = int(np.prod(self.potential.shape[:-1]))
         require(batch * self.size**2 * (8 if self.is_real else 16), f"a dense matrix of {self.size} sites")
-        matrix = np.broadcast_to(
-            self.hopping_matrix.toarray(), (*self.potential.shape[:-1], self.size, self.size)
-        ).copy()
-        diagonal = np.arange(self.size)
-        matrix[..., diagonal, diagonal] += self.potential
+        empty, diagonal = self.hopping_matrix.toarray(), np.arange(self.size)
+        matrix = np.empty((*self.potential.shape[:-1], *empty.shape), dtype=np.result_type(empty, z))
+        matrix[...] = empty
+        matrix[..., diagonal, diagonal] += self.potential - z
         return matrix
 
     def banded(self) -> Inexact[np.ndarray, "bands N"]:
@@ -211,12 +207,6 @@ class Box(Window):
 
     def to_dict(self) -> dict[str, Any]:
         """Where the box is, for results."""
-        return {
-            "operator": self.operator.name,
-            "lower": list(self.lower),
-            "shape": list(self.shape),
-            "boundary": self.boundary,
-            "centre": list(self.centre),
-            "product": self.product.kind,
-            "spectral_interval": [self.interval.low, self.interval.high],
-        }
+        interval = [self.interval.low, self.interval.high]
+        names = {"operator": self.operator.name, "product": self.product.kind, "spectral_interval": interval}
+        return facts(self, "lower shape boundary centre", **names)

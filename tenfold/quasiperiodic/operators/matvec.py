@@ -6,6 +6,7 @@ complex state of a real operator into its real and imaginary rows, which halves 
 """
 
 from dataclasses import dataclass
+from itertools import product
 from math import log2, prod
 from typing import Any
 
@@ -15,7 +16,7 @@ import scipy.sparse
 from jaxtyping import Inexact, Num
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.windows import Window
 
 Rows = Inexact[np.ndarray, "rows N"]
@@ -46,18 +47,27 @@ def states_of(rows: Inexact[np.ndarray, "*times rows N"], count: int) -> Inexact
 
 
 class Product:
-    """Rows in and out of a program that multiplies by A; ``flops`` of one real state."""
+    """factor · A of a window, for rows in and out, by one of the programs in ``costs``; ``kind`` is what users call
+    it."""
 
-    def __init__(self, kind: str, flops: float, real: bool) -> None:
-        self.kind, self.flops, self.real = kind, flops, real
+    kind: str
+    program: str
+
+    def __init__(self, window: Window, factor: float = 1.0) -> None:
+        self.window, self.factor, self.real = window, factor, window.is_real
+
+    @property
+    def flops(self) -> float:
+        """Of one real state."""
+        return costs(self.window)[self.program].flops
 
     def accumulate(self, x: Rows, out: Rows) -> None:
-        """out += A x for rows (S, N)."""
+        """out += factor · A x for rows (S, N)."""
         raise NotImplementedError
 
     def scaled(self, factor: float) -> "Product":
-        """The product with factor · A."""
-        raise NotImplementedError
+        """The product with a further factor."""
+        return type(self)(self.window, self.factor * factor)
 
     def apply(self, states: Num[np.ndarray, "*states N"]) -> Inexact[np.ndarray, "*states N"]:
         """A ψ for states (..., N) of any number type."""
@@ -71,24 +81,23 @@ class Product:
 class Slices(Product):
     """One shifted slice a neighbour."""
 
+    kind, program = "stencil", "slices"
+
     def __init__(self, window: Window, factor: float = 1.0) -> None:
-        hopping = window.hopping
-        assert not isinstance(hopping, Kernel)
-        super().__init__("stencil", 2.0 * len(hopping.coefs) * window.size, window.is_real)
-        self._window, self._factor = window, factor
+        super().__init__(window, factor)
+        hopping = translation_invariant(window)
         self._moves: list[tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = []
         periodic = window.boundary == "periodic"
         for m, a in zip(hopping.offsets.tolist(), hopping.coefs.tolist(), strict=True):
-            pieces: list[tuple[tuple[slice, ...], tuple[slice, ...]]] = [((), ())]
-            for step, n in zip(m, window.shape, strict=True):
-                parts = _axis_pieces(step, n, periodic)
-                pieces = [((*to, t), (*source, s)) for to, source in pieces for t, s in parts]
-            self._moves += [(a * factor, (slice(None), *to), (slice(None), *source)) for to, source in pieces]
+            axes = [_axis_pieces(step, n, periodic) for step, n in zip(m, window.shape, strict=True)]
+            for pieces in product(*axes):
+                to, source = zip(*pieces, strict=True)
+                self._moves.append((a * factor, (slice(None), *to), (slice(None), *source)))
         self._scratch = np.empty(0)
 
     def accumulate(self, x: Rows, out: Rows) -> None:
-        """out += A x."""
-        shape = (len(x), *self._window.shape)
+        """By one product and one sum for each neighbour."""
+        shape = (len(x), *self.window.shape)
         source, target = x.reshape(shape), out.reshape(shape)
         if self._scratch.shape != x.shape or self._scratch.dtype != x.dtype:
             self._scratch = np.empty_like(x)
@@ -99,36 +108,31 @@ class Slices(Product):
             view = target[to]
             view += part
 
-    def scaled(self, factor: float) -> "Slices":
-        """factor · A."""
-        return Slices(self._window, self._factor * factor)
+
+def translation_invariant(window: Window) -> Hopping:
+    """The hopping of a window that is known to have no kernel."""
+    assert not isinstance(window.hopping, Kernel)
+    return window.hopping
 
 
 def _axis_pieces(step: int, n: int, periodic: bool) -> list[tuple[slice, slice]]:
-    # (A u)_n takes u_{n − m}: the target range and its source.
-    if abs(step) >= n and not periodic:
-        return []
-    if step == 0:
-        return [(slice(0, n), slice(0, n))]
-    if step > 0:
-        inner = [(slice(step, n), slice(0, n - step))]
-        return inner + ([(slice(0, step), slice(n - step, n))] if periodic else [])
-    inner = [(slice(0, n + step), slice(-step, n))]
-    return inner + ([(slice(n + step, n), slice(0, -step))] if periodic else [])
+    # (A u)_n takes u_{n − m}: the target range and its source, and in a ring what comes round.
+    if step < 0:
+        return [(source, target) for target, source in _axis_pieces(-step, n, periodic)]
+    found = [(slice(step, n), slice(0, n - step))] if step < n else []
+    return found + ([(slice(0, step), slice(n - step, n))] if periodic and step else [])
 
 
 class Toeplitz(Product):
     """One dimension: windows of the padded state times one small Toeplitz matrix (a GEMM)."""
 
+    kind, program = "stencil", "toeplitz"
+
     def __init__(self, window: Window, factor: float = 1.0) -> None:
-        hopping = window.hopping
-        assert not isinstance(hopping, Kernel)
-        reach = hopping.range
+        super().__init__(window, factor)
+        hopping = translation_invariant(window)
+        self._reach = reach = hopping.range
         self._block = toeplitz_block(reach)
-        super().__init__(
-            "stencil", 2.0 * window.size * (self._block + 2 * reach) * (1 if window.is_real else 4), window.is_real
-        )
-        self._window, self._reach, self._factor = window, reach, factor
         self._count = -(-window.size // self._block)
         column = np.zeros(2 * reach + 1, dtype=hopping.coefs.dtype)
         column[reach - hopping.offsets[:, 0]] = hopping.coefs * factor
@@ -140,30 +144,24 @@ class Toeplitz(Product):
     def _prepare(self, rows: int) -> None:
         b, r = self._block, self._reach
         self._padded = np.zeros((rows, self._count * b + 2 * r), dtype=self._matrix.dtype)
-        s = self._padded.strides
-        shape, strides = (rows, self._count, b + 2 * r), (s[0], b * s[1], s[1])
-        self._windows = np.lib.stride_tricks.as_strided(self._padded, shape, strides, writeable=False)
-        self._copy = np.empty(shape, dtype=self._matrix.dtype)
+        self._windows = np.lib.stride_tricks.sliding_window_view(self._padded, b + 2 * r, axis=1)[:, ::b]
+        self._copy = np.empty(self._windows.shape, dtype=self._matrix.dtype)
         self._result = np.empty((rows, self._count, b), dtype=self._matrix.dtype)
 
     def accumulate(self, x: Rows, out: Rows) -> None:
-        """out += A x."""
+        """By one matrix product."""
         rows, n = x.shape
         r = self._reach
         if rows != len(self._padded):
             self._prepare(rows)
         self._padded[:, r : r + n] = x
-        if self._window.boundary == "periodic":
+        if self.window.boundary == "periodic":
             self._padded[:, :r] = x[:, n - r :]
             self._padded[:, r + n : n + 2 * r] = x[:, :r]
         np.copyto(self._copy, self._windows)
         flat = self._copy.reshape(rows * self._count, -1)
         np.dot(flat, self._matrix, out=self._result.reshape(rows * self._count, -1))
         out += self._result.reshape(rows, -1)[:, :n]
-
-    def scaled(self, factor: float) -> "Toeplitz":
-        """factor · A."""
-        return Toeplitz(self._window, self._factor * factor)
 
 
 def toeplitz_block(reach: int) -> int:
@@ -174,38 +172,24 @@ def toeplitz_block(reach: int) -> int:
 class Fourier(Product):
     """Any dimension: the FFT of the state, zero-padded in an open box, times the real symbol."""
 
+    kind = program = "fft"
+
     def __init__(self, window: Window, factor: float = 1.0) -> None:
-        hopping = window.hopping
-        assert not isinstance(hopping, Kernel)
+        super().__init__(window, factor)
         self._lengths = fft_lengths(window)
-        real = window.is_real
-        total = prod(self._lengths)
-        super().__init__("fft", (1 if real else 2) * 5.0 * total * max(log2(total), 1.0), real)
-        self._window, self._factor = window, factor
-        symbol = hopping.symbol(self._lengths) * factor
-        # Σ a_m e^{ik·m} with the convolution (A u)_n = Σ a_m u_{n−m} needs e^{−ik·m}: the grid reversed.
-        axes = tuple(range(symbol.ndim))
-        reversed_ = np.roll(np.flip(symbol, axes), 1, axes)
-        self._symbol = np.ascontiguousarray(reversed_[..., : self._lengths[-1] // 2 + 1] if real else reversed_)
+        symbol = translation_invariant(window).symbol(self._lengths, -1) * factor
+        self._symbol = np.ascontiguousarray(symbol[..., : self._lengths[-1] // 2 + 1] if self.real else symbol)
         self._inside = tuple(slice(0, n) for n in window.shape)
 
     def accumulate(self, x: Rows, out: Rows) -> None:
-        """out += A x."""
+        """By a transform there and back."""
         axes = tuple(range(1, len(self._lengths) + 1))
-        shaped, target = x.reshape(-1, *self._window.shape), out.reshape(-1, *self._window.shape)
-        if self.real:
-            spectrum = scipy.fft.rfftn(shaped, self._lengths, axes=axes)
-            spectrum *= self._symbol
-            result = scipy.fft.irfftn(spectrum, self._lengths, axes=axes, overwrite_x=True)
-        else:
-            spectrum = scipy.fft.fftn(shaped, self._lengths, axes=axes)
-            spectrum *= self._symbol
-            result = scipy.fft.ifftn(spectrum, self._lengths, axes=axes, overwrite_x=True)
+        shaped, target = x.reshape(-1, *self.window.shape), out.reshape(-1, *self.window.shape)
+        forward, back = (scipy.fft.rfftn, scipy.fft.irfftn) if self.real else (scipy.fft.fftn, scipy.fft.ifftn)
+        spectrum = forward(shaped, self._lengths, axes=axes)
+        spectrum *= self._symbol
+        result = back(spectrum, self._lengths, axes=axes, overwrite_x=True)
         target += result[(slice(None), *self._inside)]
-
-    def scaled(self, factor: float) -> "Fourier":
-        """factor · A."""
-        return Fourier(self._window, self._factor * factor)
 
 
 def fft_lengths(window: Window) -> tuple[int, ...]:
@@ -220,21 +204,18 @@ def fft_lengths(window: Window) -> tuple[int, ...]:
 class Sparse(Product):
     """A CSR matrix: the only way for kernels."""
 
-    def __init__(self, window: Window, matrix: scipy.sparse.csr_array | None = None) -> None:
-        self._matrix = window.hopping_matrix if matrix is None else matrix
-        super().__init__("sparse", 2.0 * self._matrix.nnz * (1 if window.is_real else 4), window.is_real)
-        self._window = window
+    kind = program = "sparse"
+
+    def __init__(self, window: Window, factor: float = 1.0) -> None:
+        super().__init__(window, factor)
+        self._matrix = window.hopping_matrix * factor
 
     def accumulate(self, x: Rows, out: Rows) -> None:
-        """out += A x."""
+        """By SciPy's product."""
         if len(x) == 1:
             out[0] += self._matrix @ x[0]
         else:
             out += (self._matrix @ x.T).T
-
-    def scaled(self, factor: float) -> "Sparse":
-        """factor · A."""
-        return Sparse(self._window, self._matrix * factor)
 
 
 @dataclass(frozen=True)
@@ -281,10 +262,4 @@ def product_of(window: Window, kind: str = "auto") -> Product:
     if not candidates:
         raise UsageError(f"a kernel's hopping has no {kind} product; it is not translation-invariant: use 'sparse'")
     best = min(candidates, key=lambda cost: cost.nanoseconds).program
-    made: dict[str, type[Slices] | type[Toeplitz] | type[Fourier] | type[Sparse]] = {
-        "slices": Slices,
-        "toeplitz": Toeplitz,
-        "fft": Fourier,
-        "sparse": Sparse,
-    }
-    return made[best](window)
+    return next(made for made in (Slices, Toeplitz, Fourier, Sparse) if made.program == best)(window)

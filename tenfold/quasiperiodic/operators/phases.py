@@ -1,31 +1,29 @@
 """Where a site of Z^d lies on the torus T^b: exact phases θ + Σᵢ nᵢ Ωᵢ mod 1 of the operators' potentials.
 
 Phases are integers that wrap around, so that a box around n = 10⁹ costs no more than one around 0, and the
-orbit of the stored frequencies is exact. A stored frequency has ``BITS`` bits, so that n α errs by n 2^−BITS;
-``axis_phases`` is the only place that knows the arithmetic of ``tenfold.shifts``.
+orbit of the stored frequencies is exact. A stored frequency has ``BITS`` bits, so that n α errs by n 2^−BITS; a skew
+shift, whose error grows as C(n, b), takes as many bits as its sites ask for. Phases are right to ``PHASE_ERROR``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt64
 
 from tenfold.errors import UsageError
+from tenfold.shifts import limbs
 from tenfold.shifts.frequency import Frequency, Number
 from tenfold.shifts.kronecker import Kronecker
+from tenfold.shifts.reduction import in_box
 
 BITS = 128
-_WORD = 1 << 64
+# Of every phase that an orbit gives, for |n| < 2^63: the truncation of θ and of a few sums to 64 bits.
+PHASE_ERROR = 2.0**-60
 # How far integer relations between frequencies are looked for, by number of frequencies.
 _RELATION_RADIUS = {1: 4096, 2: 64, 3: 16}
-
-
-def axis_phases(alpha: Sequence[int], start: int, stop: int) -> UInt64[np.ndarray, "n b"]:
-    """n α mod 1 for n = start … stop − 1 (negative too), α in ``BITS`` bits: the top 64 bits, (stop − start, b)."""
-    return Kronecker(Frequency.from_phases(alpha, BITS), bits=BITS, allow_resonant=True).phases(start, stop)
 
 
 def fixed_point(x: Any, bits: int = 64) -> int:
@@ -69,14 +67,16 @@ class LatticeOrbit:
         """(N, b), or (batch, N, b), over the box lower + [0, shape) in C order."""
         total = np.zeros((*shape, self.torus), dtype=np.uint64)
         for axis, (start, count) in enumerate(zip(lower, shape, strict=True)):
-            along = axis_phases(self.omega[axis], start, start + count)
+            line = Kronecker(Frequency.from_phases(self.omega[axis], BITS), bits=BITS, allow_resonant=True)
+            along = line.phases(start, start + count)
             total += along.reshape([count if i == axis else 1 for i in range(self.dim)] + [self.torus])
-        return _shifted(total.reshape(-1, self.torus), self.theta, self.batched)
+        found = total.reshape(-1, self.torus) + np.array(self.theta, dtype=np.uint64)[:, None]
+        return found if self.batched else found[0]
 
     def at(self, theta: Any) -> "LatticeOrbit":
         """The same orbit from other starting phases: b numbers, or (batch, b) of them."""
         rows, batched = _theta_rows(theta, self.torus)
-        return replace(self, theta=rows, batched=batched)
+        return replace(self, theta=tuple(tuple(x.fixed(64) for x in row) for row in rows), batched=batched)
 
     def approximant(self, period: int) -> "LatticeOrbit":
         """The orbit with every frequency replaced by the nearest p/period."""
@@ -91,8 +91,8 @@ class LatticeOrbit:
 class SkewOrbit:
     """The skew shift on T^b: (x₁, …, x_b) ↦ (x₁ + ω, x₂ + x₁, …, x_b + x_{b−1}), n steps from θ; d = 1."""
 
-    frequency: int
-    theta: tuple[tuple[int, ...], ...]
+    frequency: Number
+    theta: tuple[tuple[Number, ...], ...]
     batched: bool = False
 
     @property
@@ -105,19 +105,28 @@ class SkewOrbit:
         """b, the torus's dimension."""
         return len(self.theta[0])
 
+    def bits(self, lower: int, count: int) -> int:
+        """Bits, a multiple of 64, at which phases of n = lower … lower + count − 1 are right to 2^−72: a number that is
+        stored with an error of 2^−bits is multiplied by binomials of n below (|n| + b)^b."""
+        largest = max(abs(lower), abs(lower + count)) + self.torus
+        return -(-(72 + self.torus * largest.bit_length()) // 64) * 64
+
     def phases(self, lower: Sequence[int], shape: Sequence[int]) -> UInt64[np.ndarray, "*batch N b"]:
         """(N, b), or (batch, N, b), for n = lower … lower + shape − 1: the closed form at the first n in
         exact integers, then the map's recursion as wrapping cumulative sums."""
         start, count = int(lower[0]), int(shape[0])
+        bits = self.bits(start, count)
+        # C(start, j), generalised for negative n.
+        binomials = list(accumulate(range(self.torus), lambda c, j: c * (start - j) // (j + 1), initial=1))
         found = np.empty((len(self.theta), count, self.torus), dtype=np.uint64)
         for row, theta in enumerate(self.theta):
-            below = np.full(count, self.frequency, dtype=np.uint64)
+            numbers = [self.frequency.rounded(bits), *(x.rounded(bits) for x in theta)]
+            below = tuple(np.broadcast_to(x, count) for x in limbs.split(numbers[0], bits // 64))
             for k in range(1, self.torus + 1):
-                # x_k(n + 1) = x_k(n) + x_{k−1}(n), with x₀ = ω.
-                first = _skew_closed_form(k, start, self.frequency, theta)
-                steps = np.concatenate([[np.uint64(first)], below[:-1]])
-                below = np.cumsum(steps, dtype=np.uint64)
-                found[row, :, k - 1] = below
+                # x_k(n) = Σ_{j<k} C(n, j) θ_{k−j} + C(n, k) ω, and x_k(n + 1) = x_k(n) + x_{k−1}(n) with x₀ = ω.
+                first = sum(c * x for c, x in zip(binomials[: k + 1], numbers[k::-1], strict=True))
+                below = limbs.add(limbs.prefix_sums(below), limbs.split(first, bits // 64))
+                found[row, :, k - 1] = below[-1]
         return found if self.batched else found[0]
 
     def at(self, theta: Any) -> "SkewOrbit":
@@ -136,12 +145,12 @@ Orbit = LatticeOrbit | SkewOrbit
 def lattice_orbit(omega: Any, theta: Any = 0.0, allow_resonant: bool = False) -> LatticeOrbit:
     """The orbit with frequencies ``omega``: one number (d = b = 1), b of them (d = 1), or d rows of b.
 
-    Numbers are anything ``fixed_point`` reads; ``theta`` one number for all coordinates, b numbers, or rows of b
+    What ``tenfold.shifts.Frequency`` reads is read here: numbers, fractions, decimals, names of one number or of
+    several ("cubic", "rd:3", "liouville:2,1000"); ``theta`` one number for all coordinates, b numbers, or rows of b
     for a batch. Raises UsageError for unequal rows, and for frequencies with an integer relation k·Ωᵢ ∈ Z of small
     k unless ``allow_resonant`` (the potential is then periodic, which is seldom meant)."""
-    rows = omega if _nested(omega) else [omega if _listed(omega) else [omega]]
-    matrix = tuple(tuple(fixed_point(a, BITS) for a in row) for row in rows)
-    if not matrix or not matrix[0] or len({len(row) for row in matrix}) != 1:
+    matrix = tuple(Frequency.of(row).fixed(BITS) for row in (omega if _nested(omega) else [omega]))
+    if len({len(row) for row in matrix}) != 1:
         raise UsageError(f"frequencies {omega!r} are no matrix; give d rows of b numbers")
     relation = None if allow_resonant else integer_relation(matrix)
     if relation is not None:
@@ -150,70 +159,57 @@ def lattice_orbit(omega: Any, theta: Any = 0.0, allow_resonant: bool = False) ->
             f"the frequencies {omega!r} are rationally dependent: {terms} is a whole number; choose independent "
             "ones, or pass allow_resonant=True (--allow-resonant) for a potential that repeats"
         )
-    start, batched = _theta_rows(theta, len(matrix[0]))
-    return LatticeOrbit(matrix, start, batched)
+    return LatticeOrbit(matrix, ()).at(theta)
 
 
 def skew_orbit(frequency: Any, theta: Any, allow_resonant: bool = False) -> SkewOrbit:
     """The skew shift from ``theta`` (b numbers, b ≥ 1, or rows of b) with one frequency."""
-    rows = theta if _nested(theta) else [theta if _listed(theta) else [theta]]
-    lattice = lattice_orbit(frequency, 0.0, allow_resonant)
-    start, batched = _theta_rows(theta, len(rows[0]))
-    return SkewOrbit(lattice.omega[0][0] >> (BITS - 64), start, batched)
+    given = Frequency.of(frequency)
+    if given.dim != 1:
+        raise UsageError(f"a skew shift has one frequency, not {given.dim}; choose one of {given}")
+    lattice_orbit(given, 0.0, allow_resonant)
+    rows, batched = _theta_rows(theta, None)
+    return SkewOrbit(given.components[0], rows, batched)
 
 
 def integer_relation(omega: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
     """The smallest k ≠ 0 with Ωᵢ·k within rounding of a whole number for every i, or None.
 
     Looks at |k|∞ ≤ 4096, 64, 16 for b = 1, 2, 3 (and 4 beyond): a relation with larger k is not found."""
-    b = len(omega[0])
+    b, d = len(omega[0]), len(omega)
     radius = _RELATION_RADIUS.get(b, 4)
-    axis = np.arange(-radius, radius + 1, dtype=np.int64)
-    k = np.arange(1, radius + 1)[:, None] if b == 1 else np.array(list(product(axis, repeat=b)), dtype=np.int64)
-    weight = np.abs(k).sum(1)
-    k, weight = k[weight > 0], weight[weight > 0]
-    alike = np.ones(len(k), dtype=bool)
-    for row in omega:
-        top = np.array([a >> (BITS - 64) for a in row], dtype=np.uint64)
-        total = (k.astype(np.uint64) * top).sum(1, dtype=np.uint64).view(np.int64)
-        # A float carries 53 bits, so that a decimal such as 0.2 is a fifth only to that precision.
-        alike &= np.abs(total.astype(np.float64)) <= weight * 2.0**11
-    if not alike.any():
+    top = [[a >> (BITS - 64) for a in row] for row in omega]
+    rows = [[int(i == j) for j in range(b)] + [row[i] for row in top] for i in range(b)]
+    rows += [[0] * b + [int(i == j) << 64 for j in range(d)] for i in range(d)]
+    # A float carries 53 bits, so that a decimal such as 0.2 is a fifth only to that precision.
+    found = [
+        v[:b]
+        for v, _ in in_box(rows, [radius] * b + [radius * b << 11] * d)
+        if any(v[:b]) and max(map(abs, v[b:])) <= sum(map(abs, v[:b])) << 11
+    ]
+    if not found:
         return None
-    best = k[alike][np.argmin(weight[alike])]
-    return tuple(int(v) for v in (best if best[np.nonzero(best)[0][0]] > 0 else -best))
+    best = min(found, key=lambda k: sum(map(abs, k)))
+    sign = 1 if next(x for x in best if x) > 0 else -1
+    return tuple(sign * x for x in best)
 
 
-def _skew_closed_form(k: int, n: int, frequency: int, theta: Sequence[int]) -> int:
-    # x_k(n) = Σ_{j<k} C(n, j) θ_{k−j} + C(n, k) ω, also for negative n with the generalised binomials.
-    total, binomial = 0, 1
-    for j in range(k):
-        total += binomial * theta[k - j - 1]
-        binomial = binomial * (n - j) // (j + 1)
-    return (total + binomial * frequency) % _WORD
-
-
-def _shifted(
-    base: UInt64[np.ndarray, "N b"], theta: Sequence[Sequence[int]], batched: bool
-) -> UInt64[np.ndarray, "*batch N b"]:
-    start = np.array(theta, dtype=np.uint64)
-    return base[None] + start[:, None] if batched else base + start[0]
-
-
-def _theta_rows(theta: Any, torus: int) -> tuple[tuple[tuple[int, ...], ...], bool]:
+def _theta_rows(theta: Any, torus: int | None) -> tuple[tuple[tuple[Number, ...], ...], bool]:
+    """Rows of θ and whether they are a batch; a single number stands for ``torus`` of them."""
     batched = _nested(theta)
-    rows = theta if batched else [theta if _listed(theta) else [theta] * torus]
-    found = tuple(tuple(fixed_point(x) for x in row) for row in rows)
-    if not found or any(len(row) != torus for row in found):
+    rows = tuple(Frequency.of(row).components for row in (theta if batched else [theta]))
+    if not batched and len(rows[0]) == 1 and torus is not None:
+        rows = (rows[0] * torus,)
+    widths = {len(row) for row in rows}
+    if len(widths) != 1 or (torus is not None and widths != {torus}):
         raise UsageError(
-            f"theta has {len(found[0]) if found else 0} phases; the potential lives on T^{torus}: give {torus}"
+            f"theta has {len(rows[0])} phases; the potential lives on T^{torus}: give {torus}"
+            if torus is not None
+            else f"the rows of theta have {sorted(widths)} phases; give as many in each"
         )
-    return found, batched
-
-
-def _listed(value: Any) -> bool:
-    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    return rows, batched
 
 
 def _nested(value: Any) -> bool:
-    return _listed(value) and len(value) > 0 and _listed(value[0])
+    rows = list | tuple | np.ndarray
+    return isinstance(value, rows) and getattr(value, "ndim", 1) > 0 and len(value) > 0 and isinstance(value[0], rows)

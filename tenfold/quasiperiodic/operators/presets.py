@@ -1,21 +1,21 @@
 """Named models. Each says its convention, and what is known in closed form.
 
-Frequencies are anything ``phases.fixed_point`` reads: numbers, fractions, "golden", "sqrt(2)".
+Frequencies are anything ``tenfold.shifts.Frequency`` reads: numbers, fractions, "golden", "sqrt(2)", "cubic".
 """
 
-from collections.abc import Sequence
 from fractions import Fraction
 from math import acosh, cosh, inf, log, pi, sqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour
 from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.operators.phases import lattice_orbit, skew_orbit
 from tenfold.quasiperiodic.operators.potentials import Function, Steps, TrigPolynomial
+from tenfold.shifts.frequency import Frequency
 
 _POLE = 1e-12
 
@@ -38,19 +38,11 @@ def aubry_andre(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_reson
 def maryland(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False) -> LongRange:
     """(Hu)_n = u_{n+1} + u_{n−1} + λ tan π(θ + nα) u_n. A phase within 1e-12 of a pole is refused."""
 
-    def tangent(x: Any) -> Any:
-        if isinstance(x, np.ndarray):
-            return np.tan(pi * x[..., 0])
-        return (pi * x[..., 0]).tan()
-
     poles = Function(
-        tangent, 1, "tan", lambda x: np.abs(np.cos(pi * x[..., 0])) < _POLE, "lies on a pole of the tangent"
-    )
+        lambda x: np.tan(pi * x[..., 0]) if isinstance(x, np.ndarray) else (pi * x[..., 0]).tan(),
+        1, "tan", lambda x: np.abs(np.cos(pi * x[..., 0])) < _POLE, "lies on a pole of the tangent",
+    )  # fmt: skip
     return LongRange(nearest_neighbour(), poles, lattice_orbit(alpha, theta, allow_resonant), lam, "Maryland")
-
-
-def _near_pole(x: Float64[np.ndarray, "*sites 1"]) -> Bool[np.ndarray, "*sites"]:
-    return np.abs(np.cos(pi * x[..., 0])) < _POLE
 
 
 def ganeshan_pixley_das_sarma(
@@ -65,8 +57,7 @@ def ganeshan_pixley_das_sarma(
         c = np.cos(2 * pi * x[..., 0]) if isinstance(x, np.ndarray) else (2 * pi * x[..., 0]).cos()
         return 2 * c / (1 - g * c)
 
-    potential = Function(deformed, 1, "2cos/(1 - g cos)")
-    orbit = lattice_orbit(alpha, theta, allow_resonant)
+    orbit, potential = lattice_orbit(alpha, theta, allow_resonant), Function(deformed, 1, "2cos/(1 - g cos)")
     return LongRange(nearest_neighbour(), potential, orbit, lam, "Ganeshan-Pixley-Das Sarma")
 
 
@@ -91,44 +82,40 @@ def exponential_hopping(
 
     Mobility edge at cosh p = (E + t)/V: with t > 0 the states below E = V cosh p − t are localised, those above
     extended."""
-    potential = TrigPolynomial.cosine(1.0)
     orbit = lattice_orbit(alpha, theta, allow_resonant)
-    return LongRange(exponential(t, p), potential, orbit, v, "exponential hopping")
+    return LongRange(exponential(t, p), TrigPolynomial.cosine(1.0), orbit, v, "exponential hopping")
 
 
 def multi_frequency(
     lam: float,
-    alphas: Sequence[Any] = ("silver", "sqrt(3)"),
+    alphas: Any = ("silver", "sqrt(3)"),
     theta: Any = 0.0,
     hopping: Hopping | None = None,
     allow_resonant: bool = False,
 ) -> LongRange:
     """λ Σ_j cos 2π(θ_j + n α_j) with the given hopping (nearest neighbours without one)."""
-    b = len(alphas)
-    potential = TrigPolynomial(np.eye(b, dtype=np.int64), np.ones(b), np.zeros(b))
-    orbit = lattice_orbit(list(alphas), theta, allow_resonant)
-    return LongRange(hopping or nearest_neighbour(), potential, orbit, lam, "multi-frequency")
+    orbit = lattice_orbit(alphas, theta, allow_resonant)
+    return LongRange(hopping or nearest_neighbour(), _cosines(orbit.torus), orbit, lam, "multi-frequency")
 
 
 def lattice_cosines(
-    lam: float, alphas: Sequence[Any] = ("golden", "silver"), theta: Any = 0.0, allow_resonant: bool = False
+    lam: float, alphas: Any = ("golden", "silver"), theta: Any = 0.0, allow_resonant: bool = False
 ) -> LongRange:
     """Nearest neighbours on Z^d and λ Σ_j cos 2π(θ_j + n_j α_j): one frequency an axis, d of them."""
-    d = len(alphas)
-    omega = [[alphas[i] if i == j else 0 for j in range(d)] for i in range(d)]
-    potential = TrigPolynomial(np.eye(d, dtype=np.int64), np.ones(d), np.zeros(d))
-    orbit = lattice_orbit(omega, theta, allow_resonant)
-    return LongRange(nearest_neighbour(d), potential, orbit, lam, "lattice cosines")
+    axes = Frequency.of(alphas).components
+    orbit = lattice_orbit([[a if a is b else 0 for b in axes] for a in axes], theta, allow_resonant)
+    return LongRange(nearest_neighbour(orbit.dim), _cosines(orbit.dim), orbit, lam, "lattice cosines")
 
 
-def skew_shift(
-    lam: float, omega: Any = "golden", theta: Sequence[Any] = (0.0, 0.0), allow_resonant: bool = False
-) -> LongRange:
+def _cosines(count: int) -> TrigPolynomial:
+    return TrigPolynomial(np.eye(count, dtype=np.int64), np.ones(count), np.zeros(count))
+
+
+def skew_shift(lam: float, omega: Any = "golden", theta: Any = (0.0, 0.0), allow_resonant: bool = False) -> LongRange:
     """(Hu)_n = u_{n+1} + u_{n−1} + 2λ cos 2π x_b(n) u_n along the skew shift of T^b from θ (b numbers, b ≥ 1)."""
-    b = len(theta[0]) if isinstance(theta[0], list | tuple | np.ndarray) else len(theta)
-    last = [0] * (b - 1) + [1]
-    potential = TrigPolynomial.cosine(2.0, last)
-    return LongRange(nearest_neighbour(), potential, skew_orbit(omega, theta, allow_resonant), lam, "skew shift")
+    orbit = skew_orbit(omega, theta, allow_resonant)
+    potential = TrigPolynomial.cosine(2.0, [0] * (orbit.torus - 1) + [1])
+    return LongRange(nearest_neighbour(), potential, orbit, lam, "skew shift")
 
 
 # --- what is known in closed form ---------------------------------------------------------------------------

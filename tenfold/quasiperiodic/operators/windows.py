@@ -71,8 +71,9 @@ class Window:
             raise UsageError(f"site {n if len(n) > 1 else n[0]} is outside the box {self.describe()}")
         return int(np.ravel_multi_index(at, self.shape))
 
-    def edge(self, layers: int) -> Int64[np.ndarray, " edge"]:
-        """Positions of the sites within ``layers`` of an open box's surface (none in a ring)."""
+    def edge(self, layers: int | None = None) -> Int64[np.ndarray, " edge"]:
+        """Positions of the sites within ``layers``, max(R, 8) by default, of an open box's surface (none in a ring)."""
+        layers = max(self.hopping.range, 8) if layers is None else layers
         if self.boundary == "periodic":
             return np.empty(0, dtype=np.int64)
         away = self.sites - np.array(self.lower)
@@ -85,25 +86,13 @@ class Window:
         hopping, offsets = self.hopping, self.hopping.offsets
         require(self.size * len(offsets) * 28, f"a sparse matrix of {self.size:,} sites and {len(offsets)} neighbours")
         rows, columns, values = [], [], []
-        position = np.arange(self.size)
-        relative = self.sites - np.array(self.lower)
+        relative, sides = self.sites - np.array(self.lower), np.array(self.shape)
         for i, m in enumerate(offsets):
-            other = relative - m
-            if self.boundary == "periodic":
-                other, inside = other % np.array(self.shape), np.ones(self.size, dtype=bool)
-            else:
-                inside = ((other >= 0) & (other < np.array(self.shape))).all(1)
-            n, source = position[inside], other[inside]
-            if not len(n):
-                continue
-            if isinstance(hopping, Kernel):
-                values.append(hopping.entries(self.sites[n], self.sites[n] - m))
-            else:
-                values.append(np.full(len(n), hopping.coefs[i]))
-            rows.append(n)
-            columns.append(np.ravel_multi_index(tuple(source.T), self.shape))
-        if not rows:
-            return scipy.sparse.csr_array((self.size, self.size))
+            other = (relative - m) % sides if self.boundary == "periodic" else relative - m
+            inside = np.flatnonzero(((other >= 0) & (other < sides)).all(1))
+            values.append(hopping.along(i, self.sites[inside]))
+            rows.append(inside)
+            columns.append(np.ravel_multi_index(tuple(other[inside].T), self.shape))
         where = (np.concatenate(rows), np.concatenate(columns))
         csr = scipy.sparse.coo_array((np.concatenate(values), where), shape=(self.size, self.size)).tocsr()
         if isinstance(hopping, Kernel):

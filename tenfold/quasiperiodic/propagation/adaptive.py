@@ -21,6 +21,7 @@ from tenfold.quasiperiodic.propagation.methods import (
     Limit,
     Propagated,
     choose,
+    directions,
     run_in_box,
     spread,
     spread_box,
@@ -37,30 +38,29 @@ def evolve_adaptively(
     """The final box, the initial states in it, what was found, and the method; ``width`` is how far φ reaches.
 
     Raises BoxTooSmallError where the box would grow beyond 2²⁶ sites."""
-    margin = max(system.hopping.range, 8)
-    made = system.box(max(32, 4 * margin) + width, centre)
+    made = system.box(max(32, 4 * system.hopping.range) + width, centre)
     used = goal.method
     if used == "auto":
         batch = np.broadcast_shapes(on_box(made, phi).shape[:-1], made.potential.shape[:-1])
         used = "dense" if choose(made, goal.times, int(np.prod(batch))) == "dense" else "chebyshev"
     while used != "chebyshev":
-        states, limit = on_box(made, phi), _limit(made, goal, margin)
+        states, limit = on_box(made, phi), _limit(made, goal)
         run = run_in_box(made, states, replace(goal, tol=goal.tol / 2, method=used), surface(made), limit)
         if not limit.exceeded:
             return made, states, run, used
         made = _larger(system, made)
         if goal.method == "auto" and made.size > MOST_DENSE:
             used = "chebyshev"
-    return _sweeps(system, made, phi, goal, margin)
+    return _sweeps(system, made, phi, goal)
 
 
-def _limit(made: Box, goal: Goal, margin: int, products: int = 0) -> Limit:
+def _limit(made: Box, goal: Goal, products: int = 0) -> Limit:
     skin, until = surface(made), max(goal.until, 1e-300)
     # What rounding alone leaves everywhere (as a random walk, with FFT products) cannot be grown away.
     noise = 8 * EPS * float(np.sqrt(1 + products))
     lost = noise * skin.strength * float(np.sqrt(max(len(skin.edge), 1)))
-    mass = noise**2 * len(made.edge(margin))
-    return Limit(max(goal.tol**2, mass), max(goal.tol / until, lost), margin)
+    mass = noise**2 * len(made.edge())
+    return Limit(max(goal.tol**2, mass), max(goal.tol / until, lost))
 
 
 def _larger(system: LongRange, made: Box) -> Box:
@@ -80,21 +80,17 @@ def _embedded(states: Num[np.ndarray, "*batch N"], old: Box, new: Box) -> Num[np
 
 
 def _sweeps(
-    system: LongRange, made: Box, phi: Initial, goal: Goal, margin: int
+    system: LongRange, made: Box, phi: Initial, goal: Goal
 ) -> tuple[Box, Num[np.ndarray, "*batch N"], Propagated, str]:
     times, tol, progress = goal.times, goal.tol, goal.progress
     start = made
     found: list[tuple[np.ndarray, Box, np.ndarray]] = []
     total = Propagated(np.empty((0, 0, 0), dtype=np.complex128))
-    for sign in (1, -1):
-        index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
-        if not len(index):
-            continue
-        index = index[np.argsort(np.abs(times[index]), kind="stable")]
+    for index in directions(times):
         box, state = spread(start, on_box(start, phi))
         until, now, first = float(times[index[-1]]), 0.0, 0
         while True:
-            skin, limit = surface(box), _limit(box, goal, margin, total.products)
+            skin, limit = surface(box), _limit(box, goal, total.products)
             count = panel_count(box, until - now, True)
             length = (until - now) / count
             end = until if count == 1 else now + length

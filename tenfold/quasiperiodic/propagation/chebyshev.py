@@ -6,9 +6,9 @@ are, in blocks of 64, and each block is added to the states at all times by two 
 one for odd k, because (−i)^k is then ±1 or ±i.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Complex128, Float64, Inexact, Int, Num
@@ -21,15 +21,13 @@ BLOCK = 64
 Report = Callable[[int], None]
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """States (times, S, N) complex, or (times, S, len(edge)) of the probe, and what they cost.
+class Sweep(NamedTuple):
+    """States of each target, complex (times, S, its sites), and what they cost.
 
     ``remainder`` bounds the norm of the polynomial's error, for normalised states; ``products`` is the number of
     multiplications by H."""
 
-    states: Complex128[np.ndarray, "times S N"]
-    probe: Complex128[np.ndarray, "probes S edge"]
+    states: list[Complex128[np.ndarray, "_ _ _"]]
     products: int
     remainder: float
 
@@ -57,20 +55,16 @@ def _cached(z: tuple[float, ...], tol: float) -> tuple[Float64[np.ndarray, "k z"
 def sweep(
     box: Box,
     states: Num[np.ndarray, "S N"],
-    times: Float64[np.ndarray, " times"],
+    targets: Sequence[tuple[Float64[np.ndarray, "_"], slice | Int[np.ndarray, "_"]]],
     tol: float,
-    probe_times: Float64[np.ndarray, " probes"] | None = None,
-    edge: Int[np.ndarray, " edge"] | None = None,
     report: Report | None = None,
 ) -> Sweep:
-    """States (S, N) at ``times`` (any signs) in one sweep; the sites ``edge`` alone at ``probe_times``.
+    """States (S, N) in one sweep for all ``targets``: times (any signs), and the sites that are wanted at them.
 
     ``report`` is called with the number of products done since its last call."""
     h, c = max(box.interval.half_width, 1e-300), box.interval.centre
     rows = rows_of(states, box.is_real)
-    outputs = [_Sums(h * times, slice(None), rows, tol)]
-    if probe_times is not None and edge is not None:
-        outputs.append(_Sums(h * probe_times, edge, rows, tol))
+    outputs = [_Sums(h * times, at, rows, tol) for times, at in targets]
     count = max(len(output.table) for output in outputs)
     step = stepper(box, rows, c, h)
     size = block_size(rows.size * rows.itemsize)
@@ -94,11 +88,8 @@ def sweep(
         last, before = last.copy(), before.copy()
         if report is not None:
             report(filled)
-    found = outputs[0].states(len(states), c * times)
-    probe = found[:0]
-    if probe_times is not None and len(outputs) > 1:
-        probe = outputs[1].states(len(states), c * probe_times)
-    return Sweep(found, probe, count - 1, max(output.remainder for output in outputs))
+    found = [output.states(len(states), c * t) for output, (t, _) in zip(outputs, targets, strict=True)]
+    return Sweep(found, count - 1, max(output.remainder for output in outputs))
 
 
 def block_size(size: int) -> int:

@@ -8,15 +8,18 @@ e^{ik·m}|, whatever the real potential is. Hence, for t ≥ 0 and W± = ‖e^{�
 All bounds here follow from (front); they are derived in docs/quasiperiodic.md. ψ_L is the evolution in the box.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import exp, inf, isfinite, log, pi, sqrt
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Inexact, Int64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, transform
+from tenfold.quasiperiodic.operators.intervals import grid
 from tenfold.quasiperiodic.operators.states import Support
 
 _GRID = 200
@@ -34,9 +37,7 @@ def symbol_sup(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r
     if len(coefs) <= 2:
         return plain  # two waves are in phase somewhere
     radius = np.abs(offsets).max(0, initial=0)
-    points = [1 << int(np.ceil(np.log2(64 * r + 1))) if r else 1 for r in radius]
-    while np.prod(points) > _MOST_POINTS and max(points) > 8:
-        points[int(np.argmax(points))] //= 2
+    points = grid(radius.tolist(), 64, _MOST_POINTS)
     gap = sum(pi * r / g for r, g in zip(radius, points, strict=True))
     if gap >= 1:
         return plain
@@ -81,20 +82,22 @@ class Front:
         mu = np.geomspace(self.mu[max(at - 1, 0)], self.mu[min(at + 1, len(self.mu) - 1)], 40)
         return replace(self, mu=mu, growth=np.array([growth(self.hopping, m, self.axis) for m in mu]))
 
+    def least(self, value: Callable[["Front"], Float64[np.ndarray, " mu"]]) -> tuple[float, float]:
+        """The least ``value`` over μ, first on the table and then between its neighbours, and S_j(μ) there."""
+        near = self.zoom(int(np.argmin(value(self))))
+        values = value(near)
+        return float(values.min()), float(near.growth[int(np.argmin(values))])
+
     def weights(self, phi: Support) -> Float64[np.ndarray, " mu"]:
         """W(μ) = (‖e^{μ n_j} φ‖² + ‖e^{−μ n_j} φ‖²)^{1/2}."""
         with np.errstate(over="ignore"):
             both = 2 * np.cosh(2 * self.mu[:, None] * phi.sites[:, self.axis])
             return np.sqrt(both @ np.abs(phi.amplitudes) ** 2)
 
-    def log_truncation(self, time: float, reach: int, phi: Support) -> Float64[np.ndarray, " mu"]:
-        """log of this axis's part of the bound on ‖ψ − ψ_L‖, L = ``reach``, for each μ.
-
-        ‖Qψ(s)‖ ≤ W e^{−μ(L+1) + sS} from (front), and by Duhamel ‖Pψ − ψ_L‖ ≤ ‖PAQ‖ ∫₀ᵗ ‖Qψ(s)‖ ds, where
-        ∫₀ᵗ e^{sS} ds ≤ e^{tS} min(t, 1/S)."""
-        lasting = np.minimum(abs(time), 1 / self.growth)
-        width = np.log(self.weights(phi) * (1 + self.coupling * lasting))
-        return width - self.mu * (reach + 1) + abs(time) * self.growth
+    def log_outside(self, time: float, reach: int, phi: Support) -> Float64[np.ndarray, " mu"]:
+        """log of W e^{−μ(L+1) + tS}, the bound of (front) on ψ(t) beyond L = ``reach`` on this axis, for each μ."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights(phi)) - self.mu * (reach + 1) + abs(time) * self.growth
 
 
 def fronts(hopping: Hopping | Kernel) -> list[Front]:
@@ -116,34 +119,41 @@ def front_radius(hopping: Hopping | Kernel, time: float, tol: float, axis: int =
     >>> front_radius(nearest_neighbour(), 50.0, 1e-12)
     145
     """
-    f = fronts(hopping)[axis]
-    need = (abs(time) * f.growth + log(1 / tol)) / f.mu
-    f = f.zoom(int(np.argmin(need)))
-    return int(np.ceil(((abs(time) * f.growth + log(1 / tol)) / f.mu).min()))
+    time, goal = abs(time), log(1 / tol)
+    return int(np.ceil(fronts(hopping)[axis].least(lambda f: (time * f.growth + goal) / f.mu)[0]))
 
 
 def certified_reach(table: Sequence[Front], time: float, tol: float, phi: Support) -> int:
-    """The smallest L for which ``truncation_bound`` of the box [−L, L]^d is at most ``tol``."""
-    share = log(tol) - 0.5 * log(len(table))
-    need = 1
-    for f in table:
-        lengths = (f.log_truncation(time, -1, phi) - share) / f.mu
-        f = f.zoom(int(np.argmin(lengths)))
-        lengths = (f.log_truncation(time, -1, phi) - share) / f.mu
-        need = max(need, int(np.ceil(lengths.min())) - 1)
-    return need
+    """The smallest L, to a site or two in d ≥ 2, for which ``truncation_bound`` of the box [−L, L]^d is at most
+    ``tol``."""
+    goal = log(tol) - 0.5 * log(len(table))
+    lengths = [
+        f.least(lambda f: (f.log_outside(time, -1, phi) + _lasting(f.coupling, time, f.growth) - goal) / f.mu)[0]
+        for f in table
+    ]
+    reach = max(1, int(np.ceil(max(lengths))) - 1)
+    while truncation_bound(table, time, [reach] * len(table), phi) > tol:
+        reach += 1 + reach // 100
+    return reach
 
 
 def truncation_bound(table: Sequence[Front], time: float, reach: Sequence[int], phi: Support) -> float:
     """A bound on ‖ψ(t) − ψ_L(t)‖ for the open box |n_j| ≤ reach_j about the origin of φ's sites; inf where it says
-    nothing."""
-    total = 0.0
-    for f, length in zip(table, reach, strict=True):
-        least = f.log_truncation(time, length, phi)
-        f = f.zoom(int(np.argmin(least)))
-        log_bound = float(f.log_truncation(time, length, phi).min())
-        total += exp(2 * log_bound) if log_bound < 1 else inf
-    return sqrt(total) if total < 4 else inf
+    nothing.
+
+    With a_j = W_j e^{−μ_j(L_j+1)}, ‖Qψ(s)‖ ≤ f(s) = (Σ_j a_j² e^{2sS_j})^{1/2} from (front). By Duhamel ‖Pψ − ψ_L‖ ≤
+    ‖PAQ‖ ∫₀ᵗ f(s) ds, and f' ≥ min_j S_j · f makes that at most ‖PAQ‖ f(t) min(t, 1/min_j S_j)."""
+    values = [partial(Front.log_outside, time=time, reach=length, phi=phi) for length in reach]
+    found = [f.least(value) for f, value in zip(table, values, strict=True)]
+    if max(log_bound for log_bound, _ in found) > 1:
+        return inf
+    outside = sqrt(sum(exp(2 * log_bound) for log_bound, _ in found))
+    total = outside * exp(float(_lasting(table[0].coupling, time, min(speed for _, speed in found))))
+    return total if total < 2 else inf
+
+
+def _lasting(coupling: float, time: float, speed: Any) -> Any:
+    return np.log1p(coupling * np.minimum(abs(time), 1 / speed))
 
 
 def moment_tail(table: Sequence[Front], time: float, reach: int, phi: Support, p: float, factor: float) -> float:

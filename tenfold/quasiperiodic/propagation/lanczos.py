@@ -15,7 +15,7 @@ from scipy.linalg import eigh_tridiagonal
 from tenfold.errors import TenfoldError
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.propagation.chebyshev import Report
-from tenfold.quasiperiodic.propagation.quadrature import gauss_legendre
+from tenfold.quasiperiodic.propagation.leak import gauss_legendre
 
 DIMENSION = 30
 

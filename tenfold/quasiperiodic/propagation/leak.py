@@ -16,12 +16,11 @@ from math import exp, log
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float64, Int, Num
+from scipy.special import roots_legendre
 
-from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.propagation.dense import Spectral
 from tenfold.quasiperiodic.propagation.front import coupling
-from tenfold.quasiperiodic.propagation.quadrature import gauss_legendre
 
 
 @dataclass(frozen=True)
@@ -45,25 +44,25 @@ def surface(box: Box) -> Surface:
     hopping = box.hopping
     edge = box.edge(hopping.range)
     relative = box.sites[edge] - np.array(box.lower)
-    rows: dict[tuple[int, ...], int] = {}
-    i, j, values = [], [], []
+    targets, columns, values = [], [], []
     for at, m in enumerate(hopping.offsets):
         target = relative + m  # A_{n + m, n} carries u_n to n + m
-        outside = ((target < 0) | (target >= np.array(box.shape))).any(1)
-        if not outside.any():
-            continue
-        if isinstance(hopping, Kernel):
-            source = box.sites[edge[outside]]
-            entries = hopping.entries(source + m, source)
-        else:
-            entries = np.full(int(outside.sum()), hopping.coefs[at])
-        for n, column, value in zip(target[outside].tolist(), np.flatnonzero(outside).tolist(), entries, strict=True):
-            i.append(rows.setdefault(tuple(n), len(rows)))
-            j.append(column)
-            values.append(value)
-    shape = (max(len(rows), 1), len(edge))
-    out = scipy.sparse.csr_array((np.array(values or [0.0]), (i or [0], j or [0])), shape=shape) if len(edge) else None
-    return Surface(edge, out if out is not None else scipy.sparse.csr_array(shape), coupling(hopping))
+        outside = np.flatnonzero(((target < 0) | (target >= np.array(box.shape))).any(1))
+        values.append(hopping.along(at, box.sites[edge[outside]] + m))
+        targets.append(target[outside])
+        columns.append(outside)
+    sites, rows = np.unique(np.concatenate(targets), axis=0, return_inverse=True)
+    places = (rows.ravel(), np.concatenate(columns))
+    shape = (max(len(sites), 1), len(edge))
+    return Surface(edge, scipy.sparse.csr_array((np.concatenate(values), places), shape=shape), coupling(hopping))
+
+
+@lru_cache(maxsize=64)
+def gauss_legendre(count: int) -> tuple[Float64[np.ndarray, " {count}"], Float64[np.ndarray, " {count}"]]:
+    """Nodes (ascending) and weights on [−1, 1], read-only."""
+    x, w = (np.asarray(a, dtype=np.float64) for a in roots_legendre(count))
+    x.flags.writeable = w.flags.writeable = False
+    return x, w
 
 
 @lru_cache(maxsize=16)

@@ -1,6 +1,6 @@
 """The evolution of states in one box by a chosen method, with what the method and the box's surface lose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Complex128, Float64, Int, Num
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import Report
 from tenfold.quasiperiodic.propagation.dense import diagonalise
 from tenfold.quasiperiodic.propagation.lanczos import evolve_lanczos
@@ -19,6 +20,12 @@ from tenfold.quasiperiodic.propagation.trotter import evolve_trotter
 METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
 MOST_DENSE = 2000
 EPS = 2.0**-53
+
+
+def check_tol(tol: float) -> None:
+    """UsageError for a tolerance that double precision cannot meet, or that asks for nothing."""
+    if not 1e-14 <= tol < 1:
+        raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
 
 
 class BoxTooSmallError(TenfoldError, ValueError):
@@ -48,7 +55,6 @@ class Propagated:
     products: int = 0
     polynomial: float = 0.0
     loss: Float64[np.ndarray, "_"] = field(default_factory=lambda: np.zeros(1))
-    peak: float = 0.0
     estimated: bool = False
 
 
@@ -58,14 +64,13 @@ class Limit:
 
     mass: float
     rate: float
-    margin: int
     exceeded: bool = False
 
     def look(
         self, box: Box, states: Complex128[np.ndarray, "times S N"], loss: Float64[np.ndarray, " S"], duration: float
     ) -> bool:
         """Whether states at the end of ``duration``, and what they lost in it, exceed the limit."""
-        edge = box.edge(self.margin)
+        edge = box.edge()
         scale = (np.abs(states) ** 2).sum(-1)
         mass = float(((np.abs(states[..., edge]) ** 2).sum(-1) / scale).max())
         lost = float(np.sqrt((loss / scale[-1]).max() / max(abs(duration), 1e-300)))
@@ -101,6 +106,15 @@ def spread_box(box: Box, batch: tuple[int, ...]) -> Box:
     return wide
 
 
+def directions(times: Float64[np.ndarray, " times"]) -> Iterator[Int[np.ndarray, " some"]]:
+    """The indices of the times ≥ 0, then of those below, each in the order of its size."""
+    order = np.argsort(np.abs(times), kind="stable")
+    for forwards in (True, False):
+        index = order[(times[order] >= 0) == forwards]
+        if len(index):
+            yield index
+
+
 def run_in_box(
     box: Box, states: Num[np.ndarray, "*batch N"], goal: Goal, skin: Surface | None = None, limit: Limit | None = None
 ) -> Propagated:
@@ -112,11 +126,9 @@ def run_in_box(
     if used == "dense" and box.size > MOST_DENSE:
         raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
     run = Propagated(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
-    for sign in (1, -1):
-        index = np.flatnonzero(times >= 0 if sign > 0 else times < 0)
-        if not len(index) or (limit is not None and limit.exceeded):
-            continue
-        index = index[np.argsort(np.abs(times[index]), kind="stable")]
+    for index in directions(times):
+        if limit is not None and limit.exceeded:
+            break
         _one_direction(box, flat, index, replace(goal, times=times[index], method=used), skin, limit, run)
     return run
 
@@ -138,9 +150,8 @@ def _one_direction(
             run.products += panel.products
             run.polynomial += panel.remainder
             run.loss = run.loss + panel.loss
-            run.peak = max(run.peak, panel.peak)
             both = np.concatenate([panel.states, panel.last[None]])
-            if limit is not None and limit.look(box, both, panel.loss, panel.end - panel.start):
+            if limit is not None and limit.look(box, both, panel.loss, panel.length):
                 return
         return
     if goal.method == "dense":
@@ -165,11 +176,8 @@ def _one_direction(
 def _reporter(box: Box, until: float, probed: bool, progress: Callable[[float], None] | None) -> Report | None:
     if progress is None:
         return None
-    z = box.interval.half_width * abs(until)
     panels = panel_count(box, until, probed)
-    each = z / panels
-    total = panels * (each + 11.5 * each ** (1 / 3) + 15)
-    done = 0
+    total, done = panels * degree(box.interval.half_width * until / panels), 0
 
     def report(products: int) -> None:
         nonlocal done

@@ -18,19 +18,16 @@ LONGEST_PROBED = 1e3
 
 @dataclass(frozen=True)
 class TimePanel:
-    """One sweep: ``first`` … are the indices of the output times in it, with their ``states``; ``start`` and ``end``
-    its time interval, ``last`` the states at its end; ``loss`` ∫‖QAPψ‖² over it, and ``peak`` the largest norm seen on
-    the surface (0 without a probe)."""
+    """One sweep: ``first`` … are the indices of the output times in it, with their ``states``; ``length`` is that of
+    its time interval, ``last`` the states at its end, ``loss`` ∫‖QAPψ‖² over it (0 without a probe)."""
 
     first: int
     states: Complex128[np.ndarray, "times S N"]
-    start: float
-    end: float
+    length: float
     last: Complex128[np.ndarray, "S N"]
     products: int
     remainder: float
     loss: Float64[np.ndarray, " S"]
-    peak: float
 
 
 def panel_count(box: Box, until: float, probed: bool) -> int:
@@ -53,18 +50,16 @@ def run_panel(
     """One sweep of ``length`` from ``states`` at ``start``; ``times`` (absolute) lie inside."""
     # The end itself comes last. Panels of one length find their coefficients and nodes in a cache.
     relative = np.concatenate([times - start, [length]])
-    loss, peak = np.zeros(len(states)), 0.0
+    targets: list[tuple[np.ndarray, slice | np.ndarray]] = [(relative, slice(None))]
     if skin is None or not len(skin.edge):
-        done = sweep(box, states, relative, tol, report=report)
+        done, loss = sweep(box, states, targets, tol, report), np.zeros(len(states))
     else:
         s, weights, error = nodes(box.interval.half_width, length)
-        done = sweep(box, states, relative, tol, s, skin.edge, report)
-        loss = weights @ skin.loss(done.probe)
+        done = sweep(box, states, [*targets, (s, skin.edge)], tol, report)
+        loss = weights @ skin.loss(done.states[1])
         loss += error * skin.strength**2 * np.linalg.norm(states, axis=-1) ** 2
-        peak = float(np.linalg.norm(done.probe, axis=-1).max())
-    return TimePanel(
-        first, done.states[:-1], start, start + length, done.states[-1], done.products, done.remainder, loss, peak
-    )
+    found = done.states[0]
+    return TimePanel(first, found[:-1], length, found[-1], done.products, done.remainder, loss)
 
 
 def run_panels(

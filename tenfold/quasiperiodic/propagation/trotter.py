@@ -11,6 +11,7 @@ from jaxtyping import Complex128, Float64, Num
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.quasiperiodic.operators.matvec import translation_invariant
 from tenfold.quasiperiodic.propagation.chebyshev import Report
 
 # S4(τ) = S2(p τ)² S2((1 − 4p) τ) S2(p τ)², p = 1/(4 − 4^{1/3}).
@@ -59,10 +60,8 @@ def _run(
     order: int,
     report: Report | None,
 ) -> tuple[Complex128[np.ndarray, "times S N"], int]:
-    hopping = box.hopping
-    assert not isinstance(hopping, Kernel)
     axes = tuple(range(1, len(box.shape) + 1))
-    symbol = np.roll(np.flip(hopping.symbol(box.shape)), 1, tuple(range(len(box.shape))))
+    symbol = translation_invariant(box).symbol(box.shape, -1)
     potential = box.potential.reshape(-1, *box.shape)
     psi = states.astype(np.complex128).reshape(-1, *box.shape)
     found = np.empty((len(times), *states.shape), dtype=np.complex128)

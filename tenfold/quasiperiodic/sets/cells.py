@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from tenfold.quasiperiodic.sets.formulas import Formula
-from tenfold.quasiperiodic.sets.membership import UNIT
+from tenfold.quasiperiodic.sets.membership import UNIT, three_valued
 from tenfold.quasiperiodic.sets.polynomials import Poly
 
 BLOCK = 1 << 14
@@ -32,9 +32,7 @@ class Classifier:
     """Interval test of one set."""
 
     def __init__(self, region: Formula) -> None:
-        self.dim = region.dim
-        self._index = {p: i for i, p in enumerate(region.polynomials)}
-        self._clauses = [[(self._index[p], s) for p, s in clause] for clause in region.clauses]
+        self._clauses = region.indexed
         self._ranges = [_Range(p) for p in region.polynomials]
 
     def decide(
@@ -58,24 +56,8 @@ class Classifier:
         return inside, outside
 
     def _combine(self, bounds: list[Ends]) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
-        inside = np.zeros(len(bounds[0][0]), bool)
-        outside = np.ones(len(bounds[0][0]), bool)
-        for clause in self._clauses:
-            all_hold, one_fails = np.ones(len(inside), bool), np.zeros(len(inside), bool)
-            for i, relation in clause:
-                bottom, top = bounds[i]
-                if relation == "==":
-                    all_hold[:] = False
-                    one_fails |= (bottom > 0) | (top < 0)
-                elif relation in (">", ">="):
-                    all_hold &= bottom > 0
-                    one_fails |= top < 0
-                else:
-                    all_hold &= top < 0
-                    one_fails |= bottom > 0
-            inside |= all_hold
-            outside &= one_fails
-        return inside, outside
+        inside, possible = three_valued(self._clauses, [low > 0 for low, _ in bounds], [high < 0 for _, high in bounds])
+        return inside, ~possible
 
 
 class _Range:

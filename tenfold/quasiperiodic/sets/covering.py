@@ -9,8 +9,7 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.cells import Classifier, meeting
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.membership import Membership
-from tenfold.quasiperiodic.sets.ranges import merged
-from tenfold.quasiperiodic.sets.roots import phase_ranges
+from tenfold.quasiperiodic.sets.roots import merged, phase_ranges
 
 MAX_K = 10**7
 _MODULUS = 1 << 192
@@ -46,7 +45,12 @@ def cover(region: Formula, K: int) -> Cover:
     its roots.
 
     Raises UsageError for K < 1, or K > 10^7 in two dimensions and more (in one, K ≤ 2^40)."""
-    check_side(K, region.dim)
+    limit = MAX_K if region.dim > 1 else 1 << 40
+    if not 1 <= K <= limit:
+        raise UsageError(
+            f"K is {K}; a grid of b = {region.dim} dimensions has 1 ≤ K ≤ {limit} cells a side, take a shorter range "
+            "or block"
+        )
     if region.dim == 1:
         return _on_the_line(region, K)
     inside = boundary = hit = 0
@@ -54,9 +58,7 @@ def cover(region: Formula, K: int) -> Cover:
     for part in meeting(region, K, Classifier(region)):
         sizes = part.high - part.low
         if part.inside:
-            inside += (
-                int(sum(int(np.prod(s.astype(object))) for s in sizes)) if K > 1 << 20 else int(sizes.prod(1).sum())
-            )
+            inside += int(sizes.astype(object if K**region.dim >> 62 else np.int64).prod(axis=1).sum())
             continue
         boundary += len(sizes)
         found = np.zeros(len(sizes), bool)
@@ -78,12 +80,3 @@ def _on_the_line(region: Formula, K: int) -> Cover:
     inside = sum(max(0, b - a) - sum(a <= c < b for c in roots) for a, b in full if b > a)
     cells = sum(b - a for a, b in maybe)
     return Cover(K, cells, sum(b - a for a, b in sure), inside, cells - inside, 1, region.degree)
-
-
-def check_side(K: int, dim: int) -> None:
-    """Refuse grids that are too fine to walk along."""
-    limit = MAX_K if dim > 1 else 1 << 40
-    if not 1 <= K <= limit:
-        raise UsageError(
-            f"K is {K}; a grid of b = {dim} dimensions has 1 ≤ K ≤ {limit} cells a side, take a shorter range or block"
-        )

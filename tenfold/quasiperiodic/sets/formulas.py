@@ -54,6 +54,12 @@ class Formula:
         return tuple(dict.fromkeys(poly for clause in self.clauses for poly, _ in clause))
 
     @property
+    def indexed(self) -> list[list[tuple[int, str]]]:
+        """The clauses, with the place of each polynomial in ``polynomials``."""
+        index = {poly: i for i, poly in enumerate(self.polynomials)}
+        return [[(index[poly], relation) for poly, relation in clause] for clause in self.clauses]
+
+    @property
     def degree(self) -> int:
         """B = (number of distinct polynomials) · (largest degree), at least 1."""
         return len(self.polynomials) * max(1, max(p.degree for p in self.polynomials))

@@ -87,9 +87,9 @@ def _exact(region: Formula) -> Fraction | None:
     """The volume of one clause of linear inequalities that bound a single direction, or each one coordinate."""
     if len(region.clauses) != 1 or any(p.degree != 1 or s == "==" for p, s in region.clauses[0]):
         return None
-    parts = [(_linear(p), s) for p, s in region.clauses[0]]
     groups: dict[tuple[Fraction, ...], list[tuple[Fraction, Fraction, str]]] = {}
-    for (normal, constant), relation in parts:
+    for poly, relation in region.clauses[0]:
+        normal, constant = _linear(poly)
         lead = next(a for a in normal if a)
         groups.setdefault(tuple(a / lead for a in normal), []).append((lead, constant, relation))
     if len(groups) > 1 and any(sum(1 for a in direction if a) > 1 for direction in groups):
@@ -128,11 +128,6 @@ def halfspace_volume(normal: Sequence[Any], bound: Any) -> Fraction:
 
 
 def _linear(poly: Poly) -> tuple[tuple[Fraction, ...], Fraction]:
-    normal = [Fraction(0)] * poly.dim
-    constant = Fraction(0)
-    for e, c in poly.terms:
-        if sum(e):
-            normal[e.index(1)] = c
-        else:
-            constant = c
-    return tuple(normal), constant
+    constant = poly.exact([0] * poly.dim)
+    units = ([int(i == j) for i in range(poly.dim)] for j in range(poly.dim))
+    return tuple(poly.exact(unit) - constant for unit in units), constant

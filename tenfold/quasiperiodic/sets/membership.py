@@ -6,6 +6,7 @@ stored and the real point (``slack``) is not, and a point that it leaves undecid
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -15,6 +16,7 @@ from tenfold.quasiperiodic.sets.polynomials import Exponents
 
 UNIT = 2.0**-53
 CHUNK = 1 << 14
+Answers = Bool[np.ndarray, " n"]
 
 
 class Membership:
@@ -23,8 +25,7 @@ class Membership:
     def __init__(self, region: Formula) -> None:
         self.polynomials = region.polynomials
         self.dim = region.dim
-        index = {p: i for i, p in enumerate(self.polynomials)}
-        self.clauses = [[(index[p], s) for p, s in clause] for clause in region.clauses]
+        self.clauses = region.indexed
         self._plan, position = _monomials([e for p in self.polynomials for e, _ in p.terms], self.dim)
         self._sums = [[(position[e], float(c)) for e, c in p.terms] for p in self.polynomials]
         # |computed − exact| ≤ Σ |c| (γ_{degree + terms + 1} + degree δ) for monomials in [0, 1] whose coordinates
@@ -54,7 +55,13 @@ class Membership:
         yes, maybe = np.empty(len(x), bool), np.empty(len(x), bool)
         for begin in range(0, len(x), CHUNK):
             part = x[begin : begin + CHUNK]
-            some, possible = self._three_valued(self.values(part), delta)
+            values = self.values(part)
+            bounds = [r + s * delta for r, s in zip(self._rounding, self._slope, strict=True)]
+            some, possible = three_valued(
+                self.clauses,
+                [v > e for v, e in zip(values, bounds, strict=True)],
+                [v < -e for v, e in zip(values, bounds, strict=True)],
+            )
             # A coordinate this near to 0 may in truth lie just below 1.
             wraps = (
                 ((part <= delta) | (part >= 1.0 - 2 * delta)).any(axis=1) if delta > 0 else np.zeros(len(part), bool)
@@ -63,28 +70,12 @@ class Membership:
             maybe[begin : begin + CHUNK] = (possible & ~some) | wraps
         return yes, maybe
 
-    def _three_valued(
-        self, values: list[Float64[np.ndarray, " n"]], delta: float
-    ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-        certain = possible = None
-        bounds = [r + s * delta for r, s in zip(self._rounding, self._slope, strict=True)]
-        for clause in self.clauses:
-            all_certain = all_possible = None
-            for i, relation in clause:
-                v, e = values[i], bounds[i]
-                if relation == "==":
-                    here, may = np.zeros(len(v), bool), np.abs(v) <= e
-                elif relation in (">", ">="):
-                    here, may = v > e, v >= -e
-                else:
-                    here, may = v < -e, v <= e
-                all_certain = here if all_certain is None else all_certain & here
-                all_possible = may if all_possible is None else all_possible & may
-            certain = all_certain if certain is None else certain | all_certain
-            possible = all_possible if possible is None else possible | all_possible
-        assert certain is not None
-        assert possible is not None
-        return certain, possible
+    def as_floats_have_it(self, x: Float64[np.ndarray, "n b"]) -> Bool[np.ndarray, " n"]:
+        """Membership of points by the values that float64 gives, near a boundary too."""
+        signs = [np.sign(v) for v in self.values(x)]
+        return np.logical_or.reduce(
+            [np.logical_and.reduce([_holds(signs[i], s) for i, s in clause]) for clause in self.clauses]
+        )
 
     def exact(
         self, numerators: Sequence[int], moduli: Sequence[int], slack: Sequence[int] | None = None
@@ -124,12 +115,32 @@ class Membership:
         return min(abs(float(Fraction(p.scaled_value(numerators, moduli), p.scale(moduli)))) for p in self.polynomials)
 
 
+def three_valued(
+    clauses: Sequence[Sequence[tuple[int, str]]], above: Sequence[Answers], below: Sequence[Answers]
+) -> tuple[Answers, Answers]:
+    """(certain, possible) truth of a formula at many points, of polynomials surely above or surely below 0 there."""
+    certain, possible = np.zeros_like(above[0]), np.zeros_like(above[0])
+    for clause in clauses:
+        all_certain, all_possible = np.ones_like(certain), np.ones_like(certain)
+        for i, relation in clause:
+            if relation == "==":
+                all_certain[:] = False
+                all_possible &= ~(above[i] | below[i])
+                continue
+            yes, no = (above[i], below[i]) if relation in (">", ">=") else (below[i], above[i])
+            all_certain &= yes
+            all_possible &= ~no
+        certain |= all_certain
+        possible |= all_possible
+    return certain, possible
+
+
 def sign_of(value: int | Fraction) -> int:
     """−1, 0 or 1."""
     return (value > 0) - (value < 0)
 
 
-def _holds(sign: int | None, relation: str) -> bool | None:
+def _holds(sign: Any, relation: str) -> Any:
     if sign is None:
         return None
     return {">": sign > 0, ">=": sign >= 0, "<": sign < 0, "<=": sign <= 0, "==": sign == 0}[relation]

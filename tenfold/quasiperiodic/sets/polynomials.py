@@ -121,10 +121,8 @@ class Poly:
     def __call__(self, x: Num[np.ndarray, "*n b"]) -> Float64[np.ndarray, "*n"]:
         """Values at points."""
         x = np.asarray(x, dtype=np.float64)
-        total = np.zeros(x.shape[:-1])
-        for e, c in self.terms:
-            total = total + float(c) * np.prod([x[..., j] ** k for j, k in enumerate(e)], axis=0)
-        return total
+        values = (float(c) * np.prod([x[..., j] ** k for j, k in enumerate(e)], axis=0) for e, c in self.terms)
+        return sum(values, np.zeros(x.shape[:-1]))
 
     # --- arithmetic --------------------------------------------------------------------------------------
 
@@ -170,7 +168,10 @@ class Poly:
         return -self + other
 
     def __truediv__(self, other: Any) -> "Poly":
-        divisor = _coefficient(other) if not isinstance(other, Poly) else _only_constant(other)
+        by = self._lift(other)
+        if by.degree:
+            raise UsageError(f"a polynomial is divided by {by}; only numbers can divide it")
+        divisor = by.exact([0] * self.dim)
         if not divisor:
             raise UsageError("a polynomial is divided by 0")
         return Poly(self.dim, tuple((e, c / divisor) for e, c in self.terms))
@@ -199,16 +200,6 @@ def _coefficient(value: Any) -> Fraction:
     if isinstance(value, (float, np.floating)) and not math.isfinite(value):
         raise UsageError(f"a coefficient is {value}; expected a finite number")
     try:
-        return (
-            Fraction(str(value))
-            if isinstance(value, str)
-            else Fraction(value if not hasattr(value, "item") else value.item())
-        )
+        return Fraction(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, ZeroDivisionError):
         raise UsageError(f"a coefficient is {value!r}; expected a number, a fraction or text such as '1/50'") from None
-
-
-def _only_constant(poly: Poly) -> Fraction:
-    if poly.degree:
-        raise UsageError(f"a polynomial is divided by {poly}; only numbers can divide it")
-    return poly.terms[0][1] if poly.terms else Fraction(0)

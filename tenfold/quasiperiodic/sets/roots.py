@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -11,6 +12,7 @@ from tenfold.quasiperiodic.sets.membership import Membership, sign_of
 from tenfold.quasiperiodic.sets.polynomials import Poly
 
 Coefficients = list[int]
+Ranges = Sequence[tuple[int, int]]  # half-open, of whole phases
 
 
 @dataclass(frozen=True)
@@ -109,16 +111,11 @@ def _divided(a: Coefficients, b: Coefficients) -> tuple[Coefficients, Coefficien
     """Positive multiples of the quotient and the remainder of a by b, primitive."""
     rest, quotient = [Fraction(c) for c in a], []
     while len(rest) >= len(b):
-        factor = rest[-1] / b[-1]
-        shift = len(rest) - len(b)
+        factor, shift = rest.pop() / b[-1], len(rest) - len(b) + 1
         quotient.append(factor)
-        rest = [c - factor * b[i - shift] if i >= shift else c for i, c in enumerate(rest)][:-1]
-    return _primitive(quotient[::-1]), _primitive(rest)
-
-
-def _primitive(p: list[Fraction]) -> Coefficients:
-    common = math.lcm(*(c.denominator for c in p)) if p else 1
-    return _trimmed([int(c * common) for c in p])
+        rest = [c - factor * b[i - shift] if i >= shift else c for i, c in enumerate(rest)]
+    common = [math.lcm(*(c.denominator for c in p)) for p in (quotient, rest)]
+    return _trimmed([int(c * common[0]) for c in quotient[::-1]]), _trimmed([int(c * common[1]) for c in rest])
 
 
 def _square_free(p: Coefficients) -> Coefficients:
@@ -143,3 +140,26 @@ def _sturm(p: Coefficients) -> list[Coefficients]:
 def _changes(chain: list[Coefficients], x: int) -> int:
     signs = [s for s in (sign_of(_value(p, x)) for p in chain) if s]
     return sum(a != b for a, b in itertools.pairwise(signs))
+
+
+def widened(points: Sequence[int], reach: int, modulus: int) -> list[tuple[int, int]]:
+    """Disjoint ranges [p − reach, p + reach] around whole phases, wrapped."""
+    pieces: list[tuple[int, int]] = []
+    for p in points:
+        low = (p - reach) % modulus
+        high = low + 2 * reach + 1
+        if high - low >= modulus:
+            return [(0, modulus)]
+        pieces += [(low, min(high, modulus)), (0, max(0, high - modulus))]
+    return merged(pieces)
+
+
+def merged(ranges: Ranges) -> list[tuple[int, int]]:
+    """Overlapping and touching ranges as disjoint ones, in order."""
+    joined: list[tuple[int, int]] = []
+    for low, high in sorted(r for r in ranges if r[0] < r[1]):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
+        else:
+            joined.append((low, high))
+    return joined

@@ -1,7 +1,9 @@
 """Constructors of semi-algebraic sets."""
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.sets.formulas import RELATIONS
 from tenfold.quasiperiodic.sets.polynomials import Poly, variables
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.shifts.frequency import Frequency
@@ -82,20 +85,11 @@ def from_sympy(expression: Any, symbols: Sequence[Any]) -> Set:
     import sympy
 
     if isinstance(expression, sympy.And | sympy.Or):
-        parts = [from_sympy(a, symbols) for a in expression.args]
-        result = parts[0]
-        for part in parts[1:]:
-            result = result & part if isinstance(expression, sympy.And) else result | part
-        return result
+        join = operator.and_ if isinstance(expression, sympy.And) else operator.or_
+        return functools.reduce(join, (from_sympy(a, symbols) for a in expression.args))
     if isinstance(expression, sympy.Not):
         return ~from_sympy(expression.args[0], symbols)
-    if not isinstance(expression, sympy.core.relational.Relational) or expression.rel_op not in (
-        ">=",
-        "<=",
-        ">",
-        "<",
-        "==",
-    ):
+    if not isinstance(expression, sympy.core.relational.Relational) or expression.rel_op not in RELATIONS:
         raise UsageError(f"{expression} is no inequality between polynomials; build it of >=, <=, >, < and Eq")
     try:
         poly = sympy.Poly(expression.lhs - expression.rhs, *symbols)
@@ -144,12 +138,8 @@ def trigonometric_sublevel(
     that leaves at most ``budget`` in all (coefficients are rounded to rational numbers, which the error includes).
     Raises UsageError when the budget is not below δ, or needs an order over 80."""
     vectors = np.asarray(k)
-    if (
-        vectors.ndim != 2
-        or vectors.dtype.kind not in "iu"
-        or len(vectors) != len(cosines)
-        or len(sines) != len(cosines)
-    ):
+    whole = vectors.ndim == 2 and vectors.dtype.kind in "iu"
+    if not whole or not len(vectors) == len(cosines) == len(sines):
         raise UsageError("k has to be whole numbers (terms, b), with one cosine and one sine coefficient each")
     if not 0 < budget < delta:
         raise UsageError(f"the error budget is {budget} and delta {delta}; expected 0 < budget < delta")

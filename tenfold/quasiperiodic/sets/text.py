@@ -1,6 +1,9 @@
 """Sets written as text: "abs(y - x^2) <= 1/50 & x > 1/10 | x < 1/20"."""
 
 import ast
+import functools
+import itertools
+import operator
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -10,6 +13,8 @@ from tenfold.quasiperiodic.sets.polynomials import Poly, variables
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 
 _RELATIONS: dict[type, str] = {ast.GtE: ">=", ast.LtE: "<=", ast.Gt: ">", ast.Lt: "<", ast.Eq: "=="}
+
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
 
 
 def parse_set(text: str, dim: int) -> Set:
@@ -47,38 +52,28 @@ class _Reader:
 
     def set(self, node: ast.expr) -> Set:
         if isinstance(node, ast.BoolOp):
-            parts = [self.set(v) for v in node.values]
-            result = parts[0]
-            for part in parts[1:]:
-                result = result & part if isinstance(node.op, ast.And) else result | part
-            return result
+            join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
+            return functools.reduce(join, map(self.set, node.values))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ~self.set(node.operand)
         if isinstance(node, ast.Compare):
-            sides = [node.left, *node.comparators]
-            joined: Set | None = None
-            for left, operation, right in zip(sides[:-1], node.ops, sides[1:], strict=True):
-                if type(operation) not in _RELATIONS:
-                    raise _refused(self.text, "only >=, <=, >, < and == compare")
-                part = self.comparison(left, _RELATIONS[type(operation)], right)
-                joined = part if joined is None else joined & part
-            assert joined is not None
-            return joined
+            sides = itertools.pairwise([node.left, *node.comparators])
+            if any(type(relation) not in _RELATIONS for relation in node.ops):
+                raise _refused(self.text, "only >=, <=, >, < and == compare")
+            parts = (self.comparison(a, _RELATIONS[type(s)], b) for (a, b), s in zip(sides, node.ops, strict=True))
+            return functools.reduce(operator.and_, parts)
         raise _refused(self.text, f"{ast.unparse(node)!r} is no inequality")
 
     def comparison(self, left: ast.expr, relation: str, right: ast.expr) -> Set:
         inner = _absolute(left)
         if inner is not None:
             p, w = self.polynomial(inner), self.polynomial(right)
-            if relation in ("<", "<="):
-                flip = {"<": ">", "<=": ">="}[relation]
-                return Set([[(p - w, relation), (p + w, flip)]])
-            if relation in (">", ">="):
-                return Set([[(p - w, relation)], [(p + w, {">": "<", ">=": "<="}[relation])]])
-            return Set([[(p * p - w * w, "=="), (w, ">=")]])
+            if relation == "==":
+                return Set([[(p * p - w * w, "=="), (w, ">=")]])
+            one, other = (p - w, relation), (p + w, _MIRRORED[relation])
+            return Set([[one, other]] if relation in ("<", "<=") else [[one], [other]])
         if _absolute(right) is not None:
-            flip = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}[relation]
-            return self.comparison(right, flip, left)
+            return self.comparison(right, _MIRRORED[relation], left)
         return Set([[(self.polynomial(left) - self.polynomial(right), relation)]])
 
     def polynomial(self, node: ast.expr) -> Poly:

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Num
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
-from tenfold.quasiperiodic.operators.windows import Window
+from tenfold.quasiperiodic.operators.windows import NORMS
 
 _MOST = 2000
 Thetas = Num[np.ndarray, "..."]
@@ -35,7 +36,7 @@ class GoodBox:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         convention = "||G|| <= exp(side^s) and |G(n,m)| <= exp(-c |n-m|_inf) for |n-m|_inf >= side/10"
-        return {**self.__dict__, "convention": convention}
+        return facts(self, "good norm norm_bound rate wanted_rate energy side", convention=convention)
 
 
 def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
@@ -49,19 +50,13 @@ def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
     if box.size > _MOST:
         raise UsageError(f"the good-box test inverts a dense matrix; {box.size} sites are more than {_MOST}")
     side = max(box.shape)
-    matrix = box.dense()
-    diagonal = np.arange(box.size)
-    matrix[diagonal, diagonal] -= energy
     bound = exp(min(side**s, 700.0))
     try:
-        green = np.linalg.inv(matrix)
+        green = np.linalg.inv(box.dense(energy))
     except np.linalg.LinAlgError:
         return GoodBox(False, float("inf"), bound, -float("inf"), rate, energy, side)
     norm = float(np.linalg.norm(green, 2))
-    distance = np.zeros((box.size, box.size))
-    for axis in range(len(box.shape)):
-        along = box.sites[:, axis].astype(np.float64)
-        distance = np.maximum(distance, np.abs(along[:, None] - along[None, :]))
+    distance = NORMS["linf"](box.sites[:, None] - box.sites)
     far = distance >= side / 10
     with np.errstate(divide="ignore"):
         found = float((-np.log(np.abs(green[far])) / distance[far]).min())
@@ -87,14 +82,11 @@ class ThetaScan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "points": len(self.theta),
-            "bad_fraction": self.bad_fraction,
-            "bad_theta": self.theta[~self.good].tolist(),
-            "largest_norm": float(self.norms.max()),
-            "smallest_rate": float(self.rates.min()),
-            "side": self.side,
-        }
+        return facts(
+            self, "bad_fraction side",
+            points=len(self.theta), bad_theta=self.theta[~self.good],
+            largest_norm=self.norms.max(), smallest_rate=self.rates.min(),
+        )  # fmt: skip
 
 
 def theta_scan(
@@ -107,19 +99,14 @@ def theta_scan(
     progress: Callable[[float], None] | None = None,
 ) -> ThetaScan:
     """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
-    rows = _rows(theta)
-    tests = []
+    rows, found = _rows(theta), []
     for i, row in enumerate(rows):
-        tests.append(good_box(operator.at(row.tolist()).box(reach), energy, rate, s))
+        one = good_box(operator.at(row.tolist()).box(reach), energy, rate, s)
+        found.append((one.good, one.norm, one.rate))
         if progress is not None:
             progress((i + 1) / len(rows))
-    return ThetaScan(
-        rows,
-        np.array([t.good for t in tests]),
-        np.array([t.norm for t in tests]),
-        np.array([t.rate for t in tests]),
-        2 * reach + 1,
-    )
+    good, norms, rates = (np.array(values) for values in zip(*found, strict=True))
+    return ThetaScan(rows, good, norms, rates, 2 * reach + 1)
 
 
 @dataclass(frozen=True)
@@ -149,18 +136,11 @@ class DeterminantScan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "points": len(self.theta),
-            "energy": self.energy,
-            "side": self.side,
-            "degree": self.degree,
-            "log_abs": {
-                "min": float(self.log_abs.min()),
-                "mean": float(self.log_abs.mean()),
-                "max": float(self.log_abs.max()),
-            },
-            "convention": "log|det(H_M(theta) - E)| of the open box, natural logarithm",
-        }
+        spread = {"min": self.log_abs.min(), "mean": self.log_abs.mean(), "max": self.log_abs.max()}
+        convention = "log|det(H_M(theta) - E)| of the open box, natural logarithm"
+        return facts(
+            self, "energy side degree", points=len(self.theta), log_abs=spread, convention=convention
+        )  # fmt: skip
 
 
 def determinant_scan(operator: LongRange, side: int, energy: float, theta: Thetas, start: int = 0) -> DeterminantScan:
@@ -183,13 +163,11 @@ def determinant_scan(operator: LongRange, side: int, energy: float, theta: Theta
     else:
         log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
         step = max(1, (1 << 24) // side**2)
-        empty = Window(hopping, (start,), (side,), "open").hopping_matrix.toarray()
         for first in range(0, len(rows), step):
-            part = values[first : first + step]
-            matrices = np.broadcast_to(empty, (len(part), side, side)).copy()
-            matrices[:, np.arange(side), np.arange(side)] += part
-            signs, log_abs[first : first + step] = np.linalg.slogdet(matrices)
-            sign[first : first + step] = np.real(signs)
+            part = slice(first, first + step)
+            box = Box(hopping, (start,), (side,), "open", operator, (start,), values[part])
+            signs, log_abs[part] = np.linalg.slogdet(box.dense())
+            sign[part] = np.real(signs)
     return DeterminantScan(rows, log_abs, sign, energy, side, degree)
 
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Complex128, Inexact, Num
 from scipy.linalg import hessenberg, solve_banded
+from scipy.sparse.linalg import splu
+from scipy.stats import linregress
 
 from tenfold.errors import UsageError, suggest
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
 
@@ -24,9 +27,10 @@ def green_columns(
     """Columns G(·, m; z) for each z and source site m: (len(z), len(sources), N), without the axes of a single z or a
     single source.
 
-    "banded": LU of an open one-dimensional box, O(N R²) a z; "strips": block recursion along the first axis of an open
-    box, O(n₁ n₂³); "dense" otherwise. Raises UsageError for a real z in the spectrum, where G does not exist."""
-    many_z, many_m = np.ndim(z) > 0, not _one_site(sources, len(box.shape))
+    "banded": LU of an open one-dimensional box, O(N R²) a z; "strips": sparse LU of an open box in two
+    dimensions or more; "dense" otherwise. Raises UsageError for a real z in the spectrum, where G does not exist."""
+    many_z = np.ndim(z) > 0
+    many_m = sources is not None and np.ndim(sources) > (0 if len(box.shape) == 1 else 1)
     energies = np.atleast_1d(np.asarray(z, dtype=np.complex128))
     sites = [box.centre] if sources is None else ([sources] if not many_m else list(sources))
     right = np.zeros((len(sites), box.size))
@@ -105,51 +109,23 @@ def _solve(box: Box, z: complex, right: Num[np.ndarray, "sources N"], way: str) 
             bands[reach] -= z
             return solve_banded((reach, reach), bands, right.T, overwrite_ab=True).T
         if way == "strips":
-            return _strips(box, z, right)
+            across = box.size // box.shape[0]
+            require(48 * box.size * across * max(box.hopping.radius[0], 1), f"the strips of {box.describe()}")
+            shifted = box.sparse().astype(np.complex128) - z * scipy.sparse.eye_array(box.size)
+            return (
+                splu(
+                    shifted.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.1, options={"SymmetricMode": True}
+                )
+                .solve(right.T.astype(np.complex128))
+                .T
+            )
         if box.size > _MOST_DENSE:
             raise UsageError(f"a dense Green's function of {box.size} sites is too large; at most {_MOST_DENSE}")
-        matrix = box.dense().astype(np.complex128)
-        matrix[np.arange(box.size), np.arange(box.size)] -= z
-        return np.linalg.solve(matrix, right.T).T
-    except np.linalg.LinAlgError:
+        return np.linalg.solve(box.dense(z), right.T).T
+    except (np.linalg.LinAlgError, RuntimeError):  # SuperLU says that a factor is singular by the latter
         raise UsageError(
             f"z = {z:g} is an eigenvalue of the box; the Green's function exists off the spectrum"
         ) from None
-
-
-def _strips(box: Box, z: complex, right: Num[np.ndarray, "sources N"]) -> Complex128[np.ndarray, "sources N"]:
-    # Block-tridiagonal elimination along the first axis; a strip has as many layers as the hopping's radius there.
-    layers = max(box.hopping.radius[0], 1)
-    across = box.size // box.shape[0]
-    require(16 * 3 * box.size * layers * across, f"the strips of {box.describe()}")
-    cuts = [*range(0, box.shape[0], layers), box.shape[0]]
-    if len(cuts) > 2 and cuts[-1] - cuts[-2] < layers:
-        del cuts[-2]
-    spans = [(a * across, b * across) for a, b in pairwise(cuts)]
-    matrix = box.sparse().astype(np.complex128)
-    inverse: list[np.ndarray] = []
-    forward: list[np.ndarray] = []
-    for i, (a, b) in enumerate(spans):
-        block = matrix[a:b, a:b].toarray()
-        block[np.arange(b - a), np.arange(b - a)] -= z
-        source = right[:, a:b].T.astype(np.complex128)
-        if i:
-            c, d = spans[i - 1]
-            lower = matrix[a:b, c:d].toarray()
-            upper = matrix[c:d, a:b].toarray()
-            block -= lower @ (inverse[-1] @ upper)
-            source = source - lower @ forward[-1]
-        inverse.append(np.linalg.inv(block))
-        forward.append(inverse[-1] @ source)
-    found = np.empty((box.size, len(right)), dtype=np.complex128)
-    for i in range(len(spans) - 1, -1, -1):
-        a, b = spans[i]
-        part = forward[i]
-        if i + 1 < len(spans):
-            c, d = spans[i + 1]
-            part = part - inverse[i] @ (matrix[a:b, c:d] @ found[c:d])
-        found[a:b] = part
-    return found.T
 
 
 @dataclass(frozen=True)
@@ -169,8 +145,7 @@ class GreenDecay:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         convention = "-log|G(n, m; z)| against |n - m|, G = (H - z)^(-1)"
-        z, window = [self.z.real, self.z.imag], list(self.window)
-        return {**self.__dict__, "z": z, "window": window, "convention": convention}
+        return facts(self, "z rate standard_error intercept residual window norm", convention=convention)
 
 
 def green_decay(
@@ -188,17 +163,8 @@ def green_decay(
             f"the window [{low:g}, {high:g}] holds {int(inside.sum())} entries; a decay fit needs 4 or more"
         )
     x, y = distance[inside], -np.log(column[inside])
-    centred = x - x.mean()
-    spread = float((centred**2).sum())
-    rate = float((centred * y).sum() / spread)
-    intercept = float(y.mean() - rate * x.mean())
-    rest = y - rate * x - intercept
-    error = float(np.sqrt((rest**2).sum() / (len(x) - 2) / spread))
+    fit = linregress(x, y)
+    rest = y - fit.slope * x - fit.intercept
+    rate, error, intercept = float(fit.slope), float(fit.stderr), float(fit.intercept)
     span = (float(low), float(high))
     return GreenDecay(complex(z), rate, error, intercept, float(np.sqrt((rest**2).mean())), span, norm)
-
-
-def _one_site(sources: Any, dim: int) -> bool:
-    if sources is None or np.ndim(sources) == 0:
-        return True
-    return np.ndim(sources) == 1 and dim > 1

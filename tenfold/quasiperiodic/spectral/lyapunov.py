@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Inexact, Num
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
 
@@ -36,21 +37,11 @@ class Lyapunov:
         """The largest exponent."""
         return self.exponents[..., 0]
 
-    @property
-    def smallest(self) -> Float64[np.ndarray, "*shape"]:
-        """The smallest non-negative exponent: the inverse localisation length."""
-        return self.exponents[..., -1]
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        energies = np.atleast_1d(self.energies)
-        return {
-            "energies": [[float(np.real(e)), float(np.imag(e))] for e in energies],
-            "exponents": self.exponents.tolist(),
-            "standard_errors": self.standard_errors.tolist(),
-            "steps": self.steps,
-            "convention": "per site, natural logarithm; standard errors by means of 32 batches",
-        }
+        convention = "per site, natural logarithm; standard errors by means of 32 batches"
+        energies = np.atleast_1d(self.energies).astype(np.complex128)
+        return facts(self, "exponents standard_errors steps", energies=energies, convention=convention)
 
 
 def lyapunov_exponents(
