@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tenfold import progress
 from tenfold.api import catalogue
-from tenfold.api.runs import Run, open_run, settings_of
+from tenfold.api.runs import Run, make_task, open_run, settings_of
 from tenfold.api.use import evaluate as measure
 from tenfold.api.use import report
 from tenfold.errors import UsageError
@@ -88,6 +88,10 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     several."""
     if recipe.is_pipeline:
         return {name: describe(recipe.stage(name, "")) for name in recipe.described}
+    from tenfold.training.parallel import check_batch
+
+    make_task("", recipe)  # refuses what training would, before any data is read
+    check_batch(recipe.train, int(os.environ.get("WORLD_SIZE", "1")))  # type: ignore[attr-defined]
     return catalogue.task_of(recipe).describe(recipe)
 
 

@@ -61,6 +61,8 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
             content = yaml.load(file, _Loader)
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:  # !!bool x is a KeyError
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

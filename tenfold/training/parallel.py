@@ -119,6 +119,15 @@ class World:
         return values
 
 
+def check_batch(config: TrainingConfig, size: int) -> None:
+    """Raise UsageError where ``size`` processes cannot share the batch evenly."""
+    if config.batch_size % (size * config.accumulate):
+        raise UsageError(
+            f"train.batch_size {config.batch_size} cannot be split over {size} processes and "
+            f"{config.accumulate} accumulation rounds; choose a multiple of {size * config.accumulate}"
+        )
+
+
 def set_up(config: TrainingConfig, device: str = "auto") -> World:
     """Join the process group that ``torchrun`` announced and choose device, precision and mode.
 
@@ -130,11 +139,7 @@ def set_up(config: TrainingConfig, device: str = "auto") -> World:
     chosen = device_named(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     mode = _mode(config, size)
-    if config.batch_size % (size * config.accumulate):
-        raise UsageError(
-            f"train.batch_size {config.batch_size} cannot be split over {size} processes and "
-            f"{config.accumulate} accumulation rounds; choose a multiple of {size * config.accumulate}"
-        )
+    check_batch(config, size)
     cuda = chosen.type == "cuda"
     if size > 1 and chosen.index is not None and device != "auto":
         raise UsageError(f"device is {device!r}, but {size} processes take one device each; give {chosen.type}")
