@@ -18,9 +18,9 @@ from torch import Tensor
 
 from tenfold import files, progress
 from tenfold.data.captions.captioned import CaptionedSource, one_group
-from tenfold.data.images.splits import ImageSource
 from tenfold.data.tensor_file import TensorFile, read_tensor_file, unfinished
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.training.task import MapSource
 
 INDEX = "latents.json"
 _STATE = ".latents.writing.json"
@@ -28,7 +28,7 @@ _SECONDS_BETWEEN_SAVES = 10.0
 _FORMAT = 1
 Encode = Callable[[Tensor], Tensor]
 """Images uint8 (B, C, H, W) to latents float (B, c, h, w)."""
-Records = ImageSource | CaptionedSource
+Records = MapSource | CaptionedSource
 
 
 class LatentSource:
@@ -99,16 +99,6 @@ class LatentSource:
             )
 
 
-def encoder_fingerprint(folder: Path) -> str:
-    """What identifies an encoder in a model folder: the checksums of its weights and configuration.
-
-    Raises UsageError for a folder without them."""
-    parts = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
-    if len(parts) < 2 or not parts[-1].is_file():
-        raise UsageError(f"{folder} is no model folder: it lacks model.safetensors or config.json")
-    return files.sha256(*(f"{part.name} {files.sha256(part)}" for part in parts))
-
-
 def open_latents(folder: Path, images: str = "", encoder: str = "") -> LatentSource:
     """The cache in ``folder``.
 
@@ -142,7 +132,7 @@ def cache_latents(
         source: images: ``len``, ``fingerprint``, ``batch(indices)`` with "image" uint8 (B, C, H, W); images of
             several shapes have ``groups``; "caption", "label" and other integers are kept beside the latents.
         encode: images to latents, deterministic; called without gradients on batches of one shape.
-        encoder: identifies the encoder's weights (``encoder_fingerprint``).
+        encoder: identifies the encoder's weights.
         folder: made if it does not exist.
         batch: images encoded together.
         stale: what to do with a cache of other images or another encoder: "refuse" or "rebuild" it.

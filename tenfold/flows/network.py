@@ -1,7 +1,7 @@
 """The network of an autoregressive-transformer flow: images, latents or vectors to noise."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -9,35 +9,11 @@ from torch import Tensor, nn
 
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, FlowBlock
+from tenfold.flows.options import FlowConfig
 from tenfold.flows.solvers.calibration import Calibration
 from tenfold.nn.precision import at_least_single
 
 AnyFlow = TypeVar("AnyFlow", bound="FlowNetwork")
-
-
-@runtime_checkable
-class FlowConfig(Protocol):
-    """What every flow's configuration says of its geometry.
-
-    ``shape`` is an input's. Where it ``is_image``, square patches of side ``patch`` become ``tokens`` of ``token_dim``
-    numbers in the order ``layout``. ``dimensions`` are the numbers of an input, ``classes`` the labels."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def patch(self) -> int: ...
-    @property
-    def layout(self) -> str: ...
-    @property
-    def is_image(self) -> bool: ...
-    @property
-    def tokens(self) -> int: ...
-    @property
-    def token_dim(self) -> int: ...
-    @property
-    def dimensions(self) -> int: ...
-    @property
-    def classes(self) -> int: ...
 
 
 class FlowOutput(NamedTuple):

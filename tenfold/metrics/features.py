@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.data.images.augment import shift
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import write_output
 from tenfold.hub.checkpoints import read_state_dict
 from tenfold.metrics.inception import InceptionV3
+from tenfold.training.task import MapSource
 
 CLASSIFIER_FEATURES = 32
 _SHARED: dict[tuple[object, ...], "ClassifierFeatures"] = {}
@@ -132,7 +133,7 @@ def train_classifier(
     if splits.classes < 2:
         raise UsageError(f"a classifier needs at least two classes, but the images have {splits.classes}")
     source = splits.train
-    if not isinstance(source, ImageSource):
+    if not isinstance(source, MapSource):
         raise UsageError("a classifier is trained on random access data; set --data.streaming=false")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from tenfold.data.captions.captioned import CaptionedSource, CaptionedSplits
-from tenfold.data.images.splits import ImageSource, ImageSplits
+from tenfold.data.images.splits import ImageSplits
 from tenfold.data.latents import INDEX, LatentSource, cache_latents, open_latents
 from tenfold.data.load import load_captioned, load_images
 from tenfold.errors import UsageError
@@ -23,6 +23,7 @@ from tenfold.nn.autoencoder import Autoencoder
 from tenfold.starflow.autoencoder.weights import load_autoencoder
 from tenfold.starflow.config import LatentDataConfig, StarFlowConfig
 from tenfold.text.encoder import TextEncoder, TextTable
+from tenfold.training.task import MapSource
 
 PARTS = ("train", "validation", "test")
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -138,7 +139,7 @@ class LatentData:
     def latents(self) -> Latents:
         """All latents, from the cache or encoded into it. Of several processes the first encodes."""
         images = self.images
-        if not isinstance(images.train, ImageSource | CaptionedSource):
+        if not isinstance(images.train, MapSource | CaptionedSource):
             raise UsageError("latents are encoded once and kept: set --data.images.streaming=false")
         sources = dict(zip(PARTS, (images.train, images.validation, images.test), strict=True))
         if isinstance(images, CaptionedSplits) and not all((self.folder / part / INDEX).is_file() for part in PARTS):
@@ -150,7 +151,7 @@ class LatentData:
         told = [TextLatents(source, self._table(source.texts)) for source in (train, validation, test)]
         return Latents(told[0], told[1], told[2], images, told[0].table.null())
 
-    def _encoded(self, part: str, source: ImageSource | CaptionedSource) -> LatentSource:
+    def _encoded(self, part: str, source: MapSource | CaptionedSource) -> LatentSource:
         folder, encoder = self.folder / part, encoder_fingerprint(self.autoencoder)
         if _follows():
             for _ in _waiting():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.captions.captioned import CaptionedSplits
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.flows.density import HALF_LOG_2PI, denoise, log_prob_mixture, log_probs, rows_of
 from tenfold.flows.evaluation import accuracy, inversion_error
 from tenfold.flows.guidance import RULES, Guidance
@@ -28,6 +28,7 @@ from tenfold.starflow.config import StarFlowEvaluation
 from tenfold.starflow.data import LatentData, LatentRecords, Latents
 from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
+from tenfold.training.task import MapSource
 
 _BATCH = 256
 
@@ -200,7 +201,7 @@ def guidance_rows(
     """Class accuracy (by a classifier trained on the same training images, independently of the flow), diversity, FID,
     KID, precision and recall of ``count`` class-balanced samples at every guidance weight, by both rules, beside real
     test images."""
-    assert isinstance(images.train, ImageSource)  # checked when latents were made
+    assert isinstance(images.train, MapSource)  # checked when latents were made
     classifier = features.shared_classifier(images).to(generator.flow.var.device)
     pixels, labels = read_all(images.test)
     real = classifier(pixels)

@@ -1,17 +1,16 @@
 """What a user can set about TarFlow. Imports no PyTorch."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.flows.options import GuidedSampling
+from tenfold.flows.options import FlowConfig, GuidedSampling
 from tenfold.nn.config import LayerConfig
 from tenfold.settings.checks import at_least
 
 
 @dataclass(frozen=True)
-class TarFlowConfig:
+class TarFlowConfig(FlowConfig):
     """Geometry of a TarFlow (arXiv 2412.06329).
 
     Attributes:
@@ -65,28 +64,6 @@ class TarFlowConfig:
         return LayerConfig(
             width=self.width, head_size=self.head_size, expansion=float(self.expansion), dropout=self.dropout
         )
-
-    @property
-    def is_image(self) -> bool:
-        """Whether inputs are images (else sequences of vectors)."""
-        return len(self.shape) == 3
-
-    @property
-    def tokens(self) -> int:
-        """T, the number of tokens."""
-        if not self.is_image:
-            return self.shape[0]
-        return (self.shape[1] // self.patch) * (self.shape[2] // self.patch)
-
-    @property
-    def token_dim(self) -> int:
-        """D, the dimensions of a token."""
-        return self.shape[0] * self.patch**2 if self.is_image else self.shape[1]
-
-    @property
-    def dimensions(self) -> int:
-        """T·D, the dimensions of an input."""
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.images.bundled import ood_sets
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.density import Denoising
 from tenfold.flows.evaluation import (
@@ -33,6 +33,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.tarflow.baselines import baseline_rows
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective
+from tenfold.training.task import MapSource
 
 
 def measure(
@@ -95,7 +96,7 @@ def refuse_impossible(splits: ImageSplits, options: FlowEvaluation) -> None:
             "sample metrics use a classifier's features, and these images have no two classes; set evaluation.samples "
             "to 0"
         )
-    if not isinstance(splits.train, ImageSource):
+    if not isinstance(splits.train, MapSource):
         raise UsageError("sample metrics need random access to the training images; set data.streaming to false")
     most = len(splits.train)
     if not width < options.samples <= most:
@@ -115,7 +116,7 @@ def sample_rows(
 ) -> list[Measurement]:
     """FID, KID, precision and recall of class-balanced samples at every guidance weight of ``options``, beside a
     real-against-real floor, in the features of a classifier trained on the same training images."""
-    assert isinstance(splits.train, ImageSource)
+    assert isinstance(splits.train, MapSource)
     extractor = features.shared_classifier(splits).to(flow.var.device)
     real = read_all(splits.test)[0]
     rows = real_floor(extractor, real, read_all(splits.train)[0], options.samples)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tenfold.data.images.augment import augmented
 from tenfold.data.images.inputs import InputSource, read_inputs
-from tenfold.data.images.splits import ImageSource, ImageSplits, ImageStream, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.data.load import load_images
 from tenfold.errors import UsageError
 from tenfold.flows import density
@@ -37,7 +37,7 @@ from tenfold.tarflow.recipes import TarFlowRecipe
 from tenfold.tarflow.scoring import score
 from tenfold.training.optimizers import adamw
 from tenfold.training.streams import Draws
-from tenfold.training.task import Update
+from tenfold.training.task import MapSource, StreamSource, Update
 
 
 class FlowTask:
@@ -89,11 +89,11 @@ class FlowTask:
         """AdamW over all parameters, as the reference has it."""
         return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
 
-    def train_source(self) -> ImageSource | ImageStream:
+    def train_source(self) -> MapSource | StreamSource:
         """The training images."""
         return self.splits.train
 
-    def validation_source(self) -> ImageSource | None:
+    def validation_source(self) -> MapSource | None:
         """The validation images; None where there are none, so that the last checkpoint is kept."""
         return self.splits.validation if len(self.splits.validation) else None
 

@@ -1,7 +1,7 @@
 """Captioned images on canvases of several shapes: what they are to everybody else.
 
 Images of one canvas shape are a group; a batch comes from one group. A source is a ``MapSource`` of the
-training loop, and an ``ImageSource``, by structure.
+training loop, and an ``MapSource``, by structure.
 """
 
 from collections.abc import Sequence

@@ -15,14 +15,13 @@ from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages
 from tenfold.data.images.splits import (
     ArrayImages,
-    ImageSource,
     ImageSplits,
-    ImageStream,
     held_out_sizes,
     stratified_order,
 )
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.files import sha256
+from tenfold.training.task import MapSource, StreamSource
 
 _IMAGE_NAMES = ("image", "img", "images", "pixel_values", "png", "jpg", "jpeg", "webp", "picture")
 _LABEL_NAMES = ("label", "labels", "class", "classes", "fine_label", "cls", "target", "category")
@@ -348,9 +347,9 @@ def _streamed(
 
 def _splits(
     config: ImageDataConfig,
-    train: ImageSource | ImageStream,
-    validation: ImageSource,
-    test: ImageSource,
+    train: MapSource | StreamSource,
+    validation: MapSource,
+    test: MapSource,
     columns: Columns,
     decoder: ImageDecoder,
 ) -> ImageSplits:

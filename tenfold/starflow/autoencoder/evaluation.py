@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.flows.loss import to_levels, to_unit_range
 from tenfold.metrics import features
 from tenfold.metrics.images import fid, kid, real_floor, reconstruction_rows
@@ -16,6 +16,7 @@ from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.autoencoder.latents import decode_all, posterior_moments, scaled
 from tenfold.starflow.autoencoder.loss import kl_divergence
+from tenfold.training.task import MapSource
 
 
 def measure(
@@ -60,7 +61,7 @@ def fid_rows(
 ) -> list[Measurement]:
     """FID and KID of rebuilt images, by (model, split), against the images themselves, and of other real ones, in the
     features of a classifier trained on the training split."""
-    assert isinstance(splits.train, ImageSource)  # checked when the images were read
+    assert isinstance(splits.train, MapSource)  # checked when the images were read
     extractor = features.shared_classifier(splits)
     others = read_all(splits.train)[0]
     floor = real_floor(extractor, pixels, others, min(len(pixels), len(others)))

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.data.images.augment import augmented
-from tenfold.data.images.splits import ImageSource, ImageSplits, ImageStream
+from tenfold.data.images.splits import ImageSplits
 from tenfold.flows.loss import to_unit_range
 from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.nn.autoencoder import Autoencoder, AutoencoderOutput
@@ -24,7 +24,7 @@ from tenfold.starflow.autoencoder.loss import kl_divergence
 from tenfold.starflow.autoencoder.recipes import AutoencoderRecipe, DecoderRecipe
 from tenfold.starflow.autoencoder.reconstruction import Reconstruction
 from tenfold.training.streams import Draws
-from tenfold.training.task import Update
+from tenfold.training.task import MapSource, StreamSource, Update
 
 
 class AutoencoderTask:
@@ -76,12 +76,12 @@ class AutoencoderTask:
         """AdamW for what is trained of each module."""
         return self.reconstruction.optimizers(modules)
 
-    def train_source(self) -> ImageSource | ImageStream:
+    def train_source(self) -> MapSource | StreamSource:
         """The training images; the perceptual network is read too, so that a wrong one is told before work."""
         _ = self.reconstruction.perceptual
         return self.splits.train
 
-    def validation_source(self) -> ImageSource:
+    def validation_source(self) -> MapSource:
         """The validation images."""
         return self.splits.validation
 
