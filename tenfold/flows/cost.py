@@ -2,9 +2,8 @@
 
 from torch import Tensor
 
-from tenfold.flows.block import FlowBlock
 from tenfold.flows.flow import Flow
-from tenfold.nn.cost import traced
+from tenfold.nn.cost import traced, training_bytes
 from tenfold.training.config import TrainingConfig
 
 
@@ -15,30 +14,20 @@ def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: TrainingConfig)
     FLOPs: the forward pass counted by PyTorch on meta tensors, three times (backward costs twice as much), and
     once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and (when there is an
     average) averaged weights in float32, and the tensors that autograd keeps for the backward pass."""
-    config, batch, checkpointing, averaged = flow.config, train.batch_size, train.activation_checkpointing, train.ema
+    config, batch, checkpointing = flow.config, train.batch_size, train.activation_checkpointing
     forward, kept = traced(lambda: flow(x, condition))
     parameters = sum(p.numel() for p in flow.parameters())
     half = 2 if train.precision == "bf16" else 1
     activations = kept // half
     if checkpointing:
         # Only the input of every transformer layer stays; one layer at a time is recomputed.
-        inputs = sum(len(block.layers) * _length(block) * block.layer.width for block in flow.blocks)
+        inputs = sum(len(block.layers) * (block.tokens + block.prefix) * block.layer.width for block in flow.blocks)
         activations = 4 // half * inputs + activations // sum(len(block.layers) for block in flow.blocks)
     return {
         "parameters": parameters,
         "flops_per_step": forward * batch * (4 if checkpointing else 3),
-        "weights_bytes": 4 * parameters,
-        "optimizer_bytes": 8 * parameters,
-        "gradients_bytes": 4 * parameters,
-        "ema_bytes": 4 * parameters * (averaged is not None),
-        "activation_bytes": activations * batch,
-        "total_bytes": (16 if averaged is None else 20) * parameters + activations * batch,
+        **training_bytes(parameters, parameters, activations, batch, train.ema is not None),
         "tokens": config.tokens,
         "token_dim": config.token_dim,
         "batch_size": batch,
     }
-
-
-def _length(block: FlowBlock) -> int:
-    """Tokens that a block's layers read, those of a prefix included."""
-    return block.tokens + block.prefix

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from tenfold.runs.recipe import Recipe
 from tenfold.training.config import TrainingConfig
 
 # What the published recipes of TarFlow (arXiv 2412.06329) and STARFlow (arXiv 2506.06276) share.
@@ -58,12 +59,19 @@ class FlowConfig:
         return math.prod(self.shape)
 
 
+class FlowRecipe(Recipe):
+    """What the recipes of flows have, besides what is their system's."""
+
+    model: FlowConfig
+    train: TrainingConfig
+
+
 @dataclass(frozen=True)
 class GuidedSampling:
     """The options of ``tenfold sample`` that flows share.
 
     Attributes:
-        num: how many samples.
+        num: how many images.
         classes: class label, or None for no label.
         guidance: guidance weight w ≥ 0.
         rule: how the two branches combine; None for the rule of the flow's family.

@@ -64,9 +64,11 @@ def call_reader(reader: Callable[..., Any], checkpoint: Any, given: Mapping[str,
 
 
 def documentation(documented: Any) -> tuple[str, dict[str, str]]:
-    """The first line of a docstring, without its full stop, and what it says about each argument or attribute."""
-    found = parse_docstring(documented.__doc__ or "")
-    return (found.short_description or "").rstrip("."), {p.arg_name: p.description or "" for p in found.params}
+    """The first line of a docstring, without its full stop, and what it, or that of a base class, says about each
+    argument or attribute."""
+    found = [parse_docstring(kind.__doc__ or "") for kind in getattr(documented, "__mro__", [documented])]
+    helps = {p.arg_name: p.description or "" for part in reversed(found) for p in part.params}
+    return (found[0].short_description or "").rstrip("."), helps
 
 
 def _default(field: Any) -> Any:

@@ -196,22 +196,13 @@ class StarFlowSampling(GuidedSampling):
     """Options of ``tenfold sample`` for a latent flow.
 
     Attributes:
-        num: how many images.
-        classes: class label, or None for no label.
         text: caption of all images; for flows with text.
         ratio: aspect ratio of the images, width:height; "" for that of training, or the first of several.
         guidance: guidance weight w ≥ 0 (the published images have 3 by class and 4 by text).
         rule: how the branches combine; None for the flow's own ("starflow" for softplus scales).
-        what: which of log-scale (a) and shift (b) rule "tarflow" extrapolates.
-        schedule: constant weight, or linear over the tokens.
-        blocks: "all", "top", a number n (the first n sampled blocks), or comma-separated indices.
-        attention_temperature: of the second branch, for guiding without a condition.
         decoder: "auto" takes the decoder that removes noise if there is one; "plain" the autoencoder's own;
             "denoise" the autoencoder's own after one step along the flow's score.
         autoencoder: decodes instead of the one that the run names: run or model folder, published weights or hub id.
-        solver: how the inverse is computed.
-        tolerance: residual at which a parallel solver stops; its own default if not given.
-        seed: of the noise.
     """
 
     num: int = 16

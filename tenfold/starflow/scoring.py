@@ -2,10 +2,8 @@
 
 import torch
 
-from tenfold import progress
 from tenfold.data.images.inputs import Inputs
-from tenfold.errors import TenfoldError
-from tenfold.flows.density import log_probs
+from tenfold.flows.evaluation import mean_log_probs
 from tenfold.flows.loss import to_unit_range
 from tenfold.runs.scores import Scores
 from tenfold.starflow.autoencoder.latents import CHUNK
@@ -25,20 +23,15 @@ def score(generator: ImageGenerator, inputs: Inputs, levels: int, options: StarF
     like = next(generator.autoencoder.parameters())
     latents = torch.cat([generator.autoencoder.encode(part.to(like)).float().cpu() for part in values.split(CHUNK)])
     given = generator.encoded(len(latents), options.text or options.classes)
-    averaged = flow.config.classes > 0 and given is None
-    total = torch.zeros(len(latents), dtype=torch.float64)
-    for k in progress.track(range(options.draws), "noise", "draws"):
+
+    def noisy(k: int) -> torch.Tensor:
         random = torch.Generator().manual_seed(1_000_003 * options.seed + k)
-        noisy = latents + generator.sigma * torch.randn(latents.shape, generator=random)
-        noisy = noisy.to(flow.var.device, flow.precision)
-        total += log_probs(flow, noisy, given, mixture=averaged).double().cpu()
-    log_p, dimensions = total / options.draws, latents[0].numel()
-    if not bool(torch.isfinite(log_p).all()):
-        bad = int((~torch.isfinite(log_p)).int().argmax())
-        raise TenfoldError(f"log p of {inputs.names[bad]} is {float(log_p[bad])}: the flow overflows there")
+        return latents + generator.sigma * torch.randn(latents.shape, generator=random)
+
+    log_p, dimensions = mean_log_probs(flow, inputs.names, options.draws, noisy, given), latents[0].numel()
     columns = {"log_prob": ("nats", log_p.tolist()), "latent_nll": ("nats/dim", (-log_p / dimensions).tolist())}
     note = f"log p of latents with noise {generator.sigma:g}, mean of {options.draws} draws"
-    if averaged:
+    if flow.config.classes and given is None:
         note += f"; p averaged over {flow.config.classes} classes"
     elif flow.config.text_tokens and given is None:
         note += "; given the null text"

@@ -130,19 +130,9 @@ class FlowSampling(GuidedSampling):
     """Options of ``tenfold sample`` for a flow.
 
     Attributes:
-        num: how many images.
-        classes: class label, or None for no label.
-        guidance: guidance weight w ≥ 0.
         rule: how conditional and unconditional predictions combine.
-        what: which of log-scale (a) and shift (b) is guided.
-        schedule: constant weight, or linear over the tokens.
-        blocks: "all", "top", a number n (the first n sampled blocks), or comma-separated indices.
-        attention_temperature: of the second branch, for guiding unconditional flows.
         denoise: apply the score step with the noise the flow was trained with.
         denoise_rate: multiplier of the score step.
-        solver: how the inverse is computed.
-        tolerance: residual at which a parallel solver stops; its own default if not given.
-        seed: of the noise.
     """
 
     rule: Literal["tarflow", "starflow"] = "tarflow"

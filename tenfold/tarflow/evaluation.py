@@ -21,7 +21,6 @@ from tenfold.flows.evaluation import (
     image_log_probs,
     inversion_error,
     ood_rows,
-    uniform_noise,
 )
 from tenfold.flows.flow import Flow
 from tenfold.flows.guidance import Guidance
@@ -33,6 +32,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.tarflow.baselines import baseline_rows
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective
+from tenfold.tarflow.scoring import noised
 from tenfold.training.task import MapSource
 
 
@@ -50,29 +50,24 @@ def measure(
     gets ``options.baseline_seconds``, or else ``seconds``). Gaussian noise: inversion error, classification
     on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
     refuse_impossible(splits, options if objective.noise == "gaussian" else replace(options, samples=0))
-    pixels, labels = (part.to(flow.var.device) for part in read_all(splits.test))
+    device, (pixels, labels) = flow.var.device, read_all(splits.test)
+    x = noised(pixels, objective, splits.levels).to(device)
+    pixels, labels = pixels.to(device), labels.to(device)
     conditional = flow.config.classes > 0
     rows: list[Measurement] = []
     if objective.noise == "uniform":
         rows += bits_per_dim_rows(
             flow, pixels, labels, splits.levels, "uniform", name, "test", options.draws, options.importance
         )
-        x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0).to(pixels.device))
         outside = {
-            key: dequantise(images, splits.levels, uniform_noise(tuple(images.shape), 1)(0)).to(pixels.device)
+            key: image_log_probs(flow, noised(images, objective, splits.levels, 1).to(device)).cpu().numpy()
             for key, images in ood_sets(splits).items()
         }
-        rows += ood_rows(
-            image_log_probs(flow, x).cpu().numpy(),
-            {key: image_log_probs(flow, images).cpu().numpy() for key, images in outside.items()},
-            name,
-        )
+        rows += ood_rows(image_log_probs(flow, x).cpu().numpy(), outside, name)
         if options.baselines:
             rows += baseline_rows(splits, options.baseline_seconds or seconds, draws=options.draws)
     else:
         clean = to_unit_range(pixels, splits.levels)
-        generator = torch.Generator().manual_seed(0)
-        x = clean + objective.sigma * torch.randn(clean.shape, generator=generator).to(clean.device)
         if conditional:
             rows += classification_rows(flow, clean, labels, name, "test, clean")
             rows += classification_rows(flow, x, labels, name, f"test, noise {objective.sigma:g}")

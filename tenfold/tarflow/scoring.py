@@ -6,11 +6,9 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from tenfold import progress
 from tenfold.data.images.inputs import Inputs
-from tenfold.errors import TenfoldError, UsageError
-from tenfold.flows.density import log_probs
-from tenfold.flows.evaluation import uniform_noise
+from tenfold.errors import UsageError
+from tenfold.flows.evaluation import mean_log_probs, uniform_noise
 from tenfold.flows.flow import finite
 from tenfold.flows.loss import dequantise, discrete_log_prob, to_unit_range
 from tenfold.runs.measurement import bits_per_dim
@@ -49,18 +47,10 @@ def score(
     check_bits(inputs, objective, options, name)
     array, device = torch.from_numpy(inputs.array), flow.var.device
     values = finite(array)[None] if not inputs.are_pixels else None
-    draws = 1 if values is not None else options.draws
-    count, classes, dims = len(array), flow.config.classes, flow.config.dimensions
-    labels = None if options.classes is None else torch.full((count,), options.classes, device=device)
-    rows = []
-    for k in progress.track(range(draws), "noise", "draws"):
-        x = values[k] if values is not None else noised(array, objective, levels, options.seed, k)
-        x = x.to(device, flow.precision)
-        rows.append(log_probs(flow, x, labels, mixture=classes > 0 and labels is None).double().cpu())
-    log_p = torch.stack(rows).mean(dim=0)
-    if not bool(torch.isfinite(log_p).all()):
-        bad = int((~torch.isfinite(log_p)).int().argmax())
-        raise TenfoldError(f"log p of {inputs.names[bad]} is {float(log_p[bad])}: the flow overflows there")
+    draws, dims = 1 if values is not None else options.draws, flow.config.dimensions
+    labels = None if options.classes is None else torch.full((len(array),), options.classes, device=device)
+    drawn = (lambda k: values[k]) if values is not None else lambda k: noised(array, objective, levels, options.seed, k)
+    log_p = mean_log_probs(flow, inputs.names, draws, drawn, labels)
     columns = {"log_prob": ("nats", log_p.tolist())}
     if options.force and objective.noise != "uniform":
         # On the scale of the integers, whose neighbours are 2 / (levels − 1) apart in the flow's.
@@ -73,7 +63,7 @@ def score(
 
 
 def noised(
-    pixels: Integer[Tensor, "b *shape"], objective: FlowObjective, levels: int, seed: int, draw: int
+    pixels: Integer[Tensor, "b *shape"], objective: FlowObjective, levels: int, seed: int = 0, draw: int = 0
 ) -> Float[Tensor, "b *shape"]:
     """Integer pixels as the flow was trained to see them: dequantised, or with Gaussian noise."""
     if objective.noise == "uniform":

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +20,9 @@ from tenfold.flows import density
 from tenfold.flows.cost import cost
 from tenfold.flows.density import Denoising
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_unit_range
-from tenfold.flows.outputs import ranked_inputs, write_samples
 from tenfold.flows.sampling import draw_samples, guidance_of, solver_of
-from tenfold.flows.solvers.calibrate import calibrate
-from tenfold.flows.solvers.calibration import Calibration, save_calibration
-from tenfold.hub.folders import from_pretrained, save_pretrained
+from tenfold.flows.task import FlowUse, ranked_inputs, write_samples
+from tenfold.hub.folders import save_pretrained
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
@@ -34,35 +31,20 @@ from tenfold.tarflow.config import FlowSampling, FlowScoring
 from tenfold.tarflow.evaluation import measure, sampled_losses
 from tenfold.tarflow.model import TarFlow
 from tenfold.tarflow.recipes import TarFlowRecipe
-from tenfold.tarflow.scoring import score
-from tenfold.training.optimizers import adamw
+from tenfold.tarflow.scoring import noised, score
 from tenfold.training.streams import Draws
 from tenfold.training.task import MapSource, StreamSource, Update
 
 
-class FlowTask:
+class FlowTask(FlowUse[TarFlow, TarFlowRecipe]):
     """A flow, its data and its objective; the data are read, and the weights made, on first use."""
 
+    kind = TarFlow
     validation_draws = 8
 
     def __init__(self, recipe: TarFlowRecipe, name: str = "tarflow") -> None:
-        self.recipe, self.name = recipe, name
+        super().__init__(recipe, name)
         self.levels = recipe.data.levels
-        self.device = torch.device("cpu")
-        self.dtype: torch.dtype | None = None
-
-    @cached_property
-    def flow(self) -> TarFlow:
-        """The flow, with random weights until others are loaded or trained."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.train.seed)
-            return TarFlow(self.recipe.model).to(self.device, self.dtype)
-
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
-        """Move the flow to a device and its weights to a floating type, those that are loaded later too."""
-        self.device, self.dtype = torch.device(device), dtype
-        if "flow" in self.__dict__:
-            self.flow.to(self.device, dtype)
 
     @cached_property
     def splits(self) -> ImageSplits:
@@ -84,10 +66,6 @@ class FlowTask:
     def modules(self) -> dict[str, nn.Module]:
         """The flow."""
         return {"flow": self.flow}
-
-    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """AdamW over all parameters, as the reference has it."""
-        return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
 
     def train_source(self) -> MapSource | StreamSource:
         """The training images."""
@@ -143,13 +121,6 @@ class FlowTask:
             result["bits_per_dim"] = -discrete_log_prob(log_prob, dims, self.levels) / (dims * math.log(2.0))
         return result
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing besides the weights."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
-
     # --- using the trained flow ---------------------------------------------------------------------------
 
     def export(self, folder: Path) -> None:
@@ -157,27 +128,10 @@ class FlowTask:
         objective = {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma}
         recipe = {"objective": objective, "data": {"levels": self.levels}}
         save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
-        if self.recipe.evaluation.calibrate and len(self.splits.validation):
-            save_calibration(self.calibration(self.recipe.evaluation.calibrate), folder)
-
-    def calibration(self, count: int) -> Calibration:
-        """What the "auto" sampler needs to know, measured on ``count`` validation images."""
-        batch = self.splits.validation.batch(np.arange(min(count, len(self.splits.validation))))
-        pixels, generator = batch["image"].to(self.flow.var.device), torch.Generator().manual_seed(0)
-        if self.recipe.objective.noise == "uniform":
-            x = dequantise(pixels, self.levels, torch.rand(pixels.shape, generator=generator).to(pixels.device))
-        else:
-            noise = torch.randn(pixels.shape, generator=generator).to(pixels.device)
-            x = to_unit_range(pixels, self.levels) + self.recipe.objective.sigma * noise
-        labels = batch["label"].to(pixels.device) if self.recipe.model.classes else None
-        return calibrate(self.flow, x, labels, repeats=3)
-
-    def load(self, folder: Path | str) -> None:
-        """Take the weights of a model folder; raises UsageError where its geometry differs."""
-        flow: TarFlow = from_pretrained(TarFlow, folder)
-        if flow.config != self.recipe.model:
-            raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
-        self.flow = flow.to(self.device, self.dtype)
+        if count := min(self.recipe.evaluation.calibrate, len(self.splits.validation)):
+            batch = self.splits.validation.batch(np.arange(count))
+            x = noised(batch["image"], self.recipe.objective, self.levels)
+            self.save_calibration(x, batch["label"] if self.recipe.model.classes else None, folder)
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """All metrics on the test split; ``seconds`` is the training time that baselines may use."""

@@ -10,30 +10,23 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
-from torch import Tensor
 
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
 from tenfold.files import sha256
+from tenfold.training.task import GroupedSource
 
 
 @runtime_checkable
-class CaptionedSource(Protocol):
-    """Random-access captioned images.
+class CaptionedSource(GroupedSource, Protocol):
+    """Random-access captioned images: a batch, of one group, is "image" uint8 (B, C, H, W), "caption" int64 (B,), an
+    index into ``texts``, and "label" int64 (B,), −1.
 
     ``texts`` are the distinct captions; ``groups`` (N,) int64 is each record's canvas, an index into
     ``shapes``, (C, H, W) each; ``fingerprint`` identifies images and captions."""
 
-    fingerprint: str
     texts: tuple[str, ...]
-    groups: Int64[np.ndarray, "n"]
     shapes: tuple[tuple[int, int, int], ...]
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """The records ``indices`` (B,) of one group: "image" uint8 (B, C, H, W), "caption" int64 (B,), an
-        index into ``texts``, and "label" int64 (B,), −1."""
 
     def captions(self, indices: np.ndarray) -> list[str]:
         """The captions of the records ``indices`` (B,), of any groups."""

@@ -1,6 +1,5 @@
 """Is a sampled chain the solution? One pass over the result answers, whatever the solver did."""
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -30,14 +29,3 @@ def first_slot(bad: Bool[Tensor, "b n d"]) -> int | None:
     """The index (from 1) of the first slot with a bad entry in any sample."""
     slots = bad.any(dim=2).any(dim=0).nonzero()
     return int(slots[0]) + 1 if len(slots) else None
-
-
-def first_bad_sample(chain: Float[Tensor, "b n1 d"]) -> tuple[int, int, float] | None:
-    """(sample, slot, value) of the earliest non-finite entry; None if all are finite."""
-    wrong = ~torch.isfinite(chain)
-    if not bool(wrong.any()):
-        return None
-    slot = int(wrong.any(dim=2).any(dim=0).nonzero()[0])
-    sample = int(wrong[:, slot].any(dim=1).nonzero()[0])
-    entry = int(wrong[sample, slot].nonzero()[0])
-    return sample, slot, float(chain[sample, slot, entry])

@@ -6,7 +6,7 @@ from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
-from tenfold.nn.cost import traced
+from tenfold.nn.cost import traced, training_bytes
 from tenfold.training.config import TrainingConfig
 
 
@@ -37,17 +37,11 @@ def cost(
     ]
     parameters, batch = sum(p.numel() for p in model.parameters()), train.batch_size
     activations = kept // (2 if train.precision == "bf16" else 1)
-    copies = 3 + (train.ema is not None)
     return {
         "parameters": parameters,
         "trained_parameters": sum(trained),
         "flops_per_step": batch * (3 * forward + (encoding if frozen_encoder else 0)),
-        "weights_bytes": 4 * parameters,
-        "optimizer_bytes": 8 * sum(trained),
-        "gradients_bytes": 4 * sum(trained),
-        "ema_bytes": 4 * sum(trained) * (train.ema is not None),
-        "activation_bytes": activations * batch,
-        "total_bytes": 4 * parameters + 4 * copies * sum(trained) + activations * batch,
+        **training_bytes(parameters, sum(trained), activations, batch, train.ema is not None),
         "latent_channels": latent[0],
         "latent_height": latent[1],
         "latent_width": latent[2],

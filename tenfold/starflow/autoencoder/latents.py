@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,12 @@ from tenfold.errors import TenfoldError
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
-from tenfold.training.task import MapSource, StreamSource
+from tenfold.training.task import MapSource
 
 CHUNK = 128
 
 
-def first_images(source: MapSource | StreamSource, count: int) -> Integer[Tensor, "n ..."]:
+def first_images(source: Any, count: int) -> Integer[Tensor, "n ..."]:
     """The first ``count`` images of a split, or of a stream, lane by lane in turn."""
     if isinstance(source, MapSource):
         return read_all(source, count)[0]

@@ -10,15 +10,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.data.images.augment import augmented
+from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.splits import ImageSplits
+from tenfold.data.load import load_images
+from tenfold.errors import UsageError
 from tenfold.flows.loss import to_unit_range
 from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.nn.autoencoder import Autoencoder, AutoencoderOutput
+from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.autoencoder import evaluation, pictures
 from tenfold.starflow.autoencoder.computation import DecoderAlone, Whole
+from tenfold.starflow.autoencoder.config import AutoencoderEvaluation
 from tenfold.starflow.autoencoder.cost import cost
-from tenfold.starflow.autoencoder.data import images_for
 from tenfold.starflow.autoencoder.latents import first_images
 from tenfold.starflow.autoencoder.loss import kl_divergence
 from tenfold.starflow.autoencoder.recipes import AutoencoderRecipe, DecoderRecipe
@@ -177,3 +181,26 @@ class AutoencoderTask:
         """Size and cost of a recipe, from a model on the meta device."""
         computation = AutoencoderTask(recipe).computation
         return cost(computation.geometry, recipe.data, recipe.train, computation.frozen_encoder)
+
+
+def images_for(data: ImageDataConfig, model: AutoencoderConfig, evaluation: AutoencoderEvaluation) -> ImageSplits:
+    """The splits of ``data``.
+
+    Raises UsageError where channels or sides do not fit the model, and where FID is asked for and impossible."""
+    splits = load_images(data)
+    channels, height, width = splits.shape
+    if channels != model.channels:
+        raise UsageError(
+            f"the images have {channels} channels, but the autoencoder reads {model.channels}; set --data.channels "
+            "or --model.channels"
+        )
+    try:
+        model.latent_shape(height, width)
+    except UsageError as error:
+        raise UsageError(f"{error} (--data.height and --data.width)") from None
+    if evaluation.fid and (splits.classes < 2 or not isinstance(splits.train, MapSource)):
+        raise UsageError(
+            "FID uses the features of a classifier of the training images, which needs labels and random access; "
+            "set --evaluation.fid false"
+        )
+    return splits
