@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import files, progress
-from tenfold.data.captions.captioned import CaptionedSource, one_group
+from tenfold.data.captions.captioned import CaptionedSource, by_group, one_group
 from tenfold.data.tensor_file import TensorFile, read_tensor_file, unfinished
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.training.task import MapSource
@@ -83,12 +83,6 @@ class LatentSource:
         shard = self._shards[one_group(self.groups, indices)]
         rows = self._row[indices]
         return {name: torch.from_numpy(np.array(shard[name][rows])) for name in shard if name != "record"}
-
-    def captions(self, indices: np.ndarray) -> list[str]:
-        """The captions of the records ``indices`` (B,), of any shapes; only where ``texts`` is not empty."""
-        indices = np.asarray(indices, dtype=np.int64)
-        places = zip(self.groups[indices], self._row[indices], strict=True)
-        return [self.texts[self._shards[group]["caption"][row]] for group, row in places]
 
     def require_channels(self, channels: int) -> None:
         """Raises UsageError where a model expects latents of another number of channels."""
@@ -160,8 +154,7 @@ class _Writer:
     def __init__(self, source: Records, encode: Encode, encoder: str, folder: Path, batch: int) -> None:
         self.source, self.encode, self.folder, self.size = source, encode, folder, batch
         self.identity = {"images": source.fingerprint, "encoder": encoder}
-        groups = np.asarray(getattr(source, "groups", np.zeros(len(source), dtype=np.int64)))
-        self.rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        self.rows = by_group(np.asarray(getattr(source, "groups", np.zeros(len(source), dtype=np.int64))))
         self._saved = time.monotonic()
 
     def run(self) -> None:

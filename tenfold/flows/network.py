@@ -97,23 +97,23 @@ class FlowNetwork(nn.Module):
         config = self.like(x).config
         if not config.is_image:
             return x
-        channels, height, width = config.shape
-        p = config.patch
-        grid = x.reshape(-1, channels, height // p, p, width // p, p)
-        order = (0, 2, 4, 1, 3, 5) if config.layout == "channel_first" else (0, 2, 4, 3, 5, 1)
-        return grid.permute(order).reshape(-1, config.tokens, config.token_dim)
+        sizes, order = self._patches
+        return x.reshape(-1, *sizes).permute(order).reshape(-1, config.tokens, config.token_dim)
 
     def unpatchify(self, tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b *shape"]:
         """Tokens to inputs; the inverse of ``patchify``."""
         if not self.config.is_image:
             return tokens
-        channels, height, width = self.config.shape
-        p = self.config.patch
-        if self.config.layout == "channel_first":
-            grid = tokens.reshape(-1, height // p, width // p, channels, p, p).permute(0, 3, 1, 4, 2, 5)
-        else:
-            grid = tokens.reshape(-1, height // p, width // p, p, p, channels).permute(0, 5, 1, 3, 2, 4)
-        return grid.reshape(-1, channels, height, width)
+        sizes, order = self._patches
+        grid = tokens.reshape(-1, *(sizes[place - 1] for place in order[1:]))
+        return grid.permute([order.index(place) for place in range(6)]).reshape(-1, *self.config.shape)
+
+    @property
+    def _patches(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """An image's sides cut into patches, and the order of the parts in tokens."""
+        config, (rows, columns) = self.config, self.config.grid
+        sizes = (config.shape[0], rows, config.patch, columns, config.patch)
+        return sizes, (0, 2, 4, 1, 3, 5) if config.layout == "channel_first" else (0, 2, 4, 3, 5, 1)
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> FlowOutput:
         """x (b, *shape) -> FlowOutput: the noise z and the log-determinant in nats per dimension."""

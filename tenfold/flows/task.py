@@ -1,9 +1,10 @@
 """What the tasks of flows share: the flow itself, made on first use, moved, trained by AdamW, and read again; and what
-the verbs write: samples as files, and scored inputs as a picture."""
+the verbs write: samples as files, scored inputs as a picture; and what training costs."""
 
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -24,7 +25,9 @@ from tenfold.flows.solvers.calibrate import calibrate
 from tenfold.flows.solvers.calibration import save_calibration
 from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.hub.folders import from_pretrained
+from tenfold.nn.cost import traced, training_bytes
 from tenfold.runs.scores import Scores
+from tenfold.training.config import TrainingConfig
 from tenfold.training.optimizers import adamw
 
 AnyFlow = TypeVar("AnyFlow", bound=Flow)
@@ -95,9 +98,37 @@ def write_samples(
     return [picture, numbers, write_output(folder / "samples.json", json.dumps(record, indent=2))]
 
 
-def ranked_inputs(inputs: Inputs, found: Scores, levels: int, path: Path) -> Path:
-    """A user's images that score lowest, above those that score highest."""
+def with_picture(found: Scores, inputs: Inputs, levels: int, path: Path | None) -> Scores:
+    """Scores with a picture, where a path is given, of the images that score lowest, above those that score highest."""
+    if path is None:
+        return found
     place = {name: i for i, name in enumerate(inputs.names)}
     images = inputs.array[[place[name] for name in found.names]]
     low, high = (0.0, levels - 1.0) if inputs.are_pixels else (-1.0, 1.0)
-    return ranked(images, [values[0] for values in found.values], path, low=low, high=high)
+    return replace(found, files=(ranked(images, [values[0] for values in found.values], path, low=low, high=high),))
+
+
+def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: TrainingConfig) -> dict[str, int]:
+    """Parameters, bytes and floating-point operations of a training step of a global batch, of a flow on the meta
+    device and one input x (1, *shape); ``train`` has the batch, the precision and so on.
+
+    FLOPs: the forward pass counted by PyTorch on meta tensors, three times (backward costs twice as much), and
+    once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and (when there is an
+    average) averaged weights in float32, and the tensors that autograd keeps for the backward pass."""
+    config, batch, checkpointing = flow.config, train.batch_size, train.activation_checkpointing
+    forward, kept = traced(lambda: flow(x, condition))
+    parameters = sum(p.numel() for p in flow.parameters())
+    half = 2 if train.precision == "bf16" else 1
+    activations = kept // half
+    if checkpointing:
+        # Only the input of every transformer layer stays; one layer at a time is recomputed.
+        inputs = sum(len(block.layers) * (block.tokens + block.prefix) * block.layer.width for block in flow.blocks)
+        activations = 4 // half * inputs + activations // sum(len(block.layers) for block in flow.blocks)
+    return {
+        "parameters": parameters,
+        "flops_per_step": forward * batch * (4 if checkpointing else 3),
+        **training_bytes(parameters, parameters, activations, batch, train.ema is not None),
+        "tokens": config.tokens,
+        "token_dim": config.token_dim,
+        "batch_size": batch,
+    }

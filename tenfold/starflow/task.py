@@ -13,21 +13,19 @@ from torch import Tensor, nn
 from tenfold.data.images.inputs import InputSource, read_inputs
 from tenfold.errors import UsageError
 from tenfold.flows import density
-from tenfold.flows.cost import cost
 from tenfold.flows.loss import negative_log_likelihood
 from tenfold.flows.sampling import guidance_of, solver_of
-from tenfold.flows.task import FlowUse, ranked_inputs, write_samples
+from tenfold.flows.task import FlowUse, cost, with_picture, write_samples
 from tenfold.hub.folders import save_pretrained
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
 from tenfold.starflow import pictures
 from tenfold.starflow.config import StarFlowSampling, StarFlowScoring
 from tenfold.starflow.data import LatentData, LatentRecords, Latents
-from tenfold.starflow.evaluation import condition_of, measure
+from tenfold.starflow.evaluation import condition_of, measure, score
 from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
 from tenfold.starflow.recipes import StarFlowRecipe
-from tenfold.starflow.scoring import score
 from tenfold.training.streams import Draws
 from tenfold.training.task import Update
 
@@ -176,9 +174,7 @@ class StarFlowTask(FlowUse[StarFlow, StarFlowRecipe]):
         size = (side * autoencoder.factor for side in self.recipe.model.shape[1:])
         inputs = read_inputs(source, (autoencoder.channels, *size), self.data.levels, options.key, options.resize)
         found = score(self.generator, inputs, self.data.levels, options, self.name)
-        if picture is None:
-            return found
-        return replace(found, files=(ranked_inputs(inputs, found, self.data.levels, picture),))
+        return with_picture(found, inputs, self.data.levels, picture)
 
     def _check_condition(self, options: StarFlowSampling | StarFlowScoring) -> None:
         """Refuse a condition that the flow does not take, and use the autoencoder that was asked for."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,11 +16,10 @@ from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.data.load import load_images
 from tenfold.errors import UsageError
 from tenfold.flows import density
-from tenfold.flows.cost import cost
 from tenfold.flows.density import Denoising
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_unit_range
 from tenfold.flows.sampling import draw_samples, guidance_of, solver_of
-from tenfold.flows.task import FlowUse, ranked_inputs, write_samples
+from tenfold.flows.task import FlowUse, cost, with_picture, write_samples
 from tenfold.hub.folders import save_pretrained
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.sampled_loss import SampledLoss
@@ -175,9 +173,7 @@ class FlowTask(FlowUse[TarFlow, TarFlowRecipe]):
         config = self.recipe.model
         inputs = read_inputs(source, config.shape, self.levels, options.key, options.resize)
         found = score(self.flow.eval(), inputs, self.recipe.objective, self.levels, options, self.name)
-        if picture is None or not config.is_image:
-            return found
-        return replace(found, files=(ranked_inputs(inputs, found, self.levels, picture),))
+        return with_picture(found, inputs, self.levels, picture if config.is_image else None)
 
     def sampled_losses(self, images: int = 16) -> list[SampledLoss]:
         """The likelihood of test ``images`` as a function of their dequantisation noise.

@@ -1,7 +1,7 @@
 """Captioned images on canvases of several shapes: what they are to everybody else.
 
-Images of one canvas shape are a group; a batch comes from one group. A source is a ``MapSource`` of the
-training loop, and an ``MapSource``, by structure.
+Images of one canvas shape are a group; a batch comes from one group. A source is a ``GroupedSource``
+of the training loop, by structure.
 """
 
 from collections.abc import Sequence
@@ -52,6 +52,12 @@ def captioned_splits(
     """The splits on the canvases of ``config``; ``base`` are further parts of their fingerprint."""
     mark = sha256(*base, *(part.fingerprint for part in (train, validation, test)))
     return CaptionedSplits(train, validation, test, config.ratio_names, config.shapes, mark)
+
+
+def by_group(groups: Int64[np.ndarray, "n"], rows: Int64[np.ndarray, "m"] | None = None) -> list[np.ndarray]:
+    """The records ``rows`` (all by default), one array a group."""
+    rows = np.arange(len(groups)) if rows is None else rows
+    return [rows[groups[rows] == group] for group in np.unique(groups[rows])]
 
 
 def one_group(groups: Int64[np.ndarray, "n"], indices: Int64[np.ndarray, "b"], empty: int = 0) -> int:

@@ -62,9 +62,10 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
         else str(np.asarray(encoded).tolist())
     )
     base = sha256(listing(config, splits[config.train]), raw, str(decoder.shape), str(config.levels))
-    if config.streaming:
-        return _streamed(config, undecoded, columns, decoder, base)
-    return _mapped(config, undecoded, columns, decoder, base)
+    parts = (_streamed if config.streaming else _mapped)(config, undecoded, columns, decoder, base)
+    assert decoder.shape is not None
+    mark = sha256(*(part.fingerprint for part in parts))
+    return ImageSplits(*parts, len(columns.names), columns.names, decoder.shape, config.levels, mark)
 
 
 class ImageRecords:
@@ -302,7 +303,7 @@ def listing(config: ImageDataConfig, dataset: Dataset) -> str:
 
 def _mapped(
     config: ImageDataConfig, splits: dict[str, Dataset], columns: Columns, decoder: ImageDecoder, base: str
-) -> ImageSplits:
+) -> tuple[MapSource, MapSource, MapSource]:
     def source(name: str, rows: np.ndarray | None = None) -> LazyImages:
         dataset, labels = splits[name], _labels(splits[name], columns)
         rows = np.arange(len(labels)) if rows is None else rows
@@ -319,12 +320,12 @@ def _mapped(
     first, second, rest = np.split(order, [n_test, n_test + n_validation])
     test = source(config.test) if isinstance(config.test, str) else source(config.train, first)
     validation = source(config.validation) if isinstance(config.validation, str) else source(config.train, second)
-    return _splits(config, source(config.train, rest), validation, test, columns, decoder)
+    return source(config.train, rest), validation, test
 
 
 def _streamed(
     config: ImageDataConfig, splits: dict[str, Dataset], columns: Columns, decoder: ImageDecoder, base: str
-) -> ImageSplits:
+) -> tuple[StreamSource, MapSource, MapSource]:
     test = config.test if isinstance(config.test, int) else 0
     validation = config.validation if isinstance(config.validation, int) else 0
     dataset = splits[config.train]
@@ -342,28 +343,7 @@ def _streamed(
             return StreamedSplit(lambda: iter(splits[name]), train.collate, mark)
         return StreamedSplit(lambda: train.heads(first + name)[first:], train.collate, mark)
 
-    return _splits(config, train, split(config.validation, test), split(config.test, 0), columns, decoder)
-
-
-def _splits(
-    config: ImageDataConfig,
-    train: MapSource | StreamSource,
-    validation: MapSource,
-    test: MapSource,
-    columns: Columns,
-    decoder: ImageDecoder,
-) -> ImageSplits:
-    assert decoder.shape is not None
-    return ImageSplits(
-        train=train,
-        validation=validation,
-        test=test,
-        classes=len(columns.names),
-        class_names=columns.names,
-        shape=decoder.shape,
-        levels=config.levels,
-        fingerprint=sha256(train.fingerprint, validation.fingerprint, test.fingerprint),
-    )
+    return train, split(config.validation, test), split(config.test, 0)
 
 
 def _labels(dataset: Dataset, columns: Columns) -> np.ndarray:

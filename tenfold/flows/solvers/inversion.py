@@ -15,11 +15,10 @@ from tenfold.flows.block import Condition
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.network import FlowNetwork
-from tenfold.flows.solvers.certificate import certify
 from tenfold.flows.solvers.choice import Solver, choices, name_of
 from tenfold.flows.solvers.frontier import frontier
 from tenfold.flows.solvers.info import BlockInfo, SamplingInfo
-from tenfold.flows.solvers.jacobi import segmented
+from tenfold.flows.solvers.jacobi import certify, segmented
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan, default_tol
 from tenfold.flows.solvers.sequential import sequential
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.captions.captioned import CaptionedSplits
+from tenfold.data.captions.captioned import CaptionedSplits, by_group
 from tenfold.data.captions.compositions import Compositions
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
@@ -54,16 +54,10 @@ def caption_rows(
         for split, chosen in parts.items():
             batches = [
                 (to_levels(_stacked(made, part), 256).cpu(), source.attributes[torch.from_numpy(part)])
-                for part in by_group(source, chosen)
+                for part in by_group(source.groups, chosen)
             ]
             measured += matching_rows(judge, batches, name, f"{split}, guidance {weight:g}")
     return measured
-
-
-def by_group(source: Compositions, rows: Int64[np.ndarray, "n"]) -> list[Int64[np.ndarray, "_"]]:
-    """Records, one array a canvas."""
-    groups = source.groups[rows]
-    return [rows[groups == group] for group in np.unique(groups)]
 
 
 def samples(
@@ -77,7 +71,7 @@ def samples(
     device = generator.flow.var.device
     draw = torch.Generator(device).manual_seed(seed)
     found: dict[int, Tensor] = {}
-    for group in by_group(source, rows):
+    for group in by_group(source.groups, rows):
         _, height, width = source.shapes[source.groups[group[0]]]
         factor = generator.autoencoder.factor
         for start in range(0, len(group), _BATCH):

@@ -15,9 +15,9 @@ from tenfold.errors import UsageError
 from tenfold.metrics import features as image_features
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.runs.measurement import Measurement
-from tenfold.starflow.autoencoder import evaluation, pictures
+from tenfold.starflow.autoencoder import evaluation
+from tenfold.starflow.autoencoder import evaluation as pictures
 from tenfold.starflow.autoencoder.config import AutoencoderEvaluation
-from tenfold.starflow.autoencoder.cost import cost
 from tenfold.starflow.autoencoder.task import AutoencoderTask, images_for
 from tests.starflow.autoencoder.recipes import DATA, MODEL, TRAIN, autoencoder_recipe
 
