@@ -109,8 +109,8 @@ def power_conditioning(
             chain.append(_products(block, u, weights))
             tokens = block(tokens, weights)[0]
         start = torch.randn(tokens.shape, dtype=tokens.dtype, device=tokens.device, generator=generator)
-        parts = progress.track(chain, "conditioning", "blocks")
-        high, low = zip(*(_extremes([part], start, iterations) for part in parts), strict=True)
+        parts = (_extremes([part], start, iterations) for part in progress.track(chain, "conditioning", "blocks"))
+        high, low = zip(*parts, strict=True)
         # Blocks work in their own orders; a flip between them is orthogonal but must be applied.
         turned = [_in_image_order(part, block) for part, block in zip(chain, flow.blocks, strict=True)]
         largest, smallest = _extremes(turned, start, iterations)

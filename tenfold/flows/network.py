@@ -161,18 +161,13 @@ def class_weights(condition: Tensor | None, batch: int, classes: int, none: Floa
         return torch.nn.functional.pad(condition, (0, len(none) - classes))
     if condition.shape != (batch,):
         raise UsageError(f"labels have shape {tuple(condition.shape)}; give one label per row, ({batch},)")
-    check_labels(condition, classes)
+    # On accelerators the check would wait for the device; there an out-of-range label fails in the one-hot kernel.
+    if condition.device.type == "cpu" and condition.numel():
+        low, high = int(condition.min()), int(condition.max())
+        if low < -1 or high >= classes:
+            raise UsageError(
+                f"label {low if low < -1 else high} is outside [-1, {classes}); this flow has {classes} classes, -1 "
+                "means none"
+            )
     weights = torch.nn.functional.one_hot(condition.clamp(min=0), len(none)).to(none.dtype)
     return torch.where((condition < 0).unsqueeze(1), none, weights)
-
-
-def check_labels(labels: Tensor, classes: int) -> None:
-    """Raise UsageError for a label outside [−1, classes). Skipped on accelerators, where the check would
-    wait for the device; an out-of-range label fails there in the one-hot kernel."""
-    if labels.device.type == "cpu" and labels.numel():
-        low, high = int(labels.min()), int(labels.max())
-        if low < -1 or high >= classes:
-            wrong = low if low < -1 else high
-            raise UsageError(
-                f"label {wrong} is outside [-1, {classes}); this flow has {classes} classes, -1 means none"
-            )

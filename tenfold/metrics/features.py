@@ -203,11 +203,10 @@ class InceptionFeatures:
 
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 2048"]:
-        parts = [self._features(part).cpu() for part in progress.track(images.split(self.chunk), "features", "chunks")]
-        return torch.cat(parts) if parts else torch.zeros(0, self.dim)
-
-    def _features(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 2048"]:
-        x = images.to(self.device).float() * (2.0 / (self.levels - 1)) - 1.0
-        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
-        features: Tensor = self.network(F.interpolate(x, (299, 299), mode="bilinear", align_corners=False))
-        return features
+        parts = [torch.zeros(0, self.dim)]
+        for part in progress.track(images.split(self.chunk), "features", "chunks"):
+            x = part.to(self.device).float() * (2.0 / (self.levels - 1)) - 1.0
+            x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+            x = F.interpolate(x, (299, 299), mode="bilinear", align_corners=False)
+            parts.append(self.network(x).cpu())
+        return torch.cat(parts)

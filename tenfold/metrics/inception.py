@@ -5,6 +5,7 @@ maximum, and there are 1008 classes. Parameter names are those of the published 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,9 +33,10 @@ class Unit(nn.Module):
         return F.relu(self.bn(self.conv(x)))
 
 
-def _average(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-
+# Averages do not count the padding.
+_average = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+_maximum = partial(F.max_pool2d, kernel_size=3, stride=1, padding=1)
+_halved = partial(F.max_pool2d, kernel_size=3, stride=2)
 
 # A branch is a chain of units, (outputs, kernel, stride, padding) each; a list of units forks.
 _ROW7, _COLUMN7 = ((1, 7), 1, (0, 3)), ((7, 1), 1, (3, 0))
@@ -99,14 +101,6 @@ class BlockE(Block):
 
     def __init__(self, inputs: int, maximum: bool) -> None:
         super().__init__(inputs, _E, _maximum if maximum else _average, 192)
-
-
-def _maximum(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    return F.max_pool2d(x, 3, 1, 1)
-
-
-def _halved(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c i j"]:
-    return F.max_pool2d(x, 3, 2)
 
 
 class InceptionV3(nn.Module):

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,10 +152,9 @@ class LatentData:
 
     def _encoded(self, part: str, source: MapSource | CaptionedSource) -> LatentSource:
         folder, encoder = self.folder / part, encoder_fingerprint(self.autoencoder)
-        if _follows():
-            for _ in _waiting():
-                if (folder / INDEX).is_file():
-                    break
+        if int(os.environ.get("RANK", "0")) > 0:
+            while not (folder / INDEX).is_file():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
             return open_latents(folder, source.fingerprint, encoder)
         return cache_latents(source, self.encode, encoder, folder, stale="rebuild" if self.config.rebuild else "refuse")
 
@@ -200,13 +198,3 @@ def encoder_fingerprint(autoencoder: Autoencoder) -> str:
     tensors = (part for name, t in sorted(state.items()) for part in (name, t.float().cpu().numpy().tobytes()))
     config = autoencoder.config
     return sha256(str((config.scale_factor, config.shift_factor)), *tensors)
-
-
-def _follows() -> bool:
-    return int(os.environ.get("RANK", "0")) > 0
-
-
-def _waiting() -> Iterator[None]:
-    while True:
-        yield
-        time.sleep(_SECONDS_BETWEEN_LOOKS)

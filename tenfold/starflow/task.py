@@ -130,8 +130,8 @@ class StarFlowTask(FlowUse[StarFlow, StarFlowRecipe]):
         text = self.data.text_encoder if self.flow.config.text_tokens else None
         if text is not None and not self.flow.has_null_text:  # a published checkpoint has none
             self.flow.set_null_text(text.null())
-        sigma = self.recipe.objective.sigma
-        return ImageGenerator(self.flow.eval(), self.data.autoencoder, self.data.decoder, sigma, text)
+        data, sigma = self.data, self.recipe.objective.sigma
+        return ImageGenerator(self.flow.eval(), data.autoencoder, data.decoder, sigma, text)
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """All metrics on the test split."""

@@ -125,9 +125,6 @@ def train_spline_flow(
         value: Tensor = model().log_prob(half * x) + dimensions * math.log(half)
         return value
 
-    def on_validation() -> float:
-        return float(np.mean(list(_bits(splits.validation, splits.levels, log_prob, 4, seed + 1))))
-
     budget = steps or seconds
     best, kept, checks, step, share = math.inf, copy.deepcopy(average.state_dict()), 0, 0, 0.0
     began = time.monotonic()
@@ -153,7 +150,8 @@ def train_spline_flow(
             done(budget * (share - before))
             if len(splits.validation) and share >= (checks + 1) / 20:
                 checks = int(share * 20)
-                if (value := on_validation()) < best:
+                value = float(np.mean(list(_bits(splits.validation, splits.levels, log_prob, 4, seed + 1))))
+                if value < best:
                     best, kept = value, copy.deepcopy(average.state_dict())
     if len(splits.validation):
         average.load_state_dict(kept)

@@ -17,7 +17,7 @@ from tenfold.flows.guidance import Guidance
 from tenfold.flows.loss import to_unit_range
 from tenfold.flows.sampling import draw_samples
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective
-from tenfold.tarflow.scoring import noised
+from tenfold.tarflow.evaluation import noised
 
 
 def draw(

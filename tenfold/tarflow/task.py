@@ -26,10 +26,9 @@ from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.tarflow import pictures
 from tenfold.tarflow.config import FlowSampling, FlowScoring
-from tenfold.tarflow.evaluation import measure, sampled_losses
+from tenfold.tarflow.evaluation import measure, noised, sampled_losses, score
 from tenfold.tarflow.model import TarFlow
 from tenfold.tarflow.recipes import TarFlowRecipe
-from tenfold.tarflow.scoring import noised, score
 from tenfold.training.streams import Draws
 from tenfold.training.task import MapSource, StreamSource, Update
 

@@ -62,10 +62,12 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
         else str(np.asarray(encoded).tolist())
     )
     base = sha256(listing(config, splits[config.train]), raw, str(decoder.shape), str(config.levels))
-    parts = (_streamed if config.streaming else _mapped)(config, undecoded, columns, decoder, base)
+    found = _streamed if config.streaming else _mapped
+    train, validation, test = found(config, undecoded, columns, decoder, base)
     assert decoder.shape is not None
-    mark = sha256(*(part.fingerprint for part in parts))
-    return ImageSplits(*parts, len(columns.names), columns.names, decoder.shape, config.levels, mark)
+    mark = sha256(train.fingerprint, validation.fingerprint, test.fingerprint)
+    names = columns.names
+    return ImageSplits(train, validation, test, len(names), names, decoder.shape, config.levels, mark)
 
 
 class ImageRecords:

@@ -124,7 +124,7 @@ def _invert_block(
         check = check is None or check
     if check:
         record.certificate, bad = certify(net, noise, chain, limit)
-    if bad is not None and plan.solver != "sequential" and (plan.exact or not _finite(chain)):
+    if bad is not None and plan.solver != "sequential" and (plan.exact or not bool(torch.isfinite(chain).all())):
         residual = record.certificate.residual if record.certificate else float("nan")
         record.fallback = f"sequential from slot {bad} on: residual {residual:.3g} at tolerance {limit:.3g}"
         chain = sequential(net, noise, chain, bad - 1)
@@ -142,10 +142,6 @@ def _invert_block(
         )
     record.seconds = time.perf_counter() - began
     return block.order(block.unchain(chain))
-
-
-def _finite(chain: Tensor) -> bool:
-    return bool(torch.isfinite(chain).all())
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What a flow on captioned compositions shows of its captions: measured by an independent judge, and as pictures."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,7 @@ def caption_rows(
         made = samples(generator, source, rows, Guidance(weight))
         for split, chosen in parts.items():
             batches = [
-                (to_levels(_stacked(made, part), 256).cpu(), source.attributes[torch.from_numpy(part)])
+                (to_levels(torch.stack([made[i] for i in part]), 256).cpu(), source.attributes[torch.from_numpy(part)])
                 for part in by_group(source.groups, chosen)
             ]
             measured += matching_rows(judge, batches, name, f"{split}, guidance {weight:g}")
@@ -83,10 +82,6 @@ def samples(
     return found
 
 
-def _stacked(images: Mapping[int, Tensor], rows: Int64[np.ndarray, "n"]) -> Float[Tensor, "n c h w"]:
-    return torch.stack([images[row] for row in rows.tolist()])
-
-
 def pictures(
     generator: ImageGenerator, images: CaptionedSplits, options: StarFlowEvaluation, directory: Path
 ) -> dict[str, str]:
@@ -100,7 +95,7 @@ def pictures(
         assert isinstance(source, Compositions)
         grid, titles = [source.batch(rows)["image"].float() / 127.5 - 1.0], ["real"]
         for weight in options.guidance:
-            grid.append(_stacked(samples(generator, source, rows, Guidance(weight)), rows).cpu())
+            grid += [image[None].cpu() for image in samples(generator, source, rows, Guidance(weight)).values()]
             titles.append(f"w = {weight:g}")
         name = f"captions-{ratio.replace(':', 'x')}.png"
         image_grid(torch.cat(grid), directory / name, columns=len(rows), row_titles=titles)

@@ -18,7 +18,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.starflow.autoencoder import evaluation
 from tenfold.starflow.autoencoder import evaluation as pictures
 from tenfold.starflow.autoencoder.config import AutoencoderEvaluation
-from tenfold.starflow.autoencoder.task import AutoencoderTask, images_for
+from tenfold.starflow.autoencoder.task import AutoencoderTask, cost, images_for
 from tests.starflow.autoencoder.recipes import DATA, MODEL, TRAIN, autoencoder_recipe
 
 
