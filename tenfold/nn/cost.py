@@ -1,4 +1,4 @@
-"""What a forward pass costs, counted on the meta device: nothing is allocated."""
+"""What forward passes and training steps cost, counted on the meta device: nothing is allocated."""
 
 from collections.abc import Callable
 
@@ -21,3 +21,16 @@ def traced(forward: Callable[[], object]) -> tuple[int, int]:
     with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         forward()
     return int(counter.get_total_flops()), sum(kept.values())
+
+
+def training_bytes(parameters: int, trained: int, activations: int, batch: int, averaged: bool) -> dict[str, int]:
+    """The bytes of a training step of ``batch`` samples: weights, gradients, two AdamW moments and averaged weights in
+    float32 (of the ``trained`` parameters), and ``activations``, what autograd keeps of a sample."""
+    found = {
+        "weights_bytes": 4 * parameters,
+        "optimizer_bytes": 8 * trained,
+        "gradients_bytes": 4 * trained,
+        "ema_bytes": 4 * trained * averaged,
+        "activation_bytes": activations * batch,
+    }
+    return {**found, "total_bytes": sum(found.values())}

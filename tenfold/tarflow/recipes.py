@@ -4,15 +4,14 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.flows.options import PUBLISHED_TRAINING
-from tenfold.runs.recipe import Recipe
+from tenfold.flows.options import PUBLISHED_TRAINING, FlowRecipe
 from tenfold.runs.system import Named
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective, TarFlowConfig
 from tenfold.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class TarFlowRecipe(Recipe):
+class TarFlowRecipe(FlowRecipe):
     """Everything a TarFlow run is made of."""
 
     system: ClassVar[str] = "tarflow"
