@@ -17,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import files, progress
-from tenfold.data.captions.captioned import CaptionedSource, one_group
-from tenfold.data.images.splits import ImageSource
+from tenfold.data.captions.captioned import CaptionedSource, by_group, one_group
 from tenfold.data.tensor_file import TensorFile, read_tensor_file, unfinished
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.training.task import MapSource
 
 INDEX = "latents.json"
 _STATE = ".latents.writing.json"
@@ -28,7 +28,7 @@ _SECONDS_BETWEEN_SAVES = 10.0
 _FORMAT = 1
 Encode = Callable[[Tensor], Tensor]
 """Images uint8 (B, C, H, W) to latents float (B, c, h, w)."""
-Records = ImageSource | CaptionedSource
+Records = MapSource | CaptionedSource
 
 
 class LatentSource:
@@ -84,12 +84,6 @@ class LatentSource:
         rows = self._row[indices]
         return {name: torch.from_numpy(np.array(shard[name][rows])) for name in shard if name != "record"}
 
-    def captions(self, indices: np.ndarray) -> list[str]:
-        """The captions of the records ``indices`` (B,), of any shapes; only where ``texts`` is not empty."""
-        indices = np.asarray(indices, dtype=np.int64)
-        places = zip(self.groups[indices], self._row[indices], strict=True)
-        return [self.texts[self._shards[group]["caption"][row]] for group, row in places]
-
     def require_channels(self, channels: int) -> None:
         """Raises UsageError where a model expects latents of another number of channels."""
         if channels != self.channels:
@@ -97,16 +91,6 @@ class LatentSource:
                 f"the latents in {self.folder} have {self.channels} channels, but the flow expects {channels}; "
                 "set the flow's channels to the autoencoder's"
             )
-
-
-def encoder_fingerprint(folder: Path) -> str:
-    """What identifies an encoder in a model folder: the checksums of its weights and configuration.
-
-    Raises UsageError for a folder without them."""
-    parts = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
-    if len(parts) < 2 or not parts[-1].is_file():
-        raise UsageError(f"{folder} is no model folder: it lacks model.safetensors or config.json")
-    return files.sha256(*(f"{part.name} {files.sha256(part)}" for part in parts))
 
 
 def open_latents(folder: Path, images: str = "", encoder: str = "") -> LatentSource:
@@ -142,7 +126,7 @@ def cache_latents(
         source: images: ``len``, ``fingerprint``, ``batch(indices)`` with "image" uint8 (B, C, H, W); images of
             several shapes have ``groups``; "caption", "label" and other integers are kept beside the latents.
         encode: images to latents, deterministic; called without gradients on batches of one shape.
-        encoder: identifies the encoder's weights (``encoder_fingerprint``).
+        encoder: identifies the encoder's weights.
         folder: made if it does not exist.
         batch: images encoded together.
         stale: what to do with a cache of other images or another encoder: "refuse" or "rebuild" it.
@@ -170,8 +154,7 @@ class _Writer:
     def __init__(self, source: Records, encode: Encode, encoder: str, folder: Path, batch: int) -> None:
         self.source, self.encode, self.folder, self.size = source, encode, folder, batch
         self.identity = {"images": source.fingerprint, "encoder": encoder}
-        groups = np.asarray(getattr(source, "groups", np.zeros(len(source), dtype=np.int64)))
-        self.rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        self.rows = by_group(np.asarray(getattr(source, "groups", np.zeros(len(source), dtype=np.int64))))
         self._saved = time.monotonic()
 
     def run(self) -> None:

@@ -28,7 +28,7 @@ from tenfold.discrete_diffusion.sampling import Steering, write_samples
 from tenfold.discrete_diffusion.targets.rewards import reward_of
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
-from tenfold.nn.cost import memory, traced
+from tenfold.nn.cost import traced, training_bytes
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
@@ -173,7 +173,7 @@ class TaskDefaults:
     @staticmethod
     def describe(recipe: Any) -> dict[str, Any]:
         """Size and cost of a recipe in training, from a network on the meta device: parameters, bytes (see
-        ``tenfold.nn.cost.memory``) and floating-point operations, of which a step takes three forward passes."""
+        ``tenfold.nn.cost.training_bytes``) and floating-point operations, of which a step takes three forward passes."""
         train, length, config = recipe.train, recipe.data.length, recipe.model
         left_to_right = isinstance(config, AutoregressiveConfig)
         with torch.device("meta"):
@@ -187,9 +187,7 @@ class TaskDefaults:
             "training_flops_per_token": 3 * flops // length,
             "flops_per_step": 3 * flops * train.batch_size,
             "row_activation_bytes": kept,
-            **memory(
-                parameters, parameters, train.batch_size // train.accumulate, kept, parameters * (train.ema is not None)
-            ),
+            **training_bytes(parameters, parameters, kept, train.batch_size // train.accumulate, train.ema is not None),
             "row_tokens": length,
             "batch_size": train.batch_size,
         }

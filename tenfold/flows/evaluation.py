@@ -2,14 +2,16 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from tenfold.errors import UsageError
+from tenfold import progress
+from tenfold.errors import TenfoldError, UsageError
+from tenfold.flows.block import Condition
 from tenfold.flows.classification import bayes_log_posterior, one_gradient_scores
 from tenfold.flows.density import (
     denoise,
@@ -170,3 +172,21 @@ def ood_rows(inside: np.ndarray, outside: dict[str, np.ndarray], model: str) -> 
         area = float(roc_auc_score(truth, np.concatenate([inside, values])))
         rows.append(Measurement("ood_auroc", area, "area under ROC", f"test against {name}", model))
     return rows
+
+
+def mean_log_probs(
+    flow: Flow, names: Sequence[str], draws: int, noised: Callable[[int], Tensor], condition: Condition | None
+) -> Float[Tensor, "b"]:
+    """log p of the inputs ``names`` in nats, in float64 on the CPU: the mean over draws of noise, ``noised(k)`` (b,
+    *shape). Without a condition p is averaged over the classes where there are any.
+
+    Raises TenfoldError where log p overflows."""
+    total = torch.zeros(len(names), dtype=torch.float64)
+    averaged = flow.config.classes > 0 and condition is None
+    for k in progress.track(range(draws), "noise", "draws"):
+        x = noised(k).to(flow.var.device, flow.precision)
+        total += log_probs(flow, x, condition, mixture=averaged).double().cpu()
+    if not bool((finite := torch.isfinite(total)).all()):
+        bad = int((~finite).int().argmax())
+        raise TenfoldError(f"log p of {names[bad]} is {float(total[bad] / draws)}: the flow overflows there")
+    return total / draws

@@ -66,11 +66,9 @@ def inpaint(
         raise UsageError("the mask is empty; mark the pixels to fill with True")
     if method == "prefix":
         return _prefix(flow, x, mask, condition, generator)
-    if method == "published":
-        return _published(flow, x, mask, condition, steps, step, generator)
-    if method not in ("mh", "mala"):
+    if method not in ("mh", "mala", "published"):
         raise UsageError(f"unknown inpainting method {method!r}; choose prefix, mh, mala or published")
-    return _metropolis(flow, x, mask, condition, method == "mala", steps, warmup, step, generator)
+    return _chain(flow, x, mask, condition, method, steps, warmup if method != "published" else 0, step, generator)
 
 
 def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -99,27 +97,31 @@ def _prefix(
     return Inpainting(torch.where(mask, filled, x), ones, True, ones)
 
 
-def _metropolis(
+def _chain(
     flow: Flow,
     x: Tensor,
     mask: Tensor,
     condition: Tensor | None,
-    langevin: bool,
+    method: str,
     steps: int,
     warmup: int,
     step: float,
     generator: torch.Generator | None,
 ) -> Inpainting:
+    langevin, published = method == "mala", method == "published"
     per_row = (-1,) + (1,) * (x.dim() - 1)
     target = 0.57 if langevin else 0.3
     log_step = torch.full((x.shape[0],), math.log(step), dtype=x.dtype, device=x.device)
-    state = torch.where(mask, 0.5 * _normal(x, generator), x)
+    state = torch.where(mask, (1.0 if published else 0.5) * _normal(x, generator), x)
     value, gradient = _value_and_gradient(flow, state, condition, mask, langevin)
     accepted = torch.zeros_like(log_step)
     for number in progress.track(range(warmup + steps), "inpainting", "steps"):
         h = log_step.exp().view(per_row)
         drift = 0.5 * h.square() * gradient
-        proposal = state + mask * (drift + h * _normal(state, generator))
+        if published:
+            proposal = _latent_step(flow, state, mask, condition, step, generator)
+        else:
+            proposal = state + mask * (drift + h * _normal(state, generator))
         new_value, new_gradient = _value_and_gradient(flow, proposal, condition, mask, langevin)
         log_ratio = new_value - value
         if langevin:
@@ -139,7 +141,16 @@ def _metropolis(
             log_step = log_step + (accept.to(x.dtype) - target) * 2.0 / math.sqrt(number + 1.0)
         else:
             accepted += accept
-    return Inpainting(state, accepted / max(steps, 1), True, log_step.exp())
+    return Inpainting(state, accepted / max(steps, 1), not published, log_step.exp())
+
+
+@torch.no_grad()
+def _latent_step(
+    flow: Flow, state: Tensor, mask: Tensor, condition: Tensor | None, tau: float, generator: torch.Generator | None
+) -> Tensor:
+    z = flow.encode(state, condition)
+    latent_mask = flow.patchify(mask.unsqueeze(0).to(state.dtype))
+    return torch.where(mask, flow.decode(z + tau * latent_mask * _normal(z, generator), condition), state)
 
 
 def _value_and_gradient(
@@ -153,31 +164,3 @@ def _value_and_gradient(
         value = log_prob(flow, x, condition)
         (gradient,) = torch.autograd.grad(value.sum(), x)
     return value.detach(), gradient * mask
-
-
-@torch.no_grad()
-def _published(
-    flow: Flow,
-    x: Tensor,
-    mask: Tensor,
-    condition: Tensor | None,
-    steps: int,
-    tau: float,
-    generator: torch.Generator | None,
-) -> Inpainting:
-    per_row = (-1,) + (1,) * (x.dim() - 1)
-    latent_mask = flow.patchify(mask.unsqueeze(0).to(x.dtype))
-    state = torch.where(mask, _normal(x, generator), x)
-    value = log_prob(flow, state, condition)
-    accepted = torch.zeros_like(value)
-    for _ in progress.track(range(steps), "inpainting", "steps"):
-        z = flow.encode(state, condition)
-        moved = flow.decode(z + tau * latent_mask * _normal(z, generator), condition)
-        proposal = torch.where(mask, moved, x)
-        new_value = log_prob(flow, proposal, condition)
-        coin = torch.rand(value.shape, dtype=x.dtype, device=x.device, generator=generator)
-        accept = coin.log() < new_value - value
-        state = torch.where(accept.view(per_row), proposal, state)
-        value = torch.where(accept, new_value, value)
-        accepted += accept
-    return Inpainting(state, accepted / max(steps, 1), False, torch.full_like(value, tau))

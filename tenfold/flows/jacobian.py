@@ -68,21 +68,15 @@ def exact_conditioning(flow: Flow, x: Float[Tensor, "b *shape"], condition: Tens
     flow = flow.like(x)
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
-    total, extremes = None, []
+    total, values = None, []
     for block in progress.track(flow.blocks, "Jacobians", "blocks"):
         jacobian = _jacobian(block, tokens, weights)
-        values = torch.linalg.svdvals(jacobian)
-        extremes.append((values[:, 0], values[:, -1]))
+        values.append(torch.linalg.svdvals(jacobian))
         total = jacobian if total is None else jacobian @ total
         with torch.no_grad():
             tokens = block(tokens, weights)[0]
-    values = torch.linalg.svdvals(total)
-    return _conditioning(extremes, values[:, 0], values[:, -1])
-
-
-def _conditioning(blocks: Sequence[tuple[Tensor, Tensor]], largest: Tensor, smallest: Tensor) -> Conditioning:
-    high, low = (torch.stack(values) for values in zip(*blocks, strict=True))
-    return Conditioning(high, low, largest, smallest)
+    blocks, whole = torch.stack(values), torch.linalg.svdvals(total)
+    return Conditioning(blocks[..., 0], blocks[..., -1], whole[:, 0], whole[:, -1])
 
 
 def _jacobian(block: FlowBlock, u: Float[Tensor, "b t d"], weights: Condition | None) -> Float[Tensor, "b n n"]:
@@ -115,12 +109,12 @@ def power_conditioning(
             chain.append(_products(block, u, weights))
             tokens = block(tokens, weights)[0]
         start = torch.randn(tokens.shape, dtype=tokens.dtype, device=tokens.device, generator=generator)
-        parts = progress.track(chain, "conditioning", "blocks")
-        extremes = [_extremes([part], start, iterations) for part in parts]
+        parts = (_extremes([part], start, iterations) for part in progress.track(chain, "conditioning", "blocks"))
+        high, low = zip(*parts, strict=True)
         # Blocks work in their own orders; a flip between them is orthogonal but must be applied.
         turned = [_in_image_order(part, block) for part, block in zip(chain, flow.blocks, strict=True)]
         largest, smallest = _extremes(turned, start, iterations)
-    return _conditioning(extremes, largest, smallest)
+    return Conditioning(torch.stack(high), torch.stack(low), largest, smallest)
 
 
 def _products(block: FlowBlock, u: Tensor, weights: Condition | None) -> _Products:

@@ -1,7 +1,7 @@
 """The network of an autoregressive-transformer flow: images, latents or vectors to noise."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -9,35 +9,11 @@ from torch import Tensor, nn
 
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, FlowBlock
+from tenfold.flows.options import FlowConfig
 from tenfold.flows.solvers.calibration import Calibration
 from tenfold.nn.precision import at_least_single
 
 AnyFlow = TypeVar("AnyFlow", bound="FlowNetwork")
-
-
-@runtime_checkable
-class FlowConfig(Protocol):
-    """What every flow's configuration says of its geometry.
-
-    ``shape`` is an input's. Where it ``is_image``, square patches of side ``patch`` become ``tokens`` of ``token_dim``
-    numbers in the order ``layout``. ``dimensions`` are the numbers of an input, ``classes`` the labels."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def patch(self) -> int: ...
-    @property
-    def layout(self) -> str: ...
-    @property
-    def is_image(self) -> bool: ...
-    @property
-    def tokens(self) -> int: ...
-    @property
-    def token_dim(self) -> int: ...
-    @property
-    def dimensions(self) -> int: ...
-    @property
-    def classes(self) -> int: ...
 
 
 class FlowOutput(NamedTuple):
@@ -121,23 +97,23 @@ class FlowNetwork(nn.Module):
         config = self.like(x).config
         if not config.is_image:
             return x
-        channels, height, width = config.shape
-        p = config.patch
-        grid = x.reshape(-1, channels, height // p, p, width // p, p)
-        order = (0, 2, 4, 1, 3, 5) if config.layout == "channel_first" else (0, 2, 4, 3, 5, 1)
-        return grid.permute(order).reshape(-1, config.tokens, config.token_dim)
+        sizes, order = self._patches
+        return x.reshape(-1, *sizes).permute(order).reshape(-1, config.tokens, config.token_dim)
 
     def unpatchify(self, tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b *shape"]:
         """Tokens to inputs; the inverse of ``patchify``."""
         if not self.config.is_image:
             return tokens
-        channels, height, width = self.config.shape
-        p = self.config.patch
-        if self.config.layout == "channel_first":
-            grid = tokens.reshape(-1, height // p, width // p, channels, p, p).permute(0, 3, 1, 4, 2, 5)
-        else:
-            grid = tokens.reshape(-1, height // p, width // p, p, p, channels).permute(0, 5, 1, 3, 2, 4)
-        return grid.reshape(-1, channels, height, width)
+        sizes, order = self._patches
+        grid = tokens.reshape(-1, *(sizes[place - 1] for place in order[1:]))
+        return grid.permute([order.index(place) for place in range(6)]).reshape(-1, *self.config.shape)
+
+    @property
+    def _patches(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """An image's sides cut into patches, and the order of the parts in tokens."""
+        config, (rows, columns) = self.config, self.config.grid
+        sizes = (config.shape[0], rows, config.patch, columns, config.patch)
+        return sizes, (0, 2, 4, 1, 3, 5) if config.layout == "channel_first" else (0, 2, 4, 3, 5, 1)
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> FlowOutput:
         """x (b, *shape) -> FlowOutput: the noise z and the log-determinant in nats per dimension."""
@@ -185,18 +161,13 @@ def class_weights(condition: Tensor | None, batch: int, classes: int, none: Floa
         return torch.nn.functional.pad(condition, (0, len(none) - classes))
     if condition.shape != (batch,):
         raise UsageError(f"labels have shape {tuple(condition.shape)}; give one label per row, ({batch},)")
-    check_labels(condition, classes)
+    # On accelerators the check would wait for the device; there an out-of-range label fails in the one-hot kernel.
+    if condition.device.type == "cpu" and condition.numel():
+        low, high = int(condition.min()), int(condition.max())
+        if low < -1 or high >= classes:
+            raise UsageError(
+                f"label {low if low < -1 else high} is outside [-1, {classes}); this flow has {classes} classes, -1 "
+                "means none"
+            )
     weights = torch.nn.functional.one_hot(condition.clamp(min=0), len(none)).to(none.dtype)
     return torch.where((condition < 0).unsqueeze(1), none, weights)
-
-
-def check_labels(labels: Tensor, classes: int) -> None:
-    """Raise UsageError for a label outside [−1, classes). Skipped on accelerators, where the check would
-    wait for the device; an out-of-range label fails there in the one-hot kernel."""
-    if labels.device.type == "cpu" and labels.numel():
-        low, high = int(labels.min()), int(labels.max())
-        if low < -1 or high >= classes:
-            wrong = low if low < -1 else high
-            raise UsageError(
-                f"label {wrong} is outside [-1, {classes}); this flow has {classes} classes, -1 means none"
-            )

@@ -1,7 +1,9 @@
 """What a user can set about any flow. Imports no PyTorch."""
 
+import math
 from typing import Literal
 
+from tenfold.runs.recipe import Recipe
 from tenfold.settings.checks import settings
 from tenfold.training.config import TrainingConfig
 
@@ -20,12 +22,56 @@ PUBLISHED_TRAINING = TrainingConfig(
 )
 
 
+class FlowConfig:
+    """What every flow's configuration says of its geometry.
+
+    ``shape`` is an input's. Where it ``is_image``, square patches of side ``patch`` become tokens in the order
+    ``layout``. ``classes`` are the labels."""
+
+    shape: tuple[int, ...]
+    patch: int
+    layout: str
+    classes: int
+
+    @property
+    def is_image(self) -> bool:
+        """Whether inputs are images (else sequences of vectors)."""
+        return len(self.shape) == 3
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens; of vectors, one column."""
+        return (self.shape[1] // self.patch, self.shape[2] // self.patch) if self.is_image else (self.shape[0], 1)
+
+    @property
+    def tokens(self) -> int:
+        """T, the number of tokens."""
+        return math.prod(self.grid)
+
+    @property
+    def token_dim(self) -> int:
+        """D, the dimensions of a token."""
+        return self.shape[0] * self.patch**2 if self.is_image else self.shape[1]
+
+    @property
+    def dimensions(self) -> int:
+        """T·D, the dimensions of an input."""
+        return math.prod(self.shape)
+
+
+class FlowRecipe(Recipe):
+    """What the recipes of flows have, besides what is their system's."""
+
+    model: FlowConfig
+    train: TrainingConfig
+
+
 @settings
 class GuidedSampling:
     """The options of ``tenfold sample`` that flows share.
 
     Attributes:
-        num: how many samples.
+        num: how many images.
         classes: class label, or None for no label.
         guidance: guidance weight w ≥ 0.
         rule: how the two branches combine; None for the rule of the flow's family.

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.data.images.augment import shift
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import write_output
 from tenfold.hub.checkpoints import read_state_dict
 from tenfold.metrics.inception import InceptionV3
+from tenfold.training.task import MapSource
 
 CLASSIFIER_FEATURES = 32
 _SHARED: dict[tuple[object, ...], "ClassifierFeatures"] = {}
@@ -132,7 +133,7 @@ def train_classifier(
     if splits.classes < 2:
         raise UsageError(f"a classifier needs at least two classes, but the images have {splits.classes}")
     source = splits.train
-    if not isinstance(source, ImageSource):
+    if not isinstance(source, MapSource):
         raise UsageError("a classifier is trained on random access data; set --data.streaming=false")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -202,11 +203,10 @@ class InceptionFeatures:
 
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 2048"]:
-        parts = [self._features(part).cpu() for part in progress.track(images.split(self.chunk), "features", "chunks")]
-        return torch.cat(parts) if parts else torch.zeros(0, self.dim)
-
-    def _features(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 2048"]:
-        x = images.to(self.device).float() * (2.0 / (self.levels - 1)) - 1.0
-        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
-        features: Tensor = self.network(F.interpolate(x, (299, 299), mode="bilinear", align_corners=False))
-        return features
+        parts = [torch.zeros(0, self.dim)]
+        for part in progress.track(images.split(self.chunk), "features", "chunks"):
+            x = part.to(self.device).float() * (2.0 / (self.levels - 1)) - 1.0
+            x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+            x = F.interpolate(x, (299, 299), mode="bilinear", align_corners=False)
+            parts.append(self.network(x).cpu())
+        return torch.cat(parts)

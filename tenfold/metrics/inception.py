@@ -4,7 +4,9 @@ Three things differ from the usual v3: average pooling does not count the paddin
 maximum, and there are 1008 classes. Parameter names are those of the published weights.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from tenfold.errors import TenfoldError
 from tenfold.hub.tensors import differences
 
 Size = int | tuple[int, int]
+Branches = dict[str, list[Any]]
 
 
 class Unit(nn.Module):
@@ -30,104 +33,74 @@ class Unit(nn.Module):
         return F.relu(self.bn(self.conv(x)))
 
 
-def _average(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+# Averages do not count the padding.
+_average = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+_maximum = partial(F.max_pool2d, kernel_size=3, stride=1, padding=1)
+_halved = partial(F.max_pool2d, kernel_size=3, stride=2)
+
+# A branch is a chain of units, (outputs, kernel, stride, padding) each; a list of units forks.
+_ROW7, _COLUMN7 = ((1, 7), 1, (0, 3)), ((7, 1), 1, (3, 0))
+_ROW3, _COLUMN3 = ((1, 3), 1, (0, 1)), ((3, 1), 1, (1, 0))
+_A: Branches = {  # 35x35
+    "branch1x1": [(64, 1)],
+    "branch5x5": [(48, 1), (64, 5, 1, 2)],
+    "branch3x3dbl": [(64, 1), (96, 3, 1, 1), (96, 3, 1, 1)],
+}
+_B: Branches = {"branch3x3": [(384, 3, 2)], "branch3x3dbl": [(64, 1), (96, 3, 1, 1), (96, 3, 2)]}  # to 17x17
+_D: Branches = {  # 17x17 to 8x8
+    "branch3x3": [(192, 1), (320, 3, 2)],
+    "branch7x7x3": [(192, 1), (192, *_ROW7), (192, *_COLUMN7), (192, 3, 2)],
+}
+_E: Branches = {  # 8x8
+    "branch1x1": [(320, 1)],
+    "branch3x3": [(384, 1), [(384, *_ROW3), (384, *_COLUMN3)]],
+    "branch3x3dbl": [(448, 1), (384, 3, 1, 1), [(384, *_ROW3), (384, *_COLUMN3)]],
+}
 
 
-class BlockA(nn.Module):
-    """35x35: 1x1, 5x5, double 3x3 and pooled branches."""
+def _c(width: int) -> Branches:
+    """17x17: factorised 7x7 branches of a width."""
+    return {
+        "branch1x1": [(192, 1)],
+        "branch7x7": [(width, 1), (width, *_ROW7), (192, *_COLUMN7)],
+        "branch7x7dbl": [(width, 1), (width, *_COLUMN7), (width, *_ROW7), (width, *_COLUMN7), (192, *_ROW7)],
+    }
 
-    def __init__(self, inputs: int, pooled: int) -> None:
+
+class Block(nn.Module):
+    """Branches side by side, and the pooled input, behind a unit of ``pooled`` channels if there is one."""
+
+    def __init__(self, inputs: int, branches: Branches, pool: Callable[[Tensor], Tensor], pooled: int = 0) -> None:
         super().__init__()
-        self.branch1x1 = Unit(inputs, 64, 1)
-        self.branch5x5_1, self.branch5x5_2 = Unit(inputs, 48, 1), Unit(48, 64, 5, padding=2)
-        self.branch3x3dbl_1, self.branch3x3dbl_2 = Unit(inputs, 64, 1), Unit(64, 96, 3, padding=1)
-        self.branch3x3dbl_3 = Unit(96, 96, 3, padding=1)
-        self.branch_pool = Unit(inputs, pooled, 1)
+        self.pool, self.chains = pool, list[list[list[Unit]]]()
+        for name, chain in branches.items():
+            self.chains.append([])
+            width = inputs
+            for number, link in enumerate(chain, 1):
+                fork = link if isinstance(link, list) else [link]
+                self.chains[-1].append([Unit(width, *unit) for unit in fork])
+                for mark, unit in zip("ab" if len(fork) > 1 else [""], self.chains[-1][-1], strict=True):
+                    self.add_module(f"{name}_{number}{mark}" if len(chain) > 1 else name, unit)
+                width = fork[0][0]
+        self.branch_pool: Unit | None = Unit(inputs, pooled, 1) if pooled else None
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        """(N, inputs, H, W) to (N, 224 + pooled, H, W)."""
-        five = self.branch5x5_2(self.branch5x5_1(x))
-        three = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch1x1(x), five, three, self.branch_pool(_average(x))], 1)
+        """(N, inputs, H, W) to (N, the branches' widths together, H', W')."""
+        parts = []
+        for chain in self.chains:
+            found = [x]
+            for fork in chain:
+                found = [unit(found[0]) for unit in fork]
+            parts += found
+        pooled = self.pool(x)
+        return torch.cat([*parts, pooled if self.branch_pool is None else self.branch_pool(pooled)], 1)
 
 
-class BlockB(nn.Module):
-    """35x35 to 17x17."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.branch3x3 = Unit(inputs, 384, 3, stride=2)
-        self.branch3x3dbl_1, self.branch3x3dbl_2 = Unit(inputs, 64, 1), Unit(64, 96, 3, padding=1)
-        self.branch3x3dbl_3 = Unit(96, 96, 3, stride=2)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        """(N, inputs, H, W) to (N, 480 + inputs, H', W')."""
-        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch3x3(x), double, F.max_pool2d(x, 3, 2)], 1)
-
-
-class BlockC(nn.Module):
-    """17x17: factorised 7x7 branches of width ``c``."""
-
-    def __init__(self, inputs: int, c: int) -> None:
-        super().__init__()
-        row, column = ((1, 7), 1, (0, 3)), ((7, 1), 1, (3, 0))
-        self.branch1x1 = Unit(inputs, 192, 1)
-        self.branch7x7_1, self.branch7x7_2 = Unit(inputs, c, 1), Unit(c, c, *row)
-        self.branch7x7_3 = Unit(c, 192, *column)
-        self.branch7x7dbl_1, self.branch7x7dbl_2 = Unit(inputs, c, 1), Unit(c, c, *column)
-        self.branch7x7dbl_3, self.branch7x7dbl_4 = Unit(c, c, *row), Unit(c, c, *column)
-        self.branch7x7dbl_5 = Unit(c, 192, *row)
-        self.branch_pool = Unit(inputs, 192, 1)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        """(N, inputs, H, W) to (N, 768, H, W)."""
-        seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
-        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
-        double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
-        return torch.cat([self.branch1x1(x), seven, double, self.branch_pool(_average(x))], 1)
-
-
-class BlockD(nn.Module):
-    """17x17 to 8x8."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.branch3x3_1, self.branch3x3_2 = Unit(inputs, 192, 1), Unit(192, 320, 3, stride=2)
-        self.branch7x7x3_1 = Unit(inputs, 192, 1)
-        self.branch7x7x3_2 = Unit(192, 192, (1, 7), padding=(0, 3))
-        self.branch7x7x3_3 = Unit(192, 192, (7, 1), padding=(3, 0))
-        self.branch7x7x3_4 = Unit(192, 192, 3, stride=2)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        """(N, inputs, H, W) to (N, 512 + inputs, H', W')."""
-        seven = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
-        return torch.cat([self.branch3x3_2(self.branch3x3_1(x)), seven, F.max_pool2d(x, 3, 2)], 1)
-
-
-class BlockE(nn.Module):
-    """8x8: branches that fork at their end; pooled by average or, in the last block, by maximum."""
+class BlockE(Block):
+    """The 8x8 block; pooled by average or, in the last one, by maximum."""
 
     def __init__(self, inputs: int, maximum: bool) -> None:
-        super().__init__()
-        row, column = ((1, 3), 1, (0, 1)), ((3, 1), 1, (1, 0))
-        self.maximum = maximum
-        self.branch1x1 = Unit(inputs, 320, 1)
-        self.branch3x3_1 = Unit(inputs, 384, 1)
-        self.branch3x3_2a, self.branch3x3_2b = Unit(384, 384, *row), Unit(384, 384, *column)
-        self.branch3x3dbl_1, self.branch3x3dbl_2 = Unit(inputs, 448, 1), Unit(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a, self.branch3x3dbl_3b = Unit(384, 384, *row), Unit(384, 384, *column)
-        self.branch_pool = Unit(inputs, 192, 1)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        """(N, inputs, H, W) to (N, 2048, H, W)."""
-        three = self.branch3x3_1(x)
-        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
-        pooled = F.max_pool2d(x, 3, 1, 1) if self.maximum else _average(x)
-        parts = [self.branch1x1(x), self.branch3x3_2a(three), self.branch3x3_2b(three)]
-        parts += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), self.branch_pool(pooled)]
-        return torch.cat(parts, 1)
+        super().__init__(inputs, _E, _maximum if maximum else _average, 192)
 
 
 class InceptionV3(nn.Module):
@@ -140,11 +113,12 @@ class InceptionV3(nn.Module):
         self.Conv2d_2b_3x3 = Unit(32, 64, 3, padding=1)
         self.Conv2d_3b_1x1 = Unit(64, 80, 1)
         self.Conv2d_4a_3x3 = Unit(80, 192, 3)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = BlockA(192, 32), BlockA(256, 64), BlockA(288, 64)
-        self.Mixed_6a = BlockB(288)
-        self.Mixed_6b, self.Mixed_6c = BlockC(768, 128), BlockC(768, 160)
-        self.Mixed_6d, self.Mixed_6e = BlockC(768, 160), BlockC(768, 192)
-        self.Mixed_7a = BlockD(768)
+        for name, inputs, pooled in (("Mixed_5b", 192, 32), ("Mixed_5c", 256, 64), ("Mixed_5d", 288, 64)):
+            self.add_module(name, Block(inputs, _A, _average, pooled))
+        self.Mixed_6a = Block(288, _B, _halved)
+        for name, width in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
+            self.add_module(name, Block(768, _c(width), _average, 192))
+        self.Mixed_7a = Block(768, _D, _halved)
         self.Mixed_7b, self.Mixed_7c = BlockE(1280, maximum=False), BlockE(2048, maximum=True)
         self.fc = nn.Linear(2048, 1008)
 
@@ -152,9 +126,9 @@ class InceptionV3(nn.Module):
         """Features after global average pooling."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))
-        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, 2))))
-        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
-        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
+        x = F.max_pool2d(x, 3, 2)
+        for name, block in self.named_children():
+            x = block(x) if name.startswith("Mixed_") else x
         return x.mean(dim=(2, 3))
 
     def load(self, state: Mapping[str, Tensor], name: str) -> None:

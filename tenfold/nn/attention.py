@@ -1,7 +1,7 @@
 """Causal self-attention, with a preallocated key-value cache for sequential and windowed decoding."""
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -56,11 +56,6 @@ class KeyValueCache:
         return part
 
 
-def causal_mask(new: int, past: int, device: torch.device | str) -> Bool[Tensor, "n s"]:
-    """Boolean (new, past + new): new token j sees the past and the new tokens up to itself."""
-    return torch.ones(new, past + new, dtype=torch.bool, device=device).tril(past)
-
-
 class CausalAttention(nn.Module):
     """Pre-norm multi-head causal self-attention with a fused projection packed [queries | keys | values].
 
@@ -110,7 +105,7 @@ class CausalAttention(nn.Module):
         elif past == 0:
             out = F.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=grouped)
         else:
-            mask = causal_mask(new, past, x.device)
+            mask = torch.ones(new, past + new, dtype=torch.bool, device=x.device).tril(past)
             out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=grouped)
         result = self.proj(out.transpose(1, 2).reshape(batch, new, -1))
         return result if self.post_norm is None else self.post_norm(result)

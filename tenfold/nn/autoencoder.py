@@ -1,6 +1,7 @@
 """The convolutional autoencoder of latent flows and latent diffusion."""
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -101,38 +102,29 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class DownBlock(nn.Module):
-    """One level of the encoder: residual layers, then half the sides (except at the lowest level)."""
+class Level(nn.Module):
+    """One level of the encoder or the decoder: residual layers, then half or twice the sides (``resizer`` under
+    its published name; none at the last level)."""
 
-    def __init__(self, before: int, after: int, layers: int, groups: int, halve: bool) -> None:
+    def __init__(
+        self, before: int, after: int, layers: int, groups: int, *resizer: tuple[str, type[nn.Module]]
+    ) -> None:
         super().__init__()
         self.resnets = nn.ModuleList([Residual(after if i else before, after, groups) for i in range(layers)])
-        if halve:
-            self.downsamplers = nn.ModuleList([Downsample(after)])
-        self.halves = halve
+        for name, kind in resizer:
+            self.add_module(name, nn.ModuleList([kind(after)]))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        """(b, c, h, w) -> (b, d, h/2, w/2), or (b, d, h, w) at the lowest level."""
-        for layer in self.resnets:
-            x = layer(x)
-        return self.downsamplers[0](x) if self.halves else x
+        """(b, c, h, w) -> (b, d, h/2, w/2) or (b, d, 2h, 2w), or (b, d, h, w) at the last level."""
+        for part in self.children():
+            for layer in cast(nn.ModuleList, part):
+                x = layer(x)
+        return x
 
 
-class UpBlock(nn.Module):
-    """One level of the decoder: residual layers, then twice the sides (except at the image's level)."""
-
-    def __init__(self, before: int, after: int, layers: int, groups: int, double: bool) -> None:
-        super().__init__()
-        self.resnets = nn.ModuleList([Residual(after if i else before, after, groups) for i in range(layers)])
-        if double:
-            self.upsamplers = nn.ModuleList([Upsample(after)])
-        self.doubles = double
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        """(b, c, h, w) -> (b, d, 2h, 2w), or (b, d, h, w) at the image's level."""
-        for layer in self.resnets:
-            x = layer(x)
-        return self.upsamplers[0](x) if self.doubles else x
+def _levels(widths: tuple[int, ...], layers: int, groups: int, resizer: tuple[str, type[nn.Module]]) -> Iterator[Level]:
+    for i, width in enumerate(widths):
+        yield Level(widths[max(i - 1, 0)], width, layers, groups, *[resizer] * (i < len(widths) - 1))
 
 
 class Encoder(nn.Module):
@@ -142,10 +134,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths, groups = config.widths, config.norm_groups
         self.conv_in = nn.Conv2d(config.channels, widths[0], 3, padding=1)
-        self.down_blocks = nn.ModuleList(
-            DownBlock(widths[max(i - 1, 0)], width, config.layers_per_block, groups, halve=i < len(widths) - 1)
-            for i, width in enumerate(widths)
-        )
+        self.down_blocks = nn.ModuleList(_levels(widths, config.layers_per_block, groups, ("downsamplers", Downsample)))
         self.mid_block = MidBlock(widths[-1], groups, config.mid_attention)
         self.conv_norm_out = _norm(widths[-1], groups)
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
@@ -166,10 +155,7 @@ class Decoder(nn.Module):
         widths, groups = config.widths[::-1], config.norm_groups
         self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         self.mid_block = MidBlock(widths[0], groups, config.mid_attention)
-        self.up_blocks = nn.ModuleList(
-            UpBlock(widths[max(i - 1, 0)], width, config.layers_per_block + 1, groups, double=i < len(widths) - 1)
-            for i, width in enumerate(widths)
-        )
+        self.up_blocks = nn.ModuleList(_levels(widths, config.layers_per_block + 1, groups, ("upsamplers", Upsample)))
         self.conv_norm_out = _norm(widths[-1], groups)
         self.conv_out = nn.Conv2d(widths[-1], config.channels, 3, padding=1)
 

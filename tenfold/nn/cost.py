@@ -1,4 +1,4 @@
-"""What a forward pass costs, counted on the meta device: nothing is allocated."""
+"""What forward passes and training steps cost, counted on the meta device: nothing is allocated."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 _WORKING = 4
+_SAVED_AT_ONCE = 2 * 2**28  # a file of a checkpoint, and its bytes
 
 
 def traced(forward: Callable[[], object]) -> tuple[int, int]:
@@ -27,20 +28,17 @@ def traced(forward: Callable[[], object]) -> tuple[int, int]:
     return int(counter.get_total_flops()), sum(kept.values()) + _WORKING * max(kept.values(), default=0)
 
 
-_SAVED_AT_ONCE = 2 * 2**28  # a file of a checkpoint, and its bytes
-
-
-def memory(parameters: int, trained: int, rows: int, row_bytes: int, averaged: int) -> dict[str, int]:
-    """Bytes of a training, over all processes: weights, gradients and two AdamW moments of what is ``trained``, and
-    ``averaged`` weights, in float32; what autograd keeps of the ``rows`` (a batch, over its rounds of accumulation)
-    that are computed at once, or what a checkpoint needs while it is written, whichever is more."""
-    held = {
+def training_bytes(parameters: int, trained: int, row_bytes: int, rows: int, averaged: bool) -> dict[str, int]:
+    """The bytes of a training, over all processes: weights, gradients and two AdamW moments of what is ``trained``,
+    and averages of it, in float32; the activations of the ``rows`` that are computed at once (a batch over its rounds
+    of accumulation), or what a checkpoint needs while it is written, whichever is more."""
+    found = {
         "weights_bytes": 4 * parameters,
-        "gradients_bytes": 4 * trained,
         "optimizer_bytes": 8 * trained,
-        "ema_bytes": 4 * averaged,
+        "gradients_bytes": 4 * trained,
+        "ema_bytes": 4 * trained * averaged,
+        "activation_bytes": row_bytes * rows,
     }
-    state, activations = sum(held.values()), rows * row_bytes
-    saved = min(state - held["gradients_bytes"], _SAVED_AT_ONCE)
-    total = state + max(activations, saved)
-    return {**held, "activation_bytes": activations, "checkpoint_bytes": saved, "total_bytes": total}
+    saved = min(4 * parameters + 8 * trained + 4 * trained * averaged, _SAVED_AT_ONCE)
+    spare = max(0, saved - found["activation_bytes"])
+    return {**found, "checkpoint_bytes": saved, "total_bytes": sum(found.values()) + spare}

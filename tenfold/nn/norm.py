@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.nn.precision import at_least_single, is_half
+from tenfold.nn.precision import at_least_single
 
 
 class LayerNorm(nn.LayerNorm):
@@ -15,10 +15,8 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Float[Tensor, "*b width"]) -> Float[Tensor, "*b width"]:
         """Same shape and dtype."""
-        if is_half(x):
-            weight, bias = self.weight.float(), self.bias.float()
-            return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        wide, weight, bias = map(at_least_single, (x, self.weight, self.bias))
+        return F.layer_norm(wide, self.normalized_shape, weight, bias, self.eps).to(x.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -40,10 +38,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Float[Tensor, "b width *size"]) -> Float[Tensor, "b width *size"]:
         """Same shape and dtype."""
-        if is_half(x):
-            weight, bias = self.weight.float(), self.bias.float()
-            return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        wide, weight, bias = map(at_least_single, (x, self.weight, self.bias))
+        return F.group_norm(wide, self.num_groups, weight, bias, self.eps).to(x.dtype)
 
 
 def norm_of(kind: Literal["layer", "rms"], width: int) -> nn.Module:

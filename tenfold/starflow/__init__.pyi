@@ -2,12 +2,12 @@ from .autoencoder.config import AutoencoderEvaluation as AutoencoderEvaluation
 from .autoencoder.config import AutoencoderObjective as AutoencoderObjective
 from .autoencoder.config import DecoderObjective as DecoderObjective
 from .autoencoder.config import ReconstructionConfig as ReconstructionConfig
-from .autoencoder.discriminator import PatchDiscriminator as PatchDiscriminator
 from .autoencoder.loss import kl_divergence as kl_divergence
 from .autoencoder.perceptual import Perceptual as Perceptual
 from .autoencoder.perceptual import load_perceptual as load_perceptual
 from .autoencoder.recipes import AutoencoderRecipe as AutoencoderRecipe
 from .autoencoder.recipes import DecoderRecipe as DecoderRecipe
+from .autoencoder.reconstruction import PatchDiscriminator as PatchDiscriminator
 from .autoencoder.task import AutoencoderTask as AutoencoderTask
 from .autoencoder.weights import load_autoencoder as load_autoencoder
 from .autoencoder.weights import read_autoencoder as read_autoencoder
@@ -25,11 +25,11 @@ from .editing import Text as Text
 from .editing import context_of as context_of
 from .editing import log_probs_of as log_probs_of
 from .evaluation import measure as measure
+from .evaluation import score as score
 from .generator import ImageGenerator as ImageGenerator
 from .model import StarFlow as StarFlow
 from .recipes import StarFlowPipeline as StarFlowPipeline
 from .recipes import StarFlowRecipe as StarFlowRecipe
-from .scoring import score as score
 from .task import StarFlowTask as StarFlowTask
 from .weights import PublishedGeometry as PublishedGeometry
 from .weights import load_published as load_published

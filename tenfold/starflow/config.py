@@ -7,7 +7,7 @@ from typing import Literal
 from tenfold.data.captions.config import CaptionDataConfig, TextEncoderConfig
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
-from tenfold.flows.options import GuidedSampling
+from tenfold.flows.options import FlowConfig, GuidedSampling
 from tenfold.nn.config import THIRD, LayerConfig
 from tenfold.settings.checks import at_least, settings
 
@@ -17,7 +17,7 @@ def _layer() -> LayerConfig:
 
 
 @settings
-class StarFlowConfig:
+class StarFlowConfig(FlowConfig):
     """Geometry of a STARFlow (arXiv 2506.06276): blocks in data-to-noise order, of which the last, the deep one, is
     sampled first and alone sees the text or class (``condition`` "top").
 
@@ -107,26 +107,6 @@ class StarFlowConfig:
         return self.text_dim or (self.classes + 1 if self.classes else 0)
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of tokens."""
-        return self.shape[1] // self.patch, self.shape[2] // self.patch
-
-    @property
-    def tokens(self) -> int:
-        """T, the number of tokens."""
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def token_dim(self) -> int:
-        """D, the dimensions of a token."""
-        return self.shape[0] * self.patch**2
-
-    @property
-    def dimensions(self) -> int:
-        """T·D, the dimensions of a latent."""
-        return math.prod(self.shape)
-
-    @property
     def extent(self) -> float:
         """Side of the square whose mean extent positions have, in tokens."""
         return self.side or math.sqrt(self.tokens)
@@ -135,8 +115,6 @@ class StarFlowConfig:
         """Whether a block reads the tokens from the last to the first."""
         return (index % 2 == 0) == (self.order == "L2R")
 
-    # What the code for all flows asks of a configuration
-    is_image = True
     layout = "channel_last"
 
 
@@ -218,22 +196,13 @@ class StarFlowSampling(GuidedSampling):
     """Options of ``tenfold sample`` for a latent flow.
 
     Attributes:
-        num: how many images.
-        classes: class label, or None for no label.
         text: caption of all images; for flows with text.
         ratio: aspect ratio of the images, width:height; "" for that of training, or the first of several.
         guidance: guidance weight w ≥ 0 (the published images have 3 by class and 4 by text).
         rule: how the branches combine; None for the flow's own ("starflow" for softplus scales).
-        what: which of log-scale (a) and shift (b) rule "tarflow" extrapolates.
-        schedule: constant weight, or linear over the tokens.
-        blocks: "all", "top", a number n (the first n sampled blocks), or comma-separated indices.
-        attention_temperature: of the second branch, for guiding without a condition.
         decoder: "auto" takes the decoder that removes noise if there is one; "plain" the autoencoder's own;
             "denoise" the autoencoder's own after one step along the flow's score.
         autoencoder: decodes instead of the one that the run names: run or model folder, published weights or hub id.
-        solver: how the inverse is computed.
-        tolerance: residual at which a parallel solver stops; its own default if not given.
-        seed: of the noise.
     """
 
     num: int = 16

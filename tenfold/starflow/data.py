@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from tenfold.data.captions.captioned import CaptionedSource, CaptionedSplits
-from tenfold.data.images.splits import ImageSource, ImageSplits
+from tenfold.data.images.splits import ImageSplits
 from tenfold.data.latents import INDEX, LatentSource, cache_latents, open_latents
 from tenfold.data.load import load_captioned, load_images
 from tenfold.errors import UsageError
@@ -23,6 +22,7 @@ from tenfold.nn.autoencoder import Autoencoder
 from tenfold.starflow.autoencoder.weights import load_autoencoder
 from tenfold.starflow.config import LatentDataConfig, StarFlowConfig
 from tenfold.text.encoder import TextEncoder, TextTable
+from tenfold.training.task import MapSource
 
 PARTS = ("train", "validation", "test")
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -138,7 +138,7 @@ class LatentData:
     def latents(self) -> Latents:
         """All latents, from the cache or encoded into it. Of several processes the first encodes."""
         images = self.images
-        if not isinstance(images.train, ImageSource | CaptionedSource):
+        if not isinstance(images.train, MapSource | CaptionedSource):
             raise UsageError("latents are encoded once and kept: set --data.images.streaming=false")
         sources = dict(zip(PARTS, (images.train, images.validation, images.test), strict=True))
         if isinstance(images, CaptionedSplits) and not all((self.folder / part / INDEX).is_file() for part in PARTS):
@@ -150,12 +150,11 @@ class LatentData:
         told = [TextLatents(source, self._table(source.texts)) for source in (train, validation, test)]
         return Latents(told[0], told[1], told[2], images, told[0].table.null())
 
-    def _encoded(self, part: str, source: ImageSource | CaptionedSource) -> LatentSource:
+    def _encoded(self, part: str, source: MapSource | CaptionedSource) -> LatentSource:
         folder, encoder = self.folder / part, encoder_fingerprint(self.autoencoder)
-        if _follows():
-            for _ in _waiting():
-                if (folder / INDEX).is_file():
-                    break
+        if int(os.environ.get("RANK", "0")) > 0:
+            while not (folder / INDEX).is_file():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
             return open_latents(folder, source.fingerprint, encoder)
         return cache_latents(source, self.encode, encoder, folder, stale="rebuild" if self.config.rebuild else "refuse")
 
@@ -199,13 +198,3 @@ def encoder_fingerprint(autoencoder: Autoencoder) -> str:
     tensors = (part for name, t in sorted(state.items()) for part in (name, t.float().cpu().numpy().tobytes()))
     config = autoencoder.config
     return sha256(str((config.scale_factor, config.shift_factor)), *tensors)
-
-
-def _follows() -> bool:
-    return int(os.environ.get("RANK", "0")) > 0
-
-
-def _waiting() -> Iterator[None]:
-    while True:
-        yield
-        time.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -1,9 +1,11 @@
-"""Everything that is measured about a trained latent flow, in one call, and each of its metrics."""
+"""Everything that is measured about a trained latent flow, in one call, and each of its metrics; and the
+log-likelihoods of a user's images under it, which ``tenfold score`` prints."""
 
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,23 +13,26 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.captions.captioned import CaptionedSplits
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.captions.captioned import CaptionedSplits, by_group
+from tenfold.data.images.inputs import Inputs
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.flows.density import HALF_LOG_2PI, denoise, log_prob_mixture, log_probs, rows_of
-from tenfold.flows.evaluation import accuracy, inversion_error
+from tenfold.flows.evaluation import accuracy, inversion_error, mean_log_probs
 from tenfold.flows.guidance import RULES, Guidance
 from tenfold.flows.loss import to_levels, to_unit_range
 from tenfold.flows.sampling import draw_samples
 from tenfold.metrics import features
 from tenfold.metrics.images import real_floor, reconstruction_rows, sample_metrics
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.scores import Scores
 from tenfold.starflow.autoencoder.evaluation import fid_rows, noisy
-from tenfold.starflow.autoencoder.latents import decode_all
+from tenfold.starflow.autoencoder.latents import CHUNK, decode_all
 from tenfold.starflow.captions.evaluation import caption_rows
-from tenfold.starflow.config import StarFlowEvaluation
+from tenfold.starflow.config import StarFlowEvaluation, StarFlowScoring
 from tenfold.starflow.data import LatentData, LatentRecords, Latents
 from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
+from tenfold.training.task import MapSource
 
 _BATCH = 256
 
@@ -64,7 +69,7 @@ def first_latents(
 ) -> tuple[Float[Tensor, "n c h w"], Tensor | None]:
     """The first ``count`` test latents of the first shape, on the flow's device, with their conditions."""
     device = generator.flow.var.device
-    batch = latents.test.batch(next(groups_of(latents.test))[:count])
+    batch = latents.test.batch(by_group(latents.test.groups)[0][:count])
     given = condition_of(batch, generator.flow)
     return batch["latent"].to(device), None if given is None else given.to(device)
 
@@ -72,12 +77,6 @@ def first_latents(
 def noise_of(shape: tuple[int, ...], draw: int) -> Float[Tensor, "..."]:
     """Standard normal noise of evaluation: draw k is the same for every model that is compared."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(10_007 + draw))
-
-
-def groups_of(source: LatentRecords) -> Iterator[Int64[np.ndarray, "_"]]:
-    """The records of a source, one array a shape."""
-    for group in np.unique(source.groups):
-        yield np.flatnonzero(source.groups == group)
 
 
 def condition_of(batch: Mapping[str, Tensor], flow: StarFlow) -> Tensor | None:
@@ -94,22 +93,20 @@ def likelihood_rows(
     text, and without: averaged over the classes, or with the null text (which is no marginal: the note says so).
 
     A likelihood of the noisy latent; the autoencoder's part is not counted."""
-    device = flow.var.device
-    values: dict[str, list[Tensor]] = {}
-    with progress.task("latent likelihood", draws * len(list(groups_of(source)))) as step:
+    device, groups = flow.var.device, by_group(source.groups)
+    values: dict[str, list[Tensor]] = defaultdict(list)
+    with progress.task("latent likelihood", draws * len(groups)) as step:
         for draw in range(draws):
-            parts: dict[str, list[Tensor]] = {}
-            for rows in groups_of(source):
+            parts: dict[str, list[Tensor]] = defaultdict(list)
+            for rows in groups:
                 batch = source.batch(rows)
-                latents = batch["latent"]
+                latents, given = batch["latent"], condition_of(batch, flow)
                 x = (latents + sigma * noise_of(tuple(latents.shape), draw)).to(device)
-                given = condition_of(batch, flow)
-                given = None if given is None else given.to(device)
-                for name, found in _log_probs(flow, x, given).items():
-                    parts.setdefault(name, []).append(found.double().cpu() / x[0].numel())
+                for name, found in _log_probs(flow, x, None if given is None else given.to(device)).items():
+                    parts[name].append(found.double().cpu() / x[0].numel())
                 step()
             for name, found_parts in parts.items():
-                values.setdefault(name, []).append(torch.cat(found_parts).mean())
+                values[name].append(torch.cat(found_parts).mean())
     rows_ = []
     for name, per_draw in values.items():
         numbers = -torch.stack(per_draw)
@@ -200,7 +197,7 @@ def guidance_rows(
     """Class accuracy (by a classifier trained on the same training images, independently of the flow), diversity, FID,
     KID, precision and recall of ``count`` class-balanced samples at every guidance weight, by both rules, beside real
     test images."""
-    assert isinstance(images.train, ImageSource)  # checked when latents were made
+    assert isinstance(images.train, MapSource)  # checked when latents were made
     classifier = features.shared_classifier(images).to(generator.flow.var.device)
     pixels, labels = read_all(images.test)
     real = classifier(pixels)
@@ -249,3 +246,32 @@ def timing_rows(
         Measurement("sampling_seconds", statistics.median(seconds[1:]), "s", "", model, note=note),
         Measurement("sampling_seconds", statistics.median(deep[1:]), "s", "deep block", model, note=note),
     ]
+
+
+@torch.no_grad()
+def score(generator: ImageGenerator, inputs: Inputs, levels: int, options: StarFlowScoring, name: str) -> Scores:
+    """log p of the noisy scaled latents of every image in nats, summed over dimensions, the mean over draws of the
+    training noise; and for each dimension. It is a density of latents, not of pixels: numbers of two autoencoders do
+    not compare.
+
+    Raises TenfoldError where log p overflows."""
+    flow, array = generator.flow, torch.from_numpy(inputs.array)
+    values = to_unit_range(array, levels) if inputs.are_pixels else array.float()
+    like = next(generator.autoencoder.parameters())
+    latents = torch.cat([generator.autoencoder.encode(part.to(like)).float().cpu() for part in values.split(CHUNK)])
+    given = generator.encoded(len(latents), options.text or options.classes)
+
+    def noisy(k: int) -> Tensor:
+        random = torch.Generator().manual_seed(1_000_003 * options.seed + k)
+        return latents + generator.sigma * torch.randn(latents.shape, generator=random)
+
+    log_p, dimensions = mean_log_probs(flow, inputs.names, options.draws, noisy, given), latents[0].numel()
+    columns = {"log_prob": ("nats", log_p.tolist()), "latent_nll": ("nats/dim", (-log_p / dimensions).tolist())}
+    note = f"log p of latents with noise {generator.sigma:g}, mean of {options.draws} draws"
+    if flow.config.classes and given is None:
+        note += f"; p averaged over {flow.config.classes} classes"
+    elif flow.config.text_tokens and given is None:
+        note += "; given the null text"
+    elif given is not None:
+        note += f"; given {options.text!r}" if options.text else f"; given class {options.classes}"
+    return Scores.ranked(name, inputs.names, columns, note)

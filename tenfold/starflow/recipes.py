@@ -6,7 +6,7 @@ from typing import ClassVar
 from tenfold.data.captions.config import CaptionDataConfig, TextEncoderConfig
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
-from tenfold.flows.options import PUBLISHED_TRAINING
+from tenfold.flows.options import PUBLISHED_TRAINING, FlowRecipe
 from tenfold.nn.config import LayerConfig
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
@@ -18,7 +18,7 @@ from tenfold.training.config import TrainingConfig
 
 
 @settings
-class StarFlowRecipe(Recipe):
+class StarFlowRecipe(FlowRecipe):
     """A latent flow on the latents of an autoencoder that is there already."""
 
     system: ClassVar[str] = "starflow"

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,53 +13,39 @@ from torch import Tensor, nn
 from tenfold.data.images.inputs import InputSource, read_inputs
 from tenfold.errors import UsageError
 from tenfold.flows import density
-from tenfold.flows.cost import cost
 from tenfold.flows.loss import negative_log_likelihood
-from tenfold.flows.outputs import ranked_inputs, write_samples
 from tenfold.flows.sampling import guidance_of, solver_of
-from tenfold.flows.solvers.calibrate import calibrate
-from tenfold.flows.solvers.calibration import save_calibration
-from tenfold.hub.folders import from_pretrained, save_pretrained
+from tenfold.flows.task import FlowUse, cost, with_picture, write_samples
+from tenfold.hub.folders import save_pretrained
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
 from tenfold.starflow import pictures
 from tenfold.starflow.config import StarFlowSampling, StarFlowScoring
 from tenfold.starflow.data import LatentData, LatentRecords, Latents
-from tenfold.starflow.evaluation import condition_of, measure
+from tenfold.starflow.evaluation import condition_of, measure, score
 from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
 from tenfold.starflow.recipes import StarFlowRecipe
-from tenfold.starflow.scoring import score
-from tenfold.training.optimizers import adamw
 from tenfold.training.streams import Draws
 from tenfold.training.task import Update
 
 
-class StarFlowTask:
+class StarFlowTask(FlowUse[StarFlow, StarFlowRecipe]):
     """A flow on an autoencoder's noisy latents: its data and its objective (arXiv 2506.06276, section 3). The data are
     read, and the weights made, on first use."""
 
+    kind = StarFlow
     validation_draws = 4
 
     def __init__(self, recipe: StarFlowRecipe, name: str = "starflow") -> None:
-        self.recipe, self.name = recipe, name
+        super().__init__(recipe, name)
         self.data = LatentData(recipe.data)
-        self.dtype: torch.dtype | None = None
-
-    @cached_property
-    def flow(self) -> StarFlow:
-        """The flow, with random weights until others are loaded or trained."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.train.seed)
-            return StarFlow(self.recipe.model).to(self.data.device, self.dtype)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the flow, its decoders and its text encoder to a device, those that are read later too; and the flow's
         weights to a floating type."""
+        super().to(device, dtype)
         self.data.to(device)
-        self.dtype = dtype
-        if "flow" in self.__dict__:
-            self.flow.to(self.data.device, dtype)
 
     @cached_property
     def latents(self) -> Latents:
@@ -75,10 +60,6 @@ class StarFlowTask:
         if self.latents.null_text is not None:
             self.flow.set_null_text(self.latents.null_text)
         return {"flow": self.flow}
-
-    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """AdamW over all parameters."""
-        return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
 
     def train_source(self) -> LatentRecords:
         """The training latents."""
@@ -125,13 +106,6 @@ class StarFlowTask:
             values.append(density.log_prob_of(self.flow, output) / x[0].numel())
         return {"loss": -torch.stack(values).mean(dim=0)}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing besides the weights."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
-
     # --- using the trained flow ---------------------------------------------------------------------------
 
     def export(self, folder: Path) -> None:
@@ -146,19 +120,9 @@ class StarFlowTask:
         if self.recipe.evaluation.calibrate:
             rows = np.flatnonzero(self.latents.validation.groups == self.latents.validation.groups[0])
             batch = self.latents.validation.batch(rows[: self.recipe.evaluation.calibrate])
-            device, generator = self.flow.var.device, torch.Generator().manual_seed(0)
-            noise = torch.randn(batch["latent"].shape, generator=generator)
-            x = (batch["latent"] + self.recipe.objective.sigma * noise).to(device)
-            given = condition_of(batch, self.flow)
-            measured = calibrate(self.flow, x, None if given is None else given.to(device), repeats=3)
-            save_calibration(measured, folder)
-
-    def load(self, folder: Path | str) -> None:
-        """Take the weights of a model folder; raises UsageError where its geometry differs."""
-        flow: StarFlow = from_pretrained(StarFlow, folder)
-        if flow.config != self.recipe.model:
-            raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
-        self.flow = flow.to(self.data.device, self.dtype)
+            noise = torch.randn(batch["latent"].shape, generator=torch.Generator().manual_seed(0))
+            x = batch["latent"] + self.recipe.objective.sigma * noise
+            self.save_calibration(x, condition_of(batch, self.flow), folder)
 
     @property
     def generator(self) -> ImageGenerator:
@@ -166,8 +130,8 @@ class StarFlowTask:
         text = self.data.text_encoder if self.flow.config.text_tokens else None
         if text is not None and not self.flow.has_null_text:  # a published checkpoint has none
             self.flow.set_null_text(text.null())
-        sigma = self.recipe.objective.sigma
-        return ImageGenerator(self.flow.eval(), self.data.autoencoder, self.data.decoder, sigma, text)
+        data, sigma = self.data, self.recipe.objective.sigma
+        return ImageGenerator(self.flow.eval(), data.autoencoder, data.decoder, sigma, text)
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """All metrics on the test split."""
@@ -210,9 +174,7 @@ class StarFlowTask:
         size = (side * autoencoder.factor for side in self.recipe.model.shape[1:])
         inputs = read_inputs(source, (autoencoder.channels, *size), self.data.levels, options.key, options.resize)
         found = score(self.generator, inputs, self.data.levels, options, self.name)
-        if picture is None:
-            return found
-        return replace(found, files=(ranked_inputs(inputs, found, self.data.levels, picture),))
+        return with_picture(found, inputs, self.data.levels, picture)
 
     def _check_condition(self, options: StarFlowSampling | StarFlowScoring) -> None:
         """Refuse a condition that the flow does not take, and use the autoencoder that was asked for."""

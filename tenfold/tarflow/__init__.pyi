@@ -9,9 +9,9 @@ from .config import FlowSampling as FlowSampling
 from .config import FlowScoring as FlowScoring
 from .config import TarFlowConfig as TarFlowConfig
 from .evaluation import measure as measure
+from .evaluation import score as score
 from .model import TarFlow as TarFlow
 from .recipes import TarFlowRecipe as TarFlowRecipe
-from .scoring import score as score
 from .task import FlowTask as FlowTask
 from .weights import load_published as load_published
 from .weights import read_published as read_published

@@ -16,10 +16,11 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from tenfold import progress
-from tenfold.data.images.splits import ImageSource, ImageSplits, ImageStream, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.runs.measurement import Measurement, bits_per_dim
+from tenfold.training.task import MapSource, StreamSource
 
 # A full covariance of more dimensions than this takes longer to fit than the flows that it is compared with.
 _MOST_DIMENSIONS = 1024
@@ -34,7 +35,7 @@ def baseline_rows(splits: ImageSplits, seconds: float, draws: int = 16, seed: in
     warning says so where it is not).
 
     Raises UsageError for streamed training images."""
-    if not isinstance(splits.train, ImageSource):
+    if not isinstance(splits.train, MapSource):
         raise UsageError(
             "baselines need random access data; set --data.streaming=false or --evaluation.baselines=false"
         )
@@ -124,9 +125,6 @@ def train_spline_flow(
         value: Tensor = model().log_prob(half * x) + dimensions * math.log(half)
         return value
 
-    def on_validation() -> float:
-        return float(np.mean(list(_bits(splits.validation, splits.levels, log_prob, 4, seed + 1))))
-
     budget = steps or seconds
     best, kept, checks, step, share = math.inf, copy.deepcopy(average.state_dict()), 0, 0, 0.0
     began = time.monotonic()
@@ -152,7 +150,8 @@ def train_spline_flow(
             done(budget * (share - before))
             if len(splits.validation) and share >= (checks + 1) / 20:
                 checks = int(share * 20)
-                if (value := on_validation()) < best:
+                value = float(np.mean(list(_bits(splits.validation, splits.levels, log_prob, 4, seed + 1))))
+                if value < best:
                     best, kept = value, copy.deepcopy(average.state_dict())
     if len(splits.validation):
         average.load_state_dict(kept)
@@ -161,9 +160,9 @@ def train_spline_flow(
     return log_prob, f"zuko, autoregressive; {spent:.0f} s, {step} steps, {size:,} parameters"
 
 
-def pixels_of(source: ImageSource | ImageStream) -> UInt8[Tensor, "n d"]:
+def pixels_of(source: MapSource | StreamSource) -> UInt8[Tensor, "n d"]:
     """All images of a split, flat."""
-    assert isinstance(source, ImageSource)  # checked before any work
+    assert isinstance(source, MapSource)  # checked before any work
     return read_all(source)[0].flatten(1)
 
 
@@ -192,7 +191,7 @@ def _measured(splits: ImageSplits, log_prob: LogProb, draws: int, seed: int, mod
     return Measurement("bits_per_dim", float(values.mean()), "bits/dim", "test", model, error, draws, note)
 
 
-def _bits(source: ImageSource, levels: int, log_prob: LogProb, draws: int, seed: int) -> Iterator[float]:
+def _bits(source: MapSource, levels: int, log_prob: LogProb, draws: int, seed: int) -> Iterator[float]:
     pixels = pixels_of(source)
     generator = torch.Generator().manual_seed(seed + 1)
     for _ in progress.track(range(draws), "dequantisation", "draws"):

@@ -49,10 +49,7 @@ class TarFlowBlock(FlowBlock):
 
     def head(self, h: Float[Tensor, "*b width"]) -> tuple[Float[Tensor, "*b d"] | None, Float[Tensor, "*b d"]]:
         """(a | m), a first."""
-        return self.split(self.proj_out(h))
-
-    def split(self, out: Float[Tensor, "*b out"]) -> tuple[Float[Tensor, "*b d"] | None, Float[Tensor, "*b d"]]:
-        """The output layer's values as (a, m)."""
+        out = self.proj_out(h)
         if self.preserves_volume:
             return None, out
         log_scale, shift = out.chunk(2, dim=-1)

@@ -1,16 +1,15 @@
 """What a user can set about TarFlow. Imports no PyTorch."""
 
-import math
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.flows.options import GuidedSampling
+from tenfold.flows.options import FlowConfig, GuidedSampling
 from tenfold.nn.config import LayerConfig
 from tenfold.settings.checks import at_least, settings
 
 
 @settings
-class TarFlowConfig:
+class TarFlowConfig(FlowConfig):
     """Geometry of a TarFlow (arXiv 2412.06329).
 
     Attributes:
@@ -64,28 +63,6 @@ class TarFlowConfig:
         return LayerConfig(
             width=self.width, head_size=self.head_size, expansion=float(self.expansion), dropout=self.dropout
         )
-
-    @property
-    def is_image(self) -> bool:
-        """Whether inputs are images (else sequences of vectors)."""
-        return len(self.shape) == 3
-
-    @property
-    def tokens(self) -> int:
-        """T, the number of tokens."""
-        if not self.is_image:
-            return self.shape[0]
-        return (self.shape[1] // self.patch) * (self.shape[2] // self.patch)
-
-    @property
-    def token_dim(self) -> int:
-        """D, the dimensions of a token."""
-        return self.shape[0] * self.patch**2 if self.is_image else self.shape[1]
-
-    @property
-    def dimensions(self) -> int:
-        """T·D, the dimensions of an input."""
-        return math.prod(self.shape)
 
 
 @settings
@@ -152,19 +129,9 @@ class FlowSampling(GuidedSampling):
     """Options of ``tenfold sample`` for a flow.
 
     Attributes:
-        num: how many images.
-        classes: class label, or None for no label.
-        guidance: guidance weight w ≥ 0.
         rule: how conditional and unconditional predictions combine.
-        what: which of log-scale (a) and shift (b) is guided.
-        schedule: constant weight, or linear over the tokens.
-        blocks: "all", "top", a number n (the first n sampled blocks), or comma-separated indices.
-        attention_temperature: of the second branch, for guiding unconditional flows.
         denoise: apply the score step with the noise the flow was trained with.
         denoise_rate: multiplier of the score step.
-        solver: how the inverse is computed.
-        tolerance: residual at which a parallel solver stops; its own default if not given.
-        seed: of the noise.
     """
 
     rule: Literal["tarflow", "starflow"] = "tarflow"

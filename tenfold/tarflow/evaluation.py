@@ -1,16 +1,18 @@
-"""Everything that is measured about a trained image flow, in one call; and its loss as a function of its noise."""
+"""Everything that is measured about a trained image flow, in one call; its loss as a function of its noise; and the
+log-likelihoods of a user's data under it, which ``tenfold score`` prints."""
 
 import math
 from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.images.bundled import ood_sets
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.inputs import Inputs
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import UsageError
 from tenfold.flows.density import Denoising
 from tenfold.flows.evaluation import (
@@ -20,19 +22,23 @@ from tenfold.flows.evaluation import (
     denoising_rows,
     image_log_probs,
     inversion_error,
+    mean_log_probs,
     ood_rows,
     uniform_noise,
 )
-from tenfold.flows.flow import Flow
+from tenfold.flows.flow import Flow, finite
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.loss import dequantise, to_levels, to_unit_range
+from tenfold.flows.loss import dequantise, discrete_log_prob, to_levels, to_unit_range
 from tenfold.flows.sampling import draw_samples
 from tenfold.metrics import features
 from tenfold.metrics.images import real_floor, sample_metrics
-from tenfold.runs.measurement import Measurement
+from tenfold.runs.measurement import Measurement, bits_per_dim
 from tenfold.runs.sampled_loss import SampledLoss
+from tenfold.runs.scores import Scores
 from tenfold.tarflow.baselines import baseline_rows
-from tenfold.tarflow.config import FlowEvaluation, FlowObjective
+from tenfold.tarflow.config import FlowEvaluation, FlowObjective, FlowScoring
+from tenfold.tarflow.model import TarFlow
+from tenfold.training.task import MapSource
 
 
 def measure(
@@ -49,29 +55,24 @@ def measure(
     gets ``options.baseline_seconds``, or else ``seconds``). Gaussian noise: inversion error, classification
     on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
     refuse_impossible(splits, options if objective.noise == "gaussian" else replace(options, samples=0))
-    pixels, labels = (part.to(flow.var.device) for part in read_all(splits.test))
+    device, (pixels, labels) = flow.var.device, read_all(splits.test)
+    x = noised(pixels, objective, splits.levels).to(device)
+    pixels, labels = pixels.to(device), labels.to(device)
     conditional = flow.config.classes > 0
     rows: list[Measurement] = []
     if objective.noise == "uniform":
         rows += bits_per_dim_rows(
             flow, pixels, labels, splits.levels, "uniform", name, "test", options.draws, options.importance
         )
-        x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0).to(pixels.device))
         outside = {
-            key: dequantise(images, splits.levels, uniform_noise(tuple(images.shape), 1)(0)).to(pixels.device)
+            key: image_log_probs(flow, noised(images, objective, splits.levels, 1).to(device)).cpu().numpy()
             for key, images in ood_sets(splits).items()
         }
-        rows += ood_rows(
-            image_log_probs(flow, x).cpu().numpy(),
-            {key: image_log_probs(flow, images).cpu().numpy() for key, images in outside.items()},
-            name,
-        )
+        rows += ood_rows(image_log_probs(flow, x).cpu().numpy(), outside, name)
         if options.baselines:
             rows += baseline_rows(splits, options.baseline_seconds or seconds, draws=options.draws)
     else:
         clean = to_unit_range(pixels, splits.levels)
-        generator = torch.Generator().manual_seed(0)
-        x = clean + objective.sigma * torch.randn(clean.shape, generator=generator).to(clean.device)
         if conditional:
             rows += classification_rows(flow, clean, labels, name, "test, clean")
             rows += classification_rows(flow, x, labels, name, f"test, noise {objective.sigma:g}")
@@ -95,7 +96,7 @@ def refuse_impossible(splits: ImageSplits, options: FlowEvaluation) -> None:
             "sample metrics use a classifier's features, and these images have no two classes; set evaluation.samples "
             "to 0"
         )
-    if not isinstance(splits.train, ImageSource):
+    if not isinstance(splits.train, MapSource):
         raise UsageError("sample metrics need random access to the training images; set data.streaming to false")
     most = len(splits.train)
     if not width < options.samples <= most:
@@ -115,7 +116,7 @@ def sample_rows(
 ) -> list[Measurement]:
     """FID, KID, precision and recall of class-balanced samples at every guidance weight of ``options``, beside a
     real-against-real floor, in the features of a classifier trained on the same training images."""
-    assert isinstance(splits.train, ImageSource)
+    assert isinstance(splits.train, MapSource)
     extractor = features.shared_classifier(splits).to(flow.var.device)
     real = read_all(splits.test)[0]
     rows = real_floor(extractor, real, read_all(splits.train)[0], options.samples)
@@ -155,3 +156,69 @@ def sampled_losses(flow: Flow, pixels: UInt8[Tensor, "b *shape"], levels: int) -
         return np.array(values)
 
     return [SampledLoss(f"flow, dequantisation ({dims} dim)", dims, loss, 16, 4, 100)]
+
+
+def check_bits(inputs: Inputs, objective: FlowObjective, options: FlowScoring, name: str) -> None:
+    """Raise UsageError where bits per dimension are asked for and are not defined."""
+    if not options.bits_per_dim:
+        return
+    if objective.noise != "uniform" and not options.force:
+        raise UsageError(
+            f"{name} was trained with Gaussian noise, so that its density is one of noisy images and no bits per "
+            "dimension of the data; leave --bits-per-dim out, or add --force for a value labelled as that"
+        )
+    if objective.noise == "uniform" and not inputs.are_pixels:
+        raise UsageError(
+            "bits per dimension belong to integer pixels, but the input holds floats; give the integers or leave "
+            "--bits-per-dim out"
+        )
+
+
+def score(
+    flow: TarFlow, inputs: Inputs, objective: FlowObjective, levels: int, options: FlowScoring, name: str
+) -> Scores:
+    """log p of every input in nats, summed over dimensions, in the flow's own scale.
+
+    Integer pixels get the noise that the flow was trained with, and the mean over ``options.draws`` draws of it.
+    With uniform noise they have bits per dimension too: −log2 of the density on [0, levels), of which the mean is a
+    bound of −log2 P(pixels), as in evaluation. Floats are taken as they are.
+
+    Raises UsageError, before any work, for NaN or infinite inputs and for bits per dimension that are not defined;
+    TenfoldError where log p overflows."""
+    check_bits(inputs, objective, options, name)
+    array, device = torch.from_numpy(inputs.array), flow.var.device
+    values = finite(array)[None] if not inputs.are_pixels else None
+    draws, dims = 1 if values is not None else options.draws, flow.config.dimensions
+    labels = None if options.classes is None else torch.full((len(array),), options.classes, device=device)
+    drawn = (lambda k: values[k]) if values is not None else lambda k: noised(array, objective, levels, options.seed, k)
+    log_p = mean_log_probs(flow, inputs.names, draws, drawn, labels)
+    columns = {"log_prob": ("nats", log_p.tolist())}
+    if options.force and objective.noise != "uniform":
+        # On the scale of the integers, whose neighbours are 2 / (levels − 1) apart in the flow's.
+        nats = log_p - dims * math.log((levels - 1) / 2.0)
+        columns["noisy_density"] = ("bits/dim of noisy data", [bits_per_dim(v, dims) for v in nats.tolist()])
+    elif objective.noise == "uniform" and inputs.are_pixels:
+        nats = discrete_log_prob(log_p, dims, levels)
+        columns["bits_per_dim"] = ("bits/dim", [bits_per_dim(v, dims) for v in nats.tolist()])
+    return Scores.ranked(name, inputs.names, columns, _note(flow, inputs, objective, options))
+
+
+def noised(
+    pixels: Integer[Tensor, "b *shape"], objective: FlowObjective, levels: int, seed: int = 0, draw: int = 0
+) -> Float[Tensor, "b *shape"]:
+    """Integer pixels as the flow was trained to see them: dequantised, or with Gaussian noise."""
+    if objective.noise == "uniform":
+        return dequantise(pixels, levels, uniform_noise(tuple(pixels.shape), seed)(draw))
+    generator = torch.Generator().manual_seed(1_000_003 * seed + draw)
+    return to_unit_range(pixels, levels) + objective.sigma * torch.randn(pixels.shape, generator=generator)
+
+
+def _note(flow: TarFlow, inputs: Inputs, objective: FlowObjective, options: FlowScoring) -> str:
+    parts = ["log p(x) in the flow's own scale, summed over dimensions"]
+    if options.classes is not None:
+        parts = [parts[0].replace("p(x)", f"p(x|y = {options.classes})")]
+    elif flow.config.classes:
+        parts.append(f"p averaged over {flow.config.classes} classes")
+    if inputs.are_pixels:
+        parts.append(f"mean of {options.draws} draws of {objective.noise} noise")
+    return "; ".join(parts)

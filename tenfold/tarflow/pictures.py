@@ -11,12 +11,13 @@ from tenfold.figures.charts import heat_maps, histograms
 from tenfold.figures.images import image_grid, ranked
 from tenfold.figures.style import write_captions
 from tenfold.flows.density import Denoising, denoise, token_nll
-from tenfold.flows.evaluation import image_log_probs, uniform_noise
+from tenfold.flows.evaluation import image_log_probs
 from tenfold.flows.flow import Flow
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.loss import dequantise, to_unit_range
+from tenfold.flows.loss import to_unit_range
 from tenfold.flows.sampling import draw_samples
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective
+from tenfold.tarflow.evaluation import noised
 
 
 def draw(
@@ -26,7 +27,7 @@ def draw(
     directory.mkdir(parents=True, exist_ok=True)
     captions = _samples(flow, objective, options, directory)
     if objective.noise == "uniform":
-        captions |= _likelihood(flow, splits, directory)
+        captions |= _likelihood(flow, splits, objective, directory)
     else:
         captions |= _denoising(flow, splits, objective, directory)
     write_captions(directory, captions)
@@ -60,10 +61,10 @@ def _samples(flow: Flow, objective: FlowObjective, options: FlowEvaluation, dire
     return captions
 
 
-def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, str]:
+def _likelihood(flow: Flow, splits: ImageSplits, objective: FlowObjective, directory: Path) -> dict[str, str]:
     device = flow.var.device
     pixels = read_all(splits.test)[0]
-    x = dequantise(pixels, splits.levels, uniform_noise(tuple(pixels.shape), 0)(0)).to(device)
+    x = noised(pixels, objective, splits.levels).to(device)
     log_probs = image_log_probs(flow, x).cpu()
     order = log_probs.argsort()
     chosen = torch.cat([order[:6], order[-6:]])
@@ -81,8 +82,7 @@ def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, s
     ranked(pixels, log_probs, directory / "outliers.png", low=0, high=splits.levels - 1)
     groups = {"test": log_probs.numpy()}
     for name, images in ood_sets(splits).items():
-        noisy = dequantise(images, splits.levels, uniform_noise(tuple(images.shape), 1)(0)).to(device)
-        groups[name] = image_log_probs(flow, noisy).cpu().numpy()
+        groups[name] = image_log_probs(flow, noised(images, objective, splits.levels, 1).to(device)).cpu().numpy()
     histograms(groups, directory / "likelihood.png", "log p(x), nats")
     return {
         "token-nll.png": "Negative log-likelihood per token: the six least and the six most likely test images.",
@@ -94,8 +94,7 @@ def _likelihood(flow: Flow, splits: ImageSplits, directory: Path) -> dict[str, s
 def _denoising(flow: Flow, splits: ImageSplits, objective: FlowObjective, directory: Path) -> dict[str, str]:
     pixels, classes = read_all(splits.test, 12)
     clean = to_unit_range(pixels, splits.levels)
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    noisy = (clean + objective.sigma * noise).to(flow.var.device)
+    noisy = noised(pixels, objective, splits.levels).to(flow.var.device)
     labels = classes.to(noisy.device) if flow.config.classes else None
     cleaned = denoise(flow, noisy, objective.sigma, labels)
     rows = torch.cat([clean, noisy.cpu(), cleaned.cpu()]).clamp(-1, 1)

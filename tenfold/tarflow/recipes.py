@@ -4,8 +4,7 @@ from dataclasses import field, replace
 from typing import ClassVar
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.flows.options import PUBLISHED_TRAINING
-from tenfold.runs.recipe import Recipe
+from tenfold.flows.options import PUBLISHED_TRAINING, FlowRecipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import settings
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective, TarFlowConfig
@@ -13,7 +12,7 @@ from tenfold.training.config import TrainingConfig
 
 
 @settings
-class TarFlowRecipe(Recipe):
+class TarFlowRecipe(FlowRecipe):
     """Everything a TarFlow run is made of."""
 
     system: ClassVar[str] = "tarflow"

@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,55 +12,36 @@ from torch import Tensor, nn
 
 from tenfold.data.images.augment import augmented
 from tenfold.data.images.inputs import InputSource, read_inputs
-from tenfold.data.images.splits import ImageSource, ImageSplits, ImageStream, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.data.load import load_images
 from tenfold.errors import UsageError
 from tenfold.flows import density
-from tenfold.flows.cost import cost
 from tenfold.flows.density import Denoising
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_unit_range
-from tenfold.flows.outputs import ranked_inputs, write_samples
 from tenfold.flows.sampling import draw_samples, guidance_of, solver_of
-from tenfold.flows.solvers.calibrate import calibrate
-from tenfold.flows.solvers.calibration import Calibration, save_calibration
-from tenfold.hub.folders import from_pretrained, save_pretrained
+from tenfold.flows.task import FlowUse, cost, with_picture, write_samples
+from tenfold.hub.folders import save_pretrained
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.tarflow import pictures
 from tenfold.tarflow.config import FlowSampling, FlowScoring
-from tenfold.tarflow.evaluation import measure, sampled_losses
+from tenfold.tarflow.evaluation import measure, noised, sampled_losses, score
 from tenfold.tarflow.model import TarFlow
 from tenfold.tarflow.recipes import TarFlowRecipe
-from tenfold.tarflow.scoring import score
-from tenfold.training.optimizers import adamw
 from tenfold.training.streams import Draws
-from tenfold.training.task import Update
+from tenfold.training.task import MapSource, StreamSource, Update
 
 
-class FlowTask:
+class FlowTask(FlowUse[TarFlow, TarFlowRecipe]):
     """A flow, its data and its objective; the data are read, and the weights made, on first use."""
 
+    kind = TarFlow
     validation_draws = 8
 
     def __init__(self, recipe: TarFlowRecipe, name: str = "tarflow") -> None:
-        self.recipe, self.name = recipe, name
+        super().__init__(recipe, name)
         self.levels = recipe.data.levels
-        self.device = torch.device("cpu")
-        self.dtype: torch.dtype | None = None
-
-    @cached_property
-    def flow(self) -> TarFlow:
-        """The flow, with random weights until others are loaded or trained."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.train.seed)
-            return TarFlow(self.recipe.model).to(self.device, self.dtype)
-
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
-        """Move the flow to a device and its weights to a floating type, those that are loaded later too."""
-        self.device, self.dtype = torch.device(device), dtype
-        if "flow" in self.__dict__:
-            self.flow.to(self.device, dtype)
 
     @cached_property
     def splits(self) -> ImageSplits:
@@ -85,15 +64,11 @@ class FlowTask:
         """The flow."""
         return {"flow": self.flow}
 
-    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """AdamW over all parameters, as the reference has it."""
-        return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
-
-    def train_source(self) -> ImageSource | ImageStream:
+    def train_source(self) -> MapSource | StreamSource:
         """The training images."""
         return self.splits.train
 
-    def validation_source(self) -> ImageSource | None:
+    def validation_source(self) -> MapSource | None:
         """The validation images; None where there are none, so that the last checkpoint is kept."""
         return self.splits.validation if len(self.splits.validation) else None
 
@@ -143,13 +118,6 @@ class FlowTask:
             result["bits_per_dim"] = -discrete_log_prob(log_prob, dims, self.levels) / (dims * math.log(2.0))
         return result
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing besides the weights."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
-
     # --- using the trained flow ---------------------------------------------------------------------------
 
     def export(self, folder: Path) -> None:
@@ -157,27 +125,10 @@ class FlowTask:
         objective = {"noise": self.recipe.objective.noise, "sigma": self.recipe.objective.sigma}
         recipe = {"objective": objective, "data": {"levels": self.levels}}
         save_pretrained(self.flow, folder, {"name": self.name, "recipe": recipe})
-        if self.recipe.evaluation.calibrate and len(self.splits.validation):
-            save_calibration(self.calibration(self.recipe.evaluation.calibrate), folder)
-
-    def calibration(self, count: int) -> Calibration:
-        """What the "auto" sampler needs to know, measured on ``count`` validation images."""
-        batch = self.splits.validation.batch(np.arange(min(count, len(self.splits.validation))))
-        pixels, generator = batch["image"].to(self.flow.var.device), torch.Generator().manual_seed(0)
-        if self.recipe.objective.noise == "uniform":
-            x = dequantise(pixels, self.levels, torch.rand(pixels.shape, generator=generator).to(pixels.device))
-        else:
-            noise = torch.randn(pixels.shape, generator=generator).to(pixels.device)
-            x = to_unit_range(pixels, self.levels) + self.recipe.objective.sigma * noise
-        labels = batch["label"].to(pixels.device) if self.recipe.model.classes else None
-        return calibrate(self.flow, x, labels, repeats=3)
-
-    def load(self, folder: Path | str) -> None:
-        """Take the weights of a model folder; raises UsageError where its geometry differs."""
-        flow: TarFlow = from_pretrained(TarFlow, folder)
-        if flow.config != self.recipe.model:
-            raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
-        self.flow = flow.to(self.device, self.dtype)
+        if count := min(self.recipe.evaluation.calibrate, len(self.splits.validation)):
+            batch = self.splits.validation.batch(np.arange(count))
+            x = noised(batch["image"], self.recipe.objective, self.levels)
+            self.save_calibration(x, batch["label"] if self.recipe.model.classes else None, folder)
 
     def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
         """All metrics on the test split; ``seconds`` is the training time that baselines may use."""
@@ -221,9 +172,7 @@ class FlowTask:
         config = self.recipe.model
         inputs = read_inputs(source, config.shape, self.levels, options.key, options.resize)
         found = score(self.flow.eval(), inputs, self.recipe.objective, self.levels, options, self.name)
-        if picture is None or not config.is_image:
-            return found
-        return replace(found, files=(ranked_inputs(inputs, found, self.levels, picture),))
+        return with_picture(found, inputs, self.levels, picture if config.is_image else None)
 
     def sampled_losses(self, images: int = 16) -> list[SampledLoss]:
         """The likelihood of test ``images`` as a function of their dequantisation noise.

@@ -29,9 +29,10 @@ from tenfold.data.captions.compositions import (
 )
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.splits import ImageSource, read_all
+from tenfold.data.images.splits import read_all
 from tenfold.data.load import load_captioned, load_images
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.training.task import MapSource
 
 ALL = CaptionDataConfig()
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -178,7 +179,7 @@ def test_batches_are_of_one_canvas(train: Compositions) -> None:
 
 def test_sources_fit_the_protocols(train: Compositions) -> None:
     assert isinstance(train, CaptionedSource)
-    assert isinstance(train, ImageSource)
+    assert isinstance(train, MapSource)
     batch = train.batch(rows_of(train, 2, 5))
     assert set(batch) == {"image", "caption", "attributes", "label"}
     assert {batch[name].dtype for name in ("caption", "attributes", "label")} == {torch.int64}

@@ -11,7 +11,7 @@ from tenfold.errors import TenfoldError, UsageError
 from tenfold.flows.density import log_prob, log_prob_mixture
 from tenfold.flows.evaluation import bits_per_dim_rows
 from tenfold.tarflow.config import FlowObjective, FlowScoring, TarFlowConfig
-from tenfold.tarflow.scoring import score
+from tenfold.tarflow.evaluation import score
 from tests.flows.helpers import random_flow
 
 UNIFORM, GAUSSIAN = FlowObjective("uniform"), FlowObjective("gaussian", 0.3)

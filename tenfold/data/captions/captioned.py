@@ -1,7 +1,7 @@
 """Captioned images on canvases of several shapes: what they are to everybody else.
 
-Images of one canvas shape are a group; a batch comes from one group. A source is a ``MapSource`` of the
-training loop, and an ``ImageSource``, by structure.
+Images of one canvas shape are a group; a batch comes from one group. A source is a ``GroupedSource``
+of the training loop, by structure.
 """
 
 from collections.abc import Sequence
@@ -10,30 +10,23 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
-from torch import Tensor
 
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
 from tenfold.files import sha256
+from tenfold.training.task import GroupedSource
 
 
 @runtime_checkable
-class CaptionedSource(Protocol):
-    """Random-access captioned images.
+class CaptionedSource(GroupedSource, Protocol):
+    """Random-access captioned images: a batch, of one group, is "image" uint8 (B, C, H, W), "caption" int64 (B,), an
+    index into ``texts``, and "label" int64 (B,), −1.
 
     ``texts`` are the distinct captions; ``groups`` (N,) int64 is each record's canvas, an index into
     ``shapes``, (C, H, W) each; ``fingerprint`` identifies images and captions."""
 
-    fingerprint: str
     texts: tuple[str, ...]
-    groups: Int64[np.ndarray, "n"]
     shapes: tuple[tuple[int, int, int], ...]
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """The records ``indices`` (B,) of one group: "image" uint8 (B, C, H, W), "caption" int64 (B,), an
-        index into ``texts``, and "label" int64 (B,), −1."""
 
     def captions(self, indices: np.ndarray) -> list[str]:
         """The captions of the records ``indices`` (B,), of any groups."""
@@ -59,6 +52,12 @@ def captioned_splits(
     """The splits on the canvases of ``config``; ``base`` are further parts of their fingerprint."""
     mark = sha256(*base, *(part.fingerprint for part in (train, validation, test)))
     return CaptionedSplits(train, validation, test, config.ratio_names, config.shapes, mark)
+
+
+def by_group(groups: Int64[np.ndarray, "n"], rows: Int64[np.ndarray, "m"] | None = None) -> list[np.ndarray]:
+    """The records ``rows`` (all by default), one array a group."""
+    rows = np.arange(len(groups)) if rows is None else rows
+    return [rows[groups[rows] == group] for group in np.unique(groups[rows])]
 
 
 def one_group(groups: Int64[np.ndarray, "n"], indices: Int64[np.ndarray, "b"], empty: int = 0) -> int:

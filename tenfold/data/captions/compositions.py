@@ -25,9 +25,10 @@ from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.bundled import load_mnist5k
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.decode import resize_array
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import UsageError, suggest
 from tenfold.files import sha256
+from tenfold.training.task import MapSource
 
 SMALL, LARGE = 0, 1
 SIZES = ("small", "large")
@@ -263,7 +264,7 @@ def compositions(config: CaptionDataConfig, split: str, count: int) -> Compositi
         ImageDataConfig(source="mnist5k", test=_TEST_DIGITS, validation=_VALIDATION_DIGITS, split_seed=config.seed)
     )
     source = {"validation": digits.validation, "test": digits.test}.get(split, digits.train)
-    assert isinstance(source, ImageSource)
+    assert isinstance(source, MapSource)
     return Compositions(config, Glyphs.cut(*read_all(source), config.side), split, count)
 
 

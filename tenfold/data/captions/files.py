@@ -17,7 +17,7 @@ from tenfold.data.captions.aspect import nearest_ratio, with_ratio
 from tenfold.data.captions.captioned import CaptionedSplits, captioned_splits, numbered, one_group
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages, Read, image_size
-from tenfold.data.images.folder import image_files, named_splits
+from tenfold.data.images.folder import image_files, named_splits, reader_of
 from tenfold.data.images.huggingface import Columns, Dataset, listing, read_splits
 from tenfold.data.images.splits import held_out_sizes, stratified_order
 from tenfold.errors import TenfoldError, UsageError, suggest
@@ -104,12 +104,7 @@ def _folder(config: CaptionDataConfig) -> tuple[Named, str, int]:
     def named(split: str, rows: np.ndarray | None) -> CaptionedImages:
         paths = splits[split][1] if rows is None else [splits["train"][1][i] for i in rows]
         texts = [captions.of(path) for path in paths]
-
-        def read(positions: np.ndarray) -> tuple[list[Path], list[str]]:
-            chosen = [paths[i] for i in positions]
-            return chosen, [str(path) for path in chosen]
-
-        listed = sha256(base, *(path.relative_to(root).as_posix() for path in paths))
+        read, listed = reader_of(paths), sha256(base, *(path.relative_to(root).as_posix() for path in paths))
         return CaptionedImages(read, texts, _groups(read, len(paths), config), listed, config)
 
     return named, base, len(splits["train"][1])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.decode import ImageDecoder, LazyImages
+from tenfold.data.images.decode import ImageDecoder, LazyImages, Read
 from tenfold.data.images.splits import ImageSplits, held_out_sizes, stratified_order
 from tenfold.errors import UsageError, suggest
 from tenfold.files import sha256
@@ -39,12 +39,7 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
             for path, label in zip(paths, labels, strict=True)
         ]
         fingerprint = sha256(str(decoder.shape), str(config.levels), *listing)
-
-        def read(indices: np.ndarray) -> tuple[list[Path], list[str]]:
-            chosen = [paths[i] for i in indices]
-            return chosen, [str(path) for path in chosen]
-
-        return LazyImages(read, labels, decoder, fingerprint, config.memory_mb << 20)
+        return LazyImages(reader_of(paths), labels, decoder, fingerprint, config.memory_mb << 20)
 
     n_test, n_validation = held_out_sizes(config, len(train[1]))
     order = stratified_order(_labels(*train, names), config.split_seed)
@@ -65,6 +60,11 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
         levels=config.levels,
         fingerprint=sha256(*(part.fingerprint for part in splits.values())),
     )
+
+
+def reader_of(paths: list[Path]) -> Read:
+    """The undecoded images of some files."""
+    return lambda positions: ([paths[i] for i in positions], [str(paths[i]) for i in positions])
 
 
 def image_files(folder: str | Path) -> list[Path]:

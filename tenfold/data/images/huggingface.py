@@ -15,14 +15,13 @@ from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages
 from tenfold.data.images.splits import (
     ArrayImages,
-    ImageSource,
     ImageSplits,
-    ImageStream,
     held_out_sizes,
     stratified_order,
 )
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.files import sha256
+from tenfold.training.task import MapSource, StreamSource
 
 _IMAGE_NAMES = ("image", "img", "images", "pixel_values", "png", "jpg", "jpeg", "webp", "picture")
 _LABEL_NAMES = ("label", "labels", "class", "classes", "fine_label", "cls", "target", "category")
@@ -63,9 +62,12 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
         else str(np.asarray(encoded).tolist())
     )
     base = sha256(listing(config, splits[config.train]), raw, str(decoder.shape), str(config.levels))
-    if config.streaming:
-        return _streamed(config, undecoded, columns, decoder, base)
-    return _mapped(config, undecoded, columns, decoder, base)
+    found = _streamed if config.streaming else _mapped
+    train, validation, test = found(config, undecoded, columns, decoder, base)
+    assert decoder.shape is not None
+    mark = sha256(train.fingerprint, validation.fingerprint, test.fingerprint)
+    names = columns.names
+    return ImageSplits(train, validation, test, len(names), names, decoder.shape, config.levels, mark)
 
 
 class ImageRecords:
@@ -303,7 +305,7 @@ def listing(config: ImageDataConfig, dataset: Dataset) -> str:
 
 def _mapped(
     config: ImageDataConfig, splits: dict[str, Dataset], columns: Columns, decoder: ImageDecoder, base: str
-) -> ImageSplits:
+) -> tuple[MapSource, MapSource, MapSource]:
     def source(name: str, rows: np.ndarray | None = None) -> LazyImages:
         dataset, labels = splits[name], _labels(splits[name], columns)
         rows = np.arange(len(labels)) if rows is None else rows
@@ -320,12 +322,12 @@ def _mapped(
     first, second, rest = np.split(order, [n_test, n_test + n_validation])
     test = source(config.test) if isinstance(config.test, str) else source(config.train, first)
     validation = source(config.validation) if isinstance(config.validation, str) else source(config.train, second)
-    return _splits(config, source(config.train, rest), validation, test, columns, decoder)
+    return source(config.train, rest), validation, test
 
 
 def _streamed(
     config: ImageDataConfig, splits: dict[str, Dataset], columns: Columns, decoder: ImageDecoder, base: str
-) -> ImageSplits:
+) -> tuple[StreamSource, MapSource, MapSource]:
     test = config.test if isinstance(config.test, int) else 0
     validation = config.validation if isinstance(config.validation, int) else 0
     dataset = splits[config.train]
@@ -343,28 +345,7 @@ def _streamed(
             return StreamedSplit(lambda: iter(splits[name]), train.collate, mark)
         return StreamedSplit(lambda: train.heads(first + name)[first:], train.collate, mark)
 
-    return _splits(config, train, split(config.validation, test), split(config.test, 0), columns, decoder)
-
-
-def _splits(
-    config: ImageDataConfig,
-    train: ImageSource | ImageStream,
-    validation: ImageSource,
-    test: ImageSource,
-    columns: Columns,
-    decoder: ImageDecoder,
-) -> ImageSplits:
-    assert decoder.shape is not None
-    return ImageSplits(
-        train=train,
-        validation=validation,
-        test=test,
-        classes=len(columns.names),
-        class_names=columns.names,
-        shape=decoder.shape,
-        levels=config.levels,
-        fingerprint=sha256(train.fingerprint, validation.fingerprint, test.fingerprint),
-    )
+    return train, split(config.validation, test), split(config.test, 0)
 
 
 def _labels(dataset: Dataset, columns: Columns) -> np.ndarray:

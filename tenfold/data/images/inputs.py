@@ -50,7 +50,8 @@ def read_inputs(
     Raises UsageError for what is not there, is pickled or damaged, has another shape, integers outside the levels,
     or values that are neither integers nor floats; TenfoldError for an image that cannot be decoded."""
     if not isinstance(source, str | os.PathLike):
-        return _checked(_plain(source), "the array", shape, levels)
+        plain = np.asarray(source.detach().cpu() if isinstance(source, Tensor) else source)
+        return _checked(plain, "the array", shape, levels)
     path = Path(source)
     if not path.exists():
         raise UsageError(f"{path} does not exist; give an image, a folder of images, a .npy or a .npz file")
@@ -99,10 +100,6 @@ def read_array(path: Path, key: str = "") -> np.ndarray:
                 f"{path} holds pickled objects, and reading them could run code; save an array of numbers"
             ) from None
         raise UsageError(f"{path} is truncated or damaged: {' '.join(str(error).split())}") from None
-
-
-def _plain(values: Tensor | np.ndarray | Sequence[Any]) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
 
 
 def _checked(array: np.ndarray, name: str, shape: tuple[int, ...], levels: int) -> Inputs:

@@ -1,8 +1,6 @@
 """What a set of images is to everybody else: splits, sources, and the helpers that make them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,52 +11,20 @@ from tenfold import progress
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.errors import UsageError
 from tenfold.files import sha256
-
-
-@runtime_checkable
-class ImageSource(Protocol):
-    """Random-access images: ``batch`` returns "image" uint8 (B, C, H, W) in [0, levels) and "label" int64
-    (B,), −1 where there is none."""
-
-    fingerprint: str
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """The images ``indices`` (B,) int64."""
-
-
-@runtime_checkable
-class ImageLanes(Protocol):
-    """Sequential images in ``lanes`` endless lanes, read undecoded and decoded by ``collate``."""
-
-    lanes: int
-
-    def read(self, lane: int, start: int) -> Iterator[Any]:
-        """Undecoded records of a lane from position ``start`` on, for ever."""
-
-    def collate(self, records: list[Any]) -> dict[str, Tensor]:
-        """Decode and stack records, as ``ImageSource.batch`` returns them."""
-
-
-@runtime_checkable
-class ImageStream(ImageLanes, Protocol):
-    """A training split in lanes, ``block`` records of which are shuffled together."""
-
-    fingerprint: str
-    block: int
+from tenfold.training.task import MapSource, StreamSource
 
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """Training, validation and test images of one shape.
+    """Training, validation and test images of one shape: sources of the training loop, whose ``batch`` returns "image"
+    uint8 (B, C, H, W) in [0, ``levels``) and "label" int64 (B,), −1 where there is none; training ones may be a stream.
 
     ``classes`` is 0 for unlabelled data; ``class_names[y]`` names label y; ``shape`` is (C, H, W); pixels are
     integers in [0, ``levels``); ``fingerprint`` identifies the data and the split."""
 
-    train: ImageSource | ImageStream
-    validation: ImageSource
-    test: ImageSource
+    train: MapSource | StreamSource
+    validation: MapSource
+    test: MapSource
     classes: int
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
@@ -90,7 +56,7 @@ class ArrayImages:
 
 
 def read_all(
-    source: ImageSource, limit: int | None = None, chunk: int = 512
+    source: MapSource, limit: int | None = None, chunk: int = 512
 ) -> tuple[UInt8[Tensor, "n c h w"], Int64[Tensor, "n"]]:
     """All images and labels of a split, or its first ``limit``."""
     count = len(source) if limit is None else min(limit, len(source))

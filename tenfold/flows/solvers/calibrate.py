@@ -20,10 +20,9 @@ from tenfold.flows.chain import Branches, ChainNetwork, solve
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.network import FlowNetwork
 from tenfold.flows.solvers.calibration import BlockCalibration, Calibration, Timing, machine
-from tenfold.flows.solvers.certificate import certify
 from tenfold.flows.solvers.frontier import frontier
 from tenfold.flows.solvers.info import BlockInfo
-from tenfold.flows.solvers.jacobi import segmented, sweep
+from tenfold.flows.solvers.jacobi import certify, segmented, sweep
 from tenfold.flows.solvers.plan import Plan, default_tol, first_iterate
 from tenfold.flows.solvers.sequential import sequential
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from tenfold.flows.block import scale_of
 from tenfold.flows.chain import ChainNetwork
-from tenfold.flows.solvers.certificate import first_slot
 from tenfold.flows.solvers.info import Certificate
-from tenfold.flows.solvers.jacobi import sweep
+from tenfold.flows.solvers.jacobi import first_slot, sweep
 from tenfold.flows.solvers.plan import Plan, default_tol, first_iterate
 
 

@@ -15,11 +15,10 @@ from tenfold.flows.block import Condition
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.network import FlowNetwork
-from tenfold.flows.solvers.certificate import certify, first_bad_sample
 from tenfold.flows.solvers.choice import Solver, choices, name_of
 from tenfold.flows.solvers.frontier import frontier
 from tenfold.flows.solvers.info import BlockInfo, SamplingInfo
-from tenfold.flows.solvers.jacobi import segmented
+from tenfold.flows.solvers.jacobi import certify, segmented
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan, default_tol
 from tenfold.flows.solvers.sequential import sequential
 
@@ -125,32 +124,24 @@ def _invert_block(
         check = check is None or check
     if check:
         record.certificate, bad = certify(net, noise, chain, limit)
-    if bad is not None and plan.solver != "sequential" and (plan.exact or not _finite(chain)):
+    if bad is not None and plan.solver != "sequential" and (plan.exact or not bool(torch.isfinite(chain).all())):
         residual = record.certificate.residual if record.certificate else float("nan")
         record.fallback = f"sequential from slot {bad} on: residual {residual:.3g} at tolerance {limit:.3g}"
         chain = sequential(net, noise, chain, bad - 1)
         record.certificate, _ = certify(net, noise, chain, limit)
     if plan.solver != "sequential":
         done(net.steps)
-    if not _finite(chain):
-        raise _overflow(chain, record.block, block.first_output)
+    if not bool((finite := torch.isfinite(chain)).all()):
+        slot = int((~finite).any(dim=2).any(dim=0).nonzero()[0])
+        sample = int((~finite[:, slot]).any(dim=1).nonzero()[0])
+        value = float(chain[sample, slot][~finite[sample, slot]][0])
+        raise TenfoldError(
+            f"the inverse of block {record.block} overflows at token {slot - 1 + block.first_output} (in the block's "
+            f"order) of sample {sample}: {value}; the flow's scales grow too large there (see its conditioning), or "
+            "the guidance is too strong"
+        )
     record.seconds = time.perf_counter() - began
     return block.order(block.unchain(chain))
-
-
-def _finite(chain: Tensor) -> bool:
-    return bool(torch.isfinite(chain).all())
-
-
-def _overflow(chain: Float[Tensor, "b n1 d"], index: int, first_output: int) -> TenfoldError:
-    wrong = first_bad_sample(chain)
-    assert wrong is not None
-    sample, slot, value = wrong
-    return TenfoldError(
-        f"the inverse of block {index} overflows at token {slot - 1 + first_output} (in the block's order) "
-        f"of sample {sample}: {value}; the flow's scales grow too large there (see its conditioning), or the "
-        "guidance is too strong"
-    )
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 A sweep F(u)_{j+1} = v_{j+1} exp(a_j(u)) + m_j(u) is one causal pass. F is strictly triangular: t sweeps make
 the first t unknown slots exact from any first iterate (arXiv 2505.12849, arXiv 2505.24791). The change may
-grow for many sweeps before it vanishes, so only a small change stops the iteration, never a large one.
+grow for many sweeps before it vanishes, so only a small change stops the iteration, never a large one. One more
+pass over the result tells whether it is the solution, whatever the solver did (``certify``).
 """
 
 from itertools import pairwise
@@ -11,7 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tenfold.flows.block import scale_of
 from tenfold.flows.chain import ChainNetwork, solve
+from tenfold.flows.solvers.info import Certificate
 from tenfold.flows.solvers.plan import Plan, default_tol, first_iterate
 
 
@@ -93,3 +96,26 @@ def _solve_segment(
     full.info.residual = max(full.info.residual, 0.0 if finished and number == cap else float(residual.max()))
     if not finished and bool((residual >= tol).any()) and plan.stop == "change":
         full.info.converged = False
+
+
+def certify(
+    net: ChainNetwork, noise: Float[Tensor, "b n1 d"], chain: Float[Tensor, "b n1 d"], limit: float
+) -> tuple[Certificate, int | None]:
+    """max |v′ − v| and max |F(u) − u| of a chain, and the first slot whose residual is not finite or exceeds
+    ``limit``·(1 + |u|) (None if there is none). Costs one network call."""
+    if net.steps == 0:
+        return Certificate(0.0, 0.0), None
+    net.reset()
+    log_scale, shift = net.evaluate(chain[:, :-1])
+    residual = (solve(noise[:, 1:], log_scale, shift) - chain[:, 1:]).abs()
+    recovered = (chain[:, 1:] - shift) if log_scale is None else (chain[:, 1:] - shift) * scale_of(-log_scale)
+    error = float((recovered - noise[:, 1:]).abs().max())
+    # "not <=" instead of ">": NaN counts as bad.
+    bad = ~(residual <= limit * (1.0 + chain[:, 1:].abs()))
+    return Certificate(error, float(residual.max())), first_slot(bad)
+
+
+def first_slot(bad: Bool[Tensor, "b n d"]) -> int | None:
+    """The index (from 1) of the first slot with a bad entry in any sample."""
+    slots = bad.any(dim=2).any(dim=0).nonzero()
+    return int(slots[0]) + 1 if len(slots) else None

@@ -45,16 +45,13 @@ class Plan:
     approximate: bool = False
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise UsageError(f"solver is {self.solver!r}, which is unknown{suggest(str(self.solver), SOLVERS)}")
+        for name, known in (("solver", SOLVERS), ("init", INITS), ("stop", STOPS)):
+            if (value := getattr(self, name)) not in known:
+                raise UsageError(f"{name} is {value!r}, which is unknown{suggest(str(value), known)}")
         if self.solver in RULES:
             raise UsageError(
                 f"solver is {self.solver!r}, which is no block's; give {self.solver.title()}() for all blocks"
             )
-        if self.init not in INITS:
-            raise UsageError(f"init is {self.init!r}, which is unknown{suggest(str(self.init), INITS)}")
-        if self.stop not in STOPS:
-            raise UsageError(f"stop is {self.stop!r}, which is unknown{suggest(str(self.stop), STOPS)}")
         if self.tol is not None and not self.tol > 0:
             raise UsageError(f"tol is {self.tol}; give a tolerance above 0")
         at_least(self, "", segments=1, window=1)

@@ -37,10 +37,8 @@ class ReconstructionConfig:
     discriminator_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("pixel_weight", "perceptual_weight", "adversarial_weight", "adversarial_start"):
-            _at_least(self, name, 0)
-        for name in ("discriminator_width", "discriminator_layers"):
-            _at_least(self, name, 1)
+        _at_least(self, 0, "pixel_weight", "perceptual_weight", "adversarial_weight", "adversarial_start")
+        _at_least(self, 1, "discriminator_width", "discriminator_layers")
         if not self.discriminator_rate > 0:
             raise UsageError(f"discriminator_rate is {self.discriminator_rate}; it must be above 0")
         if not (self.pixel_weight or (self.perceptual and self.perceptual_weight)):
@@ -67,9 +65,8 @@ class AutoencoderObjective:
     scale_images: int = 4096
 
     def __post_init__(self) -> None:
-        _at_least(self, "kl_weight", 0)
-        _at_least(self, "shift", 0)
-        _at_least(self, "scale_images", 1)
+        _at_least(self, 0, "kl_weight", "shift")
+        _at_least(self, 1, "scale_images")
 
 
 @settings
@@ -92,7 +89,7 @@ class DecoderObjective:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sigma) and self.sigma > 0):
             raise UsageError(f"sigma is {self.sigma}; give the standard deviation of the latents' noise, above 0")
-        _at_least(self, "shift", 0)
+        _at_least(self, 0, "shift")
 
 
 @settings
@@ -111,10 +108,11 @@ class AutoencoderEvaluation:
     baselines: bool = True
 
     def __post_init__(self) -> None:
-        _at_least(self, "sigma", 0)
+        _at_least(self, 0, "sigma")
 
 
-def _at_least(settings: object, name: str, least: int) -> None:
-    value = getattr(settings, name)
-    if not (math.isfinite(value) and value >= least):
-        raise UsageError(f"{name} is {value}; it must be at least {least}")
+def _at_least(settings: object, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value >= least):
+            raise UsageError(f"{name} is {value}; it must be at least {least}")

@@ -1,13 +1,17 @@
-"""The metrics of autoencoders, as ``Measurement`` rows."""
+"""The metrics of autoencoders, as ``Measurement`` rows, and their pictures."""
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from tenfold.data.images.splits import ImageSource, ImageSplits, read_all
+from tenfold.data.images.splits import ImageSplits, read_all
+from tenfold.figures.charts import histograms
+from tenfold.figures.images import image_grid
+from tenfold.figures.style import write_captions
 from tenfold.flows.loss import to_levels, to_unit_range
 from tenfold.metrics import features
 from tenfold.metrics.images import fid, kid, real_floor, reconstruction_rows
@@ -16,6 +20,7 @@ from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.autoencoder.latents import decode_all, posterior_moments, scaled
 from tenfold.starflow.autoencoder.loss import kl_divergence
+from tenfold.training.task import MapSource
 
 
 def measure(
@@ -60,7 +65,7 @@ def fid_rows(
 ) -> list[Measurement]:
     """FID and KID of rebuilt images, by (model, split), against the images themselves, and of other real ones, in the
     features of a classifier trained on the training split."""
-    assert isinstance(splits.train, ImageSource)  # checked when the images were read
+    assert isinstance(splits.train, MapSource)  # checked when the images were read
     extractor = features.shared_classifier(splits)
     others = read_all(splits.train)[0]
     floor = real_floor(extractor, pixels, others, min(len(pixels), len(others)))
@@ -101,3 +106,31 @@ def latent_rows(
         rows.append(row("latent_std", float(values.std()), "scaled latent", f"test, channel {channel}"))
     spread = config.scale_factor * float((0.5 * log_variance).exp().mean())
     return [*rows, row("posterior_std", spread, "scaled latent", "test")]
+
+
+def draw(autoencoders: Mapping[str, Autoencoder], splits: ImageSplits, sigma: float, directory: Path) -> list[Path]:
+    """Test images above what each autoencoder (all with the first's encoder) makes of their latents, clean and with
+    noise ``sigma``; and the distribution of latent values. PNG files with captions beside them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    pixels = read_all(splits.test, 256)[0]
+    first = next(iter(autoencoders.values()))
+    latents = scaled(posterior_moments(first, pixels, splits.levels)[0], first.config)
+    shown = min(12, len(pixels))
+    rows, titles = [to_unit_range(pixels[:shown], splits.levels)], ["image"]
+    for name, autoencoder in autoencoders.items():
+        mark = f", {name}" if len(autoencoders) > 1 else ""
+        rows.append(decode_all(autoencoder, latents[:shown]))
+        titles.append(f"rebuilt{mark}")
+        if sigma:
+            rows.append(decode_all(autoencoder, noisy(latents, sigma)[:shown]))
+            titles.append(f"noise {sigma:g}{mark}")
+    image_grid(torch.cat(rows), directory / "reconstructions.png", columns=shown, row_titles=titles)
+    channels = {f"channel {i}": values for i, values in enumerate(latents.unbind(dim=1))}
+    histograms(channels, directory / "latents.png", "scaled latent")
+    noise = f", and from latents with Gaussian noise of standard deviation {sigma:g}" if sigma else ""
+    captions = {
+        "reconstructions.png": f"Test images, as they are rebuilt from their latents{noise}.",
+        "latents.png": "Values of the scaled latents of test images, by channel.",
+    }
+    write_captions(directory, captions)
+    return [directory / name for name in captions]

@@ -3,24 +3,26 @@
 import math
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
-from tenfold.data.images.splits import ImageLanes, ImageSource, read_all
+from tenfold.data.images.splits import read_all
 from tenfold.errors import TenfoldError
 from tenfold.flows.loss import to_unit_range
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
+from tenfold.training.task import MapSource
 
 CHUNK = 128
 
 
-def first_images(source: ImageSource | ImageLanes, count: int) -> Integer[Tensor, "n ..."]:
+def first_images(source: Any, count: int) -> Integer[Tensor, "n ..."]:
     """The first ``count`` images of a split, or of a stream, lane by lane in turn."""
-    if isinstance(source, ImageSource):
+    if isinstance(source, MapSource):
         return read_all(source, count)[0]
     rows = math.ceil(count / source.lanes)
     records = [record for lane in range(source.lanes) for record in islice(source.read(lane, 0), rows)]

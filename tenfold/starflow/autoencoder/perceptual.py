@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import read_json, sha256
 from tenfold.metrics.features import ClassifierFeatures, InceptionFeatures, train_classifier
 from tenfold.nn.precision import at_least_single
+from tenfold.text.networks import library, quiet
 
 Layers = Callable[[Tensor], list[Tensor]]
 """Images (b, c, h, w) on [−1, 1] to hidden layers (b, features, ...)."""
@@ -133,13 +135,7 @@ def _inception(file: Path) -> Perceptual:
 
 
 def _transformer(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
-    try:
-        from transformers import AutoModel
-    except ImportError:
-        raise UsageError(
-            f"the perceptual network in {folder} needs the package transformers, which is missing; run: "
-            "pip install 'tenfold[lm]'"
-        ) from None
+    transformers = library(f"the perceptual network in {folder} needs")
     preparation = folder / "preprocessor_config.json"
     values = read_json(preparation) if preparation.is_file() else {}
     if "image_mean" not in values or "image_std" not in values:
@@ -147,7 +143,7 @@ def _transformer(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
             f"{folder} is no vision model that images can be prepared for: it has no preprocessor_config.json with "
             "image_mean and image_std"
         )
-    model = _read_transformer(AutoModel, folder)
+    model = _read_transformer(transformers, folder)
     model = getattr(model, "vision_model", model)  # of a pair of an image and a text network
     if model.main_input_name != "pixel_values":
         raise UsageError(f"{folder} holds {type(model).__name__}, which reads no images; give a vision model")
@@ -169,22 +165,15 @@ def _transformer(folder: Path, shape: tuple[int, int, int]) -> Perceptual:
     return Perceptual(model, layers, _fingerprint(folder))
 
 
-def _read_transformer(loader: Any, folder: Path) -> Any:
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it reports the head of a classifier, which nobody wants here, as unexpected
-    logging.disable_progress_bar()
+def _read_transformer(transformers: ModuleType, folder: Path) -> Any:
     try:
-        model, report = loader.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
-        )
+        with quiet(transformers):  # it reports the head of a classifier, which nobody wants here, as unexpected
+            model, report = transformers.AutoModel.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+            )
     except Exception as error:  # readers of weights and configurations raise types of their own
         reason = " ".join(str(error).split())[:200]
         raise TenfoldError(f"{folder} cannot be read as a transformers model ({reason}); fetch it anew") from None
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
     # Absent weights would be drawn at random; the pooler follows the hidden states, which are all that is used.
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
         raise UsageError(f"the weights in {folder} lack {', '.join(missing[:5])}; fetch the model anew")

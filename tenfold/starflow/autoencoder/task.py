@@ -10,21 +10,26 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.data.images.augment import augmented
-from tenfold.data.images.splits import ImageSource, ImageSplits, ImageStream
+from tenfold.data.images.config import ImageDataConfig
+from tenfold.data.images.splits import ImageSplits
+from tenfold.data.load import load_images
+from tenfold.errors import UsageError
 from tenfold.flows.loss import to_unit_range
 from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.nn.autoencoder import Autoencoder, AutoencoderOutput
+from tenfold.nn.autoencoder_config import AutoencoderConfig
+from tenfold.nn.cost import traced, training_bytes
 from tenfold.runs.measurement import Measurement
-from tenfold.starflow.autoencoder import evaluation, pictures
+from tenfold.starflow.autoencoder import evaluation
 from tenfold.starflow.autoencoder.computation import DecoderAlone, Whole
-from tenfold.starflow.autoencoder.cost import cost
-from tenfold.starflow.autoencoder.data import images_for
+from tenfold.starflow.autoencoder.config import AutoencoderEvaluation
 from tenfold.starflow.autoencoder.latents import first_images
 from tenfold.starflow.autoencoder.loss import kl_divergence
 from tenfold.starflow.autoencoder.recipes import AutoencoderRecipe, DecoderRecipe
 from tenfold.starflow.autoencoder.reconstruction import Reconstruction
+from tenfold.training.config import TrainingConfig
 from tenfold.training.streams import Draws
-from tenfold.training.task import Update
+from tenfold.training.task import MapSource, StreamSource, Update
 
 
 class AutoencoderTask:
@@ -76,12 +81,12 @@ class AutoencoderTask:
         """AdamW for what is trained of each module."""
         return self.reconstruction.optimizers(modules)
 
-    def train_source(self) -> ImageSource | ImageStream:
+    def train_source(self) -> MapSource | StreamSource:
         """The training images; the perceptual network is read too, so that a wrong one is told before work."""
         _ = self.reconstruction.perceptual
         return self.splits.train
 
-    def validation_source(self) -> ImageSource:
+    def validation_source(self) -> MapSource:
         """The validation images."""
         return self.splits.validation
 
@@ -164,7 +169,7 @@ class AutoencoderTask:
 
     def figures(self, directory: Path) -> list[Path]:
         """Reconstructions and latent values: PNG files with captions."""
-        return pictures.draw(self._compared(), self.splits, self.computation.sigma, directory)
+        return evaluation.draw(self._compared(), self.splits, self.computation.sigma, directory)
 
     def _compared(self) -> dict[str, Autoencoder]:
         compared = {self.name: self.autoencoder.eval()}
@@ -177,3 +182,65 @@ class AutoencoderTask:
         """Size and cost of a recipe, from a model on the meta device."""
         computation = AutoencoderTask(recipe).computation
         return cost(computation.geometry, recipe.data, recipe.train, computation.frozen_encoder)
+
+
+def images_for(data: ImageDataConfig, model: AutoencoderConfig, evaluation: AutoencoderEvaluation) -> ImageSplits:
+    """The splits of ``data``.
+
+    Raises UsageError where channels or sides do not fit the model, and where FID is asked for and impossible."""
+    splits = load_images(data)
+    channels, height, width = splits.shape
+    if channels != model.channels:
+        raise UsageError(
+            f"the images have {channels} channels, but the autoencoder reads {model.channels}; set --data.channels "
+            "or --model.channels"
+        )
+    try:
+        model.latent_shape(height, width)
+    except UsageError as error:
+        raise UsageError(f"{error} (--data.height and --data.width)") from None
+    if evaluation.fid and (splits.classes < 2 or not isinstance(splits.train, MapSource)):
+        raise UsageError(
+            "FID uses the features of a classifier of the training images, which needs labels and random access; "
+            "set --evaluation.fid false"
+        )
+    return splits
+
+
+def cost(
+    config: AutoencoderConfig, data: ImageDataConfig, train: TrainingConfig, frozen_encoder: bool = False
+) -> dict[str, int]:
+    """Parameters, bytes and floating-point operations of a training step of a global batch; without what a
+    discriminator and a perceptual network add.
+
+    FLOPs: a forward pass three times (backward costs twice as much), of the decoder alone where the encoder is
+    frozen. Bytes: weights, gradients, two AdamW moments and averaged weights in float32, and the tensors that
+    autograd keeps. Raises UsageError for images whose size the settings do not tell."""
+    sides = {"digits": (8, 8), "mnist5k": (28, 28)}.get(data.source, (0, 0))
+    height, width = (data.height, data.width) if data.height else sides
+    if not height:
+        raise UsageError("the size of the images is not known before they are read; set --data.height and --data.width")
+    latent = config.latent_shape(height, width)
+    with torch.device("meta"):
+        model = Autoencoder(config)
+        x, z = torch.empty(1, config.channels, height, width), torch.empty(1, *latent)
+    with torch.no_grad():
+        encoding, _ = traced(lambda: model.posterior(x))
+    forward, kept = traced((lambda: model.decode(z)) if frozen_encoder else (lambda: model(x, z)))
+    trained = [
+        p.numel()
+        for name, p in model.named_parameters()
+        if not (frozen_encoder and name.startswith(("encoder.", "quant_conv.")))
+    ]
+    parameters, batch = sum(p.numel() for p in model.parameters()), train.batch_size
+    activations = kept // (2 if train.precision == "bf16" else 1)
+    return {
+        "parameters": parameters,
+        "trained_parameters": sum(trained),
+        "flops_per_step": batch * (3 * forward + (encoding if frozen_encoder else 0)),
+        **training_bytes(parameters, sum(trained), activations, batch // train.accumulate, train.ema is not None),
+        "latent_channels": latent[0],
+        "latent_height": latent[1],
+        "latent_width": latent[2],
+        "batch_size": batch,
+    }

@@ -1,6 +1,5 @@
 """What a flow on captioned compositions shows of its captions: measured by an independent judge, and as pictures."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.captions.captioned import CaptionedSplits
+from tenfold.data.captions.captioned import CaptionedSplits, by_group
 from tenfold.data.captions.compositions import Compositions
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
@@ -53,17 +52,11 @@ def caption_rows(
         made = samples(generator, source, rows, Guidance(weight))
         for split, chosen in parts.items():
             batches = [
-                (to_levels(_stacked(made, part), 256).cpu(), source.attributes[torch.from_numpy(part)])
-                for part in by_group(source, chosen)
+                (to_levels(torch.stack([made[i] for i in part]), 256).cpu(), source.attributes[torch.from_numpy(part)])
+                for part in by_group(source.groups, chosen)
             ]
             measured += matching_rows(judge, batches, name, f"{split}, guidance {weight:g}")
     return measured
-
-
-def by_group(source: Compositions, rows: Int64[np.ndarray, "n"]) -> list[Int64[np.ndarray, "_"]]:
-    """Records, one array a canvas."""
-    groups = source.groups[rows]
-    return [rows[groups == group] for group in np.unique(groups)]
 
 
 def samples(
@@ -77,7 +70,7 @@ def samples(
     device = generator.flow.var.device
     draw = torch.Generator(device).manual_seed(seed)
     found: dict[int, Tensor] = {}
-    for group in by_group(source, rows):
+    for group in by_group(source.groups, rows):
         _, height, width = source.shapes[source.groups[group[0]]]
         factor = generator.autoencoder.factor
         for start in range(0, len(group), _BATCH):
@@ -87,10 +80,6 @@ def samples(
             images, _ = generator.draw(len(part), texts, size=size, guidance=guidance, generator=draw)
             found |= zip(part.tolist(), images, strict=True)
     return found
-
-
-def _stacked(images: Mapping[int, Tensor], rows: Int64[np.ndarray, "n"]) -> Float[Tensor, "n c h w"]:
-    return torch.stack([images[row] for row in rows.tolist()])
 
 
 def pictures(
@@ -106,7 +95,7 @@ def pictures(
         assert isinstance(source, Compositions)
         grid, titles = [source.batch(rows)["image"].float() / 127.5 - 1.0], ["real"]
         for weight in options.guidance:
-            grid.append(_stacked(samples(generator, source, rows, Guidance(weight)), rows).cpu())
+            grid += [image[None].cpu() for image in samples(generator, source, rows, Guidance(weight)).values()]
             titles.append(f"w = {weight:g}")
         name = f"captions-{ratio.replace(':', 'x')}.png"
         image_grid(torch.cat(grid), directory / name, columns=len(rows), row_titles=titles)

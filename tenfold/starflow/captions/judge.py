@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from tenfold.data.captions.captioned import by_group
 from tenfold.data.captions.compositions import compositions, grid_of
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
@@ -136,7 +137,7 @@ def train_judge(
     if config.source != "compositions":
         raise UsageError(f"a judge reads compositions of digits, not data source {config.source!r}")
     source = compositions(config, "judge", samples)
-    members = [rows for rows in (np.flatnonzero(source.groups == g) for g in range(len(source.shapes))) if len(rows)]
+    members = by_group(source.groups)
     draw = np.random.default_rng([seed, samples])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor, nn
 
+from tenfold.data.captions.captioned import by_group
 from tenfold.data.captions.compositions import Compositions
 from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
@@ -112,6 +113,5 @@ def _share(name: str, values: list[Bool[Tensor, "_"]], model: str, split: str) -
 
 def real_batches(source: Compositions, rows: Int64[np.ndarray, "records"] | None = None) -> list[Batch]:
     """Images and attributes of the records ``rows`` (all by default), one batch a canvas."""
-    rows = np.arange(len(source)) if rows is None else rows
-    parts = [source.batch(rows[source.groups[rows] == group]) for group in np.unique(source.groups[rows])]
+    parts = map(source.batch, by_group(source.groups, rows))
     return [(part["image"], part["attributes"]) for part in parts]

@@ -15,11 +15,10 @@ from tenfold.errors import UsageError
 from tenfold.metrics import features as image_features
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.runs.measurement import Measurement
-from tenfold.starflow.autoencoder import evaluation, pictures
+from tenfold.starflow.autoencoder import evaluation
+from tenfold.starflow.autoencoder import evaluation as pictures
 from tenfold.starflow.autoencoder.config import AutoencoderEvaluation
-from tenfold.starflow.autoencoder.cost import cost
-from tenfold.starflow.autoencoder.data import images_for
-from tenfold.starflow.autoencoder.task import AutoencoderTask
+from tenfold.starflow.autoencoder.task import AutoencoderTask, cost, images_for
 from tests.starflow.autoencoder.recipes import DATA, MODEL, TRAIN, autoencoder_recipe
 
 
@@ -132,7 +131,7 @@ def test_images_that_do_not_fit() -> None:
 def test_fid_needs_labels(monkeypatch: pytest.MonkeyPatch, splits: ImageSplits) -> None:
     none = ArrayImages(splits.test.images, -torch.ones(60, dtype=torch.int64))
     unlabelled = replace(splits, classes=0, train=none, test=none)
-    monkeypatch.setattr("tenfold.starflow.autoencoder.data.load_images", lambda config: unlabelled)
+    monkeypatch.setattr("tenfold.starflow.autoencoder.task.load_images", lambda config: unlabelled)
     with pytest.raises(UsageError, match=r"needs labels and random access; set --evaluation\.fid false"):
         images_for(DATA, MODEL, AutoencoderEvaluation(fid=True))
     assert images_for(DATA, MODEL, AutoencoderEvaluation()).classes == 0

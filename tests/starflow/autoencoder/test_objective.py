@@ -16,9 +16,9 @@ from tenfold.errors import TenfoldError, UsageError
 from tenfold.metrics.features import ClassifierFeatures
 from tenfold.metrics.inception import InceptionV3
 from tenfold.starflow.autoencoder.config import AutoencoderObjective, DecoderObjective, ReconstructionConfig
-from tenfold.starflow.autoencoder.discriminator import PatchDiscriminator
 from tenfold.starflow.autoencoder.loss import discriminator_hinge, generator_hinge, kl_divergence, pixel_distance
 from tenfold.starflow.autoencoder.perceptual import load_perceptual, trained_perceptual
+from tenfold.starflow.autoencoder.reconstruction import PatchDiscriminator
 
 
 def test_pixel_distances() -> None:

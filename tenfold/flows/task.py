@@ -1,0 +1,134 @@
+"""What the tasks of flows share: the flow itself, made on first use, moved, trained by AdamW, and read again; and what
+the verbs write: samples as files, scored inputs as a picture; and what training costs."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.data.images.inputs import Inputs
+from tenfold.errors import UsageError
+from tenfold.figures.images import image_grid, ranked
+from tenfold.files import write_output
+from tenfold.flows.flow import Flow
+from tenfold.flows.loss import to_levels
+from tenfold.flows.options import FlowRecipe, GuidedSampling
+from tenfold.flows.solvers.calibrate import calibrate
+from tenfold.flows.solvers.calibration import save_calibration
+from tenfold.flows.solvers.info import SamplingInfo
+from tenfold.hub.folders import from_pretrained
+from tenfold.nn.cost import traced, training_bytes
+from tenfold.runs.scores import Scores
+from tenfold.training.config import TrainingConfig
+from tenfold.training.optimizers import adamw
+
+AnyFlow = TypeVar("AnyFlow", bound=Flow)
+AnyRecipe = TypeVar("AnyRecipe", bound=FlowRecipe)
+
+
+class FlowUse(Generic[AnyFlow, AnyRecipe]):
+    """A flow of the class ``kind`` as its recipe describes it; its weights are made on first use."""
+
+    kind: ClassVar[type[Flow]]
+
+    def __init__(self, recipe: AnyRecipe, name: str) -> None:
+        self.recipe, self.name = recipe, name
+        self.device = torch.device("cpu")
+        self.dtype: torch.dtype | None = None
+
+    @cached_property
+    def flow(self) -> AnyFlow:
+        """The flow, with random weights until others are loaded or trained."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.train.seed)
+            flow: Any = self.kind(self.recipe.model)  # type: ignore[call-arg]
+            return flow.to(self.device, self.dtype)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
+        """Move the flow to a device and its weights to a floating type, those that are loaded later too."""
+        self.device, self.dtype = torch.device(device), dtype
+        if "flow" in self.__dict__:
+            self.flow.to(self.device, dtype)
+
+    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """AdamW over all parameters, as the references have it."""
+        return {"flow": adamw(modules["flow"].parameters(), self.recipe.train)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing besides the weights."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+    def load(self, folder: Path | str) -> None:
+        """Take the weights of a model folder; raises UsageError where its geometry differs."""
+        flow = from_pretrained(self.kind, folder)
+        if flow.config != self.recipe.model:
+            raise UsageError(f"{folder} holds a flow with {flow.config}, but this run's is {self.recipe.model}")
+        self.flow = flow.to(self.device, self.dtype)
+
+    def save_calibration(self, x: Tensor, condition: Tensor | None, folder: Path) -> None:
+        """Put what the "auto" sampler needs to know, measured on inputs x, into a model folder."""
+        device = self.flow.var.device
+        measured = calibrate(self.flow, x.to(device), None if condition is None else condition.to(device), repeats=3)
+        save_calibration(measured, folder)
+
+
+def write_samples(
+    images: Float[Tensor, "n *shape"], levels: int, options: GuidedSampling, info: SamplingInfo, folder: Path
+) -> list[Path]:
+    """Samples in the flow's scale, [−1, 1], as a picture grid, ``samples.npz`` (integer levels and float32 values) and
+    ``samples.json``, how they were made."""
+    clipped = images.clamp(-1, 1)
+    arrays = io.BytesIO()
+    pixels = to_levels(clipped, levels).cpu().numpy()
+    np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
+    record = {"options": vars(options), "levels": levels, "info": info.to_dict()}
+    numbers = write_output(folder / "samples.npz", arrays.getvalue())
+    picture = image_grid(clipped.float().cpu(), folder / "samples.png")
+    return [picture, numbers, write_output(folder / "samples.json", json.dumps(record, indent=2))]
+
+
+def with_picture(found: Scores, inputs: Inputs, levels: int, path: Path | None) -> Scores:
+    """Scores with a picture, where a path is given, of the images that score lowest, above those that score highest."""
+    if path is None:
+        return found
+    place = {name: i for i, name in enumerate(inputs.names)}
+    images = inputs.array[[place[name] for name in found.names]]
+    low, high = (0.0, levels - 1.0) if inputs.are_pixels else (-1.0, 1.0)
+    return replace(found, files=(ranked(images, [values[0] for values in found.values], path, low=low, high=high),))
+
+
+def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: TrainingConfig) -> dict[str, int]:
+    """Parameters, bytes and floating-point operations of a training step of a global batch, of a flow on the meta
+    device and one input x (1, *shape); ``train`` has the batch, the precision and so on.
+
+    FLOPs: the forward pass counted by PyTorch on meta tensors, three times (backward costs twice as much), and
+    once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and (when there is an
+    average) averaged weights in float32, and the tensors that autograd keeps for the backward pass."""
+    config, batch, checkpointing = flow.config, train.batch_size, train.activation_checkpointing
+    forward, kept = traced(lambda: flow(x, condition))
+    parameters = sum(p.numel() for p in flow.parameters())
+    half = 2 if train.precision == "bf16" else 1
+    activations = kept // half
+    if checkpointing:
+        # Only the input of every transformer layer stays; one layer at a time is recomputed.
+        inputs = sum(len(block.layers) * (block.tokens + block.prefix) * block.layer.width for block in flow.blocks)
+        activations = 4 // half * inputs + activations // sum(len(block.layers) for block in flow.blocks)
+    return {
+        "parameters": parameters,
+        "flops_per_step": forward * batch * (4 if checkpointing else 3),
+        **training_bytes(parameters, parameters, activations, batch // train.accumulate, train.ema is not None),
+        "tokens": config.tokens,
+        "token_dim": config.token_dim,
+        "batch_size": batch,
+    }
