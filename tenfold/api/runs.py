@@ -81,6 +81,7 @@ class Run(Opened):
     ) -> None:
         super().__init__(name, recipe, device, dtype)
         self.folder, self.whole = folder, part_of or str(folder.path)
+        self.advanced = False  # whether this process trained it further
 
     @property
     def path(self) -> Path:
@@ -96,6 +97,11 @@ class Run(Opened):
     def measurements(self) -> list[Measurement]:
         """The rows of ``evaluation.json``; empty before ``evaluate``."""
         return self.folder.read_evaluation() if self.folder.evaluation.exists() else []
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it was measured and reported on already, and not trained since."""
+        return not self.advanced and self.folder.evaluation.exists() and self.folder.report.exists()
 
     @cached_property
     def stages(self) -> tuple[Run, ...]:

@@ -100,7 +100,7 @@ def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> R
         _train_stages(run, resume, allow_inexact)
     else:
         _train_stage(run, resume, allow_inexact)
-    if evaluate_too and _is_main():
+    if evaluate_too and _is_main() and not run.is_measured:
         measure(run)
         report(run)
     return run
@@ -123,6 +123,7 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
         settings=settings,
         device=run.device,
     )
+    run.advanced = done.updated
     if done.main:
         run.task.to(done.device)
         run.has_weights = True
@@ -151,6 +152,7 @@ def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
             raise
         except Interrupted as stop:  # says how to resume: the whole run, not the stage
             raise Interrupted(str(stop).replace(str(stage.path), str(run.path))) from None
+        run.advanced |= stage.advanced
 
 
 def _alike(before: Recipe, after: Recipe, root: Path) -> bool:

@@ -108,7 +108,9 @@ def _finish(done: api.Run, skip: bool, as_json: bool) -> int:
     if int(os.environ.get("RANK", "0")):
         return 0
     page = None
-    if not skip:
+    if not skip and done.is_measured:
+        page = done.folder.report
+    elif not skip:
         with progress.shown("evaluating"):
             api.evaluate(done)
         with progress.shown("writing the report"):

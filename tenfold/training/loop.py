@@ -34,7 +34,8 @@ _GO, _STOP, _FAILED = 0, 1, 2
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished run leaves: ``chosen_step`` is the step whose (averaged) weights were exported."""
+    """What a finished run leaves: ``chosen_step`` is the step whose (averaged) weights were exported, ``updated``
+    whether this process made any step (a run that was finished before is resumed without)."""
 
     run: RunFolder
     steps: int
@@ -43,6 +44,7 @@ class TrainingResult:
     seconds: float
     main: bool
     device: torch.device
+    updated: bool = True
 
 
 def train(
@@ -406,7 +408,8 @@ class _Training:
         self._note(
             f"trained {self.step} steps in {progress.clock(seconds)}; the model of step {chosen} is {self.run.model}"
         )
-        return TrainingResult(self.run, self.step, chosen, loss, seconds, self.world.main, self.world.device)
+        main, device = self.world.main, self.world.device
+        return TrainingResult(self.run, self.step, chosen, loss, seconds, main, device, self.updated)
 
     def _load_chosen(self) -> int:
         if self.best is None or self.best["step"] == self.step:
