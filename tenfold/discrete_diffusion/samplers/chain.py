@@ -161,7 +161,9 @@ def by_confidence(chain: Chain) -> Int[Tensor, "b n"]:
         alpha = 1 - left.double() / chain.noisy.shape[1]
         prediction = chain.predict(chain.noisy, time_of(chain.schedule, alpha))
         drawn = chain.random.tokens(prediction.exp(), "move")
-        surety = prediction.gather(-1, drawn[..., None])[..., 0].masked_fill(~masked, -torch.inf)
+        surety = prediction.gather(-1, drawn[..., None])[..., 0].double()
+        # Masks alone look all alike to a network: rounding, which the batch changes, is not to choose among them.
+        surety = ((4096 * surety).round() + chain.uniforms("ties", masked.shape[1])).masked_fill(~masked, -torch.inf)
         rank = surety.argsort(dim=1, descending=True).argsort(dim=1)
         chain.noisy = torch.where(masked & (rank < going[:, None]), drawn, chain.noisy)
     return chain.noisy

@@ -1,0 +1,37 @@
+"""A batch is one batch: however it is split over rounds of accumulation, a step has the same loss and gradient."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tenfold import api
+from tenfold.api.runs import open_run
+from tests.fixtures.formats.make import KINDS
+
+FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
+# A discriminator is weighed by gradients of the micro-batch, and its batch norm sees the micro-batch alone.
+RUNS = [kind for kind in KINDS if "main" not in KINDS[kind] and kind != "decoder-mnist"]
+STAGES = [f"{kind}/{stage}" for kind in KINDS if "main" in KINDS[kind] for stage in KINDS[kind]["settings"]]
+
+
+@pytest.mark.parametrize("kind", [*RUNS, *STAGES])
+def test_rounds_of_accumulation_change_nothing(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("data", "runs"):
+        shutil.copytree(FORMATS / part, tmp_path / part)
+    monkeypatch.chdir(tmp_path)
+    recipe, records = open_run(f"runs/{kind}").recipe, []
+    threads = torch.get_num_threads()
+    for rounds in (1, 4):
+        how = {"steps": 1, "batch_size": 4, "accumulate": rounds, "log_every": 1, "clip": None, "threads": 1}
+        # Dropout masks, which layers draw themselves, are keyed by the step and the process alone.
+        changes = {"model": {"dropout": 0.0}} if hasattr(recipe.model, "dropout") else {}  # type: ignore[attr-defined]
+        done = api.train(recipe, f"{rounds}", evaluate=False, device="cpu", train=how, **changes)
+        lines = (done.path / "metrics.jsonl").read_text().splitlines()
+        records.append(next(record for record in map(json.loads, lines) if record["kind"] == "train"))
+    torch.set_num_threads(threads)
+    for record in records[1:]:
+        for name in ("loss", "gradient_norm"):
+            assert record[name] == pytest.approx(records[0][name], rel=2e-5), name
