@@ -173,7 +173,7 @@ class TaskDefaults:
     @staticmethod
     def describe(recipe: Any) -> dict[str, Any]:
         """Size and cost of a recipe in training, from a network on the meta device: parameters, bytes (see
-        ``tenfold.nn.cost.training_bytes``) and floating-point operations, of which a step takes three forward passes."""
+        ``tenfold.nn.cost.training_bytes``) and floating-point operations: a step takes three forward passes."""
         train, length, config = recipe.train, recipe.data.length, recipe.model
         left_to_right = isinstance(config, AutoregressiveConfig)
         with torch.device("meta"):

@@ -115,8 +115,9 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.is_meta:
             continue
+        numbers = tensor.float() if tensor.element_size() == 1 else tensor
         # NaN and infinities survive a sum; that of finite numbers may overflow, so then they are looked for.
-        if not bool(tensor.sum(dtype=torch.float32).isfinite()) and not bool(tensor.float().isfinite().all()):
+        if not bool(numbers.sum(dtype=torch.float32).isfinite()) and not bool(numbers.isfinite().all()):
             raise UsageError(
                 f"{name} of {source} holds NaN or infinite numbers; the training diverged or the file is damaged: "
                 "take an earlier checkpoint"

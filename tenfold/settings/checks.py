@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 from math import isfinite
-from typing import Any, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 from tenfold.errors import UsageError
 from tenfold.settings.values import read, shown
@@ -29,23 +29,30 @@ def settings(kind: type[T]) -> type[T]:
             hints.update(get_type_hints(kind))
         # Fields of a class that inherits from this one are read there. Of NaN the class's own sentence says more.
         names = [f.name for f in fields(self) if f.name in hints]
-        strange = [name for name in names if not _finite(getattr(self, name))]
+        strange = [name for name in names if _is_nan(hints[name], getattr(self, name))]
         for name in names:
             if name not in strange:
                 object.__setattr__(self, name, read(hints[name], getattr(self, name), name))
-        if own is not None:
-            own(self)
-        elif hasattr(super(kind, self), "__post_init__"):
-            super(kind, self).__post_init__()
+        try:
+            if own is not None:
+                own(self)
+            elif hasattr(super(kind, self), "__post_init__"):
+                super(kind, self).__post_init__()
+        except (ArithmeticError, ValueError) as error:
+            if not strange or isinstance(error, UsageError):
+                raise
         for name in strange:
             read(hints[name], getattr(self, name), name)
 
     kind.__post_init__ = checked  # type: ignore[attr-defined]
-    return dataclass(frozen=True)(kind)
+    made: Any = dataclass(frozen=True)(kind)
+    # Anything may be given, and is then read: whoever checks annotations leaves that to ``checked``.
+    made.__init__.__annotations__ = dict.fromkeys(made.__init__.__annotations__, Any)
+    return cast(type[T], made)
 
 
-def _finite(value: object) -> bool:
-    return not isinstance(value, float) or isfinite(value)
+def _is_nan(hint: Any, value: object) -> bool:
+    return float in (hint, *get_args(hint)) and isinstance(value, float) and not isfinite(value)
 
 
 def at_least(settings: object, group: str, /, **least: int | float) -> None:
