@@ -13,6 +13,8 @@ def test_runs_stages_and_folders(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
         assert model_folder(folder.parent) == model_folder(folder) == folder
+    with pytest.raises(UsageError, match=r"is a run of several stages; name the one whose model is meant: .*flow"):
+        model_folder(tmp_path / "pipeline")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "config.yaml").write_text("recipe: x\n")
     with pytest.raises(UsageError, match=r"has no trained model yet; finish it with 'tenfold train --resume"):
