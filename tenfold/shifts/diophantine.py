@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 from tenfold.shifts.frequency import Frequency, Number
 from tenfold.shifts.reduction import in_box
 
@@ -38,6 +39,7 @@ class ContinuedFraction:
                 "convergents": [[str(p), str(q)] for p, q in self.convergents]}  # fmt: skip
 
 
+@read_arguments
 def continued_fraction(alpha: Any, terms: int = 20, bits: int = BITS) -> ContinuedFraction:
     """Up to ``terms`` partial quotients (a₀ counts) of one number.
 
@@ -51,6 +53,8 @@ def continued_fraction(alpha: Any, terms: int = 20, bits: int = BITS) -> Continu
     frequency = Frequency.of(alpha)
     if frequency.dim != 1:
         raise UsageError(f"a continued fraction is of one number, but {frequency} has {frequency.dim}")
+    if bits < 1:
+        raise UsageError(f"bits is {bits}; expected at least 1")
     if terms < 1:
         raise UsageError(f"terms is {terms}; expected at least 1")
     number = frequency.components[0]
@@ -129,6 +133,7 @@ def _stored(frequency: Frequency, bits: int) -> tuple[list[int], list[int]]:
     return [c.over(m) for c, m in zip(frequency.components, moduli, strict=True)], moduli
 
 
+@read_arguments
 def best_simultaneous(alpha: Any, limit: int, method: str = "lattice") -> Records:
     """The n ≤ ``limit`` with ‖n α‖ smaller than for every smaller n ≥ 1, and these distances.
 
@@ -147,7 +152,8 @@ def best_simultaneous(alpha: Any, limit: int, method: str = "lattice") -> Record
 def _best_simultaneous(frequency: Frequency, limit: int, method: str) -> Records:
     bits = BITS + 2 * limit.bit_length()
     steps, moduli = _stored(frequency, bits)
-    error = Fraction(limit, 1 << bits) if any(c.value is None for c in frequency.components) else Fraction(0)
+    exact = all(c.exact_over(m) for c, m in zip(frequency.components, moduli, strict=True))
+    error = Fraction(0 if exact else limit, 1 << bits)
 
     def distance(n: int) -> Fraction:
         return max(Fraction(min(n * a % m, -n * a % m), m) for a, m in zip(steps, moduli, strict=True))
@@ -203,6 +209,7 @@ def _brute_records(steps: list[int], moduli: list[int], bits: int, limit: int) -
         bound = float(running[-1])
 
 
+@read_arguments
 def best_dual(alpha: Any, radius: int) -> Records:
     """Whole vectors 0 ≠ k, |k|_∞ ≤ ``radius``, with ‖k · α‖ smaller than for every k of smaller |k|_∞, the best of
     each |k|_∞; the first non-zero entry of k is positive.
