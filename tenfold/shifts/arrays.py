@@ -27,12 +27,12 @@ def reals(given: Any, name: str, finite: bool = True) -> Float64[np.ndarray, "*s
         try:
             table = np.array([float(x) if not isinstance(x, str) else x for x in table.ravel()]).reshape(table.shape)
         except (TypeError, ValueError, OverflowError):
-            raise UsageError(f"{name} holds {type(table.ravel()[0]).__name__}; expected real numbers") from None
+            raise UsageError(f"{name} hold {type(table.ravel()[0]).__name__}; expected real numbers") from None
     if table.dtype.kind not in "biuf":
-        raise UsageError(f"{name} has dtype {table.dtype}; expected real numbers")
+        raise UsageError(f"{name} have dtype {table.dtype}; expected real numbers")
     found = table.astype(np.float64)
     if finite and not np.isfinite(found).all():
-        raise UsageError(f"{name} holds {found[~np.isfinite(found)][0]}; expected finite numbers")
+        raise UsageError(f"{name} hold {found[~np.isfinite(found)][0]}; NaN and infinities are refused, leave them out")
     return found
 
 
@@ -47,7 +47,7 @@ def indices(given: Any, name: str = "n") -> Int64[np.ndarray, "*shape"]:
         table.dtype.kind == "O" and all(isinstance(x, int | np.integer) and not isinstance(x, bool) for x in table.flat)
     )
     if not whole:
-        raise UsageError(f"{name} has dtype {table.dtype}: {shown(table.ravel()[:3].tolist())}; expected whole numbers")
+        raise UsageError(f"{name} of dtype {table.dtype} ({shown(table.ravel()[:3].tolist())}): expected whole numbers")
     largest = max(abs(int(table.min())), abs(int(table.max())))
     if largest >= 1 << 63:
         raise UsageError(f"{name} reaches {largest}; indices go to |n| < 2^63")
@@ -80,6 +80,5 @@ def exact_fraction(value: Any, name: str) -> Fraction:
             return Fraction(int(plain.numerator), int(plain.denominator))
         return Fraction(*plain.as_integer_ratio()) if hasattr(plain, "as_integer_ratio") else Fraction(plain.item())
     except (TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError):
-        raise UsageError(
-            f"{name} is {shown(value)!r}; expected a finite number, a fraction or text such as '1/50'"
-        ) from None
+        said = repr(shown(value)) if isinstance(value, str) else shown(value)
+        raise UsageError(f"{name} is {said}; expected a finite number, a fraction or text such as '1/50'") from None

@@ -281,7 +281,7 @@ def offsets(theta: Any, dim: int, phases: bool = False) -> tuple[Number, ...]:
     """θ as ``dim`` numbers: one for all, or one each; whole numbers are 64-bit phases where ``phases``."""
     theta = 0 if theta is None else theta
     if phases:
-        given = [theta] * dim if isinstance(theta, (int, np.integer)) else list(theta)
+        given: list[Any] = [theta] * dim if isinstance(theta, (int, np.integer)) else list(theta)
         numbers = Frequency.from_phases(given).components if given else ()
     else:
         numbers = Frequency.of(theta).components

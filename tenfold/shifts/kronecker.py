@@ -219,6 +219,8 @@ class Kronecker:
     def shifted(self, seed: int) -> "Kronecker":
         """The sequence moved by one uniform random vector of ``bits`` bits, the same for the same seed: every point
         is then uniform on the torus (a rational coordinate is counted in units of 1/(q 2^bits) from then on)."""
+        if not 0 <= seed < 1 << 128:
+            raise UsageError(f"seed is {seed}; expected a whole number from 0 to 2^128 - 1")
         generator = np.random.Generator(np.random.Philox(key=seed))
         moves = [int.from_bytes(generator.bytes(self.bits // 8)) for _ in range(self.dim)]
         wide = tuple(math.lcm(m, 1 << self.bits) for m in self.moduli)
@@ -237,6 +239,8 @@ class Kronecker:
         """``count`` independently shifted copies, for an error estimate from their spread."""
         if count < 1:
             raise UsageError(f"{count} replicas make no estimate; give at least 1 (and 2 for a spread)")
+        if seed < 0:
+            raise UsageError(f"seed is {seed}; expected a whole number of at least 0")
         seeds = np.random.SeedSequence(seed).generate_state(count, np.uint64)
         return [self.shifted(int(s)) for s in seeds]
 

@@ -59,6 +59,8 @@ class ShiftSampler:
             raise UsageError(f"dim is {dim}; a sequence has at least one dimension")
         if dim != 1 and mode in ("vdm", "vdm_stream", "jitter"):
             raise UsageError(f"mode {mode!r} is one-dimensional, but dim is {dim}; use 'kronecker' or 'iid'")
+        if dim > qmc.Sobol.MAXDIM and mode == "sobol":
+            raise UsageError(f"dim is {dim}; a Sobol' sequence has at most {qmc.Sobol.MAXDIM}")
         if frequency is not None and mode != "kronecker":
             raise UsageError(f"mode {mode!r} has no frequency; leave it away or use mode 'kronecker'")
         self._alpha = None if frequency is None else Frequency.of(frequency)
@@ -122,6 +124,8 @@ class ShiftSampler:
         return np.minimum(points, 1.0 - 2.0**-53)[rank::world]
 
     def _sobol_points(self, start: int, size: int) -> Float64[np.ndarray, "{size} dim"]:
+        if start + size > 1 << 32:
+            raise UsageError(f"point {start + size} is beyond the 2^32 of a Sobol' sequence; take mode 'kronecker'")
         if self._sobol.num_generated > start:
             self._sobol.reset()
         if self._sobol.num_generated < start:
@@ -188,7 +192,10 @@ def _converted(points: Float64[np.ndarray, "n dim"], dtype: DTypeLike, device: s
         return points
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(points)).to(device)
+    try:
+        return torch.from_numpy(np.ascontiguousarray(points)).to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device is {device!r}: {str(error).splitlines()[0]}") from None
 
 
 @read_all_arguments
