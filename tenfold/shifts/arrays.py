@@ -40,7 +40,7 @@ def indices(given: Any, name: str = "n") -> Int64[np.ndarray, "*shape"]:
     """Whole numbers of any type as int64. Raises UsageError for others, and for |n| ≥ 2^63, which would wrap."""
     table = as_table(given, name)
     if not table.size:
-        return table.astype(np.int64)
+        return np.empty(table.shape, np.int64)
     if table.dtype.kind == "f" and isinstance(given, Sequence):  # whole numbers of both signs, too large for int64
         table = np.asarray(given, dtype=object)
     whole = table.dtype.kind in "iu" or (

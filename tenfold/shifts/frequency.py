@@ -161,7 +161,7 @@ class Frequency:
             return given
         if isinstance(given, str):
             return cls.parse(given)
-        if isinstance(given, Sequence) or (isinstance(given, np.ndarray) and given.ndim == 1):
+        if (isinstance(given, Sequence) and not isinstance(given, bytes)) or (isinstance(given, np.ndarray) and given.ndim == 1):
             parts = ([Number.of(x)] if not isinstance(x, str | Frequency) else cls.of(x).components for x in given)
             return cls(tuple(itertools.chain.from_iterable(parts)))
         return cls((Number.of(given),))

@@ -361,7 +361,7 @@ def _are_phases(frequencies: Any) -> bool:
         return frequencies.ndim == 1
     return (
         isinstance(frequencies, Sequence)
-        and not isinstance(frequencies, str)
+        and not isinstance(frequencies, str | bytes)
         and len(frequencies) > 0
         and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in frequencies)
     )
