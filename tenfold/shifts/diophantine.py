@@ -19,6 +19,7 @@ from tenfold.shifts.reduction import in_box
 
 BITS = 256
 BRUTE_LIMIT = 10**7
+MOST_BITS = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ def best_simultaneous(alpha: Any, limit: int, method: str = "lattice") -> Record
 
 
 @lru_cache(maxsize=64)
-def _best_simultaneous(frequency: Frequency, limit: int, method: str) -> Records:
-    bits = BITS + 2 * limit.bit_length()
+def _best_simultaneous(frequency: Frequency, limit: int, method: str, bits: int = 0) -> Records:
+    bits = bits or BITS + 2 * limit.bit_length()
     steps, moduli = _stored(frequency, bits)
     exact = all(c.exact_over(m) for c, m in zip(frequency.components, moduli, strict=True))
     error = Fraction(0 if exact else limit, 1 << bits)
@@ -165,6 +166,8 @@ def _best_simultaneous(frequency: Frequency, limit: int, method: str) -> Records
     else:
         raise UsageError(f"method is {method!r}; expected 'lattice' or 'brute'")
     distances = tuple(distance(n) for n in sizes)
+    if not exact and distances[-1] <= error * 2**64 and bits < MOST_BITS:  # nearer than these bits can tell
+        return _best_simultaneous(frequency, limit, method, 4 * bits)
     return Records(
         "simultaneous", str(frequency), tuple(sizes), tuple((n,) for n in sizes), distances, limit, error
     )  # fmt: skip
@@ -218,9 +221,12 @@ def best_dual(alpha: Any, radius: int) -> Records:
     ((1, 1), (1, -2), (2, 3), (5, 4))
 
     Raises UsageError for ``radius`` < 1."""
-    frequency = Frequency.of(alpha)
     _positive(radius, "radius")
-    bits = BITS + 2 * radius.bit_length()
+    return _best_dual(Frequency.of(alpha), radius, BITS + 2 * radius.bit_length())
+
+
+@lru_cache(maxsize=64)
+def _best_dual(frequency: Frequency, radius: int, bits: int) -> Records:
     steps, modulus, inexact = _common(frequency, bits)
     rows = dual_rows(steps, modulus)
     size, best, vectors = 0, modulus // 2 + 1, []
@@ -236,6 +242,8 @@ def best_dual(alpha: Any, radius: int) -> Records:
                 size, best = norm, value
                 vectors.append((norm, vector, Fraction(value, modulus)))
     error = Fraction(radius * frequency.dim if inexact else 0, modulus)
+    if Fraction(best, modulus) <= error * 2**64 and inexact and bits < MOST_BITS:
+        return _best_dual(frequency, radius, 4 * bits)
     sizes, chosen, distances = zip(*vectors, strict=True)
     return Records("dual", str(frequency), sizes, chosen, distances, radius, error)
 

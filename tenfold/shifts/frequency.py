@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -161,7 +161,8 @@ class Frequency:
             return given
         if isinstance(given, str):
             return cls.parse(given)
-        if (isinstance(given, Sequence) and not isinstance(given, bytes)) or (isinstance(given, np.ndarray) and given.ndim == 1):
+        listed = isinstance(given, Sequence) and not isinstance(given, bytes)
+        if listed or (isinstance(given, np.ndarray) and given.ndim == 1):
             parts = ([Number.of(x)] if not isinstance(x, str | Frequency) else cls.of(x).components for x in given)
             return cls(tuple(itertools.chain.from_iterable(parts)))
         return cls((Number.of(given),))
@@ -250,7 +251,7 @@ class Frequency:
         if not listed or min(listed) < 1:
             raise UsageError(f"partial quotients are {listed}; expected whole numbers of at least 1")
         return cls(
-            (Number(f"[0; {', '.join(map(str, listed))}, 1, …]", rule=partial(constants.continued, tuple(listed))),),
+            (Number(f"[0; {', '.join(map(str, listed))}, 1, …]", rule=partial(_continued, tuple(listed))),),
             name="liouville:" + ",".join(map(str, listed)),
         )
 
@@ -330,6 +331,12 @@ def _precision(number: Any) -> int:
     return int(context.prec if context is not None else getattr(number, "_prec", 53))
 
 
+@lru_cache(maxsize=64)
+def _continued(quotients: tuple[int, ...], bits: int) -> int:
+    return constants.continued(quotients, bits)
+
+
+@lru_cache(maxsize=64)
 def _sympy_fixed(number: Any, bits: int) -> int:
     import sympy
 
