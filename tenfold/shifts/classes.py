@@ -4,6 +4,7 @@ DC(κ, τ): ‖k · α‖ ≥ κ / |k|_∞^τ for all 0 ≠ k in Z^b.  WDC(κ, �
 A finite computation proves neither; it can refute them, or certify them for n ≤ N.
 """
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 from tenfold.shifts.diophantine import Records, best_dual, best_simultaneous
 from tenfold.shifts.frequency import Frequency
 
@@ -47,6 +49,7 @@ class DiophantineEstimate:
         return {**self.__dict__, "statement": str(self), "range_inclusive": True}
 
 
+@read_arguments
 def estimate_dc(alpha: Any, kind: str, limit: int, low: int = 1) -> DiophantineEstimate:
     """Exponent and constant that the best approximations of sizes ``low`` … ``limit`` are consistent with.
 
@@ -94,6 +97,7 @@ class WdcCertificate:
         return {**self.__dict__, "records": list(self.records), "range": [1, self.limit], "range_inclusive": True}
 
 
+@read_arguments
 def certify_wdc(alpha: Any, kappa: float, tau: float, limit: int) -> WdcCertificate:
     """Check ‖n α‖ ≥ κ / n^τ for every 1 ≤ n ≤ ``limit``.
 
@@ -114,12 +118,16 @@ def certify_wdc(alpha: Any, kappa: float, tau: float, limit: int) -> WdcCertific
             products.append(Decimal(low.numerator) / Decimal(low.denominator) * Decimal(n) ** Decimal(str(tau)))
         bad = [n for n, p in zip(found.sizes, products, strict=True) if p < Decimal(str(kappa))]
     best = min(range(len(products)), key=products.__getitem__)
+    # As a float that is not above it, so that the class holds with this constant too.
+    constant = float(products[best])
+    constant = math.nextafter(constant, 0.0) if Decimal(constant) > products[best] else constant
     return WdcCertificate(
-        not bad, float(kappa), float(tau), limit, float(products[best]), found.sizes[best],
+        not bad, kappa, tau, limit, constant, found.sizes[best],
         bad[0] if bad else None, found.sizes,
     )  # fmt: skip
 
 
+@read_arguments
 def khintchine_transfer(b: int, dual: float | None = None, simultaneous: float | None = None) -> tuple[float, float]:
     """The interval of the other exponent, by Khintchine's transference for the exponents w (dual) and v
     (simultaneous) of one α in T^b:  w / ((b − 1) w + b) ≤ v ≤ (w − b + 1) / b.

@@ -6,9 +6,11 @@ import numpy as np
 from jaxtyping import Float, UInt64
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 from tenfold.shifts import kronecker
 
 
+@read_arguments
 def use_compiled_points(on: bool = True) -> None:
     """Let ``Kronecker.points`` with 64 bits use a loop compiled by numba from now on, in this process (or NumPy again).
 

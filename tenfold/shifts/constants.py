@@ -11,6 +11,7 @@ from math import isqrt
 _GUARD = 64
 
 
+@lru_cache(maxsize=64)
 def root(k: int, power: int, degree: int, bits: int) -> int:
     """The fractional part of k^(power/degree) (exact floor)."""
     return integer_root(k**power << degree * bits, degree) % (1 << bits)
@@ -32,11 +33,13 @@ def integer_root(value: int, degree: int) -> int:
         x = y
 
 
+@lru_cache(maxsize=64)
 def metallic(k: int, bits: int) -> int:
     """(√(k² + 4) − k)/2 = [0; k, k, …]: the golden, silver and bronze ratios for k = 1, 2, 3."""
     return (isqrt(k * k + 4 << 2 * bits) - (k << bits)) // 2
 
 
+@lru_cache(maxsize=64)
 def euler(bits: int) -> int:
     """The fractional part of e = Σ 1/k!."""
     one = 1 << bits + _GUARD
@@ -48,6 +51,7 @@ def euler(bits: int) -> int:
     return (total % one) >> _GUARD
 
 
+@lru_cache(maxsize=64)
 def pi(bits: int) -> int:
     """The fractional part of π = 16 arctan(1/5) − 4 arctan(1/239) (Machin)."""
     one = 1 << bits + _GUARD

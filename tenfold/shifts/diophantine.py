@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 from tenfold.shifts.frequency import Frequency, Number
 from tenfold.shifts.reduction import in_box
 
 BITS = 256
 BRUTE_LIMIT = 10**7
+MOST_BITS = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class ContinuedFraction:
                 "convergents": [[str(p), str(q)] for p, q in self.convergents]}  # fmt: skip
 
 
+@read_arguments
 def continued_fraction(alpha: Any, terms: int = 20, bits: int = BITS) -> ContinuedFraction:
     """Up to ``terms`` partial quotients (a₀ counts) of one number.
 
@@ -51,6 +54,8 @@ def continued_fraction(alpha: Any, terms: int = 20, bits: int = BITS) -> Continu
     frequency = Frequency.of(alpha)
     if frequency.dim != 1:
         raise UsageError(f"a continued fraction is of one number, but {frequency} has {frequency.dim}")
+    if bits < 1:
+        raise UsageError(f"bits is {bits}; expected at least 1")
     if terms < 1:
         raise UsageError(f"terms is {terms}; expected at least 1")
     number = frequency.components[0]
@@ -129,6 +134,7 @@ def _stored(frequency: Frequency, bits: int) -> tuple[list[int], list[int]]:
     return [c.over(m) for c, m in zip(frequency.components, moduli, strict=True)], moduli
 
 
+@read_arguments
 def best_simultaneous(alpha: Any, limit: int, method: str = "lattice") -> Records:
     """The n ≤ ``limit`` with ‖n α‖ smaller than for every smaller n ≥ 1, and these distances.
 
@@ -144,10 +150,11 @@ def best_simultaneous(alpha: Any, limit: int, method: str = "lattice") -> Record
 
 
 @lru_cache(maxsize=64)
-def _best_simultaneous(frequency: Frequency, limit: int, method: str) -> Records:
-    bits = BITS + 2 * limit.bit_length()
+def _best_simultaneous(frequency: Frequency, limit: int, method: str, bits: int = 0) -> Records:
+    bits = bits or BITS + 2 * limit.bit_length()
     steps, moduli = _stored(frequency, bits)
-    error = Fraction(limit, 1 << bits) if any(c.value is None for c in frequency.components) else Fraction(0)
+    exact = all(c.exact_over(m) for c, m in zip(frequency.components, moduli, strict=True))
+    error = Fraction(0 if exact else limit, 1 << bits)
 
     def distance(n: int) -> Fraction:
         return max(Fraction(min(n * a % m, -n * a % m), m) for a, m in zip(steps, moduli, strict=True))
@@ -159,6 +166,8 @@ def _best_simultaneous(frequency: Frequency, limit: int, method: str) -> Records
     else:
         raise UsageError(f"method is {method!r}; expected 'lattice' or 'brute'")
     distances = tuple(distance(n) for n in sizes)
+    if not exact and distances[-1] <= error * 2**64 and bits < MOST_BITS:  # nearer than these bits can tell
+        return _best_simultaneous(frequency, limit, method, 4 * bits)
     return Records(
         "simultaneous", str(frequency), tuple(sizes), tuple((n,) for n in sizes), distances, limit, error
     )  # fmt: skip
@@ -203,6 +212,7 @@ def _brute_records(steps: list[int], moduli: list[int], bits: int, limit: int) -
         bound = float(running[-1])
 
 
+@read_arguments
 def best_dual(alpha: Any, radius: int) -> Records:
     """Whole vectors 0 ≠ k, |k|_∞ ≤ ``radius``, with ‖k · α‖ smaller than for every k of smaller |k|_∞, the best of
     each |k|_∞; the first non-zero entry of k is positive.
@@ -211,9 +221,12 @@ def best_dual(alpha: Any, radius: int) -> Records:
     ((1, 1), (1, -2), (2, 3), (5, 4))
 
     Raises UsageError for ``radius`` < 1."""
-    frequency = Frequency.of(alpha)
     _positive(radius, "radius")
-    bits = BITS + 2 * radius.bit_length()
+    return _best_dual(Frequency.of(alpha), radius, BITS + 2 * radius.bit_length())
+
+
+@lru_cache(maxsize=64)
+def _best_dual(frequency: Frequency, radius: int, bits: int) -> Records:
     steps, modulus, inexact = _common(frequency, bits)
     rows = dual_rows(steps, modulus)
     size, best, vectors = 0, modulus // 2 + 1, []
@@ -229,6 +242,8 @@ def best_dual(alpha: Any, radius: int) -> Records:
                 size, best = norm, value
                 vectors.append((norm, vector, Fraction(value, modulus)))
     error = Fraction(radius * frequency.dim if inexact else 0, modulus)
+    if Fraction(best, modulus) <= error * 2**64 and inexact and bits < MOST_BITS:
+        return _best_dual(frequency, radius, 4 * bits)
     sizes, chosen, distances = zip(*vectors, strict=True)
     return Records("dual", str(frequency), sizes, chosen, distances, radius, error)
 

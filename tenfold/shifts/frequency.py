@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from tenfold.errors import UsageError, suggest
+from tenfold.settings.arguments import read_all_arguments
+from tenfold.settings.values import read, shown
 from tenfold.shifts import constants
+from tenfold.shifts.arrays import exact_fraction
 
 NAMES = ("golden", "silver", "bronze", "cubic", "plastic", "rd:D", "richtmyer:D", "sqrtK", "cbrtK", "e", "pi",
          "liouville:A,B,…")  # fmt: skip
@@ -47,17 +50,17 @@ class Number:
         Raises UsageError for anything else, NaN and infinities included."""
         if isinstance(given, Number):
             return given
+        given = given[()] if isinstance(given, np.ndarray) and given.ndim == 0 else given
         if isinstance(given, (bool, np.bool_)):
             raise UsageError(f"{given!r} is no frequency; give a number, a fraction or a name")
         if isinstance(given, (int, np.integer, Fraction)):
             exact = given if isinstance(given, Fraction) else Fraction(int(given))
-            return cls(str(given), exact % 1, kind="rational")
+            return cls(shown(given), exact % 1, kind="rational")
         if isinstance(given, (float, np.floating)):
-            if not math.isfinite(given):
-                raise UsageError(f"a frequency is {given}; expected a finite number")
-            return cls(repr(float(given)), Fraction(float(given)) % 1, kind="float", known_bits=53)
-        if isinstance(given, str):
-            return _from_text(given)
+            known = np.finfo(type(given)).nmant + 1
+            return cls(str(given), exact_fraction(given, "a frequency") % 1, kind="float", known_bits=known)
+        if isinstance(given, str | Decimal):
+            return _from_text(str(given))
         if hasattr(given, "_mpf_"):  # mpmath: sign, mantissa, exponent, bits; exact
             sign, mantissa, exponent, bits = given._mpf_
             if not bits and exponent:
@@ -68,7 +71,9 @@ class Number:
             return cls(str(given), Fraction(int(given.p), int(given.q)) % 1, kind="rational")
         if hasattr(given, "evalf") and getattr(given, "is_real", False):
             return cls(str(given), rule=partial(_sympy_fixed, given))
-        raise UsageError(f"{given!r} is no frequency; give a float, a fraction, a decimal string or a named constant")
+        raise UsageError(
+            f"{shown(given)!r} is no frequency; give a float, a fraction, a decimal string or a named constant"
+        )
 
     def fixed(self, bits: int) -> int:
         """floor(x · 2^bits), in [0, 2^bits)."""
@@ -111,6 +116,7 @@ class Number:
         return self.value is not None and modulus % self.value.denominator == 0
 
 
+@read_all_arguments
 @dataclass(frozen=True)
 class Frequency:
     """A vector α in T^b = [0, 1)^b of exact numbers.
@@ -155,8 +161,10 @@ class Frequency:
             return given
         if isinstance(given, str):
             return cls.parse(given)
-        if isinstance(given, Sequence | np.ndarray) and np.ndim(np.asarray(given, dtype=object)) == 1:
-            return cls(tuple(Number.of(x) for x in given))
+        listed = isinstance(given, Sequence) and not isinstance(given, bytes)
+        if listed or (isinstance(given, np.ndarray) and given.ndim == 1):
+            parts = ([Number.of(x)] if not isinstance(x, str | Frequency) else cls.of(x).components for x in given)
+            return cls(tuple(itertools.chain.from_iterable(parts)))
         return cls((Number.of(given),))
 
     @classmethod
@@ -179,7 +187,7 @@ class Frequency:
             return cls.rd(int(rest)) if key == "rd" else cls.richtmyer(int(rest))
         if key == "liouville" and re.fullmatch(r"\d+(\s*,\s*\d+)*", rest):
             return cls.liouville([int(a) for a in rest.split(",")])
-        raise UsageError(f"there is no frequency {name!r}{suggest(key, NAMES)}")
+        raise UsageError(f"there is no frequency {shown(name)!r}{suggest(key, NAMES)}")
 
     @classmethod
     def parse(cls, text: str) -> "Frequency":
@@ -209,8 +217,7 @@ class Frequency:
     @classmethod
     def rd(cls, dim: int) -> "Frequency":
         """(g⁻¹, …, g⁻ᵈ) for the root g > 1 of g^{d+1} = g + 1: golden at d = 1, plastic at d = 2."""
-        if dim < 1:
-            raise UsageError(f"dim is {dim}; a sequence has at least one dimension")
+        _check_dim(dim)
         return cls(
             tuple(Number(f"rd{dim}^-{k}", rule=partial(constants.golden_power, dim, k)) for k in range(1, dim + 1)),
             name=f"rd:{dim}",
@@ -219,8 +226,7 @@ class Frequency:
     @classmethod
     def richtmyer(cls, dim: int) -> "Frequency":
         """Square roots of the first ``dim`` primes, modulo 1."""
-        if dim < 1:
-            raise UsageError(f"dim is {dim}; a sequence has at least one dimension")
+        _check_dim(dim)
         numbers = (n for n in itertools.count(2) if all(n % p for p in range(2, math.isqrt(n) + 1)))
         primes = itertools.islice(numbers, dim)
         return cls(tuple(_root(p, 2) for p in primes), name=f"richtmyer:{dim}")
@@ -241,22 +247,23 @@ class Frequency:
     @classmethod
     def liouville(cls, quotients: Sequence[int]) -> "Frequency":
         """[0; a₁, …, a_m, 1, 1, …]: huge quotients make a number that is close to rational ones."""
-        listed = [int(a) for a in quotients]
+        listed = [read(int, a, "a partial quotient") for a in quotients]
         if not listed or min(listed) < 1:
             raise UsageError(f"partial quotients are {listed}; expected whole numbers of at least 1")
         return cls(
-            (Number(f"[0; {', '.join(map(str, listed))}, 1, …]", rule=partial(constants.continued, tuple(listed))),),
+            (Number(f"[0; {', '.join(map(str, listed))}, 1, …]", rule=partial(_continued, tuple(listed))),),
             name="liouville:" + ",".join(map(str, listed)),
         )
 
     @classmethod
     def from_phases(cls, phases: Iterable[int], bits: int = 64) -> "Frequency":
-        """Whole numbers A in [0, 2^bits) that stand for A / 2^bits, exactly."""
-        return cls(
-            tuple(Number(f"{int(a)}/2^{bits}", Fraction(int(a) % (1 << bits), 1 << bits), kind="phase") for a in phases)
-        )
+        """Whole numbers A, modulo 2^bits, that stand for A / 2^bits, exactly."""
+        whole = [read(int, a, "a phase") for a in phases]
+        return cls(tuple(Number(f"{a}/2^{bits}", Fraction(a % (1 << bits), 1 << bits), kind="phase") for a in whole))
 
 
+# Characters of a number, below Python's own limit of 4300 digits; components of a named frequency.
+_LONGEST, _MOST = 4000, 1000
 _ONE: dict[str, Callable[[int], int]] = {
     "golden": partial(constants.metallic, 1),
     "silver": partial(constants.metallic, 2),
@@ -264,6 +271,25 @@ _ONE: dict[str, Callable[[int], int]] = {
     "e": constants.euler,
     "pi": constants.pi,
 }
+
+
+def _check_dim(dim: int) -> None:
+    if not 1 <= dim <= _MOST:
+        raise UsageError(f"dim is {dim}; a sequence has at least one dimension, and a named frequency up to {_MOST}")
+
+
+def offsets(theta: Any, dim: int, phases: bool = False) -> tuple[Number, ...]:
+    """θ as ``dim`` numbers: one for all, or one each; whole numbers are 64-bit phases where ``phases``."""
+    theta = 0 if theta is None else theta
+    if phases:
+        given: list[Any] = [theta] * dim if isinstance(theta, (int, np.integer)) else list(theta)
+        numbers = Frequency.from_phases(given).components if given else ()
+    else:
+        numbers = Frequency.of(theta).components
+        numbers = numbers * dim if len(numbers) == 1 and np.ndim(np.asarray(theta, dtype=object)) == 0 else numbers
+    if len(numbers) != dim:
+        raise UsageError(f"{dim} frequencies need as many offsets theta, not {len(numbers)}")
+    return numbers
 
 
 def _root(k: int, degree: int) -> Number:
@@ -277,6 +303,8 @@ def _root(k: int, degree: int) -> Number:
 
 def _from_text(text: str) -> Number:
     stripped = text.strip()
+    if len(stripped) > _LONGEST:
+        raise UsageError(f"a frequency of {len(stripped)} characters is not read; give at most {_LONGEST}")
     if re.fullmatch(r"[-+]?\d+\s*(/\s*\d+)?", stripped):
         try:
             return Number(stripped, Fraction(stripped.replace(" ", "")) % 1, kind="rational")
@@ -287,6 +315,8 @@ def _from_text(text: str) -> Number:
             number = Decimal(stripped)
         except InvalidOperation:
             raise UsageError(f"{stripped!r} is no number; expected a decimal such as 0.25, or a fraction p/q") from None
+        if abs(number.adjusted()) > _LONGEST or abs(int(number.as_tuple().exponent)) > _LONGEST:
+            raise UsageError(f"{stripped!r} has over {_LONGEST} digits; expected a decimal such as 0.25")
         digits = max(0, -int(number.as_tuple().exponent))
         known = max(1, int(digits * math.log2(10)))
         return Number(stripped, Fraction(number) % 1, kind="decimal", known_bits=known)
@@ -301,6 +331,12 @@ def _precision(number: Any) -> int:
     return int(context.prec if context is not None else getattr(number, "_prec", 53))
 
 
+@lru_cache(maxsize=64)
+def _continued(quotients: tuple[int, ...], bits: int) -> int:
+    return constants.continued(quotients, bits)
+
+
+@lru_cache(maxsize=64)
 def _sympy_fixed(number: Any, bits: int) -> int:
     import sympy
 

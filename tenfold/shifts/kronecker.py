@@ -9,13 +9,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64, Shaped, UInt64
+from jaxtyping import Float, Float64, Int64, Shaped, UInt64
 from numpy.typing import DTypeLike
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_all_arguments, read_arguments
 from tenfold.shifts import limbs
+from tenfold.shifts.arrays import above, indices
+from tenfold.shifts.costs import require
 from tenfold.shifts.diophantine import relation
-from tenfold.shifts.frequency import Frequency, Number
+from tenfold.shifts.frequency import Frequency, Number, offsets
 
 BITS = (64, 128, 256)
 CHUNK, ROWS, FEW = 1 << 15, 256, 2048
@@ -23,6 +26,7 @@ CHUNK, ROWS, FEW = 1 << 15, 256, 2048
 FILL: Callable[..., None] | None = None
 
 
+@read_arguments
 def generalised_golden(dim: int) -> tuple[int, ...]:
     """The frequencies (g⁻¹, …, g⁻ᵈ) mod 1, g the positive root of g^{d+1} = g + 1, as 64-bit phases.
 
@@ -31,6 +35,7 @@ def generalised_golden(dim: int) -> tuple[int, ...]:
     return Frequency.rd(dim).fixed(64)
 
 
+@read_all_arguments
 class Kronecker:
     """Points x_n = θ + n α mod 1 for any whole n, at the same cost at every n.
 
@@ -93,7 +98,7 @@ class Kronecker:
 
     def phase_error(self, n: int) -> float:
         """Largest distance between the real and the stored point n, over the coordinates."""
-        return max(float(Fraction(s, m)) for s, m in zip(self.slack(n), self.moduli, strict=True))
+        return above(max(Fraction(s, m) for s, m in zip(self.slack(n), self.moduli, strict=True)))
 
     # --- points ------------------------------------------------------------------------------------------
 
@@ -105,7 +110,9 @@ class Kronecker:
 
         Raises UsageError for a reversed range, for |n| beyond 2^64, or for an ``out`` of another shape or type."""
         kind = self._checked(start, stop, dtype)
-        result = _output(out, (stop - start, self.dim), kind)
+        if out is None:
+            require((stop - start) * self.dim * kind.itemsize, f"{stop - start} points", "take shorter ranges in turn")
+        result = output(out, (stop - start, self.dim), kind)
         if self.binary:
             self._blocks(start, stop, result)
             return result
@@ -113,20 +120,16 @@ class Kronecker:
             if modulus == 1 << self.bits:
                 self._column(j)._blocks(start, stop, result[:, j : j + 1])
             else:
-                result[:, j] = np.minimum(self._residues(j, start, stop) / modulus, 1.0 - 2.0**-53)
-        return np.minimum(result, np.float32(1 - 2.0**-24), out=result) if kind == np.float32 else result
+                result[:, j] = below_one((self._residues(j, start, stop) / modulus).astype(np.float64), kind)
+        return result
 
     def at(self, n: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*n b"]:
         """Points of an array of indices (…,), whole numbers with |n| < 2^63: (…, b) as ``points``."""
-        index = np.asarray(n)
-        if index.dtype.kind not in "iu" and index.size:
-            raise UsageError(f"indices have dtype {index.dtype}; expected whole numbers")
-        index = index.astype(np.int64)
+        index, kind = indices(n), float_type(dtype)
         if self.binary:
-            top = self.limbs_at(index)[-1]
-            return limbs.floats(top, np.dtype(dtype).type)
-        flat = [[x / m for x, m in zip(self.exact_at(n), self.moduli, strict=True)] for n in index.ravel().tolist()]
-        return np.minimum(flat, 1.0 - 2.0**-53).reshape(*index.shape, self.dim).astype(dtype)
+            return limbs.floats(self.limbs_at(index)[-1], kind.type)
+        flat = [[x / m for x, m in zip(self._exact(n), self.moduli, strict=True)] for n in index.ravel().tolist()]
+        return below_one(np.array(flat, np.float64).reshape(*index.shape, self.dim), kind)
 
     def limbs_at(self, n: Int64[np.ndarray, "..."]) -> limbs.Limbs:
         """Phases of indices (…,) modulo 2^bits, as limbs (…, b); for sequences that are ``binary``."""
@@ -140,6 +143,7 @@ class Kronecker:
         self._checked(start, stop, np.float64)
         if not self.binary:
             raise UsageError("a rational frequency has phases modulo q, not modulo 2^64; use integers()")
+        require((stop - start) * self.dim * 8, f"{stop - start} points", "take shorter ranges in turn")
         result, done = np.empty((stop - start, self.dim), np.uint64), 0
         for top in self._tops(start, stop):
             result[done : done + len(top)] = top
@@ -150,10 +154,14 @@ class Kronecker:
         """Whole numbers (Θ_j + n A_j) mod M_j, n = start … stop − 1: Python integers (dtype object),
         (stop − start, b)."""
         self._checked(start, stop, np.float64)
-        return np.array([self.exact_at(n) for n in range(start, stop)], object).reshape(stop - start, self.dim)
+        require((stop - start) * self.dim * 64, f"{stop - start} points", "take shorter ranges in turn")
+        return np.array([self._exact(n) for n in range(start, stop)], object).reshape(stop - start, self.dim)
 
     def exact_at(self, n: int) -> tuple[int, ...]:
         """The whole numbers of one point, over ``moduli``; any n."""
+        return self._exact(n)
+
+    def _exact(self, n: int) -> tuple[int, ...]:
         return tuple((t + n * a) % m for t, a, m in zip(self.starts, self.steps, self.moduli, strict=True))
 
     def real_at(self, n: int, bits: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -211,6 +219,8 @@ class Kronecker:
     def shifted(self, seed: int) -> "Kronecker":
         """The sequence moved by one uniform random vector of ``bits`` bits, the same for the same seed: every point
         is then uniform on the torus (a rational coordinate is counted in units of 1/(q 2^bits) from then on)."""
+        if not 0 <= seed < 1 << 128:
+            raise UsageError(f"seed is {seed}; expected a whole number from 0 to 2^128 - 1")
         generator = np.random.Generator(np.random.Philox(key=seed))
         moves = [int.from_bytes(generator.bytes(self.bits // 8)) for _ in range(self.dim)]
         wide = tuple(math.lcm(m, 1 << self.bits) for m in self.moduli)
@@ -229,6 +239,8 @@ class Kronecker:
         """``count`` independently shifted copies, for an error estimate from their spread."""
         if count < 1:
             raise UsageError(f"{count} replicas make no estimate; give at least 1 (and 2 for a spread)")
+        if seed < 0:
+            raise UsageError(f"seed is {seed}; expected a whole number of at least 0")
         seeds = np.random.SeedSequence(seed).generate_state(count, np.uint64)
         return [self.shifted(int(s)) for s in seeds]
 
@@ -315,9 +327,7 @@ class Kronecker:
             raise UsageError(f"the range {start} … {stop} is reversed; give start ≤ stop")
         if start < -(1 << 64) or stop > 1 << 64:
             raise UsageError(f"the range {start} … {stop} leaves |n| ≤ 2^64, beyond which no sequence goes")
-        kind = np.dtype(dtype)
-        if kind not in (np.float64, np.float32):
-            raise UsageError(f"dtype is {kind}; expected float64 or float32")
+        kind = float_type(dtype)
         if kind == np.float32 and stop - start > 1 << 24:
             warnings.warn(
                 f"{stop - start} float32 points have at most 2^24 distinct values a coordinate; use float64",
@@ -351,24 +361,10 @@ def _are_phases(frequencies: Any) -> bool:
         return frequencies.ndim == 1
     return (
         isinstance(frequencies, Sequence)
-        and not isinstance(frequencies, str)
+        and not isinstance(frequencies, str | bytes)
         and len(frequencies) > 0
         and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in frequencies)
     )
-
-
-def offsets(theta: Any, dim: int, phases: bool = False) -> tuple[Number, ...]:
-    """θ as ``dim`` numbers: one for all, or one each; whole numbers are 64-bit phases where ``phases``."""
-    theta = 0 if theta is None else theta
-    if phases:
-        given = [theta] * dim if isinstance(theta, (int, np.integer)) else list(theta)
-        numbers = Frequency.from_phases(map(int, given)).components if given else ()
-    else:
-        numbers = Frequency.of(theta).components
-        numbers = numbers * dim if len(numbers) == 1 and np.ndim(np.asarray(theta, dtype=object)) == 0 else numbers
-    if len(numbers) != dim:
-        raise UsageError(f"{dim} frequencies need as many offsets theta, not {len(numbers)}")
-    return numbers
 
 
 def _modulus(alpha: Number, theta: Number, bits: int) -> int:
@@ -380,9 +376,28 @@ def _modulus(alpha: Number, theta: Number, bits: int) -> int:
     return 1 << bits if (1 << bits) % both == 0 else both
 
 
-def _output(out: Shaped[np.ndarray, "..."] | None, shape: tuple[int, ...], kind: np.dtype) -> Float[np.ndarray, "n b"]:
+def float_type(dtype: DTypeLike) -> np.dtype:
+    """float64 or float32. Raises UsageError for others."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind not in (np.float64, np.float32):
+        raise UsageError(f"dtype is {dtype if kind is None else kind}; expected float64 or float32")
+    return kind
+
+
+def below_one(x: Float64[np.ndarray, "*shape"], kind: np.dtype) -> Float[np.ndarray, "*shape"]:
+    """Numbers of [0, 1) as float64, or rounded down to 24 bits as float32, so that none becomes 1."""
+    if kind == np.float32:
+        return (np.floor(x * 2.0**24) * 2.0**-24).astype(np.float32)
+    return np.minimum(x, 1.0 - 2.0**-53)
+
+
+def output(out: Shaped[np.ndarray, "..."] | None, shape: tuple[int, ...], kind: np.dtype) -> Float[np.ndarray, "n b"]:
+    """``out``, or a new array. Raises UsageError where its shape or type is another, or it cannot be written."""
     if out is None:
         return np.empty(shape, kind)
-    if out.shape != shape or out.dtype != kind:
-        raise UsageError(f"out has shape {out.shape} and dtype {out.dtype}; expected {shape} and {kind}")
+    if out.shape != shape or out.dtype != kind or not out.flags.writeable:
+        raise UsageError(f"out has shape {out.shape} and dtype {out.dtype}; expected {shape} and {kind}, to write to")
     return out

@@ -100,7 +100,9 @@ def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple
     weights = [scale // h for h in half]
     scaled = [[x * w for x, w in zip(row, weights, strict=True)] for row in rows]
     reduced, transform = reduce(scaled)
-    basis = np.array([[x / scale for x in row] for row in reduced])
+    # A row far longer than the box has the coefficient 0 in it, at any length: what float64 cannot hold is shortened.
+    units = [max(scale, max(map(abs, row)) >> 300) for row in reduced]
+    basis = np.array([[x / unit for x in row] for row, unit in zip(reduced, units, strict=True)])
     # Gram–Schmidt norms and coefficients.
     _q, r = np.linalg.qr(basis.T)
     diagonal = np.abs(np.diag(r))

@@ -16,14 +16,18 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from tenfold.errors import UsageError, suggest
+from tenfold.settings.arguments import read_all_arguments
+from tenfold.settings.values import read
+from tenfold.shifts.costs import require
 from tenfold.shifts.frequency import Frequency
-from tenfold.shifts.kronecker import Kronecker
+from tenfold.shifts.kronecker import Kronecker, below_one, float_type
 from tenfold.shifts.scramble import Scrambled
 from tenfold.shifts.skew import SkewShift
 
 MODES = ("iid", "vdm", "vdm_stream", "jitter", "kronecker", "sobol")
 
 
+@read_all_arguments
 class ShiftSampler:
     """Batches of points, a pure function of (seed, batch number, batch size): any process can draw any part of any
     batch. ``next`` reads them in order, and its state is a counter.
@@ -55,6 +59,8 @@ class ShiftSampler:
             raise UsageError(f"dim is {dim}; a sequence has at least one dimension")
         if dim != 1 and mode in ("vdm", "vdm_stream", "jitter"):
             raise UsageError(f"mode {mode!r} is one-dimensional, but dim is {dim}; use 'kronecker' or 'iid'")
+        if dim > qmc.Sobol.MAXDIM and mode == "sobol":
+            raise UsageError(f"dim is {dim}; a Sobol' sequence has at most {qmc.Sobol.MAXDIM}")
         if frequency is not None and mode != "kronecker":
             raise UsageError(f"mode {mode!r} has no frequency; leave it away or use mode 'kronecker'")
         self._alpha = None if frequency is None else Frequency.of(frequency)
@@ -98,6 +104,7 @@ class ShiftSampler:
     def _draw(self, number: int, start: int, size: int, rank: int, world: int) -> Float64[np.ndarray, "n dim"]:
         if not 0 <= rank < world:
             raise UsageError(f"rank {rank} is outside [0, {world})")
+        require(3.0 * size * self.dim * 8, f"a batch of {size} points", "draw smaller batches")
         i = np.arange(size, dtype=np.float64)[:, None]
         if self.mode == "kronecker":
             points = self._kronecker.points(start, start + size)
@@ -117,6 +124,8 @@ class ShiftSampler:
         return np.minimum(points, 1.0 - 2.0**-53)[rank::world]
 
     def _sobol_points(self, start: int, size: int) -> Float64[np.ndarray, "{size} dim"]:
+        if start + size > 1 << 32:
+            raise UsageError(f"point {start + size} is beyond the 2^32 of a Sobol' sequence; take mode 'kronecker'")
         if self._sobol.num_generated > start:
             self._sobol.reset()
         if self._sobol.num_generated < start:
@@ -151,7 +160,7 @@ class ShiftSampler:
     ) -> Any:
         """``next`` through the inverse of the normal distribution function: standard normal numbers (n, d). Uniform
         numbers are kept 2^−53 (float64) or 2^−24 (float32) away from 0 and 1."""
-        margin = 2.0**-24 if np.dtype(dtype) == np.float32 else 2.0**-53
+        margin = 2.0**-24 if float_type(dtype) == np.float32 else 2.0**-53
         points = np.clip(self.next(batch, rank, world), margin, 1.0 - margin)
         return _converted(ndtri(points), dtype, device, uniform=False)
 
@@ -164,30 +173,32 @@ class ShiftSampler:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a saved sampler stopped. Raises UsageError for the state of another mode, dimension or seed."""
-        missing = {"mode", "dim", "seed", "batches", "points", "shape"} - set(state)
+        names = {"mode", "dim", "seed", "batches", "points", "shape"}
+        missing = names - set(state) if isinstance(state, dict) else names
         if missing:
             raise UsageError(f"this is no state of a sampler: it lacks {', '.join(sorted(missing))}")
         for name in ("mode", "dim", "seed"):
             if state[name] != getattr(self, name):
                 raise UsageError(f"the state has {name} {state[name]!r}, but this sampler {getattr(self, name)!r}")
-        self._batches, self._points = int(state["batches"]), int(state["points"])
-        self._shape = tuple(state["shape"]) if state["shape"] else None
+        shape = read(tuple[int, int] | None, state["shape"] or None, "shape")
+        self._batches, self._points = (read(int, state[name], name) for name in ("batches", "points"))
+        self._shape = shape
 
 
 def _converted(points: Float64[np.ndarray, "n dim"], dtype: DTypeLike, device: str | None, uniform: bool = True) -> Any:
-    kind = np.dtype(dtype)
-    if kind not in (np.float64, np.float32):
-        raise UsageError(f"dtype is {kind}; expected float64 or float32")
-    if kind == np.float32:
-        # Rounded down to 24 bits: rounding to nearest would reach 1.
-        points = (np.floor(points * 2.0**24) * 2.0**-24 if uniform else points).astype(np.float32)
+    kind = float_type(dtype)
+    points = below_one(points, kind) if uniform else points.astype(kind, copy=False)
     if device is None:
         return points
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(points)).to(device)
+    try:
+        return torch.from_numpy(np.ascontiguousarray(points)).to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device is {device!r}: {str(error).splitlines()[0]}") from None
 
 
+@read_all_arguments
 class Stream:
     """The points of a sequence in order; process ``rank`` of ``world`` takes points n ≡ rank (mod world).
 
@@ -219,6 +230,6 @@ class Stream:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a saved stream stopped, on any number of processes: the counter is the whole sequence's."""
         try:
-            self.counter = int(state["counter"])
+            self.counter = read(int, state["counter"], "counter")
         except (KeyError, TypeError, ValueError):
             raise UsageError(f"{state!r} is no state of a stream; expected a dictionary with a 'counter'") from None

@@ -8,20 +8,26 @@ from jaxtyping import Float, UInt64
 from numpy.typing import DTypeLike
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_all_arguments, read_arguments
 from tenfold.shifts import limbs
-from tenfold.shifts.kronecker import Kronecker
+from tenfold.shifts.arrays import as_table, indices
+from tenfold.shifts.kronecker import Kronecker, float_type
 
 DEPTH = 53
 _CHUNK = 1 << 14
 
 
-def nested_uniform(phases: UInt64[np.ndarray, "n d"], seed: int) -> UInt64[np.ndarray, "n d"]:
+@read_arguments
+def nested_uniform(phases: Any, seed: int) -> UInt64[np.ndarray, "n d"]:
     """Scramble 64-bit phases, coordinates independently: bit k (the most significant is bit 0) is flipped by
     a hash of seed, coordinate, k and the k bits above it, for k < 53; lower bits, below float64's, are hashed as one.
 
     Distinct numbers stay distinct in their first 53 bits and a uniform number stays uniform. (Owen, "Randomly
     permuted (t, m, s)-nets and (t, s)-sequences", 1995; the tree of random flips is replaced by a hash of its nodes.)
     """
+    phases = as_table(phases, "phases")
+    if phases.ndim != 2 or phases.dtype != np.uint64:
+        raise UsageError(f"phases have shape {phases.shape} and dtype {phases.dtype}; expected uint64 (n, d)")
     out = np.empty_like(phases)
     for j in range(phases.shape[1]):
         keys = _keys(seed, j)
@@ -50,6 +56,7 @@ def _mix(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     return x ^ (x >> np.uint64(31))
 
 
+@read_all_arguments
 class Scrambled:
     """A Kronecker sequence behind a nested uniform scramble, with the same random access.
 
@@ -69,10 +76,11 @@ class Scrambled:
 
     def points(self, start: int, stop: int, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "n b"]:
         """Scrambled points start … stop − 1, in [0, 1)."""
-        return limbs.floats(nested_uniform(self.sequence.phases(start, stop), self.seed), np.dtype(dtype).type)
+        kind = float_type(dtype)
+        return limbs.floats(nested_uniform(self.sequence.phases(start, stop), self.seed), kind.type)
 
     def at(self, n: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*n b"]:
         """Scrambled points of an array of indices (…,): (…, b)."""
-        index = np.asarray(n, dtype=np.int64)
+        index, kind = indices(n), float_type(dtype)
         top = self.sequence.limbs_at(index.ravel())[-1]
-        return limbs.floats(nested_uniform(top, self.seed), np.dtype(dtype).type).reshape(*index.shape, self.dim)
+        return limbs.floats(nested_uniform(top, self.seed), kind.type).reshape(*index.shape, self.dim)

@@ -76,9 +76,21 @@ def tell(given: Any, facts: Mapping[str, Any], *lines: Any) -> int:
     return 0
 
 
+def refuse_with(parser: CommandParser, argv: list[str], option: str, others: tuple[str, ...]) -> None:
+    """Refuse ``others`` beside an option that leaves them without a meaning."""
+    said = parser.peek(argv, {"--json", "--allow-resonant", "--inexact", "--squared", "--exact", "--dual"})[1]
+    idle = [name for name in others if name in said]
+    if option.removeprefix("--") in said and idle:
+        raise UsageError(f"{option} leaves --{idle[0].replace('_', '-')} without a meaning; leave one of them away")
+
+
 def skew_shift(given: Any) -> shifts.SkewShift:
     """The skew shift in ``--skew`` dimensions, from ``--theta`` in all coordinates or in each."""
-    theta = given.theta if "," in given.theta else ",".join([given.theta] * max(1, given.skew))
+    if given.allow_resonant:
+        raise UsageError("a skew shift is given with any frequency; leave --allow-resonant away")
+    if not 1 <= given.skew <= 64:
+        raise UsageError(f"--skew is {given.skew}; expected a dimension from 1 to 64")
+    theta = given.theta if "," in given.theta else ",".join([given.theta] * given.skew)
     orbit = shifts.SkewShift(given.alpha, theta, given.bits)
     if orbit.dim != given.skew:
         raise UsageError(f"--skew {given.skew} needs {given.skew} numbers in --theta, not {orbit.dim}")

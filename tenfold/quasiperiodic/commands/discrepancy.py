@@ -14,12 +14,13 @@ from tenfold.quasiperiodic.commands.actions import (
     action_of,
     action_parser,
     add_worked,
+    refuse_with,
     run_worked,
     skew_shift,
     tell,
     verb_parser,
 )
-from tenfold.quasiperiodic.commands.arrays import loaded, saved
+from tenfold.quasiperiodic.commands.arrays import check_output, loaded, saved
 from tenfold.reports import console as show
 from tenfold.runs.sampled_loss import losses_of
 from tenfold.settings.command import CommandParser
@@ -39,6 +40,8 @@ EXAMPLES = """\
   tenfold discrepancy points --file points.npz --kind centred --squared
   tenfold discrepancy --example slabs --out runs/slabs
 """
+# Hits that are written into a file, and into JSON; beyond, they are counted.
+MOST_LISTED, MOST_PRINTED = 10**7, 10**6
 ALPHA = "frequency: golden, cubic, rd:D, richtmyer:D, sqrtK, pi, liouville:A,B,..., or numbers p/q or 0.25,..."
 
 
@@ -103,7 +106,7 @@ def _count(argv: list[str]) -> int:
     parser.add_option("--start", int, 0, help="first n")
     parser.add_option("--stop", int | None, None, help="last n, counted too (1e12 is allowed)")
     parser.add_option("--method", str, "auto", help="auto, enumerate, floor_sum (one dimension) or lattice")
-    parser.add_option("--bits", int, 128, help="of a phase: 64, 128 or 256")
+    parser.add_option("--bits", int | None, None, help="64, 128 (default) or 256 of a phase; a skew shift's follow n")
     parser.add_option("--skew", int | None, None, help="count a skew shift in this dimension instead")
     parser.switch("--inexact", "let float64 decide points near a boundary; the count is then not certified")
     parser.add_option("--ladder", tuple[int, ...], (), help="running counts at these N, as in 1e3,1e4,1e5")
@@ -115,18 +118,25 @@ def _count(argv: list[str]) -> int:
     ladder = list(given.ladder)
     if given.stop is None and not ladder:
         raise UsageError("--stop is missing; give the last n to count, as in --stop 1e6")
+    if ladder != sorted(ladder):
+        raise UsageError(f"--ladder is {ladder}; expected increasing N")
+    check_output("--out", given.out, ".npz")
+    check_output("--figure", given.figure, ".png")
     start, stop = given.start, ladder[-1] if given.stop is None else given.stop
     orbit = skew_shift(given) if given.skew is not None else _kronecker(given, given.bits)
-    region = _region(given, orbit.dim)
+    region, exact = _region(given, orbit.dim), not given.inexact
+    if given.out is not None and given.skew is None and region.dim == 1 and given.method in ("auto", "floor_sum"):
+        raise UsageError("method 'floor_sum' counts without listing; leave --out away or use --method enumerate")
+    keep = MOST_LISTED if given.out is not None else MOST_PRINTED if given.json else 20
     with show.progress("counting") as progress:
-        found = room.count(region, orbit, start, stop, given.method, not given.inexact, progress)
-        running = room.running_counts(region, orbit, ladder, start, given.method) if ladder else []
+        running = room.running_counts(region, orbit, ladder, start, given.method, exact) if ladder else []
+        found = room.count(region, orbit, start, stop, given.method, exact, progress, keep)
     result = {**found.to_dict(), "set": given.set or given.set_file, "sequence": orbit.to_dict()}
     if ladder:
         result["running"] = [[n, c] for n, c in zip(ladder, running, strict=True)]
     if given.out is not None:
         if found.hits is None:
-            raise UsageError("method 'floor_sum' counts without listing; leave --out away or use --method enumerate")
+            raise UsageError(f"{found.count} hits are too many to write, over {MOST_LISTED}; take shorter ranges")
         result["file"] = str(saved(given.out, {k: v for k, v in result.items() if k != "hits"}, hits=found.hits))
     if given.figure is not None:
         from tenfold.figures.series import lines
@@ -196,6 +206,12 @@ def _slab(argv: list[str]) -> int:
     parser.add_option("--figure", str | None, None, help="draw the deviations into this PNG file")
     given = parser.parse_args(argv)
     sizes = list(given.sizes)
+    check_output("--figure", given.figure, ".png")
+    bad = [N for N in sizes or [0] if not 4 <= N <= 1 << 24]
+    if bad:
+        raise UsageError(f"N is {bad[0]}; a search for slabs takes 4 ≤ N ≤ {1 << 24} points")
+    if len(sizes) > 1:
+        room.fit_exponent(sizes, sizes, resamples=1)  # what it refuses is refused before the search
     orbit = _kronecker(given)
     theory = 1 - 1 / orbit.dim
     found = []
@@ -204,7 +220,7 @@ def _slab(argv: list[str]) -> int:
             found.append(room.worst_slab(orbit, N))
             progress((i + 1) / len(sizes))
     deviations = [w.deviation for w in found]
-    fit = room.fit_exponent(sizes, deviations, theory) if len(sizes) > 1 else None
+    fit = room.fit_exponent(sizes, deviations, theory) if len(sizes) > 1 and min(deviations) > 0 else None
     if given.figure is not None:
         from tenfold.figures.series import lines
 
@@ -232,6 +248,7 @@ def _points(argv: list[str]) -> int:
     parser.switch("--exact", "refuse bounds: an exact value or an error")
     given = parser.parse_args(argv)
     exact = True if given.exact else None
+    refuse_with(parser, argv, "--file", ("alpha", "theta", "stop", "allow_resonant"))
     if given.file is not None:
         points = loaded(given.file)
     else:

@@ -7,7 +7,7 @@ from rich.table import Table
 from tenfold import shifts
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.commands.actions import action_of, action_parser, skew_shift, tell, verb_parser
-from tenfold.quasiperiodic.commands.arrays import saved
+from tenfold.quasiperiodic.commands.arrays import check_output, saved
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
 
@@ -44,7 +44,7 @@ def _points(argv: list[str]) -> int:
     parser.add_option("--theta", str, "0", help="start: one number, or one a coordinate")
     parser.add_option("--start", int, 0, help="first n (whole; 1e12 is allowed)")
     parser.add_option("--count", int, 10, help="how many points")
-    parser.add_option("--bits", int, 128, help="of a phase: 64, 128 or 256")
+    parser.add_option("--bits", int | None, None, help="64, 128 (default) or 256 of a phase; a skew shift's follow n")
     parser.add_option("--skew", int | None, None, help="skew shift in this dimension instead, --alpha its frequency")
     parser.add_option("--shift", int | None, None, help="seed of a uniform random shift")
     parser.add_option("--scramble", int | None, None, help="seed of a nested uniform scramble")
@@ -52,22 +52,26 @@ def _points(argv: list[str]) -> int:
     parser.add_option("--out", str | None, None, help="write points, n and what they are into this .npz file")
     given = parser.parse_args(argv)
     start, size = given.start, given.count
+    check_output("--out", given.out, ".npz")
     if size < 1:
         raise UsageError(f"--count is {size}; expected at least 1")
     if size > 10**8:
         raise UsageError(f"--count is {size}; at most 1e8 points (1.6 GB at two coordinates) are made at once")
+    if given.json and given.out is None and size > 10**6:
+        raise UsageError(f"--count is {size}; at most 1e6 points are printed as JSON, write them with --out FILE.npz")
+    shown = size if given.json or given.out is not None else min(size, 1000)
     if given.skew is not None:
         if given.shift is not None or given.scramble is not None:
             raise UsageError("a skew shift is neither shifted nor scrambled; leave --shift and --scramble away")
         skew = skew_shift(given)
-        error, points = skew.phase_error(start + size), skew.points(start, start + size)
+        bits, error, points = given.bits, skew.phase_error(start + size), skew.points(start, start + shown)
     else:
         kronecker = shifts.Kronecker(given.alpha, given.theta, given.bits, allow_resonant=given.allow_resonant)
         kronecker = kronecker if given.shift is None else kronecker.shifted(given.shift)
         error = max(kronecker.phase_error(start), kronecker.phase_error(start + size))
         sequence = kronecker if given.scramble is None else shifts.Scrambled(kronecker, given.scramble)
-        points = sequence.points(start, start + size)
-    facts = {"alpha": given.alpha, "theta": given.theta, "start": start, "count": size, "bits": given.bits,
+        bits, points = kronecker.bits, sequence.points(start, start + shown)
+    facts = {"alpha": given.alpha, "theta": given.theta, "start": start, "count": size, "bits": bits,
              "phase_error": error, "scramble": given.scramble, "shift": given.shift, "skew": given.skew}  # fmt: skip
     if given.out is not None:
         import numpy as np
@@ -75,7 +79,7 @@ def _points(argv: list[str]) -> int:
         path = saved(given.out, facts, points=points, n=np.arange(start, start + size, dtype=np.int64))
         return tell(given, {**facts, "file": str(path)}, str(path))
     table = Table("n", *(f"x{j + 1}" for j in range(points.shape[1])))
-    for n, row in zip(range(start, start + min(size, 1000)), points, strict=False):
+    for n, row in zip(range(start, start + 1000), points, strict=False):
         table.add_row(str(n), *(f"{x:.16f}" for x in row))
     more = f"; {size - 1000} more points left out" if size > 1000 else ""
     listed = {**facts, "points": points.tolist()} if given.json else {}
@@ -104,13 +108,13 @@ def _best(argv: list[str]) -> int:
         found = shifts.best_dual(given.alpha, limit) if given.dual else shifts.best_simultaneous(given.alpha, limit)
         try:
             estimate = shifts.estimate_dc(given.alpha, "dual" if given.dual else "simultaneous", limit)
-        except UsageError:  # too few records, or a relation: the table shows it
-            estimate = None
+        except UsageError as error:  # too few records, or a relation
+            estimate, why = None, str(error)
     table = Table("|k|" if given.dual else "n", *(["k"] if given.dual else []), "distance")
     for size, vector, distance in zip(found.sizes, found.vectors, found.distances, strict=True):
         table.add_row(str(size), *([str(list(vector))] if given.dual else []), f"{float(distance):.6g}")
     facts = {**found.to_dict(), "estimate": estimate and estimate.to_dict()}
-    return tell(given, facts, table, str(estimate) if estimate else "too few records for an exponent")
+    return tell(given, facts, table, str(estimate) if estimate else f"no exponent: {why}")
 
 
 def _certify(argv: list[str]) -> int:

@@ -65,11 +65,10 @@ def decided(region: Set, orbit: Shift, n: int) -> bool:
 
     Raises UsageError where that does not tell either."""
     answer = region.membership.exact(orbit.exact_at(n), orbit.moduli, orbit.slack(n))
-    if isinstance(orbit, Kronecker):
-        bits = orbit.bits
-        while answer is None and bits < 16 * orbit.bits:
-            bits *= 2
-            answer = region.membership.exact(*orbit.real_at(n, bits))
+    bits = orbit.bits
+    while answer is None and bits < 16 * orbit.bits:
+        bits *= 2
+        answer = region.membership.exact(*orbit.real_at(n, bits))
     if answer is None:
         raise too_few_bits(region, orbit, n)
     return answer

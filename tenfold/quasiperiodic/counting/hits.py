@@ -3,7 +3,8 @@
 Ranges are inclusive: n0 ≤ n ≤ n1, as in the hit counts #{0 ≤ n ≤ N : x_n ∈ S}.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +12,18 @@ import numpy as np
 from jaxtyping import Int64
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.counting.decisions import OrbitTest, Shift
+from tenfold.quasiperiodic.counting.decisions import CHUNK, OrbitTest, Shift
 from tenfold.quasiperiodic.counting.lattice import OrbitLattice, lattice_hits
 from tenfold.quasiperiodic.counting.line import LineHits
 from tenfold.quasiperiodic.sets.cells import Cells, meeting
 from tenfold.quasiperiodic.sets.covering import MAX_K
 from tenfold.quasiperiodic.sets.semialgebraic import Set
+from tenfold.settings.arguments import read_arguments
+from tenfold.settings.values import read
 from tenfold.shifts.constants import integer_root
+from tenfold.shifts.costs import say
 from tenfold.shifts.kronecker import Kronecker
+from tenfold.shifts.skew import SkewShift
 
 KEPT_HITS = 10_000_000
 METHODS = ("auto", "enumerate", "floor_sum", "lattice")
@@ -54,6 +59,7 @@ class HitCount:
         }  # fmt: skip
 
 
+@read_arguments
 def count(
     region: Set,
     orbit: Shift,
@@ -62,6 +68,7 @@ def count(
     method: str = "auto",
     exact: bool = True,
     progress: Callable[[float], None] | None = None,
+    keep: int = KEPT_HITS,
 ) -> HitCount:
     """Count the hits of ``region`` by x_n, n0 ≤ n ≤ n1 (both inclusive).
 
@@ -70,14 +77,18 @@ def count(
     exact: decide every point exactly, and refuse with a UsageError where ``bits`` are too few for that. Without it,
         points within rounding of a boundary are counted as float64 has them (``certified`` is then False).
     progress: called with the fraction done, now and then.
+    keep: the hits are listed while there are at most this many, and only counted beyond.
 
     Raises UsageError for mismatched dimensions, a reversed range, |n| ≥ 2^63, or a method that does not apply."""
     way = _chosen(region, orbit, n0, n1, method)
-    return _counted(region, orbit, n0, n1, way, exact, progress)
+    return _counted(region, orbit, n0, n1, way, exact, progress, keep=keep)
 
 
 def _check(region: Set, orbit: Shift, n0: int, n1: int) -> None:
     """Refuse what cannot be counted."""
+    if not isinstance(region, Set) or not isinstance(orbit, Kronecker | SkewShift):
+        what = f"{type(region).__name__} and {type(orbit).__name__}"
+        raise UsageError(f"counting is given {what}; expected a Set, and a Kronecker sequence or a SkewShift")
     if region.dim != orbit.dim:
         raise UsageError(f"the set has b = {region.dim} dimensions, but the sequence {orbit.dim}; they must agree")
     if n1 < n0:
@@ -109,17 +120,46 @@ def _chosen(region: Set, orbit: Shift, n0: int, n1: int, method: str) -> str:
         return "floor_sum"
     if not isinstance(orbit, Kronecker) or points <= FEW or K > MAX_K:
         return "enumerate"
-    # A coarse cover tells how many cells a fine one has.
-    coarse = region.cover(min(K, 64 if region.dim < 3 else 16))
-    ratio = K / coarse.K
-    expected = coarse.boundary * ratio ** (region.dim - 1) + coarse.inside * ratio**region.dim
-    if expected > points / 16:
+    if _expected_cells(region, K) > points / 16:
         return "enumerate"
     try:
         OrbitLattice.of(orbit, n0, points, K)
     except UsageError:
         return "enumerate"
     return "lattice"
+
+
+def _expected_cells(region: Set, K: int) -> float:
+    # A coarse cover tells how many cells a fine one has.
+    coarse = region.cover(min(K, 64 if region.dim < 3 else 16))
+    ratio = K / coarse.K
+    return coarse.boundary * ratio ** (region.dim - 1) + coarse.inside * ratio**region.dim
+
+
+def _blocks(
+    test: OrbitTest, way: str, progress: Callable[[float], None] | None, parts: list[Cells] | None = None
+) -> Iterator[tuple[Int64[np.ndarray, " hits"], int]]:
+    """The hits, each once, in blocks, and how many cells each block visited. What will take minutes is said after a
+    moment's work."""
+    region, orbit, n0, points = test.region, test.orbit, test.n0, test.n1 - test.n0 + 1
+    cheaper = "N times the set's measure is quicker and off by the order of B N^(1 - 1/b), which is no bound"
+    if way == "enumerate":
+        whole = float(points)
+        made: Iterator[tuple[np.ndarray, int]] = ((n, CHUNK) for n in test.enumerated(progress))
+        what, cheaper = f"looking at {points} points", f"a thin set is quicker by method 'lattice'; {cheaper}"
+    else:
+        assert isinstance(orbit, Kronecker)
+        K = integer_root(points, region.dim)
+        whole, what = _expected_cells(region, K), f"visiting the cells of side 1/{K} that meet the set"
+        found = parts or meeting(region, K)
+        made = lattice_hits(orbit, n0, points, K, found, test.hits_among, test.error)
+    began, done, said = time.perf_counter(), 0, False
+    for n, size in made:
+        yield n, size
+        done += size
+        if not said and (spent := time.perf_counter() - began) > 0.2:
+            said = True
+            say(spent * (whole / max(done, 1) - 1), what, cheaper)
 
 
 def _counted(
@@ -131,26 +171,26 @@ def _counted(
     exact: bool = True,
     progress: Callable[[float], None] | None = None,
     parts: list[Cells] | None = None,
+    keep: int = KEPT_HITS,
 ) -> HitCount:
     test = OrbitTest(region, orbit, n0, n1, exact)
-    found, cells = None, None
     if way == "floor_sum":
         assert isinstance(orbit, Kronecker)
         line = LineHits(region, orbit).count(n0, n1, exact)
-        total, rechecked = line.total, line.rechecked
-    else:
-        if way == "enumerate":
-            found = np.concatenate(list(test.enumerated(progress)))
-        else:
-            assert isinstance(orbit, Kronecker)
-            points = n1 - n0 + 1
-            K = integer_root(points, region.dim)
-            found, cells = lattice_hits(orbit, n0, points, K, parts or meeting(region, K), test.hits_among)
-        total, rechecked = len(found), test.rechecked
-    kept = found if found is not None and total <= KEPT_HITS else None
-    return HitCount(total, n0, n1, way, exact, rechecked, test.error, region.degree, cells, kept)
+        return HitCount(line.total, n0, n1, way, exact, line.rechecked, test.error, region.degree)
+    total, cells, kept = 0, 0, [np.empty(0, np.int64)]
+    for n, size in _blocks(test, way, progress, parts):
+        total, cells = total + len(n), cells + size
+        if total > keep:
+            kept.clear()
+        elif len(n):
+            kept.append(n)
+    found = np.sort(np.concatenate(kept)) if kept else None
+    visited = cells if way == "lattice" else None
+    return HitCount(total, n0, n1, way, exact, test.rechecked, test.error, region.degree, visited, found)
 
 
+@read_arguments
 def hits(region: Set, orbit: Shift, n0: int, n1: int, method: str = "auto") -> Int64[np.ndarray, " hits"]:
     """All n0 ≤ n ≤ n1 with x_n in the set, sorted; in dimension 1 by bisection on the floor sum where hits
     are few."""
@@ -160,15 +200,22 @@ def hits(region: Set, orbit: Shift, n0: int, n1: int, method: str = "auto") -> I
         line = LineHits(region, orbit)
         found = line.count(n0, n1)
         # One bisected hit costs as much as some hundred thousand enumerated points.
-        if found.total << 18 < n1 - n0 or n1 - n0 > 1 << 30:
+        if found.total <= KEPT_HITS and (found.total << 18 < n1 - n0 or n1 - n0 > 1 << 30):
             return line.hits(n0, n1, found.moved)
+        if found.total > KEPT_HITS:
+            raise _too_many()
         way = "enumerate"
     kept = _counted(region, orbit, n0, n1, way).hits
     if kept is None:
-        raise UsageError(f"the set has over {KEPT_HITS} hits in the range; count them, or list a shorter range")
+        raise _too_many()
     return kept
 
 
+def _too_many() -> UsageError:
+    return UsageError(f"the set has over {KEPT_HITS} hits in the range; count them, or list a shorter range")
+
+
+@read_arguments
 def first_hit(region: Set, orbit: Shift, n0: int, n1: int) -> int | None:
     """The least n0 ≤ n ≤ n1 with x_n in the set, or None: by bisection in dimension 1, else over growing ranges."""
     _check(region, orbit, n0, n1)
@@ -177,26 +224,34 @@ def first_hit(region: Set, orbit: Shift, n0: int, n1: int) -> int | None:
     begin, size = n0, 1 << 12
     while begin <= n1:
         end = min(n1, begin + size - 1)
-        found = hits(region, orbit, begin, end)
-        if len(found):
-            return int(found[0])
+        way = _chosen(region, orbit, begin, end, "auto")
+        least = (int(n.min()) for n, _ in _blocks(OrbitTest(region, orbit, begin, end), way, None) if len(n))
+        found = next(least, None) if way == "enumerate" else min(least, default=None)
+        if found is not None:
+            return found
         begin, size = end + 1, size * 4
     return None
 
 
-def running_counts(region: Set, orbit: Shift, ladder: Sequence[int], n0: int = 0, method: str = "auto") -> list[int]:
-    """#{n0 ≤ n ≤ N : x_n ∈ S} for every N of an increasing ladder, in one pass."""
-    steps = [int(n) for n in ladder]
+@read_arguments
+def running_counts(
+    region: Set, orbit: Shift, ladder: Sequence[int], n0: int = 0, method: str = "auto", exact: bool = True
+) -> list[int]:
+    """#{n0 ≤ n ≤ N : x_n ∈ S} for every N of an increasing ladder, in one pass; ``exact`` as in ``count``."""
+    steps = read(list[int], [*ladder], "the ladder")
     if not steps or steps != sorted(steps):
         raise UsageError(f"the ladder is {steps}; expected increasing N, at least one")
     if steps[0] < n0:
         raise UsageError(f"the ladder begins at N = {steps[0]}, before n0 = {n0}")
-    if _chosen(region, orbit, n0, steps[-1], method) == "floor_sum":
+    way = _chosen(region, orbit, n0, steps[-1], method)
+    if way == "floor_sum":
         assert isinstance(orbit, Kronecker)
         line = LineHits(region, orbit)
-        return [line.count(n0, n).total for n in steps]
-    found = hits(region, orbit, n0, steps[-1], method)
-    return [int(i) for i in np.searchsorted(found, steps, side="right")]
+        return [line.count(n0, n, exact).total for n in steps]
+    running = np.zeros(len(steps), np.int64)
+    for n, _ in _blocks(OrbitTest(region, orbit, n0, steps[-1], exact), way, None):
+        running += np.searchsorted(np.sort(n), steps, side="right")
+    return [int(total) for total in running]
 
 
 @dataclass(frozen=True)
@@ -214,6 +269,7 @@ class ThetaCounts:
         return {**self.__dict__, "counts": list(self.counts), "range": [0, self.N], "range_inclusive": True}
 
 
+@read_arguments
 def count_over_theta(
     region: Set,
     frequency: Any,
@@ -224,8 +280,8 @@ def count_over_theta(
     allow_resonant: bool = False,
 ) -> ThetaCounts:
     """Counts over 0 ≤ n ≤ N for each θ of a batch; cells and roots are found once for all."""
-    if not len(thetas):
-        raise UsageError("there is no theta; give at least one")
+    if np.ndim(thetas) == 0 or not len(thetas):
+        raise UsageError("there is no theta; give a list of at least one")
     orbits = [Kronecker(frequency, t, bits, allow_resonant=allow_resonant or i > 0) for i, t in enumerate(thetas)]
     way = _chosen(region, orbits[0], 0, N, method)
     parts = list(meeting(region, integer_root(N + 1, region.dim))) if way == "lattice" else None

@@ -37,9 +37,10 @@ class OrbitLattice:
     reach: Float64[np.ndarray, " r"]
     offsets: Float64[np.ndarray, "visits r"]
     start: Float64[np.ndarray, " b"]
+    widening: float
 
     @classmethod
-    def of(cls, sequence: Kronecker, start: int, points: int, K: int) -> "OrbitLattice":
+    def of(cls, sequence: Kronecker, start: int, points: int, K: int, error: float = 0.0) -> "OrbitLattice":
         """Reduce. Raises UsageError where a cell would have too many candidates: a frequency so near to a rational
         one that its orbit of this length is far from spread."""
         b = sequence.dim
@@ -51,7 +52,8 @@ class OrbitLattice:
         reduced, transform = reduce(rows)
         basis = np.array([[x / scale for x in row] for row in reduced])
         inverse = np.linalg.inv(basis)
-        reach = 0.5 * np.abs(inverse).sum(axis=0)
+        # Cells are widened by the error of a phase.
+        reach = (0.5 + error * K) * np.abs(inverse).sum(axis=0)
         # An interval of length 2r holds ⌊2r⌋ + 1 whole numbers at most.
         margin = _rounding(float(np.abs(inverse).sum(axis=0).max()) * (K + 2), inverse)
         counts = [int(2 * (r + margin)) + 1 for r in reach]
@@ -63,10 +65,11 @@ class OrbitLattice:
         offsets = np.array(list(itertools.product(*(range(c) for c in counts))), dtype=np.float64)
         theta = [x / m for x, m in zip(sequence.exact_at(start), sequence.moduli, strict=True)]
         first = np.array([row[0] & 0xFFFFFFFFFFFFFFFF for row in transform], dtype=np.uint64)
-        return cls(K, points, basis, inverse, first, reach, offsets, np.array(theta) * K)
+        return cls(K, points, basis, inverse, first, reach, offsets, np.array(theta) * K, error * K)
 
-    def candidates(self, cells: Int64[np.ndarray, "m b"]) -> Int64[np.ndarray, " found"]:
-        """Indices 0 ≤ n < points of a superset of the orbit's points in the cells [i, i + 1)."""
+    def candidates(self, cells: Int64[np.ndarray, "m b"]) -> tuple[Int64[np.ndarray, " found"], float]:
+        """Indices 0 ≤ n < points of a superset of the orbit's points in the cells [i, i + 1), and how far beyond the
+        edges, in cells, it reaches."""
         y = np.empty((len(cells), cells.shape[1] + 1))
         y[:, 0] = 0.5 * (self.points - 1) / self.points
         y[:, 1:] = cells + 0.5 - self.start
@@ -74,7 +77,7 @@ class OrbitLattice:
         # Rounding of u, and of lattice points as long as K: a margin that only adds candidates.
         size = float(np.abs(u).max(initial=0.0))
         base = np.ceil(u - self.reach - _rounding(size, self.inverse))
-        slack = 0.5 + _rounding(size, self.basis)
+        slack = 0.5 + self.widening + _rounding(size, self.basis)
         rest = base @ self.basis - y
         step = self.offsets @ self.basis
         # Coordinate by coordinate, so that most candidates are dropped early.
@@ -87,7 +90,7 @@ class OrbitLattice:
         # Modulo 2^64 the sum is exact, and n itself is below 2^63.
         with np.errstate(over="ignore"):
             n = (k.astype(np.uint64) * self.first).sum(axis=1, dtype=np.uint64).view(np.int64)
-        return n[(n >= 0) & (n < self.points)]
+        return n[(n >= 0) & (n < self.points)], slack - 0.5
 
 
 def _rounding(size: float, matrix: Float64[np.ndarray, "n n"]) -> float:
@@ -116,15 +119,22 @@ def lattice_hits(
     K: int,
     parts: Iterable[Cells],
     decide: Callable[[np.ndarray], np.ndarray],
-) -> tuple[Int64[np.ndarray, " hits"], int]:
-    """Hits n in start … start + points − 1, sorted, and the number of cells visited; ``decide`` keeps those
-    of an array of indices that are hits, exactly."""
-    lattice = OrbitLattice.of(sequence, start, points, K)
+    error: float,
+) -> Iterator[tuple[Int64[np.ndarray, " hits"], int]]:
+    """Hits n in start … start + points − 1, each once, in blocks, with the number of cells visited for each;
+    ``decide`` keeps those of an array of indices that are hits, exactly. ``error`` is how far real points may lie from
+    the stored ones, whose cells are visited.
+
+    A point is found in its own cell, and near an edge in its neighbours too: only those are kept, to be told once."""
+    lattice = OrbitLattice.of(sequence, start, points, K, error)
     block = max(64, _ELEMENTS // len(lattice.offsets))
-    found, visited = [], 0
+    shared = np.empty(0, np.int64)
     for cells in (cells for part in parts for cells in unit_cells(part, block)):
-        visited += len(cells)
-        candidates = lattice.candidates(cells)
-        if len(candidates):
-            found.append(decide(np.unique(candidates) + start))
-    return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), visited
+        candidates, slack = lattice.candidates(cells)
+        n = decide(np.unique(candidates) + start) if len(candidates) else candidates
+        if len(n):
+            from_edge = sequence.at(n) * K % 1.0
+            edge = (np.minimum(from_edge, 1.0 - from_edge) <= slack + 2.0**-50 * K).any(axis=1)
+            shared, n = np.unique(np.concatenate([shared, n[edge]])) if edge.any() else shared, n[~edge]
+        yield n, len(cells)
+    yield shared, 0

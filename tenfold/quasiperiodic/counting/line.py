@@ -6,18 +6,27 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
+from tenfold.errors import UsageError
 from tenfold.quasiperiodic.counting.decisions import MOST_RECHECKS, decided, too_few_bits
 from tenfold.quasiperiodic.sets.roots import Ranges, phase_ranges, widened
 from tenfold.quasiperiodic.sets.semialgebraic import Set
+from tenfold.settings.arguments import read_arguments
 from tenfold.shifts.kronecker import Kronecker
 
 
+@read_arguments
 def floor_sum(n: int, m: int, a: int, b: int) -> int:
     """Σ_{i<n} ⌊(a i + b)/m⌋ for n, a, b ≥ 0 and m ≥ 1, by the Euclid-like recursion, in whole numbers.
 
     >>> floor_sum(4, 10, 6, 3) == sum((6 * i + 3) // 10 for i in range(4))
     True
     """
+    if min(n, a, b) < 0 or m < 1:
+        raise UsageError(f"n, m, a, b are {n}, {m}, {a}, {b}; expected n, a, b of at least 0 and m of at least 1")
+    return _floor_sum(n, m, a, b)
+
+
+def _floor_sum(n: int, m: int, a: int, b: int) -> int:
     total = 0
     while n:
         if a >= m:
@@ -38,9 +47,8 @@ def count_in(ranges: Ranges, start: int, step: int, modulus: int, n: int) -> int
     """#{0 ≤ i < n : (start + i · step) mod modulus lies in one of the disjoint ranges [low, high)}."""
     total = 0
     for low, high in ranges:
-        total += floor_sum(n, modulus, step, start - low + modulus) - floor_sum(
-            n, modulus, step, start - high + modulus
-        )
+        total += _floor_sum(n, modulus, step, start - low + modulus)
+        total -= _floor_sum(n, modulus, step, start - high + modulus)
     return total
 
 

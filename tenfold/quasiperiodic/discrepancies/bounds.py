@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 _BATCH = 256
+_STARTS, _STEPS = 32, 400
+THRESHOLD_CORNERS = _STARTS * (_STEPS + 1)
 Points = Float64[np.ndarray, "n d"]
 
 
@@ -44,19 +46,21 @@ def star_bounds(x: Points, budget: int = 200_000, tol: float = 1e-3) -> tuple[fl
 def _brackets(
     x: Points, a: Float64[np.ndarray, "m d"], b: Float64[np.ndarray, "m d"]
 ) -> tuple[Float64[np.ndarray, " m"], float]:
-    many, few, least = _share(x, np.less_equal, b), _share(x, np.less, a), _share(x, np.less, b)
+    many, few, least = corner_shares(x, b), corner_shares(x, a, np.less), corner_shares(x, b, np.less)
     va, vb = a.prod(axis=1), b.prod(axis=1)
     return np.maximum(many - va, vb - few), float(max((many - vb).max(), (vb - least).max()))
 
 
-def _share(x: Points, compare: np.ufunc, z: Float64[np.ndarray, "m d"]) -> Float64[np.ndarray, " m"]:
+def corner_shares(
+    x: Points, z: Float64[np.ndarray, "m d"], compare: np.ufunc = np.less_equal
+) -> Float64[np.ndarray, " m"]:
     """The share of the points in the box from 0 to each corner, closed or open."""
     rows = max(1, (1 << 21) // x.size)
     parts = (z[begin : begin + rows, None] for begin in range(0, len(z), rows))
     return np.concatenate([compare(x, part).all(axis=2).sum(axis=1) for part in parts]) / len(x)
 
 
-def _threshold_accepting(x: Points, starts: int = 32, steps: int = 400, seed: int = 0) -> float:
+def _threshold_accepting(x: Points, starts: int = _STARTS, steps: int = _STEPS, seed: int = 0) -> float:
     n, d = x.shape
     generator = np.random.default_rng(seed)
     grids = [np.sort(np.append(x[:, j], 1.0)) for j in range(d)]
@@ -81,4 +85,4 @@ def _threshold_accepting(x: Points, starts: int = 32, steps: int = 400, seed: in
 def _local(x: Points, grids: list[np.ndarray], place: Int64[np.ndarray, "starts d"]) -> Float64[np.ndarray, " starts"]:
     z = np.stack([g[place[:, j]] for j, g in enumerate(grids)], axis=1)
     volume = z.prod(axis=1)
-    return np.maximum(_share(x, np.less_equal, z) - volume, volume - _share(x, np.less, z))
+    return np.maximum(corner_shares(x, z) - volume, volume - corner_shares(x, z, np.less))

@@ -1,13 +1,13 @@
 """Power laws from numbers: log-log slopes with intervals."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
+from tenfold.shifts.arrays import reals
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Exponent:
         return {**self.__dict__, "local": list(self.local), "N": list(self.N), "interval": "95 % bootstrap"}
 
 
+@read_arguments
 def fit_exponent(
-    N: Sequence[float] | Num[np.ndarray, " n"],
+    N: Any,
     y: Any,
     theory: float | None = None,
     resamples: int = 2000,
@@ -41,12 +42,14 @@ def fit_exponent(
     """Fit y ~ N^slope. ``y`` is (len(N),), or (replicates, len(N)), whose mean is fitted.
 
     Raises UsageError with fewer than 4 values of N, a range under a factor of 10, or values that are not positive."""
-    sizes, values = np.asarray(N, dtype=np.float64), np.atleast_2d(np.asarray(y, dtype=np.float64))
-    if sizes.ndim != 1 or values.ndim != 2 or values.shape[1] != len(sizes):
-        raise UsageError(f"{len(sizes)} values of N have y of shape {np.shape(y)}; expected (replicates, {len(sizes)})")
+    sizes, values = reals(N, "N", finite=False), np.atleast_2d(reals(y, "y", finite=False))
+    if resamples < 1 or seed < 0:
+        raise UsageError(f"resamples is {resamples} and seed {seed}; expected at least 1, and a seed of at least 0")
+    if sizes.ndim != 1 or values.ndim != 2 or values.shape[1] != len(sizes) or not len(values):
+        raise UsageError(f"{sizes.size} values of N have y of shape {np.shape(y)}; expected (replicates, {sizes.size})")
     if len(sizes) < 4 or len(np.unique(sizes)) < 4:
         raise UsageError(f"{len(sizes)} values of N determine no exponent; give at least 4 different ones")
-    if not (sizes > 0).all() or not (values > 0).all() or not np.isfinite(values).all():
+    if not (sizes > 0).all() or not np.isfinite(sizes).all() or not (values > 0).all() or not np.isfinite(values).all():
         raise UsageError("a value of N or y is not positive and finite, so it has no logarithm; leave it out")
     if sizes.max() < 10 * sizes.min():
         raise UsageError(f"N runs from {sizes.min():g} to {sizes.max():g}, under a factor of 10; widen the range")
@@ -64,7 +67,8 @@ def fit_exponent(
             drawn.append(np.polyfit(x[picked], np.log(values[0, picked]), 1)[0])
     low, high = np.quantile(drawn, [0.025, 0.975])
     order = np.argsort(x)
-    local = np.diff(np.log(values.mean(axis=0))[order]) / np.diff(x[order])
+    steps, rises = np.diff(x[order]), np.diff(np.log(values.mean(axis=0))[order])
+    local = rises[steps > 0] / steps[steps > 0]
     return Exponent(
         float(slope), float(low), float(high), float(np.exp(intercept)), tuple(float(v) for v in local), theory,
         tuple(float(n) for n in sizes), len(values), "replicates" if several else "points",

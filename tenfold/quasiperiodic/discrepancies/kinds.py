@@ -4,6 +4,7 @@ Every result says which discrepancy it is, whether it is exact or between bounds
 square. Sup discrepancies compare counts/N with volumes; L2 ones are root mean squares of that difference.
 """
 
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,10 @@ from scipy.stats import qmc
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.discrepancies import boxes
-from tenfold.quasiperiodic.discrepancies.bounds import star_bounds
+from tenfold.quasiperiodic.discrepancies.bounds import THRESHOLD_CORNERS, corner_shares, star_bounds
+from tenfold.settings.arguments import read_arguments
+from tenfold.shifts.arrays import reals
+from tenfold.shifts.costs import say
 from tenfold.shifts.kronecker import Kronecker
 
 SUP = ("star", "extreme", "cube", "halfplane")
@@ -31,6 +35,10 @@ DEFINITIONS = {
     "periodic": "root mean square over boxes on the torus, invariant under shifts",
 }
 LIMIT = 10**8
+_QUICKER = (
+    "a part of the points is quicker by the square of the ratio; of a Kronecker sequence periodic_discrepancy is exact "
+    "in O(N d)"
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Discrepancy:
         return {**asdict(self), "definition": DEFINITIONS[self.kind]}
 
 
+@read_arguments
 def discrepancy(
     points: Any, kind: str = "star", squared: bool = False, exact: bool | None = None, budget: int = 200_000
 ) -> Discrepancy:
@@ -66,33 +75,47 @@ def discrepancy(
     Raises UsageError for points outside [0, 1], an unknown kind, or an exact value that costs too much."""
     if kind not in KINDS:
         raise UsageError(f"there is no discrepancy {kind!r}{suggest(kind, KINDS)}")
-    x = np.asarray(points, dtype=np.float64)
+    x = reals(points, "points")
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not x.size:
         raise UsageError(f"points have shape {np.shape(points)}; expected (N, d) with N ≥ 1")
     if not ((x >= 0) & (x <= 1)).all():
-        raise UsageError("a point lies outside [0, 1] or is NaN; a discrepancy is of points of the unit cube")
+        raise UsageError("a point lies outside [0, 1]; a discrepancy is of points of the unit cube")
+    if budget < 1:
+        raise UsageError(f"budget is {budget}; expected at least 1 box")
     n, d = x.shape
     if kind in SUP:
         if squared:
             raise UsageError(f"the {kind} discrepancy is a supremum and has no squared form; leave squared away")
         low, high, known = _supremum(x, kind, exact, budget)
         return Discrepancy(kind, low if known else (low + high) / 2, low, high, known, False, n, d)
-    square = _periodic(x) if kind == "periodic" else _scipy(x, kind)
+    if n > 1 << 12:
+        few = x[: 1 << 11]
+        began = time.perf_counter()
+        _square(few, kind)
+        seconds = (time.perf_counter() - began) * (n / len(few)) ** 2
+        say(seconds, f"the {kind} discrepancy of {n} points, over all pairs,", _QUICKER)
+    square = _square(x, kind)
     value = square if squared else float(np.sqrt(max(square, 0.0)))
     return Discrepancy(kind, value, value, value, True, squared, n, d)
 
 
+@read_arguments
 def periodic_discrepancy(sequence: Kronecker, N: int, squared: bool = False) -> Discrepancy:
     """The periodic L2 discrepancy of x_0, …, x_{N−1} in O(N d): it depends on differences m α alone, each of which
     occurs N − |m| times, so that θ plays no part.
 
     D² = −3^{−d} + N^{−2} Σ_{|m|<N} (N − |m|) ∏_j (½ − {m α_j} (1 − {m α_j}))."""
+    if not isinstance(sequence, Kronecker):
+        raise UsageError(f"the sequence is a {type(sequence).__name__}; expected a Kronecker sequence")
     if N < 1:
         raise UsageError(f"N is {N}; expected at least 1 point")
     origin = sequence.at_origin()
-    d, total = sequence.dim, N * 0.5**sequence.dim
+    d, total, began = sequence.dim, N * 0.5**sequence.dim, time.perf_counter()
     for begin in range(1, N, 1 << 16):
+        if begin >> 16 == 8:
+            seconds = (time.perf_counter() - began) * N / begin
+            say(seconds, f"the periodic discrepancy of {N} points", "fewer points are quicker, by as much")
         stop = min(begin + (1 << 16), N)
         x = origin.points(begin, stop)
         weights = 2.0 * (N - np.arange(begin, stop, dtype=np.float64))
@@ -121,12 +144,21 @@ def _supremum(x: Float64[np.ndarray, "n d"], kind: str, exact: bool | None, budg
     if feasible and exact is not False:
         value = {"star": boxes.star, "extreme": boxes.extreme, "cube": boxes.cube}[kind](x)
         return value, value, True
+    began = time.perf_counter()
+    corner_shares(x, np.full((1, d), 0.5))
+    seconds = (time.perf_counter() - began) * (2 * THRESHOLD_CORNERS + 3 * budget)
+    say(seconds, f"bounding the {kind} discrepancy of {n} points", "a smaller budget, or fewer points, is quicker; "
+        "the bounds, which are printed, are then further apart")  # fmt: skip
     low, high = star_bounds(x, budget)
     if kind == "star":
         return low, high, False
     # star ≤ extreme ≤ 2^d star; a cube is a box, so that its discrepancy has the same upper bound.
     top = min(1.0, 2.0**d * high)
     return (low if kind == "extreme" else boxes.cube_lower(x)), top, False
+
+
+def _square(x: Float64[np.ndarray, "n d"], kind: str) -> float:
+    return _periodic(x) if kind == "periodic" else _scipy(x, kind)
 
 
 def _scipy(x: Float64[np.ndarray, "n d"], kind: str) -> float:

@@ -14,9 +14,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.counting.hits import count
 from tenfold.quasiperiodic.sets.measure import halfspace_volume
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.quasiperiodic.sets.shapes import slab
+from tenfold.settings.arguments import read_arguments
 from tenfold.shifts.diophantine import dual_rows, signed
 from tenfold.shifts.frequency import Frequency
 from tenfold.shifts.kronecker import Kronecker
@@ -24,6 +26,7 @@ from tenfold.shifts.reduction import in_box
 
 DIRECTIONS = 25
 MAX_POINTS = 1 << 24
+_CHUNK = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class WorstSlab:
         }  # fmt: skip
 
 
+@read_arguments
 def worst_slab(sequence: Kronecker | Any, N: int, theta: Any = 0) -> WorstSlab:
     """Try the 25 vectors k, |k|_∞ ≤ 2 N^{1/b}, of least N ‖k · α‖ + |k|_∞ / N^{1/b}, and for each all half-slabs
     j/2 + o ≤ k · x < (j + 1)/2 + o, o = 0 or 1/4, over the points x_0, …, x_{N−1}.
@@ -63,24 +67,27 @@ def worst_slab(sequence: Kronecker | Any, N: int, theta: Any = 0) -> WorstSlab:
     orbit = sequence if isinstance(sequence, Kronecker) else Kronecker(sequence, theta)
     if not 4 <= N <= MAX_POINTS:
         raise UsageError(f"N is {N}; a search for slabs takes 4 ≤ N ≤ {MAX_POINTS} points")
-    points = orbit.points(0, N)
-    best: tuple[float, tuple[int, ...], Fraction, int] | None = None
     vectors = small_forms(orbit.frequency, N, DIRECTIONS)
-    for k in vectors:
-        values = points @ np.array(k, dtype=np.float64)
-        low, high = sum(min(x, 0) for x in k), sum(max(x, 0) for x in k)
-        for offset in (Fraction(0), Fraction(1, 4)):
-            first = 2 * low - 1
-            bins = np.floor(2 * (values - float(offset))).astype(np.int64) - first
-            counts = np.bincount(bins, minlength=2 * (high - low) + 2)
-            edges = (np.arange(len(counts) + 1) + first) / 2 + float(offset)
-            volumes = np.diff(_volumes(k, edges))
-            deviations = np.abs(counts - N * volumes)
-            at = int(deviations.argmax())
-            if best is None or deviations[at] > best[0]:
-                best = (float(deviations[at]), k, Fraction(at + first, 2) + offset, int(counts[at]))
+    tried = [(k, offset) for k in vectors for offset in (Fraction(0), Fraction(1, 4))]
+    firsts = [2 * sum(min(x, 0) for x in k) - 1 for k, _ in tried]
+    counts = [np.zeros(2 * sum(map(abs, k)) + 3, np.int64) for k, _ in tried]
+    for begin in range(0, N, _CHUNK):
+        points = orbit.points(begin, min(begin + _CHUNK, N))
+        values = points @ np.array(vectors, dtype=np.float64).T
+        for i, (found, first) in enumerate(zip(counts, firsts, strict=True)):
+            bins = np.floor(2 * (values[:, i // 2] - float(tried[i][1]))).astype(np.int64) - first
+            found += np.bincount(bins, minlength=len(found))
+    best: tuple[float, tuple[int, ...], Fraction] | None = None
+    for (k, offset), first, found in zip(tried, firsts, counts, strict=True):
+        edges = (np.arange(len(found) + 1) + first) / 2 + float(offset)
+        deviations = np.abs(found - N * np.diff(_volumes(k, edges)))
+        at = int(deviations.argmax())
+        if best is None or deviations[at] > best[0]:
+            best = (float(deviations[at]), k, Fraction(at + first, 2) + offset)
     assert best is not None
-    _, k, low_end, number = best
+    _, k, low_end = best
+    # Floats chose the slab; what is told of it is counted exactly.
+    number = count(slab(k, low_end, low_end + Fraction(1, 2)), orbit, 0, N - 1, "enumerate", keep=0).count
     volume = halfspace_volume(k, low_end + Fraction(1, 2)) - halfspace_volume(k, low_end)
     deviation = abs(float(number - N * volume))
     return WorstSlab(k, low_end, low_end + Fraction(1, 2), number, volume, deviation, N, len(vectors))

@@ -4,6 +4,7 @@ A polynomial's range on a cell is enclosed by natural interval extension, and wh
 Bernstein coefficients on the cell, whose excess shrinks with the square of the side.
 """
 
+import math
 from collections.abc import Iterator
 from math import comb
 from typing import NamedTuple
@@ -33,7 +34,7 @@ class Classifier:
 
     def __init__(self, region: Formula) -> None:
         self._clauses = region.indexed
-        self._ranges = [_Range(p) for p in region.polynomials]
+        self._ranges = [_Range(p.balanced) for p in region.polynomials]
 
     def decide(
         self, low: Float64[np.ndarray, "m b"], high: Float64[np.ndarray, "m b"]
@@ -68,8 +69,9 @@ class _Range:
         # Monomials, Bernstein weights and partial sums stay within [0, 1] · Σ|c|, so that rounding does too; the
         # ends of a cell are off by one unit at most.
         self.slack = 8.0 * depth * (poly.dim + 1) * poly.size * UNIT + 2.1 * float(sum(poly.slopes)) * UNIT
-        self.tensor = poly.tensor
-        self.weights = [_blossom(d) for d in poly.degrees]
+        # Of high degrees or many variables natural extension alone is quicker, and as right.
+        sizes = [d + 1 for d in poly.degrees]
+        self.weights = [_blossom(d) for d in poly.degrees] if max(sizes) <= 33 and math.prod(sizes) <= 4096 else None
 
     def natural(self, low: Float64[np.ndarray, "m b"], high: Float64[np.ndarray, "m b"]) -> Ends:
         bottom, top = np.full(len(low), -self.slack), np.full(len(low), self.slack)
@@ -83,8 +85,10 @@ class _Range:
         return bottom, top
 
     def bernstein(self, low: Float64[np.ndarray, "m b"], high: Float64[np.ndarray, "m b"]) -> Ends:
+        if self.weights is None:
+            return self.natural(low, high)
         # Cells come last, so that every product runs along them.
-        values = self.tensor.reshape(1, -1, 1)
+        values = self.poly.tensor.reshape(1, -1, 1)
         for j, weight in enumerate(self.weights):
             size = len(weight)
             below, above = _powers(low[:, j], size), _powers(high[:, j], size)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.sets.polynomials import Poly
+from tenfold.settings.values import shown
 
 RELATIONS = (">=", "<=", ">", "<", "==")
 _OPPOSITE = {">=": ("<",), "<=": (">",), ">": ("<=",), "<": (">=",), "==": ("<", ">")}
@@ -27,7 +28,10 @@ class Formula:
     clauses: tuple[Clause, ...]
 
     def __init__(self, clauses: Iterable[Iterable[Inequality]]) -> None:
-        frozen = tuple(tuple((poly, relation) for poly, relation in clause) for clause in clauses)
+        try:
+            frozen = tuple(tuple((poly, relation) for poly, relation in clause) for clause in clauses)
+        except (TypeError, ValueError):
+            raise UsageError("a clause is no list of (polynomial, relation) pairs; give a list of such lists") from None
         object.__setattr__(self, "clauses", frozen)
         if not frozen:
             raise UsageError("the set has no clause; give at least one list of polynomial inequalities")
@@ -35,10 +39,10 @@ class Formula:
             if not clause:
                 raise UsageError(f"clause {number} of the set is empty; give at least one polynomial inequality")
             for poly, relation in clause:
-                if relation not in RELATIONS:
-                    raise UsageError(f"there is no relation {relation!r}{suggest(str(relation), RELATIONS)}")
+                if not isinstance(relation, str) or relation not in RELATIONS:
+                    raise UsageError(f"there is no relation {shown(relation)!r}{suggest(shown(relation), RELATIONS)}")
                 if not isinstance(poly, Poly):
-                    raise UsageError(f"clause {number} holds {poly!r}; expected a Poly and a relation")
+                    raise UsageError(f"clause {number} holds {shown(poly)!r}; expected a Poly and a relation")
         dims = {poly.dim for clause in frozen for poly, _ in clause}
         if len(dims) > 1:
             raise UsageError(f"the polynomials of the set have {sorted(dims)} variables; expected the same number b")
@@ -83,6 +87,8 @@ class Formula:
         return type(self)(_product(factors))
 
     def _alike(self, other: "Formula") -> None:
+        if not isinstance(other, Formula):
+            raise UsageError(f"a set cannot be combined with {shown(other)!r}; make a set of it first")
         if self.dim != other.dim:
             raise UsageError(f"sets in dimensions {self.dim} and {other.dim} cannot be combined")
 
@@ -105,9 +111,9 @@ class Formula:
                 [(Poly.of([e for _, e in terms], [c for c, _ in terms]), relation) for terms, relation in clause]
                 for clause in clauses
             ]
-        except (TypeError, ValueError) as error:
-            if isinstance(error, UsageError):
-                raise
+        except UsageError:
+            raise
+        except (TypeError, ValueError, RecursionError):
             raise UsageError("this is no set: expected clauses of [[[coefficient, exponents], …], relation]") from None
         return cls(read)
 

@@ -14,6 +14,7 @@ from tenfold.quasiperiodic.sets.cells import BLOCK, Classifier, halved
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.polynomials import Poly
 from tenfold.quasiperiodic.sets.roots import phase_ranges
+from tenfold.shifts.arrays import above, exact_fraction
 
 MAX_CELLS = 2_000_000
 
@@ -50,15 +51,14 @@ def measure(region: Formula, tol: float = 1e-4) -> Measure:
         raise UsageError(f"tol is {tol}; expected a positive number")
     exact = _exact(region)
     if exact is not None:
-        return Measure(float(exact), float(exact), exact, 0, "exact")
+        return Measure(*_around(exact, exact), exact, 0, "exact")
     if region.dim == 1:
         modulus = 1 << 192
         ranges = phase_ranges(region, modulus)
         total = sum(high - low for low, high in ranges.inside)
-        spread = 2.0 * (len(ranges.critical) + 1) / modulus
-        return Measure(
-            max(0.0, total / modulus - spread), min(1.0, total / modulus + spread), None, len(ranges.inside), "roots"
-        )
+        spread = 2 * (len(ranges.critical) + 1)
+        low, high = Fraction(max(0, total - spread), modulus), Fraction(min(modulus, total + spread), modulus)
+        return Measure(*_around(low, high), None, len(ranges.inside), "roots")
     return _subdivided(region, tol)
 
 
@@ -77,10 +77,14 @@ def _subdivided(region: Formula, tol: float) -> Measure:
         low = np.concatenate(left)
         open_ = Fraction(len(low), side**region.dim)
         if open_ <= tol or not len(low) or len(low) << region.dim > MAX_CELLS:
-            bottom, top = float(filled), float(filled + open_)
-            return Measure(math.nextafter(bottom, 0.0), math.nextafter(top, 2.0), None, seen, "subdivision")
+            return Measure(*_around(filled, filled + open_), None, seen, "subdivision")
         low, _ = halved(low * 2, low * 2 + 2)
         level, seen = level + 1, seen + len(low)
+
+
+def _around(low: Fraction, high: Fraction) -> tuple[float, float]:
+    """Floats not above ``low`` and not below ``high``."""
+    return -above(-low), above(high)
 
 
 def _exact(region: Formula) -> Fraction | None:
@@ -115,8 +119,10 @@ def halfspace_volume(normal: Sequence[Any], bound: Any) -> Fraction:
     >>> halfspace_volume([1, 2], "13/10")
     Fraction(2, 5)
     """
-    k, c = [Fraction(a) for a in normal if Fraction(a)], Fraction(bound)
+    k, c = [x for x in (exact_fraction(a, "a normal") for a in normal) if x], exact_fraction(bound, "the bound")
     d = len(k)
+    if d > 20:
+        raise UsageError(f"the normal has {d} entries besides 0; the sum over 2^{d} corners is taken up to 20")
     if not d:
         return Fraction(int(c >= 0))
     total = Fraction(0)

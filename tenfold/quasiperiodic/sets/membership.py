@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64
 
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.polynomials import Exponents
+from tenfold.shifts.arrays import exact_fraction
 
 UNIT = 2.0**-53
 CHUNK = 1 << 14
@@ -26,15 +27,17 @@ class Membership:
         self.polynomials = region.polynomials
         self.dim = region.dim
         self.clauses = region.indexed
-        self._plan, position = _monomials([e for p in self.polynomials for e, _ in p.terms], self.dim)
-        self._sums = [[(position[e], float(c)) for e, c in p.terms] for p in self.polynomials]
+        # A set stays as it is when a polynomial is multiplied by a positive number.
+        scaled = [p.balanced for p in self.polynomials]
+        self._plan, position = _monomials([e for p in scaled for e, _ in p.terms], self.dim)
+        self._sums = [[(position[e], float(c)) for e, c in p.terms] for p in scaled]
         # |computed − exact| ≤ Σ |c| (γ_{degree + terms + 1} + degree δ) for monomials in [0, 1] whose coordinates
         # have error δ: an a-priori form of the running error bound, with 1 % for the higher orders.
-        self._rounding = [1.01 * p.size * UNIT * (p.degree + len(p.terms) + 2) for p in self.polynomials]
-        self._slope = [1.01 * float(sum(p.slopes)) for p in self.polynomials]
+        self._rounding = [1.01 * p.size * UNIT * (p.degree + len(p.terms) + 2) for p in scaled]
+        self._slope = [1.01 * float(sum(p.slopes)) for p in scaled]
 
     def values(self, x: Float64[np.ndarray, "n b"]) -> list[Float64[np.ndarray, " n"]]:
-        """Values of the polynomials at points."""
+        """Values of the polynomials at points, each over a power of two (``Poly.balanced``)."""
         columns = [np.ascontiguousarray(x[:, j]) for j in range(self.dim)]
         made: list[np.ndarray] = []
         for parent, j in self._plan:
@@ -102,17 +105,18 @@ class Membership:
             unknown |= None in answers and False not in answers
         return None if unknown else False
 
-    def of_floats(self, x: Float64[np.ndarray, "n b"]) -> Bool[np.ndarray, " n"]:
-        """Membership of points whose floats are meant exactly."""
-        inside, unknown = self.test(x, 0.0)
+    def of_numbers(self, x: np.ndarray, given: np.ndarray) -> Bool[np.ndarray, " n"]:
+        """Membership of points (n, b) of numbers that are meant exactly; ``x`` has them as floats."""
+        inside, unknown = self.test(x, 0.0 if given.dtype.itemsize <= 8 and given.dtype.kind != "O" else UNIT)
         for i in np.flatnonzero(unknown):
-            exact = [Fraction(float(v)) for v in x[i]]
+            exact = [exact_fraction(v, "a coordinate") for v in given[i]]
             inside[i] = self.exact([v.numerator for v in exact], [v.denominator for v in exact])
         return inside
 
     def closest(self, numerators: Sequence[int], moduli: Sequence[int]) -> float:
         """The least |P| over the polynomials at a point."""
-        return min(abs(float(Fraction(p.scaled_value(numerators, moduli), p.scale(moduli)))) for p in self.polynomials)
+        values = (abs(Fraction(p.scaled_value(numerators, moduli), p.scale(moduli))) for p in self.polynomials)
+        return float(min(*values, Fraction(10) ** 300))
 
 
 def three_valued(

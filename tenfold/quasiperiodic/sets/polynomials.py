@@ -8,13 +8,18 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Num
+from jaxtyping import Float64
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_all_arguments, read_arguments
+from tenfold.settings.values import read
+from tenfold.shifts.arrays import exact_fraction, indices, reals
 
 Exponents = tuple[int, ...]
+MOST_VARIABLES, MOST_TERMS, MOST_DEGREE = 64, 20_000, 256
 
 
+@read_all_arguments
 @dataclass(frozen=True)
 class Poly:
     """Σ_i c_i x_1^{e_i1} … x_b^{e_ib}, coefficients as exact fractions (a float stands for its exact value).
@@ -36,10 +41,10 @@ class Poly:
         """A polynomial from exponents (m, b) and m coefficients (int, float, Fraction, or text such as "1/50").
 
         Raises UsageError for other shapes, negative exponents, NaN and infinities."""
-        table = np.asarray(exponents)
-        if table.ndim != 2 or table.dtype.kind not in "iu" or table.shape[1] < 1:
-            raise UsageError(f"exponents have shape {table.shape} and dtype {table.dtype}; expected whole (terms, b)")
-        values = [_coefficient(c) for c in coefficients]
+        table = indices(exponents, "exponents")
+        if table.ndim != 2 or table.shape[1] < 1:
+            raise UsageError(f"exponents have shape {table.shape}; expected whole numbers (terms, b)")
+        values = [exact_fraction(c, "a coefficient") for c in coefficients]
         if len(values) != len(table):
             raise UsageError(f"{len(table)} monomials have {len(values)} coefficients; give one each")
         if table.size and table.min() < 0:
@@ -51,19 +56,25 @@ class Poly:
 
     @classmethod
     def _from(cls, dim: int, terms: Mapping[Exponents, Fraction]) -> "Poly":
+        if not 1 <= dim <= MOST_VARIABLES:
+            raise UsageError(f"a polynomial has {dim} variables; expected 1 to {MOST_VARIABLES}")
+        if len(terms) > MOST_TERMS or (degree := max(map(sum, terms), default=0)) > MOST_DEGREE:
+            what = f"{len(terms)} terms" if len(terms) > MOST_TERMS else f"degree {degree}"
+            raise UsageError(f"a polynomial has {what}; at most {MOST_TERMS} terms and degree {MOST_DEGREE} are taken")
         return cls(dim, tuple(sorted((e, c) for e, c in terms.items() if c)))
 
     @classmethod
     def constant(cls, dim: int, value: Any) -> "Poly":
         """The constant polynomial."""
-        return cls._from(dim, {(0,) * dim: _coefficient(value)})
+        return cls._from(dim, {(0,) * dim: exact_fraction(value, "a coefficient")})
 
     @classmethod
     def linear(cls, coefficients: Sequence[Any], constant: Any = 0) -> "Poly":
         """a · x + c."""
         dim = len(coefficients)
+        exact = [exact_fraction(c, "a coefficient") for c in coefficients]
         units = [tuple(int(i == j) for i in range(dim)) for j in range(dim)]
-        return cls._from(dim, dict(zip(units, map(_coefficient, coefficients), strict=True))) + constant
+        return cls._from(dim, dict(zip(units, exact, strict=True))) + constant
 
     @property
     def degree(self) -> int:
@@ -74,6 +85,18 @@ class Poly:
     def degrees(self) -> Exponents:
         """The largest exponent of each variable."""
         return tuple(max((e[j] for e, _ in self.terms), default=0) for j in range(self.dim))
+
+    @cached_property
+    def balanced(self) -> "Poly":
+        """The polynomial over a power of two, so that Σ |c_i| lies in [1, 2): the same sign everywhere, and no
+        coefficient that float64 cannot hold next to the others. (0 stays 0.)"""
+        total = sum((abs(c) for _, c in self.terms), Fraction(0))
+        if not total:
+            return self
+        power = total.numerator.bit_length() - total.denominator.bit_length()
+        unit = Fraction(2) ** power
+        unit = unit if total >= unit else unit / 2
+        return Poly(self.dim, tuple((e, c / unit) for e, c in self.terms))
 
     @cached_property
     def size(self) -> float:
@@ -118,9 +141,11 @@ class Poly:
         x = [Fraction(v) for v in point]
         return sum((c * math.prod(v**k for v, k in zip(x, e, strict=True)) for e, c in self.terms), Fraction(0))
 
-    def __call__(self, x: Num[np.ndarray, "*n b"]) -> Float64[np.ndarray, "*n"]:
-        """Values at points."""
-        x = np.asarray(x, dtype=np.float64)
+    def __call__(self, x: Any) -> Float64[np.ndarray, "*n"]:
+        """Values at points (…, b)."""
+        x = reals(x, "points")
+        if x.shape[-1:] != (self.dim,):
+            raise UsageError(f"points have shape {x.shape}, but the polynomial {self.dim} variables")
         values = (float(c) * np.prod([x[..., j] ** k for j, k in enumerate(e)], axis=0) for e, c in self.terms)
         return sum(values, np.zeros(x.shape[:-1]))
 
@@ -146,16 +171,19 @@ class Poly:
         return self + -self._lift(other)
 
     def __mul__(self, other: Any) -> "Poly":
-        terms: dict[Exponents, Fraction] = {}
+        factor, terms = self._lift(other), dict[Exponents, Fraction]()
+        if len(self.terms) * len(factor.terms) > 10 * MOST_TERMS:
+            raise UsageError(f"a product has over {10 * MOST_TERMS} terms before like ones are joined; split the set")
         for e, c in self.terms:
-            for f, d in self._lift(other).terms:
+            for f, d in factor.terms:
                 key = tuple(i + j for i, j in zip(e, f, strict=True))
                 terms[key] = terms.get(key, Fraction(0)) + c * d
         return Poly._from(self.dim, terms)
 
     def __pow__(self, exponent: int) -> "Poly":
-        if not isinstance(exponent, int) or exponent < 0:
-            raise UsageError(f"a power is {exponent!r}; expected a whole number of at least 0")
+        exponent = read(int, exponent, "a power")
+        if not 0 <= exponent <= MOST_DEGREE:
+            raise UsageError(f"a power is {exponent}; expected a whole number from 0 to {MOST_DEGREE}")
         result = Poly.constant(self.dim, 1)
         for _ in range(exponent):
             result = result * self
@@ -191,15 +219,9 @@ class Poly:
         return [[str(c), list(e)] for e, c in self.terms]
 
 
+@read_arguments
 def variables(dim: int) -> tuple[Poly, ...]:
     """The coordinates x_1, …, x_b as polynomials."""
+    if not 1 <= dim <= MOST_VARIABLES:
+        raise UsageError(f"dim is {dim}; expected 1 to {MOST_VARIABLES}")
     return tuple(Poly.linear([int(i == j) for i in range(dim)]) for j in range(dim))
-
-
-def _coefficient(value: Any) -> Fraction:
-    if isinstance(value, (float, np.floating)) and not math.isfinite(value):
-        raise UsageError(f"a coefficient is {value}; expected a finite number")
-    try:
-        return Fraction(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, ZeroDivisionError):
-        raise UsageError(f"a coefficient is {value!r}; expected a number, a fraction or text such as '1/50'") from None

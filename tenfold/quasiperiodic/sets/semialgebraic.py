@@ -11,8 +11,11 @@ from tenfold.quasiperiodic.sets.covering import Cover, cover
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.measure import Measure, measure
 from tenfold.quasiperiodic.sets.membership import Membership
+from tenfold.settings.arguments import read_all_arguments
+from tenfold.shifts.arrays import as_table, reals
 
 
+@read_all_arguments
 class Set(Formula):
     """⋃_c ⋂_l {x ∈ [0, 1)^b : P_{c,l}(x) s 0}, s one of >=, <=, >, <, ==.
 
@@ -31,8 +34,8 @@ class Set(Formula):
         return Membership(self)
 
     def contains(self, x: Any) -> Bool[np.ndarray, "..."]:
-        """Whether points (…, b), floats taken exactly, lie in the set, decided exactly."""
-        points = np.asarray(x, dtype=np.float64)
+        """Whether points (…, b), floats and fractions taken exactly, lie in the set, decided exactly."""
+        given, points = as_table(x, "points"), reals(x, "points")
         if points.shape[-1:] != (self.dim,):
             raise UsageError(
                 f"points have shape {points.shape}, but the set has b = {self.dim}; expected (…, {self.dim})"
@@ -40,7 +43,7 @@ class Set(Formula):
         flat = points.reshape(-1, self.dim)
         if not ((flat >= 0) & (flat <= 1)).all():
             raise UsageError("a point lies outside [0, 1]; reduce coordinates modulo 1 first")
-        return self.membership.of_floats(flat).reshape(points.shape[:-1])
+        return self.membership.of_numbers(flat, given.reshape(-1, self.dim)).reshape(points.shape[:-1])
 
     def cover(self, K: int) -> Cover:
         """cov(S, K): grid cells of side 1/K that meet the set (see ``covering.cover``)."""

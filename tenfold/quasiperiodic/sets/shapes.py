@@ -15,9 +15,12 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.formulas import RELATIONS
 from tenfold.quasiperiodic.sets.polynomials import Poly, variables
 from tenfold.quasiperiodic.sets.semialgebraic import Set
+from tenfold.settings.arguments import read_arguments
+from tenfold.shifts.arrays import exact_fraction, indices, reals
 from tenfold.shifts.frequency import Frequency
 
 
+@read_arguments
 def box(low: Sequence[Any], high: Sequence[Any], closed: bool = False) -> Set:
     """∏ [low_j, high_j), or with closed upper ends. Raises UsageError unless 0 ≤ low_j < high_j ≤ 1.
 
@@ -39,20 +42,23 @@ def intervals(ends: Sequence[tuple[Any, Any]]) -> Set:
     """A union of half-open intervals [a, b) in dimension 1."""
     if not len(ends):
         raise UsageError("a union of intervals has none; give at least one pair of ends")
+    if any(np.shape(pair) != (2,) for pair in ends):
+        raise UsageError("an interval is no pair of ends; give pairs such as (0, '1/4')")
     return Set(dict.fromkeys(box([a], [b]).clauses[0] for a, b in ends))
 
 
 def ball(centre: Sequence[Any], radius: Any) -> Set:
     """{|x − c|_2 ≤ r}, not wrapped around the torus."""
-    r = Poly.constant(len(centre), radius)
-    if r.exact([0] * len(centre)) <= 0:
+    if exact_fraction(radius, "the radius") <= 0:
         raise UsageError(f"the radius is {radius}; expected a positive number")
+    r = Poly.constant(len(centre), radius)
     total = Poly.constant(len(centre), 0)
     for x, c in zip(variables(len(centre)), centre, strict=True):
         total = total + (x - c) ** 2
     return Set([[(total - r * r, "<=")]])
 
 
+@read_arguments
 def halfspace(normal: Sequence[Any], bound: Any, relation: str = "<=") -> Set:
     """{k · x s bound}."""
     return Set([[(Poly.linear(normal) - bound, relation)]])
@@ -71,8 +77,13 @@ def polytope(normals: Sequence[Sequence[Any]], bounds: Sequence[Any]) -> Set:
     return Set([[(Poly.linear(a) - c, "<=") for a, c in zip(normals, bounds, strict=True)]])
 
 
+@read_arguments
 def band(function: Poly, width: Any, axis: int = -1) -> Set:
     """{|x_axis − f(x)| ≤ w}: a neighbourhood of a graph; f a polynomial in all b variables."""
+    if not -function.dim <= axis < function.dim:
+        raise UsageError(f"axis is {axis}, but the function has {function.dim} variables")
+    if exact_fraction(width, "the width") < 0:
+        raise UsageError(f"the width is {width}; expected at least 0")
     difference = variables(function.dim)[axis] - function
     return Set([[(difference - width, "<="), (difference + width, ">=")]])
 
@@ -93,15 +104,16 @@ def from_sympy(expression: Any, symbols: Sequence[Any]) -> Set:
         raise UsageError(f"{expression} is no inequality between polynomials; build it of >=, <=, >, < and Eq")
     try:
         poly = sympy.Poly(expression.lhs - expression.rhs, *symbols)
-    except sympy.PolynomialError:
+    except (sympy.polys.polyerrors.BasePolynomialError, TypeError, ValueError):
         raise UsageError(f"{expression} is not polynomial in {', '.join(map(str, symbols))}") from None
     exponents, coefficients = zip(*poly.terms(), strict=True)
     exact = []
     for c in coefficients:
         if c.is_Rational:
             exact.append(Fraction(int(c.p), int(c.q)))
-        elif c.is_Float:
-            exact.append(Fraction(float(c)))
+        elif c.is_Float and c.is_finite:
+            value = sympy.Rational(c)  # what the digits of the float say, exactly
+            exact.append(Fraction(int(value.p), int(value.q)))
         else:
             raise UsageError(f"the coefficient {c} is no rational number or float; approximate it first")
     return Set([[(Poly.of(np.array(exponents), exact), expression.rel_op)]])
@@ -129,6 +141,7 @@ class TrigonometricSublevel:
         }  # fmt: skip
 
 
+@read_arguments
 def trigonometric_sublevel(
     k: Any, cosines: Sequence[float], sines: Sequence[float], energy: float, delta: float, budget: float = 1e-9
 ) -> TrigonometricSublevel:
@@ -137,14 +150,14 @@ def trigonometric_sublevel(
     k: whole (r, b). Each term is expanded about the cube's centre, where |2π k · (x − ½)| ≤ π |k|_1, to the order
     that leaves at most ``budget`` in all (coefficients are rounded to rational numbers, which the error includes).
     Raises UsageError when the budget is not below δ, or needs an order over 80."""
-    vectors = np.asarray(k)
-    whole = vectors.ndim == 2 and vectors.dtype.kind in "iu"
-    if not whole or not len(vectors) == len(cosines) == len(sines):
+    vectors = indices(k, "k")
+    cosines, sines = (reals(x, "a coefficient").ravel().tolist() for x in (cosines, sines))
+    if vectors.ndim != 2 or not vectors.size or not len(vectors) == len(cosines) == len(sines):
         raise UsageError("k has to be whole numbers (terms, b), with one cosine and one sine coefficient each")
     if not 0 < budget < delta:
         raise UsageError(f"the error budget is {budget} and delta {delta}; expected 0 < budget < delta")
     weights = [abs(c) + abs(s) for c, s in zip(cosines, sines, strict=True)]
-    reach = math.pi * max((int(np.abs(row).sum()) for row in vectors), default=0)
+    reach = math.pi * max(sum(map(abs, row)) for row in vectors.tolist())
     order = 0
     while sum(weights) * _remainder(reach, order) > budget / 2:
         order += 1

@@ -4,19 +4,23 @@ import ast
 import functools
 import itertools
 import operator
+import re
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.sets.polynomials import Poly, variables
 from tenfold.quasiperiodic.sets.semialgebraic import Set
+from tenfold.settings.arguments import read_arguments
+from tenfold.settings.values import shown
 
 _RELATIONS: dict[type, str] = {ast.GtE: ">=", ast.LtE: "<=", ast.Gt: ">", ast.Lt: "<", ast.Eq: "=="}
 
+_LONGEST = 10_000
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
 
 
+@read_arguments
 def parse_set(text: str, dim: int) -> Set:
     """A set from inequalities between polynomials in x, y, z or x1, …, xb, joined by & (and), | (or), ~ (not).
 
@@ -28,17 +32,23 @@ def parse_set(text: str, dim: int) -> Set:
 
     Raises UsageError for text that is not such a formula."""
     # Python would bind & tighter than <=, so words take its place before parsing.
+    if len(text) > _LONGEST:
+        raise UsageError(f"a set of {len(text)} characters is not read; give at most {_LONGEST}, or a JSON file")
     source = text.replace("^", "**").replace("&", " and ").replace("|", " or ").replace("~", " not ")
     try:
         tree = ast.parse(source.strip(), mode="eval").body
+        return _Reader(text, source.strip(), dim).set(tree)
+    except UsageError:
+        raise
     except (SyntaxError, ValueError):
         raise _refused(text, "it is no formula") from None
-    return _Reader(text, source.strip(), dim).set(tree)
+    except (RecursionError, MemoryError):
+        raise _refused(text, "it is nested too deeply") from None
 
 
 def _refused(text: str, why: str) -> UsageError:
     return UsageError(
-        f"cannot read the set {text!r}: {why}; expected inequalities such as 'abs(y - x^2) <= 1/50 & x < 1/2'"
+        f"cannot read the set {shown(text)!r}: {why}; expected inequalities such as 'abs(y - x^2) <= 1/50 & x < 1/2'"
     )
 
 
@@ -79,7 +89,7 @@ class _Reader:
     def polynomial(self, node: ast.expr) -> Poly:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
             written = ast.get_source_segment(self.source, node) or repr(node.value)
-            return Poly.constant(self.dim, Fraction(written))
+            return Poly.constant(self.dim, written if re.fullmatch(r"[\d_.eE+-]+", written) else node.value)
         if isinstance(node, ast.Name):
             if node.id not in self.names:
                 raise _refused(self.text, f"there is no variable {node.id!r} in {self.dim} dimensions")
