@@ -4,7 +4,6 @@ finite pieces of them that are computed with."""
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Float64, Inexact, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, real
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
@@ -42,8 +42,7 @@ class LongRange:
     name: str = "long-range operator"
 
     def __post_init__(self) -> None:
-        if not isfinite(self.lam):
-            raise UsageError(f"lambda is {self.lam}; the coupling must be a finite number")
+        object.__setattr__(self, "lam", real(self.lam, "the coupling lambda"))
         if (self.potential is None) != (self.orbit is None):
             raise UsageError("a potential needs an orbit and an orbit a potential; give both or neither")
         if self.potential is not None and self.orbit is not None:
@@ -80,7 +79,8 @@ class LongRange:
         potential = self.potential
         if isinstance(potential, Function) and potential.singular is not None:
             self._refuse(potential.singular(to_unit(phases)), lower, shape, potential.reason)
-        values = self.lam * potential(phases)
+        with np.errstate(over="ignore"):
+            values = self.lam * potential(phases)
         self._refuse(~np.isfinite(values), lower, shape, "is not finite")
         return values
 
@@ -198,9 +198,9 @@ class Box(Window):
         chosen.__dict__["product"] = product_of(self, kind)
         return chosen
 
-    def matvec(self, states: Num[np.ndarray, "*states N"]) -> Num[np.ndarray, "*found N"]:
+    def matvec(self, states: Numbers) -> Num[np.ndarray, "*found N"]:
         """H ψ for states (..., N), broadcast against a batch of operators."""
-        states = np.asarray(states)
+        states = amplitudes(states, "a state")
         if states.shape[-1:] != (self.size,):
             raise UsageError(f"states have shape {states.shape}; the box needs (..., {self.size})")
         return self.product.apply(states) + self.potential * states

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.border import Numbers, real, reals, whole, wholes
 from tenfold.quasiperiodic.operators.phases import fixed_point, to_unit
 
 
@@ -30,19 +31,18 @@ class TrigPolynomial:
     sin: Float64[np.ndarray, " r"]
     constant: float = 0.0
 
-    def __init__(self, k: Any, cos: Any, sin: Any, constant: float = 0.0) -> None:
-        k = np.atleast_2d(np.asarray(k, dtype=np.int64))
-        cos, sin = (np.atleast_1d(np.asarray(c, dtype=np.float64)) for c in (cos, sin))
-        if not len(k) == len(cos) == len(sin):
+    def __init__(self, k: Numbers, cos: Numbers, sin: Numbers, constant: Numbers = 0.0) -> None:
+        k = np.atleast_2d(wholes(k, "a frequency k of the trigonometric polynomial"))
+        name = "a coefficient of the trigonometric polynomial"
+        cos, sin, constant = np.atleast_1d(reals(cos, name)), np.atleast_1d(reals(sin, name)), real(constant, name)
+        if k.ndim != 2 or not len(k) == len(cos) == len(sin) or cos.ndim != 1 or sin.ndim != 1:
             raise UsageError(f"{len(k)} frequencies k need as many coefficients, not {len(cos)} cos and {len(sin)} sin")
-        if not (np.isfinite(cos).all() and np.isfinite(sin).all() and np.isfinite(constant)):
-            raise UsageError("a coefficient of the trigonometric polynomial is not finite; give finite numbers")
         self.__dict__.update(k=k, cos=cos, sin=sin, constant=constant)
 
     @classmethod
-    def cosine(cls, amplitude: float = 1.0, k: Sequence[int] = (1,)) -> "TrigPolynomial":
+    def cosine(cls, amplitude: Numbers = 1.0, k: Numbers = (1,)) -> "TrigPolynomial":
         """amplitude · cos(2π k·x)."""
-        return cls(np.array([k]), np.array([amplitude]), np.array([0.0]))
+        return cls([k], [amplitude], [0.0])
 
     @property
     def torus(self) -> int:
@@ -88,13 +88,13 @@ class Steps:
             )
         if list(self.breaks) != sorted(set(self.breaks)):
             raise UsageError("the breaks of a step function must increase in [0, 1); sort them and drop repeated ones")
-        if not np.isfinite(self.values).all():
-            raise UsageError(f"a step function's values {self.values} must be finite")
+        breaks = tuple(whole(x, "a break", 0, (1 << 64) - 1) for x in self.breaks)
+        self.__dict__.update(breaks=breaks, values=tuple(reals(self.values, "a step function's value").tolist()))
 
     @classmethod
     def at(cls, breaks: Sequence[Any], values: Sequence[float]) -> "Steps":
         """Breaks given as numbers in [0, 1) (float, Fraction, '1/3', a named constant)."""
-        return cls(tuple(fixed_point(x) for x in breaks), tuple(float(v) for v in values))
+        return cls(tuple(fixed_point(x) for x in breaks), tuple(values))
 
     def __call__(self, phases: UInt64[np.ndarray, "*sites 1"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases."""
@@ -117,7 +117,7 @@ class Function:
     def __call__(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases. Raises UsageError for another shape of the result."""
         points = to_unit(phases)
-        values = np.asarray(self.call(points), dtype=np.float64)
+        values = reals(self.call(points), f"the potential {self.name!r}", finite=False)
         if values.shape != points.shape[:-1]:
             raise UsageError(
                 f"the potential {self.name!r} returned shape {values.shape} for points {points.shape}; "
