@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Complex128, Float64, Num
 
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, Support, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
 from tenfold.quasiperiodic.propagation.adaptive import LARGEST_REACH, evolve_adaptively
+from tenfold.quasiperiodic.propagation.dense import EPS
 from tenfold.quasiperiodic.propagation.front import Front, certified_reach, fronts, moment_tail, truncation_bound
 from tenfold.quasiperiodic.propagation.leak import surface
 from tenfold.quasiperiodic.propagation.methods import (
-    EPS,
     METHODS,
     BoxTooSmallError,
     Goal,
@@ -34,11 +34,11 @@ Numbers = float | Sequence[float] | Num[np.ndarray, "..."]
 class Evolution:
     """States at times, with their error bound.
 
-    ``psi`` complex128 (times, N), or (times, batch, N); ``error_bound`` bounds ‖ψ − ψ_computed‖/‖φ‖ at every time, in
-    exact arithmetic; ``parts`` splits it. ``certificate`` says what it rests on: "a priori" (certified box), "a
-    posteriori" (loss through the surface, measured), "finite system" (the box is the system), or "estimate".
-    ``rounding`` is an estimate of floating-point error, not part of the bound. ``edge_mass`` is the largest share of
-    the mass that a state had in the outermost max(R, 8) layers."""
+    ``psi`` complex128 (times, N), or (times, batch, N); ``error_bound`` bounds ‖ψ − ψ_computed‖/‖φ‖ at every time;
+    ``parts`` splits it. ``certificate`` says what it rests on: "a priori" (certified box), "a posteriori" (loss through
+    the surface, measured), "finite system" (the box is the system), or "estimate". ``rounding`` is the part of floating
+    point: from the residual for "dense", else a few last places for every product. ``edge_mass`` is the largest share
+    of the mass that a state had in the outermost max(R, 8) layers."""
 
     box: Box
     times: Float64[np.ndarray, " times"]
@@ -167,15 +167,21 @@ def evolve(
         lost["box"] = float((np.sqrt(goal.until * run.loss) / scale).max())
     if certificate != "finite system":
         lost["truncated_hopping"] = goal.until * made.hopping.tail
-    lost["polynomial"] = run.polynomial
+    if run.estimated or (certificate != "finite system" and getattr(made.hopping, "estimated", False)):
+        certificate = "estimate"
+    # A product by H adds a few last places (measured: tests/quasiperiodic/test_certificates.py), the potential's own
+    # error the more the longer it acts.
+    rounding = max(run.rounding, 4 * EPS * (run.products + 8)) + goal.until * made.potential_error
+    lost |= {"polynomial": run.polynomial, "rounding": rounding}
     batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
     psi = run.states.reshape(len(goal.times), *batch, made.size)
+    if not np.isfinite(psi).all():
+        raise TenfoldError(f"the evolution to t = {goal.until:g} left the range of floats; scale the operator down")
     mass = (np.abs(psi[..., made.edge()]) ** 2).sum(-1) / (np.abs(states) ** 2).sum(-1)
     used = goal.method if goal.method != "auto" else choose(made, goal.times, int(np.prod(batch)))
-    energy = max(abs(made.interval.low), abs(made.interval.high))
     result = Evolution(
-        made, goal.times, psi, used, tol, sum(lost.values()), lost, "estimate" if run.estimated else certificate,
-        float(mass.max()), run.products, 4 * EPS * max(float(run.products), goal.until * energy), parts,
+        made, goal.times, psi, used, tol, sum(lost.values()), lost, certificate,
+        float(mass.max(initial=0.0)), run.products, rounding, parts,
     )  # fmt: skip
     if not isinstance(system, Box) and not isinstance(box, str) and result.edge_mass > tol:
         raise BoxTooSmallError(

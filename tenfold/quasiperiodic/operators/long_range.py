@@ -68,8 +68,10 @@ class LongRange:
             raise UsageError("the operator has no potential, so that there is no theta to choose")
         return replace(self, orbit=self.orbit.at(theta))
 
-    def values(self, lower: Sequence[int], shape: Sequence[int]) -> Float64[np.ndarray, "*batch N"]:
-        """λ v at the sites lower + [0, shape) in C order, (N,) or (batch, N).
+    def values(
+        self, lower: Sequence[int], shape: Sequence[int], precise: bool = False
+    ) -> Float64[np.ndarray, "*batch N"]:
+        """λ v at the sites lower + [0, shape) in C order, (N,) or (batch, N); ``precise`` as a potential's.
 
         Raises UsageError, naming the site, where the potential is singular or not finite."""
         sites = int(np.prod(shape))
@@ -80,7 +82,7 @@ class LongRange:
         if isinstance(potential, Function) and potential.singular is not None:
             self._refuse(potential.singular(to_unit(phases)), lower, shape, potential.reason)
         with np.errstate(over="ignore"):
-            values = self.lam * potential(phases)
+            values = self.lam * (potential.precise(phases) if precise else potential(phases))
         self._refuse(~np.isfinite(values), lower, shape, "is not finite")
         return values
 
@@ -127,7 +129,7 @@ class LongRange:
         require(8 * sites * batch * (2 * torus + 2), f"a box of {sites:,} sites")
         if any(abs(lo) + n >= 1 << 63 for lo, n in zip(lower, shape, strict=True)):
             raise UsageError(f"the box {lower} + {shape} leaves the 64-bit integers; sites are below 2^63")
-        return Box(self.hopping, lower, shape, boundary, self, centre, self.values(lower, shape))
+        return Box(self.hopping, lower, shape, boundary, self, centre, self.values(lower, shape, True))
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,15 @@ class Box(Window):
     def interval(self) -> SpectralInterval:
         """An interval that contains the spectrum, rigorously (of every member of a batch)."""
         return spectral_interval(self, self.potential)
+
+    @cached_property
+    def potential_error(self) -> float:
+        """A bound on the error of ``potential`` (of a callable's, an estimate)."""
+        potential, orbit = self.operator.potential, self.operator.orbit
+        if potential is None or orbit is None:
+            return 0.0
+        scale = abs(self.operator.lam) * potential.error(orbit.phases(self.lower, self.shape))
+        return scale + 2.0**-53 * float(np.abs(self.potential).max())
 
     @cached_property
     def product(self) -> Product:

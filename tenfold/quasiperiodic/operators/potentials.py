@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt64
+from jaxtyping import Float64, Int64, Shaped, UInt64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.border import Numbers, real, reals, whole, wholes
-from tenfold.quasiperiodic.operators.phases import fixed_point, to_unit
+from tenfold.quasiperiodic.operators.phases import PHASE_ERROR, fixed_point, to_unit
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,23 @@ class TrigPolynomial:
 
     def __call__(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases."""
-        # k·x is reduced mod 1 in exact integers, so that a large k costs no digits.
+        return self._at(phases, np.float64)
+
+    def precise(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
+        """v at phases, rounded once where the machine has longer floats: slower."""
+        return self._at(phases, np.longdouble).astype(np.float64)
+
+    def error(self, phases: UInt64[np.ndarray, "*sites b"]) -> float:
+        """A bound on the error of ``precise``: half a last place, the sums' in longer floats, the phases' own."""
+        size = float(np.abs(self.cos).sum() + np.abs(self.sin).sum())
+        longer = float(np.finfo(np.longdouble).eps) * (8 + len(self.k))
+        return (size + abs(self.constant)) * (2.0**-53 + longer) + 2 * np.pi * PHASE_ERROR * self.degree * size
+
+    def _at(self, phases: UInt64[np.ndarray, "*sites b"], kind: type) -> Shaped[np.ndarray, "*sites"]:
+        # k·x is reduced mod 1 in exact integers, so that a large k costs no digits; to [−½, ½), where floats are finer.
         turns = (phases[..., None, :] * self.k.astype(np.uint64)).sum(-1, dtype=np.uint64)
-        angles = 2 * np.pi * to_unit(turns)
-        return self.constant + np.cos(angles) @ self.cos + np.sin(angles) @ self.sin
+        angles = turns.view(np.int64).astype(kind) * kind(2.0**-63) * (4 * np.arctan(kind(1)))
+        return kind(self.constant) + np.cos(angles) @ self.cos.astype(kind) + np.sin(angles) @ self.sin.astype(kind)
 
     def real(self, x: Any, cos: Callable[[Any], Any], sin: Callable[[Any], Any]) -> Any:
         """v at real points x (..., b) with the given cosine and sine: for arrays of other libraries (autograd)."""
@@ -101,6 +114,12 @@ class Steps:
         edges = np.array(self.breaks, dtype=np.uint64)
         return np.array(self.values)[np.searchsorted(edges, phases[..., 0], side="right") - 1]
 
+    precise = __call__
+
+    def error(self, phases: UInt64[np.ndarray, "*sites 1"]) -> float:
+        """0: values are the user's, and edges are exact."""
+        return 0.0
+
 
 @dataclass(frozen=True)
 class Function:
@@ -116,7 +135,18 @@ class Function:
 
     def __call__(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases. Raises UsageError for another shape of the result."""
+        return self._at(to_unit(phases))
+
+    precise = __call__
+
+    def error(self, phases: UInt64[np.ndarray, "*sites b"]) -> float:
+        """An estimate: a few last places, and what a step of the points' spacing changes."""
         points = to_unit(phases)
+        values = self._at(points)
+        changes = np.abs(self._at(np.minimum(points + 2.0**-53, 1 - 2.0**-53)) - values)
+        return float((changes + 4 * 2.0**-53 * np.abs(values)).max(initial=0.0))
+
+    def _at(self, points: Float64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
         values = reals(self.call(points), f"the potential {self.name!r}", finite=False)
         if values.shape != points.shape[:-1]:
             raise UsageError(

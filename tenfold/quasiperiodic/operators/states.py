@@ -61,8 +61,8 @@ def on_box(box: Box, phi: Initial) -> Num[np.ndarray, "*states N"]:
     parts = supports(phi, box.centre)
     kind = np.complex128 if any(np.iscomplexobj(a) for _, a in parts) else np.float64
     array = np.zeros((len(parts), box.size), dtype=kind)
-    for row, (sites, amplitudes) in enumerate(parts):
-        for site, amplitude in zip(sites, amplitudes, strict=True):
+    for row, (sites, values) in enumerate(parts):
+        for site, amplitude in zip(sites, values, strict=True):
             array[row, box.index([int(n) + c for n, c in zip(site, box.centre, strict=True)])] += amplitude
     return array[0] if phi is None or isinstance(phi, Mapping) else array
 

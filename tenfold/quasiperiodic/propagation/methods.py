@@ -11,7 +11,7 @@ from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import Report
-from tenfold.quasiperiodic.propagation.dense import diagonalise
+from tenfold.quasiperiodic.propagation.dense import diagonalise, rounding_of
 from tenfold.quasiperiodic.propagation.lanczos import evolve_lanczos
 from tenfold.quasiperiodic.propagation.leak import Surface, spectral_loss
 from tenfold.quasiperiodic.propagation.panels import panel_count, run_panels
@@ -19,7 +19,6 @@ from tenfold.quasiperiodic.propagation.trotter import evolve_trotter
 
 METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
 MOST_DENSE = 2000
-EPS = 2.0**-53
 
 
 def check_tol(tol: float) -> None:
@@ -56,6 +55,7 @@ class Propagated:
     polynomial: float = 0.0
     loss: Float64[np.ndarray, "_"] = field(default_factory=lambda: np.zeros(1))
     estimated: bool = False
+    rounding: float = 0.0
 
 
 @dataclass
@@ -157,6 +157,7 @@ def _one_direction(
     if goal.method == "dense":
         spectral = diagonalise(box)
         run.states[index] = spectral.evolve(flat, times)
+        run.rounding = max(run.rounding, rounding_of(box, spectral, flat, abs(float(times[-1])), tol))
         if skin is not None and len(skin.edge):
             run.loss = run.loss + spectral_loss(box, spectral, flat, float(times[-1]))
     else:
