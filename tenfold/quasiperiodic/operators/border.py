@@ -30,11 +30,11 @@ def whole(value: Whole, name: str, least: int | None = None, most: int | None = 
     except TypeError:
         number = None
     if number is None or isinstance(value, bool | np.bool_):
-        raise UsageError(f"{name} is {shown(value)}; give a whole number")
+        raise UsageError(f"{name} is {_shown(value)}; give a whole number")
     if least is not None and number < least:
         raise UsageError(f"{name} is {number}; give at least {least}")
     if most is not None and number > most:
-        raise UsageError(f"{name} is {shown(number)}; give at most {most}")
+        raise UsageError(f"{name} is {_shown(number)}; give at most {most}")
     return number
 
 
@@ -53,7 +53,7 @@ def real(value: Numbers, name: str, least: float = -inf, above: float = -inf, be
     array = _array(value, name, "a finite number")
     number = float(_floats(array, name).reshape(-1)[0]) if array.size == 1 and array.ndim == 0 else nan
     if not isfinite(number):
-        raise UsageError(f"{name} is {shown(value)}; give a finite number")
+        raise UsageError(f"{name} is {_shown(value)}; give a finite number")
     if not (number >= least and above < number < below):
         limits = [
             f"{word} {x:g}" for word, x in (("of at least", least), ("above", above), ("below", below)) if isfinite(x)
@@ -77,7 +77,7 @@ def amplitudes(values: Numbers, name: str) -> Inexact[np.ndarray, "..."]:
         array = array.astype(np.complex128)
     if array.dtype.kind != "c":
         return reals(array, name)
-    found = np.ascontiguousarray(array, dtype=np.complex128)
+    found = np.ascontiguousarray(array, dtype=np.complex128).reshape(array.shape)
     if not np.isfinite(found).all():
         raise UsageError(f"{name} is not finite; give finite numbers")
     return found
@@ -86,7 +86,7 @@ def amplitudes(values: Numbers, name: str) -> Inexact[np.ndarray, "..."]:
 def choice(value: object, what: str, choices: Collection[str]) -> str:
     """One of the words in ``choices``. Raises UsageError, with the nearest one, for another."""
     if not isinstance(value, str) or value not in choices:
-        raise UsageError(f"there is no {what} {shown(value)!r}{suggest(str(value), choices)}")
+        raise UsageError(f"there is no {what} {_shown(value)!r}{suggest(str(value), choices)}")
     return value
 
 
@@ -94,9 +94,10 @@ def _array(values: Numbers, name: str, expected: str) -> Shaped[np.ndarray, "...
     try:
         if hasattr(values, "detach"):  # a tensor, which may want a gradient
             values = values.detach().cpu()
+            values = values.double() if "bfloat16" in str(values.dtype) else values
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise UsageError(f"{name} is {shown(values)}; give {expected}") from None
+        raise UsageError(f"{name} is {_shown(values)}; give {expected}") from None
 
 
 def _floats(array: Shaped[np.ndarray, "..."], name: str) -> Float64[np.ndarray, "..."]:
@@ -104,9 +105,13 @@ def _floats(array: Shaped[np.ndarray, "..."], name: str) -> Float64[np.ndarray, 
         array.dtype.kind == "O" and all(isinstance(v, Real | Decimal) for v in array.ravel().tolist())
     )
     if not plain:
-        raise UsageError(f"{name} is {shown(array.tolist())}; give real numbers")
+        raise UsageError(f"{name} is {_shown(array.tolist())}; give real numbers")
     try:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
     except OverflowError:  # a Python integer beyond the floats
         raise UsageError(f"{name} is not finite; give finite numbers") from None
+
+
+def _shown(value: object) -> str:
+    return " ".join(shown(value).split())

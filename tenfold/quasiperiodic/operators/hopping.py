@@ -214,9 +214,9 @@ class Kernel:
 
     def __post_init__(self) -> None:
         bound, rate = real(self.bound, "C"), real(self.rate, "c")
-        if self.radius_ < 0 or not (bound > 0 and rate > 0):
-            raise UsageError(f"a kernel needs a radius, C and c above 0, not {self.radius_}, {bound:g} and {rate:g}")
         radius, dim = whole(self.radius_, "the kernel's radius"), _dimension(self.dim)
+        if radius < 0 or not (bound > 0 and rate > 0):
+            raise UsageError(f"a kernel needs a radius, C and c above 0, not {radius}, {bound:g} and {rate:g}")
         offsets = np.concatenate([np.zeros((1, dim), np.int64), _ball(dim, radius)])
         self.__dict__.update(radius_=radius, bound=bound, rate=rate, dim=dim, offsets=offsets)
 
@@ -275,7 +275,7 @@ class Kernel:
 
 def kernel_from_sparse(matrix: Any, origin: Whole, bound: Numbers, rate: Numbers) -> Kernel:
     """A one-dimensional kernel given by a SciPy sparse matrix; row i is site i − origin, and A is 0 outside."""
-    origin, csr = whole(origin, "origin"), scipy.sparse.csr_array(matrix)
+    origin, csr = whole(origin, "origin", -(1 << 62), 1 << 62), scipy.sparse.csr_array(matrix)
     coo = csr.tocoo()
     if csr.ndim != 2 or csr.shape[0] != csr.shape[1]:
         raise UsageError(f"the kernel's matrix has shape {csr.shape}; give a square one")

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Inexact, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
-from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, real
+from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, choice, real
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
@@ -145,8 +145,7 @@ class Box(Window):
 
     def distance(self, norm: str = "linf", origin: Site | None = None) -> Float64[np.ndarray, " N"]:
         """|n − origin| at every site; in a ring, of the nearest copy. origin: the centre by default."""
-        if norm not in NORMS:
-            raise UsageError(f"there is no norm {norm!r}; choose one of {', '.join(NORMS)}")
+        choice(norm, "norm", NORMS)
         away = self.sites - np.array(self.centre if origin is None else site_of(origin, len(self.shape)))
         if self.boundary == "periodic":
             half = np.array(self.shape) // 2

@@ -107,7 +107,10 @@ class Steps:
     @classmethod
     def at(cls, breaks: Sequence[Any], values: Sequence[float]) -> "Steps":
         """Breaks given as numbers in [0, 1) (float, Fraction, '1/3', a named constant)."""
-        return cls(tuple(fixed_point(x) for x in breaks), tuple(values))
+        return cls(
+            tuple(fixed_point(x) for x in breaks),
+            tuple(np.atleast_1d(reals(values, "a step function's value")).tolist()),
+        )
 
     def __call__(self, phases: UInt64[np.ndarray, "*sites 1"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases."""

@@ -37,9 +37,10 @@ class Spectral:
 def rounding_of(box: Box, spectral: Spectral, states: Num[np.ndarray, "S N"], until: float, tol: float) -> float:
     """What floating point adds to ``evolve`` until |t|, relative to ‖φ‖, from the residual R = H U − U Λ.
 
-    y(t) = U e^{−itΛ} c satisfies i y' = H y − R e^{−itΛ} c: it differs from e^{−itH} y(0) by at most |t| Σ_k ‖R_k‖ |c_k|,
-    and y(0) from φ by ‖U c − φ‖. Where that is above ``tol``, the parts that oscillate are told apart: to first order
-    (U* R)_jk adds no more than min(|t|, 2/|E_j − E_k|) times its size. The phases t E and R itself are rounded too."""
+    y(t) = U e^{−itΛ} c satisfies i y' = H y − R e^{−itΛ} c: it differs from e^{−itH} y(0) by at most
+    |t| Σ_k ‖R_k‖ |c_k|, and y(0) from φ by ‖U c − φ‖. Where that is above ``tol``, the parts that oscillate are told
+    apart: to first order (U* R)_jk adds no more than min(|t|, 2/|E_j − E_k|) times its size. The phases t E and R
+    itself are rounded too."""
     c, vectors = spectral.coefficients(states), np.swapaxes(spectral.vectors, -1, -2)
     applied = box.product.apply(vectors.reshape(-1, box.size)).reshape(vectors.shape)
     residual = applied + (box.potential[..., None, :] - spectral.energies[..., None]) * vectors
@@ -64,6 +65,7 @@ def diagonalise(box: Box) -> Spectral:
         and box.potential.ndim == 1
         and box.is_real
         and hopping.range == 1
+        and box.size > 1
     ):
         bands = box.banded()
         return Spectral(*eigh_tridiagonal(bands[1], bands[0, 1:]))

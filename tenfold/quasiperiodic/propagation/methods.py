@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Complex128, Float64, Int, Num
 
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.quasiperiodic.operators.border import Numbers, real
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.propagation.bessel import degree
@@ -21,10 +22,12 @@ METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
 MOST_DENSE = 2000
 
 
-def check_tol(tol: float) -> None:
-    """UsageError for a tolerance that double precision cannot meet, or that asks for nothing."""
+def check_tol(tol: Numbers) -> float:
+    """The tolerance; UsageError for one that double precision cannot meet, or that asks for nothing."""
+    tol = real(tol, "tol")
     if not 1e-14 <= tol < 1:
         raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
+    return tol
 
 
 class BoxTooSmallError(TenfoldError, ValueError):
