@@ -4,9 +4,9 @@ The Chebyshev sum is a polynomial of H, so that its derivative is exact for the 
 spectrum are constants. Nothing else in the room imports PyTorch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,18 +14,23 @@ from jaxtyping import Complex128, Float64, Inexact
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.evolution import Numbers, check_times, powers
+from tenfold.quasiperiodic.dynamics.evolution import check_times, powers
+from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, choice, real, reals
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.intervals import symbol_range
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.matvec import fft_lengths
+from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.phases import LatticeOrbit, to_unit
 from tenfold.quasiperiodic.operators.potentials import Function, TrigPolynomial
 from tenfold.quasiperiodic.operators.states import Initial, on_box
+from tenfold.quasiperiodic.operators.windows import NORMS
+from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import coefficients
+from tenfold.quasiperiodic.propagation.methods import check_tol
 
 # A tensor, which may want a gradient, or numbers.
-Given: TypeAlias = Tensor | np.ndarray | Sequence[float] | float
+Given: TypeAlias = Any
 
 
 def torch_states(
@@ -36,7 +41,7 @@ def torch_states(
     lam: Given | None = None,
     theta: Given | None = None,
     coefs: Given | None = None,
-    tol: float = 1e-12,
+    tol: Numbers = 1e-12,
     device: torch.device | str = "cpu",
 ) -> Complex128[Tensor, "times *batch N"]:
     """ψ(t) in the box as the system.
@@ -49,11 +54,15 @@ def torch_states(
         device: where everything runs, in double precision.
 
     Raises UsageError for kernels, step potentials (with theta), or coefficients that are not Hermitian."""
-    sequence = check_times(times)
+    sequence, tol = check_times(times), check_tol(tol)
+    for read, name, given in ((reals, "lambda", lam), (reals, "theta", theta), (amplitudes, "coefs", coefs)):
+        # Finite numbers of the right kind.
+        if given is not None and not read(given, name).size:
+            raise UsageError(f"{name} is empty; give at least one number")
     hopping = box.hopping
     if isinstance(hopping, Kernel):
         raise UsageError("the torch backend needs a translation-invariant hopping, and a kernel is none")
-    a = torch.as_tensor(hopping.coefs if coefs is None else coefs, device=device)
+    a = _tensor(hopping.coefs if coefs is None else coefs, device)
     a = a.to(torch.complex128 if a.is_complex() else torch.float64)
     if a.shape != (len(hopping.offsets),):
         raise UsageError(f"coefs has shape {tuple(a.shape)}; the hopping has {len(hopping.offsets)} offsets")
@@ -61,12 +70,15 @@ def torch_states(
     potential = _potential(box, lam, theta, device)
     low, high = low + float(potential.detach().min()), high + float(potential.detach().max())
     c, h = 0.5 * (low + high), max(0.5 * (high - low), 1e-300)
-    start = torch.as_tensor(np.asarray(on_box(box, phi)), device=device)
+    start = torch.as_tensor(on_box(box, phi).copy(), device=device)
     real = not a.is_complex() and not start.is_complex()
     start = start.to(torch.float64 if real else torch.complex128)
     shape = torch.broadcast_shapes(start.shape, potential.shape)
     multiply = _product(box, a, real)
     diagonal = 2 / h * (potential - c)
+    # Autograd keeps every vector of the recurrence.
+    kept = degree(h * float(np.abs(sequence).max())) * (shape.numel() * 32 + 8 * len(sequence))
+    require(kept + 64 * len(sequence) * shape.numel(), f"the vectors of {box.size:,} sites to t = {sequence.max():g}")
     table, _ = coefficients(h * sequence, tol)
     weights = torch.as_tensor(table.T.copy(), device=device).to(start.dtype)
     before, now = start.expand(shape), (0.5 * diagonal * start + multiply(start) / h).expand(shape)
@@ -90,27 +102,36 @@ def torch_moments(
     box: Box,
     phi: Initial,
     times: Numbers,
-    p: float = 2.0,
+    p: Numbers = 2.0,
     *,
     norm: str = "linf",
     lam: Given | None = None,
     theta: Given | None = None,
     coefs: Given | None = None,
-    tol: float = 1e-12,
+    tol: Numbers = 1e-12,
     device: torch.device | str = "cpu",
 ) -> Float64[Tensor, "times *batch"]:
     """⟨|X|^p⟩(t) in the box, differentiable in ``lam``, ``theta`` and ``coefs``."""
+    p = real(p, "p")
     powers(p)
+    choice(norm, "norm", NORMS)
     states = torch_states(box, phi, times, lam=lam, theta=theta, coefs=coefs, tol=tol, device=device)
     distance = torch.as_tensor(box.distance(norm) ** p, device=device)
     return (states.real**2 + states.imag**2) @ distance
+
+
+def _tensor(given: Given, device: torch.device | str) -> Tensor:
+    """A tensor as it is, so that a gradient flows into it; numbers of other types in double precision."""
+    return (
+        given.to(device) if isinstance(given, Tensor) else torch.as_tensor(amplitudes(given, "a number"), device=device)
+    )
 
 
 def _potential(
     box: Box, lam: Given | None, theta: Given | None, device: torch.device | str
 ) -> Float64[Tensor, "*batch N"]:
     operator = box.operator
-    strength = torch.as_tensor(operator.lam if lam is None else lam, dtype=torch.float64, device=device)
+    strength = _tensor(operator.lam if lam is None else lam, device).to(torch.float64)
     if operator.potential is None or operator.orbit is None:
         if lam is not None or theta is not None:
             raise UsageError("the operator has no potential to differentiate; give an operator with one")
@@ -123,7 +144,7 @@ def _potential(
         raise UsageError("a step potential has no derivative in theta; differentiate in lam or coefs")
     if not isinstance(operator.orbit, LatticeOrbit):
         raise UsageError("theta of a skew shift does not shift its potential; differentiate in lam or coefs")
-    shift = torch.as_tensor(theta, dtype=torch.float64, device=device)
+    shift = torch.atleast_1d(_tensor(theta, device).to(torch.float64))
     exact = operator.at(shift.detach().cpu().numpy().tolist()).orbit
     assert exact is not None
     points = torch.as_tensor(to_unit(exact.phases(box.lower, box.shape)), device=device)

@@ -15,21 +15,22 @@ What the box loses: with g = Q A P ψ_L and A = ∫ w ‖g‖² dt, the bound (l
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import asinh, exp, gamma, hypot, log, pi, sqrt
+from math import asinh, exp, expm1, gamma, hypot, log, log1p, pi, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Complex128, Float64, Num
 from scipy.special import wofz
 
-from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, Numbers, moments_of_probabilities, powers
+from tenfold.errors import TenfoldError, UsageError
+from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, moments_of_probabilities, powers
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, choice, real, reals
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
-from tenfold.quasiperiodic.operators.windows import Site, site_of
-from tenfold.quasiperiodic.propagation.dense import diagonalise
+from tenfold.quasiperiodic.operators.windows import NORMS, Site, site_of
+from tenfold.quasiperiodic.propagation.dense import EPS, diagonalise, rounding_of
 from tenfold.quasiperiodic.propagation.leak import Surface, nodes, surface
 from tenfold.quasiperiodic.propagation.methods import MOST_DENSE, check_tol
 from tenfold.quasiperiodic.propagation.panels import LONGEST_PROBED, run_panel
@@ -55,9 +56,10 @@ class TimeAverage:
     """Averages over time at several T.
 
     ``probabilities`` float64 (len(T), N), ``moments`` (len(T), len(p)). ``error_bound`` bounds the error that the
-    method makes in Σ_n of the probabilities (quadrature, truncated horizon), without rounding; ``box_bound`` (len(T),)
-    bounds Σ_n |prob_n − prob_n of the lattice| by what the box lost (0 where the box is the system), outside included;
-    ``edge_mass`` is the averaged mass in the outermost max(R, 8) layers."""
+    method makes in Σ_n of the probabilities at any T (quadrature, truncated horizon, rounding; of the gaussian
+    quadrature an estimate); ``box_bound`` (len(T),) bounds Σ_n |prob_n − prob_n of the lattice| by what the box and the
+    hopping's tail lost (0 where the box is the system), outside included; ``edge_mass`` is the averaged mass in the
+    outermost max(R, 8) layers."""
 
     box: Box
     T: Float64[np.ndarray, " T"]
@@ -87,11 +89,11 @@ def time_averaged(
     *,
     kind: str = "abel",
     method: str = "eig",
-    box: str | int = "adaptive",
+    box: str | Site = "adaptive",
     centre: Site = 0,
     norm: str = "linf",
-    tol: float = 1e-12,
-    edge_tol: float | None = None,
+    tol: Numbers = 1e-12,
+    edge_tol: Numbers | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> TimeAverage:
     """Time-averaged |ψ_n|² and ⟨|X|^p⟩ at scales T.
@@ -103,15 +105,14 @@ def time_averaged(
         method: "eig" (N ≤ 2000), "resolvent" (abel only), "quadrature".
 
     Raises UsageError for T ≤ 0, p ≤ 0, or a method that the kind does not have."""
+    choice(kind, "average", WEIGHTS)
+    choice(method, "method", WAYS)
+    choice(norm, "norm", NORMS)
     asked = {"T": _scales(T), "p": powers(p), "kind": kind, "method": method, "norm": norm}
-    if kind not in WEIGHTS:
-        raise UsageError(f"there is no average {kind!r}{suggest(kind, WEIGHTS)}")
-    if method not in WAYS:
-        raise UsageError(f"there is no method {method!r}{suggest(method, WAYS)}")
     if method == "resolvent" and kind != "abel":
         raise UsageError(f"the resolvent method is for the abel average, not for {kind!r}; use 'eig' or 'quadrature'")
-    check_tol(tol)
-    allowed = sqrt(tol) if edge_tol is None else edge_tol
+    tol = check_tol(tol)
+    allowed = sqrt(tol) if edge_tol is None else real(edge_tol, "edge_tol", above=0)
     if isinstance(system, Box):
         return _in_box(system, on_box(system, phi), "finite system", asked, tol, progress)
     middle = site_of(centre, system.dim)
@@ -142,7 +143,7 @@ def time_averaged(
 
 
 class _Found(NamedTuple):
-    """At one scale: probabilities (N,), the loss ∫ w ‖QAPψ‖² dt, the method's error, and its products."""
+    """At one scale: probabilities (N,), the loss ∫ w ‖QAPψ‖² dt, the method's error for ‖φ‖ = 1, and its products."""
 
     probabilities: Float64[np.ndarray, " N"]
     lost: float
@@ -155,7 +156,7 @@ _At = Callable[[float, Callable[[float], None]], _Found]
 
 
 def _scales(T: Numbers) -> Scales:
-    scales = np.atleast_1d(np.asarray(T, dtype=np.float64))
+    scales = np.atleast_1d(reals(T, "T", finite=False)).ravel()
     if not len(scales) or not (np.isfinite(scales).all() and (scales > 0).all()):
         raise UsageError(f"T is {T}; averages are over times t >= 0 with a finite scale T above 0")
     return scales
@@ -172,21 +173,25 @@ def _in_box(
     if states.ndim > 1 or box.potential.ndim > 1:
         raise UsageError("time averages take one state and one theta; loop over a batch")
     scales, kind, skin = asked["T"], asked["kind"], surface(box)
-    at = WAYS[asked["method"]](box, states, kind, tol, skin)
+    at = WAYS[asked["method"]](box, states, kind, tol, skin, float(scales.max()), float(asked["p"].max()))
     parts = [at(float(T), partial(_report, progress, i, len(scales))) for i, T in enumerate(scales)]
     found, lost = np.stack([p.probabilities for p in parts]), np.array([p.lost for p in parts])
     edge = box.edge()
     mass = float(found[:, edge].sum(-1).max()) if len(edge) else 0.0
-    bound = np.zeros(len(scales))
+    bound, scale = np.zeros(len(scales)), float(np.linalg.norm(states))
     if certificate != "finite system":
+        certificate = "estimate" if getattr(box.hopping, "estimated", False) else certificate
         # Rounding leaves something on the surface that no box removes.
-        scale = float(np.linalg.norm(states))
         floor = (_ROUNDING * skin.strength * scale) ** 2
         bound = 2 * LOSS[kind] * scales * np.sqrt(np.maximum(lost, 0.0) + floor) * scale
+        bound += 2 * scales * box.hopping.tail * scale**2
+    if not np.isfinite(found).all():
+        raise TenfoldError(f"the average at T = {scales.max():g} left the range of floats; scale the operator down")
+    rounding = 2 * float(scales.max()) * box.potential_error
     return TimeAverage(
         box=box, **asked, probabilities=found, moments=moments_of_probabilities(box, found, asked["p"], asked["norm"]),
-        error_bound=max(p.error for p in parts), box_bound=bound, edge_mass=mass, certificate=certificate,
-        products=sum(p.products for p in parts),
+        error_bound=scale**2 * (max(p.error for p in parts) + rounding), box_bound=bound, edge_mass=mass,
+        certificate=certificate, products=sum(p.products for p in parts),
     )  # fmt: skip
 
 
@@ -204,14 +209,20 @@ def transform(kind: str, omega: Float64[np.ndarray, "*shape"], T: float) -> Comp
     return np.asarray(wofz(-0.5 * omega * T), dtype=np.complex128)
 
 
-def _by_eigenbasis(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:
-    """One diagonalisation, then one matrix product a scale."""
+def _by_eigenbasis(
+    box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface, longest: float, p: float
+) -> _At:
+    """One diagonalisation, then one matrix product a scale.
+
+    Twice the error of the states bounds that of the probabilities; it grows no faster than the time, whose average is
+    below T for each weight."""
     require(6 * 16 * box.size**2, f"the eigenbasis of {box.size} sites")
     spectral = diagonalise(box)
     amplitude = spectral.vectors * spectral.coefficients(state)
     omega = spectral.energies[:, None] - spectral.energies[None, :]
     outside = skin.out @ amplitude[skin.edge]
     gram = outside.conj().T @ outside
+    error = 2 * rounding_of(box, spectral, state[None], longest, tol)
 
     def at(T: float, report: Callable[[float], None]) -> _Found:
         weight = transform(kind, omega, T)
@@ -221,15 +232,20 @@ def _by_eigenbasis(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float
             found = np.real(((amplitude @ weight) * np.conj(amplitude)).sum(1))
         else:
             found = ((amplitude @ weight.real) * amplitude).sum(1)
-        return _Found(np.maximum(found, 0.0), lost)
+        return _Found(np.maximum(found, 0.0), lost, error)
 
     return at
 
 
 def eigenbasis_moments(
-    box: Box, state: Num[np.ndarray, " N"], scales: Scales, p: Numbers, kind: str = "abel", norm: str = "linf"
+    box: Box, state: Initial, scales: Numbers, p: Numbers, kind: str = "abel", norm: str = "linf"
 ) -> Float64[np.ndarray, "T p"]:
     """Moments (len(T), len(p)) in O(N²) a scale, through M_jk = Σ_n |n|^p conj(U_nj) U_nk: for many T."""
+    state, scales = on_box(box, state), _scales(scales)
+    if state.ndim > 1 or box.potential.ndim > 1:
+        raise UsageError("time averages take one state and one theta; loop over a batch")
+    choice(kind, "average", WEIGHTS)
+    require(6 * 16 * box.size**2, f"the eigenbasis of {box.size} sites")
     spectral = diagonalise(box)
     c = spectral.coefficients(state)
     omega = spectral.energies[None, :] - spectral.energies[:, None]
@@ -244,18 +260,20 @@ def eigenbasis_moments(
     return found
 
 
-def _by_resolvent(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:
-    """By Parseval, with an estimated error of the midpoint rule.
+def _by_resolvent(
+    box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface, longest: float, p: float
+) -> _At:
+    """By Parseval, with a bound on the error of the midpoint rule.
 
     With E = c + g tan x, g² = h² + 1/T², the integral is over one period of an analytic function of x. Its poles,
-    E = λ ± i/T with |λ − c| ≤ h, are at least δ = ½ arsinh(1/(h T)) away from the real axis, so that n midpoints err
-    by about 2 e^{−2nδ}."""
+    E = λ ± i/T with |λ − c| ≤ h, are at least δ = ½ arsinh(1/(h T)) away from the real axis: its Fourier coefficients
+    fall as r^{|k|}, r = e^{−2δ}, and n midpoints err by at most 2 rⁿ/(1 − rⁿ) in Σ_n of the probabilities."""
     h, c = max(box.interval.half_width, 1e-12), box.interval.centre
     solve = solver(box, state)
 
     def at(T: float, report: Callable[[float], None]) -> _Found:
         decay, g = asinh(1 / (h * T)), hypot(h, 1 / T)
-        count = int(np.ceil(log(2 / tol) / decay)) + 1
+        count = int(np.ceil(log(2 / tol) / decay)) + 1 if decay * _MOST_NODES > 1 else 2 * _MOST_NODES
         if count > _MOST_NODES:
             raise UsageError(
                 f"the resolvent average at T = {T:g} needs {count:.2g} energies, more than {_MOST_NODES:.2g}; "
@@ -271,19 +289,25 @@ def _by_resolvent(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float,
             if len(skin.edge):
                 lost += float(weights[part] @ skin.loss(columns[:, skin.edge]))
             report(part.stop / count)
-        return _Found(total, lost, 2 * exp(-count * decay))
+        rounding = 8 * EPS * (8 + T * max(abs(box.interval.low), abs(box.interval.high)))
+        return _Found(total, lost, 2 / expm1(count * decay) + rounding)
 
     return at
 
 
-def _by_quadrature(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface) -> _At:
+def _by_quadrature(
+    box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float, skin: Surface, longest: float, p: float
+) -> _At:
     """Averages of evolved states, with an error bound (gaussian: an estimate).
 
     |ψ_n(t)|² is entire of exponential type 2h, and the weights are analytic: Gauss-Legendre nodes on panels, to the
-    horizon beyond which the weight integrates to ``tol``; panels are no longer than T, so that the weight is resolved
-    with the state."""
+    horizon beyond which the weight of a ballistic moment, (t/T)^p w(t), integrates to less than ``tol``; panels are no
+    longer than T, so that the weight is resolved with the state."""
     h = max(box.interval.half_width, 1e-300)
-    ends = {"abel": 0.5 * log(1 / tol), "cesaro": 1.0, "gaussian": sqrt(log(1 / tol))}
+    y = log(4 / tol)
+    for _ in range(30):  # y = log 4/tol + p log(1 + y), the weight's exponent at the horizon
+        y = log(4 / tol) + p * log1p(y)
+    ends = {"abel": 0.5 * y, "cesaro": 1.0, "gaussian": sqrt(y)}
 
     def at(T: float, report: Callable[[float], None]) -> _Found:
         horizon = ends[kind] * T
@@ -293,7 +317,7 @@ def _by_quadrature(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float
         require(2 * len(s) * box.size * 16, f"states of {box.size:,} sites at {len(s)} nodes")
         total, current, lost, products, remainder = np.zeros(box.size), state[None], 0.0, 0, 0.0
         for number in range(count):
-            panel = run_panel(box, current, 0.0, length, s, 0, tol / count, None)
+            panel = run_panel(box, current, 0.0, length, s, 0, 0.25 * tol / count, None)
             found = panel.states[:, 0]
             share = weights * weight(kind, number * length + s, T)
             total += share @ (found.real**2 + found.imag**2)
@@ -301,8 +325,9 @@ def _by_quadrature(box: Box, state: Num[np.ndarray, " N"], kind: str, tol: float
             current = panel.last
             products, remainder = products + panel.products, remainder + panel.remainder
             report((number + 1) / count)
-        horizon_error = 0.0 if kind == "cesaro" else tol
-        return _Found(total, lost, 2 * remainder + error * 2 / T * count + horizon_error, products)
+        horizon_error = 0.0 if kind == "cesaro" else exp(-y)
+        rounding = 8 * EPS * (products + 8 * count)
+        return _Found(total, lost, 2 * remainder + error * 2 / T * count + horizon_error + rounding, products)
 
     return at
 

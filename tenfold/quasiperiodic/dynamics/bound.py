@@ -6,7 +6,7 @@ Both are derived here (docs/quasiperiodic.md gives the arguments) and are not st
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, inf, isfinite, log
+from math import exp, inf, log
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from jaxtyping import Complex128, Float64
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
+from tenfold.quasiperiodic.operators.memory import require
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,15 @@ STATUS = (
 
 
 def transport_bound(
-    b: int,
-    q: float,
-    s: float,
+    b: Whole,
+    q: Numbers,
+    s: Numbers,
     *,
-    p: float = 2.0,
-    tau: float | None = None,
-    dual: float | None = None,
-    quotients: Sequence[int] | None = None,
-    side: float | None = None,
+    p: Numbers = 2.0,
+    tau: Numbers | None = None,
+    dual: Numbers | None = None,
+    quotients: Sequence[Whole] | None = None,
+    side: Numbers | None = None,
 ) -> TransportBound:
     """The exponent of the logarithmic bound for bad sets of degree ≤ M^q and measure ≤ e^{−M^s} on T^b.
 
@@ -71,6 +73,8 @@ def transport_bound(
         quotients: partial quotients of α (b = 1): every irrational frequency, with ``side`` = M also a concrete N.
 
     Raises UsageError for inputs outside their range: the counting argument says nothing there."""
+    b, q, s, p = whole(b, "b", most=10**6), real(q, "q"), real(s, "s"), real(p, "p")
+    tau, dual = (None if x is None else real(x, name) for x, name in ((tau, "tau"), (dual, "dual")))
     if b < 1 or not (q > 0 and 0 < s < 1 and p > 0):
         raise UsageError(f"b = {b}, q = {q:g}, s = {s:g}, p = {p:g}: expected b >= 1, q > 0, 0 < s < 1 and p > 0")
     if sum(x is not None for x in (tau, dual, quotients)) > 1:
@@ -117,19 +121,22 @@ def transport_bound(
 
 def _terms(quotients: Sequence[int]) -> list[int]:
     """a_1, a_2, … of α in (0, 1); the list may start with a_0 = 0."""
-    terms = [int(a) for a in quotients]
+    terms = [whole(a, "a partial quotient") for a in quotients]
     if not terms or any(a < 1 for a in terms[1:]) or terms[0] < 0:
         raise UsageError(f"partial quotients are whole numbers from 1 on, not {list(quotients)[:5]}")
     return terms[1:] if terms[0] == 0 else terms
 
 
-def _good_within(terms: Sequence[int], q: float, s: float, side: float) -> tuple[float, float | None, str]:
+def _good_within(terms: Sequence[int], q: float, s: float, side: Numbers) -> tuple[float, float | None, str]:
     """The exponent of the distance, N with a good box among n = 0 … N where one is guaranteed, and why.
 
     Points n = 0 … N are pairwise more than 1/(2 q_j) apart for N < q_j, so that at most 2I + 2 q_j e^{−M^s} of them
     lie in I ≤ M^q + 1 intervals of that measure."""
+    side = real(side, "the box side M")
     if not side >= 1:
         raise UsageError(f"the box side M is {side:g}; give at least 1")
+    if q * log(side) > 600:
+        raise UsageError(f"M^q is {side:g}^{q:g}; give a side or a degree with M^q below 1e260")
     wanted, room = 2 * side**q + 4, 1 - 2 * exp(-(side**s))
     denominators = [1]
     for a in terms:
@@ -149,7 +156,7 @@ def _good_within(terms: Sequence[int], q: float, s: float, side: float) -> tuple
     enough = next((d for d in denominators if min(d, 10**300) * room > 2 * (side**q + 1)), None)
     if enough is None:
         return inf, None, start + "no good box is guaranteed"
-    return inf, float(enough), start + f"a good box is only guaranteed within N = q_j = {enough}"
+    return inf, float(min(enough, 10**300)), start + f"a good box is only guaranteed within N = q_j = {enough}"
 
 
 @dataclass(frozen=True)
@@ -178,9 +185,9 @@ class TransferDiagnostic:
 
 def transfer_bound(
     operator: LongRange,
-    T: float,
-    N: int,
-    energies: int = 0,
+    T: Numbers,
+    N: Whole,
+    energies: Whole = 0,
     progress: Callable[[float], None] | None = None,
 ) -> TransferDiagnostic:
     """T³ ∫ (max_{1≤n≤N} ‖Φ(±n, E + i/T)‖²)^{−1} dE over the spectrum and a margin of 1, for nearest neighbours on Z.
@@ -191,13 +198,15 @@ def transfer_bound(
     hopping = operator.hopping
     if operator.dim != 1 or isinstance(hopping, Kernel) or hopping.range != 1:
         raise UsageError("the transfer diagnostic is for nearest-neighbour operators on Z")
-    if not (isfinite(T) and T > 0) or N < 1:
+    T, N, energies = real(T, "T", below=1e90), whole(N, "N"), whole(energies, "energies", 0)
+    if not T > 0 or N < 1:
         raise UsageError(f"T is {T:g} and N is {N}; give T above 0 and N of at least 1")
     box = operator.box(N)
     low, high = box.interval.low - 1, box.interval.high + 1
     count = energies or max(1000, int(8 * T * (high - low)))
     if count * 8 > 1 << 31:
         raise UsageError(f"T = {T:g} needs {count:.2g} energies; give fewer with energies=")
+    require(16 * 12 * count, f"products at {count:,} energies")
     width = (high - low) / count
     grid = low + (np.arange(count) + 0.5) * width + 1j / T
     one = hopping.coefs[hopping.offsets[:, 0] == 1][0]
@@ -222,10 +231,9 @@ def _largest_squared(
         step = (z - v) / strength
         a, b = step * a - b, a
         c, d = step * c - d, c
-        size = np.abs(a) ** 2 + np.abs(b) ** 2 + np.abs(c) ** 2 + np.abs(d) ** 2
-        root = np.sqrt(size)
+        root = np.hypot(np.hypot(np.abs(a), np.abs(b)), np.hypot(np.abs(c), np.abs(d)))
         a, b, c, d = a / root, b / root, c / root, d / root
-        scale += np.log(size)
+        scale += 2 * np.log(root)
         np.maximum(largest, scale, out=largest)
     # The Frobenius norm, within a factor two of the operator norm squared.
     return np.exp(np.minimum(largest, 700.0))

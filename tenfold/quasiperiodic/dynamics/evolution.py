@@ -6,18 +6,19 @@ from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Complex128, Float64, Num
+from jaxtyping import Complex128, Float64
 
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, choice, real, reals
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.states import Initial, Support, on_box, supports
+from tenfold.quasiperiodic.operators.states import Initial, Support, is_array, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
 from tenfold.quasiperiodic.propagation.adaptive import LARGEST_REACH, evolve_adaptively
+from tenfold.quasiperiodic.propagation.dense import EPS
 from tenfold.quasiperiodic.propagation.front import Front, certified_reach, fronts, moment_tail, truncation_bound
 from tenfold.quasiperiodic.propagation.leak import surface
 from tenfold.quasiperiodic.propagation.methods import (
-    EPS,
     METHODS,
     BoxTooSmallError,
     Goal,
@@ -26,19 +27,16 @@ from tenfold.quasiperiodic.propagation.methods import (
     run_in_box,
 )
 
-# One number, or several.
-Numbers = float | Sequence[float] | Num[np.ndarray, "..."]
-
 
 @dataclass(frozen=True)
 class Evolution:
     """States at times, with their error bound.
 
-    ``psi`` complex128 (times, N), or (times, batch, N); ``error_bound`` bounds ‖ψ − ψ_computed‖/‖φ‖ at every time, in
-    exact arithmetic; ``parts`` splits it. ``certificate`` says what it rests on: "a priori" (certified box), "a
-    posteriori" (loss through the surface, measured), "finite system" (the box is the system), or "estimate".
-    ``rounding`` is an estimate of floating-point error, not part of the bound. ``edge_mass`` is the largest share of
-    the mass that a state had in the outermost max(R, 8) layers."""
+    ``psi`` complex128 (times, N), or (times, batch, N); ``error_bound`` bounds ‖ψ − ψ_computed‖/‖φ‖ at every time;
+    ``parts`` splits it. ``certificate`` says what it rests on: "a priori" (certified box), "a posteriori" (loss through
+    the surface, measured), "finite system" (the box is the system), or "estimate". ``rounding`` is the part of floating
+    point: from the residual for "dense", else a few last places for every product. ``edge_mass`` is the largest share
+    of the mass that a state had in the outermost max(R, 8) layers."""
 
     box: Box
     times: Float64[np.ndarray, " times"]
@@ -64,17 +62,17 @@ class Evolution:
         """⟨|X|^p⟩(t) = Σ |n − origin|^p |ψ_n(t)|², (times, ...) or (times, ..., len(p)) for a list of p."""
         return moments(self.box, self.psi, p, norm, origin)
 
-    def moments_error(self, p: float, norm: str = "linf") -> Float64[np.ndarray, " times"]:
+    def moments_error(self, p: Numbers, norm: str = "linf") -> Float64[np.ndarray, " times"]:
         """A bound on the error of ``moments(p, norm)`` about the centre, (times,): ε (2 + ε) ‖φ‖² max|n|^p inside the
-        box, and the front bound on what is outside; inf where the outside is not bounded."""
-        powers(p)
-        bound = self.error_bound
-        largest = float(self.box.distance(norm).max()) ** p
+        box, ε the ``error_bound`` (relative to ‖φ‖), and the front bound on what is outside; inf where that is not
+        bounded (an array of amplitudes, an infinite hopping that was cut off)."""
+        p, bound = float(powers(real(p, "p"))[0]), self.error_bound
+        largest = float(self.box.distance(norm).max() ** p)
         mass = max((phi.norm**2 for phi in self.initial), default=1.0)
         inside = largest * bound * (2 + bound) * mass if isfinite(bound) else np.inf
         if self.certificate == "finite system":
             return np.full(len(self.times), inside)
-        if not self.initial:
+        if not self.initial or self.box.hopping.tail > 0:
             return np.full(len(self.times), np.inf)
         d = len(self.box.shape)
         factor = {"linf": 1.0, "l2": sqrt(d), "l1": float(d)}[norm]
@@ -102,6 +100,7 @@ class Evolution:
         )  # fmt: skip
 
 
+BOXES = ("certified", "adaptive")
 CONVENTIONS = {
     "evolution": "psi(t) = exp(-i t H) phi",
     "operator": "(H u)_n = sum_m a_m u_(n-m) + lambda v(theta + n.Omega) u_n",
@@ -115,9 +114,9 @@ def evolve(
     phi: Initial = None,
     times: Numbers = (),
     *,
-    tol: float = 1e-12,
+    tol: Numbers = 1e-12,
     method: str = "auto",
-    box: str | int = "certified",
+    box: str | Site = "certified",
     centre: Site = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Evolution:
@@ -133,16 +132,14 @@ def evolve(
         progress: called with the fraction that is done.
 
     Raises UsageError for bad arguments before any work."""
-    goal = Goal(check_times(times), tol, method, progress)
-    check_tol(tol)
-    if method not in METHODS:
-        raise UsageError(f"there is no method {method!r}{suggest(method, METHODS)}")
+    tol = check_tol(tol)
+    goal = Goal(check_times(times), tol, choice(method, "method", METHODS), progress)
     parts: list[Support] = []
     lost, certificate = {}, "a posteriori"
     if isinstance(system, Box):
         made, states, certificate = system, on_box(system, phi), "finite system"
         run = run_in_box(made, states, goal)
-    elif isinstance(phi, np.ndarray) and isinstance(box, str):
+    elif is_array(phi) and isinstance(box, str):
         raise UsageError("an array of amplitudes belongs to a box; pass the Box, or a state {site: amplitude}")
     elif isinstance(box, str):
         middle = site_of(centre, system.dim)
@@ -156,26 +153,31 @@ def evolve(
             made, states, run, used = evolve_adaptively(system, phi, width, goal, middle)
             goal = replace(goal, method=used)
         else:
-            choices = ("certified", "adaptive")
-            raise UsageError(f"there is no box {box!r}{suggest(box, choices)}, or give a number of sites")
+            raise UsageError(f"there is no box {box!r}{suggest(box, BOXES)}, or give a number of sites")
     else:
         made = system.box(box, centre)
-        states, parts = on_box(made, phi), [] if isinstance(phi, np.ndarray) else supports(phi, made.centre)
+        states, parts = on_box(made, phi), [] if is_array(phi) else supports(phi, made.centre)
         run = run_in_box(made, states, goal, surface(made))
     if certificate == "a posteriori":
         scale = np.linalg.norm(states.reshape(-1, states.shape[-1]), axis=-1)
         lost["box"] = float((np.sqrt(goal.until * run.loss) / scale).max())
     if certificate != "finite system":
         lost["truncated_hopping"] = goal.until * made.hopping.tail
-    lost["polynomial"] = run.polynomial
+    if run.estimated or (certificate != "finite system" and getattr(made.hopping, "estimated", False)):
+        certificate = "estimate"
+    # A product by H adds a few last places (measured: tests/quasiperiodic/test_certificates.py), the potential's own
+    # error the more the longer it acts.
+    rounding = max(run.rounding, 4 * EPS * (run.products + 8)) + goal.until * made.potential_error
+    lost |= {"polynomial": run.polynomial, "rounding": rounding}
     batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
     psi = run.states.reshape(len(goal.times), *batch, made.size)
+    if not np.isfinite(psi).all():
+        raise TenfoldError(f"the evolution to t = {goal.until:g} left the range of floats; scale the operator down")
     mass = (np.abs(psi[..., made.edge()]) ** 2).sum(-1) / (np.abs(states) ** 2).sum(-1)
     used = goal.method if goal.method != "auto" else choose(made, goal.times, int(np.prod(batch)))
-    energy = max(abs(made.interval.low), abs(made.interval.high))
     result = Evolution(
-        made, goal.times, psi, used, tol, sum(lost.values()), lost, "estimate" if run.estimated else certificate,
-        float(mass.max()), run.products, 4 * EPS * max(float(run.products), goal.until * energy), parts,
+        made, goal.times, psi, used, tol, sum(lost.values()), lost, certificate,
+        float(mass.max(initial=0.0)), run.products, rounding, parts,
     )  # fmt: skip
     if not isinstance(system, Box) and not isinstance(box, str) and result.edge_mass > tol:
         raise BoxTooSmallError(
@@ -188,11 +190,9 @@ def evolve(
 
 def check_times(times: Numbers) -> Float64[np.ndarray, " times"]:
     """Times as float64 (nt,); UsageError for none or for values that are not finite."""
-    sequence = np.atleast_1d(np.asarray(times, dtype=np.float64)).ravel()
+    sequence = np.atleast_1d(reals(times, "a time")).ravel()
     if not len(sequence):
         raise UsageError("there are no times; give at least one")
-    if not np.isfinite(sequence).all():
-        raise UsageError("a time is not finite; give finite numbers")
     return sequence
 
 
@@ -215,7 +215,7 @@ def certified_box(
 
 def powers(p: Numbers) -> Float64[np.ndarray, " p"]:
     """p as an array; UsageError unless every p is finite and above 0."""
-    array = np.atleast_1d(np.asarray(p, dtype=np.float64))
+    array = np.atleast_1d(reals(p, "p", finite=False)).ravel()
     if not len(array) or not (np.isfinite(array).all() and (array > 0).all()):
         raise UsageError(f"p is {p}; moments are defined for finite p above 0")
     return array
@@ -237,6 +237,9 @@ def moments_of_probabilities(
 ) -> Float64[np.ndarray, "*found"]:
     """Σ |n − origin|^p prob_n of probabilities (..., N)."""
     exponents = powers(p)
-    weights = box.distance(norm, origin)[:, None] ** exponents
+    with np.errstate(over="ignore"):
+        weights = box.distance(norm, origin)[:, None] ** exponents
+    if not np.isfinite(weights).all():
+        raise UsageError(f"p is {exponents.max():g}; |n|^p leaves the range of floats in a box of {box.size} sites")
     found = probabilities @ weights
-    return found if isinstance(p, Sequence | np.ndarray) else found[..., 0]
+    return found if np.ndim(p) else found[..., 0]

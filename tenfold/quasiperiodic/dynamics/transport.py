@@ -15,8 +15,8 @@ from scipy.special import stdtrit
 from scipy.stats import linregress
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.evolution import Numbers
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, real, reals
 
 _LEAST_POINTS = 4
 _CONFIDENCE = 0.95
@@ -74,17 +74,22 @@ class Transport:
 
 
 def transport_exponents(
-    times: Numbers, moments: Numbers, p: float = 2.0, window: tuple[float, float] | None = None
+    times: Numbers, moments: Numbers, p: Numbers = 2.0, window: tuple[Numbers, Numbers] | None = None
 ) -> Transport:
     """Fit moments ⟨|X|^p⟩ at ``times`` within ``window`` (all times by default).
 
     Raises UsageError for fewer than 4 times, a window of less than one decade, times ≤ 1 (log log t), moments that are
     not positive, or p ≤ 0."""
-    t, m = (np.asarray(a, dtype=np.float64).ravel() for a in (times, moments))
+    t, m = (reals(a, name, finite=False).ravel() for a, name in ((times, "a time"), (moments, "a moment")))
+    p = real(p, "p")
+    if not np.isfinite(t).all():
+        raise UsageError("a time is not finite; give finite numbers")
     if len(t) != len(m):
         raise UsageError(f"{len(t)} times need as many moments, not {len(m)}")
     if not p > 0:
         raise UsageError(f"p is {p:g}; moments are defined for p above 0")
+    if window is not None:
+        window = (real(window[0], "the window's start"), real(window[1], "the window's end"))
     low, high = window or (float(t.min(initial=np.inf)), float(t.max(initial=0.0)))
     keep = (t >= low) & (t <= high)
     t, m = t[keep], m[keep]
@@ -97,6 +102,8 @@ def transport_exponents(
         raise UsageError(f"the window starts at t = {t[0]:g}; log log t needs times above 1")
     if not (np.isfinite(m).all() and (m > 0).all()):
         raise UsageError("a moment is not positive and finite; exponents are fitted to logarithms")
+    if (np.diff(t) == 0).any():
+        raise UsageError(f"the time {t[1:][np.diff(t) == 0][0]:g} occurs twice; give each time once")
     y, x = np.log(m) / p, np.log(t)
     beta, sigma = line(x, y), line(np.log(x), y)
     centres, slopes = local_slopes(x, y)

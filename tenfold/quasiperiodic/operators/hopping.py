@@ -1,10 +1,11 @@
 """Hopping on Z^d: translation-invariant coefficients a_m (a list, exponential, power law, a symbol) and kernels
 A(n, n') that are not."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from math import exp, inf, isfinite
+from math import exp, expm1, inf, isfinite, log
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ import scipy.sparse
 from jaxtyping import Complex128, Float64, Inexact, Int64, Num
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, amplitudes, real, reals, whole, wholes
+from tenfold.quasiperiodic.operators.memory import require
+from tenfold.settings.values import shown
 
 _TINY = 1e-17
 
@@ -23,7 +27,8 @@ class Hopping:
 
     ``offsets`` (r, d; or (r,) for d = 1) and ``coefs``: every m with its −m, each once. ``rho`` is the
     decay rate of an infinite hopping |a_m| ≤ C e^{−ρ|m|} that the list truncates (inf for a finite one), ``tail`` the
-    l¹ norm of what was cut off: an operator-norm error that the evolution carries along as t · tail.
+    l¹ norm of what was cut off: an operator-norm error that the evolution carries along as t · tail; where it is only
+    ``estimated``, so is the evolution's error.
 
     Raises UsageError for a hopping that is not Hermitian (naming the first such m), repeats, or values that are not
     finite."""
@@ -32,23 +37,22 @@ class Hopping:
     coefs: Inexact[np.ndarray, " r"]
     rho: float = inf
     tail: float = 0.0
+    estimated: bool = False
 
-    def __init__(self, offsets: Any, coefs: Any, rho: float = inf, tail: float = 0.0) -> None:
-        offsets = np.asarray(offsets, dtype=np.int64)
-        offsets = offsets[:, None] if offsets.ndim == 1 else offsets
-        coefs = np.atleast_1d(np.asarray(coefs))
-        coefs = coefs.astype(np.complex128 if np.iscomplexobj(coefs) else np.float64)
-        if offsets.ndim != 2 or len(offsets) != len(coefs) or not len(coefs):
-            raise UsageError(f"{len(coefs)} hopping coefficients need as many offsets, not shape {offsets.shape}")
-        if not np.isfinite(coefs).all():
-            raise UsageError("a hopping coefficient is not finite; give finite numbers")
+    def __init__(
+        self, offsets: Numbers, coefs: Numbers, rho: float = inf, tail: Numbers = 0.0, estimated: bool = False
+    ) -> None:
+        offsets, coefs = _listed(offsets, coefs)
+        if not rho > 0:
+            raise UsageError(f"the hopping's decay rate rho is {rho}; give a number above 0, inf for a finite list")
         keep = coefs != 0
         keep[0] |= not keep.any()
         offsets, coefs = offsets[keep], coefs[keep]
-        _check_hermitian(offsets, coefs)
+        coefs = _hermitian(offsets, coefs)
+        tail = real(tail, "the hopping's tail", least=0)
         if np.iscomplexobj(coefs) and not coefs.imag.any():
             coefs = coefs.real.copy()
-        self.__dict__.update(offsets=offsets, coefs=coefs, rho=rho, tail=tail)
+        self.__dict__.update(offsets=offsets, coefs=coefs, rho=float(rho), tail=tail, estimated=estimated)
 
     @property
     def dim(self) -> int:
@@ -75,7 +79,16 @@ class Hopping:
         return transform(sign * self.offsets, self.coefs, points).real
 
 
-def _check_hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r"]) -> None:
+def _listed(offsets: Numbers, coefs: Numbers) -> tuple[Int64[np.ndarray, "r d"], Inexact[np.ndarray, " r"]]:
+    m, a = wholes(offsets, "a hopping offset", 1 << 40), np.atleast_1d(amplitudes(coefs, "a hopping coefficient"))
+    m = m.reshape(-1, 1) if m.ndim < 2 else m
+    if m.ndim != 2 or a.ndim != 1 or len(m) != len(a) or not m.size:
+        raise UsageError(f"{len(a)} hopping coefficients need as many offsets, not shape {m.shape}")
+    return m, a
+
+
+def _hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r"]) -> Inexact[np.ndarray, " r"]:
+    """The coefficients, Hermitian to the last bit."""
     table = {tuple(m): a for m, a in zip(offsets.tolist(), coefs.tolist(), strict=True)}
     if len(table) != len(coefs):
         raise UsageError("a hopping offset occurs twice; add its coefficients up")
@@ -87,6 +100,8 @@ def _check_hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarra
                 f"the hopping is not Hermitian at m = {where}: a_m is {a:g} but a_(-m) is {back:g}; "
                 "give every offset with its negative, a_(-m) = conj(a_m)"
             )
+    back = np.array([table.get(tuple(-x for x in m), 0.0) for m in offsets.tolist()])
+    return 0.5 * (coefs + back.conj())
 
 
 def transform(
@@ -98,74 +113,77 @@ def transform(
     return scipy.fft.ifftn(grid) * grid.size
 
 
-def symmetric(offsets: Any, coefs: Any) -> Hopping:
+def symmetric(offsets: Numbers, coefs: Numbers) -> Hopping:
     """Hopping to every offset with its coefficient, and to the negative with the conjugate.
 
     >>> symmetric([[1, 0], [0, 1]], [1.0, 0.5]).offsets.tolist()
     [[1, 0], [0, 1], [-1, 0], [0, -1]]
     """
-    given = np.asarray(offsets, dtype=np.int64)
-    given = given[:, None] if given.ndim == 1 else given
-    values = np.atleast_1d(np.asarray(coefs))
-    if len(given) != len(values):
-        raise UsageError(f"{len(values)} hopping coefficients need as many offsets, not {len(given)}")
+    given, values = _listed(offsets, coefs)
     if not np.abs(given).sum(1).all():
         raise UsageError("offset 0 has no partner; put an on-site energy into the potential")
     return Hopping(np.concatenate([given, -given]), np.concatenate([values, np.conj(values)]))
 
 
-def nearest_neighbour(dim: int = 1, t: float = 1.0) -> Hopping:
+def nearest_neighbour(dim: Whole = 1, t: Numbers = 1.0) -> Hopping:
     """a_m = t for |m|₁ = 1."""
-    if dim < 1:
-        raise UsageError(f"the lattice's dimension is {dim}; give at least 1")
-    return symmetric(np.eye(dim, dtype=np.int64), np.full(dim, float(t)))
+    dim = _dimension(dim)
+    return symmetric(np.eye(dim, dtype=np.int64), np.full(dim, real(t, "the hopping t")))
 
 
-def exponential(t: float, rho: float, dim: int = 1, radius: int | None = None) -> Hopping:
+def _dimension(dim: Whole) -> int:
+    return whole(dim, "the lattice's dimension", 1, 16)
+
+
+def exponential(t: Numbers, rho: Numbers, dim: Whole = 1, radius: Whole | None = None) -> Hopping:
     """a_m = t e^{−ρ|m|₁} for m ≠ 0; with a ``radius`` the finite list |m|∞ ≤ radius is the model.
 
     Without one, the infinite hopping is cut where the rest is below 1e-17 of the sum; ``tail`` is its l¹ norm."""
-    if not (rho > 0 and isfinite(rho) and isfinite(t)):
+    dim, (t, rho) = _dimension(dim), reals([t, rho], "t or the rate", finite=False).tolist()
+    if not (isfinite(t) and 1e-6 < rho < inf):
         raise UsageError(f"exponential hopping has t = {t:g} and rate {rho:g}; it is summable for finite rates above 0")
-    if radius is not None and radius < 1:
-        raise UsageError(f"the hopping's radius is {radius}; give at least 1")
+    radius = None if radius is None else whole(radius, "the hopping's radius", 1)
     # Σ over all of Z^d is (coth ρ/2)^d; over |m|∞ ≤ R it is (1 + 2 q (1 − q^R)/(1 − q))^d, q = e^{−ρ}.
     q = exp(-rho)
-    whole = (1 + q) / (1 - q)
+    total = (1 + q) / (1 - q)
 
     def rest(r: int) -> float:
-        """Of Z^d beyond |m|∞ ≤ r; whole^d − inner^d without cancellation."""
+        """Of Z^d beyond |m|∞ ≤ r; total^d − inner^d without cancellation."""
         beyond = 2 * q ** (r + 1) / (1 - q)
-        inner = whole - beyond
-        return beyond * sum(whole**i * inner ** (dim - 1 - i) for i in range(dim))
+        inner = total - beyond
+        return beyond * sum(total**i * inner ** (dim - 1 - i) for i in range(dim))
 
-    cut = radius if radius is not None else next(r for r in range(1, 10**6) if rest(r) <= _TINY * whole**dim)
+    # The first radius with a small rest, at most the last one here.
+    most = range(1, int((log(2 * dim / (1 - q)) - log(_TINY)) / rho) + 3)
+    cut = radius or most[bisect_left(most, True, key=lambda r: rest(r) <= _TINY * total**dim)]
     offsets = _ball(dim, cut)
     coefs = t * np.exp(-rho * np.abs(offsets).sum(1))
     return Hopping(offsets, coefs, rho, 0.0 if radius else abs(t) * rest(cut))
 
 
-def power_law(t: float, exponent: float, radius: int) -> Hopping:
+def power_law(t: Numbers, exponent: Numbers, radius: Whole) -> Hopping:
     """a_m = t |m|^{−s} for 0 < |m| ≤ radius, d = 1: the finite list is the model, as a power law has no exponential
     decay that a certified box could stand on. It differs from the infinite one by at most 2|t| R^{1−s}/(s − 1) in norm.
 
     Raises UsageError for s ≤ 1, which is not summable."""
-    if radius < 1:
-        raise UsageError(f"the power law's radius is {radius}; give at least 1")
+    radius, t, exponent = whole(radius, "the power law's radius", 1), real(t, "t"), real(exponent, "the exponent")
+    require(64 * radius, f"a hopping of {2 * radius:,} neighbours")
     if not exponent > 1:
         raise UsageError(f"power-law hopping |m|^-{exponent:g} is not summable on Z; give an exponent above 1")
     m = np.arange(1, radius + 1)
-    return symmetric(m, t * m ** -float(exponent))
+    return symmetric(m, t * m**-exponent)
 
 
-def from_symbol(symbol: Callable[[np.ndarray], np.ndarray], radius: int, oversampling: int = 8) -> Hopping:
+def from_symbol(symbol: Callable[[np.ndarray], np.ndarray], radius: Whole, oversampling: Whole = 8) -> Hopping:
     """Hopping whose symbol Σ a_m e^{ikm} is the real 2π-periodic function given, d = 1, cut at |m| ≤ radius.
 
     Coefficients by the FFT of samples; ``tail`` is the l¹ norm of the computed coefficients that were cut, an
     estimate (aliasing is not seen)."""
-    points = max(64, 2 * oversampling * radius)
-    values = np.asarray(symbol(2 * np.pi * np.arange(points) / points))
-    if values.shape != (points,) or not np.isfinite(values).all() or np.abs(np.imag(values)).max() > 1e-12:
+    radius = whole(radius, "the hopping's radius", 0)
+    points = max(64, 2 * whole(oversampling, "oversampling", 1) * radius)
+    require(64 * points, f"{points:,} samples of a symbol")
+    values = amplitudes(symbol(2 * np.pi * np.arange(points) / points), "a value of the symbol")
+    if values.shape != (points,) or np.abs(np.imag(values)).max() > 1e-12:
         raise UsageError("a symbol must return one finite real value for each k; a real symbol makes H Hermitian")
     coefs = scipy.fft.fft(values.real) / points
     m = np.arange(1, radius + 1)
@@ -176,7 +194,7 @@ def from_symbol(symbol: Callable[[np.ndarray], np.ndarray], radius: int, oversam
     rest = np.abs(coefs[radius + 1 : points - radius]).sum()
     offsets = np.concatenate([[0], m, -m])
     middle = coefs[0].real if abs(coefs[0]) > small else 0.0
-    return Hopping(offsets, np.concatenate([[middle], one, one.conj()]), inf, float(rest))
+    return Hopping(offsets, np.concatenate([[middle], one, one.conj()]), inf, float(rest), True)
 
 
 @dataclass(frozen=True)
@@ -195,13 +213,12 @@ class Kernel:
     offsets: Int64[np.ndarray, "r d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.radius_ < 0 or not (self.bound > 0 and self.rate > 0 and isfinite(self.bound)):
-            raise UsageError(
-                f"a kernel needs a radius, C and c above 0, not {self.radius_}, {self.bound:g} and {self.rate:g}"
-            )
-        object.__setattr__(
-            self, "offsets", np.concatenate([np.zeros((1, self.dim), np.int64), _ball(self.dim, self.radius_)])
-        )
+        bound, rate = real(self.bound, "C"), real(self.rate, "c")
+        radius, dim = whole(self.radius_, "the kernel's radius"), _dimension(self.dim)
+        if radius < 0 or not (bound > 0 and rate > 0):
+            raise UsageError(f"a kernel needs a radius, C and c above 0, not {radius}, {bound:g} and {rate:g}")
+        offsets = np.concatenate([np.zeros((1, dim), np.int64), _ball(dim, radius)])
+        self.__dict__.update(radius_=radius, bound=bound, rate=rate, dim=dim, offsets=offsets)
 
     @property
     def radius(self) -> tuple[int, ...]:
@@ -221,14 +238,14 @@ class Kernel:
     @property
     def tail(self) -> float:
         """Σ C e^{−c|m|∞} over |m|∞ > radius: a bound on what the radius cuts off."""
-        total, shell = 0.0, self.radius_ + 1
-        while True:
-            sites = (2 * shell + 1) ** self.dim - (2 * shell - 1) ** self.dim
-            term = self.bound * sites * exp(-self.rate * shell)
-            total += term
-            if term <= 1e-3 * _TINY * self.bound or shell > 10**6:
-                return total
-            shell += 1
+        # A shell has at most 2 d (2 r + 1)^{d−1} sites. Past r = 2 d/c its term falls by e^{−c/2} or more from one to
+        # the next: the rest is at most the last one over 1 − e^{−c/2}.
+        last = self.radius_ + 1 + int(2 * self.dim / self.rate + 50 / self.rate)
+        if last > 1 << 22:
+            return inf
+        shell = np.arange(self.radius_ + 1, last + 1, dtype=np.float64)
+        terms = self.bound * 2 * self.dim * (2 * shell + 1) ** (self.dim - 1) * np.exp(-self.rate * shell)
+        return float(terms.sum() + terms[-1] / -expm1(-self.rate / 2))
 
     @property
     def envelope(self) -> Float64[np.ndarray, " r"]:
@@ -241,10 +258,12 @@ class Kernel:
 
     def entries(self, n: Int64[np.ndarray, "k d"], m: Int64[np.ndarray, "k d"]) -> Num[np.ndarray, " k"]:
         """A(n, m) for sites, checked: finite, within C e^{−c|n−m|}."""
-        values = np.asarray(self.call(n, m))
-        if values.shape != (len(n),) or not np.isfinite(values).all():
+        values = amplitudes(self.call(n, m), "an entry of the kernel")
+        if values.shape != (len(n),):
             raise UsageError(f"the kernel must return {len(n)} finite entries for {len(n)} pairs of sites")
         most = self.bound * np.exp(-self.rate * np.abs(n - m).max(1))
+        if not len(n):
+            return values
         worst = int(np.argmax(np.abs(values) - most))
         if abs(values[worst]) > most[worst] * (1 + 1e-12):
             raise UsageError(
@@ -254,10 +273,12 @@ class Kernel:
         return values
 
 
-def kernel_from_sparse(matrix: Any, origin: int, bound: float, rate: float) -> Kernel:
+def kernel_from_sparse(matrix: Any, origin: Whole, bound: Numbers, rate: Numbers) -> Kernel:
     """A one-dimensional kernel given by a SciPy sparse matrix; row i is site i − origin, and A is 0 outside."""
-    csr = scipy.sparse.csr_array(matrix)
+    origin, csr = whole(origin, "origin", -(1 << 62), 1 << 62), scipy.sparse.csr_array(matrix)
     coo = csr.tocoo()
+    if csr.ndim != 2 or csr.shape[0] != csr.shape[1]:
+        raise UsageError(f"the kernel's matrix has shape {csr.shape}; give a square one")
     radius = int(np.abs(coo.row.astype(np.int64) - coo.col).max(initial=0))
     size = csr.shape[0]
 
@@ -272,6 +293,8 @@ def kernel_from_sparse(matrix: Any, origin: int, bound: float, rate: float) -> K
 
 
 def _ball(dim: int, radius: int) -> Int64[np.ndarray, "r {dim}"]:
+    count = (2 * radius + 1) ** dim
+    require(200 * count, f"a hopping of {shown(count)} neighbours")
     axis = range(-radius, radius + 1)
     sites = np.array(list(product(axis, repeat=dim)), dtype=np.int64).reshape(-1, dim)
     return sites[np.abs(sites).sum(1) > 0]

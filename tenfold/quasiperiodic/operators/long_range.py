@@ -4,7 +4,6 @@ finite pieces of them that are computed with."""
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Float64, Inexact, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, choice, real
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
@@ -42,8 +42,7 @@ class LongRange:
     name: str = "long-range operator"
 
     def __post_init__(self) -> None:
-        if not isfinite(self.lam):
-            raise UsageError(f"lambda is {self.lam}; the coupling must be a finite number")
+        object.__setattr__(self, "lam", real(self.lam, "the coupling lambda"))
         if (self.potential is None) != (self.orbit is None):
             raise UsageError("a potential needs an orbit and an orbit a potential; give both or neither")
         if self.potential is not None and self.orbit is not None:
@@ -69,8 +68,10 @@ class LongRange:
             raise UsageError("the operator has no potential, so that there is no theta to choose")
         return replace(self, orbit=self.orbit.at(theta))
 
-    def values(self, lower: Sequence[int], shape: Sequence[int]) -> Float64[np.ndarray, "*batch N"]:
-        """λ v at the sites lower + [0, shape) in C order, (N,) or (batch, N).
+    def values(
+        self, lower: Sequence[int], shape: Sequence[int], precise: bool = False
+    ) -> Float64[np.ndarray, "*batch N"]:
+        """λ v at the sites lower + [0, shape) in C order, (N,) or (batch, N); ``precise`` as a potential's.
 
         Raises UsageError, naming the site, where the potential is singular or not finite."""
         sites = int(np.prod(shape))
@@ -80,7 +81,8 @@ class LongRange:
         potential = self.potential
         if isinstance(potential, Function) and potential.singular is not None:
             self._refuse(potential.singular(to_unit(phases)), lower, shape, potential.reason)
-        values = self.lam * potential(phases)
+        with np.errstate(over="ignore"):
+            values = self.lam * (potential.precise(phases) if precise else potential(phases))
         self._refuse(~np.isfinite(values), lower, shape, "is not finite")
         return values
 
@@ -127,7 +129,7 @@ class LongRange:
         require(8 * sites * batch * (2 * torus + 2), f"a box of {sites:,} sites")
         if any(abs(lo) + n >= 1 << 63 for lo, n in zip(lower, shape, strict=True)):
             raise UsageError(f"the box {lower} + {shape} leaves the 64-bit integers; sites are below 2^63")
-        return Box(self.hopping, lower, shape, boundary, self, centre, self.values(lower, shape))
+        return Box(self.hopping, lower, shape, boundary, self, centre, self.values(lower, shape, True))
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,7 @@ class Box(Window):
 
     def distance(self, norm: str = "linf", origin: Site | None = None) -> Float64[np.ndarray, " N"]:
         """|n − origin| at every site; in a ring, of the nearest copy. origin: the centre by default."""
-        if norm not in NORMS:
-            raise UsageError(f"there is no norm {norm!r}; choose one of {', '.join(NORMS)}")
+        choice(norm, "norm", NORMS)
         away = self.sites - np.array(self.centre if origin is None else site_of(origin, len(self.shape)))
         if self.boundary == "periodic":
             half = np.array(self.shape) // 2
@@ -188,6 +189,15 @@ class Box(Window):
         return spectral_interval(self, self.potential)
 
     @cached_property
+    def potential_error(self) -> float:
+        """A bound on the error of ``potential`` (of a callable's, an estimate)."""
+        potential, orbit = self.operator.potential, self.operator.orbit
+        if potential is None or orbit is None:
+            return 0.0
+        scale = abs(self.operator.lam) * potential.error(orbit.phases(self.lower, self.shape))
+        return scale + 2.0**-53 * float(np.abs(self.potential).max())
+
+    @cached_property
     def product(self) -> Product:
         """What multiplies states by the hopping; chosen by counted flops."""
         return product_of(self)
@@ -198,9 +208,9 @@ class Box(Window):
         chosen.__dict__["product"] = product_of(self, kind)
         return chosen
 
-    def matvec(self, states: Num[np.ndarray, "*states N"]) -> Num[np.ndarray, "*found N"]:
+    def matvec(self, states: Numbers) -> Num[np.ndarray, "*found N"]:
         """H ψ for states (..., N), broadcast against a batch of operators."""
-        states = np.asarray(states)
+        states = amplitudes(states, "a state")
         if states.shape[-1:] != (self.size,):
             raise UsageError(f"states have shape {states.shape}; the box needs (..., {self.size})")
         return self.product.apply(states) + self.potential * states

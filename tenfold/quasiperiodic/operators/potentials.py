@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt64
+from jaxtyping import Float64, Int64, Shaped, UInt64
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators.phases import fixed_point, to_unit
+from tenfold.quasiperiodic.operators.border import Numbers, real, reals, whole, wholes
+from tenfold.quasiperiodic.operators.phases import PHASE_ERROR, fixed_point, to_unit
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,18 @@ class TrigPolynomial:
     sin: Float64[np.ndarray, " r"]
     constant: float = 0.0
 
-    def __init__(self, k: Any, cos: Any, sin: Any, constant: float = 0.0) -> None:
-        k = np.atleast_2d(np.asarray(k, dtype=np.int64))
-        cos, sin = (np.atleast_1d(np.asarray(c, dtype=np.float64)) for c in (cos, sin))
-        if not len(k) == len(cos) == len(sin):
+    def __init__(self, k: Numbers, cos: Numbers, sin: Numbers, constant: Numbers = 0.0) -> None:
+        k = np.atleast_2d(wholes(k, "a frequency k of the trigonometric polynomial"))
+        name = "a coefficient of the trigonometric polynomial"
+        cos, sin, constant = np.atleast_1d(reals(cos, name)), np.atleast_1d(reals(sin, name)), real(constant, name)
+        if k.ndim != 2 or not len(k) == len(cos) == len(sin) or cos.ndim != 1 or sin.ndim != 1:
             raise UsageError(f"{len(k)} frequencies k need as many coefficients, not {len(cos)} cos and {len(sin)} sin")
-        if not (np.isfinite(cos).all() and np.isfinite(sin).all() and np.isfinite(constant)):
-            raise UsageError("a coefficient of the trigonometric polynomial is not finite; give finite numbers")
         self.__dict__.update(k=k, cos=cos, sin=sin, constant=constant)
 
     @classmethod
-    def cosine(cls, amplitude: float = 1.0, k: Sequence[int] = (1,)) -> "TrigPolynomial":
+    def cosine(cls, amplitude: Numbers = 1.0, k: Numbers = (1,)) -> "TrigPolynomial":
         """amplitude · cos(2π k·x)."""
-        return cls(np.array([k]), np.array([amplitude]), np.array([0.0]))
+        return cls([k], [amplitude], [0.0])
 
     @property
     def torus(self) -> int:
@@ -56,10 +56,23 @@ class TrigPolynomial:
 
     def __call__(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases."""
-        # k·x is reduced mod 1 in exact integers, so that a large k costs no digits.
+        return self._at(phases, np.float64)
+
+    def precise(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
+        """v at phases, rounded once where the machine has longer floats: slower."""
+        return self._at(phases, np.longdouble).astype(np.float64)
+
+    def error(self, phases: UInt64[np.ndarray, "*sites b"]) -> float:
+        """A bound on the error of ``precise``: half a last place, the sums' in longer floats, the phases' own."""
+        size = float(np.abs(self.cos).sum() + np.abs(self.sin).sum())
+        longer = float(np.finfo(np.longdouble).eps) * (8 + len(self.k))
+        return (size + abs(self.constant)) * (2.0**-53 + longer) + 2 * np.pi * PHASE_ERROR * self.degree * size
+
+    def _at(self, phases: UInt64[np.ndarray, "*sites b"], kind: type) -> Shaped[np.ndarray, "*sites"]:
+        # k·x is reduced mod 1 in exact integers, so that a large k costs no digits; to [−½, ½), where floats are finer.
         turns = (phases[..., None, :] * self.k.astype(np.uint64)).sum(-1, dtype=np.uint64)
-        angles = 2 * np.pi * to_unit(turns)
-        return self.constant + np.cos(angles) @ self.cos + np.sin(angles) @ self.sin
+        angles = turns.view(np.int64).astype(kind) * kind(2.0**-63) * (4 * np.arctan(kind(1)))
+        return kind(self.constant) + np.cos(angles) @ self.cos.astype(kind) + np.sin(angles) @ self.sin.astype(kind)
 
     def real(self, x: Any, cos: Callable[[Any], Any], sin: Callable[[Any], Any]) -> Any:
         """v at real points x (..., b) with the given cosine and sine: for arrays of other libraries (autograd)."""
@@ -88,18 +101,27 @@ class Steps:
             )
         if list(self.breaks) != sorted(set(self.breaks)):
             raise UsageError("the breaks of a step function must increase in [0, 1); sort them and drop repeated ones")
-        if not np.isfinite(self.values).all():
-            raise UsageError(f"a step function's values {self.values} must be finite")
+        breaks = tuple(whole(x, "a break", 0, (1 << 64) - 1) for x in self.breaks)
+        self.__dict__.update(breaks=breaks, values=tuple(reals(self.values, "a step function's value").tolist()))
 
     @classmethod
     def at(cls, breaks: Sequence[Any], values: Sequence[float]) -> "Steps":
         """Breaks given as numbers in [0, 1) (float, Fraction, '1/3', a named constant)."""
-        return cls(tuple(fixed_point(x) for x in breaks), tuple(float(v) for v in values))
+        return cls(
+            tuple(fixed_point(x) for x in breaks),
+            tuple(np.atleast_1d(reals(values, "a step function's value")).tolist()),
+        )
 
     def __call__(self, phases: UInt64[np.ndarray, "*sites 1"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases."""
         edges = np.array(self.breaks, dtype=np.uint64)
         return np.array(self.values)[np.searchsorted(edges, phases[..., 0], side="right") - 1]
+
+    precise = __call__
+
+    def error(self, phases: UInt64[np.ndarray, "*sites 1"]) -> float:
+        """0: values are the user's, and edges are exact."""
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -116,8 +138,19 @@ class Function:
 
     def __call__(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases. Raises UsageError for another shape of the result."""
+        return self._at(to_unit(phases))
+
+    precise = __call__
+
+    def error(self, phases: UInt64[np.ndarray, "*sites b"]) -> float:
+        """An estimate: a few last places, and what a step of the points' spacing changes."""
         points = to_unit(phases)
-        values = np.asarray(self.call(points), dtype=np.float64)
+        values = self._at(points)
+        changes = np.abs(self._at(np.minimum(points + 2.0**-53, 1 - 2.0**-53)) - values)
+        return float((changes + 4 * 2.0**-53 * np.abs(values)).max(initial=0.0))
+
+    def _at(self, points: Float64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
+        values = reals(self.call(points), f"the potential {self.name!r}", finite=False)
         if values.shape != points.shape[:-1]:
             raise UsageError(
                 f"the potential {self.name!r} returned shape {values.shape} for points {points.shape}; "

@@ -4,13 +4,14 @@ Frequencies are anything ``tenfold.shifts.Frequency`` reads: numbers, fractions,
 """
 
 from fractions import Fraction
-from math import acosh, cosh, inf, log, pi, sqrt
+from math import acosh, cosh, hypot, inf, log, pi
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour
 from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.operators.phases import lattice_orbit, skew_orbit
@@ -20,13 +21,13 @@ from tenfold.shifts.frequency import Frequency
 _POLE = 1e-12
 
 
-def free(dim: int = 1, t: float = 1.0) -> LongRange:
+def free(dim: Whole = 1, t: Numbers = 1.0) -> LongRange:
     """(Hu)_n = t Σ_{|m|₁=1} u_{n−m}; from δ₀ ψ_n(t) is a product of Bessel functions and ⟨n_j²⟩ = 2 t² s²
     at time s."""
     return LongRange(nearest_neighbour(dim, t), name="free")
 
 
-def aubry_andre(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False) -> LongRange:
+def aubry_andre(lam: Numbers, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False) -> LongRange:
     """(Hu)_n = u_{n+1} + u_{n−1} + 2λ cos 2π(θ + nα) u_n.
 
     For irrational α the Lyapunov exponent on the spectrum is max(0, log λ); for λ > 1 eigenfunctions decay at
@@ -35,7 +36,7 @@ def aubry_andre(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_reson
     return LongRange(nearest_neighbour(), TrigPolynomial.cosine(2.0), orbit, lam, "Aubry-André")
 
 
-def maryland(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False) -> LongRange:
+def maryland(lam: Numbers, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False) -> LongRange:
     """(Hu)_n = u_{n+1} + u_{n−1} + λ tan π(θ + nα) u_n. A phase within 1e-12 of a pole is refused."""
 
     poles = Function(
@@ -46,10 +47,11 @@ def maryland(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant
 
 
 def ganeshan_pixley_das_sarma(
-    lam: float, g: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False
+    lam: Numbers, g: Numbers, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False
 ) -> LongRange:
     """(Hu)_n = u_{n+1} + u_{n−1} + 2λ cos x/(1 − g cos x) u_n, x = 2π(θ + nα), |g| < 1 (Ganeshan, Pixley and
     Das Sarma, PRL 114 (2015) 146601). With hopping 1 the mobility edge is at g E = 2 sgn(λ)(1 − |λ|)."""
+    g = real(g, "g")
     if not -1 < g < 1:
         raise UsageError(f"g is {g:g}; the potential 2 lambda cos/(1 - g cos) is bounded for |g| < 1 only")
 
@@ -61,7 +63,7 @@ def ganeshan_pixley_das_sarma(
     return LongRange(nearest_neighbour(), potential, orbit, lam, "Ganeshan-Pixley-Das Sarma")
 
 
-def sturmian(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False) -> LongRange:
+def sturmian(lam: Numbers, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False) -> LongRange:
     """(Hu)_n = u_{n+1} + u_{n−1} + λ 1[θ + nα mod 1 ∈ [1 − α, 1)] u_n; golden α: the Fibonacci Hamiltonian.
 
     The edge is the orbit's own phase of n = −1, so that θ = 0 counts n = −1 exactly."""
@@ -70,13 +72,18 @@ def sturmian(lam: float, alpha: Any = "golden", theta: Any = 0.0, allow_resonant
     return LongRange(nearest_neighbour(), Steps((0, edge), (0.0, 1.0)), orbit, lam, "Sturmian")
 
 
-def fibonacci(lam: float, theta: Any = 0.0) -> LongRange:
+def fibonacci(lam: Numbers, theta: Any = 0.0) -> LongRange:
     """``sturmian`` at the golden mean."""
     return sturmian(lam, "golden", theta)
 
 
 def exponential_hopping(
-    v: float, t: float = 1.0, p: float = 1.0, alpha: Any = "golden", theta: Any = 0.0, allow_resonant: bool = False
+    v: Numbers,
+    t: Numbers = 1.0,
+    p: Numbers = 1.0,
+    alpha: Any = "golden",
+    theta: Any = 0.0,
+    allow_resonant: bool = False,
 ) -> LongRange:
     """(Hu)_n = Σ_{m≠0} t e^{−p|m|} u_{n−m} + V cos 2π(θ + nα) u_n (Biddle and Das Sarma, PRL 104 (2010) 070601).
 
@@ -87,7 +94,7 @@ def exponential_hopping(
 
 
 def multi_frequency(
-    lam: float,
+    lam: Numbers,
     alphas: Any = ("silver", "sqrt(3)"),
     theta: Any = 0.0,
     hopping: Hopping | None = None,
@@ -99,7 +106,7 @@ def multi_frequency(
 
 
 def lattice_cosines(
-    lam: float, alphas: Any = ("golden", "silver"), theta: Any = 0.0, allow_resonant: bool = False
+    lam: Numbers, alphas: Any = ("golden", "silver"), theta: Any = 0.0, allow_resonant: bool = False
 ) -> LongRange:
     """Nearest neighbours on Z^d and λ Σ_j cos 2π(θ_j + n_j α_j): one frequency an axis, d of them."""
     axes = Frequency.of(alphas).components
@@ -111,7 +118,7 @@ def _cosines(count: int) -> TrigPolynomial:
     return TrigPolynomial(np.eye(count, dtype=np.int64), np.ones(count), np.zeros(count))
 
 
-def skew_shift(lam: float, omega: Any = "golden", theta: Any = (0.0, 0.0), allow_resonant: bool = False) -> LongRange:
+def skew_shift(lam: Numbers, omega: Any = "golden", theta: Any = (0.0, 0.0), allow_resonant: bool = False) -> LongRange:
     """(Hu)_n = u_{n+1} + u_{n−1} + 2λ cos 2π x_b(n) u_n along the skew shift of T^b from θ (b numbers, b ≥ 1)."""
     orbit = skew_orbit(omega, theta, allow_resonant)
     potential = TrigPolynomial.cosine(2.0, [0] * (orbit.torus - 1) + [1])
@@ -121,35 +128,39 @@ def skew_shift(lam: float, omega: Any = "golden", theta: Any = (0.0, 0.0), allow
 # --- what is known in closed form ---------------------------------------------------------------------------
 
 
-def free_lyapunov(energy: float) -> float:
+def free_lyapunov(energy: Numbers) -> float:
     """arccosh(|E|/2) outside [−2, 2], 0 inside, for V = 0 and hopping 1."""
-    return acosh(abs(energy) / 2) if abs(energy) > 2 else 0.0
+    size = abs(real(energy, "the energy"))
+    return acosh(size / 2) if size > 2 else 0.0
 
 
-def aubry_andre_lyapunov(lam: float) -> float:
+def aubry_andre_lyapunov(lam: Numbers) -> float:
     """max(0, log|λ|), on the spectrum and for irrational α."""
-    return max(0.0, log(abs(lam))) if lam else 0.0
+    size = abs(real(lam, "the coupling lambda"))
+    return log(size) if size > 1 else 0.0
 
 
-def aubry_andre_localisation_length(lam: float) -> float:
+def aubry_andre_localisation_length(lam: Numbers) -> float:
     """1/log|λ|; inf where |λ| ≤ 1."""
     rate = aubry_andre_lyapunov(lam)
     return 1 / rate if rate > 0 else inf
 
 
-def maryland_lyapunov(energy: float, lam: float) -> float:
+def maryland_lyapunov(energy: Numbers, lam: Numbers) -> float:
     """L with 4 cosh L = √((2 + E)² + λ²) + √((2 − E)² + λ²), at every E."""
-    return acosh((sqrt((2 + energy) ** 2 + lam**2) + sqrt((2 - energy) ** 2 + lam**2)) / 4)
+    energy, lam = real(energy, "the energy"), real(lam, "the coupling lambda")
+    return acosh(max(1.0, hypot(2 + energy, lam) / 4 + hypot(2 - energy, lam) / 4))
 
 
-def mobility_edge(v: float, t: float, p: float) -> float:
+def mobility_edge(v: Numbers, t: Numbers, p: Numbers) -> float:
     """E = V cosh p − t of ``exponential_hopping``."""
+    v, t, p = real(v, "V"), real(t, "t"), real(p, "p", least=-700, below=700)
     return v * cosh(p) - t
 
 
-def golden_convergent(denominator: int) -> Fraction:
+def golden_convergent(denominator: Whole) -> Fraction:
     """The ratio F_{k−1}/F_k of Fibonacci numbers with F_k = ``denominator``."""
-    a, b = 1, 1
+    a, b, denominator = 1, 1, whole(denominator, "the denominator", 1)
     while b < denominator:
         a, b = b, a + b
     if b != denominator:
@@ -157,6 +168,8 @@ def golden_convergent(denominator: int) -> Fraction:
     return Fraction(a, b)
 
 
-def free_long_range_second_moment(hopping: Hopping, time: float) -> Float64[np.ndarray, " d"]:
+def free_long_range_second_moment(hopping: Hopping, time: Numbers) -> Float64[np.ndarray, " d"]:
     """⟨n_j²⟩(t) = t² Σ_m m_j² |a_m|² from δ₀ without a potential, one value an axis."""
-    return time**2 * (hopping.offsets.astype(np.float64) ** 2 * (np.abs(hopping.coefs) ** 2)[:, None]).sum(0)
+    return real(time, "the time") ** 2 * (
+        hopping.offsets.astype(np.float64) ** 2 * (np.abs(hopping.coefs) ** 2)[:, None]
+    ).sum(0)

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, Num
+from jaxtyping import Inexact, Int64, Num
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, whole, wholes
 from tenfold.quasiperiodic.operators.long_range import Box
 
-# One finitely supported state {site: amplitude}, several of them, an array (..., N) on a given box, or δ at the centre.
-Initial = Mapping[Any, complex] | Sequence[Mapping[Any, complex]] | np.ndarray | None
+# One finitely supported state {site: amplitude}, several of them, an array (..., N) on a given box (a list of numbers
+# too), or δ at the centre.
+Initial = Any
 
 
 class Support(NamedTuple):
@@ -29,7 +31,7 @@ def supports(phi: Initial, centre: Sequence[int]) -> list[Support]:
     """Sites relative to ``centre`` (k, d) and amplitudes (k,) of each finitely supported state.
 
     Raises UsageError for arrays (their sites are those of a box), empty, zero or non-finite states."""
-    if isinstance(phi, np.ndarray):
+    if is_array(phi):
         raise UsageError("an array of amplitudes belongs to a box; pass a Box, or the state as {site: amplitude}")
     middle = tuple(centre)
     given = [{middle: 1.0}] if phi is None else [phi] if isinstance(phi, Mapping) else list(phi)
@@ -38,11 +40,10 @@ def supports(phi: Initial, centre: Sequence[int]) -> list[Support]:
         rows = [tuple(site) if isinstance(site, tuple | list | np.ndarray) else (site,) for site in state]
         if not rows or any(len(row) != len(middle) for row in rows):
             raise UsageError(f"a state {{site: amplitude}} on Z^{len(middle)} needs sites of {len(middle)} coordinates")
-        amplitudes = np.array(list(state.values()))
-        _check(amplitudes)
+        values = _checked([state[site] for site in state])
         # Python's integers, as a site may lie anywhere.
-        relative = [[int(n) - c for n, c in zip(row, middle, strict=True)] for row in rows]
-        found.append(Support(np.array(relative, dtype=np.int64), amplitudes))
+        relative = [[whole(n, "a site") - c for n, c in zip(row, middle, strict=True)] for row in rows]
+        found.append(Support(wholes(relative, "a site's distance from the centre"), values))
     if not found:
         raise UsageError("there is no initial state; give at least one {site: amplitude}")
     return found
@@ -52,22 +53,31 @@ def on_box(box: Box, phi: Initial) -> Num[np.ndarray, "*states N"]:
     """The states as an array (..., N): (N,) for one, (S, N) for a sequence.
 
     Raises UsageError for a site outside the box or an array of another shape."""
-    if isinstance(phi, np.ndarray):
-        if phi.shape[-1:] != (box.size,):
-            raise UsageError(f"the initial state has shape {phi.shape}; the box needs (..., {box.size})")
-        _check(phi)
-        return phi
+    if is_array(phi):
+        states = _checked(phi)
+        if states.shape[-1:] != (box.size,):
+            raise UsageError(f"the initial state has shape {states.shape}; the box needs (..., {box.size})")
+        return states
     parts = supports(phi, box.centre)
     kind = np.complex128 if any(np.iscomplexobj(a) for _, a in parts) else np.float64
     array = np.zeros((len(parts), box.size), dtype=kind)
-    for row, (sites, amplitudes) in enumerate(parts):
-        for site, amplitude in zip(sites, amplitudes, strict=True):
+    for row, (sites, values) in enumerate(parts):
+        for site, amplitude in zip(sites, values, strict=True):
             array[row, box.index([int(n) + c for n, c in zip(site, box.centre, strict=True)])] += amplitude
-    return array if isinstance(phi, Sequence) else array[0]
+    return array[0] if phi is None or isinstance(phi, Mapping) else array
 
 
-def _check(amplitudes: Num[np.ndarray, "*states k"]) -> None:
-    if not np.isfinite(amplitudes).all():
-        raise UsageError("an amplitude of the initial state is not finite; give finite numbers")
-    if not np.any(amplitudes):
+def is_array(phi: Initial) -> bool:
+    """Whether a state is an array of amplitudes on a box, not {site: amplitude} or several of these."""
+    if phi is None or isinstance(phi, Mapping):
+        return False
+    return hasattr(phi, "__array__") or not (isinstance(phi, Sequence) and all(isinstance(x, Mapping) for x in phi))
+
+
+def _checked(values: Numbers) -> Inexact[np.ndarray, "*states k"]:
+    found = amplitudes(values, "an amplitude of the initial state")
+    if not found.ndim or not found.size:
+        raise UsageError(f"the initial state has shape {found.shape}; give at least one amplitude")
+    if not found.any(-1).all():
         raise UsageError("the initial state is zero; give at least one amplitude")
+    return found

@@ -1,19 +1,20 @@
 """A finite piece of Z^d with the hopping among its sites, cut open at its edges or closed to a ring."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 from jaxtyping import Int64
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.border import whole
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.memory import require
 
-Site = int | Sequence[int]
+Site = Any  # a whole number, or one for each axis
 NORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "l1": lambda n: np.abs(n).sum(-1).astype(np.float64),
     "l2": lambda n: np.sqrt((n.astype(np.float64) ** 2).sum(-1)),
@@ -22,14 +23,13 @@ NORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def site_of(value: Site, dim: int) -> tuple[int, ...]:
-    """A site of Z^d; one number stands for the same along every axis. Raises UsageError for another length."""
-    given = tuple(int(v) for v in np.atleast_1d(np.asarray(value, dtype=object)))
+    """A site of Z^d; one number stands for the same along every axis. Raises UsageError for another length, and for
+    numbers that are not whole."""
+    given = tuple(whole(v, "a site or a length") for v in np.atleast_1d(np.asarray(value, dtype=object)).ravel())
     if len(given) == 1:
         given *= dim
     if len(given) != dim:
         raise UsageError(f"{value!r} has {len(given)} coordinates; the lattice is Z^{dim}")
-    if not all(isfinite(v) for v in given):
-        raise UsageError(f"{value!r} is no site")
     return given
 
 

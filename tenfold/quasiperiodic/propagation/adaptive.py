@@ -12,9 +12,9 @@ from jaxtyping import Num
 
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, on_box
+from tenfold.quasiperiodic.propagation.dense import EPS
 from tenfold.quasiperiodic.propagation.leak import surface
 from tenfold.quasiperiodic.propagation.methods import (
-    EPS,
     MOST_DENSE,
     BoxTooSmallError,
     Goal,

@@ -8,6 +8,8 @@ from scipy.linalg import eigh_tridiagonal
 
 from tenfold.quasiperiodic.operators.long_range import Box
 
+EPS = 2.0**-53
+
 
 @dataclass(frozen=True)
 class Spectral:
@@ -32,6 +34,28 @@ class Spectral:
         return np.squeeze(self.vectors @ turned[..., None], -1)
 
 
+def rounding_of(box: Box, spectral: Spectral, states: Num[np.ndarray, "S N"], until: float, tol: float) -> float:
+    """What floating point adds to ``evolve`` until |t|, relative to ‖φ‖, from the residual R = H U − U Λ.
+
+    y(t) = U e^{−itΛ} c satisfies i y' = H y − R e^{−itΛ} c: it differs from e^{−itH} y(0) by at most
+    |t| Σ_k ‖R_k‖ |c_k|, and y(0) from φ by ‖U c − φ‖. Where that is above ``tol``, the parts that oscillate are told
+    apart: to first order (U* R)_jk adds no more than min(|t|, 2/|E_j − E_k|) times its size. The phases t E and R
+    itself are rounded too."""
+    c, vectors = spectral.coefficients(states), np.swapaxes(spectral.vectors, -1, -2)
+    applied = box.product.apply(vectors.reshape(-1, box.size)).reshape(vectors.shape)
+    residual = applied + (box.potential[..., None, :] - spectral.energies[..., None]) * vectors
+    lost = until * (np.linalg.norm(residual, axis=-1) * np.abs(c)).sum(-1)
+    scale = np.linalg.norm(states, axis=-1)
+    if (lost > tol * scale).any():
+        gaps = np.abs(spectral.energies[..., :, None] - spectral.energies[..., None, :])
+        with np.errstate(divide="ignore"):
+            lasting = np.abs(residual.conj() @ spectral.vectors) * np.minimum(until, 2 / gaps)
+        lost = np.linalg.norm((np.abs(c)[..., None, :] @ lasting)[..., 0, :], axis=-1)
+    start = np.linalg.norm(np.squeeze(spectral.vectors @ c[..., None], -1) - states, axis=-1)
+    turned = 2 * until * np.linalg.norm(spectral.energies * c, axis=-1)
+    return float(((start + lost + EPS * turned) / scale).max()) + 8 * EPS * float(np.sqrt(box.size))
+
+
 def diagonalise(box: Box) -> Spectral:
     """All eigenvalues and eigenvectors; by a band solver where the box is one-dimensional and tridiagonal."""
     hopping = box.hopping
@@ -41,6 +65,7 @@ def diagonalise(box: Box) -> Spectral:
         and box.potential.ndim == 1
         and box.is_real
         and hopping.range == 1
+        and box.size > 1
     ):
         bands = box.banded()
         return Spectral(*eigh_tridiagonal(bands[1], bands[0, 1:]))

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float64, Inexact, Int64
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, transform
 from tenfold.quasiperiodic.operators.intervals import grid
 from tenfold.quasiperiodic.operators.states import Support
@@ -46,13 +47,16 @@ def symbol_sup(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r
     return min(plain, highest / (1 - gap**2 / 2) + 1e-14 * plain)
 
 
-def growth(hopping: Hopping | Kernel, mu: float, axis: int = 0) -> float:
+def growth(hopping: Hopping | Kernel, mu: Numbers, axis: int = 0) -> float:
     """An upper bound of S_j(μ) along ``axis``. For a kernel, the Schur bound Σ C e^{−c|m|} |sinh(μ m_j)|.
 
     Raises UsageError for μ outside (0, ρ): the untruncated hopping's weighted sum diverges there."""
+    mu = real(mu, "mu")
     if not 0 < mu < hopping.rho:
         limit = f"below the hopping's decay rate {hopping.rho:g}" if isfinite(hopping.rho) else "positive"
         raise UsageError(f"mu is {mu:g}; the front bound needs it {limit}")
+    if mu * hopping.radius[axis] > 700:
+        raise UsageError(f"mu is {mu:g}; e^(mu R) leaves the range of floats for the hopping's range")
     weights = np.sinh(mu * hopping.offsets[:, axis])
     if isinstance(hopping, Kernel):
         return float((hopping.envelope * np.abs(weights)).sum())
@@ -112,15 +116,17 @@ def fronts(hopping: Hopping | Kernel) -> list[Front]:
     return found
 
 
-def front_radius(hopping: Hopping | Kernel, time: float, tol: float, axis: int = 0) -> int:
+def front_radius(hopping: Hopping | Kernel, time: Numbers, tol: Numbers, axis: Whole = 0) -> int:
     """The smallest L with |ψ_n(t)| ≤ tol wherever |n_j| ≥ L, from ψ(0) = δ₀: min over μ of (t S + log 1/tol)/μ.
 
-    >>> from tenfold.quasiperiodic.operators.hopping import nearest_neighbour
-    >>> front_radius(nearest_neighbour(), 50.0, 1e-12)
-    145
+        >>> from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
+    from tenfold.quasiperiodic.operators.hopping import nearest_neighbour
+        >>> front_radius(nearest_neighbour(), 50.0, 1e-12)
+        145
     """
-    time, goal = abs(time), log(1 / tol)
-    return int(np.ceil(fronts(hopping)[axis].least(lambda f: (time * f.growth + goal) / f.mu)[0]))
+    time, goal = abs(real(time, "the time")), -log(real(tol, "tol", above=0, below=1))
+    f = fronts(hopping)[whole(axis, "the axis", 0, hopping.dim - 1)]
+    return int(np.ceil(f.least(lambda f: (time * f.growth + goal) / f.mu)[0]))
 
 
 def certified_reach(table: Sequence[Front], time: float, tol: float, phi: Support) -> int:

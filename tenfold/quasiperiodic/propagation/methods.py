@@ -7,11 +7,12 @@ import numpy as np
 from jaxtyping import Complex128, Float64, Int, Num
 
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.quasiperiodic.operators.border import Numbers, real
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import Report
-from tenfold.quasiperiodic.propagation.dense import diagonalise
+from tenfold.quasiperiodic.propagation.dense import diagonalise, rounding_of
 from tenfold.quasiperiodic.propagation.lanczos import evolve_lanczos
 from tenfold.quasiperiodic.propagation.leak import Surface, spectral_loss
 from tenfold.quasiperiodic.propagation.panels import panel_count, run_panels
@@ -19,13 +20,14 @@ from tenfold.quasiperiodic.propagation.trotter import evolve_trotter
 
 METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
 MOST_DENSE = 2000
-EPS = 2.0**-53
 
 
-def check_tol(tol: float) -> None:
-    """UsageError for a tolerance that double precision cannot meet, or that asks for nothing."""
+def check_tol(tol: Numbers) -> float:
+    """The tolerance; UsageError for one that double precision cannot meet, or that asks for nothing."""
+    tol = real(tol, "tol")
     if not 1e-14 <= tol < 1:
         raise UsageError(f"tol is {tol:g}; double precision supports 1e-14 and above, and tol must be below 1")
+    return tol
 
 
 class BoxTooSmallError(TenfoldError, ValueError):
@@ -56,6 +58,7 @@ class Propagated:
     polynomial: float = 0.0
     loss: Float64[np.ndarray, "_"] = field(default_factory=lambda: np.zeros(1))
     estimated: bool = False
+    rounding: float = 0.0
 
 
 @dataclass
@@ -157,6 +160,7 @@ def _one_direction(
     if goal.method == "dense":
         spectral = diagonalise(box)
         run.states[index] = spectral.evolve(flat, times)
+        run.rounding = max(run.rounding, rounding_of(box, spectral, flat, abs(float(times[-1])), tol))
         if skin is not None and len(skin.edge):
             run.loss = run.loss + spectral_loss(box, spectral, flat, float(times[-1]))
     else:

@@ -6,17 +6,18 @@ from math import exp
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Num
+from jaxtyping import Bool, Float64
 
-from tenfold.errors import UsageError
+from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, reals, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
+from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.windows import NORMS
 
 _MOST = 2000
-Thetas = Num[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,12 @@ class GoodBox:
         return facts(self, "good norm norm_bound rate wanted_rate energy side", convention=convention)
 
 
-def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
+def good_box(box: Box, energy: Numbers, rate: Numbers, s: Numbers) -> GoodBox:
     """Test an open box at a real energy; G = (H − E)^{−1} by dense inversion (N ≤ 2000 sites).
 
     Raises UsageError unless 0 < s < 1 and rate > 0."""
-    if not (0 < s < 1 and rate > 0 and np.isfinite(energy)):
+    energy, rate, s = real(energy, "the energy"), real(rate, "the rate"), real(s, "s")
+    if not (0 < s < 1 and rate > 0):
         raise UsageError(
             f"a good box needs 0 < s < 1, a rate above 0 and a finite energy, not {s:g}, {rate:g}, {energy:g}"
         )
@@ -57,9 +59,9 @@ def good_box(box: Box, energy: float, rate: float, s: float) -> GoodBox:
         return GoodBox(False, float("inf"), bound, -float("inf"), rate, energy, side)
     norm = float(np.linalg.norm(green, 2))
     distance = NORMS["linf"](box.sites[:, None] - box.sites)
-    far = distance >= side / 10
+    far = (distance >= side / 10) & (distance > 0)
     with np.errstate(divide="ignore"):
-        found = float((-np.log(np.abs(green[far])) / distance[far]).min())
+        found = float((-np.log(np.abs(green[far])) / distance[far]).min(initial=np.inf))
     return GoodBox(norm <= bound and found >= rate, norm, bound, found, rate, energy, side)
 
 
@@ -91,15 +93,15 @@ class ThetaScan:
 
 def theta_scan(
     operator: LongRange,
-    reach: int,
-    energy: float,
-    theta: Thetas,
-    rate: float,
-    s: float,
+    reach: Whole,
+    energy: Numbers,
+    theta: Numbers,
+    rate: Numbers,
+    s: Numbers,
     progress: Callable[[float], None] | None = None,
 ) -> ThetaScan:
     """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
-    rows, found = _rows(theta), []
+    rows, found, reach = _rows(theta), [], whole(reach, "the box's reach", 0)
     for i, row in enumerate(rows):
         one = good_box(operator.at(row.tolist()).box(reach), energy, rate, s)
         found.append((one.good, one.norm, one.rate))
@@ -143,18 +145,22 @@ class DeterminantScan:
         )  # fmt: skip
 
 
-def determinant_scan(operator: LongRange, side: int, energy: float, theta: Thetas, start: int = 0) -> DeterminantScan:
+def determinant_scan(
+    operator: LongRange, side: Whole, energy: Numbers, theta: Numbers, start: Whole = 0
+) -> DeterminantScan:
     """Determinants of H − E on the sites start … start + side − 1 (one-dimensional, open), at every row of ``theta``.
 
     Nearest neighbours by the three-term recursion for all θ at once, rescaled against overflow; longer ranges by
     stacked LU. Raises UsageError in more than one dimension or for side < 1."""
     hopping = operator.hopping
-    if operator.dim != 1 or side < 1 or not np.isfinite(energy):
+    side, energy, start = whole(side, "side"), real(energy, "the energy"), whole(start, "start")
+    if operator.dim != 1 or side < 1:
         raise UsageError(
             f"determinants need an open chain of at least one site and a finite energy, not {side} sites on "
             f"Z^{operator.dim}"
         )
     rows = _rows(theta)
+    require(8 * len(rows) * side * (2 * rows.shape[1] + 4), f"determinants of {side:,} sites at {len(rows):,} theta")
     values = operator.at(rows.tolist()).values([start], [side]) - energy
     degree = side * operator.potential.degree if isinstance(operator.potential, TrigPolynomial) else None
     if not isinstance(hopping, Kernel) and hopping.range <= 1 and not hopping.coefs[~hopping.offsets.any(1)].any():
@@ -162,6 +168,7 @@ def determinant_scan(operator: LongRange, side: int, energy: float, theta: Theta
         log_abs, sign = three_term(values, strength)
     else:
         log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
+        require(16 * side**2, f"a dense matrix of {side:,} sites")
         step = max(1, (1 << 24) // side**2)
         for first in range(0, len(rows), step):
             part = slice(first, first + step)
@@ -181,35 +188,40 @@ def three_term(
     for k in range(values.shape[1]):
         before, now = now, values[:, k] * now - strength * before
         size = np.maximum(np.abs(now), np.abs(before))
-        if size.max() > 1e100 or size.min() < 1e-100:
+        if not (size.max() < 1e100 and size.min() > 1e-100):
+            if not np.isfinite(size).all():
+                raise TenfoldError("a determinant leaves the range of floats; scale the operator and the energy down")
+            size[size == 0] = 1.0
             before, now = before / size, now / size
             scale += np.log(size)
     with np.errstate(divide="ignore"):
         return np.log(np.abs(now)) + scale, np.sign(now)
 
 
-def theta_grid(points: int, torus: int = 1) -> Float64[np.ndarray, "k {torus}"]:
+def theta_grid(points: Whole, torus: Whole = 1) -> Float64[np.ndarray, "k {torus}"]:
     """The grid (i + ½)/points in each of ``torus`` coordinates, (points^torus, torus)."""
+    points, torus = whole(points, "points"), whole(torus, "torus", 1, 16)
     if points < 1:
         raise UsageError(f"a grid of {points} points is empty; give at least 1")
+    require(24 * torus * points**torus, f"a grid of {points}^{torus} theta")
     axis = (np.arange(points) + 0.5) / points
     return np.stack(np.meshgrid(*[axis] * torus, indexing="ij"), -1).reshape(-1, torus)
 
 
-def _rows(theta: Thetas) -> Float64[np.ndarray, "k b"]:
-    rows = np.asarray(theta, dtype=np.float64)
+def _rows(theta: Numbers) -> Float64[np.ndarray, "k b"]:
+    rows = reals(theta, "theta", finite=False)
     rows = rows[:, None] if rows.ndim == 1 else rows
-    if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all():
+    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
         raise UsageError(f"theta has shape {np.shape(theta)}; give rows of phases (k, b), finite")
     return rows
 
 
 def determinant_of(
-    operator: LongRange, side: int, energy: float, start: int = 0
-) -> Callable[[Thetas], tuple[np.ndarray, np.ndarray]]:
+    operator: LongRange, side: Whole, energy: Numbers, start: Whole = 0
+) -> Callable[[Numbers], tuple[np.ndarray, np.ndarray]]:
     """θ ↦ (sign, log|det|) of ``determinant_scan``, for rows of θ (k,) or (k, b): what bad sets are searched with."""
 
-    def determinant(theta: Thetas) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    def determinant(theta: Numbers) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
         if not len(theta):
             return np.empty(0), np.empty(0)
         scan = determinant_scan(operator, side, energy, theta, start)

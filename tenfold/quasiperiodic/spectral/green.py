@@ -1,6 +1,6 @@
 """Green's functions G(z) = (H − z)^{−1} of boxes: columns, entries, decay, by band LU, strips or dense solves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +11,18 @@ from scipy.linalg import hessenberg, solve_banded
 from scipy.sparse.linalg import splu
 from scipy.stats import linregress
 
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, choice, reals
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
 
-Energies = complex | Sequence[complex] | Num[np.ndarray, "..."]
 WAYS = ("auto", "dense", "banded", "strips")
 _MOST_DENSE = 4000
 
 
 def green_columns(
-    box: Box, z: Energies, sources: Any = None, method: str = "auto"
+    box: Box, z: Numbers, sources: Any = None, method: str = "auto"
 ) -> Complex128[np.ndarray, "*found N"]:
     """Columns G(·, m; z) for each z and source site m: (len(z), len(sources), N), without the axes of a single z or a
     single source.
@@ -31,18 +31,29 @@ def green_columns(
     dimensions or more; "dense" otherwise. Raises UsageError for a real z in the spectrum, where G does not exist."""
     many_z = np.ndim(z) > 0
     many_m = sources is not None and np.ndim(sources) > (0 if len(box.shape) == 1 else 1)
-    energies = np.atleast_1d(np.asarray(z, dtype=np.complex128))
+    energies = np.atleast_1d(amplitudes(z, "z").astype(np.complex128)).ravel()
+    if not len(energies):
+        raise UsageError("there is no z; give at least one")
+    choice(method, "method", WAYS)
     sites = [box.centre] if sources is None else ([sources] if not many_m else list(sources))
     right = np.zeros((len(sites), box.size))
     for row, site in enumerate(sites):
         right[row, box.index(site)] = 1.0
     found = np.stack([_solve(box, e, right, _way(box, method)) for e in energies])
+    # A column of size s is right to about s ‖H − z‖ 2^−53 of itself.
+    size = max(abs(box.interval.low), abs(box.interval.high)) + np.abs(energies)
+    lost = np.linalg.norm(found, axis=-1).max(1) * size * 2.0**-53
+    if not (lost < 1e-3).all():
+        bad = energies[~(lost < 1e-3)][0]
+        raise UsageError(
+            f"z = {bad:g} is an eigenvalue of the box to rounding; the Green's function exists off the spectrum"
+        )
     if not many_m:
         found = found[:, 0]
     return found if many_z else found[0]
 
 
-def green_entry(box: Box, z: complex, n: Any, m: Any) -> complex:
+def green_entry(box: Box, z: Numbers, n: Any, m: Any) -> complex:
     """G(n, m; z)."""
     return complex(green_columns(box, z, m)[box.index(n)])
 
@@ -54,7 +65,7 @@ def solver(box: Box, state: Num[np.ndarray, " N"], method: str = "auto") -> Call
     part of the sign of Im z); other open chains by band LU; the rest after one reduction to Hessenberg form."""
     way = _way(box, method)
     hopping = box.hopping
-    if way == "banded" and hopping.range == 1:
+    if way == "banded" and hopping.range == 1 and box.size > 1:
         bands = box.banded()
         return lambda z: _thomas(bands, z, state)
     if way == "banded":
@@ -86,8 +97,6 @@ def _thomas(
 
 
 def _way(box: Box, method: str) -> str:
-    if method not in WAYS:
-        raise UsageError(f"there is no method {method!r}{suggest(method, WAYS)}")
     box.single_potential()
     open_, reach = box.boundary == "open", box.hopping.range
     if method == "banded" and not (open_ and len(box.shape) == 1):
@@ -149,14 +158,16 @@ class GreenDecay:
 
 
 def green_decay(
-    box: Box, z: complex, source: Any = None, norm: str = "linf", window: tuple[float, float] | None = None
+    box: Box, z: Numbers, source: Any = None, norm: str = "linf", window: tuple[Numbers, Numbers] | None = None
 ) -> GreenDecay:
     """Fit the decay of a column over the distances of ``window`` (a quarter to three quarters of the largest).
 
     Raises UsageError where the window holds fewer than 4 non-zero entries."""
+    if np.ndim(z):
+        raise UsageError(f"z has shape {np.shape(z)}; a decay is fitted at one z")
     column = np.abs(green_columns(box, z, source))
     distance = box.distance(norm, box.centre if source is None else source)
-    low, high = window or (0.25 * distance.max(), 0.75 * distance.max())
+    low, high = reals(window or (0.25 * distance.max(), 0.75 * distance.max()), "the window").tolist()
     inside = (distance >= low) & (distance <= high) & (column > 1e-300)
     if inside.sum() < 4 or len(np.unique(distance[inside])) < 3:
         raise UsageError(
@@ -167,4 +178,4 @@ def green_decay(
     rest = y - fit.slope * x - fit.intercept
     rate, error, intercept = float(fit.slope), float(fit.stderr), float(fit.intercept)
     span = (float(low), float(high))
-    return GreenDecay(complex(z), rate, error, intercept, float(np.sqrt((rest**2).mean())), span, norm)
+    return GreenDecay(complex(amplitudes(z, "z")), rate, error, intercept, float(np.sqrt((rest**2).mean())), span, norm)

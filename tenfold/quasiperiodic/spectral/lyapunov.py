@@ -4,17 +4,19 @@
 so that exponents come in pairs ±; the R non-negative ones are computed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Inexact, Num
 
-from tenfold.errors import UsageError
+from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.facts import facts
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, amplitudes, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
+from tenfold.quasiperiodic.operators.memory import require
 
 _TOGETHER = 8  # transfer matrices multiplied between two orthonormalisations
 _BATCHES = 32
@@ -46,9 +48,9 @@ class Lyapunov:
 
 def lyapunov_exponents(
     operator: LongRange,
-    energies: complex | Sequence[complex] | Num[np.ndarray, "..."],
-    steps: int = 100_000,
-    start: int = 0,
+    energies: Numbers,
+    steps: Whole = 100_000,
+    start: Whole = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Lyapunov:
     """Exponents of the transfer products over n = start … start + steps − 1 at real or complex ``energies``.
@@ -57,12 +59,13 @@ def lyapunov_exponents(
     hopping = operator.hopping
     if operator.dim != 1 or isinstance(hopping, Kernel) or hopping.range == 0:
         raise UsageError("Lyapunov exponents need a one-dimensional, translation-invariant hopping of finite range")
+    steps, start = whole(steps, "steps"), whole(start, "start")
     if steps < _TOGETHER * _BATCHES * 2:
         raise UsageError(f"{steps} steps are too few for an exponent with an error; give at least 512")
-    given = np.asarray(energies)
-    if not np.isfinite(given).all():
-        raise UsageError("an energy is not finite; give finite numbers")
-    flat = np.atleast_1d(given).ravel().astype(np.complex128 if np.iscomplexobj(given) else np.float64)
+    given = amplitudes(energies, "an energy")
+    if not given.size:
+        raise UsageError("there are no energies; give at least one")
+    flat = np.atleast_1d(given).ravel()
     steps = steps // (_TOGETHER * _BATCHES) * (_TOGETHER * _BATCHES)
     reach = hopping.range
     table = np.zeros(2 * reach + 1, dtype=hopping.coefs.dtype)
@@ -72,6 +75,7 @@ def lyapunov_exponents(
     shape = (len(flat), *batch)
     frame = np.zeros((*shape, 2 * reach, reach), dtype=kind)
     frame[..., np.arange(reach), np.arange(reach)] = 1.0
+    require(8.0 * steps / _TOGETHER * int(np.prod(shape)) * reach, f"exponents over {steps:.3g} steps")
     logs = np.empty((steps // _TOGETHER, *shape, reach))
     # The potential in pieces, so that a long orbit needs no long array.
     piece = max(
@@ -85,6 +89,8 @@ def lyapunov_exponents(
             progress((first + count) / steps)
     means = logs.reshape(_BATCHES, -1, *shape, reach).mean(1) / _TOGETHER
     found, errors = means.mean(0), means.std(0, ddof=1) / np.sqrt(_BATCHES)
+    if not np.isfinite(found).all():
+        raise TenfoldError("the transfer matrices leave the range of floats; scale energies, coupling and hopping down")
     order = np.argsort(-found, axis=-1)
     found, errors = (np.take_along_axis(a, order, -1) for a in (found, errors))
     if given.ndim == 0:
@@ -99,7 +105,7 @@ def _piece(
     frame: Inexact[np.ndarray, "E *batch two_R R"],
     logs: Float64[np.ndarray, "eighths E *batch R"],
 ) -> Inexact[np.ndarray, "E *batch two_R R"]:
-    products = _products(table, energies, values)
+    products, scales = _products(table, energies, values)
     if frame.shape[-1] == 1:
         # One exponent: propagate a vector; the QR step is its norm.
         first, second = frame[..., 0, 0], frame[..., 1, 0]
@@ -109,18 +115,20 @@ def _piece(
             b = m[..., 1, 0] * first + m[..., 1, 1] * second
             norm = np.sqrt(np.abs(a) ** 2 + np.abs(b) ** 2)
             first, second = a / norm, b / norm
-            logs[i] = np.log(norm)[..., None]
+            logs[i] = (np.log(norm) + scales[i])[..., None]
         return np.stack([first, second], -1)[..., None]
     for i in range(len(products)):
         frame, triangle = np.linalg.qr(products[i] @ frame)
-        logs[i] = np.log(np.abs(np.diagonal(triangle, axis1=-2, axis2=-1)))
+        with np.errstate(divide="ignore"):
+            logs[i] = np.log(np.abs(np.diagonal(triangle, axis1=-2, axis2=-1))) + scales[i][..., None]
     return frame
 
 
 def _products(
     table: Inexact[np.ndarray, " bands"], energies: Inexact[np.ndarray, " E"], values: Float64[np.ndarray, "*batch n"]
-) -> Inexact[np.ndarray, "eighths E *batch two_R two_R"]:
-    """Products of 8 transfer matrices each, (n/8, energies, batch, 2R, 2R); QR follows each."""
+) -> tuple[Inexact[np.ndarray, "eighths E *batch two_R two_R"], Float64[np.ndarray, "eighths E *batch"]]:
+    """Products of 8 transfer matrices each, (n/8, energies, batch, 2R, 2R), over a factor whose logarithm comes second
+    (n/8, energies, batch); QR follows each."""
     reach = len(table) // 2
     count = values.shape[-1]
     local = np.moveaxis(values, -1, 0)[:, None]
@@ -131,12 +139,20 @@ def _products(
     for m in range(-reach + 1, reach + 1):
         matrices[..., 0, reach - 1 + m] = -table[reach + m]
     matrices[..., 0, reach - 1] += energies.reshape(1, -1, *[1] * (values.ndim - 1)) - local
-    matrices[..., 0, :] /= table[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrices[..., 0, :] /= table[0]
     for row in range(1, 2 * reach):
         matrices[..., row, row - 1] = 1.0
+    logs = np.zeros(matrices.shape[:-2])
+    # Eight factors, squared in a norm, stay within the floats up to this size; larger ones are scaled pair by pair.
+    large = not np.abs(matrices[..., 0, :]).max() < 1e18
     for _ in range(3):
+        if large:
+            size = np.abs(matrices).max((-2, -1))
+            matrices, logs = matrices / size[..., None, None], logs + np.log(size)
         matrices = matrices[1::2] @ matrices[0::2] if reach > 1 else _two_by_two(matrices[1::2], matrices[0::2])
-    return matrices
+        logs = logs[1::2] + logs[0::2]
+    return matrices, logs
 
 
 def _two_by_two(

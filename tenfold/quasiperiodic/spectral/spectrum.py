@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float64, Num
+from jaxtyping import Float64
 from scipy.linalg import eigvals_banded
 
 from tenfold.errors import UsageError
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, reals, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
+from tenfold.quasiperiodic.operators.memory import require
 
 
 def eigenvalues(box: Box) -> Float64[np.ndarray, "*batch N"]:
@@ -19,9 +21,7 @@ def eigenvalues(box: Box) -> Float64[np.ndarray, "*batch N"]:
     return np.linalg.eigvalsh(box.dense())
 
 
-def bloch_spectrum(
-    operator: LongRange, period: int, phases: Num[np.ndarray, "*phases"]
-) -> Float64[np.ndarray, "n {period}"]:
+def bloch_spectrum(operator: LongRange, period: Whole, phases: Numbers) -> Float64[np.ndarray, "n {period}"]:
     """Eigenvalues (len(phases), period), ascending, of the one-dimensional p/period approximant at Bloch phases κ:
     u_{n + period} = e^{iκ} u_n. Hopping ranges of more than a period fold over.
 
@@ -29,10 +29,12 @@ def bloch_spectrum(
     hopping = operator.hopping
     if operator.dim != 1 or isinstance(hopping, Kernel) or operator.orbit is None or operator.orbit.batched:
         raise UsageError("Bloch spectra are for one-dimensional translation-invariant hopping with one theta")
+    period = whole(period, "the period", 1)
+    require(64 * period**2, f"Bloch matrices of {period:,} sites")
     values = replace(operator, orbit=operator.orbit.approximant(period)).values([0], [period])
     n = np.arange(period)
     found = []
-    for kappa in np.atleast_1d(phases):
+    for kappa in np.atleast_1d(reals(phases, "a Bloch phase")).ravel():
         matrix = np.diag(values).astype(np.complex128)
         for m, a in zip(hopping.offsets[:, 0].tolist(), hopping.coefs, strict=True):
             source = n - m
