@@ -18,6 +18,7 @@ from tenfold.flows.density import (
     discrete_log_probs,
     importance_bound,
     log_probs,
+    raw_log_probs,
 )
 from tenfold.flows.flow import Flow
 from tenfold.flows.jacobian import conditioning
@@ -185,7 +186,7 @@ def mean_log_probs(
     averaged = flow.config.classes > 0 and condition is None
     for k in progress.track(range(draws), "noise", "draws"):
         x = noised(k).to(flow.var.device, flow.precision)
-        total += log_probs(flow, x, condition, mixture=averaged).double().cpu()
+        total += raw_log_probs(flow, x, condition, mixture=averaged).double().cpu()
     if not bool((finite := torch.isfinite(total)).all()):
         bad = int((~finite).int().argmax())
         raise TenfoldError(f"log p of {names[bad]} is {float(total[bad] / draws)}: the flow overflows there")

@@ -26,7 +26,7 @@ from tenfold.flows.evaluation import (
     ood_rows,
     uniform_noise,
 )
-from tenfold.flows.flow import Flow, finite
+from tenfold.flows.flow import Flow
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.loss import dequantise, discrete_log_prob, to_levels, to_unit_range
 from tenfold.flows.sampling import draw_samples
@@ -187,7 +187,7 @@ def score(
     TenfoldError where log p overflows."""
     check_bits(inputs, objective, options, name)
     array, device = torch.from_numpy(inputs.array), flow.var.device
-    values = finite(array)[None] if not inputs.are_pixels else None
+    values = flow.taken(array)[1][None] if not inputs.are_pixels else None
     draws, dims = 1 if values is not None else options.draws, flow.config.dimensions
     labels = None if options.classes is None else torch.full((len(array),), options.classes, device=device)
     drawn = (lambda k: values[k]) if values is not None else lambda k: noised(array, objective, levels, options.seed, k)

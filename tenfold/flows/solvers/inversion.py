@@ -11,22 +11,22 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.flows.block import Condition
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.network import FlowNetwork
+from tenfold.flows.network import FlowNetwork, GivenCondition
 from tenfold.flows.solvers.choice import Solver, choices, name_of
 from tenfold.flows.solvers.frontier import frontier
 from tenfold.flows.solvers.info import BlockInfo, SamplingInfo
 from tenfold.flows.solvers.jacobi import certify, segmented
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan, default_tol
 from tenfold.flows.solvers.sequential import sequential
+from tenfold.nn.border import Values, as_tensor, floats
 
 
 def invert_states(
     flow: FlowNetwork,
-    z: Float[Tensor, "b t d"],
-    condition: Condition | None = None,
+    z: Values,
+    condition: GivenCondition | None = None,
     guidance: Guidance | None = None,
     solver: Solver = SEQUENTIAL,
     *,
@@ -39,18 +39,19 @@ def invert_states(
     ``check`` (there ``certify``), ``compiled`` and ``generator`` as in ``tenfold.flows.sampling.draw_samples``. Raises
     TenfoldError where the inverse overflows, UsageError for noise of a wrong shape, NaN or infinite, and for plans
     that do not fit."""
-    config = flow.config
-    if tuple(z.shape[1:]) != (config.tokens, config.token_dim):
+    config, z = flow.config, as_tensor(z, "the noise", flow.precision)
+    if z.ndim != 3 or tuple(z.shape[1:]) != (config.tokens, config.token_dim):
         raise UsageError(
             f"the noise has shape {tuple(z.shape)}; this flow expects (batch, {config.tokens}, {config.token_dim})"
         )
-    if not bool(torch.isfinite(z).all()):
-        raise UsageError("the noise holds NaN or infinite values; give finite noise")
+    z = floats(z, "the noise", flow.precision)
     count, batch = len(flow.blocks), z.shape[0]
     guidance = (guidance or Guidance()).of(flow.default_rule)
     chosen = choices(solver, flow, batch, guidance)
     exact, tol = all(plan.exact for plan, _ in chosen), chosen[0].plan.tol or default_tol(z.dtype)
     info = SamplingInfo(batch, name_of(solver), exact, tol)
+    if not batch:
+        return [z.clone() for _ in range(count + 1)], info
     with torch.inference_mode(), evaluating(flow):
         branches, guided = _branches(flow, condition, guidance, batch, info)
         states = [z]
@@ -67,8 +68,8 @@ def invert_states(
 
 def invert(
     flow: FlowNetwork,
-    z: Float[Tensor, "b t d"],
-    condition: Condition | None = None,
+    z: Values,
+    condition: GivenCondition | None = None,
     guidance: Guidance | None = None,
     solver: Solver = SEQUENTIAL,
 ) -> tuple[Float[Tensor, "b t d"], SamplingInfo]:
@@ -79,7 +80,7 @@ def invert(
 
 
 def _branches(
-    flow: FlowNetwork, condition: Condition | None, guidance: Guidance, batch: int, info: SamplingInfo
+    flow: FlowNetwork, condition: GivenCondition | None, guidance: Guidance, batch: int, info: SamplingInfo
 ) -> tuple[Branches, frozenset[int]]:
     """The conditions, and the sampled blocks whose two branches differ."""
     guided = guidance.guided_blocks(len(flow.blocks))
