@@ -6,8 +6,9 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError
-from tenfold.flows.density import log_prob, log_prob_mixture
+from tenfold.flows.density import fitting, log_prob, log_prob_mixture
 from tenfold.flows.flow import Flow
+from tenfold.flows.network import evaluating
 from tenfold.nn.attention import first_derivatives
 from tenfold.nn.border import Values, floats
 
@@ -42,8 +43,8 @@ def one_gradient_scores(flow: Flow, x: Values, chunk: int = 256) -> Float[Tensor
         raise UsageError("this flow has no classes; the one-gradient classifier needs a class-conditional flow")
     flow, x = flow.taken(x)
     parts = []
-    for part in progress.track(x.split(chunk), "one-gradient classifier", "chunks"):
-        with torch.enable_grad(), first_derivatives():
+    for part in progress.track(x.split(fitting(flow, chunk, kept=True)), "one-gradient classifier", "chunks"):
+        with torch.enable_grad(), first_derivatives(), evaluating(flow):
             logits = part.new_zeros(part.shape[0], flow.config.classes, requires_grad=True)
             (gradient,) = torch.autograd.grad(log_prob(flow, part, logits.softmax(dim=1)).sum(), logits)
         parts.append(gradient)

@@ -1,6 +1,10 @@
-"""TarFlow as a density: log-likelihood, score, denoising, likelihood bounds, per-token maps."""
+"""Flows as densities: log-likelihood, score, denoising, likelihood bounds, per-token maps.
+
+``log_prob`` is what training computes: it heeds dropout in training mode. All else is evaluation, in whatever mode the
+flow is."""
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +16,7 @@ from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.flows.block import Condition, Context
 from tenfold.flows.loss import dequantise, discrete_log_prob
-from tenfold.flows.network import FlowNetwork, FlowOutput, GivenCondition
+from tenfold.flows.network import FlowNetwork, FlowOutput, GivenCondition, evaluating
 from tenfold.nn.attention import first_derivatives
 from tenfold.nn.border import Values, as_tensor, floats, visible
 from tenfold.nn.precision import at_least_single
@@ -59,15 +63,17 @@ def log_prob(flow: FlowNetwork, x: Values, condition: GivenCondition | None = No
     infinite values, values far out of the flow's scale and what else the network refuses, TenfoldError where the flow
     overflows."""
     flow, x = flow.taken(x)
-    return sound(raw_log_prob(flow, x, condition))
+    return sound(raw_log_prob(flow, x, condition), hint=flow.scale_hint(x))
 
 
-def sound(values: Float[Tensor, "b *shape"], what: str = "log p") -> Float[Tensor, "b *shape"]:
+def sound(values: Float[Tensor, "b *shape"], what: str = "log p", hint: str = "") -> Float[Tensor, "b *shape"]:
     """The values themselves; raises TenfoldError, naming the first bad row, where they are NaN or infinite."""
     if visible(values) and not bool((finite := torch.isfinite(values)).all()):
         row = int((~finite).flatten(1).any(dim=1).int().argmax()) if values.ndim > 1 else int((~finite).int().argmax())
         value = float(values[row][~finite[row]].flatten()[0])
-        raise TenfoldError(f"{what} of row {row} is {value}: the flow overflows there")
+        raise TenfoldError(
+            "; ".join([f"{what} of row {row} is {value}: the flow overflows there", *filter(None, [hint])])
+        )
     return values
 
 
@@ -105,6 +111,7 @@ def log_probs(
     return sound(raw_log_probs(flow, x, condition, mixture, chunk))
 
 
+@torch.no_grad()
 def raw_log_probs(
     flow: FlowNetwork, x: Values, condition: GivenCondition | None = None, mixture: bool = False, chunk: int = 512
 ) -> Float[Tensor, "b"]:
@@ -113,15 +120,17 @@ def raw_log_probs(
     if mixture:
         return _by_class(flow, x, chunk).logsumexp(dim=1) - math.log(flow.config.classes)
     given = given_rows(condition, len(x))
-    chunks = progress.track(torch.arange(x.shape[0], device=x.device).split(chunk), "log p", "chunks")
-    return torch.cat([raw_log_prob(flow, x[rows], rows_of(given, rows)) for rows in chunks])
+    chunks = progress.track(torch.arange(x.shape[0], device=x.device).split(fitting(flow, chunk)), "log p", "chunks")
+    with evaluating(flow):
+        return torch.cat([raw_log_prob(flow, x[rows], rows_of(given, rows)) for rows in chunks])
 
 
 def _by_class(flow: FlowNetwork, x: Float[Tensor, "b *shape"], chunk: int) -> Float[Tensor, "b classes"]:
     classes = flow.config.classes
     rows = torch.arange(x.shape[0] * classes, device=x.device)
-    chunks = progress.track(rows.split(chunk), "classes", "chunks")
-    return torch.cat([raw_log_prob(flow, x[r // classes], r % classes) for r in chunks]).view(-1, classes)
+    chunks = progress.track(rows.split(fitting(flow, chunk)), "classes", "chunks")
+    with evaluating(flow):
+        return torch.cat([raw_log_prob(flow, x[r // classes], r % classes) for r in chunks]).view(-1, classes)
 
 
 def token_nll(flow: FlowNetwork, x: Values, condition: GivenCondition | None = None) -> Float[Tensor, "b t"]:
@@ -133,10 +142,11 @@ def token_nll(flow: FlowNetwork, x: Values, condition: GivenCondition | None = N
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
     total = tokens.new_zeros(tokens.shape[:2])
-    for block in flow.blocks:
-        tokens, log_scale = block(tokens, weights)
-        if log_scale is not None:
-            total = total + at_least_single(log_scale).sum(dim=2)
+    with evaluating(flow):
+        for block in flow.blocks:
+            tokens, log_scale = block(tokens, weights)
+            if log_scale is not None:
+                total = total + at_least_single(log_scale).sum(dim=2)
     prior = 0.5 * (tokens.square() / flow.var + flow.var.log()).sum(dim=2)
     return sound(total + prior + flow.config.token_dim * HALF_LOG_2PI, "the token map")
 
@@ -151,12 +161,25 @@ def score(
     """∇_x log p(x | condition), by one backward pass per ``chunk`` rows (a pass holds all activations)."""
     flow, x = flow.taken(x)
     given, parts = given_rows(condition, len(x)), []
-    with torch.enable_grad(), first_derivatives():
-        for rows in progress.track(torch.arange(x.shape[0], device=x.device).split(chunk), "score", "chunks"):
+    with torch.enable_grad(), first_derivatives(), evaluating(flow):
+        for rows in progress.track(
+            torch.arange(x.shape[0], device=x.device).split(fitting(flow, chunk, True)), "score", "chunks"
+        ):
             part = x[rows].detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(density(flow, part, rows_of(given, rows)).sum(), part)
             parts.append(gradient)
     return sound(torch.cat(parts), "the score")
+
+
+def fitting(flow: FlowNetwork, chunk: int, kept: bool = False) -> int:
+    """So many rows at once, ``chunk`` at most, that a pass holds some 2²⁶ hidden numbers of a layer, or 2²⁷ of all
+    layers where they are kept for a backward pass: for small flows all of ``chunk``, for large ones few."""
+    if chunk < 1:
+        raise UsageError(f"chunk is {chunk}; give at least 1")
+    each = [block.tokens * block.layer.hidden for block in flow.blocks]
+    layers = [len(block.layers) for block in flow.blocks]
+    numbers = sum(map(operator.mul, each, layers)) if kept else max(each)
+    return max(1, min(chunk, (1 << (27 if kept else 26)) // numbers))
 
 
 def given_rows(condition: GivenCondition | None, batch: int) -> Condition | None:
@@ -178,7 +201,7 @@ def rows_of(condition: Condition | None, rows: Int64[Tensor, "r"]) -> Condition 
 
 def denoise(
     flow: FlowNetwork,
-    x: Float[Tensor, "b *shape"],
+    x: Values,
     sigma: float,
     condition: GivenCondition | None = None,
     rate: float = 1.0,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.flows.density import log_prob, sound
-from tenfold.flows.network import FlowNetwork, GivenCondition
+from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.sampling import sample
 from tenfold.flows.solvers.calibration import load_calibration
 from tenfold.nn.border import Values, as_tensor
@@ -25,9 +25,10 @@ class Flow(FlowNetwork):
         return log_prob(self, x, condition)
 
     def encode(self, x: Values, condition: GivenCondition | None = None) -> Float[Tensor, "b t d"]:
-        """x (b, *shape) to standard normal noise (b, T, D); errors as ``log_prob``."""
+        """x (b, *shape) to standard normal noise (b, T, D), the inverse of ``decode``; errors as ``log_prob``."""
         flow, x = self.taken(x)
-        return sound(flow.forward(x, condition).z / flow.var.sqrt(), "the noise")
+        with evaluating(flow):
+            return sound(flow.forward(x, condition).z / flow.var.sqrt(), "the noise")
 
     @torch.no_grad()
     def decode(self, noise: Values, condition: GivenCondition | None = None, **options: Any) -> Tensor:

@@ -13,8 +13,7 @@ from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.density import sound
 from tenfold.flows.flow import Flow
-from tenfold.flows.network import GivenCondition
-from tenfold.flows.solvers.inversion import evaluating
+from tenfold.flows.network import GivenCondition, evaluating
 from tenfold.nn.border import Values
 
 EXACT_DIMENSIONS = 256

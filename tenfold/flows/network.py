@@ -1,6 +1,7 @@
 """The network of an autoregressive-transformer flow: images, latents or vectors to noise."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar, cast
 
 import torch
@@ -83,9 +84,15 @@ class FlowNetwork(nn.Module):
         x = as_tensor(x, "the input", self.precision)
         flow = self.like(x)
         x = finite(x.to(torch.promote_types(x.dtype, self.precision) if x.itemsize > 1 else self.precision))
-        if visible(x) and x.numel() and self.reach and (largest := float(x.detach().abs().max())) > self.reach:
-            raise UsageError(f"the input reaches {largest:.4g}, but {self.scale_words}; rescale it first")
+        if (hint := self.scale_hint(x)) and float(x.detach().abs().max()) < 1e18:  # beyond, log p itself overflows
+            raise UsageError(f"{hint}; rescale it first")
         return flow, x
+
+    def scale_hint(self, x: Tensor) -> str:
+        """What is wrong with values far beyond the flow's scale; empty for others."""
+        if not (self.reach and visible(x) and x.numel()) or (largest := float(x.detach().abs().max())) <= self.reach:
+            return ""
+        return f"the input reaches {largest:.4g}, but {self.scale_words}"
 
     @property
     def reach(self) -> float:
@@ -189,7 +196,7 @@ def class_weights(condition: Values | None, batch: int, classes: int, none: Floa
     if condition is None:
         return none.expand(batch, -1)
     condition = as_tensor(condition, "the condition", none.dtype)
-    if condition.is_floating_point() and condition.numel():
+    if condition.is_floating_point() and condition.shape != (0,):
         if condition.shape != (batch, classes):
             raise UsageError(
                 f"class mixtures have shape {tuple(condition.shape)}, but this flow expects ({batch}, {classes})"
@@ -208,3 +215,14 @@ def class_weights(condition: Values | None, batch: int, classes: int, none: Floa
             )
     weights = torch.nn.functional.one_hot(condition.clamp(min=0), len(none)).to(none.dtype)
     return torch.where((condition < 0).unsqueeze(1), none, weights)
+
+
+@contextmanager
+def evaluating(flow: FlowNetwork) -> Iterator[None]:
+    """Evaluation mode for a while: dropout would make the inverse another function at every sweep."""
+    training = flow.training
+    flow.eval()
+    try:
+        yield
+    finally:
+        flow.train(training)

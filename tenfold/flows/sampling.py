@@ -17,13 +17,14 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.flows.density import Denoising, denoise
 from tenfold.flows.guidance import Guidance, parse_blocks
-from tenfold.flows.network import FlowNetwork, GivenCondition
+from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.options import GuidedSampling
 from tenfold.flows.solvers.choice import Solver, solver_called
 from tenfold.flows.solvers.info import SamplingInfo
-from tenfold.flows.solvers.inversion import evaluating, invert_states
+from tenfold.flows.solvers.inversion import invert_states, sample_bytes
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan
 from tenfold.nn.border import Values, as_tensor, floats
+from tenfold.nn.memory import free_bytes
 from tenfold.settings.values import read
 from tenfold.training.streams import Draws
 
@@ -173,3 +174,8 @@ def row_numbers(n: int, generator: torch.Generator | None) -> Int64[Tensor, "n"]
         generator.set_offset(first + 4 * n)
         return torch.arange(n, device=device) + (first // 4) + (generator.initial_seed() % (1 << 30) << 32)
     return torch.randint(1 << 62, (n,), generator=generator, device=device)
+
+
+def at_once(flow: FlowNetwork, most: int = 256) -> int:
+    """How many samples evaluation draws together, ``most`` at most, in half of the memory that is free."""
+    return max(1, min(most, free_bytes(flow.var.device) // (2 * sample_bytes(flow, guided=True))))

@@ -18,11 +18,10 @@ from tenfold import progress
 from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.chain import Branches, ChainNetwork, solve
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.network import FlowNetwork, GivenCondition
+from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.solvers.calibration import BlockCalibration, Calibration, Timing, machine
 from tenfold.flows.solvers.frontier import frontier
 from tenfold.flows.solvers.info import BlockInfo
-from tenfold.flows.solvers.inversion import evaluating
 from tenfold.flows.solvers.jacobi import certify, segmented, sweep
 from tenfold.flows.solvers.plan import Plan, default_tol, first_iterate
 from tenfold.flows.solvers.sequential import sequential

@@ -2,8 +2,6 @@
 
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -13,7 +11,7 @@ from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.network import FlowNetwork, GivenCondition
+from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.solvers.choice import Solver, choices, name_of
 from tenfold.flows.solvers.frontier import frontier
 from tenfold.flows.solvers.info import BlockInfo, SamplingInfo
@@ -21,6 +19,7 @@ from tenfold.flows.solvers.jacobi import certify, segmented
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan, default_tol
 from tenfold.flows.solvers.sequential import sequential
 from tenfold.nn.border import Values, as_tensor, floats
+from tenfold.nn.memory import free_bytes, require
 
 
 def invert_states(
@@ -50,6 +49,11 @@ def invert_states(
     chosen = choices(solver, flow, batch, guidance)
     exact, tol = all(plan.exact for plan, _ in chosen), chosen[0].plan.tol or default_tol(z.dtype)
     info = SamplingInfo(batch, name_of(solver), exact, tol)
+    each = sample_bytes(
+        flow, bool(guidance.guided_blocks(count)), any(plan.solver != "sequential" for plan, _ in chosen)
+    )
+    fewer = max(1, int(free_bytes(z.device) // (2 * each)))
+    require(batch * each, z.device, f"sampling {batch} at once", f"take fewer at a time, {fewer} say (--batch {fewer})")
     if not batch:
         return [z.clone() for _ in range(count + 1)], info
     with torch.inference_mode(), evaluating(flow):
@@ -64,6 +68,18 @@ def invert_states(
                 states.append(_invert_block(net, states[-1], plan, check, compiled, generator, done))
     # Copies made outside of inference mode can take part in autograd later.
     return [state.clone() for state in states], info
+
+
+def sample_bytes(flow: FlowNetwork, guided: bool = False, parallel: bool = False) -> int:
+    """About the bytes that one sample takes while the largest block is inverted: keys and values of all layers, a
+    network call's activations (of all tokens where a solver sweeps them), and the tokens after each block."""
+    most, branches = 0, 1 + guided
+    for block in flow.blocks:
+        layer, slots = block.layer, block.steps + block.prefix
+        cache = 2 * slots * layer.key_heads * layer.head_size * len(block.layers)
+        call = (slots if parallel else block.prefix + 1) * (2 * layer.hidden + 6 * layer.width)
+        most = max(most, branches * (cache + call) * block.proj_in.weight.itemsize)
+    return most + (2 * len(flow.blocks) + 2) * flow.config.dimensions * flow.precision.itemsize
 
 
 def invert(
@@ -143,14 +159,3 @@ def _invert_block(
         )
     record.seconds = time.perf_counter() - began
     return block.order(block.unchain(chain))
-
-
-@contextmanager
-def evaluating(flow: FlowNetwork) -> Iterator[None]:
-    """Evaluation mode for a while: dropout would make the inverse another function at every sweep."""
-    training = flow.training
-    flow.eval()
-    try:
-        yield
-    finally:
-        flow.train(training)

@@ -21,10 +21,10 @@ from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.density import sound
 from tenfold.flows.flow import Flow
-from tenfold.flows.network import GivenCondition
+from tenfold.flows.network import GivenCondition, evaluating
 from tenfold.flows.sampling import draw_noise
 from tenfold.flows.solvers.choice import Solver
-from tenfold.flows.solvers.inversion import evaluating, invert_states
+from tenfold.flows.solvers.inversion import invert_states
 from tenfold.flows.solvers.plan import SEQUENTIAL
 from tenfold.nn.attention import differentiable_attention
 from tenfold.nn.border import Values, finite, floats
@@ -62,6 +62,9 @@ def reverse_pass(
     if len(states) != len(flow.blocks) + 1:
         raise UsageError(f"the cache holds {len(states)} states; a flow of {len(flow.blocks)} blocks has one more")
     state = floats(states[-1] if noise is None else noise, "the noise", flow.precision)
+    shape = (flow.config.tokens, flow.config.token_dim)
+    if state.ndim != 3 or tuple(state.shape[1:]) != shape:
+        raise UsageError(f"the noise has shape {tuple(state.shape)}; this flow expects (batch, {shape[0]}, {shape[1]})")
     if wrong := [tuple(part.shape) for part in states if part.shape != state.shape]:
         raise UsageError(f"a state of the cache has shape {wrong[0]}, but the noise has {tuple(state.shape)}")
     weights = flow.condition_weights(condition, state.shape[0])
