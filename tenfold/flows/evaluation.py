@@ -18,6 +18,7 @@ from tenfold.flows.density import (
     discrete_log_probs,
     importance_bound,
     log_probs,
+    raw_log_probs,
 )
 from tenfold.flows.flow import Flow
 from tenfold.flows.jacobian import conditioning
@@ -32,6 +33,14 @@ def uniform_noise(shape: tuple[int, ...], seed: int) -> Callable[[int], Tensor]:
         return torch.rand(shape, generator=generator)
 
     return draw
+
+
+def normal_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
+    """Standard normal noise of evaluation: a row is the same whatever number of rows is drawn.
+
+    PyTorch draws sixteen numbers together, and those at the end once more where the count is no multiple of that."""
+    count = -(-math.prod(shape) // 16) * 16
+    return torch.randn(count, generator=torch.Generator().manual_seed(seed))[: math.prod(shape)].reshape(shape)
 
 
 def _bits_row(name: str, values: Float[Tensor, "draws b"], dimensions: int, **labels: str) -> Measurement:
@@ -148,8 +157,7 @@ def denoising_rows(
     seed: int = 0,
 ) -> list[Measurement]:
     """Mean square error to the clean images, before and after the score step."""
-    generator = torch.Generator().manual_seed(seed)
-    noisy = clean + sigma * torch.randn(clean.shape, generator=generator).to(clean.device)
+    noisy = clean + sigma * normal_noise(tuple(clean.shape), seed).to(clean.device)
     cleaned = denoise(flow, noisy, sigma, condition)
     return [
         Measurement("mse_noisy", float((noisy - clean).square().mean()), "(x − clean)²", split, model),
@@ -185,8 +193,10 @@ def mean_log_probs(
     averaged = flow.config.classes > 0 and condition is None
     for k in progress.track(range(draws), "noise", "draws"):
         x = noised(k).to(flow.var.device, flow.precision)
-        total += log_probs(flow, x, condition, mixture=averaged).double().cpu()
+        total += raw_log_probs(flow, x, condition, mixture=averaged).double().cpu()
     if not bool((finite := torch.isfinite(total)).all()):
         bad = int((~finite).int().argmax())
-        raise TenfoldError(f"log p of {names[bad]} is {float(total[bad] / draws)}: the flow overflows there")
+        hint = flow.scale_hint(x[bad : bad + 1])
+        told = f"log p of {names[bad]} is {float(total[bad] / draws)}: the flow overflows there"
+        raise TenfoldError(f"{told}; {hint}" if hint else told)
     return total / draws

@@ -4,8 +4,12 @@ Every token is Gaussian given the earlier ones, N(m, exp(a)²), once with the co
 (u).
 
 * Rule "tarflow" (arXiv 2412.06329, section 3.5): a_c + g (a_c − a_u) and m_c + g (m_c − m_u).
-* Rule "starflow" (arXiv 2506.06276, section 3.4): the normalised tilt p_c^(1+g) / p_u^g, which is Gaussian;
-  s_u is raised to s_c where it is smaller, without which the tilt need not be normalisable.
+* Rule "starflow" (arXiv 2506.06276, section 3.4): where s_u ≥ s_c, the normalised tilt p_c^(1+g) / p_u^g, which is
+  Gaussian. Where s_u < s_c that need not be normalisable, and s_u is raised to s_c: the tilt away from a wider
+  Gaussian, another law than that of p_u even where there is one.
+
+Either rule tilts each token given the earlier ones. The law of an image is the product of these, and not the tilt of
+the joint densities, whose conditionals depend on how the tilts of later tokens normalise.
 
 Here g = 0 is no guidance. Papers that write m_u + γ (m_c − m_u) have γ = 1 + g.
 """

@@ -9,10 +9,16 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tenfold import progress
+from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, FlowBlock, scale_of
+from tenfold.flows.density import sound
 from tenfold.flows.flow import Flow
+from tenfold.flows.network import GivenCondition, evaluating
+from tenfold.nn.border import Values
 
 EXACT_DIMENSIONS = 256
+# Hidden numbers that one batched backward pass may hold: a few hundred MB with all that goes with them.
+_NUMBERS = 1 << 22
 
 Product = Callable[[Tensor], Tensor]
 
@@ -46,8 +52,8 @@ class _Products:
 
 def conditioning(
     flow: Flow,
-    x: Float[Tensor, "b *shape"],
-    condition: Tensor | None = None,
+    x: Values,
+    condition: GivenCondition | None = None,
     iterations: int = 30,
     generator: torch.Generator | None = None,
 ) -> Conditioning:
@@ -57,50 +63,63 @@ def conditioning(
     its inverse with Jacobian products only: a block's Jacobian is S − L with S = exp(−a) diagonal and L strictly
     triangular over tokens, so that J w = t is solved exactly by at most T steps of w += S⁻¹ (t − J w). Power
     iteration approaches the extreme values from inside, so that its ratio is a lower bound of the true one."""
-    flow = flow.like(x)
+    flow, x = _taken(flow, x)
     if flow.config.dimensions <= EXACT_DIMENSIONS:
         return exact_conditioning(flow, x, condition)
     return power_conditioning(flow, x, condition, iterations, generator)
 
 
-def exact_conditioning(flow: Flow, x: Float[Tensor, "b *shape"], condition: Tensor | None = None) -> Conditioning:
+def exact_conditioning(flow: Flow, x: Values, condition: GivenCondition | None = None) -> Conditioning:
     """``conditioning`` from the whole Jacobians: (T·D)² numbers a row and block."""
-    flow = flow.like(x)
+    flow, x = _taken(flow, x)
     tokens = flow.patchify(x)
     weights = flow.condition_weights(condition, tokens.shape[0])
     total, values = None, []
-    for block in progress.track(flow.blocks, "Jacobians", "blocks"):
-        jacobian = _jacobian(block, tokens, weights)
-        values.append(torch.linalg.svdvals(jacobian))
-        total = jacobian if total is None else jacobian @ total
-        with torch.no_grad():
-            tokens = block(tokens, weights)[0]
+    with evaluating(flow):
+        for block in progress.track(flow.blocks, "Jacobians", "blocks"):
+            jacobian = sound(_jacobian(block, tokens, weights), "the Jacobian")
+            values.append(torch.linalg.svdvals(jacobian))
+            total = jacobian if total is None else jacobian @ total
+            with torch.no_grad():
+                tokens = block(tokens, weights)[0]
     blocks, whole = torch.stack(values), torch.linalg.svdvals(total)
     return Conditioning(blocks[..., 0], blocks[..., -1], whole[:, 0], whole[:, -1])
 
 
+def _taken(flow: Flow, x: Values) -> tuple[Flow, Tensor]:
+    flow, x = flow.taken(x)
+    if not len(x):
+        raise UsageError("there are no inputs to take a Jacobian at; give at least one")
+    return flow, x
+
+
 def _jacobian(block: FlowBlock, u: Float[Tensor, "b t d"], weights: Condition | None) -> Float[Tensor, "b n n"]:
-    """With n = T·D: rows of the batch do not mix, so one batched backward pass serves them all."""
+    """With n = T·D: rows of the batch do not mix, so one batched backward pass serves them all, for as many directions
+    at once as ``_NUMBERS`` allows."""
     batch, size = u.shape[0], u[0].numel()
+    chunk = max(1, _NUMBERS // (batch * block.tokens * block.layer.hidden))
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         u = u.detach().requires_grad_(True)
         v = block(u, weights)[0].flatten(1)
-        directions = torch.eye(size, dtype=u.dtype, device=u.device).unsqueeze(1).expand(size, batch, size)
-        (rows,) = torch.autograd.grad(v, u, directions, is_grads_batched=True)
-    return rows.flatten(2).transpose(0, 1)
+        rows = []
+        for part in torch.eye(size, dtype=v.dtype, device=u.device).split(chunk):
+            directions = part.unsqueeze(1).expand(len(part), batch, size)
+            (found,) = torch.autograd.grad(v, u, directions, is_grads_batched=True, retain_graph=True)
+            rows.append(found.flatten(2))
+    return torch.cat(rows).transpose(0, 1)
 
 
 def power_conditioning(
     flow: Flow,
-    x: Float[Tensor, "b *shape"],
-    condition: Tensor | None = None,
+    x: Values,
+    condition: GivenCondition | None = None,
     iterations: int = 30,
     generator: torch.Generator | None = None,
 ) -> Conditioning:
     """``conditioning`` by power iteration, for sizes whose Jacobians do not fit into memory."""
-    flow = flow.like(x)
+    flow, x = _taken(flow, x)
     # The fused attention kernels have no forward-mode derivative.
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+    with evaluating(flow), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         tokens = flow.patchify(x)
         weights = flow.condition_weights(condition, tokens.shape[0])
         chain = []

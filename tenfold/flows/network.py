@@ -1,6 +1,7 @@
 """The network of an autoregressive-transformer flow: images, latents or vectors to noise."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar, cast
 
 import torch
@@ -8,12 +9,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.flows.block import Condition, FlowBlock
+from tenfold.flows.block import Condition, Context, FlowBlock
 from tenfold.flows.options import FlowConfig
 from tenfold.flows.solvers.calibration import Calibration
+from tenfold.nn.attention import differentiable_attention
+from tenfold.nn.border import Values, as_tensor, finite, visible, whole
 from tenfold.nn.precision import at_least_single
 
 AnyFlow = TypeVar("AnyFlow", bound="FlowNetwork")
+GivenCondition = Values | Context
+"""A condition as users give it."""
 
 
 class FlowOutput(NamedTuple):
@@ -65,16 +70,44 @@ class FlowNetwork(nn.Module):
         self.config = config
         self.blocks: BlockList = BlockList(blocks)
 
-    def condition_weights(self, condition: Condition | None, batch: int) -> Condition | None:
+    def condition_weights(self, condition: GivenCondition | None, batch: int) -> Condition | None:
         """The condition of ``batch`` rows as the blocks take it; None for unconditional flows. Raises UsageError for
         a condition that does not fit."""
         raise NotImplementedError
+
+    def taken(self: AnyFlow, x: Values) -> tuple[AnyFlow, Tensor]:
+        """The border of everything that reads inputs: the flow for the shape of x (``like``), and x as a tensor of the
+        flow's precision at least.
+
+        Raises UsageError for what is no array of floating-point numbers of the flow's shape, for NaN and infinite
+        values, and, where the flow has a scale, for values far beyond it."""
+        x = as_tensor(x, "the input", self.precision)
+        flow = self.like(x)
+        x = finite(x.to(torch.promote_types(x.dtype, self.precision) if x.itemsize > 1 else self.precision))
+        if (hint := self.scale_hint(x)) and float(x.detach().abs().max()) < 1e18:  # beyond, log p itself overflows
+            raise UsageError(f"{hint}; rescale it first")
+        return flow, x
+
+    def scale_hint(self, x: Tensor) -> str:
+        """What is wrong with values far beyond the flow's scale; empty for others."""
+        if not (self.reach and visible(x) and x.numel()) or (largest := float(x.detach().abs().max())) <= self.reach:
+            return ""
+        return f"the input reaches {largest:.4g}, but {self.scale_words}"
+
+    @property
+    def reach(self) -> float:
+        """The largest magnitude that an input of the flow's scale can have, with a wide margin; 0 for any."""
+        return 16.0 if self.config.is_image else 0.0
+
+    scale_words = (
+        "images lie in [-1, 1] in this flow's scale (tenfold.flows.dequantise and to_unit_range bring pixels there)"
+    )
 
     def like(self: AnyFlow, x: Tensor) -> AnyFlow:
         """The flow for inputs of the shape of x (b, *shape), on the same weights: itself, for flows of one shape.
 
         Raises UsageError unless x is a floating tensor (b, *shape)."""
-        if tuple(x.shape[1:]) != self.config.shape:
+        if x.ndim != 1 + len(self.config.shape) or tuple(x.shape[1:]) != self.config.shape:
             raise UsageError(
                 f"the input has shape {tuple(x.shape)}, but this flow expects (batch, "
                 f"{', '.join(map(str, self.config.shape))})"
@@ -98,15 +131,15 @@ class FlowNetwork(nn.Module):
         if not config.is_image:
             return x
         sizes, order = self._patches
-        return x.reshape(-1, *sizes).permute(order).reshape(-1, config.tokens, config.token_dim)
+        return x.reshape(len(x), *sizes).permute(order).reshape(len(x), config.tokens, config.token_dim)
 
     def unpatchify(self, tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b *shape"]:
         """Tokens to inputs; the inverse of ``patchify``."""
         if not self.config.is_image:
             return tokens
         sizes, order = self._patches
-        grid = tokens.reshape(-1, *(sizes[place - 1] for place in order[1:]))
-        return grid.permute([order.index(place) for place in range(6)]).reshape(-1, *self.config.shape)
+        grid = tokens.reshape(len(tokens), *(sizes[place - 1] for place in order[1:]))
+        return grid.permute([order.index(place) for place in range(6)]).reshape(len(tokens), *self.config.shape)
 
     @property
     def _patches(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -115,10 +148,19 @@ class FlowNetwork(nn.Module):
         sizes = (config.shape[0], rows, config.patch, columns, config.patch)
         return sizes, (0, 2, 4, 1, 3, 5) if config.layout == "channel_first" else (0, 2, 4, 3, 5, 1)
 
-    def forward(self, x: Tensor, condition: Condition | None = None) -> FlowOutput:
-        """x (b, *shape) -> FlowOutput: the noise z and the log-determinant in nats per dimension."""
-        flow = self.like(x)
-        tokens = flow.patchify(x)
+    def forward(self, x: Values, condition: GivenCondition | None = None) -> FlowOutput:
+        """x (b, *shape) -> FlowOutput: the noise z and the log-determinant in nats per dimension.
+
+        In training mode nothing is looked at that would wait for a device; the loop watches for NaN."""
+        if not (self.training and isinstance(x, Tensor)):
+            flow, x = self.taken(x)
+        else:
+            flow = self.like(x)
+        with differentiable_attention(x, condition):
+            return flow._mapped(x, condition)
+
+    def _mapped(self, x: Tensor, condition: GivenCondition | None) -> FlowOutput:
+        flow, tokens = self, self.patchify(x)
         weights = flow.condition_weights(condition, tokens.shape[0])
         parts, sizes = [], []
         for block in flow.blocks:
@@ -146,21 +188,23 @@ def check_floating(x: Tensor) -> None:
         )
 
 
-def class_weights(condition: Tensor | None, batch: int, classes: int, none: Float[Tensor, "m"]) -> Float[Tensor, "b m"]:
-    """Labels (b,), −1 for none, or class mixtures (b, classes), as mixtures of ``batch`` rows of the width of
-    ``none``, the mixture that stands for no label (m ≥ classes; further entries are 0 for labelled rows).
+def class_weights(condition: Values | None, batch: int, classes: int, none: Float[Tensor, "m"]) -> Float[Tensor, "b m"]:
+    """Labels (b,) of any integer type, −1 for none, or class mixtures (b, classes), as mixtures of ``batch`` rows of
+    the width of ``none``, the mixture that stands for no label (m ≥ classes; further entries are 0 for labelled rows).
 
-    Raises UsageError for labels outside [−1, classes) and for wrong shapes."""
+    Raises UsageError for labels outside [−1, classes), NaN or infinite weights, other types and wrong shapes."""
     if condition is None:
         return none.expand(batch, -1)
-    if condition.is_floating_point():
+    condition = as_tensor(condition, "the condition", none.dtype)
+    if condition.is_floating_point() and condition.shape != (0,):
         if condition.shape != (batch, classes):
             raise UsageError(
                 f"class mixtures have shape {tuple(condition.shape)}, but this flow expects ({batch}, {classes})"
             )
-        return torch.nn.functional.pad(condition, (0, len(none) - classes))
+        return torch.nn.functional.pad(finite(condition, "the condition"), (0, len(none) - classes))
     if condition.shape != (batch,):
         raise UsageError(f"labels have shape {tuple(condition.shape)}; give one label per row, ({batch},)")
+    condition = whole(condition, "the condition")
     # On accelerators the check would wait for the device; there an out-of-range label fails in the one-hot kernel.
     if condition.device.type == "cpu" and condition.numel():
         low, high = int(condition.min()), int(condition.max())
@@ -171,3 +215,14 @@ def class_weights(condition: Tensor | None, batch: int, classes: int, none: Floa
             )
     weights = torch.nn.functional.one_hot(condition.clamp(min=0), len(none)).to(none.dtype)
     return torch.where((condition < 0).unsqueeze(1), none, weights)
+
+
+@contextmanager
+def evaluating(flow: FlowNetwork) -> Iterator[None]:
+    """Evaluation mode for a while: dropout would make the inverse another function at every sweep."""
+    training = flow.training
+    flow.eval()
+    try:
+        yield
+    finally:
+        flow.train(training)

@@ -3,8 +3,9 @@
 import math
 from typing import Literal
 
+from tenfold.errors import UsageError
 from tenfold.runs.recipe import Recipe
-from tenfold.settings.checks import settings
+from tenfold.settings.checks import at_least, settings
 from tenfold.training.config import TrainingConfig
 
 # What the published recipes of TarFlow (arXiv 2412.06329) and STARFlow (arXiv 2506.06276) share.
@@ -81,7 +82,8 @@ class GuidedSampling:
         attention_temperature: of the second branch, for guiding without a condition.
         solver: how the inverse is computed.
         tolerance: residual at which a parallel solver stops; its own default if not given.
-        seed: of the noise.
+        seed: of the noise; an image is a function of the seed and its number, whatever is drawn beside it.
+        batch: images drawn at once, which memory limits.
     """
 
     num: int = 64
@@ -95,3 +97,9 @@ class GuidedSampling:
     solver: Literal["sequential", "jacobi", "gs", "selective", "frontier", "auto"] = "auto"
     tolerance: float | None = None
     seed: int = 0
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        at_least(self, "", batch=1)
+        if self.tolerance is not None and self.solver == "sequential":
+            raise UsageError("tolerance belongs to the parallel solvers; leave it out, or choose another solver")

@@ -9,32 +9,36 @@ approximate; "auto" takes, block by block, what a saved calibration says is quic
 from dataclasses import fields
 from typing import Any, Literal, overload
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.flows.block import Condition
 from tenfold.flows.density import Denoising, denoise
 from tenfold.flows.guidance import Guidance, parse_blocks
-from tenfold.flows.network import FlowNetwork
+from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.options import GuidedSampling
 from tenfold.flows.solvers.choice import Solver, solver_called
 from tenfold.flows.solvers.info import SamplingInfo
-from tenfold.flows.solvers.inversion import evaluating, invert_states
+from tenfold.flows.solvers.inversion import invert_states, sample_bytes
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan
+from tenfold.nn.border import Values, as_tensor, floats
+from tenfold.nn.memory import free_bytes
+from tenfold.settings.values import read
+from tenfold.training.streams import Draws
 
 
 def draw_samples(
     flow: FlowNetwork,
     n: int,
-    condition: Condition | int | None = None,
+    condition: GivenCondition | int | None = None,
     *,
     guidance: Guidance | None = None,
     solver: Solver = SEQUENTIAL,
     denoising: Denoising | None = None,
     clip: bool = False,
-    noise: Float[Tensor, "n t d"] | None = None,
+    noise: Values | None = None,
     generator: torch.Generator | None = None,
     certify: bool | None = None,
     compiled: bool = False,
@@ -44,13 +48,14 @@ def draw_samples(
     Args:
         flow: its training mode is left as it was, sampling uses evaluation mode.
         n: number of samples.
-        condition: labels (n,) int64 with −1 for none, one label for all, class mixtures (n, classes), contexts
+        condition: integer labels (n,) with −1 for none, one label for all, class mixtures (n, classes), contexts
             (n, context), or None.
         guidance: see ``tenfold.flows.guidance.Guidance``; None for no guidance.
         solver: a ``Plan`` for all blocks, one each in sampling order, ``Selective`` or ``Auto``.
         denoising: removes the noise that the flow was trained with by one step along the score.
         clip: clip the result to [−1, 1], after denoising.
-        noise: standard normal (n, T, D) to start from; else drawn with ``generator``.
+        noise: standard normal (n, T, D) to start from; else drawn with ``generator``, which gives each sample a number
+            of its own (``row_numbers``): samples depend neither on how many there are nor on how they are batched.
         certify: check the result of each block by one more pass; by default what is not sequential is checked.
         compiled: compile the sequential solver's step with static shapes (CUDA graphs); worth its minute of
             compilation for many samples on a GPU.
@@ -60,8 +65,8 @@ def draw_samples(
     UsageError for bad arguments.
     """
     z = draw_noise(flow, n, noise, generator)
-    if isinstance(condition, int):
-        condition = torch.full((n,), condition, dtype=torch.int64, device=z.device)
+    if isinstance(condition, int | np.integer):
+        condition = torch.full((n,), int(condition), dtype=torch.int64, device=z.device)
     start = z * flow.var.to(z.dtype).sqrt()
     states, info = invert_states(
         flow, start, condition, guidance, solver, check=certify, compiled=compiled, generator=generator
@@ -75,18 +80,23 @@ def draw_samples(
 
 @overload
 def sample(
-    flow: FlowNetwork, n: int, condition: Condition | int | None = ..., *, return_info: Literal[True], **options: Any
+    flow: FlowNetwork,
+    n: int,
+    condition: GivenCondition | int | None = ...,
+    *,
+    return_info: Literal[True],
+    **options: Any,
 ) -> tuple[Tensor, SamplingInfo]: ...
 
 
 @overload
-def sample(flow: FlowNetwork, n: int, condition: Condition | int | None = ..., **options: Any) -> Tensor: ...
+def sample(flow: FlowNetwork, n: int, condition: GivenCondition | int | None = ..., **options: Any) -> Tensor: ...
 
 
 def sample(
     flow: FlowNetwork,
     n: int,
-    condition: Condition | int | None = None,
+    condition: GivenCondition | int | None = None,
     *,
     guidance: float | Guidance = 0.0,
     solver: str | Solver = "sequential",
@@ -133,16 +143,39 @@ def solver_of(options: GuidedSampling) -> Solver:
 
 
 def draw_noise(
-    flow: FlowNetwork, n: int, noise: Tensor | None, generator: torch.Generator | None
+    flow: FlowNetwork, n: int, noise: Values | None, generator: torch.Generator | None
 ) -> Float[Tensor, "n t d"]:
     """Standard normal (n, T, D) on the flow's device, in single precision at least, or ``noise`` checked."""
+    n = read(int, n, "n")
     if n < 1:
         raise UsageError(f"n is {n}; ask for at least one sample")
-    shape = (n, flow.config.tokens, flow.config.token_dim)
     if noise is None:
-        device = flow.var.device if generator is None else generator.device
-        drawn = torch.randn(shape, dtype=flow.precision, device=device, generator=generator)
-        return drawn.to(flow.var.device)
-    if tuple(noise.shape) != shape:
-        raise UsageError(f"the noise has shape {tuple(noise.shape)}; {n} samples of this flow need {shape}")
-    return noise.to(flow.var.device)
+        return keyed_noise(flow, 0, row_numbers(n, generator))
+    z = as_tensor(noise, "the noise", flow.precision)
+    shape = (n, flow.config.tokens, flow.config.token_dim)
+    if tuple(z.shape) != shape:
+        raise UsageError(f"the noise has shape {tuple(z.shape)}; {n} samples of this flow need {shape}")
+    return floats(z, "the noise", flow.precision).to(flow.var.device)
+
+
+def keyed_noise(flow: FlowNetwork, seed: int, rows: Int64[Tensor, "n"]) -> Float[Tensor, "n t d"]:
+    """Standard normal (n, T, D) on the flow's device: a row is a function of (seed, its number in ``rows``)."""
+    shape = (flow.config.tokens, flow.config.token_dim)
+    return Draws(seed, 0).normal("sample", rows.to(flow.var.device), shape, flow.precision)
+
+
+def row_numbers(n: int, generator: torch.Generator | None) -> Int64[Tensor, "n"]:
+    """Numbers that n samples have for themselves, by which all that is drawn for them is keyed; the next ones of the
+    generator (or of torch's own), so that two calls for n and m samples draw what one for n + m does."""
+    device = "cpu" if generator is None else generator.device
+    if generator is not None and generator.device.type == "cuda":
+        # A kernel's numbers depend on how many it draws; the generator's own count of them does not.
+        first = generator.get_offset()
+        generator.set_offset(first + 4 * n)
+        return torch.arange(n, device=device) + (first // 4) + (generator.initial_seed() % (1 << 30) << 32)
+    return torch.randint(1 << 62, (n,), generator=generator, device=device)
+
+
+def at_once(flow: FlowNetwork, most: int = 256) -> int:
+    """How many samples evaluation draws together, ``most`` at most, in half of the memory that is free."""
+    return max(1, min(most, free_bytes(flow.var.device) // (2 * sample_bytes(flow, guided=True))))

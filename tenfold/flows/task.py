@@ -1,9 +1,10 @@
 """What the tasks of flows share: the flow itself, made on first use, moved, trained by AdamW, and read again; and what
 the verbs write: samples as files, scored inputs as a picture; and what training costs."""
 
-import io
 import json
-from collections.abc import Mapping
+import os
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +12,18 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from tenfold import progress
 from tenfold.data.images.inputs import Inputs
 from tenfold.errors import UsageError
 from tenfold.figures.images import image_grid, ranked
-from tenfold.files import write_output
+from tenfold.files import disk_errors, write_output
 from tenfold.flows.flow import Flow
 from tenfold.flows.loss import to_levels
 from tenfold.flows.options import FlowRecipe, GuidedSampling
+from tenfold.flows.sampling import keyed_noise
 from tenfold.flows.solvers.calibrate import calibrate
 from tenfold.flows.solvers.calibration import save_calibration
 from tenfold.flows.solvers.info import SamplingInfo
@@ -84,18 +87,46 @@ class FlowUse(Generic[AnyFlow, AnyRecipe]):
 
 
 def write_samples(
-    images: Float[Tensor, "n *shape"], levels: int, options: GuidedSampling, info: SamplingInfo, folder: Path
+    flow: Flow,
+    options: GuidedSampling,
+    levels: int,
+    folder: Path,
+    draw: Callable[[Int64[Tensor, "b"], Float[Tensor, "b t d"]], tuple[Tensor, SamplingInfo]],
 ) -> list[Path]:
-    """Samples in the flow's scale, [−1, 1], as a picture grid, ``samples.npz`` (integer levels and float32 values) and
-    ``samples.json``, how they were made."""
-    clipped = images.clamp(-1, 1)
-    arrays = io.BytesIO()
-    pixels = to_levels(clipped, levels).cpu().numpy()
-    np.savez_compressed(arrays, pixels=pixels, values=images.float().cpu().numpy())
-    record = {"options": vars(options), "levels": levels, "info": info.to_dict()}
-    numbers = write_output(folder / "samples.npz", arrays.getvalue())
-    picture = image_grid(clipped.float().cpu(), folder / "samples.png")
-    return [picture, numbers, write_output(folder / "samples.json", json.dumps(record, indent=2))]
+    """Samples in the flow's scale, [−1, 1], as a picture grid (of the first 1,024), ``samples.npz`` (integer levels and
+    float32 values) and ``samples.json``, how they were made.
+
+    ``draw(rows, noise)`` makes those with the numbers ``rows`` from their noise for ``flow``. They are drawn and
+    written ``options.batch`` at a time; the files appear when they are whole."""
+    pixels: list[np.ndarray] = []
+    shown: list[Tensor] = []
+    info: SamplingInfo | None = None
+    path = folder / "samples.npz"
+    unfinished = path.with_name(f".{path.name}.writing")
+    with disk_errors(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+                with archive.open("values.npy", "w", force_zip64=True) as values:
+                    for rows in progress.track(torch.arange(options.num).split(options.batch), "samples", "batches"):
+                        images, record = draw(rows, keyed_noise(flow, options.seed, rows))
+                        info = record if info is None else info.joined(record)
+                        if not pixels:
+                            shape = (options.num, *images.shape[1:])
+                            kind = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                            np.lib.format.write_array_header_1_0(values, kind)
+                        values.write(np.ascontiguousarray(images.float().cpu().numpy(), "<f4").tobytes())
+                        pixels.append(to_levels(images.clamp(-1, 1), levels).cpu().numpy())
+                        shown.append(images[: max(0, 1024 - int(rows[0]))].clamp(-1, 1).float().cpu())
+                with archive.open("pixels.npy", "w", force_zip64=True) as integers:
+                    np.lib.format.write_array(integers, np.concatenate(pixels))
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    assert info is not None
+    told = {"options": vars(options), "levels": levels, "info": info.to_dict()}
+    picture = image_grid(torch.cat(shown), folder / "samples.png")
+    return [picture, path, write_output(folder / "samples.json", json.dumps(told, indent=2))]
 
 
 def with_picture(found: Scores, inputs: Inputs, levels: int, path: Path | None) -> Scores:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.data.images.augment import shift
+from tenfold.data.images.decode import check_levels
 from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.files import write_output
@@ -66,13 +67,18 @@ class ClassifierFeatures(nn.Module):
         """What tables call the extractor."""
         return f"classifier, accuracy {self.accuracy:.3f}"
 
-    def hidden_features(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+    def hidden_features(self, images: Tensor) -> Float[Tensor, "n dim"]:
         """Features with gradients."""
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.shape:
+            raise UsageError(
+                f"the feature extractor reads uint8 images of shape {self.shape}, not {images.dtype} of "
+                f"{tuple(images.shape[1:])}"
+            )
         x = images.to(self.head.weight.device).float() * (2.0 / (self.levels - 1)) - 1.0
         hidden: Tensor = self.hidden(self.body(x))
         return hidden
 
-    def logits(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
+    def logits(self, images: Tensor) -> Float[Tensor, "n classes"]:
         """Class scores with gradients."""
         scores: Tensor = self.head(F.silu(self.hidden_features(images)))
         return scores
@@ -82,19 +88,16 @@ class ClassifierFeatures(nn.Module):
         """Features of images uint8 (N, C, H, W), on the CPU, in chunks.
 
         Raises UsageError for images of another shape or dtype."""
-        if tuple(images.shape[1:]) != self.shape or images.dtype != torch.uint8:
-            raise UsageError(
-                f"the feature extractor reads uint8 images of shape {self.shape}, not {images.dtype} of "
-                f"{tuple(images.shape[1:])}"
-            )
+        check_levels(images.numpy(force=True), self.levels, "the images", f"this extractor's have {self.levels} levels")
         chunks = progress.track(images.split(512), "features", "chunks")
         parts = [(self.hidden_features(part) - self.center) / self.spread for part in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0, self.dim)
 
     @torch.no_grad()
-    def predict(self, images: UInt8[Tensor, "n c h w"]) -> Int64[Tensor, "n"]:
+    def predict(self, images: Tensor) -> Int64[Tensor, "n"]:
         """Most probable class, on the CPU."""
-        return torch.cat([self.logits(part).argmax(dim=1).cpu() for part in images.split(512)])
+        found = [self.logits(part).argmax(dim=1).cpu() for part in images.split(512)]
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write weights and geometry as one safetensors file."""
@@ -202,7 +205,12 @@ class InceptionFeatures:
         return self
 
     @torch.no_grad()
-    def __call__(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 2048"]:
+    def __call__(self, images: Tensor) -> Float[Tensor, "n 2048"]:
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise UsageError(
+                f"Inception reads uint8 images (N, 1 or 3, H, W), not {images.dtype} of shape {tuple(images.shape)}"
+            )
+        check_levels(images.numpy(force=True), self.levels, "the images", f"this extractor's have {self.levels} levels")
         parts = [torch.zeros(0, self.dim)]
         for part in progress.track(images.split(self.chunk), "features", "chunks"):
             x = part.to(self.device).float() * (2.0 / (self.levels - 1)) - 1.0

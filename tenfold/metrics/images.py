@@ -8,18 +8,19 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values, as_tensor, finite
 from tenfold.runs.measurement import Measurement
 
 Extractor = Callable[[Tensor], Tensor]
 """Images uint8 (N, C, H, W) to features (N, F), on the CPU."""
 
 
-def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m _"]) -> float:
+def fid(real: Values, fake: Values) -> float:
     """Fréchet distance of Gaussians fitted to two sets of features (Heusel et al. 2017, arXiv 1706.08500):
 
     |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), covariances with n − 1.
@@ -50,8 +51,8 @@ def fid(real: Float[Tensor, "n f"], fake: Float[Tensor, "m _"]) -> float:
 
 
 def kid(
-    real: Float[Tensor, "n f"],
-    fake: Float[Tensor, "m _"],
+    real: Values,
+    fake: Values,
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 0,
@@ -67,6 +68,8 @@ def kid(
     smaller = min(len(a), len(b))
     if smaller < 4:
         raise UsageError(f"KID needs at least 4 images on either side, but there are {smaller}")
+    if subsets < 1 or subset_size < 2:
+        raise UsageError(f"subsets is {subsets} and subset_size {subset_size}; give at least 1 and 2")
     size = min(subset_size, smaller // 2)
     generator = torch.Generator().manual_seed(seed)
     values = []
@@ -78,11 +81,13 @@ def kid(
     return float(found.mean()), float(found.std(correction=0))
 
 
-def mmd(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
+def mmd(a: Values, b: Values) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel (x·y / F + 1)³: a U-statistic, pairs of an
-    image with itself left out. n, m ≥ 2."""
-    a, b = a.double(), b.double()
+    image with itself left out. n, m ≥ 2; raises UsageError for fewer, and for bad features."""
+    a, b = _checked(a, b)
     n, m = len(a), len(b)
+    if min(n, m) < 2:
+        raise UsageError(f"the discrepancy needs at least 2 images on either side, but there are {min(n, m)}")
 
     def kernel(x: Float[Tensor, "i f"], y: Float[Tensor, "j f"]) -> Float[Tensor, "i j"]:
         return (x @ y.T / x.shape[1] + 1) ** 3
@@ -92,9 +97,7 @@ def mmd(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
     return float(within - 2 * kernel(a, b).mean())
 
 
-def precision_recall(
-    real: Float[Tensor, "n f"], fake: Float[Tensor, "m _"], neighbours: int = 3, chunk: int = 2048
-) -> tuple[float, float]:
+def precision_recall(real: Values, fake: Values, neighbours: int = 3, chunk: int = 2048) -> tuple[float, float]:
     """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991): the share of generated
     images inside the real manifold, and of real images inside the generated one. A set's manifold is the
     union of balls around its features that reach to the ``neighbours``-th nearest of the others. Distances
@@ -103,6 +106,8 @@ def precision_recall(
     Raises UsageError where a set has no more than ``neighbours`` images."""
     a, b = _checked(real, fake)
     smaller = min(len(a), len(b))
+    if chunk < 1:
+        raise UsageError(f"chunk is {chunk}; give at least 1")
     if neighbours < 1 or smaller <= neighbours:
         raise UsageError(
             f"precision and recall with {neighbours} neighbours need more images than that on either side, "
@@ -111,25 +116,30 @@ def precision_recall(
     return _covered(b, a, neighbours, chunk), _covered(a, b, neighbours, chunk)
 
 
-def mean_squared_error(a: Num[Tensor, "n *shape"], b: Num[Tensor, "..."]) -> Float[Tensor, "n"]:
-    """Mean square difference per image, float64, in squared units of the inputs (integers are converted)."""
-    if a.shape != b.shape:
-        raise UsageError(f"images of shapes {tuple(a.shape)} and {tuple(b.shape)} do not match pixel by pixel")
-    return (a.double() - b.double()).square().flatten(1).mean(dim=1)
+def mean_squared_error(a: Values, b: Values) -> Float[Tensor, "n"]:
+    """Mean square difference per image, float64, in squared units of the inputs (integers are converted).
+
+    Raises UsageError for other shapes, and for NaN and infinite values."""
+    x, y = _images(a, "the images"), _images(b, "the images that they are compared with")
+    if x.shape != y.shape:
+        raise UsageError(f"images of shapes {tuple(x.shape)} and {tuple(y.shape)} do not match pixel by pixel")
+    return (x - y).square().reshape(len(x), x.shape[1:].numel()).mean(dim=1)
 
 
-def psnr(a: Num[Tensor, "n *shape"], b: Num[Tensor, "..."], peak: float) -> Float[Tensor, "n"]:
+def psnr(a: Values, b: Values, peak: float) -> Float[Tensor, "n"]:
     """Peak signal-to-noise ratio per image in dB, 10 log10(peak² / MSE); ``peak`` is the range of a pixel (2
     for images in [−1, 1]); infinite for equal images."""
-    if peak <= 0:
+    if not 0 < peak < math.inf:
         raise UsageError(f"peak is {peak}; the range of pixel values must be positive")
     return 10 * (peak**2 / mean_squared_error(a, b)).log10()
 
 
-def reconstruction_rows(
-    images: Num[Tensor, "n *shape"], rebuilt: Num[Tensor, "..."], peak: float, model: str, split: str
-) -> list[Measurement]:
-    """Mean square error and PSNR with their standard errors over the images."""
+def reconstruction_rows(images: Values, rebuilt: Values, peak: float, model: str, split: str) -> list[Measurement]:
+    """Mean square error and PSNR with their standard errors over the images.
+
+    Raises UsageError for no images, and what ``mean_squared_error`` refuses."""
+    if not len(images):
+        raise UsageError("there are no images to compare")
     rows = []
     for name, unit, values in (
         ("reconstruction_mse", "squared pixel", mean_squared_error(images, rebuilt)),
@@ -180,17 +190,27 @@ def real_floor(
     return sample_metrics(extractor, real, chosen, "real images", "floor")
 
 
-def _checked(
-    real: Float[Tensor, "n f"], fake: Float[Tensor, "m _"]
-) -> tuple[Float[Tensor, "n f"], Float[Tensor, "m f"]]:
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+def _checked(real: Values, fake: Values) -> tuple[Float[Tensor, "n f"], Float[Tensor, "m f"]]:
+    """The border of everything that reads features: float64 tensors of one width, all finite."""
+    a, b = as_tensor(real, "features of real images"), as_tensor(fake, "features of generated images")
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.shape[1]:
         raise UsageError(
-            f"features have shapes {tuple(real.shape)} and {tuple(fake.shape)}; give (N, F) and (M, F) of one extractor"
+            f"features have shapes {tuple(a.shape)} and {tuple(b.shape)}; give (N, F) and (M, F) of one extractor"
         )
-    for name, features in (("real", real), ("generated", fake)):
+    for name, features in (("real", a), ("generated", b)):
+        if features.is_complex() or features.dtype == torch.bool:
+            raise UsageError(f"features of {name} images have dtype {features.dtype}; give real numbers")
         if not bool(torch.isfinite(features).all()):
             raise UsageError(f"features of {name} images are not all finite; look for NaN in the images")
-    return real.double(), fake.double()
+    return a.double().cpu(), b.double().cpu()
+
+
+def _images(values: Values, name: str) -> Float[Tensor, "n *shape"]:
+    """The border of what compares images: float64, finite."""
+    x = as_tensor(values, name)
+    if x.is_complex() or x.dtype == torch.bool or not x.ndim:
+        raise UsageError(f"{name} have dtype {x.dtype} and shape {tuple(x.shape)}; give real numbers (N, ...)")
+    return finite(x.double(), name)
 
 
 def _covered(points: Float[Tensor, "n f"], manifold: Float[Tensor, "m f"], neighbours: int, chunk: int) -> float:

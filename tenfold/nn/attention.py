@@ -1,10 +1,15 @@
 """Causal self-attention, with a preallocated key-value cache for sequential and windowed decoding."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tenfold.nn.border import transformed
 from tenfold.nn.config import LayerConfig
 from tenfold.nn.norm import RMSNorm, norm_of
 from tenfold.nn.rotary import rotate
@@ -85,8 +90,9 @@ class CausalAttention(nn.Module):
 
         ``rotary`` holds the turns of the n tokens (see ``tenfold.nn.rotary``); keys are cached turned."""
         batch, new, _ = x.shape
-        packed = self.qkv(self.norm(x)).view(batch, new, -1, self.head_size).transpose(1, 2)
-        queries, keys, values = packed.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        parts = [self.heads, self.kv_heads, self.kv_heads]
+        packed = self.qkv(self.norm(x)).view(batch, new, sum(parts), self.head_size).transpose(1, 2)
+        queries, keys, values = packed.split(parts, dim=1)
         if self.query_norm is not None and self.key_norm is not None:
             queries, keys = self.query_norm(queries), self.key_norm(keys)
         if rotary is not None and self.layout != "none":
@@ -107,5 +113,30 @@ class CausalAttention(nn.Module):
         else:
             mask = torch.ones(new, past + new, dtype=torch.bool, device=x.device).tril(past)
             out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=grouped)
-        result = self.proj(out.transpose(1, 2).reshape(batch, new, -1))
+        result = self.proj(out.transpose(1, 2).reshape(batch, new, self.heads * self.head_size))
         return result if self.post_norm is None else self.post_norm(result)
+
+
+@contextmanager
+def differentiable_attention(*inputs: object) -> Iterator[None]:
+    """Attention that can be differentiated as often as one likes, where any of ``inputs`` asks for derivatives: the
+    fused kernels have first ones alone, and those in reverse. Training, whose inputs ask for none, keeps them."""
+    asked = any(isinstance(x, Tensor) and x.requires_grad for x in inputs) or transformed()
+    if _FIRST_ALONE or not asked:
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+_FIRST_ALONE: list[None] = []
+
+
+@contextmanager
+def first_derivatives() -> Iterator[None]:
+    """First derivatives are all that the calls inside are asked for, so that the fused kernels serve."""
+    _FIRST_ALONE.append(None)
+    try:
+        yield
+    finally:
+        _FIRST_ALONE.pop()

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from tenfold.errors import UsageError
 from tenfold.nn.autoencoder_config import AutoencoderConfig
+from tenfold.nn.border import Values, as_tensor, finite, visible
 from tenfold.nn.norm import GroupNorm
 
 # Beyond these the variance of a posterior over- or underflows float32.
@@ -204,30 +205,26 @@ class Autoencoder(nn.Module):
         encoder, decoder = self.encoder, self.decoder
         return [*encoder.down_blocks, encoder.mid_block, decoder.mid_block, *decoder.up_blocks]
 
-    def posterior(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b l i j"], Float[Tensor, "b l i j"]]:
+    def posterior(self, x: Values) -> tuple[Float[Tensor, "b l i j"], Float[Tensor, "b l i j"]]:
         """Mean and logarithm of the variance of q(latent | x), unscaled.
 
         Raises UsageError for another number of channels and for sides that ``factor`` does not divide."""
-        if x.shape[1] != self.config.channels:
-            raise UsageError(f"images have {x.shape[1]} channels, but the autoencoder reads {self.config.channels}")
+        x = self._taken(x, "images", "the autoencoder reads", self.config.channels, 16.0)
         self.config.latent_shape(x.shape[2], x.shape[3])
         moments = self.encoder(x)
         moments = self.quant_conv(moments) if self.config.quant_convs else moments
         mean, log_variance = moments.chunk(2, dim=1)
         return mean, log_variance.clamp(*_LOG_VARIANCE)
 
-    def encode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b l i j"]:
+    def encode(self, x: Values) -> Float[Tensor, "b l i j"]:
         """Scaled latents, (posterior mean − shift) · scale."""
         return (self.posterior(x)[0] - self.config.shift_factor) * self.config.scale_factor
 
-    def decode(self, latents: Float[Tensor, "b l i j"]) -> Float[Tensor, "b c h w"]:
+    def decode(self, latents: Values) -> Float[Tensor, "b c h w"]:
         """Images of scaled latents; not clipped to [−1, 1].
 
         Raises UsageError for another number of latent channels."""
-        if latents.shape[1] != self.config.latent_channels:
-            raise UsageError(
-                f"latents have {latents.shape[1]} channels, but the autoencoder's have {self.config.latent_channels}"
-            )
+        latents = self._taken(latents, "latents", "the autoencoder's have", self.config.latent_channels, 1e4)
         return self._rebuilt(latents / self.config.scale_factor + self.config.shift_factor)
 
     def forward(self, x: Float[Tensor, "b c h w"], noise: Float[Tensor, "b l i j"] | None = None) -> AutoencoderOutput:
@@ -240,6 +237,24 @@ class Autoencoder(nn.Module):
         mean, log_variance = self.posterior(x)
         z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
         return AutoencoderOutput(self._rebuilt(z), mean, log_variance)
+
+    def _taken(self, x: Values, what: str, has: str, channels: int, reach: float) -> Float[Tensor, "b c h w"]:
+        """The border: floating-point values (b, channels, h, w) in the type of the weights; outside of training also
+        finite and within ``reach`` of the scale."""
+        weight = self.decoder.conv_in.weight
+        x = as_tensor(x, what, weight.dtype)
+        if x.ndim != 4:
+            raise UsageError(f"{what} have shape {tuple(x.shape)}; give (batch, channels, height, width)")
+        if x.shape[1] != channels:
+            raise UsageError(f"{what} have {x.shape[1]} channels, but {has} {channels}")
+        if not x.is_floating_point():
+            raise UsageError(f"{what} have dtype {x.dtype}; give floating-point values (images on [-1, 1])")
+        if self.training:
+            return x
+        x = finite(x.to(weight.dtype), what)
+        if visible(x) and x.numel() and (largest := float(x.detach().abs().max())) > reach:
+            raise UsageError(f"{what} reach {largest:.4g}; images lie in [-1, 1], latents have about unit variance")
+        return x
 
     def _rebuilt(self, z: Float[Tensor, "b l i j"]) -> Float[Tensor, "b c h w"]:
         return self.decoder(self.post_quant_conv(z) if self.config.quant_convs else z)

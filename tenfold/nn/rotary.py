@@ -64,7 +64,7 @@ def rotate(
     """x with its pairs turned: neighbours (2j, 2j + 1), or (j, j + size / 2); same dtype."""
     cosine, sine = rotary.unbind(0)
     if layout == "interleaved":
-        first, second = x.to(cosine.dtype).unflatten(-1, (-1, 2)).unbind(-1)
+        first, second = x.to(cosine.dtype).unflatten(-1, (x.shape[-1] // 2, 2)).unbind(-1)
         turned = torch.stack([first * cosine - second * sine, second * cosine + first * sine], dim=-1).flatten(-2)
     else:
         first, second = x.to(cosine.dtype).chunk(2, dim=-1)

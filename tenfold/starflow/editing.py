@@ -110,7 +110,7 @@ def _placed(flow: StarFlow, segments: Sequence[Segment]) -> list[_Placed]:
             assert isinstance(text, Tensor)
             placed.append(_Placed(block.embed_text(text), block.text_rotary(text.shape[1], images)))
         else:
-            placed.append(_image(flow.like(segment.latents), segment.latents, images))
+            placed.append(_image(*flow.taken(segment.latents), images))
             images += 1
     return placed
 

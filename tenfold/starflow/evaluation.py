@@ -17,10 +17,10 @@ from tenfold.data.captions.captioned import CaptionedSplits, by_group
 from tenfold.data.images.inputs import Inputs
 from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.flows.density import HALF_LOG_2PI, denoise, log_prob_mixture, log_probs, rows_of
-from tenfold.flows.evaluation import accuracy, inversion_error, mean_log_probs
+from tenfold.flows.evaluation import accuracy, inversion_error, mean_log_probs, normal_noise
 from tenfold.flows.guidance import RULES, Guidance
 from tenfold.flows.loss import to_levels, to_unit_range
-from tenfold.flows.sampling import draw_samples
+from tenfold.flows.sampling import at_once, draw_samples, keyed_noise
 from tenfold.metrics import features
 from tenfold.metrics.images import real_floor, reconstruction_rows, sample_metrics
 from tenfold.runs.measurement import Measurement
@@ -33,8 +33,6 @@ from tenfold.starflow.data import LatentData, LatentRecords, Latents
 from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
 from tenfold.training.task import MapSource
-
-_BATCH = 256
 
 
 def measure(
@@ -76,7 +74,7 @@ def first_latents(
 
 def noise_of(shape: tuple[int, ...], draw: int) -> Float[Tensor, "..."]:
     """Standard normal noise of evaluation: draw k is the same for every model that is compared."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(10_007 + draw))
+    return normal_noise(shape, 10_007 + draw)
 
 
 def condition_of(batch: Mapping[str, Tensor], flow: StarFlow) -> Tensor | None:
@@ -181,13 +179,11 @@ def class_samples(
     generator: ImageGenerator, count: int, guidance: Guidance | None = None, seed: int = 0
 ) -> tuple[Float[Tensor, "n c h w"], Int64[Tensor, "n"]]:
     """``count`` images with the classes in turn, and their labels."""
-    device = generator.flow.var.device
-    draw = torch.Generator(device).manual_seed(seed)
-    images, labels = [], []
-    for rows in torch.arange(count, device=device).split(_BATCH):
-        wanted = rows % generator.flow.config.classes
-        images.append(generator.draw(len(rows), wanted, guidance=guidance, generator=draw)[0])
-        labels.append(wanted.cpu())
+    flow, images, labels = generator.flow, [], []
+    for rows in torch.arange(count).split(at_once(flow)):
+        wanted, noise = rows % flow.config.classes, keyed_noise(flow, seed, rows)
+        images.append(generator.draw(len(rows), wanted.to(flow.var.device), guidance=guidance, noise=noise)[0])
+        labels.append(wanted)
     return torch.cat(images), torch.cat(labels)
 
 
@@ -262,8 +258,7 @@ def score(generator: ImageGenerator, inputs: Inputs, levels: int, options: StarF
     given = generator.encoded(len(latents), options.text or options.classes)
 
     def noisy(k: int) -> Tensor:
-        random = torch.Generator().manual_seed(1_000_003 * options.seed + k)
-        return latents + generator.sigma * torch.randn(latents.shape, generator=random)
+        return latents + generator.sigma * normal_noise(tuple(latents.shape), 1_000_003 * options.seed + k)
 
     log_p, dimensions = mean_log_probs(flow, inputs.names, options.draws, noisy, given), latents[0].numel()
     columns = {"log_prob": ("nats", log_p.tolist()), "latent_nll": ("nats/dim", (-log_p / dimensions).tolist())}

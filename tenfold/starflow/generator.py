@@ -1,8 +1,9 @@
 """Images from a latent flow: noise to latents by the flow, latents to images by a decoder."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,12 +18,13 @@ from tenfold.flows.solvers.choice import Solver
 from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.flows.solvers.plan import SEQUENTIAL
 from tenfold.nn.autoencoder import Autoencoder
+from tenfold.nn.border import as_tensor
 from tenfold.starflow.autoencoder.latents import decode_all
 from tenfold.starflow.model import StarFlow
 from tenfold.text.encoder import TextEncoder
 
 How = Literal["auto", "plain", "denoise"]
-Given = Condition | int | str | list[str] | None
+Given = Condition | int | str | list[Any] | None
 """Labels (n,), one label, one text or n texts, text vectors (n, tokens, dim), a context, or nothing."""
 
 
@@ -84,8 +86,10 @@ class ImageGenerator:
         """A condition of n rows as the flow takes it: texts become vectors.
 
         Raises UsageError for texts where the flow takes none, and for another number of texts than n."""
-        if isinstance(condition, int):
-            return torch.full((n,), condition, device=self.flow.var.device)
+        if isinstance(condition, int | np.integer):
+            return torch.full((n,), int(condition), device=self.flow.var.device)
+        if isinstance(condition, list) and not all(isinstance(text, str) for text in condition):
+            return as_tensor(condition, "the condition", self.flow.precision).to(self.flow.var.device)
         if not isinstance(condition, str | list):
             return condition
         if not self.flow.config.text_tokens or self.text_encoder is None:

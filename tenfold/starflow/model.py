@@ -11,7 +11,8 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.flows.block import Condition, Context
 from tenfold.flows.flow import Flow
-from tenfold.flows.network import BlockList, check_floating, class_weights
+from tenfold.flows.network import BlockList, GivenCondition, check_floating, class_weights
+from tenfold.nn.border import as_tensor, finite
 from tenfold.starflow.block import StarFlowBlock
 from tenfold.starflow.config import StarFlowConfig
 
@@ -51,6 +52,9 @@ class StarFlow(Flow):
             # NaN until it is set: a text nobody encoded is no text.
             self.register_buffer("null_text", torch.full((config.text_tokens, config.text_dim), torch.nan))
 
+    reach = 256.0
+    scale_words = "scaled latents have about unit variance (Autoencoder.encode makes them of images on [-1, 1])"
+
     def set_null_text(self, text: Tensor) -> None:
         """Take the encoding (tokens, text_dim) of the empty text, which stands for "no text".
 
@@ -66,7 +70,7 @@ class StarFlow(Flow):
         """Whether the null text was set, or is not needed."""
         return not self.config.text_tokens or bool(torch.isfinite(self.null_text[0, 0]))
 
-    def condition_weights(self, condition: Condition | None, batch: int) -> Condition | None:
+    def condition_weights(self, condition: GivenCondition | None, batch: int) -> Condition | None:
         """The condition as prefix vectors (b, tokens, dim); None if unconditional.
 
         Raises UsageError for labels or texts that do not fit, a condition on an unconditional flow, and no condition
@@ -75,6 +79,7 @@ class StarFlow(Flow):
         if isinstance(condition, Context):
             if condition.vectors.shape[0] != batch:
                 raise UsageError(f"the context has {condition.vectors.shape[0]} rows for a batch of {batch}")
+            finite(condition.vectors, "the context")
             return condition
         if not config.prefix:
             if condition is not None:
@@ -91,9 +96,10 @@ class StarFlow(Flow):
                     "set_null_text, or give a text for every sample and no guidance"
                 )
             return self.null_text.expand(batch, -1, -1)
-        if condition.shape[0] != batch:
-            raise UsageError(f"the text has {condition.shape[0]} rows for a batch of {batch}")
-        return self._fitted(condition)
+        text = as_tensor(condition, "the text", self.precision)
+        if not text.ndim or text.shape[0] != batch:
+            raise UsageError(f"the text has {text.shape[0] if text.ndim else 0} rows for a batch of {batch}")
+        return self._fitted(text if self.training else finite(text, "the text"))
 
     def _fitted(self, text: Tensor) -> Float[Tensor, "b tokens dim"]:
         """Text vectors with zeros up to the flow's number of tokens."""
@@ -107,6 +113,7 @@ class StarFlow(Flow):
             raise UsageError(
                 f"the text has {text.shape[1]} tokens, but this flow takes {config.text_tokens} at most; shorten it"
             )
+        text = text.to(torch.promote_types(text.dtype, torch.float32)) if text.itemsize > 1 else text.float()
         return torch.nn.functional.pad(text, (0, 0, 0, config.text_tokens - text.shape[1]))
 
     def at(self: AnyStarFlow, height: int, width: int) -> AnyStarFlow:

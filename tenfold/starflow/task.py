@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from tenfold.data.images.inputs import InputSource, read_inputs
 from tenfold.errors import UsageError
 from tenfold.flows import density
+from tenfold.flows.evaluation import normal_noise
 from tenfold.flows.loss import negative_log_likelihood
 from tenfold.flows.sampling import guidance_of, solver_of
+from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.flows.task import FlowUse, cost, with_picture, write_samples
 from tenfold.hub.folders import save_pretrained
 from tenfold.runs.measurement import Measurement
@@ -120,8 +123,8 @@ class StarFlowTask(FlowUse[StarFlow, StarFlowRecipe]):
         if self.recipe.evaluation.calibrate:
             rows = np.flatnonzero(self.latents.validation.groups == self.latents.validation.groups[0])
             batch = self.latents.validation.batch(rows[: self.recipe.evaluation.calibrate])
-            noise = torch.randn(batch["latent"].shape, generator=torch.Generator().manual_seed(0))
-            x = batch["latent"] + self.recipe.objective.sigma * noise
+            latents = batch["latent"]
+            x = latents + self.recipe.objective.sigma * normal_noise(tuple(latents.shape), 0)
             self.save_calibration(x, condition_of(batch, self.flow), folder)
 
     @property
@@ -148,16 +151,14 @@ class StarFlowTask(FlowUse[StarFlow, StarFlowRecipe]):
         if options.num < 1:
             raise UsageError(f"num is {options.num}; ask for at least one sample")
         self._check_condition(options)
-        images, info = self.generator.draw(
-            options.num,
-            options.text or options.classes,
-            ratio=options.ratio,
-            decoder=options.decoder,
-            guidance=guidance_of(options),
-            solver=solver_of(options),
-            generator=torch.Generator(self.flow.var.device).manual_seed(options.seed),
-        )
-        return write_samples(images, self.data.levels, options, info, folder)
+        generator, guidance, solver = self.generator, guidance_of(options), solver_of(options)
+        given, flow = options.text or options.classes, generator.shaped(options.ratio)
+
+        def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, SamplingInfo]:
+            how: dict[str, Any] = {"decoder": options.decoder, "guidance": guidance, "solver": solver, "noise": noise}
+            return generator.draw(len(rows), given, ratio=options.ratio, **how)
+
+        return write_samples(flow, options, self.data.levels, folder, draw)
 
     def score(self, options: StarFlowScoring, source: InputSource, picture: Path | None = None) -> Scores:
         """log p of the noisy latents of the images in ``source`` (see ``tenfold.data.images.inputs.read_inputs``), and

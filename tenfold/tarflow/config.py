@@ -138,6 +138,11 @@ class FlowSampling(GuidedSampling):
     denoise: bool = False
     denoise_rate: float = 1.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.denoise_rate != 1.0 and not self.denoise:
+            raise UsageError("denoise_rate belongs to denoise; set both or none")
+
 
 @settings
 class FlowScoring:

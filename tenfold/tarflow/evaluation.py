@@ -23,13 +23,14 @@ from tenfold.flows.evaluation import (
     image_log_probs,
     inversion_error,
     mean_log_probs,
+    normal_noise,
     ood_rows,
     uniform_noise,
 )
-from tenfold.flows.flow import Flow, finite
+from tenfold.flows.flow import Flow
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.loss import dequantise, discrete_log_prob, to_levels, to_unit_range
-from tenfold.flows.sampling import draw_samples
+from tenfold.flows.sampling import at_once, draw_samples, keyed_noise
 from tenfold.metrics import features
 from tenfold.metrics.images import real_floor, sample_metrics
 from tenfold.runs.measurement import Measurement, bits_per_dim
@@ -129,17 +130,15 @@ def sample_rows(
 def class_balanced(
     flow: Flow, count: int, guidance: float, objective: FlowObjective, batch: int = 256, seed: int = 0
 ) -> Float[Tensor, "n *shape"]:
-    """``count`` samples with the classes in turn, denoised when the flow was trained with Gaussian noise."""
-    device = flow.var.device
-    generator = torch.Generator(device).manual_seed(seed)
+    """``count`` samples with the classes in turn, denoised when the flow was trained with Gaussian noise; ``batch`` at
+    once at most, which changes none of them."""
     denoising = Denoising(objective.sigma) if objective.noise == "gaussian" else None
     parts = []
-    batches = torch.arange(count, device=device).split(batch)
+    batches = torch.arange(count).split(at_once(flow, batch))
     for rows in progress.track(batches, f"samples, guidance {guidance:g}", "batches"):
-        labels = rows % flow.config.classes if flow.config.classes else None
-        images, _ = draw_samples(
-            flow, len(rows), labels, guidance=Guidance(guidance), denoising=denoising, generator=generator
-        )
+        labels = (rows % flow.config.classes).to(flow.var.device) if flow.config.classes else None
+        noise = keyed_noise(flow, seed, rows)
+        images, _ = draw_samples(flow, len(rows), labels, guidance=Guidance(guidance), denoising=denoising, noise=noise)
         parts.append(images)
     return torch.cat(parts).clamp(-1, 1)
 
@@ -187,7 +186,7 @@ def score(
     TenfoldError where log p overflows."""
     check_bits(inputs, objective, options, name)
     array, device = torch.from_numpy(inputs.array), flow.var.device
-    values = finite(array)[None] if not inputs.are_pixels else None
+    values = flow.taken(array)[1][None] if not inputs.are_pixels else None
     draws, dims = 1 if values is not None else options.draws, flow.config.dimensions
     labels = None if options.classes is None else torch.full((len(array),), options.classes, device=device)
     drawn = (lambda k: values[k]) if values is not None else lambda k: noised(array, objective, levels, options.seed, k)
@@ -209,8 +208,8 @@ def noised(
     """Integer pixels as the flow was trained to see them: dequantised, or with Gaussian noise."""
     if objective.noise == "uniform":
         return dequantise(pixels, levels, uniform_noise(tuple(pixels.shape), seed)(draw))
-    generator = torch.Generator().manual_seed(1_000_003 * seed + draw)
-    return to_unit_range(pixels, levels) + objective.sigma * torch.randn(pixels.shape, generator=generator)
+    noise = normal_noise(tuple(pixels.shape), 1_000_003 * seed + draw)
+    return to_unit_range(pixels, levels) + objective.sigma * noise
 
 
 def _note(flow: TarFlow, inputs: Inputs, objective: FlowObjective, options: FlowScoring) -> str:

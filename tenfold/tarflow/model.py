@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.flows.block import Condition
+from tenfold.flows.block import Context
 from tenfold.flows.flow import Flow
-from tenfold.flows.network import class_weights
+from tenfold.flows.network import GivenCondition, class_weights
+from tenfold.nn.border import as_tensor, floats
 from tenfold.tarflow.block import TarFlowBlock
 from tenfold.tarflow.config import TarFlowConfig
 
@@ -16,7 +17,7 @@ from tenfold.tarflow.config import TarFlowConfig
 class TarFlow(Flow):
     """A transformer autoregressive normalizing flow (Zhai et al., arXiv 2412.06329) on images or vectors.
 
-    Conditions: int64 labels (b,) where −1 means none; class mixtures (b, classes); contexts (b, context); or None,
+    Conditions: integer labels (b,) where −1 means none; class mixtures (b, classes); contexts (b, context); or None,
     the mean of the class table (a learned null vector for contexts).
 
     >>> import torch
@@ -36,7 +37,7 @@ class TarFlow(Flow):
             self.null_context = nn.Parameter(torch.zeros(config.context))
         self.register_buffer("var", torch.ones(config.tokens, config.token_dim))
 
-    def condition_weights(self, condition: Condition | None, batch: int) -> Tensor | None:
+    def condition_weights(self, condition: GivenCondition | None, batch: int) -> Tensor | None:
         """The condition as class mixtures (b, classes) or contexts (b, context); None if unconditional.
 
         Raises UsageError for labels outside [−1, classes), wrong shapes, or a condition on an unconditional
@@ -46,10 +47,13 @@ class TarFlow(Flow):
             if condition is not None:
                 raise UsageError("this flow is unconditional; call it without labels or contexts")
             return None
-        if condition is not None and not isinstance(condition, Tensor):
-            raise UsageError(f"this flow takes labels or vectors as its condition, not {type(condition).__name__}")
-        if condition is not None and condition.shape[0] != batch:
-            raise UsageError(f"the condition has {condition.shape[0]} rows for a batch of {batch}")
+        if isinstance(condition, Context):
+            raise UsageError("this flow takes labels or vectors as its condition, not Context")
+        if condition is not None:
+            condition = as_tensor(condition, "the condition", self.precision)
+            if not condition.ndim or condition.shape[0] != batch:
+                rows = condition.shape[0] if condition.ndim else 0
+                raise UsageError(f"the condition has {rows} rows for a batch of {batch}")
         if config.classes:
             none = self.var.new_full((config.classes,), 1.0 / config.classes)
             return class_weights(condition, batch, config.classes, none)
@@ -59,4 +63,4 @@ class TarFlow(Flow):
             raise UsageError(
                 f"the context has shape {tuple(condition.shape)}, but this flow expects ({batch}, {config.context})"
             )
-        return condition
+        return floats(condition, "the context", self.var.dtype)

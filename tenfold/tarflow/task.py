@@ -19,6 +19,7 @@ from tenfold.flows import density
 from tenfold.flows.density import Denoising
 from tenfold.flows.loss import dequantise, discrete_log_prob, negative_log_likelihood, to_unit_range
 from tenfold.flows.sampling import draw_samples, guidance_of, solver_of
+from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.flows.task import FlowUse, cost, with_picture, write_samples
 from tenfold.hub.folders import save_pretrained
 from tenfold.runs.measurement import Measurement
@@ -152,16 +153,15 @@ class FlowTask(FlowUse[TarFlow, TarFlowRecipe]):
                 f"{self.name} was trained without Gaussian noise, so there is nothing to denoise; leave --denoise out"
             )
         self._check_class(options.classes)
-        images, info = draw_samples(
-            self.flow.eval(),
-            options.num,
-            options.classes,
-            guidance=guidance_of(options),
-            solver=solver_of(options),
-            denoising=Denoising(objective.sigma, options.denoise_rate) if options.denoise else None,
-            generator=torch.Generator(self.flow.var.device).manual_seed(options.seed),
-        )
-        return write_samples(images, self.levels, options, info, folder)
+        flow, guidance, solver = self.flow.eval(), guidance_of(options), solver_of(options)
+        denoising = Denoising(objective.sigma, options.denoise_rate) if options.denoise else None
+
+        def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, SamplingInfo]:
+            return draw_samples(
+                flow, len(rows), options.classes, guidance=guidance, solver=solver, denoising=denoising, noise=noise
+            )
+
+        return write_samples(flow, options, self.levels, folder, draw)
 
     def score(self, options: FlowScoring, source: InputSource, picture: Path | None = None) -> Scores:
         """log p of the images or vectors in ``source`` (see ``tenfold.data.images.inputs.read_inputs``), and the most

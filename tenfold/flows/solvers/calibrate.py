@@ -18,13 +18,14 @@ from tenfold import progress
 from tenfold.flows.block import Condition, FlowBlock, scale_of
 from tenfold.flows.chain import Branches, ChainNetwork, solve
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.network import FlowNetwork
+from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.solvers.calibration import BlockCalibration, Calibration, Timing, machine
 from tenfold.flows.solvers.frontier import frontier
 from tenfold.flows.solvers.info import BlockInfo
 from tenfold.flows.solvers.jacobi import certify, segmented, sweep
 from tenfold.flows.solvers.plan import Plan, default_tol, first_iterate
 from tenfold.flows.solvers.sequential import sequential
+from tenfold.nn.border import Values
 
 CANDIDATES = (
     Plan("jacobi"),
@@ -87,8 +88,8 @@ def sweeps_to_tolerance(
 
 def calibrate(
     flow: FlowNetwork,
-    x: Float[Tensor, "b *shape"],
-    condition: Tensor | None = None,
+    x: Values,
+    condition: GivenCondition | None = None,
     *,
     guidance: Guidance | None = None,
     tol: float | None = None,
@@ -100,13 +101,11 @@ def calibrate(
 
     Each block is inverted from its own noise of the calibration batch by every candidate, ``repeats`` times
     in alternation (medians count). Costs about ``repeats`` × (candidates + 1) sampling runs."""
+    flow, x = flow.taken(x)
     settings = (guidance or Guidance()).of(flow.default_rule)
     tol = default_tol(x.dtype) if tol is None else tol
-    training = flow.training
-    flow.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), evaluating(flow):
         tokens, count = flow.patchify(x), len(flow.blocks)
-        flow = flow.like(x)
         given = flow.condition_weights(condition, x.shape[0])
         guided = settings.guided_blocks(count)
         away = flow.condition_weights(settings.unconditional, x.shape[0]) if guided else None
@@ -131,7 +130,6 @@ def calibrate(
             sweeps = {init: sweeps_to_tolerance(net, noise, solution, init, 10 * tol) for init in ("v", "zeros")}
             measured.append(BlockCalibration(k, igm, crm, crm[3] / total, sweeps, net.steps, seconds, tuple(timings)))
             tokens = block.order(block.unchain(solution))
-    flow.train(training)
     return Calibration(tuple(measured), x.shape[0], settings.weight, tol, machine(flow.blocks[0]))
 
 

@@ -1,7 +1,9 @@
 """What a sampling run did: the record that ``sample(..., return_info=True)`` returns."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
+
+_SUMMED = ("calls", "tokens", "sweeps", "repairs", "seconds")
 
 
 @dataclass
@@ -86,6 +88,28 @@ class SamplingInfo:
         """The largest certified residual; None where no block has a certificate."""
         residuals = [block.certificate.residual for block in self.blocks if block.certificate is not None]
         return max(residuals) if residuals else None
+
+    def joined(self, other: "SamplingInfo") -> "SamplingInfo":
+        """The record of this run and of one on further samples."""
+        blocks = []
+        for one, two in zip(self.blocks, other.blocks, strict=True):
+            sums = {name: getattr(one, name) + getattr(two, name) for name in _SUMMED}
+            certificate = one.certificate
+            if certificate is not None and two.certificate is not None:
+                pairs = zip(astuple(certificate), astuple(two.certificate), strict=True)
+                certificate = Certificate(*(max(pair) for pair in pairs))
+            blocks.append(
+                replace(
+                    one,
+                    **sums,
+                    residual=max(one.residual, two.residual),
+                    converged=one.converged and two.converged,
+                    fallback=one.fallback or two.fallback,
+                    certificate=certificate,
+                )
+            )
+        told = list(dict.fromkeys(self.warnings + other.warnings))
+        return replace(self, samples=self.samples + other.samples, blocks=blocks, warnings=told)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary, totals included."""

@@ -2,8 +2,6 @@
 
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -11,22 +9,23 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.flows.block import Condition
 from tenfold.flows.chain import Branches, ChainNetwork
 from tenfold.flows.guidance import Guidance
-from tenfold.flows.network import FlowNetwork
+from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.solvers.choice import Solver, choices, name_of
 from tenfold.flows.solvers.frontier import frontier
 from tenfold.flows.solvers.info import BlockInfo, SamplingInfo
 from tenfold.flows.solvers.jacobi import certify, segmented
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan, default_tol
 from tenfold.flows.solvers.sequential import sequential
+from tenfold.nn.border import Values, as_tensor, floats
+from tenfold.nn.memory import free_bytes, require
 
 
 def invert_states(
     flow: FlowNetwork,
-    z: Float[Tensor, "b t d"],
-    condition: Condition | None = None,
+    z: Values,
+    condition: GivenCondition | None = None,
     guidance: Guidance | None = None,
     solver: Solver = SEQUENTIAL,
     *,
@@ -39,18 +38,24 @@ def invert_states(
     ``check`` (there ``certify``), ``compiled`` and ``generator`` as in ``tenfold.flows.sampling.draw_samples``. Raises
     TenfoldError where the inverse overflows, UsageError for noise of a wrong shape, NaN or infinite, and for plans
     that do not fit."""
-    config = flow.config
-    if tuple(z.shape[1:]) != (config.tokens, config.token_dim):
+    config, z = flow.config, as_tensor(z, "the noise", flow.precision)
+    if z.ndim != 3 or tuple(z.shape[1:]) != (config.tokens, config.token_dim):
         raise UsageError(
             f"the noise has shape {tuple(z.shape)}; this flow expects (batch, {config.tokens}, {config.token_dim})"
         )
-    if not bool(torch.isfinite(z).all()):
-        raise UsageError("the noise holds NaN or infinite values; give finite noise")
+    z = floats(z, "the noise", flow.precision)
     count, batch = len(flow.blocks), z.shape[0]
     guidance = (guidance or Guidance()).of(flow.default_rule)
     chosen = choices(solver, flow, batch, guidance)
     exact, tol = all(plan.exact for plan, _ in chosen), chosen[0].plan.tol or default_tol(z.dtype)
     info = SamplingInfo(batch, name_of(solver), exact, tol)
+    each = sample_bytes(
+        flow, bool(guidance.guided_blocks(count)), any(plan.solver != "sequential" for plan, _ in chosen)
+    )
+    fewer = max(1, int(free_bytes(z.device) // (2 * each)))
+    require(batch * each, z.device, f"sampling {batch} at once", f"take fewer at a time, {fewer} say (--batch {fewer})")
+    if not batch:
+        return [z.clone() for _ in range(count + 1)], info
     with torch.inference_mode(), evaluating(flow):
         branches, guided = _branches(flow, condition, guidance, batch, info)
         states = [z]
@@ -65,10 +70,22 @@ def invert_states(
     return [state.clone() for state in states], info
 
 
+def sample_bytes(flow: FlowNetwork, guided: bool = False, parallel: bool = False) -> int:
+    """About the bytes that one sample takes while the largest block is inverted: keys and values of all layers, a
+    network call's activations (of all tokens where a solver sweeps them), and the tokens after each block."""
+    most, branches = 0, 1 + guided
+    for block in flow.blocks:
+        layer, slots = block.layer, block.steps + block.prefix
+        cache = 2 * slots * layer.key_heads * layer.head_size * len(block.layers)
+        call = (slots if parallel else block.prefix + 1) * (2 * layer.hidden + 6 * layer.width)
+        most = max(most, branches * (cache + call) * block.proj_in.weight.itemsize)
+    return most + (2 * len(flow.blocks) + 2) * flow.config.dimensions * flow.precision.itemsize
+
+
 def invert(
     flow: FlowNetwork,
-    z: Float[Tensor, "b t d"],
-    condition: Condition | None = None,
+    z: Values,
+    condition: GivenCondition | None = None,
     guidance: Guidance | None = None,
     solver: Solver = SEQUENTIAL,
 ) -> tuple[Float[Tensor, "b t d"], SamplingInfo]:
@@ -79,7 +96,7 @@ def invert(
 
 
 def _branches(
-    flow: FlowNetwork, condition: Condition | None, guidance: Guidance, batch: int, info: SamplingInfo
+    flow: FlowNetwork, condition: GivenCondition | None, guidance: Guidance, batch: int, info: SamplingInfo
 ) -> tuple[Branches, frozenset[int]]:
     """The conditions, and the sampled blocks whose two branches differ."""
     guided = guidance.guided_blocks(len(flow.blocks))
@@ -142,14 +159,3 @@ def _invert_block(
         )
     record.seconds = time.perf_counter() - began
     return block.order(block.unchain(chain))
-
-
-@contextmanager
-def evaluating(flow: FlowNetwork) -> Iterator[None]:
-    """Evaluation mode for a while: dropout would make the inverse another function at every sweep."""
-    training = flow.training
-    flow.eval()
-    try:
-        yield
-    finally:
-        flow.train(training)

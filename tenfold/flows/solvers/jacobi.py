@@ -62,7 +62,8 @@ def _solve_segment(
     tol = default_tol(chain.dtype) if plan.tol is None else plan.tol
     batch, dims = chain.shape[0], chain.shape[2]
     full = net
-    rows: Tensor | None = None  # the samples still at work; None for all
+    rows: Tensor | None = None  # the samples still in the batch; None for all
+    done: Tensor | None = None  # which of those have converged: what they are must not depend on the others
     # t sweeps make t slots exact: one more than the segment's slots can change nothing.
     cap = min(end - start, plan.max_sweeps or end - start)
     residual = torch.zeros(batch, dtype=chain.dtype, device=chain.device)
@@ -74,12 +75,16 @@ def _solve_segment(
         new = new[:, pending:]
         if pending:
             net.commit(pending)
-        change = (new - chain[pick, start + 1 : end + 1]).abs()
+        old = chain[pick, start + 1 : end + 1]
+        change = (new - old).abs()
         if broken is not None:
             change = change.masked_fill(broken[:, pending:], torch.inf)
+        peaks = change.amax(dim=(1, 2))
+        if done is not None:
+            new, peaks = torch.where(done.view(-1, 1, 1), old, new), torch.where(done, residual[pick], peaks)
         chain[pick, start + 1 : end + 1] = new
         net.info.sweeps += 1
-        residual[pick] = change.amax(dim=(1, 2))
+        residual[pick] = peaks
         if plan.stop == "frobenius":
             if float(change.square().sum().sqrt()) / (batch * dims) < tol:
                 break
@@ -87,10 +92,11 @@ def _solve_segment(
         active = residual[pick] >= tol
         if not bool(active.any()):
             break
+        done = ~active
         if number < cap and 2 * int(active.sum()) <= net.batch:
             keep = active.nonzero()[:, 0]
             rows = keep if rows is None else rows[keep]
-            net = net.rows(keep)
+            net, done = net.rows(keep), None
     # After as many sweeps as slots the last change says nothing: the segment is exact.
     finished = cap == end - start
     full.info.residual = max(full.info.residual, 0.0 if finished and number == cap else float(residual.max()))

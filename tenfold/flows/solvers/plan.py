@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        """Whether the result is to agree with the sequential solver's."""
+        """Whether the result is to agree with the sequential solver's: to its tolerance, which is checked."""
         return not self.approximate and self.max_sweeps is None
 
 

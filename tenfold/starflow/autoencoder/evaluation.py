@@ -12,6 +12,7 @@ from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.figures.charts import histograms
 from tenfold.figures.images import image_grid
 from tenfold.figures.style import write_captions
+from tenfold.flows.evaluation import normal_noise
 from tenfold.flows.loss import to_levels, to_unit_range
 from tenfold.metrics import features
 from tenfold.metrics.images import fid, kid, real_floor, reconstruction_rows
@@ -55,7 +56,7 @@ def measure(
 
 def noisy(latents: Float[Tensor, "n l i j"], sigma: float, seed: int = 0) -> Float[Tensor, "n l i j"]:
     """Scaled latents with Gaussian noise, the same for every decoder that is compared."""
-    return latents + sigma * torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    return latents + sigma * normal_noise(tuple(latents.shape), seed).to(latents.device)
 
 
 def fid_rows(

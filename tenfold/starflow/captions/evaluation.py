@@ -15,13 +15,13 @@ from tenfold.errors import UsageError
 from tenfold.figures.images import image_grid
 from tenfold.flows.guidance import Guidance
 from tenfold.flows.loss import to_levels
+from tenfold.flows.sampling import at_once, keyed_noise
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.captions.judge import kept_judge
 from tenfold.starflow.captions.matching import matching_rows, real_batches
 from tenfold.starflow.config import StarFlowEvaluation
 from tenfold.starflow.generator import ImageGenerator
 
-_BATCH = 256
 _SHOWN = 4
 
 
@@ -67,17 +67,16 @@ def samples(
     seed: int = 0,
 ) -> dict[int, Float[Tensor, "c h w"]]:
     """One image for the caption of each record, on its canvas, by the record's number."""
-    device = generator.flow.var.device
-    draw = torch.Generator(device).manual_seed(seed)
     found: dict[int, Tensor] = {}
     for group in by_group(source.groups, rows):
         _, height, width = source.shapes[source.groups[group[0]]]
         factor = generator.autoencoder.factor
-        for start in range(0, len(group), _BATCH):
-            part = group[start : start + _BATCH]
-            texts = source.captions(part)
-            size = (height // factor, width // factor)
-            images, _ = generator.draw(len(part), texts, size=size, guidance=guidance, generator=draw)
+        size = (height // factor, width // factor)
+        flow = generator.flow.at(*size)
+        batch = at_once(flow)
+        for part in np.split(group, range(batch, len(group), batch)):
+            noise, texts = keyed_noise(flow, seed, torch.from_numpy(part)), source.captions(part)
+            images, _ = generator.draw(len(part), texts, size=size, guidance=guidance, noise=noise)
             found |= zip(part.tolist(), images, strict=True)
     return found
 

@@ -22,6 +22,7 @@ from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import CONFIG
 from tenfold.hub.folders import from_pretrained, save_pretrained
+from tenfold.nn.border import Values, whole
 from tenfold.progress import task
 
 NONE = 10
@@ -93,9 +94,9 @@ class Judge(nn.Module):
         self.hidden = nn.Linear(64 * (_INPUT // 4) ** 2, 128)
         self.digit, self.size = nn.Linear(128, NONE + 1), nn.Linear(128, 2)
 
-    def forward(
-        self, images: UInt8[Tensor, "b c h w"]
-    ) -> tuple[Float[Tensor, "b rows columns 11"], Float[Tensor, "b rows columns 2"]]:
+    def forward(self, images: Tensor) -> tuple[Float[Tensor, "b rows columns 11"], Float[Tensor, "b rows columns 2"]]:
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise UsageError(f"the judge reads uint8 images (B, C, H, W), not {images.dtype} of {tuple(images.shape)}")
         if images.shape[1] != self.config.channels:
             raise UsageError(f"the judge reads {self.config.channels} channels, but images have {images.shape[1]}")
         places = windows(images.to(self.digit.weight.device), self.config.side, self.config.window)
@@ -110,13 +111,18 @@ class Judge(nn.Module):
         return self.digit(hidden), self.size(hidden)
 
 
-def on_grid(attributes: Int64[Tensor, "b n 4"], rows: int, columns: int) -> Int64[Tensor, "b rows columns 2"]:
+def on_grid(attributes: Values, rows: int, columns: int) -> Int64[Tensor, "b rows columns 2"]:
     """(digit class or ``NONE``, size or −1) at each place, from (digit, row, column, size) of each digit.
 
     Raises UsageError for a place outside the grid."""
+    attributes = whole(attributes, "attributes")
     grid = torch.tensor([NONE, -1]).repeat(len(attributes), rows, columns, 1)
     sample, number = (attributes[..., 0] >= 0).nonzero(as_tuple=True)
     digit, row, column, size = attributes[sample, number].unbind(-1)
+    if len(row) and (int(digit.max()) >= NONE or int(size.min()) < 0 or int(size.max()) > 1):
+        raise UsageError("attributes name a digit above 9 or a size that is neither small (0) nor large (1)")
+    if len(row) and (int(row.min()) < 0 or int(column.min()) < 0):
+        raise UsageError("attributes name a place below 0; -1 stands for no digit, in the digit's place")
     if len(row) and (int(row.max()) >= rows or int(column.max()) >= columns):
         raise UsageError(f"attributes name a place outside the canvas's {rows}x{columns} places; take the canvas's own")
     grid[sample, row, column] = torch.stack([digit, size], dim=-1)

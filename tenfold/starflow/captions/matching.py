@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tenfold.data.captions.captioned import by_group
 from tenfold.data.captions.compositions import Compositions
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.captions.judge import NONE, on_grid
 
@@ -22,7 +23,7 @@ Batch = tuple[UInt8[Tensor, "_ c _ _"], Int64[Tensor, "_ n 4"]]
 
 
 @torch.no_grad()
-def read_images(judge: nn.Module, images: UInt8[Tensor, "b c h w"]) -> Int64[Tensor, "b rows columns 2"]:
+def read_images(judge: nn.Module, images: Tensor) -> Int64[Tensor, "b rows columns 2"]:
     """What the judge, or another module with its outputs, sees at each place, as ``on_grid`` writes it; on the CPU."""
     parts = []
     for part in images.split(256):
@@ -31,9 +32,7 @@ def read_images(judge: nn.Module, images: UInt8[Tensor, "b c h w"]) -> Int64[Ten
     return torch.cat(parts)
 
 
-def match_score(
-    judge: nn.Module, images: UInt8[Tensor, "b c h w"], attributes: Int64[Tensor, "attributes n 4"]
-) -> dict[str, Bool[Tensor, "b"]]:
+def match_score(judge: nn.Module, images: Tensor, attributes: Values) -> dict[str, Bool[Tensor, "b"]]:
     """Whether each image shows its attributes, by ``ASPECTS``.
 
     Raises UsageError for no images or another number of attributes."""
