@@ -30,6 +30,7 @@ def score_texts(
     model: str,
     note: str,
     given: int = 0,
+    of_text: Callable[[Sequence[int], str], Sequence[int]] | None = None,
 ) -> Scores:
     """The texts from the least to the most likely one: log p in nats and its standard error, bits for each ``unit``,
     and how many units were scored.
@@ -39,6 +40,7 @@ def score_texts(
         sizes: units that each token stands for, characters or bytes.
         likelihood: of rows (b, n), all of one length.
         length: most tokens of a row; a longer text is several rows that know nothing of each other.
+        of_text: the same, told the text too; where tokens alone do not say it.
         given: tokens at the beginning of a row that are not scored. Rows overlap by as many, so that only the first
             ones of the text are left out.
 
@@ -51,7 +53,7 @@ def score_texts(
         tokens = list(encode(text))
         if len(tokens) <= given:
             raise UsageError(f"{name!r} has {len(tokens)} tokens, too few to be scored; leave it out")
-        counted[number] = sum(sizes(tokens[given:]))
+        counted[number] = sum((of_text(tokens, text) if of_text else sizes(tokens))[given:])
         for start in range(0, len(tokens) - given, length - given):
             row = tokens[start : start + length]
             rows[len(row)].append((number, row))
