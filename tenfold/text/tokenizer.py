@@ -10,9 +10,12 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import resolve
-from tenfold.text.networks import library
+from tenfold.text.networks import library, one_sentence, quiet
 
-_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+_FILES = (
+    "tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt",
+    "tokenizer_config.json",
+)  # fmt: skip
 _ALONE: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
 # Vocabularies of bytes write each as a character that can be seen.
 _SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -135,16 +138,17 @@ class FileTokenizer:
         self.inner.save_pretrained(folder)
 
 
-def read_tokenizer(folder: Path, model_type: str = "") -> FileTokenizer | None:
+def read_tokenizer(folder: Path, model_type: str = "", source: str = "") -> FileTokenizer | None:
     """The tokenizer in a checkpoint's folder, None where there is none. No code that comes with it is run: Dream's
     own tokenizer class reads the files that Qwen2's does.
 
-    Raises UsageError where transformers is missing."""
+    Raises UsageError, about ``source`` or else the folder, where transformers is missing or cannot load it."""
     if not any((folder / name).is_file() for name in _FILES):
         return None
     transformers = library("a tokenizer needs")
     kind = transformers.Qwen2Tokenizer if model_type == "Dream" else transformers.AutoTokenizer
-    return FileTokenizer(kind.from_pretrained(folder))
+    with quiet(transformers), one_sentence(f"the tokenizer of {source or folder} cannot be loaded by transformers"):
+        return FileTokenizer(kind.from_pretrained(folder, trust_remote_code=False))
 
 
 def find_tokenizer(source: str, vocabulary: int) -> FileTokenizer:
@@ -153,17 +157,17 @@ def find_tokenizer(source: str, vocabulary: int) -> FileTokenizer:
     Raises UsageError where transformers is missing, for a folder without a tokenizer that it can load, and for one of
     more tokens than the ``vocabulary``; TenfoldError where the hub cannot be reached."""
     library("a tokenizer needs")  # before anything is fetched
-    folder = resolve(source, wanted=("*.json", "*.txt", "*.model"))
-    try:
-        found = read_tokenizer(folder)
-    except Exception as error:  # the library raises dozens of types
-        reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
-        raise UsageError(f"the tokenizer of {source} cannot be loaded by transformers ({reason[:200]})") from error
+    found = read_tokenizer(resolve(source, wanted=("*.json", "*.txt", "*.model")), source=source)
     if found is None:
         raise UsageError(f"{source} has no tokenizer: none of {', '.join(_FILES)} is there")
-    if len(found.inner) > vocabulary:
-        raise UsageError(
-            f"the tokenizer of {source} has {len(found.inner)} tokens, more than the model's {vocabulary}; give the "
-            "one that the model was trained with"
-        )
+    require_room(found, vocabulary, source)
     return found
+
+
+def require_room(tokenizer: FileTokenizer, vocabulary: int, source: str) -> None:
+    """Raises UsageError for a tokenizer that makes tokens outside of a model's ``vocabulary``."""
+    if (count := 1 + max(tokenizer.inner.get_vocab().values(), default=-1)) > vocabulary:
+        raise UsageError(
+            f"the tokenizer of {source} has {count} tokens, more than the model's {vocabulary}; give the one that the "
+            "model was trained with"
+        )
