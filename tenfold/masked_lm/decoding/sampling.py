@@ -16,7 +16,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.masked_lm.decoding.caches import KINDS, Layout, Passes
 from tenfold.masked_lm.decoding.generation import Canvas, Commit, Generation
 from tenfold.masked_lm.decoding.options import REFERENCE, GenerationOptions
-from tenfold.masked_lm.decoding.proposals import Proposer, Uniforms
+from tenfold.masked_lm.decoding.proposals import Proposer, Uniforms, row_keys
 from tenfold.masked_lm.decoding.sampler import Hooks, LogitsHook, Sampler, SpeculativeSampler, TokensHook
 from tenfold.masked_lm.decoding.schedules import CarriedSchedule, ExactSchedule, ReferenceSchedule, RevealSchedule
 from tenfold.masked_lm.decoding.strategies import (
@@ -33,7 +33,7 @@ from tenfold.masked_lm.model import MaskedLM, positions_after_padding
 
 
 def passes(
-    model: MaskedLM, options: GenerationOptions, padding: Tensor | None, positions: Tensor | None, start: int
+    model: MaskedLM, options: GenerationOptions, padding: Tensor | None, positions: Tensor | None, start: int | Tensor
 ) -> Passes:
     """The passes of the cache that ``options`` name, over a batch that lies so (see ``Layout``)."""
     return KINDS[options.cache](model, Layout(padding, positions, start), options)
@@ -56,8 +56,8 @@ def strategy(options: GenerationOptions, shifted: bool = True) -> Strategy:
     return FirstOfBlock(rule) if options.first_token == "reference" and shifted else rule
 
 
-def schedule(options: GenerationOptions, steps: int | None) -> Callable[[Tensor], RevealSchedule]:
-    """The plan of a block of ``steps`` passes, from the masks of each row."""
+def schedule(options: GenerationOptions, steps: int | Tensor | None) -> Callable[[Tensor], RevealSchedule]:
+    """The plan of a block of ``steps`` passes, one number or (B,), from the masks of each row."""
     published = options.schedule == "reference"
     kind: type[RevealSchedule] = ReferenceSchedule if published else ExactSchedule
     if options.carry:
@@ -69,7 +69,7 @@ def schedule(options: GenerationOptions, steps: int | None) -> Callable[[Tensor]
 
 
 def sampler(
-    network: Passes, options: GenerationOptions, steps: int | None, uniforms: Uniforms, hooks: Hooks
+    network: Passes, options: GenerationOptions, steps: int | Tensor | None, uniforms: Uniforms, hooks: Hooks
 ) -> Sampler | SpeculativeSampler:
     """What fills blocks of ``steps`` passes.
 
@@ -84,7 +84,7 @@ def sampler(
         options.alg, options.temperature, options.top_p, options.top_k, mask, options.chosen == "entropy_bound"
     )
     if options.chosen == "self_speculative":
-        return SpeculativeSampler(network, propose, uniforms, options.draft)
+        return SpeculativeSampler(network, propose, options.draft)
     rule = strategy(options, network.model.logit_shift)
     return Sampler(network, propose, rule, schedule(options, steps), uniforms, hooks)
 
@@ -97,6 +97,8 @@ def diffusion_generate(
     options: GenerationOptions | None = None,
     *,
     generator: torch.Generator | None = None,
+    seed: int | None = None,
+    samples: Sequence[int] | None = None,
     uniforms: Sequence[Tensor] | None = None,
     token_uniforms: Sequence[Tensor] | None = None,
     output_history: bool = False,
@@ -117,7 +119,10 @@ def diffusion_generate(
         input_ids: (B, P) token ids of prompts, padded on the left; with ``infill`` they hold the masks.
         attention_mask: (B, P), 0 at padding.
         options: every choice; ``changes`` are fields of it. ``REFERENCE`` has those of the published sampler.
-        generator: of all draws; None is torch's own.
+        generator: what the seed is drawn from, where none is given; None is torch's own.
+        seed: of all draws. Those of a row are keyed by it, the row's own tokens and its number among ``samples``: they
+            do not depend on the batch.
+        samples: (B,) number of each row among those of the same tokens; by default they are counted.
         uniforms: for alg "origin", a step's numbers over the masked positions, row-major.
         token_uniforms: a step's numbers for the proposals, over the masked positions of the block; with alg "origin"
             over those that are revealed.
@@ -143,31 +148,44 @@ def diffusion_generate(
         padding = torch.cat([padding, padding.new_ones(len(x), x.shape[1] - padding.shape[1])], dim=1)
         positions = positions_after_padding(padding)
     masked = x == special.mask
-    start = int(masked.any(dim=0).long().argmax())
-    most = int(masked.sum(dim=1).max())
-    steps, blocks = check_schedule(options, x.shape[1] - start, most)
+    # Every row has blocks of its own, from its first mask on.
+    starts = torch.where(masked.any(dim=1), masked.long().argmax(dim=1), x.shape[1] - 1)
+    start, most = int(starts.min()), int(masked.sum(dim=1).max())
+    laid = {length: check_schedule(options, length, most) for length in set((x.shape[1] - starts).tolist())}
+    steps, blocks = laid[x.shape[1] - start]
     # ReMDM takes tokens back, so that none is settled before the end.
     canvas = Canvas(x, special.mask, start, options.stop_ids, output_history, on_commit, options.chosen != "remdm")
-    network = passes(model, options, padding, positions, start)
-    draws = Uniforms(generator, uniforms, token_uniforms)
+    network = passes(model, options, padding, positions, starts)
+    places = None if positions is None or padding is None else positions.masked_fill(padding == 0, 0)
+    draws = Uniforms(seed_of(generator, seed), row_keys(x, padding, samples), places, uniforms, token_uniforms)
     hooks = Hooks(generation_tokens_hook_func, generation_logits_hook_func)
-    # Without a number of steps every block has its own: as many as its fullest row has masks.
-    blockwise = sampler(network, options, None if options.steps is None else steps // blocks, draws, hooks)
+    # Without a number of steps every block of a row has its own: as many as it has masks.
+    each = [max(1, laid[length][0] // laid[length][1]) for length in (x.shape[1] - starts).tolist()]
+    given = None if options.steps is None else torch.tensor(each, device=x.device)
+    blockwise = sampler(network, options, given, draws, hooks)
     if hooks.tokens is not None:
         canvas.x = hooks.tokens(None, canvas.x, None)
     with progress.task("generating", most * len(x), "tokens") as counted:
-        length = options.block_length or x.shape[1] - start
-        for low in range(start, x.shape[1], length):
-            high = min(low + length, x.shape[1])
-            network.begin_block(low, high)
-            inside = torch.zeros_like(masked)
-            inside[:, low:high] = True
+        # Places within each row's region; in one block they all are.
+        place = torch.arange(x.shape[1], device=x.device) - starts[:, None]
+        length = options.block_length or x.shape[1]
+        for draws.block in range(blocks):
+            inside = (place >= draws.block * length) & (place < (draws.block + 1) * length)
+            network.begin_block(starts + draws.block * length, starts + (draws.block + 1) * length)
             blockwise.fill(canvas, inside, counted)
     if options.schedule == "reference" and output_history and blocks == 1:
         # Published, passes without masks go on to the last step.
         canvas.history += [canvas.x.clone() for _ in range(steps - len(canvas.history))]
     canvas.finish(special.pad if special.pad is not None else (options.stop_ids or (0,))[0])
     return canvas.result(network.nfe, network.token_forwards, options.stop_ids or special.ends)
+
+
+def seed_of(generator: torch.Generator | None, seed: int | None = None) -> int:
+    """A seed, or one that is drawn from a generator, by default torch's own."""
+    if seed is not None:
+        return seed
+    source = "cpu" if generator is None else generator.device
+    return int(torch.randint(2**62, (), generator=generator, device=source))
 
 
 _OPTIONS = ("eps", "alg", "alg_temp", "temperature", "top_p", "top_k", "num_return_sequences")
