@@ -108,7 +108,8 @@ def score(
         if kind == "autoregressive":
             found = autoregressive_nll(model, rows, batch=options.batch)
         else:
-            found = mdm_nll(model, rows, options.draws, seed=options.seed, batch=options.batch)
+            same = [0] * len(rows)  # equal rows are scored alike
+            found = mdm_nll(model, rows, options.draws, seed=options.seed, samples=same, batch=options.batch)
         return Rows(found.nats, found.standard_error)
 
     bound = f"log p is at least this: minus the masked-diffusion bound, {options.draws} draws of masks a row"

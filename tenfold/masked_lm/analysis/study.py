@@ -120,12 +120,11 @@ def _prompts(model: MaskedLM, texts: Sequence[Sequence[int]], options: MaskedAna
 def _orders(
     model: MaskedLM, prompts: Tensor, options: MaskedAnalysis, temperature: float
 ) -> tuple[list[list[int]], int, float]:
-    generator = torch.Generator(prompts.device).manual_seed(options.seed)
     orders, passes, rates = [], 0, []
     for part in prompts.split(options.batch):
         found = diffusion_generate(
             model, part, max_new_tokens=options.tokens, steps=options.steps, alg=options.alg,
-            temperature=float(temperature), generator=generator,
+            temperature=float(temperature), seed=options.seed,
         )  # fmt: skip
         orders += analysis.orders(found, options.ties)
         passes += found.nfe

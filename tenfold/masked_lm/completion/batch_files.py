@@ -96,7 +96,12 @@ def complete_file(
     header = json.dumps({"job": asdict(replace(job, batch=1)), "options": asdict(options)}, sort_keys=True)
     with disk_errors(str(partial)):
         partial.parent.mkdir(parents=True, exist_ok=True)
-        done = _finished(partial, header, target)
+        other = UsageError(
+            f"{partial} is of another source or other settings; finish it with those, or remove it to write {target}"
+        )
+        done = _finished(partial, header, other)
+        if done and not any(work.key in done for work in _work(source, job)):
+            raise other
         missing = (work for work in _work(source, job) if work.key not in done)
         with open(partial, "ab") as file, progress.task("completing", total, "texts", done=len(done)) as step:
             while part := list(islice(missing, job.batch)):
@@ -139,13 +144,18 @@ def _work(source: str | os.PathLike[str], job: FileJob) -> Iterator[_Work]:
     """Every sample of every line; the finished line is found by its own fields, and the occurrence of these."""
     requests, lines = Counter[bytes](), Counter[bytes]()
     for _, line in prompts_of(source):
-        request = Request(line["prompt"], line.get("suffix"), line.get("max_tokens", job.tokens))
+        request = _request(line, job)
         text = _digest([request.prompt, request.suffix, request.tokens])
         for sample in range(job.samples):
             own = _digest(_fields(line) | {"sample": sample})
             yield _Work(line, sample, request, requests[text], _digest([own.hex(), lines[own]]))
             requests[text] += 1
             lines[own] += 1
+
+
+def _request(line: Mapping[str, Any], job: FileJob) -> Request:
+    suffix = read(str | None, line.get("suffix"), "suffix")
+    return Request(line["prompt"], suffix, read(int, line.get("max_tokens", job.tokens), "max_tokens"))
 
 
 def _fields(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,33 +176,31 @@ def _checked(
             for name in needed:
                 if name not in line:
                     raise UsageError(f'there is no "{name}", which the form needs')
-            tokens = read(int, line.get("max_tokens", job.tokens), "max_tokens")
-            suffix = read(str | None, line.get("suffix"), "suffix")
-            check_request(model, Request(line["prompt"], suffix, tokens), options)
+            check_request(model, _request(line, job), options)
         except UsageError as error:
             raise UsageError(f"line {number} of {source}: {error}") from None
         count += 1
     return count
 
 
-def _finished(partial: Path, header: str, target: Path) -> dict[bytes, int]:
+def _finished(partial: Path, header: str, other: UsageError) -> dict[bytes, int]:
     """Where whole lines of results begin in a partial file, by their key; a kill may have cut the last one, which is
-    removed."""
+    removed. Raises ``other`` where the first line is not the header."""
     if not partial.exists():
         write_output(partial, header + "\n")
     lines, done, at = Counter[bytes](), {}, 0
     with open(partial, "rb+") as file:
         for line in file:
             if at == 0 and line.rstrip(b"\n") != header.encode():
-                raise UsageError(
-                    f"{partial} is of another source or other settings; finish it with those, or remove it to write "
-                    f"{target}"
-                )
+                raise other
             if not line.endswith(b"\n"):
                 break
             if at:
-                record = json.loads(line)
-                own = _digest(_fields(record) | {"sample": record["sample"]})
+                try:
+                    record = json.loads(line)
+                    own = _digest(_fields(record) | {"sample": record["sample"]})
+                except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+                    break
                 done[_digest([own.hex(), lines[own]])] = at
                 lines[own] += 1
             at += len(line)
