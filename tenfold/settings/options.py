@@ -64,10 +64,9 @@ def call_reader(reader: Callable[..., Any], checkpoint: Any, given: Mapping[str,
 
 
 def documentation(documented: Any) -> tuple[str, dict[str, str]]:
-    """The first line of a docstring, without its full stop, and what it says about each argument or attribute; of a
-    class what the docstrings of those that it is made of say too."""
-    found = [parse_docstring(kind.__doc__ or "") for kind in getattr(documented, "__mro__", (documented,))]
-    helps = {p.arg_name: p.description or "" for about in reversed(found) for p in about.params}
+    """The first line of a docstring, without its full stop, and what it (or a base class' own) says about each name."""
+    found = [parse_docstring(kind.__doc__ or "") for kind in getattr(documented, "__mro__", [documented])]
+    helps = {p.arg_name: p.description or "" for part in reversed(found) for p in part.params}
     return (found[0].short_description or "").rstrip("."), helps
 
 
