@@ -12,7 +12,7 @@ from tenfold.masked_lm.decoding.options import (
     ScheduleName,
     StrategyName,
 )
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, typed
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class MaskedObjective:
     lora_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        typed(self, "objective")
         if not 0 < self.epsilon < 1:
             raise UsageError(f"objective.epsilon is {self.epsilon}; the least time lies between 0 and 1")
         at_least(self, "objective", anneal_steps=0, condition_steps=0, lora_rank=0)
@@ -97,6 +98,7 @@ class MaskedEvaluation:
     holes: int = 200
 
     def __post_init__(self) -> None:
+        typed(self, "evaluation")
         at_least(self, "evaluation", draws=1, rows=0, batch=1, holes=0)
 
 
@@ -139,6 +141,7 @@ class MaskedSampling(DecodingOptions, TextsToComplete):
     cache: CacheName = "none"
 
     def __post_init__(self) -> None:
+        typed(self)
         at_least(self, "", tokens=1, num=1, batch=1)
         if self.input and (self.prompt or self.suffix is not None):
             raise UsageError("give --input or --prompt (with or without --suffix), not both")
@@ -198,6 +201,7 @@ class MaskedAnalysis:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        typed(self)
         at_least(self, "", prompts=1, prompt_tokens=1, tokens=2, maps=1, batch=1)
         at_least(self, "", holes=0, window=10, bodies=0, body_tokens=16)
         if not self.temperatures or any(not t >= 0 for t in self.temperatures):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tenfold import progress
 from tenfold.data.text.reading import lines_of, text_lines
 from tenfold.errors import UsageError
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, typed
 
 _SHOWN = 40
 
@@ -31,6 +31,7 @@ class TextScoring:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        typed(self)
         at_least(self, "", draws=1, batch=1)
 
 

@@ -19,7 +19,7 @@ from tenfold.masked_lm.completion.complete import Completion, Request, check_req
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedSampling
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, typed
 from tenfold.settings.values import read
 
 _MADE = ("sample", "completion", "finish_reason", "completion_tokens")
@@ -44,6 +44,7 @@ class FileJob:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        typed(self)
         at_least(self, "", tokens=1, samples=1, batch=1)
 
 

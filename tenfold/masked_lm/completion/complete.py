@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import threading
 import time
 import uuid
@@ -17,6 +18,8 @@ from tenfold.masked_lm.decoding.generation import Generation
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.decoding.sampling import check, diffusion_generate
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.settings.checks import typed
+from tenfold.settings.values import read
 from tenfold.text.tokenizer import Tokenizer
 
 
@@ -29,8 +32,12 @@ class Request:
     tokens: int = 128
 
     def __post_init__(self) -> None:
+        typed(self)
         if self.tokens < 1:
             raise UsageError(f"max_tokens is {self.tokens}; ask for at least one token")
+        for name, text in (("prompt", self.prompt), ("suffix", self.suffix or "")):
+            if not text.isascii() and (half := re.search("[\ud800-\udfff]", text)):
+                raise UsageError(f"{name} has half of a character (U+{ord(half[0]):04X}) that UTF-8 cannot hold")
 
 
 @dataclass(frozen=True)
@@ -178,12 +185,13 @@ def create_completion(
     Raises:
         UsageError: see ``complete_texts``; stream with several prompts or choices.
     """
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    stops = [stop] if isinstance(stop, str) else list(stop or ())
+    prompts = read(list[str], [prompt] if isinstance(prompt, str) else prompt, "prompt")
+    stops = read(list[str], [stop] if isinstance(stop, str) else stop or [], "stop")
+    n, max_tokens, seed = read(int, n, "n"), read(int, max_tokens, "max_tokens"), read(int | None, seed, "seed")
     if n < 1:
         raise UsageError(f"n is {n}; ask for at least one choice")
     base = options or GenerationOptions(alg="entropy")
-    chosen = base.with_changes(temperature=float(temperature), top_p=top_p)
+    chosen = base.with_changes(temperature=temperature, top_p=top_p)
     requests = [Request(text, suffix, max_tokens) for text in prompts for _ in range(n)]
     head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time()), "model": name}
     if stream:
