@@ -15,7 +15,7 @@ from tenfold.discrete.masking import times
 from tenfold.errors import UsageError, suggest
 from tenfold.masked_lm.decoding.proposals import row_keys
 from tenfold.masked_lm.loss import Noised, bound, causal_attention, mask_at_times, mask_counts, with_padding
-from tenfold.masked_lm.model import MaskedLM, as_tensor, token_ids
+from tenfold.masked_lm.model import MaskedLM, as_tensor, require_finite_logits, token_ids
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.settings.values import read
 from tenfold.training.streams import Draws
@@ -42,7 +42,7 @@ class Likelihood:
         total = sizes.sum().item()
         if not total:
             raise UsageError("the rows have no byte to be scored; give rows with text")
-        ratio = self.nats.sum().item() / total
+        ratio = _finite(self.nats).sum().item() / total
         rest = self.nats - ratio * sizes.to(self.nats)
         spread = rest.std().item() * math.sqrt(len(rest)) / total if len(rest) > 1 else math.nan
         return ratio / math.log(2), spread / math.log(2)
@@ -83,6 +83,8 @@ def mdm_nll(
     n_samples, batch = (read(int, value, name) for name, value in (("n_samples", n_samples), ("batch", batch)))
     if n_samples < 1:
         raise UsageError(f"n_samples is {n_samples}; a bound needs at least one draw")
+    if not 0 < epsilon < 1:
+        raise UsageError(f"epsilon is {epsilon}; the least time lies between 0 and 1")
     if estimator not in (known := get_args(Estimator)):
         raise UsageError(f"estimator is {estimator!r}{suggest(str(estimator), known)}")
     tokens, maskable, real = _completed(model, tokens, maskable, real, batch)
@@ -99,6 +101,7 @@ def mdm_nll(
                 noised = _noised(model, *drawn, estimator, epsilon)
                 values[k, rows] = _bound_of(model, tokens[here], noised, real[here]).cpu()
                 step(len(rows))
+    values = _finite(values)
     error = values.std(0) / math.sqrt(n_samples) if n_samples > 1 else torch.full_like(values[0], math.nan)
     return Likelihood(values.mean(0), error, n_samples)
 
@@ -138,7 +141,7 @@ def autoregressive_nll(
     for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches"):
         pattern = with_padding(causal, real[rows])
         parts.append(model(tokens[rows], tokens[rows], maskable[rows], pattern).double().sum(1).cpu())
-    nats = torch.cat(parts)
+    nats = _finite(torch.cat(parts))
     return Likelihood(nats, torch.zeros_like(nats), 1)
 
 
@@ -163,6 +166,11 @@ def _completed(
     if not bool(maskable.any()):
         raise UsageError("no token of the rows may be masked, so there is nothing to score")
     return tokens, maskable, real
+
+
+def _finite(nats: Tensor) -> Tensor:
+    require_finite_logits(nats)
+    return nats
 
 
 def _marks(given: object, name: str, tokens: Tensor) -> Tensor:

@@ -113,6 +113,8 @@ class MaskedLM(nn.Module):
         Raises:
             UsageError: a mask of another shape, or more tokens than ``max_positions``.
         """
+        if tokens.dtype != torch.int64:
+            tokens = integers(tokens)
         if tokens.shape[1] > self.max_positions:
             raise UsageError(
                 f"a sequence of {tokens.shape[1]} tokens exceeds the {self.max_positions} positions of the model; "
@@ -180,6 +182,7 @@ class MaskedLM(nn.Module):
         float32, at the positions ``chosen`` (b, n) bool, and 0 elsewhere. The head runs on the chosen rows only, in
         parts whose logits fit into memory; with gradients the logits of all but the last part are computed a second
         time instead of being kept."""
+        clean = clean if clean.dtype == torch.int64 else integers(clean)
         hidden = self.hidden(noisy, attention_mask, position_ids)
         rows, positions = chosen.nonzero(as_tuple=True)
         inputs, targets = hidden[rows, self.predictor(positions)], clean[rows, positions]
@@ -248,6 +251,22 @@ def as_tensor(values: object, what: str) -> Tensor:
         raise UsageError(f"{what} is no array of numbers: {' '.join(str(error).split())[:120]}") from None
 
 
+def require_finite_logits(values: Tensor, when: str = "") -> None:
+    """Raises UsageError where what was made of logits, ``when`` says at what time, is NaN or infinite."""
+    if not bool(torch.isfinite(values).all()):
+        raise UsageError(f"the model's logits are NaN or infinite{when}; the weights are damaged, or float32 is needed")
+
+
+def integers(tokens: Tensor, what: str = "the rows") -> Tensor:
+    """Token ids of any integer type as int64; UsageError for other types."""
+    if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype == torch.bool:
+        raise UsageError(
+            f"{what} is a {tokens.dtype} tensor of shape {tuple(tokens.shape)}; token ids of shape (batch, length) "
+            "are needed"
+        )
+    return tokens.long()
+
+
 def token_ids(values: object, vocabulary: int, what: str = "the rows") -> Int[Tensor, "b n"]:
     """Token ids (b, n) of any integer type, or of lists, as int64.
 
@@ -257,12 +276,9 @@ def token_ids(values: object, vocabulary: int, what: str = "the rows") -> Int[Te
         tokens = torch.zeros(len(tokens), 0, dtype=torch.int64)
     if not tokens.numel() and tokens.ndim == 2:
         tokens = tokens.long()  # an empty list has no type
-    if tokens.ndim != 2 or tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype == torch.bool:
-        raise UsageError(
-            f"{what} is a {tokens.dtype} tensor of shape {tuple(tokens.shape)}; token ids of shape (batch, length) "
-            "are needed"
-        )
-    tokens = tokens.long()
+    if tokens.ndim != 2:
+        raise UsageError(f"{what} has shape {tuple(tokens.shape)}; token ids of shape (batch, length) are needed")
+    tokens = integers(tokens, what)
     if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= vocabulary):
         wrong = int(tokens.min()) if int(tokens.min()) < 0 else int(tokens.max())
         raise UsageError(f"token id {wrong} is outside the model's vocabulary of {vocabulary}")

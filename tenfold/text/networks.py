@@ -19,6 +19,7 @@ from tenfold.data.captions.config import TextEncoderConfig
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 from tenfold.hub.fetch import download
+from tenfold.hub.tensors import require_finite
 
 # Name: (Python package, file in it, what to install).
 PACKAGED = {
@@ -114,6 +115,7 @@ def load(found: TextFiles, config: TextEncoderConfig) -> tuple[Any, nn.Module]:
         network = encoder
     if hasattr(network.config, "use_cache"):
         network.config.use_cache = False
+    _require_finite(network, name)
     limit = getattr(settings, "max_position_embeddings", None)
     if isinstance(limit, int) and config.tokens > limit:
         raise UsageError(f"text encoder {name!r} reads at most {limit} tokens, but tokens is {config.tokens}")
@@ -138,7 +140,13 @@ def load_causal(found: TextFiles) -> tuple[Any, nn.Module]:
         )
     if missing := sorted(report["missing_keys"]):
         raise UsageError(f"language model {name!r} lacks weights: {', '.join(missing[:4])} …")
+    _require_finite(network, name)
     return tokenizer, network
+
+
+def _require_finite(network: nn.Module, name: str) -> None:
+    for key, parameter in network.named_parameters():
+        require_finite(key, parameter.detach(), name)
 
 
 def library(needs: str, packed: bool = False) -> ModuleType:

@@ -39,7 +39,11 @@ def read_characters(config: CharacterDataConfig) -> CharacterSplits:
     """The splits of a text.
 
     Raises UsageError for a missing or empty file, characters that are refused, and a text too short for its splits."""
-    tokens = encode(read_text(config), config)
+    text = read_text(config)
+    tokens = encode(text, config)
+    if count := foreign(text, config):
+        done = "each run of them is a blank" if config.others == "space" else "they are dropped"
+        progress.note(f"{count} of {len(text)} characters are not in data.alphabet; {done}")
     blocks = np.arange(len(tokens)) // config.block % config.every
     validation, test = blocks == config.validation_place, blocks == config.test_place
     wanted = {"validation": validation, "test": test, "train": ~(validation | test)}
@@ -70,27 +74,41 @@ def encode(text: str, config: CharacterDataConfig) -> np.ndarray:
     >>> encode("Ab--c!", CharacterDataConfig()).tolist()
     [1, 2, 0, 3, 0]
     """
-    text = text.lower() if config.lower else text
-    numbers = np.full(0x110000, -1, np.int64)
-    numbers[[ord(c) for c in config.alphabet]] = np.arange(len(config.alphabet))
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    tokens = numbers[codes]
-    foreign = tokens < 0
-    if config.others == "refuse" and foreign.any():
-        found = sorted({chr(c) for c in np.unique(codes[foreign])})
+    tokens, codes = _numbered(text, config)
+    other = tokens < 0
+    if config.others == "refuse" and other.any():
+        found = sorted({chr(c) for c in np.unique(codes[other])})
         raise UsageError(
-            f"{foreign.sum()} characters of the text are not in data.alphabet, {' '.join(map(repr, found[:8]))} among "
+            f"{other.sum()} characters of the text are not in data.alphabet, {' '.join(map(repr, found[:8]))} among "
             "them; add them, or set --data.others space or drop"
         )
     if config.others == "drop":
-        return tokens[~foreign]
+        return tokens[~other]
     blank = config.alphabet.find(" ")
     if config.others == "space":
-        tokens = np.where(foreign, blank, tokens)
+        tokens = np.where(other, blank, tokens)
         # A run of others, and of blanks beside them, is one blank.
         again = (tokens[1:] == blank) & (tokens[:-1] == blank)
         tokens = tokens[np.concatenate([[True], ~again])] if len(tokens) else tokens
     return tokens
+
+
+def foreign(text: str, config: CharacterDataConfig) -> int:
+    """How many characters of a text are not in the alphabet.
+
+    >>> foreign("Ab--c!", CharacterDataConfig())
+    3
+    """
+    return int((_numbered(text, config)[0] < 0).sum())
+
+
+def _numbered(text: str, config: CharacterDataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Places in the alphabet, −1 for others, and the characters' codes."""
+    text = text.lower() if config.lower else text
+    numbers = np.full(0x110000, -1, np.int64)
+    numbers[[ord(c) for c in config.alphabet]] = np.arange(len(config.alphabet))
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return numbers[codes], codes
 
 
 def _rows(tokens: np.ndarray, wanted: np.ndarray, length: int, stride: int, name: str) -> TokenRows:

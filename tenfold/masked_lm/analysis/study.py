@@ -84,6 +84,7 @@ def study(
         f"Step at which each position was revealed, a row a prompt, at temperature {options.temperatures[0]:g}."
     )
     confidence, sink = _map(model, prompts[: options.maps], options)
+    # NaN where nothing is masked any more: JSON has none, and what is given is sure.
     data |= {"confidence": np.nan_to_num(confidence, nan=0.0).tolist(), "sink_score": sink}
     rows.append(Measurement("sink_score", sink, "nats", "test", name, draws=min(options.maps, len(prompts))))
     whole = figures.matrix(confidence, folder / "confidence.png", "position", "pass", "negative entropy (nats)")

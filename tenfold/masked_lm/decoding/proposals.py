@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tenfold.discrete.masking import categorical, gumbel_argmax
 from tenfold.errors import UsageError
+from tenfold.masked_lm.model import require_finite_logits
 from tenfold.training.streams import Draws, key_of
 
 
@@ -210,10 +211,7 @@ class Proposer:
         if self.never is not None:
             logits = logits.index_fill(-1, torch.tensor([self.never], device=logits.device), -torch.inf)
         found = propose(logits, self.alg, self.temperature, self.top_p, self.top_k, numbers, entropy=self.entropy)
-        if not bool(torch.isfinite(found.probability).all()):
-            raise UsageError(
-                f"the model's logits are NaN or infinite in step {step}; the weights are damaged, or float32 is needed"
-            )
+        require_finite_logits(found.probability, f" in step {step}")
         return found
 
 

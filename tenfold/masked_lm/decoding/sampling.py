@@ -30,6 +30,8 @@ from tenfold.masked_lm.decoding.strategies import (
     TopK,
 )
 from tenfold.masked_lm.model import MaskedLM, as_tensor, positions_after_padding, token_ids
+from tenfold.nn.memory import require
+from tenfold.settings.values import read
 
 
 def passes(
@@ -147,6 +149,9 @@ def diffusion_generate(
     if options.scheduled and options.steps is not None and options.steps > most:
         progress.note(f"steps {options.steps} exceeds the {most} masks: not every pass can reveal a token")
     # ReMDM takes tokens back, so that none is settled before the end.
+    for name, given_for in (("samples", samples), ("ending", ending)):
+        if given_for is not None and len(given_for) != len(x):
+            raise UsageError(f"{name} has {len(given_for)} values for {len(x)} rows; give one for each")
     settles = options.chosen != "remdm"
     canvas = Canvas(x, special.mask, start, options.stop_ids, output_history, on_commit, settles, ending)
     network = passes(model, options, padding, positions, starts)
@@ -177,7 +182,7 @@ def diffusion_generate(
 def seed_of(generator: torch.Generator | None, seed: int | None = None) -> int:
     """A seed, or one that is drawn from a generator, by default torch's own."""
     if seed is not None:
-        return seed
+        return int(read(int, seed, "seed"))
     source = "cpu" if generator is None else generator.device
     return int(torch.randint(2**62, (), generator=generator, device=source))
 
@@ -236,6 +241,10 @@ def check(model: MaskedLM, tokens: object, attention_mask: object, options: Gene
     Raises UsageError for tokens, masks and options that do not fit the model or each other."""
     tokens = token_ids(tokens, model.vocab_size, "the prompt").to(model.device)
     padding, positions = check_inputs(model, tokens, attention_mask, options), None
+    # The logits of all masks of a pass, their probabilities, and the rows themselves.
+    masks = int((tokens == model.special.mask).sum()) if options.infill else len(tokens) * options.max_new_tokens
+    size = options.num_return_sequences * masks * (8 * model.vocab_size + 64)
+    require(size, model.device, f"{options.num_return_sequences * len(tokens)} rows", "give fewer at once")
     x = tokens.repeat_interleave(options.num_return_sequences, dim=0)
     if not options.infill:
         x = torch.cat([x, x.new_full((len(x), options.max_new_tokens), model.special.mask)], dim=1)

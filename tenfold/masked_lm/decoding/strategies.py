@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tenfold.errors import UsageError
 from tenfold.masked_lm.decoding import schedules
 from tenfold.masked_lm.decoding.generation import Canvas
 from tenfold.masked_lm.decoding.proposals import Uniforms
@@ -227,8 +228,10 @@ def sigmas(
     probability a token had when it was revealed, and 0 at masks; "loop": η σ_max within the loop's times, else 0."""
     limit = largest_sigma(alpha(t, kind, loop), alpha(s, kind, loop))
     if kind == "confidence":
+        if bool((revealed & ~torch.isfinite(probability)).any()):
+            raise UsageError("the probability of a revealed token is NaN or infinite; the weights are damaged")
         scores = (-probability.to(torch.float64)).masked_fill(~revealed, -torch.inf)
-        return torch.nan_to_num(scores.softmax(dim=1)) * eta * limit
+        return scores.softmax(dim=1).masked_fill(~revealed, 0.0) * eta * limit
     value = min(eta, limit) if kind == "cap" else eta * limit
     if kind == "loop" and not (t <= loop[0] and s >= loop[1]):
         value = 0.0
