@@ -21,7 +21,9 @@ def model_folder(source: str | os.PathLike[str], revision: str | None = None, wa
     if (folder / "model" / CONFIG).is_file():
         return folder / "model"
     if stages := sorted(str(config.parent.parent) for config in folder.glob(f"*/model/{CONFIG}")):
-        raise UsageError(f"{folder} is a run of several stages; name the one whose model is meant: {' or '.join(stages)}")
+        raise UsageError(
+            f"{folder} is a run of several stages; name the one whose model is meant: {' or '.join(stages)}"
+        )
     if (folder / "config.yaml").is_file():
         raise UsageError(f"{folder} has no trained model yet; finish it with 'tenfold train --resume {folder}'")
     if folder.parts[:1] == ("runs",) and not folder.exists():  # no hub id: nobody is called "runs"

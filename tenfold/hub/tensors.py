@@ -3,7 +3,10 @@ ours. Imports no PyTorch."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any
+
+from tenfold.errors import UsageError
 
 _LISTED = 8
 
@@ -27,6 +30,16 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
         ("", misshaped),
     ]
     return "; ".join(f"{what}{listed(names)}" for what, names in parts if names)
+
+
+def require_finite(name: str, tensor: Any, source: object) -> None:
+    """Raise UsageError for a tensor of weights with NaN or an infinity in it; one pass over it, nothing is copied."""
+    if tensor.numel() and tensor.is_floating_point():
+        if tensor.element_size() < 2:  # eight bits have no extremes
+            tensor = tensor.float()
+        least, most = (float(bound) for bound in tensor.aminmax())
+        if not isfinite(least) or not isfinite(most):
+            raise UsageError(f"{name} of {source} holds NaN or infinity; the weights are damaged, take another copy")
 
 
 def renamed(published: Mapping[str, Any], names: Iterable[tuple[str, str]], ignored: re.Pattern[str]) -> dict[str, Any]:

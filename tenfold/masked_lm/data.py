@@ -1,6 +1,6 @@
 """Texts of code as rows of a model's tokens, with the bytes that they stand for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,12 +28,8 @@ class CodeRows:
     test: TokenRows
     tokenizer: Tokenizer
     end: int
-
-    def sizes(self, rows: TokenRows) -> Int[Tensor, " r"]:
-        """Bytes that each row's scored tokens stand for; an end token stands for none."""
-        tokens, maskable = rows.arrays["tokens"], rows.arrays["maskable"]
-        sizes = [self.tokenizer.sizes(row[free].tolist()) for row, free in zip(tokens, maskable, strict=True)]
-        return torch.tensor([sum(row) for row in sizes])
+    test_sizes: Int[Tensor, " r"]
+    """Bytes that the scored tokens of each test row stand for; an end token stands for none."""
 
     def byte_stream(self, documents: tuple[Document, ...]) -> Int[np.ndarray, " n"]:
         """Texts on end as bytes, each followed by ``END``."""
@@ -49,20 +45,12 @@ class CodeRows:
                 continue
             first, last = int(scored[0]), int(scored[-1]) + 1
             parts = [self._bytes(row[:first]), self._bytes(row[first:last])]
-            found.append((np.concatenate(parts), len(parts[0])))
+            found.append((np.array(parts[0] + parts[1], np.int64), len(parts[0])))
         return found
 
-    def _bytes(self, tokens: np.ndarray) -> np.ndarray:
-        ends = np.flatnonzero(tokens == self.end)
-        pieces: list[np.ndarray] = []
-        begin = 0
-        for end in [*ends.tolist(), len(tokens)]:
-            text = self.tokenizer.decode(tokens[begin:end].tolist()).encode()
-            pieces.append(np.frombuffer(text, np.uint8).astype(np.int64))
-            if end < len(tokens):
-                pieces.append(np.array([END]))
-            begin = end + 1
-        return np.concatenate(pieces)
+    def _bytes(self, tokens: np.ndarray) -> list[int]:
+        pieces = zip(tokens.tolist(), self.tokenizer.pieces(tokens.tolist()), strict=True)
+        return [byte for token, piece in pieces for byte in ([END] if token == self.end else piece)]
 
 
 def read_rows(config: CodeDataConfig, special: SpecialIds, tokenizer: Tokenizer, shifted: bool) -> CodeRows:
@@ -83,5 +71,10 @@ def read_rows(config: CodeDataConfig, special: SpecialIds, tokenizer: Tokenizer,
         collate = DiffusionCollator(config.length, pad, end, None, config.packed, stride, config.learn_padding, shifted)
         tracked = progress.track(documents, f"{name} tokens", "texts")
         encode = tokenizer.encode
-        made.append(TokenRows(collate([(encode(d.prompt) if d.prompt else [], encode(d.text)) for d in tracked])))
-    return CodeRows(texts, made[0], made[1], made[2], tokenizer, end)
+        tokens = [(encode(d.prompt) if d.prompt else [], encode(d.text)) for d in tracked]
+        made.append(TokenRows(collate(tokens)))
+    # The bytes of each token lie in rows as the token does.
+    counted = zip(tokens, documents, strict=True)
+    sizes = [(tokenizer.sizes(p, d.prompt), tokenizer.sizes(t, d.text)) for (p, t), d in counted]
+    rows = replace(collate, pad=0, end=0)(sizes)["tokens"] * made[2].arrays["maskable"]
+    return CodeRows(texts, made[0], made[1], made[2], tokenizer, end, torch.from_numpy(rows.sum(1)))

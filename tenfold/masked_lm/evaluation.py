@@ -32,7 +32,7 @@ def measure(
     name = "autoregressive" if kind == "autoregressive" else name
     count = min(options.rows or len(data.test), len(data.test))
     batch = {key: value.to(model.device) for key, value in data.test.batch(np.arange(count)).items()}
-    sizes = data.sizes(data.test)[:count]
+    sizes = data.test_sizes[:count]
     rows = [_row(likelihood(model, batch, kind, options), sizes, name, kind)]
     holes = cut_holes(data.test.arrays["tokens"].tolist(), options.holes, data.test.arrays["tokens"].shape[1])
     rows += _filled(model, holes, kind, name, options.batch)
@@ -108,11 +108,16 @@ def score(
         if kind == "autoregressive":
             found = autoregressive_nll(model, rows, batch=options.batch)
         else:
-            found = mdm_nll(model, rows, options.draws, seed=options.seed, batch=options.batch)
+            same = [0] * len(rows)  # equal rows are scored alike
+            found = mdm_nll(model, rows, options.draws, seed=options.seed, samples=same, batch=options.batch)
         return Rows(found.nats, found.standard_error)
 
     bound = f"log p is at least this: minus the masked-diffusion bound, {options.draws} draws of masks a row"
     note = "log p, exact from left to right" if kind == "autoregressive" else bound
     note += f"; rows of up to {length} tokens, which know nothing of each other"
     note += ", the first token given" if given and not prefix else ""
-    return score_texts(texts, encode, tokenizer.sizes, likelihood, length, "byte", name, note, given)
+
+    def sizes(tokens: Sequence[int], text: str) -> list[int]:
+        return [0] * len(prefix) + tokenizer.sizes(tokens[len(prefix) :], text)
+
+    return score_texts(texts, encode, tokenizer.sizes, likelihood, length, "byte", name, note, given, sizes)

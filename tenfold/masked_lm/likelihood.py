@@ -1,9 +1,9 @@
 """How well a masked language model predicts held-out text: Monte-Carlo bounds with standard errors."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,10 +12,13 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.discrete.masking import times
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, suggest
+from tenfold.masked_lm.decoding.proposals import row_keys
 from tenfold.masked_lm.loss import Noised, bound, causal_attention, mask_at_times, mask_counts, with_padding
-from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.model import MaskedLM, as_tensor, require_finite_logits, token_ids
 from tenfold.runs.sampled_loss import SampledLoss
+from tenfold.settings.values import read
+from tenfold.training.streams import Draws
 
 Estimator = Literal["count", "time"]
 
@@ -39,7 +42,7 @@ class Likelihood:
         total = sizes.sum().item()
         if not total:
             raise UsageError("the rows have no byte to be scored; give rows with text")
-        ratio = self.nats.sum().item() / total
+        ratio = _finite(self.nats).sum().item() / total
         rest = self.nats - ratio * sizes.to(self.nats)
         spread = rest.std().item() * math.sqrt(len(rest)) / total if len(rest) > 1 else math.nan
         return ratio / math.log(2), spread / math.log(2)
@@ -55,6 +58,7 @@ def mdm_nll(
     maskable: Bool[Tensor, "b n"] | None = None,
     real: Bool[Tensor, "b n"] | None = None,
     seed: int = 0,
+    samples: Sequence[int] | None = None,
     batch: int = 32,
     epsilon: float = 1e-3,
 ) -> Likelihood:
@@ -67,29 +71,37 @@ def mdm_nll(
         estimator: "count" draws the number of masks, "time" a time t, with weight 1/t; "count" varies less.
         maskable: tokens that are scored; None for all, without the first under the shift and without padding.
         real: False at padding, which nobody looks at; None for no padding.
-        seed: keys the draws.
+        seed: keys the draws of a row, with its tokens and its number among ``samples``: they do not depend on the
+            other rows.
+        samples: (b,) number of each row among those of the same tokens; by default they are counted.
         batch: rows computed together; it changes rounding only.
         epsilon: the least time, of "time".
 
     Raises:
         UsageError: no draw asked for, or nothing to score.
     """
+    n_samples, batch = (read(int, value, name) for name, value in (("n_samples", n_samples), ("batch", batch)))
     if n_samples < 1:
         raise UsageError(f"n_samples is {n_samples}; a bound needs at least one draw")
-    tokens, maskable, real = _completed(model, tokens, maskable, real)
-    generator = torch.Generator().manual_seed(seed)
+    if not 0 < epsilon < 1:
+        raise UsageError(f"epsilon is {epsilon}; the least time lies between 0 and 1")
+    if estimator not in (known := get_args(Estimator)):
+        raise UsageError(f"estimator is {estimator!r}{suggest(str(estimator), known)}")
+    tokens, maskable, real = _completed(model, tokens, maskable, real, batch)
     values = torch.zeros(n_samples, len(tokens), dtype=torch.float64)
-    offset = torch.rand(len(tokens), generator=generator, dtype=torch.float64)
+    keys, first = row_keys(tokens, real, samples), (real.cumsum(dim=1) - 1).clamp(min=0)
+    offset = Draws(seed, 0).uniform("places", keys, (), torch.float64)
     with progress.task("bound", n_samples * len(tokens), "rows") as step:
         for k in range(n_samples):
             places = ((offset + k / n_samples) % 1.0).float().to(tokens.device)
-            uniforms = torch.rand(tokens.shape, generator=generator).to(tokens.device)
             for rows in torch.arange(len(tokens)).split(batch):
                 here = rows.to(tokens.device)
-                drawn = tokens[here], maskable[here], places[here], uniforms[here]
+                uniforms = Draws(seed, k).uniform("masks", keys[here], (tokens.shape[1],)).gather(1, first[here])
+                drawn = tokens[here], maskable[here], places[here], uniforms
                 noised = _noised(model, *drawn, estimator, epsilon)
                 values[k, rows] = _bound_of(model, tokens[here], noised, real[here]).cpu()
                 step(len(rows))
+    values = _finite(values)
     error = values.std(0) / math.sqrt(n_samples) if n_samples > 1 else torch.full_like(values[0], math.nan)
     return Likelihood(values.mean(0), error, n_samples)
 
@@ -123,27 +135,51 @@ def autoregressive_nll(
         raise UsageError(
             "the model has no logit shift, so it predicts no next tokens and has no autoregressive likelihood"
         )
-    tokens, maskable, real = _completed(model, tokens, maskable, real)
+    tokens, maskable, real = _completed(model, tokens, maskable, real, batch)
     causal = causal_attention(tokens.shape[1], tokens.device)
     parts = []
     for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches"):
         pattern = with_padding(causal, real[rows])
         parts.append(model(tokens[rows], tokens[rows], maskable[rows], pattern).double().sum(1).cpu())
-    nats = torch.cat(parts)
+    nats = _finite(torch.cat(parts))
     return Likelihood(nats, torch.zeros_like(nats), 1)
 
 
 def _completed(
-    model: MaskedLM, tokens: Tensor, maskable: Tensor | None, real: Tensor | None
+    model: MaskedLM, given: object, maskable: object, real: object, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if real is None:
-        real = torch.ones_like(tokens, dtype=torch.bool)
-    if maskable is None:
-        maskable = real.clone()
-        maskable[:, 0] &= not model.logit_shift
+    """Tokens, and which may be masked and are real, on the model's device: what every likelihood checks first."""
+    if batch < 1:
+        raise UsageError(f"batch is {batch}; give at least 1")
+    tokens = token_ids(given, model.vocab_size).to(model.device)
+    if not tokens.numel():
+        raise UsageError(f"the rows have shape {tuple(tokens.shape)}, so there is nothing to score")
+    real = torch.ones_like(tokens, dtype=torch.bool) if real is None else _marks(real, "real", tokens)
+    # Under the shift nothing predicts the first token of a row.
+    usable = real & (real.cumsum(dim=1) > 1) if model.logit_shift else real
+    maskable = usable if maskable is None else _marks(maskable, "maskable", tokens)
+    if bool((maskable & ~usable).any()):
+        row = int((maskable & ~usable).any(dim=1).nonzero()[0])
+        raise UsageError(
+            f"maskable has padding, or the first token under the shift, in row {row}; set it to False there"
+        )
     if not bool(maskable.any()):
         raise UsageError("no token of the rows may be masked, so there is nothing to score")
     return tokens, maskable, real
+
+
+def _finite(nats: Tensor) -> Tensor:
+    require_finite_logits(nats)
+    return nats
+
+
+def _marks(given: object, name: str, tokens: Tensor) -> Tensor:
+    marks = as_tensor(given, name).to(tokens.device)
+    if marks.shape != tokens.shape or marks.dtype != torch.bool:
+        raise UsageError(
+            f"{name} is {marks.dtype} of shape {tuple(marks.shape)}; give bools like {tuple(tokens.shape)}"
+        )
+    return marks
 
 
 def sampled_losses(model: MaskedLM, rows: dict[str, Tensor], seed: int = 0) -> list[SampledLoss]:

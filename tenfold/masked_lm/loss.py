@@ -37,8 +37,10 @@ def mask_at_times(
 ) -> Noised:
     """x_t at given times in (0, 1], each maskable token hidden by itself; the weight is −α'/(1 − α).
 
-    Raises UsageError for a time outside (0, 1]."""
-    if not bool(((t > 0) & (t <= 1)).all()):
+    Raises UsageError for a time outside (0, 1], and uniforms outside [0, 1], NaN among them."""
+    if not bool(((t > 0) & (t <= 1)).all() & _unit(uniforms)):
+        if not bool(_unit(uniforms)):
+            raise UsageError("uniforms must lie in [0, 1], but some do not (or are NaN)")
         wrong = t[~((t > 0) & (t <= 1))][0].item()
         raise UsageError(f"a time is {wrong:g}; masking is defined for t in (0, 1]")
     schedule = schedule or Linear()
@@ -54,11 +56,19 @@ def mask_counts(
     mask: int,
 ) -> Noised:
     """The other form of the same expectation: exactly l of the L maskable tokens are hidden, l uniform in 1 … L (from
-    ``places`` in [0, 1)), and the weight is L/l. The number of masks then adds no noise of its own."""
+    ``places`` in [0, 1)), and the weight is L/l. The number of masks then adds no noise of its own.
+
+    Raises UsageError for places or uniforms outside [0, 1], NaN among them."""
+    if not bool(_unit(places) & _unit(uniforms)):
+        raise UsageError("places and uniforms must lie in [0, 1], but some do not (or are NaN)")
     total = maskable.sum(1)
     count = (1 + (places * total).long()).clamp(max=total)
     masked = mask_exactly(maskable, count, uniforms)
     return Noised(torch.where(masked, mask, clean), masked, total / count.clamp(min=1))
+
+
+def _unit(numbers: Tensor) -> Tensor:
+    return ((numbers >= 0) & (numbers <= 1)).all()
 
 
 def score(log_probs: Float[Tensor, "b n k"], clean: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:

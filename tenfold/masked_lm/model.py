@@ -77,6 +77,14 @@ class MaskedLM(nn.Module):
         return int(self.network.config.max_position_embeddings)
 
     @property
+    def window(self) -> int | None:
+        """How far the layers look at most where some have a sliding window."""
+        settings = self.network.config
+        if any("sliding" in kind for kind in getattr(settings, "layer_types", None) or ()):
+            return int(settings.sliding_window)
+        return None
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
@@ -105,6 +113,8 @@ class MaskedLM(nn.Module):
         Raises:
             UsageError: a mask of another shape, or more tokens than ``max_positions``.
         """
+        if tokens.dtype != torch.int64:
+            tokens = integers(tokens)
         if tokens.shape[1] > self.max_positions:
             raise UsageError(
                 f"a sequence of {tokens.shape[1]} tokens exceeds the {self.max_positions} positions of the model; "
@@ -134,6 +144,11 @@ class MaskedLM(nn.Module):
             )
         if padding and mask.is_floating_point():
             raise UsageError(f"the padding mask is {mask.dtype}; expected bool or integers, 0 at padding")
+        if pattern and mask.shape[3] > (self.window or mask.shape[3]):
+            raise UsageError(
+                f"the network looks at {self.window} positions around each, which a pattern over {mask.shape[3]} would "
+                "override; give shorter sequences"
+            )
         return self.pattern(mask) if pattern and mask.dtype == torch.bool else mask
 
     def pattern(self, looked_at: Bool[Tensor, "b 1 n k"]) -> Shaped[Tensor, "b 1 n k"]:
@@ -167,6 +182,7 @@ class MaskedLM(nn.Module):
         float32, at the positions ``chosen`` (b, n) bool, and 0 elsewhere. The head runs on the chosen rows only, in
         parts whose logits fit into memory; with gradients the logits of all but the last part are computed a second
         time instead of being kept."""
+        clean = clean if clean.dtype == torch.int64 else integers(clean)
         hidden = self.hidden(noisy, attention_mask, position_ids)
         rows, positions = chosen.nonzero(as_tuple=True)
         inputs, targets = hidden[rows, self.predictor(positions)], clean[rows, positions]
@@ -225,6 +241,48 @@ def _without_tied_head(model: MaskedLM, state: dict[str, Tensor], prefix: str, *
     network = model.network
     if network.get_output_embeddings().weight is network.get_input_embeddings().weight:
         state.pop(f"{prefix}network.lm_head.weight", None)
+
+
+def as_tensor(values: object, what: str) -> Tensor:
+    """Numbers of PyTorch, NumPy or lists as a tensor; UsageError, which begins with ``what``, for others."""
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise UsageError(f"{what} is no array of numbers: {' '.join(str(error).split())[:120]}") from None
+
+
+def require_finite_logits(values: Tensor, when: str = "") -> None:
+    """Raises UsageError where what was made of logits, ``when`` says at what time, is NaN or infinite."""
+    if not bool(torch.isfinite(values).all()):
+        raise UsageError(f"the model's logits are NaN or infinite{when}; the weights are damaged, or float32 is needed")
+
+
+def integers(tokens: Tensor, what: str = "the rows") -> Tensor:
+    """Token ids of any integer type as int64; UsageError for other types."""
+    if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype == torch.bool:
+        raise UsageError(
+            f"{what} is a {tokens.dtype} tensor of shape {tuple(tokens.shape)}; token ids of shape (batch, length) "
+            "are needed"
+        )
+    return tokens.long()
+
+
+def token_ids(values: object, vocabulary: int, what: str = "the rows") -> Int[Tensor, "b n"]:
+    """Token ids (b, n) of any integer type, or of lists, as int64.
+
+    Raises UsageError for another shape or type, and for ids outside the vocabulary."""
+    tokens = as_tensor(values, what)
+    if not tokens.numel() and tokens.ndim == 1 and isinstance(values, list | tuple):
+        tokens = torch.zeros(len(tokens), 0, dtype=torch.int64)
+    if not tokens.numel() and tokens.ndim == 2:
+        tokens = tokens.long()  # an empty list has no type
+    if tokens.ndim != 2:
+        raise UsageError(f"{what} has shape {tuple(tokens.shape)}; token ids of shape (batch, length) are needed")
+    tokens = integers(tokens, what)
+    if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= vocabulary):
+        wrong = int(tokens.min()) if int(tokens.min()) < 0 else int(tokens.max())
+        raise UsageError(f"token id {wrong} is outside the model's vocabulary of {vocabulary}")
+    return tokens
 
 
 def positions_after_padding(attention_mask: Shaped[Tensor, "b n"]) -> Int[Tensor, "b n"]:

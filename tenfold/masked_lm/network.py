@@ -4,12 +4,13 @@ checkpoints in the Hugging Face layout, read tensor by tensor, and written."""
 import os
 import shutil
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from torch import nn
+from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.errors import UsageError
@@ -17,10 +18,11 @@ from tenfold.files import disk_errors, read_json, write_json
 from tenfold.hub.checkpoints import opened, tensor_index
 from tenfold.hub.fetch import CONFIG, resolve
 from tenfold.hub.folders import OURS
-from tenfold.hub.tensors import differences
+from tenfold.hub.tensors import differences, require_finite
 from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds, read_special
+from tenfold.settings.values import read
 from tenfold.text.networks import PATTERNS, library, quiet
-from tenfold.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer, read_tokenizer
+from tenfold.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer, read_tokenizer, require_room
 
 # model_type of config.json: the stock class that has the same tensors. Dream's modelling code is Qwen2's.
 FAMILIES = {"Dream": "Qwen2", "qwen2": "Qwen2", "llama": "Llama"}
@@ -41,6 +43,7 @@ def stock_network(config: MaskedLMConfig) -> nn.Module:
     settings = getattr(transformers, f"{name}Config")(
         **{theirs: getattr(config, ours) for ours, theirs in _SETTINGS.items()},
         num_key_value_heads=config.kv_heads or config.heads,
+        **({"head_dim": config.head_dim} if config.head_dim else {}),
         rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
         is_causal=False,
         attn_implementation="sdpa",
@@ -52,9 +55,11 @@ def stock_network(config: MaskedLMConfig) -> nn.Module:
 def geometry(settings: Any, special: SpecialIds, logit_shift: bool, tokenizer: Tokenizer | None) -> MaskedLMConfig:
     """The geometry of a configuration of ``transformers``."""
     heads, kv_heads = settings.num_attention_heads, settings.num_key_value_heads
+    wide = getattr(settings, "head_dim", None) or settings.hidden_size // heads
     values = {ours: getattr(settings, theirs) for ours, theirs in _SETTINGS.items()} | vars(special)
     return MaskedLMConfig(
         family=settings.model_type,
+        head_dim=0 if wide * heads == settings.hidden_size else wide,
         kv_heads=0 if kv_heads == heads else kv_heads,
         rope_theta=float(settings.rope_parameters["rope_theta"]),
         logit_shift=logit_shift,
@@ -94,8 +99,11 @@ def read_checkpoint(
     more = folder / "generation_config.json"
     generation = read_json(more) if more.is_file() else {}
     ids = read_special({"mask_token_id": mask_id}, settings, generation if isinstance(generation, dict) else {})
-    in_bytes = settings.get(OURS, {}).get("config", {}).get("tokenizer") == "bytes"
-    tokenizer = ByteTokenizer() if in_bytes else read_tokenizer(folder, settings["model_type"])
+    match settings.get(OURS):
+        case {"config": {"tokenizer": "bytes"}}:
+            tokenizer: Tokenizer | None = ByteTokenizer()
+        case _:
+            tokenizer = read_tokenizer(folder, settings["model_type"])
     if ids["mask"] is None and isinstance(tokenizer, FileTokenizer):
         ids["mask"] = tokenizer.inner.mask_token_id
     if ids["mask"] is None:
@@ -104,9 +112,13 @@ def read_checkpoint(
             f"'tenfold convert masked-lm {source} OUT_DIR'"
         )
     special = SpecialIds(ids["mask"], ids["pad"], ids["bos"], ids["eos"])
-    special.check(settings["vocab_size"])
+    vocabulary = read(int, settings.get("vocab_size"), f"vocab_size of {folder / CONFIG}")
+    special.check(vocabulary)
+    if isinstance(tokenizer, FileTokenizer):
+        require_room(tokenizer, vocabulary, str(folder))
+    shift = read(bool, settings.get("logit_shift", True), f"logit_shift of {folder / CONFIG}")
     network = network_of(folder, settings, device, dtype)
-    return network, special, settings.get("logit_shift", True), tokenizer
+    return network, special, shift, tokenizer
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -134,7 +146,7 @@ def network_of(
         config._attn_implementation = "sdpa"
         with init_empty_weights(include_buffers=False):
             network = getattr(transformers, f"{name}ForCausalLM")(config)
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except Exception as error:  # the library raises dozens of types
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{folder / CONFIG} does not describe a {name} network: {reason}") from None
     fill(network, folder, device, dtype)
@@ -147,7 +159,9 @@ def fill(network: nn.Module, folder: Path, device: str | torch.device, dtype: to
     tied = bool(network.config.tie_word_embeddings)  # type: ignore[union-attr]
     expected = {name: tuple(p.shape) for name, p in network.named_parameters(remove_duplicate=False)}
     head = "lm_head.weight"
-    found = {name: shape for name, (_, shape) in index.items()}
+    # Older checkpoints carry the frequencies of the rotary positions, which follow from the configuration.
+    rotary = {name for name in index if name.endswith("rotary_emb.inv_freq")}
+    found = {name: shape for name, (_, shape) in index.items() if name not in rotary}
     if tied and head not in found:
         expected.pop(head, None)
     if wrong := differences(found, expected):
@@ -160,10 +174,18 @@ def fill(network: nn.Module, folder: Path, device: str | torch.device, dtype: to
             with opened(file) as tensors:
                 for name in names:
                     # A copy: what the file gives is a view of its mapping, all of which would stay in memory.
-                    value = tensors.get_tensor(name).to(device=device, dtype=dtype, copy=True)
+                    stored = tensors.get_tensor(name)
+                    step()
+                    if name in rotary:
+                        _require_rotary(network, stored, folder)
+                        continue
+                    if not stored.is_floating_point():
+                        raise UsageError(f"{name} of {folder} is {stored.dtype}, no weights; convert the checkpoint")
+                    require_finite(name, stored, folder)
+                    kind = torch.float32 if stored.element_size() < 2 else dtype  # eight bits are for storage
+                    value = stored.to(device=device, dtype=dtype or kind, copy=True)
                     parent, _, leaf = name.rpartition(".")
                     setattr(network.get_submodule(parent), leaf, nn.Parameter(value))
-                    step()
     if tied:
         embedding: Any = network.get_input_embeddings().weight  # type: ignore[operator]
         if head in found and not torch.equal(network.get_parameter(head), embedding):
@@ -176,8 +198,20 @@ def fill(network: nn.Module, folder: Path, device: str | torch.device, dtype: to
         for key, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[key] = buffer.to(device)
-    if any(p.dtype == torch.float16 for p in network.parameters()) and str(device) == "cpu":
+    kinds = {p.dtype for p in network.parameters()}
+    if torch.float16 in kinds and torch.device(device).type == "cpu":
         network.float()
+    elif len(kinds) > 1:  # of several the widest
+        network.to(reduce(torch.promote_types, kinds))
+
+
+def _require_rotary(network: nn.Module, stored: Tensor, folder: Path) -> None:
+    """Raise UsageError where stored frequencies are others, at the precision that they are stored in, than those that
+    the configuration gives."""
+    body: Any = network.base_model
+    own = body.rotary_emb.inv_freq.to("cpu", stored.dtype).double()
+    if own.shape != stored.shape or not torch.allclose(own, stored.double(), rtol=4 * torch.finfo(stored.dtype).eps):
+        raise UsageError(f"the rotary frequencies in {folder} are not those of its {CONFIG}; mend rope_theta there")
 
 
 def write_checkpoint(folder: Path, network: nn.Module, tokenizer: Tokenizer | None, facts: Mapping[str, Any]) -> None:

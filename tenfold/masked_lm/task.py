@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tenfold.data.text.config import CodeDataConfig
 from tenfold.data.text.texts import TextScoring, read_texts
 from tenfold.data.text.token_rows import RowBatch, TokenRows, cut_to_random_length, keep_random_prefix
 from tenfold.discrete import masking
@@ -46,10 +47,8 @@ class MaskedLMTask:
 
     def __init__(self, recipe: MaskedLMRecipe, name: str = "masked-lm") -> None:
         self.recipe, self.name = recipe, name
-        if recipe.data.length > recipe.model.positions:
-            raise UsageError(
-                f"data.length {recipe.data.length} exceeds model.positions {recipe.model.positions}; shorten the rows"
-            )
+        if recipe.data != CodeDataConfig():  # a model folder has no data of its own
+            _require_positions(recipe)
         if recipe.objective.kind == "autoregressive" and not recipe.model.logit_shift:
             raise UsageError("an autoregressive model predicts the next token; set --model.logit_shift true")
         self._updates: nn.Module | None = None
@@ -74,6 +73,7 @@ class MaskedLMTask:
     @cached_property
     def data(self) -> CodeRows:
         """The texts as rows of tokens."""
+        _require_positions(self.recipe)
         if self.model.tokenizer is None:
             raise UsageError(f"{self.recipe.objective.start or self.name} has no tokenizer, so it cannot read texts")
         return read_rows(self.recipe.data, self.model.special, self.model.tokenizer, self.model.logit_shift)
@@ -190,7 +190,10 @@ class MaskedLMTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, low-rank updates added to the weights."""
-        self._whole().save_pretrained(folder, {"name": self.name})
+        # What scoring needs to know besides the network.
+        objective, data = self.recipe.objective, self.recipe.data
+        told = {"objective": {"kind": objective.kind}, "data": {"length": data.length}}
+        self._whole().save_pretrained(folder, {"name": self.name, "recipe": told})
 
     def _whole(self) -> MaskedLM:
         """The model in evaluation mode, low-rank updates added to its weights."""
@@ -269,6 +272,7 @@ class MaskedLMTask:
         training (twice for the backward pass; low-rank updates save a part of it that is not taken off), and once more
         with activation checkpointing. Bytes: weights, gradients and two AdamW moments in float32 (of the trained
         parameters), averaged weights where there are any, and what autograd keeps for a row, over all processes."""
+        _require_positions(recipe)
         config, length, train = recipe.model, recipe.data.length, recipe.train
         with torch.device("meta"):
             model = MaskedLM.from_config(config)
@@ -303,3 +307,10 @@ class MaskedLMTask:
             "row_tokens": length,
             "batch_size": train.batch_size,
         }
+
+
+def _require_positions(recipe: MaskedLMRecipe) -> None:
+    if recipe.data.length > recipe.model.positions:
+        raise UsageError(
+            f"data.length {recipe.data.length} exceeds model.positions {recipe.model.positions}; shorten the rows"
+        )

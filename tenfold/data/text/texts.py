@@ -2,17 +2,18 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tenfold import progress
+from tenfold.data.text.reading import lines_of, text_lines
 from tenfold.errors import UsageError
-from tenfold.settings.checks import at_least
+from tenfold.settings.checks import at_least, settings
 
 _SHOWN = 40
 
 
-@dataclass(frozen=True)
+@settings
 class TextScoring:
     """Options of ``tenfold score`` for a model of text.
 
@@ -41,7 +42,7 @@ class NamedText(NamedTuple):
 
 def read_texts(source: str | os.PathLike[str] | Iterable[object], lines: bool = False) -> list[NamedText]:
     """The texts of a file in UTF-8, of a folder of such files (searched recursively, hidden ones left out), or of a
-    sequence of strings; blank ones are passed over.
+    sequence of strings; blank ones are passed over. Files of a folder that are no text are left out, and told.
 
     >>> read_texts(["in the beginning"])
     [NamedText(name='1: in the beginning', text='in the beginning')]
@@ -53,7 +54,17 @@ def read_texts(source: str | os.PathLike[str] | Iterable[object], lines: bool = 
             raise UsageError(f"{path} does not exist; give a text file or a folder of them")
         files = _files(path) if path.is_dir() else [path]
         base = path if path.is_dir() else path.parent
-        whole = [NamedText(str(file.relative_to(base)), _read(file)) for file in files]
+        whole, others = [], []
+        for file in files:
+            try:
+                whole.append(NamedText(str(file.relative_to(base)), "".join(lines_of(file))))
+            except UsageError:
+                if not path.is_dir():
+                    raise
+                others.append(str(file.relative_to(base)))
+        if others:
+            named = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
+            progress.note(f"{len(others)} of {len(files)} files in {path} are no UTF-8 text and are left out: {named}")
     else:
         whole = []
         for i, text in enumerate(source, 1):
@@ -61,7 +72,7 @@ def read_texts(source: str | os.PathLike[str] | Iterable[object], lines: bool = 
                 raise UsageError(f"texts are strings, but one of them is a {type(text).__name__}; decode it")
             whole.append(NamedText(_called(str(i), text), text))
     if lines:
-        numbered = [(text.name, i, line) for text in whole for i, line in enumerate(text.text.splitlines(), 1)]
+        numbered = [(text.name, i, line) for text in whole for i, line in enumerate(text_lines(text.text), 1)]
         whole = [NamedText(_called(f"{name.partition(': ')[0]}:{i}", line), line) for name, i, line in numbered]
     whole = [text for text in whole if text.text.strip()]
     if not whole:
@@ -72,13 +83,6 @@ def read_texts(source: str | os.PathLike[str] | Iterable[object], lines: bool = 
 def _files(folder: Path) -> list[Path]:
     found = sorted(file for file in folder.rglob("*") if file.is_file())
     return [file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 at byte {error.start}; convert it, or leave it out") from None
 
 
 def _called(label: str, text: str) -> str:

@@ -52,6 +52,10 @@ class DiffusionCollator:
     learn_padding: bool = False
     shifted: bool = True
 
+    def __post_init__(self) -> None:
+        if self.length < 2 or not self.stride >= 0:
+            raise UsageError(f"rows of {self.length} tokens, {self.stride} apart, are not possible; give 2 or more")
+
     def __call__(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> dict[str, np.ndarray]:
         """Rows of (prompt tokens, text tokens) pairs: "tokens" int32 (r, n), "maskable" bool (r, n), where neither
         prompt nor padding is, and "real" bool (r, n), False at padding that no token looks at.

@@ -17,7 +17,7 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.decoding.sampling import diffusion_generate
 from tenfold.masked_lm.loss import causal_attention
-from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.model import MaskedLM, require_finite_logits
 from tenfold.runs.measurement import Measurement
 
 
@@ -41,7 +41,12 @@ def cut_holes(
     """``count`` holes of 1 to ``longest`` tokens, as many of each length, in windows of texts drawn with a seed; at
     least one token stands on both sides.
 
-    Raises UsageError where no text is as long as a window."""
+    Raises UsageError where no text is as long as a window, and for a window without room for the longest hole."""
+    if window < longest + 2 or longest < 1 or count < 0:
+        raise UsageError(
+            f"{count} holes of up to {longest} tokens in windows of {window} are not possible; give windows of "
+            f"{longest + 2} tokens at least"
+        )
     usable = [list(text) for text in texts if len(text) >= window]
     if not usable:
         raise UsageError(f"no text has the {window} tokens of a window; give longer texts or a shorter window")
@@ -106,6 +111,7 @@ def left_to_right_exact_match(model: MaskedLM, holes: Sequence[Hole], batch: int
         for offset in range(longest):
             place = (first + offset).clamp(max=tokens.shape[1] - 1)
             logits = model.logits(model.hidden(tokens, attention)[rows, place - 1])
+            require_finite_logits(logits.sum())
             logits[:, model.special.mask] = -torch.inf
             inside = place < last
             tokens[rows[inside], place[inside]] = logits[inside].argmax(dim=-1)

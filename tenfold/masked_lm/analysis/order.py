@@ -13,6 +13,8 @@ from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
 from tenfold.masked_lm.decoding.generation import Generation
+from tenfold.masked_lm.model import as_tensor
+from tenfold.settings.values import read
 
 MATCHES = ("sequence", "set")
 BOUNDARIES = ("valid", "prompt", "paper")
@@ -63,7 +65,10 @@ def global_ar(order: Sequence[int], k: int = 1) -> float:
 
 
 def _checked(order: Sequence[int], k: int, most: int) -> np.ndarray:
-    places = np.asarray(order, dtype=np.int64)
+    places, k = np.asarray(order), read(int, k, "k")
+    if places.ndim != 1 or (len(places) and places.dtype.kind not in "iu"):
+        raise UsageError(f"the order is {places.dtype} of shape {places.shape}; give a list of whole numbers")
+    places = places.astype(np.int64)
     if not len(places) or not np.array_equal(np.sort(places), np.arange(len(places))):
         raise UsageError(f"the order is no permutation of 0 … {len(places) - 1}; give each position once, from 0")
     if not 1 <= k <= max(1, most):
@@ -78,8 +83,10 @@ def orders(found: Generation, ties: str = "confidence") -> list[list[int]]:
     return orders_of_steps(found.order, found.confidence, ties)
 
 
-def orders_of_steps(steps: Tensor, confidence: Tensor | None = None, ties: str = "confidence") -> list[list[int]]:
+def orders_of_steps(steps: object, confidence: object = None, ties: str = "confidence") -> list[list[int]]:
     """The same of step numbers (B, N), −1 where nothing was revealed, and confidences (B, N)."""
+    steps = as_tensor(steps, "the steps")
+    confidence = None if confidence is None else as_tensor(confidence, "the confidence")
     if ties not in TIES:
         raise UsageError(f"ties is {ties!r}{suggest(ties, TIES)}")
     if ties == "confidence" and confidence is None:
@@ -153,11 +160,16 @@ def sink_score(confidence: np.ndarray | Sequence[float]) -> float:
     confidence of the first tenth of the positions minus that of the rest.
 
     ``confidence`` (L,) or (steps, L), of which the first row counts. Raises UsageError for less than two positions."""
-    array = np.asarray(confidence, dtype=np.float64)
+    try:
+        array = np.asarray(confidence, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UsageError("the confidences are no array of numbers; give (L,) or (steps, L)") from None
     first = array[0] if array.ndim == 2 else array
     if len(first) < 2:
         raise UsageError(f"a sink score needs at least two positions; there are {len(first)}")
     cut = max(1, len(first) // 10)
+    if np.isnan(first[:cut]).all() or np.isnan(first[cut:]).all() or np.isinf(first).any():
+        raise UsageError("the confidences of the first pass are NaN or infinite where they are compared")
     return float(np.nanmean(first[:cut]) - np.nanmean(first[cut:]))
 
 
@@ -167,6 +179,7 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     >>> pass_at_k(10, 5, 1), pass_at_k(5, 0, 5), pass_at_k(2, 1, 2)
     (0.5, 0.0, 1.0)
     """
+    samples, correct, k = (read(int, n, name) for name, n in (("samples", samples), ("correct", correct), ("k", k)))
     if not (0 <= correct <= samples and 1 <= k <= samples):
         raise UsageError(f"pass@{k} of {correct} correct among {samples} samples is not defined; 1 ≤ k ≤ samples")
     return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)

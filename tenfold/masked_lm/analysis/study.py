@@ -84,6 +84,7 @@ def study(
         f"Step at which each position was revealed, a row a prompt, at temperature {options.temperatures[0]:g}."
     )
     confidence, sink = _map(model, prompts[: options.maps], options)
+    # NaN where nothing is masked any more: JSON has none, and what is given is sure.
     data |= {"confidence": np.nan_to_num(confidence, nan=0.0).tolist(), "sink_score": sink}
     rows.append(Measurement("sink_score", sink, "nats", "test", name, draws=min(options.maps, len(prompts))))
     whole = figures.matrix(confidence, folder / "confidence.png", "position", "pass", "negative entropy (nats)")
@@ -120,12 +121,11 @@ def _prompts(model: MaskedLM, texts: Sequence[Sequence[int]], options: MaskedAna
 def _orders(
     model: MaskedLM, prompts: Tensor, options: MaskedAnalysis, temperature: float
 ) -> tuple[list[list[int]], int, float]:
-    generator = torch.Generator(prompts.device).manual_seed(options.seed)
     orders, passes, rates = [], 0, []
     for part in prompts.split(options.batch):
         found = diffusion_generate(
             model, part, max_new_tokens=options.tokens, steps=options.steps, alg=options.alg,
-            temperature=float(temperature), generator=generator,
+            temperature=float(temperature), seed=options.seed,
         )  # fmt: skip
         orders += analysis.orders(found, options.ties)
         passes += found.nfe

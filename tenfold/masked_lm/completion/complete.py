@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import threading
 import time
 import uuid
@@ -15,12 +16,14 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.masked_lm.decoding.generation import Generation
 from tenfold.masked_lm.decoding.options import GenerationOptions
-from tenfold.masked_lm.decoding.sampling import diffusion_generate
+from tenfold.masked_lm.decoding.sampling import check, diffusion_generate
 from tenfold.masked_lm.model import MaskedLM
+from tenfold.settings.checks import settings
+from tenfold.settings.values import read
 from tenfold.text.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
+@settings
 class Request:
     """A text to complete, or with a ``suffix`` the text before and after a hole; tokens are filled in at ``tokens``."""
 
@@ -31,6 +34,9 @@ class Request:
     def __post_init__(self) -> None:
         if self.tokens < 1:
             raise UsageError(f"max_tokens is {self.tokens}; ask for at least one token")
+        for name, text in (("prompt", self.prompt), ("suffix", self.suffix or "")):
+            if not text.isascii() and (half := re.search("[\ud800-\udfff]", text)):
+                raise UsageError(f"{name} has half of a character (U+{ord(half[0]):04X}) that UTF-8 cannot hold")
 
 
 @dataclass(frozen=True)
@@ -85,18 +91,21 @@ def complete_texts(
     stop: Sequence[str] = (),
     generator: torch.Generator | None = None,
     on_commit: Callable[[int, list[int]], None] | None = None,
+    *,
+    seed: int | None = None,
+    samples: Sequence[int] | None = None,
 ) -> tuple[list[Completion], Generation]:
     """Fill in a batch of requests; completions end at the model's end tokens and at ``stop`` strings, infills at the
-    latter alone.
+    latter alone. None of them depends on the others: draws are keyed as in ``diffusion_generate``.
 
     Raises UsageError for a request of no tokens, an empty stop string, and whatever ``diffusion_generate`` refuses."""
     _check(requests, stop)
-    options = options or GenerationOptions(alg="entropy")
-    infill = any(request.suffix is not None for request in requests)
+    chosen = _options(model, options)
     tokens, real = sequences(model, requests)
-    stops = () if infill or options.chosen == "remdm" else options.stop_ids or model.special.ends
-    chosen = options.with_changes(infill=True, stop_ids=stops)
-    found = diffusion_generate(model, tokens, real, chosen, generator=generator, on_commit=on_commit)
+    ending = [request.suffix is None for request in requests]
+    found = diffusion_generate(
+        model, tokens, real, chosen, generator=generator, seed=seed, samples=samples, ending=ending, on_commit=on_commit
+    )
     hole = tokens == model.special.mask
     made = []
     for row, request in enumerate(requests):
@@ -104,6 +113,18 @@ def complete_texts(
         given = int(real[row].sum()) - len(ids)
         made.append(_finished(model, ids, () if request.suffix is not None else model.special.ends, stop, given))
     return made, found
+
+
+def _options(model: MaskedLM, options: GenerationOptions | None) -> GenerationOptions:
+    options = options or GenerationOptions(alg="entropy")
+    stops = () if options.chosen == "remdm" else options.stop_ids or model.special.ends
+    return options.with_changes(infill=True, stop_ids=stops)
+
+
+def check_request(model: MaskedLM, request: Request, options: GenerationOptions | None = None) -> None:
+    """Raises UsageError, before any pass, for what ``complete_texts`` would refuse."""
+    tokens, real = sequences(model, [request])
+    check(model, tokens, real, _options(model, options))
 
 
 def _check(requests: Sequence[Request], stop: Sequence[str]) -> None:
@@ -163,21 +184,21 @@ def create_completion(
     Raises:
         UsageError: see ``complete_texts``; stream with several prompts or choices.
     """
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    stops = [stop] if isinstance(stop, str) else list(stop or ())
+    prompts = read(list[str], [prompt] if isinstance(prompt, str) else prompt, "prompt")
+    stops = read(list[str], [stop] if isinstance(stop, str) else stop or [], "stop")
+    n, max_tokens, seed = read(int, n, "n"), read(int, max_tokens, "max_tokens"), read(int | None, seed, "seed")
     if n < 1:
         raise UsageError(f"n is {n}; ask for at least one choice")
     base = options or GenerationOptions(alg="entropy")
-    chosen = base.with_changes(temperature=float(temperature), top_p=top_p)
+    chosen = base.with_changes(temperature=temperature, top_p=top_p)
     requests = [Request(text, suffix, max_tokens) for text in prompts for _ in range(n)]
-    generator = None if seed is None else torch.Generator(model.device).manual_seed(seed)
     head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time()), "model": name}
     if stream:
         if len(requests) > 1:
             raise UsageError(f"stream gives one text at a time, but {len(requests)} are asked for; set n to 1")
         _check(requests, stops)
-        return _stream(model, requests[0], chosen, stops, generator, head)
-    made, found = complete_texts(model, requests, chosen, stops, generator)
+        return _stream(model, requests[0], chosen, stops, seed, head)
+    made, found = complete_texts(model, requests, chosen, stops, seed=seed)
     return {**head, "choices": [_choice(i, c.text, c.finish_reason) for i, c in enumerate(made)]} | _usage(
         made, found, n
     )
@@ -199,7 +220,7 @@ def _stream(
     request: Request,
     options: GenerationOptions,
     stop: Sequence[str],
-    generator: torch.Generator | None,
+    seed: int | None,
     head: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Chunks of text; the last one has the reason of the end, and the usage."""
@@ -207,7 +228,7 @@ def _stream(
 
     def work() -> None:
         try:
-            told.put(complete_texts(model, [request], options, stop, generator, lambda _, ids: told.put(list(ids))))
+            told.put(complete_texts(model, [request], options, stop, None, lambda _, ids: told.put(ids), seed=seed))
         except BaseException as error:  # the reader raises it
             told.put(error)
 

@@ -50,7 +50,7 @@ def harness_model(
                     [Request(context, None, tokens)],
                     chosen.with_changes(temperature=heat),
                     [stop] if isinstance(stop, str) else [text for text in stop if text],
-                    torch.Generator().manual_seed(seed),
+                    seed=seed,
                 )
                 answers.append(made[0].text)
             return answers

@@ -19,11 +19,11 @@ Where = slice | Tensor | None
 
 class Layout(NamedTuple):
     """How a batch lies: ``padding`` (B, N) is 0 there, None where there is none, ``positions`` (B, N) count real tokens
-    from 0, None for 0 … N − 1, and new tokens begin at ``start``."""
+    from 0, None for 0 … N − 1, and new tokens begin at ``start``, one for all rows or (B,)."""
 
     padding: Int[Tensor, "B N"] | None = None
     positions: Int[Tensor, "B N"] | None = None
-    start: int = 0
+    start: int | Tensor = 0
 
 
 class Passes:
@@ -38,8 +38,8 @@ class Passes:
         self.model, self.layout, self.options = model, layout, options or GenerationOptions()
         self.nfe, self.token_forwards = 0, 0
 
-    def begin_block(self, low: int, high: int) -> None:
-        """The next passes reveal positions low ≤ i < high."""
+    def begin_block(self, low: int | Tensor, high: int | Tensor) -> None:
+        """The next passes reveal positions low ≤ i < high, the same in all rows, or (B,)."""
 
     def logits(self, x: Int[Tensor, "B N"], wanted: Bool[Tensor, "B N"]) -> Float[Tensor, "R K"]:
         """One pass: the logits that predict the ``wanted`` positions, in row-major order; the head runs on these
@@ -67,11 +67,13 @@ class Passes:
 
 class InPlace:
     """Keys and values of all N positions of a layer; ``update`` writes those at ``where``: all (None), a range, or
-    indices (B, Q). They lie in memory position by position, so that a written position is one copy.
+    indices (B, Q), but for the rows that are ``kept`` (B,). They lie in memory position by position, so that a written
+    position is one copy.
 
     Stands before a layer of the cache of ``transformers``."""
 
     where: Where = None
+    kept: Tensor | None = None
     keys: Tensor
     values: Tensor
 
@@ -84,8 +86,10 @@ class InPlace:
             return self.keys, self.values
         for kept, new in ((self.keys, key_states), (self.values, value_states)):
             if isinstance(self.where, slice):
-                kept[:, :, self.where] = new
+                kept[:, :, self.where] = _but(self.kept, kept[:, :, self.where], new)
             else:
+                if self.kept is not None:
+                    new = _but(self.kept, kept.gather(2, self.where[:, None, :, None].expand_as(new)), new)
                 b, n = kept.shape[0], kept.shape[2]
                 rows = self.where + n * torch.arange(b, device=self.where.device)[:, None]
                 kept.transpose(1, 2).view(b * n, -1).index_copy_(
@@ -98,13 +102,19 @@ class InPlace:
         return (query_length if self.where is None else self.keys.shape[-2]), 0
 
 
+def _but(kept: Tensor | None, old: Tensor, new: Tensor) -> Tensor:
+    """``new`` values, ``old`` ones in the rows that are kept."""
+    return new if kept is None else torch.where(kept.view(-1, *[1] * (new.ndim - 1)), old, new)
+
+
 class CachedPasses(Passes):
     """Passes that compute what ``chosen`` says and keep the rest; a full one after ``refresh`` (the options' or else
-    the class's), 0 for never, and where they go by ``blocks`` at the start of each."""
+    the class's), 0 for never, and where they go by ``blocks`` at the start of each.
+
+    A row of which nothing is wanted takes no part in a pass, as if it were alone: nothing of it is kept or counted."""
 
     blocks: ClassVar[bool] = False
     refresh = 0
-    low, high = 0, 0
 
     def __init__(self, model: MaskedLM, layout: Layout, options: GenerationOptions | None = None) -> None:
         from transformers.cache_utils import Cache, DynamicLayer
@@ -115,37 +125,61 @@ class CachedPasses(Passes):
         self.layers: list[Any] = [kind() for _ in range(model.network.config.num_hidden_layers)]
         self.cache = Cache(layers=self.layers)
         self.rows: Tensor | None = None
-        self.since_full = 0
+        self.since_full: int | Tensor = 0  # passes of each row, a full one included
+        self.active: Tensor | None = None
+        self.low, self.high = torch.zeros(1), torch.zeros(1)
 
-    def begin_block(self, low: int, high: int) -> None:
+    def begin_block(self, low: int | Tensor, high: int | Tensor) -> None:
         if self.blocks:
-            self.low, self.high, self.rows = low, high, None
+            self.low, self.high, self.since_full = torch.as_tensor(low).view(-1), torch.as_tensor(high).view(-1), 0
 
-    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
-        """What the next pass computes; None for everything."""
+    def inside(self, x: Int[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
+        """The positions of the block."""
+        places = torch.arange(x.shape[1], device=x.device)
+        low, high = (bound.to(x.device)[:, None] for bound in (self.low, self.high))
+        return ((places >= low) & (places < high)).expand_as(x)
+
+    def logits(self, x: Int[Tensor, "B N"], wanted: Bool[Tensor, "B N"]) -> Float[Tensor, "R K"]:
+        self.active = wanted.any(dim=1)
+        return super().logits(x, wanted)
+
+    def chosen(self, x: Int[Tensor, "B N"]) -> slice | Bool[Tensor, "B N"]:
+        """What the next pass computes."""
         raise NotImplementedError
 
     def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """The hidden rows, some of them from earlier passes."""
-        stale = self.rows is None or 0 < self.refresh <= self.since_full
-        where = None if stale else self.chosen(x)
-        self.since_full = 1 if where is None else self.since_full + 1
+        active = torch.ones_like(x[:, 0], dtype=torch.bool) if self.active is None else self.active
+        since = torch.as_tensor(self.since_full, device=x.device).expand(len(x))
+        stale = (since == 0) | ((since >= self.refresh) if self.refresh else False)
+        self.since_full = torch.where(active, torch.where(stale, 1, since + 1), since)
+        where: Where = None
+        kept = None
+        if self.rows is not None and not bool((stale & active).all()):
+            where = self.chosen(x)
+            if isinstance(where, slice) and bool((stale & active).any()):
+                columns = torch.arange(x.shape[1], device=x.device)
+                where = ((columns >= where.start) & (columns < where.stop)).expand_as(x)
+            if isinstance(where, Tensor):
+                where, active = indices(where | stale[:, None], active)
+            kept = None if bool(active.all()) else ~active
         for layer in self.layers:
-            layer.where = where
+            layer.where, layer.kept = where, kept
         part, positions = self._selected(x, where)
         self.count(part.numel())
         found = self.model.hidden(part, self.layout.padding, positions, self.cache)
         if where is None or self.rows is None:
             self.rows = found
         elif isinstance(where, slice):
-            self.rows[:, where] = found
+            self.rows[:, where] = _but(kept, self.rows[:, where], found)
         else:
-            self.rows.scatter_(1, where[:, :, None].expand_as(found), found)
-        self.remember(x)
+            index = where[:, :, None].expand_as(found)
+            self.rows.scatter_(1, index, _but(kept, self.rows.gather(1, index), found))
+        self.remember(x, active)
         return self.rows
 
-    def remember(self, x: Int[Tensor, "B N"]) -> None:
-        """Called with the sequence of the pass that is over."""
+    def remember(self, x: Int[Tensor, "B N"], active: Bool[Tensor, " B"]) -> None:
+        """Called with the sequence of the pass that is over, and which rows took part in it."""
 
     def _selected(self, x: Tensor, where: Where) -> tuple[Tensor, Tensor]:
         positions = self.layout.positions
@@ -169,8 +203,12 @@ class BlockPasses(CachedPasses):
         """Whether what is right of the block is computed with it."""
         return self.options.cache != "dual"
 
-    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
-        return slice(self.low, x.shape[1] if self.right else self.high)
+    def chosen(self, x: Int[Tensor, "B N"]) -> slice | Bool[Tensor, "B N"]:
+        high = torch.full_like(self.low, x.shape[1]) if self.right else self.high
+        if bool((self.low == self.low[0]).all() & (high == high[0]).all()):
+            return slice(int(self.low[0]), min(int(high[0]), x.shape[1]))
+        inside = self.inside(x)
+        return inside.cumsum(dim=1) > 0 if self.right else inside
 
 
 class DelayedPasses(CachedPasses):
@@ -181,28 +219,23 @@ class DelayedPasses(CachedPasses):
     refresh = 8
     previous: Tensor | None = None
 
-    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
-        return self._indices(x, 0, x.shape[1])
-
-    def _indices(self, x: Tensor, low: int, high: int) -> Int[Tensor, "B Q"]:
-        """Shorter rows repeat a position of their own."""
-        part = x[:, low:high]
-        masks = part == self.model.special.mask
+    def chosen(self, x: Int[Tensor, "B N"]) -> slice | Bool[Tensor, "B N"]:
+        masks = x == self.model.special.mask
         assert self.previous is not None
-        changed = part != self.previous[:, low:high]
+        changed = x != self.previous
+        if self.blocks:
+            masks, changed = masks & self.inside(x), changed & self.inside(x)
         if window := self.options.window:
             near = max_pool1d(changed[:, None].float(), 2 * window + 1, 1, window)[:, 0] > 0
             masks = masks & near
         needed = masks | changed
         if self.model.logit_shift:
             needed[:, :-1] |= masks[:, 1:]
-        most = int(needed.sum(dim=1).max())
-        order = needed.long().argsort(dim=1, descending=True, stable=True)[:, : max(1, most)]
-        return low + torch.where(needed.gather(1, order), order, order[:, :1])
+        return needed & self.inside(x) if self.blocks else needed
 
-    def remember(self, x: Int[Tensor, "B N"]) -> None:
+    def remember(self, x: Int[Tensor, "B N"], active: Bool[Tensor, " B"]) -> None:
         """Keep the sequence, to see what changes."""
-        self.previous = x.clone()
+        self.previous = x.clone() if self.previous is None else torch.where(active[:, None], x, self.previous)
 
 
 class BlockDelayedPasses(DelayedPasses):
@@ -211,9 +244,6 @@ class BlockDelayedPasses(DelayedPasses):
 
     blocks = True
     refresh = 0
-
-    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
-        return self._indices(x, self.low, self.high)
 
 
 class AdaptivePasses(CachedPasses):
@@ -235,48 +265,62 @@ class AdaptivePasses(CachedPasses):
 
     def hidden(self, x: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """The hidden rows, most of them put together from what the layers added earlier."""
-        prompt, response = self.nfe % self.options.prompt_refresh == 0, self.nfe % self.refresh == 0
+        b, n = x.shape
+        active = torch.ones_like(x[:, 0], dtype=torch.bool) if self.active is None else self.active
+        since = torch.as_tensor(self.since_full, device=x.device).expand(b)
+        self.since_full = since + active
+        begin = torch.as_tensor(self.layout.start, device=x.device).expand(b)[:, None]
+        region = torch.arange(n, device=x.device) >= begin
+        prompt, response = since % self.options.prompt_refresh == 0, since % self.refresh == 0
+        fresh = torch.where(region, response[:, None], prompt[:, None])
+        everything = not self.added[0] or bool(fresh.all())
         body = self.model.network.base_model
         h = body.embed_tokens(x)
-        _, positions = self._selected(x, None)
-        rotation = body.rotary_emb(h, positions)
+        rotation = body.rotary_emb(h, self._selected(x, None)[1])
         computed = 0
         for number, layer in enumerate(body.layers):
-            where = self._where(number, layer, h, prompt, response)
-            h = self._layer(number, layer, h, where, rotation)
-            computed += x.numel() if where is None else where.numel()
+            where: Tensor | None = None
+            writing = active
+            if not everything:
+                moved = self._moved(number, layer, h, region) & ~response[:, None]
+                where, writing = indices(fresh | moved, active)
+            if everything or bool(writing.any()):
+                h = self._layer(number, layer, h, where, None if everything else ~writing, rotation)
+                computed += x.numel() if where is None else where.numel()
+            else:
+                h = h + self.added[number]["attention"] + self.added[number]["feed"]
         self.count(round(computed / len(self.layers)))
         return body.norm(h)
 
-    def _where(self, number: int, layer: Any, h: Tensor, prompt: bool, response: bool) -> Tensor | None:
-        n, device = h.shape[1], h.device
-        if (prompt and response) or not self.added[number]:
-            return None
-        if response:
-            chosen = torch.arange(self.layout.start, n, device=device).expand(len(h), -1)
-        else:
-            new = layer.self_attn.v_proj(layer.input_layernorm(h[:, self.layout.start :]))
-            kept = self.layers[number].values[:, :, self.layout.start :].transpose(1, 2).reshape(new.shape)
-            # Values that did not move differ by rounding alone, which must not choose: the left one comes first.
-            similarity = cosine_similarity(new, kept, dim=-1).mul(1e5).round()
-            count = int(self.options.share * similarity.shape[1])
-            chosen = self.layout.start + similarity.argsort(dim=1, stable=True)[:, :count]
-        if prompt:
-            chosen = torch.cat([torch.arange(self.layout.start, device=device).expand(len(h), -1), chosen], dim=1)
-        return chosen
+    def _moved(self, number: int, layer: Any, h: Tensor, region: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
+        """The share of each row's response whose values moved most."""
+        low = int(region.any(dim=0).long().argmax())
+        new = layer.self_attn.v_proj(layer.input_layernorm(h[:, low:]))
+        kept = self.layers[number].values[:, :, low:].transpose(1, 2).reshape(new.shape)
+        # Values that did not move differ by rounding alone, which must not choose: the left one comes first.
+        similarity = cosine_similarity(new, kept, dim=-1).mul(1e5).round().masked_fill(~region[:, low:], torch.inf)
+        places = similarity.argsort(dim=1, stable=True).argsort(dim=1)
+        most = (self.options.share * region.sum(dim=1).double()).long()
+        moved = torch.zeros_like(region)
+        moved[:, low:] = places < most[:, None]
+        return moved
 
     def _layer(
-        self, number: int, layer: Any, h: Tensor, where: Tensor | None, rotation: tuple[Tensor, Tensor]
+        self,
+        number: int,
+        layer: Any,
+        h: Tensor,
+        where: Tensor | None,
+        still: Tensor | None,
+        rotation: tuple[Tensor, Tensor],
     ) -> Tensor:
         kept = self.added[number]
-        if where is not None and not where.numel():
-            return h + kept["attention"] + kept["feed"]
         cos, sin = rotation
         part = h
         if where is not None:
             part = _rows(h, where)
             cos, sin = (_rows(angle.expand(len(h), -1, -1), where) for angle in rotation)
-        self.layers[number].where = where
+        self.layers[number].where, self.layers[number].kept = where, still
         mask = self.layout.padding
         if mask is not None:
             mask = self.model.pattern(mask.bool()[:, None, None, :].expand(-1, 1, part.shape[1], -1))
@@ -288,12 +332,21 @@ class AdaptivePasses(CachedPasses):
             if where is None:
                 kept[name] = value
             else:
-                kept[name].scatter_(1, where[:, :, None].expand_as(value), value)
+                index = where[:, :, None].expand_as(value)
+                kept[name].scatter_(1, index, _but(still, kept[name].gather(1, index), value))
         return h + kept["attention"] + kept["feed"]
 
-    def chosen(self, x: Int[Tensor, "B N"]) -> Where:
+    def chosen(self, x: Int[Tensor, "B N"]) -> slice | Bool[Tensor, "B N"]:
         """Each layer chooses by itself."""
-        return None
+        raise NotImplementedError
+
+
+def indices(needed: Bool[Tensor, "B N"], active: Bool[Tensor, " B"]) -> tuple[Int[Tensor, "B Q"], Bool[Tensor, " B"]]:
+    """The needed positions of the active rows, shorter rows repeating one of their own, and which rows have any."""
+    needed = needed & active[:, None]
+    most = int(needed.sum(dim=1).max())
+    order = needed.long().argsort(dim=1, descending=True, stable=True)[:, : max(1, most)]
+    return torch.where(needed.gather(1, order), order, order[:, :1]), active & needed.any(dim=1)
 
 
 def _rows(values: Tensor, where: Tensor) -> Tensor:

@@ -56,6 +56,7 @@ class Canvas:
         keep_history: bool = False,
         on_commit: Commit | None = None,
         settles: bool = True,
+        ending: Sequence[bool] | None = None,
     ) -> None:
         self.x, self.mask_id, self.start = x, mask_id, start
         self.maskable = x == mask_id
@@ -65,6 +66,7 @@ class Canvas:
         self.history: list[Tensor] = []
         self.stop_ids = torch.tensor(list(stop_ids), dtype=x.dtype, device=x.device)
         self.done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self.ending = torch.ones_like(self.done) if ending is None else torch.tensor(list(ending), device=x.device)
         self.step = 0
         self._keep, self._on_commit, self._settles = keep_history, on_commit, settles
         self._committed = [0] * len(x)
@@ -111,7 +113,7 @@ class Canvas:
 
     def first_stop(self) -> Int[Tensor, " B"]:
         """Position of the first new end token of each row; N without one."""
-        return self._first(torch.isin(self.x, self.stop_ids) & self.maskable)
+        return self._first(torch.isin(self.x, self.stop_ids) & self.maskable & self.ending[:, None])
 
     def _first(self, where: Bool[Tensor, "B N"]) -> Int[Tensor, " B"]:
         n = where.shape[1]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tenfold.errors import UsageError, suggest
 from tenfold.settings.checks import at_least, settings
@@ -12,13 +12,10 @@ ScheduleName = Literal["exact", "reference"]
 StrategyName = Literal["topk", "threshold", "factor", "entropy_bound", "remdm", "self_speculative"]
 CacheName = Literal["none", "prefix", "dual", "delayed", "block_delayed", "adaptive"]
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "alg": get_args(Alg), "schedule": get_args(ScheduleName), "strategy": get_args(StrategyName),
-    "cache": get_args(CacheName), "sigma": ("cap", "rescale", "confidence", "loop"), "quota": ("row", "batch"),
-    "first_token": ("own", "reference"),
-}  # fmt: skip
 # The strategies that are chosen by giving their number.
 _OWNERS = {"threshold": "threshold", "factor": "factor", "entropy_bound": "gamma"}
+# What has a meaning with one choice alone.
+_IGNORED = {"strategy remdm": "eta sigma", "sigma loop": "loop", "strategy self_speculative": "draft"}
 
 
 @settings
@@ -51,20 +48,20 @@ class DecodingOptions:
     """
 
     steps: int | None = None
-    alg: str = "origin"
+    alg: Alg = "origin"
     alg_temp: float | None = None
     temperature: float = 0.0
     top_p: float | None = None
     top_k: int | None = None
-    schedule: str = "exact"
+    schedule: ScheduleName = "exact"
     block_length: int | None = None
-    strategy: str | None = None
+    strategy: StrategyName | None = None
     threshold: float | None = None
     factor: float | None = None
     gamma: float | None = None
     eta: float = 0.1
     draft: int = 4
-    cache: str = "none"
+    cache: CacheName = "none"
     refresh: int = 0
     window: int = 0
 
@@ -95,22 +92,18 @@ class GenerationOptions(DecodingOptions):
     max_new_tokens: int = 256
     eps: float = 1e-3
     num_return_sequences: int = 1
-    quota: str = "row"
+    quota: Literal["row", "batch"] = "row"
     carry: bool = False
-    sigma: str = "cap"
+    sigma: Literal["cap", "rescale", "confidence", "loop"] = "cap"
     loop: tuple[float, float, float] = (0.55, 0.05, 0.9)
     prompt_refresh: int = 100
     share: float = 0.25
-    first_token: str = "own"
+    first_token: Literal["own", "reference"] = "own"
     infill: bool = False
     suppress_mask: bool = True
     stop_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices and not (name == "strategy" and value is None):
-                raise UsageError(f"{name} is {value!r}{suggest(str(value), choices)}")
         at_least(self, "", max_new_tokens=1, num_return_sequences=1, draft=1, prompt_refresh=1)
         self._ranges()
         self._combinations()
@@ -185,6 +178,20 @@ class GenerationOptions(DecodingOptions):
             raise UsageError(
                 f"window is {self.window}, but cache {self.cache!r} has none; use delayed or block_delayed"
             )
+        for owner, names in _IGNORED.items():
+            kind, _, choice = owner.partition(" ")
+            used = self.chosen if kind == "strategy" else getattr(self, kind)
+            for name in names.split():
+                if used != choice and getattr(self, name) != self.__dataclass_fields__[name].default:
+                    raise UsageError(
+                        f"{name} is {getattr(self, name)}, but {kind} is {used!r}, which has none; leave {name} out, "
+                        f"or set {kind} to {choice!r}"
+                    )
+        if self.cache == "none" and self.refresh:
+            raise UsageError(f"refresh is {self.refresh}, but cache 'none' keeps nothing; leave refresh out")
+        if self.alg_temp and (self.chosen != "topk" or self.alg == "origin"):
+            rule = f"alg {self.alg!r}" if self.chosen == "topk" else f"strategy {self.chosen!r}"
+            raise UsageError(f"alg_temp is {self.alg_temp}, but {rule} draws no ranks; leave alg_temp out")
         if self.first_token == "reference" and self.cache not in ("prefix", "dual"):
             raise UsageError("first_token 'reference' is a rule of the prefix and the dual cache; choose one of them")
 

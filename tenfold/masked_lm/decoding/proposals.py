@@ -1,8 +1,9 @@
 """What a masked position would become, and how sure the model is (arXiv 2506.20639, 2.5; LLaDA, arXiv 2502.09992); and
-the random numbers of a generation, of a generator or given ones.
+the random numbers of a generation, drawn or given.
 
 All numbers are of the filtered, tempered distribution, as published: this is why temperature changes the order."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,43 +13,60 @@ from torch import Tensor
 
 from tenfold.discrete.masking import categorical, gumbel_argmax
 from tenfold.errors import UsageError
+from tenfold.masked_lm.model import require_finite_logits
+from tenfold.training.streams import Draws, key_of
 
 
 class Uniforms:
-    """U[0, 1) numbers for every step, as one flat vector over the masked positions in row-major order.
+    """U[0, 1) float64 numbers of every pass, keyed by (seed, purpose, block, pass in the block, row, position): none
+    depends on the neighbours of its row, on padding, or on passes that take place for other rows.
 
-    ``reveals`` are given numbers of the choice of positions (alg "origin"), ``tokens`` those of the proposals; without
-    them a generator draws float64 numbers."""
+    ``keys`` (B,) tell the rows apart, ``places`` (B, N) count the real tokens of each from 0, None for 0 … N − 1.
+    ``reveals`` are given numbers of the choice of positions (alg "origin") instead, ``tokens`` those of the proposals,
+    a flat vector for each step, over the positions that need one in row-major order."""
 
     def __init__(
         self,
-        generator: torch.Generator | None = None,
+        seed: int,
+        keys: Int[Tensor, " B"],
+        places: Int[Tensor, "B N"] | None = None,
         reveals: Sequence[Tensor] | None = None,
         tokens: Sequence[Tensor] | None = None,
     ) -> None:
-        self.generator, self._given = generator, {"reveals": reveals, "tokens": tokens}
+        self._seed, self._keys, self._places = seed, keys, places
+        self._given = {"reveals": reveals, "tokens": tokens}
+        self.block = self.step = 0
 
-    def reveals(self, step: int, count: int, device: torch.device) -> Tensor:
-        """Numbers that choose positions."""
-        return self._numbers("reveals", step, count, device)
+    def all(self, purpose: str, shape: torch.Size) -> Float[Tensor, "B N"]:
+        """A number for each position."""
+        draws = Draws(self._seed, self.step)
+        drawn = draws.uniform(f"{purpose} {self.block}", self._keys, (shape[1],), torch.float64)
+        return drawn if self._places is None else drawn.gather(1, self._places)
 
-    def tokens(self, step: int, count: int, device: torch.device) -> Tensor:
-        """Numbers that choose tokens."""
-        return self._numbers("tokens", step, count, device)
-
-    def uniform(self, shape: Sequence[int], device: torch.device) -> Tensor:
-        """Fresh float64 numbers."""
-        source = self.generator.device if self.generator is not None else device
-        return torch.rand(*shape, dtype=torch.float64, generator=self.generator, device=source).to(device)
-
-    def _numbers(self, kind: str, step: int, count: int, device: torch.device) -> Tensor:
+    def at(self, kind: str, step: int, where: Bool[Tensor, "B N"]) -> Float[Tensor, " R"]:
+        """Numbers of the positions ``where`` that choose positions (kind "reveals") or tokens ("tokens")."""
         given = self._given[kind]
         if given is None:
-            return self.uniform((count,), device)
+            return self.all(kind, where.shape)[where]
+        count = int(where.sum())
         if step >= len(given) or given[step].shape != (count,):
             have = "none" if step >= len(given) else f"shape {tuple(given[step].shape)}"
             raise UsageError(f"step {step} needs {count} given {kind} numbers, one a masked position; there are {have}")
-        return given[step].to(device)
+        return given[step].to(where.device)
+
+
+def row_keys(
+    tokens: Int[Tensor, "B N"], real: Tensor | None = None, samples: Sequence[int] | None = None
+) -> Int[Tensor, " B"]:
+    """What a row's draws are keyed by: its own tokens, without padding, and its number among the ``samples`` of these
+    tokens, by default counted in the batch. So a row alone draws what it does among others, wherever it stands."""
+    keys, seen = [], Counter[bytes]()
+    for number, row in enumerate(tokens.tolist()):
+        kept = row if real is None else [t for t, keep in zip(row, real[number].tolist(), strict=True) if keep]
+        content = ",".join(map(str, kept)).encode()
+        keys.append(key_of(content, seen[content] if samples is None else samples[number]) & (2**63 - 1))
+        seen[content] += 1
+    return torch.tensor(keys, dtype=torch.int64, device=tokens.device)
 
 
 @dataclass(frozen=True)
@@ -186,18 +204,14 @@ class Proposer:
     never: int | None = None
     entropy: bool = False
 
-    def __call__(self, logits: Float[Tensor, "R K"], step: int, uniforms: Uniforms) -> Proposals:
-        """Proposals of the pass ``step``.
+    def __call__(self, logits: Float[Tensor, "R K"], step: int, numbers: Float[Tensor, " R"] | None) -> Proposals:
+        """Proposals of the pass ``step``, from U[0, 1) ``numbers``, without which they are the most likely tokens.
 
         Raises UsageError, with the step's number, where the logits are NaN or infinite."""
         if self.never is not None:
             logits = logits.index_fill(-1, torch.tensor([self.never], device=logits.device), -torch.inf)
-        numbers = uniforms.tokens(step, len(logits), logits.device) if self.temperature > 0 else None
         found = propose(logits, self.alg, self.temperature, self.top_p, self.top_k, numbers, entropy=self.entropy)
-        if not bool(torch.isfinite(found.probability).all()):
-            raise UsageError(
-                f"the model's logits are NaN or infinite in step {step}; the weights are damaged, or float32 is needed"
-            )
+        require_finite_logits(found.probability, f" in step {step}")
         return found
 
 

@@ -56,7 +56,7 @@ class Sampler:
         masks = canvas.masks & inside
         schedule = self.schedule(masks.sum(dim=1))
         for step in range(schedule.limit):
-            masks = canvas.masks & inside
+            masks, self.uniforms.step = canvas.masks & inside, step
             if self.strategy.settles and not masks.any():
                 break
             quotas = schedule.quotas(step, masks.sum(dim=1))
@@ -80,7 +80,8 @@ class Sampler:
             rows = self.network.logits(canvas.x, wanted)
         else:  # nothing is revealed, so nothing has to be computed
             rows = torch.empty(0, self.network.model.vocab_size, device=wanted.device)
-        found = self.propose(rows, canvas.step, self.uniforms)
+        heated = self.propose.temperature > 0 and len(rows)
+        found = self.propose(rows, canvas.step, self.uniforms.at("tokens", canvas.step, wanted) if heated else None)
         seen = Seen(
             spread(found.confidence, wanted, -torch.inf),
             spread(found.probability, wanted, -torch.inf),
@@ -118,7 +119,6 @@ class SpeculativeSampler:
 
     network: Passes
     propose: Proposer
-    uniforms: Uniforms
     draft: int = 4
 
     def fill(self, canvas: Canvas, inside: Bool[Tensor, "B N"], counted: progress.Meter) -> None:
@@ -159,7 +159,7 @@ class SpeculativeSampler:
 
     def _draft(self, x: Int[Tensor, "B N"], masks: Bool[Tensor, "B N"], step: int) -> Draft:
         """The surest masks after one pass over a batch, which may hold several states of each row of the generation."""
-        found = self.propose(self.network.logits(x, masks), step, self.uniforms)
+        found = self.propose(self.network.logits(x, masks), step, None)
         score = spread(found.confidence, masks, -torch.inf)
         order = score.argsort(dim=1, descending=True, stable=True)[:, : self.draft]
         full = (spread(found.tokens, masks, 0), score, spread(found.probability, masks, 0.0))

@@ -6,7 +6,7 @@ for each block, left to right:
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.masked_lm.decoding.caches import KINDS, Layout, Passes
 from tenfold.masked_lm.decoding.generation import Canvas, Commit, Generation
 from tenfold.masked_lm.decoding.options import REFERENCE, GenerationOptions
-from tenfold.masked_lm.decoding.proposals import Proposer, Uniforms
+from tenfold.masked_lm.decoding.proposals import Proposer, Uniforms, row_keys
 from tenfold.masked_lm.decoding.sampler import Hooks, LogitsHook, Sampler, SpeculativeSampler, TokensHook
 from tenfold.masked_lm.decoding.schedules import CarriedSchedule, ExactSchedule, ReferenceSchedule, RevealSchedule
 from tenfold.masked_lm.decoding.strategies import (
@@ -29,11 +29,13 @@ from tenfold.masked_lm.decoding.strategies import (
     Threshold,
     TopK,
 )
-from tenfold.masked_lm.model import MaskedLM, positions_after_padding
+from tenfold.masked_lm.model import MaskedLM, as_tensor, positions_after_padding, token_ids
+from tenfold.nn.memory import require
+from tenfold.settings.values import read
 
 
 def passes(
-    model: MaskedLM, options: GenerationOptions, padding: Tensor | None, positions: Tensor | None, start: int
+    model: MaskedLM, options: GenerationOptions, padding: Tensor | None, positions: Tensor | None, start: int | Tensor
 ) -> Passes:
     """The passes of the cache that ``options`` name, over a batch that lies so (see ``Layout``)."""
     return KINDS[options.cache](model, Layout(padding, positions, start), options)
@@ -56,8 +58,8 @@ def strategy(options: GenerationOptions, shifted: bool = True) -> Strategy:
     return FirstOfBlock(rule) if options.first_token == "reference" and shifted else rule
 
 
-def schedule(options: GenerationOptions, steps: int | None) -> Callable[[Tensor], RevealSchedule]:
-    """The plan of a block of ``steps`` passes, from the masks of each row."""
+def schedule(options: GenerationOptions, steps: int | Tensor | None) -> Callable[[Tensor], RevealSchedule]:
+    """The plan of a block of ``steps`` passes, one number or (B,), from the masks of each row."""
     published = options.schedule == "reference"
     kind: type[RevealSchedule] = ReferenceSchedule if published else ExactSchedule
     if options.carry:
@@ -69,7 +71,7 @@ def schedule(options: GenerationOptions, steps: int | None) -> Callable[[Tensor]
 
 
 def sampler(
-    network: Passes, options: GenerationOptions, steps: int | None, uniforms: Uniforms, hooks: Hooks
+    network: Passes, options: GenerationOptions, steps: int | Tensor | None, uniforms: Uniforms, hooks: Hooks
 ) -> Sampler | SpeculativeSampler:
     """What fills blocks of ``steps`` passes.
 
@@ -84,7 +86,7 @@ def sampler(
         options.alg, options.temperature, options.top_p, options.top_k, mask, options.chosen == "entropy_bound"
     )
     if options.chosen == "self_speculative":
-        return SpeculativeSampler(network, propose, uniforms, options.draft)
+        return SpeculativeSampler(network, propose, options.draft)
     rule = strategy(options, network.model.logit_shift)
     return Sampler(network, propose, rule, schedule(options, steps), uniforms, hooks)
 
@@ -92,11 +94,14 @@ def sampler(
 @torch.no_grad()
 def diffusion_generate(
     model: MaskedLM,
-    input_ids: Tensor,
-    attention_mask: Tensor | None = None,
+    input_ids: object,
+    attention_mask: object = None,
     options: GenerationOptions | None = None,
     *,
     generator: torch.Generator | None = None,
+    seed: int | None = None,
+    samples: Sequence[int] | None = None,
+    ending: Sequence[bool] | None = None,
     uniforms: Sequence[Tensor] | None = None,
     token_uniforms: Sequence[Tensor] | None = None,
     output_history: bool = False,
@@ -114,10 +119,15 @@ def diffusion_generate(
     (torch.Size([1, 8]), False)
 
     Args:
-        input_ids: (B, P) token ids of prompts, padded on the left; with ``infill`` they hold the masks.
+        input_ids: (B, P) token ids of prompts, of any integer type, padded on the left; with ``infill`` they hold the
+            masks.
         attention_mask: (B, P), 0 at padding.
         options: every choice; ``changes`` are fields of it. ``REFERENCE`` has those of the published sampler.
-        generator: of all draws; None is torch's own.
+        generator: what the seed is drawn from, where none is given; None is torch's own.
+        seed: of all draws. Those of a row are keyed by it, the row's own tokens and its number among ``samples``: they
+            do not depend on the batch.
+        samples: (B,) number of each row among those of the same tokens; by default they are counted.
+        ending: (B,) rows that ``stop_ids`` end; all of them by default.
         uniforms: for alg "origin", a step's numbers over the masked positions, row-major.
         token_uniforms: a step's numbers for the proposals, over the masked positions of the block; with alg "origin"
             over those that are revealed.
@@ -132,42 +142,49 @@ def diffusion_generate(
         UsageError: options that do not fit the model or each other, before any pass; or NaN logits.
     """
     options = (options or GenerationOptions()).with_changes(**changes)
-    padding = check_inputs(model, input_ids, attention_mask, options)
-    x = input_ids.repeat_interleave(options.num_return_sequences, dim=0)
-    special = model.special
-    if not options.infill:
-        x = torch.cat([x, x.new_full((len(x), options.max_new_tokens), special.mask)], dim=1)
-    positions = None
-    if padding is not None:
-        padding = padding.repeat_interleave(options.num_return_sequences, dim=0)
-        padding = torch.cat([padding, padding.new_ones(len(x), x.shape[1] - padding.shape[1])], dim=1)
-        positions = positions_after_padding(padding)
-    masked = x == special.mask
-    start = int(masked.any(dim=0).long().argmax())
-    most = int(masked.sum(dim=1).max())
-    steps, blocks = check_schedule(options, x.shape[1] - start, most)
+    laid = check(model, input_ids, attention_mask, options)
+    x, padding, positions, starts, special = laid.x, laid.padding, laid.positions, laid.starts, model.special
+    masked, start = x == special.mask, int(starts.min()) if len(x) else x.shape[1]
+    most, blocks = int(masked.sum(dim=1).max()) if len(x) else 0, max(laid.blocks, default=0)
+    if options.scheduled and options.steps is not None and options.steps > most:
+        progress.note(f"steps {options.steps} exceeds the {most} masks: not every pass can reveal a token")
     # ReMDM takes tokens back, so that none is settled before the end.
-    canvas = Canvas(x, special.mask, start, options.stop_ids, output_history, on_commit, options.chosen != "remdm")
-    network = passes(model, options, padding, positions, start)
-    draws = Uniforms(generator, uniforms, token_uniforms)
+    for name, given_for in (("samples", samples), ("ending", ending)):
+        if given_for is not None and len(given_for) != len(x):
+            raise UsageError(f"{name} has {len(given_for)} values for {len(x)} rows; give one for each")
+    settles = options.chosen != "remdm"
+    canvas = Canvas(x, special.mask, start, options.stop_ids, output_history, on_commit, settles, ending)
+    network = passes(model, options, padding, positions, starts)
+    places = None if positions is None or padding is None else positions.masked_fill(padding == 0, 0)
+    draws = Uniforms(seed_of(generator, seed), row_keys(x, padding, samples), places, uniforms, token_uniforms)
     hooks = Hooks(generation_tokens_hook_func, generation_logits_hook_func)
-    # Without a number of steps every block has its own: as many as its fullest row has masks.
-    blockwise = sampler(network, options, None if options.steps is None else steps // blocks, draws, hooks)
+    # Without a number of steps every block of a row has its own: as many as it has masks.
+    each = [max(1, (options.steps or 0) // own) for own in laid.blocks]
+    given = None if options.steps is None else torch.tensor(each, device=x.device)
+    blockwise = sampler(network, options, given, draws, hooks)
     if hooks.tokens is not None:
         canvas.x = hooks.tokens(None, canvas.x, None)
     with progress.task("generating", most * len(x), "tokens") as counted:
-        length = options.block_length or x.shape[1] - start
-        for low in range(start, x.shape[1], length):
-            high = min(low + length, x.shape[1])
-            network.begin_block(low, high)
-            inside = torch.zeros_like(masked)
-            inside[:, low:high] = True
+        # Places within each row's region; in one block they all are.
+        place = torch.arange(x.shape[1], device=x.device) - starts[:, None]
+        length = options.block_length or x.shape[1]
+        for draws.block in range(blocks):
+            inside = (place >= draws.block * length) & (place < (draws.block + 1) * length)
+            network.begin_block(starts + draws.block * length, starts + (draws.block + 1) * length)
             blockwise.fill(canvas, inside, counted)
     if options.schedule == "reference" and output_history and blocks == 1:
         # Published, passes without masks go on to the last step.
-        canvas.history += [canvas.x.clone() for _ in range(steps - len(canvas.history))]
+        canvas.history += [canvas.x.clone() for _ in range((options.steps or most) - len(canvas.history))]
     canvas.finish(special.pad if special.pad is not None else (options.stop_ids or (0,))[0])
     return canvas.result(network.nfe, network.token_forwards, options.stop_ids or special.ends)
+
+
+def seed_of(generator: torch.Generator | None, seed: int | None = None) -> int:
+    """A seed, or one that is drawn from a generator, by default torch's own."""
+    if seed is not None:
+        return int(read(int, seed, "seed"))
+    source = "cpu" if generator is None else generator.device
+    return int(torch.randint(2**62, (), generator=generator, device=source))
 
 
 _OPTIONS = ("eps", "alg", "alg_temp", "temperature", "top_p", "top_k", "num_return_sequences")
@@ -176,8 +193,8 @@ _OTHERS = ("generator", "output_history", "generation_tokens_hook_func", "genera
 
 def published_generate(
     model: MaskedLM,
-    inputs: Tensor,
-    attention_mask: Tensor | None = None,
+    inputs: object,
+    attention_mask: object = None,
     *,
     max_new_tokens: int,
     steps: int = 512,
@@ -207,24 +224,50 @@ def published_generate(
     return found if return_dict or return_dict_in_generate else found.sequences
 
 
-def check_inputs(
-    model: MaskedLM, tokens: Tensor, attention_mask: Tensor | None, options: GenerationOptions
-) -> Tensor | None:
+class Laid(NamedTuple):
+    """Rows to be filled in: ``x`` (B, N) with their masks, ``padding`` and ``positions`` (B, N) as in ``Layout``, where
+    the masks of each row begin, and how many blocks it has from there on."""
+
+    x: Tensor
+    padding: Tensor | None
+    positions: Tensor | None
+    starts: Tensor
+    blocks: list[int]
+
+
+def check(model: MaskedLM, tokens: object, attention_mask: object, options: GenerationOptions) -> Laid:
+    """Rows as they are filled in.
+
+    Raises UsageError for tokens, masks and options that do not fit the model or each other."""
+    tokens = token_ids(tokens, model.vocab_size, "the prompt").to(model.device)
+    padding, positions = check_inputs(model, tokens, attention_mask, options), None
+    # The logits of all masks of a pass, their probabilities, and the rows themselves.
+    masks = int((tokens == model.special.mask).sum()) if options.infill else len(tokens) * options.max_new_tokens
+    size = options.num_return_sequences * masks * (8 * model.vocab_size + 64)
+    require(size, model.device, f"{options.num_return_sequences * len(tokens)} rows", "give fewer at once")
+    x = tokens.repeat_interleave(options.num_return_sequences, dim=0)
+    if not options.infill:
+        x = torch.cat([x, x.new_full((len(x), options.max_new_tokens), model.special.mask)], dim=1)
+    if padding is not None:
+        padding = padding.to(x.device).repeat_interleave(options.num_return_sequences, dim=0)
+        padding = torch.cat([padding, padding.new_ones(len(x), x.shape[1] - padding.shape[1])], dim=1)
+        positions = positions_after_padding(padding)
+    masked = x == model.special.mask
+    # Every row has blocks of its own, from its first mask on.
+    starts = torch.where(masked.any(dim=1), masked.long().argmax(dim=1), x.shape[1] - 1) if len(x) else x.sum(dim=1)
+    lengths = (x.shape[1] - starts).tolist()
+    blocks = {length: check_schedule(options, length) for length in set(lengths)}
+    return Laid(x, padding, positions, starts, [blocks[length] for length in lengths])
+
+
+def check_inputs(model: MaskedLM, tokens: Tensor, attention_mask: object, options: GenerationOptions) -> Tensor | None:
     """The padding mask (B, P), None where nothing is padded.
 
     Raises UsageError for tokens and masks that do not fit the model or each other."""
-    if tokens.ndim != 2 or tokens.dtype.is_floating_point or tokens.dtype.is_complex:
-        raise UsageError(
-            f"the prompt is a {tokens.dtype} tensor of shape {tuple(tokens.shape)}; token ids of shape (batch, length) "
-            "are needed"
-        )
-    if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= model.vocab_size):
-        wrong = int(tokens.min()) if int(tokens.min()) < 0 else int(tokens.max())
-        raise UsageError(f"token id {wrong} is outside the model's vocabulary of {model.vocab_size}")
     mask = _check_mask(tokens, attention_mask)
     masked = tokens == model.special.mask
     if options.infill:
-        if not masked.any():
+        if len(tokens) and not masked.any():
             raise UsageError(f"infill needs masks (id {model.special.mask}) in the prompt, and there are none")
         if mask is not None and (masked & ~mask.bool()).any():
             raise UsageError("a mask stands in the padding of a prompt; pad with another token")
@@ -250,34 +293,37 @@ def check_inputs(
             f"prompt and new tokens are {length} together, but the model has {model.max_positions} positions; shorten "
             "the prompt or ask for fewer new tokens"
         )
+    if options.cache != "none" and length > (model.window or length):
+        raise UsageError(
+            f"the network looks at {model.window} positions around each of the {length}, which cache {options.cache!r} "
+            "does not follow; use cache 'none'"
+        )
     for name in options.stop_ids:
         if not 0 <= name < model.vocab_size or name == model.special.mask:
             raise UsageError(f"stop id {name} is no token that can be revealed (vocabulary {model.vocab_size})")
     return mask
 
 
-def check_schedule(options: GenerationOptions, length: int, most: int) -> tuple[int, int]:
-    """(steps, blocks) for a region of ``length`` positions with at most ``most`` masks in a row.
+def check_schedule(options: GenerationOptions, length: int) -> int:
+    """The blocks of a region of ``length`` positions.
 
-    Raises UsageError where blocks do not divide it."""
+    Raises UsageError where blocks do not divide it, and where they do not divide the steps."""
     block = options.block_length or length
     if not options.infill and length % block:
         raise UsageError(f"block_length {block} does not divide the {length} new tokens; choose one that does")
     blocks = -(-length // block)
-    steps = options.steps or most
-    if options.scheduled and options.steps is not None and steps % blocks:
+    if options.scheduled and options.steps is not None and options.steps % blocks:
         raise UsageError(
-            f"steps {steps} cannot be divided over {blocks} blocks of {block}; choose a multiple of {blocks}, "
+            f"steps {options.steps} cannot be divided over {blocks} blocks of {block}; choose a multiple of {blocks}, "
             "or leave steps out"
         )
-    if options.scheduled and options.steps is not None and steps > most:
-        progress.note(f"steps {steps} exceeds the {most} masks: not every pass can reveal a token")
-    return steps, blocks
+    return blocks
 
 
-def _check_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:
-    if mask is None:
+def _check_mask(tokens: Tensor, given: object) -> Tensor | None:
+    if given is None:
         return None
+    mask = as_tensor(given, "the attention mask").to(tokens.device)
     if tuple(mask.shape) != tuple(tokens.shape):
         raise UsageError(
             f"the attention mask has shape {tuple(mask.shape)}, but the prompt {tuple(tokens.shape)}; give one value "

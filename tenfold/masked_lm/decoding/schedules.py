@@ -15,11 +15,17 @@ def times(steps: int, eps: float = 1e-3) -> Tensor:
     return torch.linspace(1, eps, steps + 1, dtype=torch.float32)
 
 
+def times_of(step: int, taus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """t and s of a step, and whether it is the last one or later; of each row where ``taus`` are (B, S + 1), the last
+    time repeated in rows of fewer steps."""
+    t, s = (taus[..., min(i, taus.shape[-1] - 1)] for i in (step, step + 1))
+    return t, s, s <= taus[..., -1]
+
+
 def reveal_probability(step: int, taus: Tensor) -> Tensor:
-    """1 − s / t of a step, a float32 scalar; 1 in the last step."""
-    if step >= len(taus) - 2:
-        return torch.ones((), dtype=torch.float32)
-    return 1 - taus[step + 1] / taus[step]
+    """1 − s / t of a step, float32, a scalar or (B,); 1 in the last step."""
+    t, s, last = times_of(step, taus)
+    return torch.where(last, 1.0, 1 - s / t)
 
 
 def reference_quotas(masked: Int[Tensor, " B"], step: int, taus: Tensor, quota: str = "row") -> Int[Tensor, " B"]:
@@ -33,18 +39,19 @@ def reference_quotas(masked: Int[Tensor, " B"], step: int, taus: Tensor, quota: 
     share = reveal_probability(step, taus)
     if quota == "batch":
         mean = masked.sum() / len(masked)  # float32, as published
-        return torch.clamp(masked, max=int(mean * share))
+        return torch.clamp(masked, max=int(mean * share.max()))
     return (masked.to(torch.float32) * share).to(torch.int64)
 
 
-def exact_quotas(masks: Int[Tensor, " B"], steps: int) -> Int[Tensor, "S B"]:
+def exact_quotas(masks: Int[Tensor, " B"], steps: int | Int[Tensor, " B"]) -> Int[Tensor, "S B"]:
     """LLaDA's rule for every step and row: base = masks // steps, one more in the first masks % steps of them.
 
     >>> exact_quotas(torch.tensor([7]), 3).flatten().tolist()
     [3, 2, 2]
     """
-    base, rest = masks // steps, masks % steps
-    return base[None] + (torch.arange(steps, device=masks.device)[:, None] < rest[None])
+    steps = torch.as_tensor(steps, device=masks.device).expand(masks.shape)
+    step = torch.arange(int(steps.max()), device=masks.device)[:, None]
+    return torch.where(step < steps, masks // steps + (step < masks % steps), 0)
 
 
 def reference_counts(length: int, steps: int, eps: float = 1e-3) -> list[int]:
@@ -64,9 +71,10 @@ class RevealSchedule:
     """The plan of a block's passes; this one has times alone, for rules that say themselves what is revealed.
 
     Attributes:
-        steps: S, as many as the fullest row has masks where no number is given.
+        steps: S of each row (B,), as many as it has masks where no number is given. (For the quota of a batch, as
+            many as its fullest row has.)
         limit: most passes: S where ``bounded``, else enough for one token a pass.
-        taus: τ_0 … τ_S.
+        taus: τ_0 … τ_S of each row (B, S + 1), the last one repeated in rows of fewer steps.
         quota: "row", or "batch" for one number of tokens for all rows.
         empty_passes: whether a pass that reveals nothing takes place.
     """
@@ -74,22 +82,26 @@ class RevealSchedule:
     def __init__(
         self,
         masks: Int[Tensor, " B"],
-        steps: int | None = None,
+        steps: int | Int[Tensor, " B"] | None = None,
         eps: float = 1e-3,
         quota: str = "row",
         bounded: bool = True,
         empty_passes: bool = False,
     ) -> None:
-        most = int(masks.max())
-        self.steps = most if steps is None else steps
-        self.limit = self.steps if bounded else max(self.steps, most)
-        self.masks, self.taus = masks, times(max(1, self.steps), eps)
+        own = masks if steps is None else torch.as_tensor(steps, device=masks.device).expand(masks.shape)
+        self.steps = own.max().expand(masks.shape) if quota == "batch" else own
+        self.limit = int(self.steps.max() if bounded else torch.maximum(self.steps, masks).max())
+        numbers = [max(1, number) for number in self.steps.tolist()]
+        laid = {number: times(number, eps) for number in set(numbers)}
+        longest = max(numbers) + 1
+        rows = [torch.cat([laid[n], laid[n][-1:].expand(longest - len(laid[n]))]) for n in numbers]
+        self.masks, self.taus = masks, torch.stack(rows).to(masks.device)
         self.quota, self.empty_passes = quota, empty_passes
 
     @cached_property
     def planned(self) -> Int[Tensor, "S B"]:
         """The masks of each row spread evenly over the steps."""
-        return exact_quotas(self.masks, max(1, self.steps))
+        return exact_quotas(self.masks, self.steps.clamp(min=1))
 
     def quotas(self, step: int, left: Int[Tensor, " B"]) -> Int[Tensor, " B"] | None:
         """Tokens to reveal in each row, of which ``left`` are masked; None where the rule alone says."""
@@ -103,7 +115,7 @@ class ExactSchedule(RevealSchedule):
     """As planned, and everything that is left in the last step."""
 
     def quotas(self, step: int, left: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        planned = left if step == self.steps - 1 else self.planned[step]
+        planned = torch.where(step >= self.steps - 1, left, self.planned[step])
         if self.quota == "batch":
             planned = torch.full_like(left, int(planned.sum()) // len(left))
         return torch.minimum(planned, left)
@@ -122,7 +134,7 @@ class CarriedSchedule(RevealSchedule):
     held_back: Tensor | int = 0
 
     def quotas(self, step: int, left: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        planned = self.planned[step] if step < self.steps else torch.zeros_like(left)
+        planned = self.planned[step] if step < len(self.planned) else torch.zeros_like(left)
         return torch.minimum(planned + self.held_back, left)
 
     def chose(self, quotas: Int[Tensor, " B"] | None, chosen: Bool[Tensor, "B N"]) -> None:

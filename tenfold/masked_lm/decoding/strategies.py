@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tenfold.errors import UsageError
 from tenfold.masked_lm.decoding import schedules
 from tenfold.masked_lm.decoding.generation import Canvas
 from tenfold.masked_lm.decoding.proposals import Uniforms
@@ -87,7 +88,7 @@ def spread(values: Tensor, where: Bool[Tensor, "B N"], rest: int | float) -> Ten
 
 class Moment(NamedTuple):
     """A step of a block, before its pass: the ``canvas``, which positions are ``inside`` the block and which of them
-    ``masks``, the step's number from 0, and the times τ_0 … τ_S of the block's schedule."""
+    ``masks``, the step's number from 0, and the times τ_0 … τ_S of the block's schedule, a row each."""
 
     canvas: Canvas
     inside: Bool[Tensor, "B N"]
@@ -138,8 +139,7 @@ class TopK(Strategy):
         assert quotas is not None
         if not self.alg_temp:
             return best(seen.score, quotas)
-        numbers = uniforms.uniform(seen.score.shape, seen.score.device)
-        return drawn_by_rank(seen.score, quotas, self.alg_temp, numbers)
+        return drawn_by_rank(seen.score, quotas, self.alg_temp, uniforms.all("ranks", seen.score.shape))
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,8 @@ class ReverseProcess(Strategy):
     """Each mask by itself, with the probability 1 − s/t of the reverse process."""
 
     def ahead(self, moment: Moment, uniforms: Uniforms) -> Drawn:
-        masks = moment.masks
-        numbers = uniforms.reveals(moment.canvas.step, int(masks.sum()), masks.device)
-        return Drawn(spread(numbers < schedules.reveal_probability(moment.step, moment.taus), masks, False))
+        numbers = spread(uniforms.at("reveals", moment.canvas.step, moment.masks), moment.masks, 2.0)
+        return Drawn(numbers < schedules.reveal_probability(moment.step, moment.taus)[:, None])
 
 
 @dataclass(frozen=True)
@@ -192,9 +191,7 @@ class FirstOfBlock(Strategy):
     def ahead(self, moment: Moment, uniforms: Uniforms) -> Drawn | None:
         if moment.step:
             return None
-        shown = moment.masks.clone()
-        shown[:, int(moment.inside.any(dim=0).long().argmax()) + 1 :] = False
-        return Drawn(shown)
+        return Drawn(moment.masks & (moment.inside.cumsum(dim=1) == 1))
 
     def choose(self, seen: Seen, quotas: Quotas, uniforms: Uniforms) -> Bool[Tensor, "B N"]:
         return self.rest.choose(seen, quotas, uniforms)
@@ -231,8 +228,10 @@ def sigmas(
     probability a token had when it was revealed, and 0 at masks; "loop": η σ_max within the loop's times, else 0."""
     limit = largest_sigma(alpha(t, kind, loop), alpha(s, kind, loop))
     if kind == "confidence":
+        if bool((revealed & ~torch.isfinite(probability)).any()):
+            raise UsageError("the probability of a revealed token is NaN or infinite; the weights are damaged")
         scores = (-probability.to(torch.float64)).masked_fill(~revealed, -torch.inf)
-        return torch.nan_to_num(scores.softmax(dim=1)) * eta * limit
+        return scores.softmax(dim=1).masked_fill(~revealed, 0.0) * eta * limit
     value = min(eta, limit) if kind == "cap" else eta * limit
     if kind == "loop" and not (t <= loop[0] and s >= loop[1]):
         value = 0.0
@@ -258,13 +257,15 @@ class ReMDM(Strategy):
         """Draw both."""
         canvas, masks, step = moment.canvas, moment.masks, moment.step
         revealed = canvas.maskable & ~masks
-        numbers = uniforms.reveals(canvas.step, int(masks.sum()), masks.device).double()
-        if step == len(moment.taus) - 2:
-            return Drawn(masks)
-        t, s = float(moment.taus[step]), float(moment.taus[step + 1])
-        alpha_t, alpha_s = (alpha(time, self.sigma, self.loop) for time in (t, s))
-        sigma = sigmas(self.sigma, self.eta, t, s, self.loop, canvas.probability, revealed)
-        shown = spread(numbers, masks, 2.0) < remasked_reveal(alpha_t, alpha_s, sigma)
-        if not self.eta:
-            return Drawn(shown)
-        return Drawn(shown, revealed & (uniforms.uniform(masks.shape, masks.device) < sigma))
+        numbers = spread(uniforms.at("reveals", canvas.step, masks).double(), masks, 2.0)
+        back = uniforms.all("back", masks.shape) if self.eta else torch.ones_like(numbers)
+        starts, ends, last = schedules.times_of(step, moment.taus)
+        shown, returned = masks & last[:, None], torch.zeros_like(masks)
+        spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
+        for t, s in set(spans):  # rows of fewer masks have other times
+            rows = ~last & torch.tensor([span == (t, s) for span in spans], device=masks.device)
+            alpha_t, alpha_s = (alpha(time, self.sigma, self.loop) for time in (t, s))
+            sigma = sigmas(self.sigma, self.eta, t, s, self.loop, canvas.probability, revealed)
+            shown |= rows[:, None] & (numbers < remasked_reveal(alpha_t, alpha_s, sigma))
+            returned |= rows[:, None] & revealed & (back < sigma)
+        return Drawn(shown, returned if self.eta else None)
