@@ -84,26 +84,32 @@ def bound(nll: Float[Tensor, "b n"], noised: Noised) -> Float[Tensor, " b"]:
     return noised.weight.to(nll.dtype) * torch.where(noised.masked, nll, 0.0).sum(1)
 
 
+def normaliser_of(maskable: Bool[Tensor, "b n"], by: Normaliser) -> Int[Tensor, ""]:
+    """What ``normalised`` divides by: maskable tokens, rows that have some, rows, or 1."""
+    counts = {"token": maskable, "sequence": maskable.any(1), "batch": torch.ones_like(maskable[:, 0])}
+    return counts[by].sum() if by in counts else torch.ones((), dtype=torch.long, device=maskable.device)
+
+
 def normalised(
-    bounds: Float[Tensor, " b"], maskable: Bool[Tensor, "b n"], by: Normaliser = "token"
+    bounds: Float[Tensor, " b"],
+    maskable: Bool[Tensor, "b n"],
+    by: Normaliser = "token",
+    count: Float[Tensor, ""] | Int[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """One loss of the rows' bounds (nats).
 
     by = "token": their sum over the number of maskable tokens; "sequence": the mean over rows of each row's bound per
-    maskable token; "batch": the mean over rows; "none": the sum. Where several processes train, each normalises its
-    own rows: "token" weights them a little differently than one process would, if their numbers of maskable tokens
-    differ.
+    maskable token; "batch": the mean over rows; "none": the sum. ``count`` takes the place of the rows' own
+    ``normaliser_of``: its mean over all parts of a batch that is split, so that the parts' mean is the whole's loss.
 
     Raises UsageError where there is no maskable token to be normalised by."""
-    counts = maskable.sum(1)
-    if not bool(counts.any()):
+    alone = count is None
+    count = normaliser_of(maskable, by) if count is None else count
+    if not bool(count > 0) or (alone and not bool(maskable.any())):
         raise UsageError("no token of the batch may be masked, so there is no loss; shorten prompts or prefixes")
-    if by == "token":
-        return bounds.sum() / counts.sum()
     if by == "sequence":
-        some = counts > 0
-        return (bounds[some] / counts[some]).mean()
-    return bounds.mean() if by == "batch" else bounds.sum()
+        bounds = bounds / maskable.sum(1).clamp(min=1)
+    return bounds.sum() / count
 
 
 def causal_attention(n: int, device: torch.device | str = "cpu") -> Bool[Tensor, "1 1 n n"]:

@@ -102,20 +102,27 @@ class MaskedLMTask:
         """Rows of the validation texts, not more than the data's settings say."""
         return self.data.validation.some(self.recipe.data.validation_rows)
 
+    def counts(self, batch: Mapping[str, Tensor], draws: Draws) -> dict[str, Tensor]:
+        """What the loss is normalised by; with "none" each part of a batch counts for its share of the rows."""
+        by = self.recipe.objective.normaliser
+        count = loss.normaliser_of(self._varied(batch, draws).maskable, by)
+        return {"normaliser": count * len(batch["index"]) / self.recipe.train.batch_size if by == "none" else count}
+
     def step(self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws) -> Iterator[Update]:
         """One update on the bound, or on the next-token loss."""
         objective = self.recipe.objective
         rows = self._varied(batch, draws)
         if objective.kind == "autoregressive":
             nll = self._next_token(modules["model"], rows)
-            value = loss.normalised(nll.sum(1), rows.maskable, objective.normaliser)
+            value = loss.normalised(nll.sum(1), rows.maskable, objective.normaliser, batch.get("mean_normaliser"))
             yield Update("model", value, {}, {"nll": nll.detach()})
             return
         noised = self._noised(rows, batch["index"], draws, "noise", objective.times, self.recipe.train.batch_size)
         attention = self._attention(rows, draws)
         of_token = loss.score if objective.loss == "score" else cross_entropy
         nll = modules["model"](noised.tokens, rows.tokens, noised.masked, attention, None, of_token)
-        value = loss.normalised(loss.bound(nll, noised), rows.maskable, objective.normaliser)
+        bounds = loss.bound(nll, noised)
+        value = loss.normalised(bounds, rows.maskable, objective.normaliser, batch.get("mean_normaliser"))
         hidden = noised.masked.sum().clamp(min=1)
         metrics = {"nats_per_mask": (nll.detach().sum() / hidden), "masked_share": noised.masked.float().mean()}
         yield Update("model", value, metrics, {"nll": nll.detach()})

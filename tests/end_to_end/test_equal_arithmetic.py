@@ -27,13 +27,19 @@ STAGES = [
 ]
 
 
-@pytest.mark.parametrize("kind", [*RUNS, *STAGES])
-def test_rounds_of_accumulation_change_nothing(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# Rows of unequal length, by everything that a loss is normalised by.
+UNEQUAL = [("code-bytes", {"prefix_share": 0.7, "normaliser": by}) for by in ("token", "sequence", "batch", "none")]
+
+
+@pytest.mark.parametrize(("kind", "objective"), [*((kind, {}) for kind in (*RUNS, *STAGES)), *UNEQUAL])
+def test_rounds_of_accumulation_change_nothing(
+    kind: str, objective: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for part in ("data", "runs"):
         shutil.copytree(FORMATS / part, tmp_path / part)
     monkeypatch.chdir(tmp_path)
     recipe, records = open_run(f"runs/{kind}").recipe, []
-    without: dict[str, Any] = {}
+    without: dict[str, Any] = {"objective": objective} if objective else {}
     for name in hints_of(recipe):
         if name.endswith((".dropout", ".calibrate")):
             *groups, last = name.split(".")
