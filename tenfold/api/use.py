@@ -57,7 +57,7 @@ def evaluate(run: Run | str | os.PathLike[str], *, device: str = "auto", **chang
 def _measured(run: Run) -> list[Measurement]:
     task = run.trained()
     with run.folder.lock():
-        rows = task.evaluate(training_seconds(run))
+        rows = task.evaluate()
         rows = [row if row.model else replace(row, model=run.name) for row in rows]
         run.folder.write_evaluation(rows)
     return rows
@@ -75,15 +75,6 @@ def _told_once(stages: list[list[Measurement]]) -> list[Measurement]:
 def _same_measurement(row: Measurement, other: Measurement) -> bool:
     same = (row.name, row.split, row.unit) == (other.name, other.split, other.unit)
     return same and math.isclose(row.value, other.value, rel_tol=1e-3)
-
-
-def training_seconds(run: Run) -> float:
-    """Wall-clock seconds that a run has trained; 0 where it does not say."""
-    last = 0.0
-    for record in run.folder.metric_records():
-        if isinstance(record.get("seconds"), int | float):
-            last = float(record["seconds"])
-    return last
 
 
 def report(run: Run | str | os.PathLike[str], *, device: str = "auto") -> Path:

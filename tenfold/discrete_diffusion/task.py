@@ -121,7 +121,7 @@ class TaskDefaults:
         """Take the model of a folder."""
         self.model = self.placed(self.network.from_pretrained(folder))  # type: ignore[attr-defined]
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """What the text is measured by, on the test split, beside models that count."""
         return self.corpus.measure(self.model, self.recipe.evaluation, self.name)
 

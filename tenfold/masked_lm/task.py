@@ -223,7 +223,7 @@ class MaskedLMTask:
     def _placed(self, model: MaskedLM) -> MaskedLM:
         return model.to(**self._place) if self._place else model
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """Bits per byte of the test split, beside the baselines."""
         objective, options = self.recipe.objective, self.recipe.evaluation
         start = self._placed(read_published(objective.start)) if options.start and objective.start else None

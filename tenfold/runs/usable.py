@@ -30,8 +30,8 @@ class Usable(Protocol):
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move all that the verbs use to a device, what is read later too; and its weights to a floating type."""
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
-        """The field's metrics, baselines included as rows; ``seconds`` is how long the model was trained."""
+    def evaluate(self) -> list[Measurement]:
+        """The field's metrics, baselines included as rows."""
 
     def figures(self, directory: Path) -> list[Path]:
         """PNG pictures of what the model does, with their captions."""

@@ -136,7 +136,7 @@ class StarFlowTask(FlowUse[StarFlow, StarFlowRecipe]):
         data, sigma = self.data, self.recipe.objective.sigma
         return ImageGenerator(self.flow.eval(), data.autoencoder, data.decoder, sigma, text)
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """All metrics on the test split."""
         return measure(self.generator, self.data, self.latents, self.recipe.evaluation, self.name)
 

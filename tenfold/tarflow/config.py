@@ -107,7 +107,8 @@ class FlowEvaluation:
         guidance: guidance weights at which samples are drawn.
         calibrate: images behind the calibration of the "auto" sampler that is saved with the weights; 0 saves none.
         baselines: compare with per-pixel histogram, Gaussian mixture and a neural spline flow.
-        baseline_seconds: training time of the spline flow; 0 takes the flow's own training time.
+        baseline_seconds: training time of the spline flow by the clock, which depends on the machine and on what else
+            runs there; 0 trains it on as many images as the flow instead.
     """
 
     draws: int = 16

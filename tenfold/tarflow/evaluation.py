@@ -48,12 +48,12 @@ def measure(
     objective: FlowObjective,
     options: FlowEvaluation,
     name: str,
-    seconds: float = 0.0,
+    images: int = 0,
 ) -> list[Measurement]:
     """Rows of ``evaluation.json`` on the test split, baselines included.
 
     Uniform noise: bits per dimension, inversion error, out-of-distribution detection, baselines (the spline flow
-    gets ``options.baseline_seconds``, or else ``seconds``). Gaussian noise: inversion error, classification
+    is trained on ``images`` images, or for ``options.baseline_seconds``). Gaussian noise: inversion error, classification
     on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
     refuse_impossible(splits, options if objective.noise == "gaussian" else replace(options, samples=0))
     device, (pixels, labels) = flow.var.device, read_all(splits.test)
@@ -71,7 +71,7 @@ def measure(
         }
         rows += ood_rows(image_log_probs(flow, x).cpu().numpy(), outside, name)
         if options.baselines:
-            rows += baseline_rows(splits, options.baseline_seconds or seconds, draws=options.draws)
+            rows += baseline_rows(splits, options.baseline_seconds, options.draws, images=images)
     else:
         clean = to_unit_range(pixels, splits.levels)
         if conditional:

@@ -52,7 +52,7 @@ class PreferenceTask(TuningTask):
         value, metrics = preference_loss(rise[0], rise[1], self.recipe.objective.beta)
         return value, metrics, mine.detach().exp().sum(-1)
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """As of all tuned models, and how often the held-out winner rose more."""
         held_out = Pairs(*(text[3 * len(text) // 4 :] for text in self.pairs))
         index = torch.arange(len(held_out.winner)).to(held_out.winner.device)

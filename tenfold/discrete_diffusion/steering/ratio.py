@@ -111,7 +111,7 @@ class RatioTask(SteeringTask):
         right = ((data > 0).float().mean() + (reference < 0).float().mean()) / 2
         return ratio_loss(data, reference, settings.loss, settings.cap), right.detach()
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """The bound of chains of few steps, of the reference and corrected by the ratio, on the same noise."""
         options, rows = self.recipe.evaluation, []
         test = some_rows(self.corpus.splits.test, options.rows).to(device_of(self.model))

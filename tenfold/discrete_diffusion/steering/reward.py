@@ -107,7 +107,7 @@ class RewardTask(TuningTask):
         """Restore them."""
         self.penalty, self.drift = float(state["penalty"]), float(state["drift"])
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """As of all tuned models, and what the weights promised."""
         rows, rewards, tilt = super().evaluate(), self.pool[1].double(), self.tilt
         note = f"weights e^(R/β), β = {tilt.beta:.3g}, KL {tilt.kl:.2f} nats, effective sample size {tilt.size:.0f}"

@@ -186,7 +186,7 @@ class TokenDistilTask(TaskDefaults):
         self.model.save_pretrained(folder, {"name": self.name})
 
     @torch.no_grad()
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """Bits per token and per character of test rows: the bound of the student, the teacher from left to right, and
         the frequencies of tokens in the training rows."""
         options, data = self.recipe.evaluation, self.data

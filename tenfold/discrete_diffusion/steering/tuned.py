@@ -79,7 +79,7 @@ class TuningTask(SteeringTask):
     def validation_source(self) -> None:
         """None: the bound on data is not what is tuned, so the last checkpoint is kept."""
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """Rewards of samples, divergence from the reference and the bound on test text, of a tuned model and its
         reference, the same seed for both."""
         model, reward, options = self.model, self.reward, self.recipe.evaluation

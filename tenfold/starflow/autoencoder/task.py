@@ -163,7 +163,7 @@ class AutoencoderTask:
         self.autoencoder = autoencoder.to(self.device, self.dtype)
         self.__dict__.pop("decoding", None)
 
-    def evaluate(self, seconds: float = 0.0) -> list[Measurement]:
+    def evaluate(self) -> list[Measurement]:
         """All metrics on the test split, of a decoder with that which training began with as a baseline."""
         return evaluation.measure(self._compared(), self.splits, self.computation.sigma, self.recipe.evaluation.fid)
 
