@@ -48,7 +48,8 @@ def read(hint: Any, value: object, name: str, *, text: bool = False) -> Any:
         raise
     except _REFUSED:
         kind, inner = get_origin(hint), get_args(hint)
-        end = nearest(shown(value), map(str, inner), "") if kind is Literal else ""
+        choices = [str(c) for one in (hint, *inner) if get_origin(one) is Literal for c in get_args(one)]
+        end = nearest(shown(value), choices, "") if choices else ""
         if isinstance(value, str) and (hint is int or (kind in (Union, UnionType) and int in inner)):
             end = ", 1e12 or 2^20 say"
         number = _NOT_FINITE.get(value, value) if isinstance(value, str) else value
@@ -68,7 +69,7 @@ def build(kind: Any, values: object, source: str) -> Any:
     if not isinstance(values, Mapping):
         raise UsageError(f"{source} is {shown(values)!r}; expected its settings by name")
     known, hints = {f.name: f for f in fields(kind)}, get_type_hints(kind)
-    if unknown := sorted(map(str, set(values) - set(known))):
+    if unknown := sorted(map(shown, set(values) - set(known))):
         raise UsageError(f"{source} has unknown field(s) {', '.join(unknown)}; {kind.__name__} has {', '.join(known)}")
     required = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if absent := sorted(required - set(values)):
@@ -129,9 +130,10 @@ def nearest(name: str, names: Iterable[str], otherwise: str = "; --help lists th
 
 
 def shown(value: object) -> str:
-    """A value in a message, not too long."""
+    """A value in a message, in one line and not too long."""
     try:
-        return (",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))[:200]
+        text = (",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))[:200]
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     except (ValueError, RecursionError):  # a number of many thousand digits
         return f"a very long {type(value).__name__}"
 

@@ -1,7 +1,7 @@
 """The memory that trainings take, beside what a dry run tells; a script, so that nothing else is in the process.
 
-``python -m tests.training.peaks FOLDER NAME JSON NAME JSON ...`` prints, for each recipe with changed settings, the peak
-of resident memory above that before the first step, and the estimate, in bytes, as JSON.
+``python -m tests.training.peaks FOLDER NAME JSON NAME JSON ...`` prints, for each recipe with changed settings, the
+peak of resident memory above that before the first step, and the estimate, in bytes, as JSON.
 """
 
 import json
