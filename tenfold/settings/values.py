@@ -48,7 +48,8 @@ def read(hint: Any, value: object, name: str, *, text: bool = False) -> Any:
         raise
     except _REFUSED:
         kind, inner = get_origin(hint), get_args(hint)
-        choices = [str(c) for one in (hint, *inner) if get_origin(one) is Literal for c in get_args(one)]
+        options = inner if kind in (Union, UnionType) else (hint,)
+        choices = [str(c) for one in options if get_origin(one) is Literal for c in get_args(one)]
         end = nearest(shown(value), choices, "") if choices else ""
         if isinstance(value, str) and (hint is int or (kind in (Union, UnionType) and int in inner)):
             end = ", 1e12 or 2^20 say"

@@ -52,8 +52,8 @@ def measure(
 ) -> list[Measurement]:
     """Rows of ``evaluation.json`` on the test split, baselines included.
 
-    Uniform noise: bits per dimension, inversion error, out-of-distribution detection, baselines (the spline flow
-    is trained on ``images`` images, or for ``options.baseline_seconds``). Gaussian noise: inversion error, classification
+    Uniform noise: bits per dimension, inversion error, out-of-distribution detection, baselines (the spline flow is
+    trained on ``images`` images, or for ``options.baseline_seconds``). Gaussian noise: inversion error, classification
     on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
     refuse_impossible(splits, options if objective.noise == "gaussian" else replace(options, samples=0))
     device, (pixels, labels) = flow.var.device, read_all(splits.test)
