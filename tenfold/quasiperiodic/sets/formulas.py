@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.sets.polynomials import Poly
-from tenfold.settings.values import shown
+from tenfold.settings.values import read, shown
 
 RELATIONS = (">=", "<=", ">", "<", "==")
 _OPPOSITE = {">=": ("<",), "<=": (">",), ">": ("<=",), "<": (">=",), "==": ("<", ">")}
@@ -108,7 +108,10 @@ class Formula:
         clauses: Any = data.get("clauses") if isinstance(data, dict) else data
         try:
             read = [
-                [(Poly.of([e for _, e in terms], [c for c, _ in terms]), relation) for terms, relation in clause]
+                [
+                    (Poly.of([e for _, e in terms], [c for c, _ in terms]), read(str, s, "a relation"))
+                    for terms, s in clause
+                ]
                 for clause in clauses
             ]
         except UsageError:
