@@ -92,7 +92,8 @@ def test_points_in_files(suffix, tmp_path):
     assert np.array_equal(loaded(str(path)), table)
     strange = [b"", b"PK", packed, whole, text, npy("<f8", (10**12, 2)), npy("|O", (1,), b"\x80\x04."),
                npy("<f8", (-1,)), npy("<f8", "(2**70,)"), npy("<U99999999", (1,)), npy("<f8", "(" * 2000),
-               b"\x93NUMPY\x09\x00", b"a,b\n1,2\n", b"1,2\n3\n", b"\xff\xfe", zipped(npy("<f8", (10**11,), bytes(10**6)))]  # fmt: skip
+               b"\x93NUMPY\x09\x00", b"a,b\n1,2\n", b"1,2\n3\n", b"\xff\xfe",
+               zipped(npy("<f8", (10**11,), bytes(10**6)))]  # fmt: skip
     for _ in range(60):
         broken = bytearray(raw[: rng.randrange(1, len(raw))] if rng.random() < 0.3 else raw)
         for _ in range(rng.randint(1, 6)):
