@@ -15,7 +15,10 @@ from tenfold.settings.values import shown
 def as_table(given: Any, name: str) -> np.ndarray:
     """Lists, arrays and tensors as an array. Raises UsageError where rows differ in length."""
     try:
-        return np.asarray(given.numpy(force=True) if hasattr(given, "numpy") and hasattr(given, "detach") else given)
+        if hasattr(given, "detach"):  # a tensor, of a type that NumPy lacks (bfloat16) too
+            given = given.detach().cpu()
+            given = given.float() if str(given.dtype) == "torch.bfloat16" else given
+        return np.asarray(given)
     except (ValueError, TypeError, RuntimeError, OverflowError, RecursionError, MemoryError):
         raise UsageError(f"{name} cannot be made an array; give numbers, in rows of one length") from None
 

@@ -271,9 +271,19 @@ def _relation(frequency: Frequency) -> tuple[int, ...] | None:
         noise = size * frequency.dim if inexact or known < BITS else 0
         half = [size] * frequency.dim + [max(1, noise << BITS - known if modulus == 1 << BITS else noise)]
         found = [signed(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1])]
+        found = [k for k in found if _holds(frequency, k)]
         if found:
             return min(found, key=lambda k: (max(map(abs, k)), sum(map(abs, k)), [-x for x in k]))
     return None
+
+
+def _holds(frequency: Frequency, k: Sequence[int]) -> bool:
+    """Whether k · α is as near to a whole number as many more bits can tell: a huge partial quotient is not."""
+    if all(c.value is not None for c in frequency.components):
+        return True
+    total = sum(x * a for x, a in zip(k, frequency.fixed(MOST_BITS), strict=True)) % (1 << MOST_BITS)
+    known = min((c.known_bits for c in frequency.components if c.known_bits is not None), default=MOST_BITS)
+    return min(total, (1 << MOST_BITS) - total) <= sum(map(abs, k)) << MOST_BITS - known
 
 
 def _common(frequency: Frequency, bits: int) -> tuple[list[int], int, bool]:

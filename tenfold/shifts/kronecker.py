@@ -331,7 +331,7 @@ class Kronecker:
         if kind == np.float32 and stop - start > 1 << 24:
             warnings.warn(
                 f"{stop - start} float32 points have at most 2^24 distinct values a coordinate; use float64",
-                stacklevel=3,
+                stacklevel=4,
             )
         floats = [c.text for c in self.frequency.components if c.kind == "float"]
         if floats and max(abs(start), abs(stop)) > 1 << 26 and not self._warned:
@@ -339,7 +339,7 @@ class Kronecker:
             warnings.warn(
                 f"the frequency {floats[0]} is a float, that is a fraction over a power of two; beyond n = 2^26 its "
                 "orbit is no longer that of the number you may mean: give a name, a decimal string or a fraction",
-                stacklevel=3,
+                stacklevel=4,
             )
         return kind
 

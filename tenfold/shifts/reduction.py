@@ -3,12 +3,17 @@
 A lattice is given by rows, lists of Python integers, so that every length is exact.
 """
 
+import time
 from collections.abc import Iterator, Sequence
+from math import lgamma
 
 import numpy as np
 from jaxtyping import Float64
 
+from tenfold.shifts.costs import say
+
 Rows = list[list[int]]
+_MEASURED = 20_000
 
 
 def reduce(rows: Sequence[Sequence[int]], bound: tuple[int, int] = (3, 4)) -> tuple[Rows, Rows]:
@@ -117,14 +122,27 @@ def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple
             yield vector, coefficients
 
 
+def _nodes(diagonal: Float64[np.ndarray, " n"], squared: float) -> float:
+    """About how many nodes the enumeration visits: volumes of balls over those of the projected lattices."""
+    levels = np.arange(1, len(diagonal) + 1)
+    log_ball = levels / 2 * np.log(np.pi * squared) - np.array([lgamma(k / 2 + 1) for k in levels])
+    return float(np.exp(np.minimum(log_ball - np.cumsum(np.log(diagonal[::-1])), 600.0)).sum())
+
+
 def _in_ball(
     mu: Float64[np.ndarray, "n n"], diagonal: Float64[np.ndarray, " n"], squared: float
 ) -> Iterator[list[int]]:
     """Coefficients of the lattice vectors of squared length up to ``squared``, depth first."""
     size = len(diagonal)
     stack = [(size - 1, [0] * size, squared)]
+    began, seen = time.perf_counter(), 0
     while stack:
         level, chosen, left = stack.pop()
+        seen += 1
+        if seen == _MEASURED:
+            seconds = (time.perf_counter() - began) * _nodes(diagonal, squared) / seen
+            what = f"listing the short vectors of a lattice in {size} dimensions"
+            say(seconds, what, "a smaller limit or fewer coordinates are quicker, and as exact")
         if level < 0:
             yield chosen
             continue

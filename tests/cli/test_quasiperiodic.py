@@ -130,6 +130,26 @@ def test_bounds_covers_slabs_and_points(tenfold, tmp_path: Path):
 
 
 LINES = {
+    "ladder-order": (["discrepancy", "count", *BAND, "--ladder", "9,5"], ["--ladder", "increasing"]),
+    "out-suffix": (["discrepancy", "count", *BAND, "--stop", "1e17", "--out", "hits.txt"], ["--out", ".npz"]),
+    "figure-suffix": (
+        ["discrepancy", "slab", "--sizes", "256,512,1024,4096", "--figure", "x.pdf"],
+        ["--figure", ".png"],
+    ),
+    "out-of-line": (
+        ["discrepancy", "count", "--set", "x < 1/2", "--stop", "1e18", "--out", "h.npz"],
+        ["without listing"],
+    ),
+    "idle-alpha": (["discrepancy", "points", "--file", "x.npy", "--alpha", "pi"], ["--file", "--alpha"]),
+    "idle-resonant": (
+        ["discrepancy", "count", "--set", "x < 1/2", "--skew", 1, "--stop", 9, "--allow-resonant"],
+        ["--allow-resonant"],
+    ),
+    "much-json": (["shifts", "points", "--count", "1e8", "--json"], ["--out FILE.npz"]),
+    "negative-seed": (["shifts", "points", "--shift", -1], ["seed is -1"]),
+    "kappa-inf": (["shifts", "certify", "--kappa", "inf"], ["kappa"]),
+    "tol-nan": (["discrepancy", "cover", "--set", "x < y", "--tol", "nan"], ["tol"]),
+    "skew-dim": (["shifts", "points", "--skew", "1e9"], ["--skew", "64"]),
     "no-action": (["discrepancy"], ["name an action", "--example"]),
     "action": (["discrepancy", "cuont"], ["'cuont'", "did you mean 'count'"]),
     "shift-action": (["shifts", "pionts"], ["did you mean 'points'"]),
@@ -217,6 +237,33 @@ def test_refused(refused, files, case):
     arguments, words = LINES[case]
     message = refused(*(files.get(a, a) if isinstance(a, str) else a for a in arguments))
     assert [w for w in words if w not in message] == [], message
+
+
+STRICT = [
+    ["shifts", "points", "--skew", 3, "--start", "1e15", "--count", 2],
+    ["shifts", "fraction", "--alpha", "liouville:2,1" + "0" * 400],
+    ["shifts", "best", "--alpha", "1/3", "--limit", 100],
+    ["shifts", "best", "--alpha", "liouville:2,1" + "0" * 400, "--limit", 1000],
+    ["shifts", "best", "--alpha", "sqrt2,sqrt3", "--limit", 100, "--dual"],
+    ["shifts", "certify", "--alpha", "1/3", "--limit", 5, "--kappa", 0.1],
+    ["discrepancy", "count", "--set", "1e-330*x > 1e-331", "--stop", 100, "--ladder", "0,50"],
+    ["discrepancy", "count", "--set", "x < 1/2", "--alpha", "1/3", "--allow-resonant", "--stop", "1e18"],
+    ["discrepancy", "bound", "--set", "x < 1/3", "--alpha", "liouville:2,1" + "0" * 400, "--stop", 1000],
+    ["discrepancy", "cover", "--set", "x < 1/3", "--cells", "1e40"],
+    ["discrepancy", "slab", "--sizes", "256,512,1024,2560", "--alpha", "1/4", "--allow-resonant"],
+    ["discrepancy", "points", "--stop", 1, "--kind", "periodic"],
+    ["discrepancy", "points", "--stop", 1],
+]
+
+
+@pytest.mark.parametrize("line", STRICT, ids=lambda line: " ".join(map(str, line[:2])))
+def test_json_is_strict(tenfold, line):
+    def refuse(word):
+        raise AssertionError(word)
+
+    done = tenfold(*line, "--json")
+    assert done.code == 0, done.err
+    json.loads(done.out, parse_constant=refuse)
 
 
 @pytest.mark.parametrize("name", ["slabs", "bad-set"])

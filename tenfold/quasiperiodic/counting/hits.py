@@ -185,8 +185,9 @@ def _counted(
             kept.clear()
         elif len(n):
             kept.append(n)
-    found = np.sort(np.concatenate(kept)) if kept else None
-    visited = cells if way == "lattice" else None
+    found, visited = np.concatenate(kept) if kept else None, None
+    if way == "lattice":
+        found, visited = None if found is None else np.sort(found), cells
     return HitCount(total, n0, n1, way, exact, test.rechecked, test.error, region.degree, visited, found)
 
 

@@ -1,5 +1,6 @@
 """Covering numbers: how many cells of a grid meet a set."""
 
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +11,10 @@ from tenfold.quasiperiodic.sets.cells import Classifier, meeting
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.membership import Membership
 from tenfold.quasiperiodic.sets.roots import merged, phase_ranges
+from tenfold.shifts.costs import say
 
 MAX_K = 10**7
+_COARSE = 64
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ def cover(region: Formula, K: int) -> Cover:
         )
     if region.dim == 1:
         return _on_the_line(region, K)
+    if K > 16 * _COARSE:
+        began = time.perf_counter()
+        cover(region, _COARSE)
+        seconds = (time.perf_counter() - began) * (K / _COARSE) ** (region.dim - 1)
+        say(seconds, f"covering by cells of side 1/{K}", "a coarser grid is quicker, and its bound larger")
     inside = boundary = hit = 0
     test = Membership(region)
     for part in meeting(region, K, Classifier(region)):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.sets.polynomials import Poly
-from tenfold.settings.values import shown
+from tenfold.settings.values import read, shown
 
 RELATIONS = (">=", "<=", ">", "<", "==")
 _OPPOSITE = {">=": ("<",), "<=": (">",), ">": ("<=",), "<": (">=",), "==": ("<", ">")}
@@ -107,15 +107,15 @@ class Formula:
         Raises UsageError for anything else."""
         clauses: Any = data.get("clauses") if isinstance(data, dict) else data
         try:
-            read = [
-                [(Poly.of([e for _, e in terms], [c for c, _ in terms]), relation) for terms, relation in clause]
+            made = [
+                [(_polynomial(terms), read(str, relation, "a relation")) for terms, relation in clause]
                 for clause in clauses
             ]
         except UsageError:
             raise
         except (TypeError, ValueError, RecursionError):
             raise UsageError("this is no set: expected clauses of [[[coefficient, exponents], …], relation]") from None
-        return cls(read)
+        return cls(made)
 
 
 def _product(factors: Sequence[Sequence[Clause]]) -> Iterable[Clause]:
@@ -126,3 +126,7 @@ def _product(factors: Sequence[Sequence[Clause]]) -> Iterable[Clause]:
             raise UsageError(f"the combined set would have over {MAX_CLAUSES} clauses; combine fewer or simpler sets")
     joined = (tuple(dict.fromkeys(itertools.chain(*parts))) for parts in itertools.product(*factors))
     return dict.fromkeys(joined)
+
+
+def _polynomial(terms: Any) -> Poly:
+    return Poly.of([e for _, e in terms], [c for c, _ in terms])

@@ -66,9 +66,9 @@ class Membership:
                 [v < -e for v, e in zip(values, bounds, strict=True)],
             )
             # A coordinate this near to 0 may in truth lie just below 1.
-            wraps = (
-                ((part <= delta) | (part >= 1.0 - 2 * delta)).any(axis=1) if delta > 0 else np.zeros(len(part), bool)
-            )
+            wraps = np.zeros(len(part), bool)
+            for column in part.T if delta > 0 else ():
+                wraps |= (column <= delta) | (column >= 1.0 - 2 * delta)
             yes[begin : begin + CHUNK] = some
             maybe[begin : begin + CHUNK] = (possible & ~some) | wraps
         return yes, maybe
