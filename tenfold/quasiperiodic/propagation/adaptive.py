@@ -20,6 +20,7 @@ from tenfold.quasiperiodic.propagation.methods import (
     Goal,
     Limit,
     Propagated,
+    check_cost,
     choose,
     directions,
     run_in_box,
@@ -83,7 +84,7 @@ def _sweeps(
     system: LongRange, made: Box, phi: Initial, goal: Goal
 ) -> tuple[Box, Num[np.ndarray, "*batch N"], Propagated, str]:
     times, tol, progress = goal.times, goal.tol, goal.progress
-    start = made
+    start, checked = made, None
     found: list[tuple[np.ndarray, Box, np.ndarray]] = []
     total = Propagated(np.empty((0, 0, 0), dtype=np.complex128))
     for index in directions(times):
@@ -97,6 +98,9 @@ def _sweeps(
             inside = int(np.count_nonzero(np.abs(times[index[first:]]) <= abs(end)))
             here = times[index[first : first + inside]]
             share = 0.5 * tol * abs(length) / abs(until) if until else 0.5 * tol
+            if box is not checked:
+                check_cost(box, times, len(state), "chebyshev")
+                checked = box
             panel = run_panel(box, state, now, length, here, first, max(share, 1e-17), skin)
             both = np.concatenate([panel.states, panel.last[None]])
             if limit.look(box, both, panel.loss, length):

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Complex128, Float64, Int, Num
 
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.progress import clock, note
 from tenfold.quasiperiodic.operators.border import Numbers, real
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
@@ -81,13 +82,39 @@ class Limit:
         return self.exceeded
 
 
+def check_cost(box: Box, times: Float64[np.ndarray, " times"], batch: int, method: str) -> None:
+    """Say what an evolution of minutes costs before it starts; UsageError for one of more than a day, or whose phases
+    t E are beyond what floats tell apart."""
+    until, energy = float(np.abs(times).max()), max(abs(box.interval.low), abs(box.interval.high))
+    if until * energy > 2.0**50:
+        raise UsageError(
+            f"t = {until:g} turns phases up to {until * energy:.2g}, which double precision cannot tell apart; give "
+            "shorter times"
+        )
+    if method == "dense":
+        return
+    z = box.interval.half_width * until
+    seconds = 1e-9 * (1.05 * z + 40) * _step_time(box, batch)
+    cost = f"t = {until:g} needs about {z:.2g} products of {box.size:,} sites, about {clock(seconds)}"
+    if seconds > 86400:
+        raise UsageError(
+            f"{cost}; give shorter times, a smaller box, or box='adaptive' where the dynamics is localised"
+        )
+    if seconds > 60:
+        note(f"{cost}; box='adaptive' is cheaper where the dynamics is localised, with its own error bound")
+
+
+def _step_time(box: Box, batch: int) -> float:
+    """Nanoseconds of a product and its overhead."""
+    return 8e3 + batch * (box.product.flops / 3 + 3 * box.size)
+
+
 def choose(box: Box, times: Float64[np.ndarray, " times"], batch: int) -> str:
     """The cheaper of "dense" and "chebyshev" by counted flops."""
     n, z = box.size, box.interval.half_width * float(np.abs(times).max())
     if n > MOST_DENSE:
         return "chebyshev"
-    step = 8e3 + batch * (box.product.flops / 3 + 3 * n)  # nanoseconds of a product and its overhead
-    sweeps = (1.05 * z + 40) * step
+    sweeps = (1.05 * z + 40) * _step_time(box, batch)
     systems = int(np.prod(box.potential.shape[:-1]))
     return "dense" if systems * (3.0 * n**3 / 3) + len(times) * n * n < sweeps else "chebyshev"
 
@@ -128,6 +155,7 @@ def run_in_box(
     used = goal.method if goal.method != "auto" else choose(box, times, len(flat))
     if used == "dense" and box.size > MOST_DENSE:
         raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
+    check_cost(box, times, len(flat), used)
     run = Propagated(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
     for index in directions(times):
         if limit is not None and limit.exceeded:
