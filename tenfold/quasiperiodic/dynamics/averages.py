@@ -157,8 +157,8 @@ _At = Callable[[float, Callable[[float], None]], _Found]
 
 def _scales(T: Numbers) -> Scales:
     scales = np.atleast_1d(reals(T, "T", finite=False)).ravel()
-    if not len(scales) or not (np.isfinite(scales).all() and (scales > 0).all()):
-        raise UsageError(f"T is {T}; averages are over times t >= 0 with a finite scale T above 0")
+    if not len(scales) or not ((scales > 1e-100) & (scales < 1e100)).all():
+        raise UsageError(f"T is {T}; averages are over times t >= 0 with a finite scale T above 0 (1e-100 to 1e100)")
     return scales
 
 

@@ -216,7 +216,7 @@ class Kernel:
     offsets: Int64[np.ndarray, "r d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        bound, rate = real(self.bound, "C", below=LARGEST), real(self.rate, "c")
+        bound, rate = real(self.bound, "C", below=LARGEST), real(self.rate, "c", below=1e100)
         radius, dim = whole(self.radius_, "the kernel's radius"), _dimension(self.dim)
         if radius < 0 or not (bound > 0 and rate > 0):
             raise UsageError(f"a kernel needs a radius, C and c above 0, not {radius}, {bound:g} and {rate:g}")
