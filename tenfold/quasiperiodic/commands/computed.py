@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Complex128, Float64
 
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import TenfoldError, UsageError
 from tenfold.figures.panels import Curve, Panel, draw
 from tenfold.figures.style import write_captions
 from tenfold.files import disk_errors, write_atomic, write_json
@@ -16,9 +17,19 @@ from tenfold.quasiperiodic.commands.config import ModelOptions, WorkOptions
 from tenfold.quasiperiodic.commands.models import build, complex_numbers, numbers
 from tenfold.quasiperiodic.dynamics.averages import time_averaged
 from tenfold.quasiperiodic.dynamics.bound import transport_bound
-from tenfold.quasiperiodic.dynamics.evolution import certified_box, evolve, powers
+from tenfold.quasiperiodic.dynamics.evolution import (
+    certified_box,
+    check_times,
+    evolve,
+    moments_of_probabilities,
+    powers,
+)
 from tenfold.quasiperiodic.dynamics.transport import transport_exponents
+from tenfold.quasiperiodic.facts import plain
+from tenfold.quasiperiodic.operators.border import choice
+from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.states import supports
+from tenfold.quasiperiodic.operators.windows import NORMS
 from tenfold.quasiperiodic.propagation.front import front_radius, growth
 from tenfold.quasiperiodic.spectral.goodbox import theta_grid, theta_scan
 from tenfold.quasiperiodic.spectral.green import green_columns, green_decay
@@ -26,6 +37,7 @@ from tenfold.quasiperiodic.spectral.lyapunov import lyapunov_exponents
 from tenfold.reports.html import write_report
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.run_folder import RunFolder, provenance
+from tenfold.settings.values import read
 
 Done = Callable[[float], None]
 
@@ -59,43 +71,53 @@ class Computed:
             write_report(folder.path)
 
 
-def perform(action: str, model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
-    """One action. Raises UsageError for bad settings before any work."""
-    if action not in _ACTIONS:
-        raise UsageError(f"there is no action {action!r}{suggest(action, _ACTIONS)}")
-    return _ACTIONS[action](model, work, done)
+def perform(action: str, model: ModelOptions, work: WorkOptions, done: Done, arrays: bool = True) -> Computed:
+    """One action; ``arrays`` says whether those of the states are wanted. Raises UsageError for bad settings before any
+    work, TenfoldError for a result that is not a finite number."""
+    choice(work.norm, "norm", NORMS)
+    made = _evolve(model, work, done, arrays) if action == "evolve" else _ACTIONS[action](model, work, done)
+    for row in made.rows:
+        if not isfinite(row.value):
+            raise TenfoldError(f"{row.name} is {row.value}, no finite number: the request leaves the range of floats")
+    return replace(made, facts=plain(made.facts))
 
 
-def _row(name: str, value: float, model: str, **more: Any) -> Measurement:
-    return Measurement(name, float(value), model=model, **more)
+def _row(name: str, value: float, model: str, standard_error: float | None = None, **more: Any) -> Measurement:
+    error = standard_error if standard_error is not None and isfinite(standard_error) else None
+    return Measurement(name, float(value), model=model, standard_error=error, **more)
 
 
 def _box(work: WorkOptions, default: str) -> int | str:
     text = work.box or default
     try:
-        return int(text)
-    except ValueError:
+        return int(read(int, text, "--box", text=True))
+    except UsageError:
         return text
 
 
-def _evolve(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+def _evolve(model: ModelOptions, work: WorkOptions, done: Done, arrays: bool) -> Computed:
     times, exponents = numbers(work.times, "--times"), powers(numbers(work.p, "--p"))
     operator = build(model)
     if work.fit:
         transport_exponents(times, np.ones(len(times)))
+
+    def keep(box: Box, states: Complex128[np.ndarray, "n S N"]) -> Float64[np.ndarray, "n S p"]:
+        return moments_of_probabilities(box, np.abs(states) ** 2, exponents, work.norm)
+
     result = evolve(
         operator, None, times, tol=work.tol, method=work.method or "auto", box=_box(work, "certified"),
-        centre=work.centre, progress=done,
+        centre=work.centre, progress=done, keep=None if arrays else keep,
     )  # fmt: skip
-    moments = result.moments(exponents.tolist(), work.norm)
+    moments = result.moments(exponents.tolist(), work.norm) if arrays else result.psi
     some = sorted({0, len(times) // 2, len(times) - 1})
     rows, curves, fits = _growth("moment", "t", times, moments, exponents, operator.name, some)
     rows.append(_row("error_bound", result.error_bound, operator.name, note=result.certificate))
     panels = [Panel(f"{operator.name}: moments", "t", "<|X|^p>", curves, "log", "log")]
     facts = {**result.to_dict(), "p": exponents.tolist(), "norm": work.norm, "moments": moments.tolist(), "fits": fits}
-    arrays = {"times": np.array(times), "p": exponents, "moments": moments, "sites": result.box.sites}
-    arrays["probabilities"] = result.probabilities()
-    return Computed(facts, rows, arrays, panels, f"Moments of the wave packet, {result.certificate}.")
+    written = {"times": np.array(times), "p": exponents, "moments": moments, "sites": result.box.sites}
+    if arrays:
+        written["probabilities"] = result.probabilities()
+    return Computed(facts, rows, written, panels, f"Moments of the wave packet, {result.certificate}.")
 
 
 def _average(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
@@ -108,6 +130,8 @@ def _average(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     rows, curves, fits = _growth(
         "averaged_moment", "T", scales, result.moments, exponents, operator.name, range(len(scales)), work.fit
     )
+    rows.append(_row("error_bound", result.error_bound, operator.name, note="of the method, rounding included"))
+    rows.append(_row("box_bound", result.box_bound.max(), operator.name, note=f"of the box, {result.certificate}"))
     rows.append(_row("edge_mass", result.edge_mass, operator.name))
     panels = [Panel(f"{operator.name}: {result.kind} averages", "T", "<|X|^p>", curves, "log", "log")]
     arrays = {"T": result.T, "p": result.p, "moments": result.moments, "probabilities": result.probabilities}
@@ -206,7 +230,9 @@ def _reach(work: WorkOptions, default: int) -> int:
 
 
 def _front(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
-    until = max(map(abs, numbers(work.times, "--times")))
+    if work.mu is not None and work.times != WorkOptions().times:
+        raise UsageError("--mu asks for the growth at one rate, which does not depend on --times; leave one away")
+    until = float(np.abs(check_times(numbers(work.times, "--times"))).max())
     operator = build(model)
     centre = (work.centre,) * operator.dim
     if work.mu is not None:
@@ -227,19 +253,31 @@ def _front(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
 
 
 def _bound(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
-    quotients = [int(x) for x in numbers(work.quotients, "--quotients")] if work.quotients else None
+    given = [x for x in work.quotients.split(",") if x.strip()]
+    quotients = [read(int, x, "--quotients", text=True) for x in given] if work.quotients else None
     p = numbers(work.p, "--p")
+    if len(p) != 1:
+        raise UsageError(f"--p is {work.p!r}; the bound is for one exponent")
+    if work.side is not None and quotients is None:
+        raise UsageError("--side is for a frequency by its --quotients; give both or neither")
     found = transport_bound(
         work.torus, work.degree, work.smallness,
         p=p[0], tau=work.tau, dual=work.dual, quotients=quotients, side=work.side,
     )  # fmt: skip
     done(1.0)
-    rows = [_row("log_power", found.moment, found.case, note=found.reason or "exponent of log T, up to epsilon")]
+    rows = []
+    if isfinite(found.moment):
+        rows.append(
+            _row("log_power", found.moment, found.case, note=found.reason or "exponent of log T, up to epsilon")
+        )
+    if work.side is not None:
+        within = found.good_within
+        rows.append(_row("good_box_guaranteed", within is not None, found.case, note=found.reason))
+        rows += [] if within is None else [_row("good_within", within, found.case, unit="sites")]
     return Computed(found.to_dict(), rows)
 
 
 _ACTIONS: dict[str, Callable[[ModelOptions, WorkOptions, Done], Computed]] = {
-    "evolve": _evolve,
     "average": _average,
     "lyapunov": _lyapunov,
     "green": _green,

@@ -24,6 +24,22 @@ ACTIONS = {
 }
 
 
+# Which options each action and each model use: others are refused, as they would change nothing.
+USED = {
+    "evolve": "times p norm box centre tol method fit",
+    "average": "scales p norm box centre tol edge_tol method kind fit",
+    "lyapunov": "energies steps",
+    "green": "energies norm box centre",
+    "boxes": "energies box points decay smallness",
+    "front": "times centre tol mu",
+    "bound": "p torus degree smallness tau dual quotients side",
+}
+MODEL_USED = {name: "coupling frequency theta hopping allow_resonant" for name in MODELS} | {
+    "free": "dim hopping",
+    "gps": "coupling frequency theta hopping deformation allow_resonant",
+}
+
+
 @settings
 class ModelOptions:
     """A model in words.
@@ -32,7 +48,8 @@ class ModelOptions:
         model: its name (free, aubry-andre, maryland, gps, sturmian, exponential, multi-frequency,
             lattice, skew-shift).
         coupling: lambda.
-        frequency: alpha, or several separated by commas: numbers, 377/610, golden, silver, sqrt(2), cbrt(2), e, pi.
+        frequency: alpha, or several separated by commas: numbers, 377/610, golden, silver, sqrt(2), cbrt(2), e, pi,
+            or a name of several: cubic, rd:2, liouville:1,1000.
         theta: phases, separated by commas.
         hopping: instead of the model's own: nearest:T, exponential:RATE[:RADIUS], power:EXPONENT:RADIUS,
             list:1=1.0,2=0.3+0.1j.
@@ -59,7 +76,7 @@ class WorkOptions:
         times: of evolve: numbers, or FIRST:LAST:COUNT (logarithmic).
         scales: T of average, the same way.
         energies: of lyapunov, green, boxes: numbers (complex: 0.3+0.1j), or FIRST:LAST:COUNT (linear).
-        p: exponents of the moments.
+        p: exponents of the moments (one of bound).
         norm: of n: linf, l2 or l1.
         box: certified, adaptive, or how many sites it reaches from its centre.
         centre: the initial state's site.

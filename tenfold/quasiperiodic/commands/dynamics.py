@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.commands.actions import add_worked, run_worked, worked
-from tenfold.quasiperiodic.commands.config import ACTIONS, ModelOptions, WorkOptions
+from tenfold.quasiperiodic.commands.config import ACTIONS, MODEL_USED, MODELS, USED, ModelOptions, WorkOptions
 from tenfold.reports import console as show
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.command import CommandParser
@@ -39,15 +40,23 @@ def run(argv: list[str]) -> int:
     parser.add_options(ModelOptions)
     parser.add_options(WorkOptions)
     given = parser.parse_args(argv)
+    said = set(parser.peek(argv, bare=["--json", "--quick", "--fit", "--allow-resonant"])[1])
     if given.example is not None:
         if given.action is not None:
             raise UsageError(f"give an action or --example, not both ({given.action!r} and {given.example!r})")
+        _refuse(said, {"example", "out", "quick", "json"}, f"--example {given.example}")
         return run_worked("dynamics", given)
     if given.action is None:
         raise UsageError(f"name an action ({', '.join(ACTIONS)}) or --example ({', '.join(EXAMPLES)})")
     if given.quick:
         raise UsageError("--quick belongs to --example")
     action, out = given.action, given.out
+    if action not in ACTIONS:
+        raise UsageError(f"there is no action {action!r}{suggest(action, ACTIONS)}")
+    if given.model not in MODELS:
+        raise UsageError(f"there is no model {given.model!r}{suggest(given.model, MODELS)}")
+    of_model = set() if action == "bound" else {"model", *MODEL_USED[given.model].split()}
+    _refuse(said, {"json", "out", *USED[action].split(), *of_model}, f"{action} of the model {given.model!r}")
     model, work = ModelOptions(**given.options(ModelOptions)), WorkOptions(**given.options(WorkOptions))
     folder = None if out is None else RunFolder(out)
     if folder is not None:
@@ -56,7 +65,7 @@ def run(argv: list[str]) -> int:
     from tenfold.quasiperiodic.commands.computed import perform
 
     with show.progress(action) as done:
-        found = perform(action, model, work, done)
+        found = perform(action, model, work, done, out is not None)
     if folder is not None:
         found.write(folder, f"{action}-{model.model}", {"action": action, **vars(model), **vars(work)})
     if given.json:
@@ -67,3 +76,10 @@ def run(argv: list[str]) -> int:
     if out is not None:
         print(Path(out) / "report.html")
     return 0
+
+
+def _refuse(said: Collection[str], used: Collection[str], what: str) -> None:
+    unused = sorted(name for name in said if name not in used)
+    if unused:
+        option = f"--{unused[0].replace('_', '-')}"
+        raise UsageError(f"{what} does not use {option}; leave it away")

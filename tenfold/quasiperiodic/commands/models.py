@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import isfinite
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tenfold.quasiperiodic.commands.config import MODELS, ModelOptions
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour, power_law, symmetric
 from tenfold.quasiperiodic.operators.long_range import LongRange
+from tenfold.quasiperiodic.operators.memory import require
 from tenfold.shifts.frequency import Frequency
 
 _HOPPINGS = ("nearest[:T]", "exponential:RATE[:RADIUS]", "power:EXPONENT:RADIUS", "list:M=A,M=A,...")
@@ -42,6 +44,8 @@ def build(options: ModelOptions) -> LongRange:
     frequency = options.frequency or _SEVERAL.get(options.model, "golden")
     if options.model not in _SEVERAL and (several := Frequency.of(frequency).dim) > 1:
         raise UsageError(f"the model {options.model!r} has one frequency, not {several}; use --model multi-frequency")
+    if options.model == "free" and options.hopping and options.dim != 1:
+        raise UsageError(f"--hopping is on Z, but --dim is {options.dim}; leave one away")
     operator = _BUILDERS[options.model](options, frequency, options.theta, options.allow_resonant)
     return replace(operator, hopping=read_hopping(options.hopping)) if options.hopping else operator
 
@@ -92,7 +96,8 @@ def numbers(text: str, name: str, logarithmic: bool = True) -> list[float]:
         low, high, points = float(first), float(last), int(count)
     except ValueError:
         raise UsageError(f"{name} is {text!r}; expected numbers such as 1,2,5 or FIRST:LAST:COUNT") from None
-    if points < 1 or (logarithmic and not 0 < low <= high):
+    require(64 * max(points, 0), f"{name} {text!r}")
+    if points < 1 or not (isfinite(low) and isfinite(high)) or (logarithmic and not 0 < low <= high):
         ends = "0 < FIRST <= LAST" if logarithmic else "FIRST and LAST"
         raise UsageError(f"{name} is {text!r}; FIRST:LAST:COUNT needs {ends} and a COUNT of at least 1")
     made = np.geomspace(low, high, points) if logarithmic else np.linspace(low, high, points)

@@ -122,9 +122,7 @@ def torch_moments(
 
 def _tensor(given: Given, device: torch.device | str) -> Tensor:
     """A tensor as it is, so that a gradient flows into it; numbers of other types in double precision."""
-    return (
-        given.to(device) if isinstance(given, Tensor) else torch.as_tensor(amplitudes(given, "a number"), device=device)
-    )
+    return (given if isinstance(given, Tensor) else torch.tensor(amplitudes(given, "a number"))).to(device)
 
 
 def _potential(

@@ -32,7 +32,7 @@ from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
 from tenfold.quasiperiodic.operators.windows import NORMS, Site, site_of
 from tenfold.quasiperiodic.propagation.dense import EPS, diagonalise, rounding_of
 from tenfold.quasiperiodic.propagation.leak import Surface, nodes, surface
-from tenfold.quasiperiodic.propagation.methods import MOST_DENSE, check_tol
+from tenfold.quasiperiodic.propagation.methods import MOST_DENSE, check_cost, check_tol
 from tenfold.quasiperiodic.propagation.panels import LONGEST_PROBED, run_panel
 from tenfold.quasiperiodic.spectral.green import solver
 
@@ -157,8 +157,8 @@ _At = Callable[[float, Callable[[float], None]], _Found]
 
 def _scales(T: Numbers) -> Scales:
     scales = np.atleast_1d(reals(T, "T", finite=False)).ravel()
-    if not len(scales) or not (np.isfinite(scales).all() and (scales > 0).all()):
-        raise UsageError(f"T is {T}; averages are over times t >= 0 with a finite scale T above 0")
+    if not len(scales) or not ((scales > 1e-100) & (scales < 1e100)).all():
+        raise UsageError(f"T is {T}; averages are over times t >= 0 with a finite scale T above 0 (1e-100 to 1e100)")
     return scales
 
 
@@ -222,7 +222,8 @@ def _by_eigenbasis(
     omega = spectral.energies[:, None] - spectral.energies[None, :]
     outside = skin.out @ amplitude[skin.edge]
     gram = outside.conj().T @ outside
-    error = 2 * rounding_of(box, spectral, state[None], longest, tol)
+    error = rounding_of(box, spectral, state[None], min(longest, 1e30), tol)
+    error = 2 * min(error, 1.0)  # no two probabilities differ by more
 
     def at(T: float, report: Callable[[float], None]) -> _Found:
         weight = transform(kind, omega, T)
@@ -314,6 +315,7 @@ def _by_quadrature(
         count = max(1, int(np.ceil(max(horizon * h / (0.2 * LONGEST_PROBED), horizon / T))))
         length = horizon / count
         s, weights, error = nodes(h + 2 / T, length)
+        check_cost(box, np.array([horizon]), 1, "chebyshev")
         require(2 * len(s) * box.size * 16, f"states of {box.size:,} sites at {len(s)} nodes")
         total, current, lost, products, remainder = np.zeros(box.size), state[None], 0.0, 0, 0.0
         for number in range(count):

@@ -73,7 +73,7 @@ def transport_bound(
         quotients: partial quotients of α (b = 1): every irrational frequency, with ``side`` = M also a concrete N.
 
     Raises UsageError for inputs outside their range: the counting argument says nothing there."""
-    b, q, s, p = whole(b, "b", most=10**6), real(q, "q"), real(s, "s"), real(p, "p")
+    b, q, s, p = whole(b, "b", most=10**6), real(q, "q", below=1e100), real(s, "s"), real(p, "p", below=1e100)
     tau, dual = (None if x is None else real(x, name) for x, name in ((tau, "tau"), (dual, "dual")))
     if b < 1 or not (q > 0 and 0 < s < 1 and p > 0):
         raise UsageError(f"b = {b}, q = {q:g}, s = {s:g}, p = {p:g}: expected b >= 1, q > 0, 0 < s < 1 and p > 0")
@@ -199,7 +199,7 @@ def transfer_bound(
     if operator.dim != 1 or isinstance(hopping, Kernel) or hopping.range != 1:
         raise UsageError("the transfer diagnostic is for nearest-neighbour operators on Z")
     T, N, energies = real(T, "T", below=1e90), whole(N, "N"), whole(energies, "energies", 0)
-    if not T > 0 or N < 1:
+    if not T > 1e-90 or N < 1:
         raise UsageError(f"T is {T:g} and N is {N}; give T above 0 and N of at least 1")
     box = operator.box(N)
     low, high = box.interval.low - 1, box.interval.high + 1

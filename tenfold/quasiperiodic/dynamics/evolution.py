@@ -6,11 +6,11 @@ from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Complex128, Float64
+from jaxtyping import Complex128, Float64, Inexact
 
-from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.facts import facts
-from tenfold.quasiperiodic.operators.border import Numbers, choice, real, reals
+from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, choice, real, reals
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.states import Initial, Support, is_array, on_box, supports
 from tenfold.quasiperiodic.operators.windows import Site, site_of
@@ -22,6 +22,7 @@ from tenfold.quasiperiodic.propagation.methods import (
     METHODS,
     BoxTooSmallError,
     Goal,
+    Keep,
     check_tol,
     choose,
     run_in_box,
@@ -40,7 +41,7 @@ class Evolution:
 
     box: Box
     times: Float64[np.ndarray, " times"]
-    psi: Complex128[np.ndarray, "times *batch N"]
+    psi: Inexact[np.ndarray, "times *kept"]
     method: str
     tol: float
     error_bound: float
@@ -60,14 +61,20 @@ class Evolution:
         self, p: Numbers, norm: str = "linf", origin: Site | None = None
     ) -> Float64[np.ndarray, "times *batch"]:
         """⟨|X|^p⟩(t) = Σ |n − origin|^p |ψ_n(t)|², (times, ...) or (times, ..., len(p)) for a list of p."""
-        return moments(self.box, self.psi, p, norm, origin)
+        return moments(self.box, self._states(), p, norm, origin)
+
+    def _states(self) -> Complex128[np.ndarray, "times *batch N"]:
+        if self.psi.shape[-1] != self.box.size or not np.iscomplexobj(self.psi):
+            raise UsageError("the states were not kept; evolve without keep")
+        return self.psi
 
     def moments_error(self, p: Numbers, norm: str = "linf") -> Float64[np.ndarray, " times"]:
         """A bound on the error of ``moments(p, norm)`` about the centre, (times,): ε (2 + ε) ‖φ‖² max|n|^p inside the
         box, ε the ``error_bound`` (relative to ‖φ‖), and the front bound on what is outside; inf where that is not
         bounded (an array of amplitudes, an infinite hopping that was cut off)."""
         p, bound = float(powers(real(p, "p"))[0]), self.error_bound
-        largest = float(self.box.distance(norm).max() ** p)
+        with np.errstate(over="ignore"):
+            largest = float(self.box.distance(norm).max() ** p)
         mass = max((phi.norm**2 for phi in self.initial), default=1.0)
         inside = largest * bound * (2 + bound) * mass if isfinite(bound) else np.inf
         if self.certificate == "finite system":
@@ -82,15 +89,15 @@ class Evolution:
 
     def probabilities(self) -> Float64[np.ndarray, "times *batch N"]:
         """|ψ_n(t)|²."""
-        return np.abs(self.psi) ** 2
+        return np.abs(self._states()) ** 2
 
     def norms(self) -> Float64[np.ndarray, "times *batch"]:
         """‖ψ(t)‖."""
-        return np.linalg.norm(self.psi, axis=-1)
+        return np.linalg.norm(self._states(), axis=-1)
 
     def energies(self) -> Float64[np.ndarray, "times *batch"]:
         """⟨ψ(t), H ψ(t)⟩ in the box."""
-        return np.real((np.conj(self.psi) * self.box.matvec(self.psi)).sum(-1))
+        return np.real((np.conj(self._states()) * self.box.matvec(self.psi)).sum(-1))
 
     def to_dict(self) -> dict[str, Any]:
         """What was computed and how well, without the states."""
@@ -119,6 +126,7 @@ def evolve(
     box: str | Site = "certified",
     centre: Site = 0,
     progress: Callable[[float], None] | None = None,
+    keep: Keep | None = None,
 ) -> Evolution:
     """ψ(t) = e^{−itH} φ at ``times`` (any real numbers), to ``tol`` in norm.
 
@@ -130,10 +138,13 @@ def evolve(
             edge holds more than tol² (cheap where the dynamics is localised); a number L takes |n_j − centre| ≤ L and
             raises BoxTooSmallError when more than ``tol`` of mass reaches the edge.
         progress: called with the fraction that is done.
+        keep: ``keep(box, states)`` makes of states (n, S, N) at n of the times the real numbers (n, S, ...) that
+            ``psi`` then holds, S the number of states and operators; where memory does not hold all states.
 
-    Raises UsageError for bad arguments before any work."""
+    Raises UsageError for bad arguments, or what memory cannot hold, before any work; it says what more than a minute
+    costs."""
     tol = check_tol(tol)
-    goal = Goal(check_times(times), tol, choice(method, "method", METHODS), progress)
+    goal = Goal(check_times(times), tol, choice(method, "method", METHODS), progress, keep)
     parts: list[Support] = []
     lost, certificate = {}, "a posteriori"
     if isinstance(system, Box):
@@ -170,14 +181,11 @@ def evolve(
     rounding = max(run.rounding, 4 * EPS * (run.products + 8)) + goal.until * made.potential_error
     lost |= {"polynomial": run.polynomial, "rounding": rounding}
     batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
-    psi = run.states.reshape(len(goal.times), *batch, made.size)
-    if not np.isfinite(psi).all():
-        raise TenfoldError(f"the evolution to t = {goal.until:g} left the range of floats; scale the operator down")
-    mass = (np.abs(psi[..., made.edge()]) ** 2).sum(-1) / (np.abs(states) ** 2).sum(-1)
+    psi = run.states.reshape(len(goal.times), *batch, *run.states.shape[2:])
     used = goal.method if goal.method != "auto" else choose(made, goal.times, int(np.prod(batch)))
     result = Evolution(
         made, goal.times, psi, used, tol, sum(lost.values()), lost, certificate,
-        float(mass.max(initial=0.0)), run.products, rounding, parts,
+        run.edge_mass, run.products, rounding, parts,
     )  # fmt: skip
     if not isinstance(system, Box) and not isinstance(box, str) and result.edge_mass > tol:
         raise BoxTooSmallError(
@@ -193,6 +201,8 @@ def check_times(times: Numbers) -> Float64[np.ndarray, " times"]:
     sequence = np.atleast_1d(reals(times, "a time")).ravel()
     if not len(sequence):
         raise UsageError("there are no times; give at least one")
+    if np.abs(sequence).max() > LARGEST:
+        raise UsageError(f"a time is {np.abs(sequence).max():g}; give at most {LARGEST:g}")
     return sequence
 
 

@@ -81,12 +81,12 @@ def transport_exponents(
     Raises UsageError for fewer than 4 times, a window of less than one decade, times ≤ 1 (log log t), moments that are
     not positive, or p ≤ 0."""
     t, m = (reals(a, name, finite=False).ravel() for a, name in ((times, "a time"), (moments, "a moment")))
-    p = real(p, "p")
+    p = real(p, "p", below=1e100)
     if not np.isfinite(t).all():
         raise UsageError("a time is not finite; give finite numbers")
     if len(t) != len(m):
         raise UsageError(f"{len(t)} times need as many moments, not {len(m)}")
-    if not p > 0:
+    if not p > 1e-100:
         raise UsageError(f"p is {p:g}; moments are defined for p above 0")
     if window is not None:
         window = (real(window[0], "the window's start"), real(window[1], "the window's end"))

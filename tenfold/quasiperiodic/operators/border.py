@@ -19,7 +19,9 @@ from tenfold.settings.values import shown
 
 Whole: TypeAlias = Any  # what ``whole`` reads
 Numbers: TypeAlias = Any  # what ``real``, ``reals`` or ``amplitudes`` reads: one number or an array of any shape
+# Sites and indices, and energies: beyond these sums and squares leave 64-bit integers and floats.
 _FARTHEST = 1 << 62
+LARGEST = 1e150
 
 
 def whole(value: Whole, name: str, least: int | None = None, most: int | None = None) -> int:
@@ -73,7 +75,8 @@ def reals(values: Numbers, name: str, finite: bool = True) -> Float64[np.ndarray
 def amplitudes(values: Numbers, name: str) -> Inexact[np.ndarray, "..."]:
     """Finite real or complex numbers of any precision as float64 or complex128, contiguous."""
     array = _array(values, name, "numbers")
-    if array.dtype.kind == "O" and all(isinstance(v, Complex) for v in array.ravel().tolist()):
+    given = array.ravel().tolist() if array.dtype.kind == "O" else []
+    if given and all(isinstance(v, Complex) for v in given) and not all(isinstance(v, Real) for v in given):
         array = array.astype(np.complex128)
     if array.dtype.kind != "c":
         return reals(array, name)

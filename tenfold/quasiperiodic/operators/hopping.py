@@ -14,7 +14,7 @@ import scipy.sparse
 from jaxtyping import Complex128, Float64, Inexact, Int64, Num
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators.border import Numbers, Whole, amplitudes, real, reals, whole, wholes
+from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, amplitudes, real, reals, whole, wholes
 from tenfold.quasiperiodic.operators.memory import require
 from tenfold.settings.values import shown
 
@@ -43,8 +43,9 @@ class Hopping:
         self, offsets: Numbers, coefs: Numbers, rho: float = inf, tail: Numbers = 0.0, estimated: bool = False
     ) -> None:
         offsets, coefs = _listed(offsets, coefs)
+        rho = reals([rho], "the hopping's decay rate rho", finite=False).sum().item()
         if not rho > 0:
-            raise UsageError(f"the hopping's decay rate rho is {rho}; give a number above 0, inf for a finite list")
+            raise UsageError(f"the hopping's decay rate rho is {rho:g}; give a number above 0, inf for a finite list")
         keep = coefs != 0
         keep[0] |= not keep.any()
         offsets, coefs = offsets[keep], coefs[keep]
@@ -52,7 +53,7 @@ class Hopping:
         tail = real(tail, "the hopping's tail", least=0)
         if np.iscomplexobj(coefs) and not coefs.imag.any():
             coefs = coefs.real.copy()
-        self.__dict__.update(offsets=offsets, coefs=coefs, rho=float(rho), tail=tail, estimated=estimated)
+        self.__dict__.update(offsets=offsets, coefs=coefs, rho=rho, tail=tail, estimated=estimated)
 
     @property
     def dim(self) -> int:
@@ -100,6 +101,8 @@ def _hermitian(offsets: Int64[np.ndarray, "r d"], coefs: Inexact[np.ndarray, " r
                 f"the hopping is not Hermitian at m = {where}: a_m is {a:g} but a_(-m) is {back:g}; "
                 "give every offset with its negative, a_(-m) = conj(a_m)"
             )
+    if np.abs(coefs).max() > LARGEST:
+        raise UsageError(f"a hopping coefficient is {np.abs(coefs).max():g} in size; give at most {LARGEST:g}")
     back = np.array([table.get(tuple(-x for x in m), 0.0) for m in offsets.tolist()])
     return 0.5 * (coefs + back.conj())
 
@@ -213,7 +216,7 @@ class Kernel:
     offsets: Int64[np.ndarray, "r d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        bound, rate = real(self.bound, "C"), real(self.rate, "c")
+        bound, rate = real(self.bound, "C", below=LARGEST), real(self.rate, "c", below=1e100)
         radius, dim = whole(self.radius_, "the kernel's radius"), _dimension(self.dim)
         if radius < 0 or not (bound > 0 and rate > 0):
             raise UsageError(f"a kernel needs a radius, C and c above 0, not {radius}, {bound:g} and {rate:g}")
@@ -240,9 +243,9 @@ class Kernel:
         """Σ C e^{−c|m|∞} over |m|∞ > radius: a bound on what the radius cuts off."""
         # A shell has at most 2 d (2 r + 1)^{d−1} sites. Past r = 2 d/c its term falls by e^{−c/2} or more from one to
         # the next: the rest is at most the last one over 1 − e^{−c/2}.
-        last = self.radius_ + 1 + int(2 * self.dim / self.rate + 50 / self.rate)
-        if last > 1 << 22:
+        if self.rate < 1e-5:
             return inf
+        last = self.radius_ + 1 + int((2 * self.dim + 50) / self.rate)
         shell = np.arange(self.radius_ + 1, last + 1, dtype=np.float64)
         terms = self.bound * 2 * self.dim * (2 * shell + 1) ** (self.dim - 1) * np.exp(-self.rate * shell)
         return float(terms.sum() + terms[-1] / -expm1(-self.rate / 2))

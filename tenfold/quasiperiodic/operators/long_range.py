@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Inexact, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
-from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, choice, real
+from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, amplitudes, choice, real
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
@@ -84,6 +84,7 @@ class LongRange:
         with np.errstate(over="ignore"):
             values = self.lam * (potential.precise(phases) if precise else potential(phases))
         self._refuse(~np.isfinite(values), lower, shape, "is not finite")
+        self._refuse(np.abs(values) > LARGEST, lower, shape, f"is above {LARGEST:g}")
         return values
 
     def _refuse(

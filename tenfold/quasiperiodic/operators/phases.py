@@ -149,7 +149,7 @@ def lattice_orbit(omega: Any, theta: Any = 0.0, allow_resonant: bool = False) ->
     several ("cubic", "rd:3", "liouville:2,1000"); ``theta`` one number for all coordinates, b numbers, or rows of b
     for a batch. Raises UsageError for unequal rows, and for frequencies with an integer relation k·Ωᵢ ∈ Z of small
     k unless ``allow_resonant`` (the potential is then periodic, which is seldom meant)."""
-    matrix = tuple(Frequency.of(row).fixed(BITS) for row in (omega if _nested(omega) else [omega]))
+    matrix = tuple(Frequency.of(row).fixed(BITS) for row in _rows(omega))
     if len({len(row) for row in matrix}) != 1:
         raise UsageError(f"frequencies {omega!r} are no matrix; give d rows of b numbers")
     relation = None if allow_resonant else integer_relation(matrix)
@@ -197,7 +197,7 @@ def integer_relation(omega: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
 def _theta_rows(theta: Any, torus: int | None) -> tuple[tuple[tuple[Number, ...], ...], bool]:
     """Rows of θ and whether they are a batch; a single number stands for ``torus`` of them."""
     batched = _nested(theta)
-    rows = tuple(Frequency.of(row).components for row in (theta if batched else [theta]))
+    rows = tuple(Frequency.of(row).components for row in _rows(theta))
     if not batched and len(rows[0]) == 1 and torus is not None:
         rows = (rows[0] * torus,)
     widths = {len(row) for row in rows}
@@ -208,6 +208,12 @@ def _theta_rows(theta: Any, torus: int | None) -> tuple[tuple[tuple[Number, ...]
             else f"the rows of theta have {sorted(widths)} phases; give as many in each"
         )
     return rows, batched
+
+
+def _rows(value: Any) -> Any:
+    """Rows of numbers: of tensors and arrays of one number too."""
+    value = value.tolist() if hasattr(value, "detach") or (isinstance(value, np.ndarray) and not value.ndim) else value
+    return value if _nested(value) else [value]
 
 
 def _nested(value: Any) -> bool:

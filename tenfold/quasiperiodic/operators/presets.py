@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
+from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, real, whole
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour
 from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.operators.phases import lattice_orbit, skew_orbit
@@ -170,6 +170,6 @@ def golden_convergent(denominator: Whole) -> Fraction:
 
 def free_long_range_second_moment(hopping: Hopping, time: Numbers) -> Float64[np.ndarray, " d"]:
     """⟨n_j²⟩(t) = t² Σ_m m_j² |a_m|² from δ₀ without a potential, one value an axis."""
-    return real(time, "the time") ** 2 * (
+    return real(time, "the time", above=-LARGEST, below=LARGEST) ** 2 * (
         hopping.offsets.astype(np.float64) ** 2 * (np.abs(hopping.coefs) ** 2)[:, None]
     ).sum(0)

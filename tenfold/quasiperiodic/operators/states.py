@@ -80,4 +80,7 @@ def _checked(values: Numbers) -> Inexact[np.ndarray, "*states k"]:
         raise UsageError(f"the initial state has shape {found.shape}; give at least one amplitude")
     if not found.any(-1).all():
         raise UsageError("the initial state is zero; give at least one amplitude")
+    largest = np.abs(found).max(-1)
+    if not ((largest > 1e-100) & (largest < 1e100)).all():
+        raise UsageError(f"the initial state's amplitudes reach {largest.max():g}; scale it to a norm near 1")
     return found

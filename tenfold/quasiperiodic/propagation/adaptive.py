@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Num
 
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
+from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box
 from tenfold.quasiperiodic.propagation.dense import EPS
 from tenfold.quasiperiodic.propagation.leak import surface
@@ -20,13 +21,14 @@ from tenfold.quasiperiodic.propagation.methods import (
     Goal,
     Limit,
     Propagated,
+    check_cost,
     choose,
     directions,
     run_in_box,
     spread,
     spread_box,
 )
-from tenfold.quasiperiodic.propagation.panels import panel_count, run_panel
+from tenfold.quasiperiodic.propagation.panels import most_times, panel_count, run_panel
 
 LARGEST_REACH = 1 << 26
 _FACTOR = 1.6
@@ -83,27 +85,33 @@ def _sweeps(
     system: LongRange, made: Box, phi: Initial, goal: Goal
 ) -> tuple[Box, Num[np.ndarray, "*batch N"], Propagated, str]:
     times, tol, progress = goal.times, goal.tol, goal.progress
-    start = made
+    start, checked = made, None
     found: list[tuple[np.ndarray, Box, np.ndarray]] = []
     total = Propagated(np.empty((0, 0, 0), dtype=np.complex128))
     for index in directions(times):
         box, state = spread(start, on_box(start, phi))
+        mass = (np.abs(state) ** 2).sum(-1)
         until, now, first = float(times[index[-1]]), 0.0, 0
         while True:
             skin, limit = surface(box), _limit(box, goal, total.products)
-            count = panel_count(box, until - now, True)
+            most = most_times(state.size)
+            count = max(panel_count(box, until - now, True), -(-len(index[first:]) // most))
             length = (until - now) / count
             end = until if count == 1 else now + length
             inside = int(np.count_nonzero(np.abs(times[index[first:]]) <= abs(end)))
             here = times[index[first : first + inside]]
             share = 0.5 * tol * abs(length) / abs(until) if until else 0.5 * tol
+            if box is not checked:
+                check_cost(box, times, len(state), "chebyshev")
+                checked = box
             panel = run_panel(box, state, now, length, here, first, max(share, 1e-17), skin)
             both = np.concatenate([panel.states, panel.last[None]])
             if limit.look(box, both, panel.loss, length):
                 larger = spread_box(_larger(system, box), state.shape[:-1])
                 state, box = _embedded(state, box, larger), larger
                 continue
-            found.append((index[first : first + inside], box, panel.states))
+            kept = total.take(box, panel.states, mass, goal.keep)
+            found.append((index[first : first + inside], box, kept))
             total.products += panel.products
             total.polynomial += panel.remainder
             total.loss = total.loss + panel.loss
@@ -115,6 +123,11 @@ def _sweeps(
         made = box if box.size >= made.size else made
     made = system.box(made.shape[0] // 2, made.centre)
     rows = found[0][2].shape[1]
+    if goal.keep is not None:
+        order = np.argsort(np.concatenate([at for at, _, _ in found]))
+        total.states = np.concatenate([kept for _, _, kept in found])[order]
+        return made, on_box(made, phi), total, "chebyshev"
+    require(16 * len(times) * rows * made.size, f"states of {made.size:,} sites at {len(times)} times")
     total.states = np.empty((len(times), rows, made.size), dtype=np.complex128)
     for at, box, states in found:
         total.states[at] = _embedded(states, box, made)

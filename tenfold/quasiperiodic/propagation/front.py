@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64, Inexact, Int64
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
+from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, real, whole
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, transform
 from tenfold.quasiperiodic.operators.intervals import grid
 from tenfold.quasiperiodic.operators.states import Support
@@ -119,12 +119,11 @@ def fronts(hopping: Hopping | Kernel) -> list[Front]:
 def front_radius(hopping: Hopping | Kernel, time: Numbers, tol: Numbers, axis: Whole = 0) -> int:
     """The smallest L with |ψ_n(t)| ≤ tol wherever |n_j| ≥ L, from ψ(0) = δ₀: min over μ of (t S + log 1/tol)/μ.
 
-        >>> from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
-    from tenfold.quasiperiodic.operators.hopping import nearest_neighbour
-        >>> front_radius(nearest_neighbour(), 50.0, 1e-12)
-        145
+    >>> from tenfold.quasiperiodic.operators.hopping import nearest_neighbour
+    >>> front_radius(nearest_neighbour(), 50.0, 1e-12)
+    145
     """
-    time, goal = abs(real(time, "the time")), -log(real(tol, "tol", above=0, below=1))
+    time, goal = abs(real(time, "the time", above=-LARGEST, below=LARGEST)), -log(real(tol, "tol", above=0, below=1))
     f = fronts(hopping)[whole(axis, "the axis", 0, hopping.dim - 1)]
     return int(np.ceil(f.least(lambda f: (time * f.growth + goal) / f.mu)[0]))
 

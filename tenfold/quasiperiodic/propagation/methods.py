@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Complex128, Float64, Int, Num
+from jaxtyping import Complex128, Float64, Inexact, Int, Num
 
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.progress import clock, note
 from tenfold.quasiperiodic.operators.border import Numbers, real
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.memory import require
@@ -15,7 +16,7 @@ from tenfold.quasiperiodic.propagation.chebyshev import Report
 from tenfold.quasiperiodic.propagation.dense import diagonalise, rounding_of
 from tenfold.quasiperiodic.propagation.lanczos import evolve_lanczos
 from tenfold.quasiperiodic.propagation.leak import Surface, spectral_loss
-from tenfold.quasiperiodic.propagation.panels import panel_count, run_panels
+from tenfold.quasiperiodic.propagation.panels import most_times, panel_count, run_panels
 from tenfold.quasiperiodic.propagation.trotter import evolve_trotter
 
 METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
@@ -34,14 +35,20 @@ class BoxTooSmallError(TenfoldError, ValueError):
     """The state reached the edge of its box: what was computed is not the evolution on the lattice."""
 
 
+# What is kept of states (n, S, N) in a box, as an array (n, S, ...).
+Keep = Callable[[Box, np.ndarray], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Goal:
-    """ψ at ``times`` to ``tol`` in norm, by ``method``; ``progress`` is called with the fraction done."""
+    """ψ at ``times`` to ``tol`` in norm, by ``method``; ``progress`` is called with the fraction done, and ``keep``
+    makes of the states what is kept of them."""
 
     times: Float64[np.ndarray, " times"]
     tol: float
     method: str = "auto"
     progress: Callable[[float], None] | None = None
+    keep: Keep | None = None
 
     @property
     def until(self) -> float:
@@ -51,14 +58,26 @@ class Goal:
 
 @dataclass
 class Propagated:
-    """What a method found in one box: states (times, S, N) and the parts of their error."""
+    """What a method found in one box: states (times, S, N), or what is kept of them, and the parts of their error; the
+    largest share of the mass that was at the edge."""
 
-    states: Complex128[np.ndarray, "times S N"]
+    states: Inexact[np.ndarray, "times S *kept"]
     products: int = 0
     polynomial: float = 0.0
     loss: Float64[np.ndarray, "_"] = field(default_factory=lambda: np.zeros(1))
     estimated: bool = False
     rounding: float = 0.0
+    edge_mass: float = 0.0
+
+    def take(
+        self, box: Box, states: Complex128[np.ndarray, "times S N"], scale: Float64[np.ndarray, " S"], keep: Keep | None
+    ) -> Inexact[np.ndarray, "times S *kept"]:
+        """What is kept of states whose initial mass was ``scale``; looks at their edge."""
+        if not np.isfinite(states).all():
+            raise TenfoldError("the evolution left the range of floats; scale the operator down")
+        mass = (np.abs(states[..., box.edge()]) ** 2).sum(-1) / scale
+        self.edge_mass = max(self.edge_mass, float(mass.max(initial=0.0)))
+        return states if keep is None else keep(box, states)
 
 
 @dataclass
@@ -81,13 +100,39 @@ class Limit:
         return self.exceeded
 
 
+def check_cost(box: Box, times: Float64[np.ndarray, " times"], batch: int, method: str) -> None:
+    """Say what an evolution of minutes costs before it starts; UsageError for one of more than a day, or whose phases
+    t E are beyond what floats tell apart."""
+    until, energy = float(np.abs(times).max()), max(abs(box.interval.low), abs(box.interval.high))
+    if until * energy > 2.0**50:
+        raise UsageError(
+            f"t = {until:g} turns phases up to {until * energy:.2g}, which double precision cannot tell apart; give "
+            "shorter times"
+        )
+    if method == "dense":
+        return
+    z = box.interval.half_width * until
+    seconds = 1e-9 * (1.05 * z + 40) * _step_time(box, batch)
+    cost = f"t = {until:g} needs about {z:.2g} products of {box.size:,} sites, about {clock(seconds)}"
+    if seconds > 86400:
+        raise UsageError(
+            f"{cost}; give shorter times, a smaller box, or box='adaptive' where the dynamics is localised"
+        )
+    if seconds > 60:
+        note(f"{cost}; box='adaptive' is cheaper where the dynamics is localised, with its own error bound")
+
+
+def _step_time(box: Box, batch: int) -> float:
+    """Nanoseconds of a product and its overhead."""
+    return 8e3 + batch * (box.product.flops / 3 + 3 * box.size)
+
+
 def choose(box: Box, times: Float64[np.ndarray, " times"], batch: int) -> str:
     """The cheaper of "dense" and "chebyshev" by counted flops."""
     n, z = box.size, box.interval.half_width * float(np.abs(times).max())
     if n > MOST_DENSE:
         return "chebyshev"
-    step = 8e3 + batch * (box.product.flops / 3 + 3 * n)  # nanoseconds of a product and its overhead
-    sweeps = (1.05 * z + 40) * step
+    sweeps = (1.05 * z + 40) * _step_time(box, batch)
     systems = int(np.prod(box.potential.shape[:-1]))
     return "dense" if systems * (3.0 * n**3 / 3) + len(times) * n * n < sweeps else "chebyshev"
 
@@ -124,11 +169,15 @@ def run_in_box(
     """The states at all times, forwards and backwards; ``skin`` is the surface through which a loss is measured."""
     box, flat = spread(box, states)
     times = goal.times
-    require(len(times) * flat.size * 16 * 4, f"states of {box.size:,} sites at {len(times)} times")
+    together = len(times) if goal.keep is None or goal.method in ("lanczos", "trotter") else most_times(flat.size)
+    require(min(together, len(times)) * flat.size * 16 * 4, f"states of {box.size:,} sites at {len(times)} times")
     used = goal.method if goal.method != "auto" else choose(box, times, len(flat))
     if used == "dense" and box.size > MOST_DENSE:
         raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
-    run = Propagated(np.empty((len(times), *flat.shape), dtype=np.complex128), loss=np.zeros(len(flat)))
+    check_cost(box, times, len(flat), used)
+    shape = flat.shape if goal.keep is None else goal.keep(box, flat[None].astype(np.complex128)).shape[1:]
+    kind = np.complex128 if goal.keep is None else np.float64
+    run = Propagated(np.empty((len(times), *shape), dtype=kind), loss=np.zeros(len(flat)))
     for index in directions(times):
         if limit is not None and limit.exceeded:
             break
@@ -145,11 +194,12 @@ def _one_direction(
     limit: Limit | None,
     run: Propagated,
 ) -> None:
-    times, tol = goal.times, goal.tol
+    times, tol, scale = goal.times, goal.tol, (np.abs(flat) ** 2).sum(-1)
     report = _reporter(box, float(times[-1]), skin is not None, goal.progress)
     if goal.method == "chebyshev":
         for panel in run_panels(box, flat, times, tol, skin, report):
-            run.states[index[panel.first : panel.first + len(panel.states)]] = panel.states
+            inside = index[panel.first : panel.first + len(panel.states)]
+            run.states[inside] = run.take(box, panel.states, scale, goal.keep)
             run.products += panel.products
             run.polynomial += panel.remainder
             run.loss = run.loss + panel.loss
@@ -159,22 +209,26 @@ def _one_direction(
         return
     if goal.method == "dense":
         spectral = diagonalise(box)
-        run.states[index] = spectral.evolve(flat, times)
+        for first in range(0, len(times), most_times(flat.size)):
+            part = slice(first, first + most_times(flat.size))
+            states = spectral.evolve(flat, times[part])
+            run.states[index[part]] = run.take(box, states, scale, goal.keep)
         run.rounding = max(run.rounding, rounding_of(box, spectral, flat, abs(float(times[-1])), tol))
         if skin is not None and len(skin.edge):
             run.loss = run.loss + spectral_loss(box, spectral, flat, float(times[-1]))
     else:
         lanczos = goal.method == "lanczos"
         evolve = evolve_lanczos if lanczos else evolve_trotter
-        run.states[index], products, error = evolve(box, flat, times, tol, report=report)
+        states, products, error = evolve(box, flat, times, tol, report=report)
+        run.states[index] = run.take(box, states, scale, goal.keep)
         run.products += products
         run.polynomial = max(run.polynomial, error)
         if lanczos and skin is not None and len(skin.edge):
             # Lanczos has no probe between the output times: the largest sampled loss stands for all.
-            run.loss = run.loss + abs(float(times[-1])) * skin.loss(run.states[index][..., skin.edge]).max(0)
+            run.loss = run.loss + abs(float(times[-1])) * skin.loss(states[..., skin.edge]).max(0)
         run.estimated = run.estimated or not lanczos or skin is not None
     if limit is not None:
-        limit.look(box, run.states[index], run.loss, float(times[-1]))
+        limit.look(box, states, run.loss, float(times[-1]))
 
 
 def _reporter(box: Box, until: float, probed: bool, progress: Callable[[float], None] | None) -> Report | None:

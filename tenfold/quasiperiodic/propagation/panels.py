@@ -36,6 +36,11 @@ def panel_count(box: Box, until: float, probed: bool) -> int:
     return max(1, int(np.ceil(abs(until) * box.interval.half_width / most)))
 
 
+def most_times(size: int) -> int:
+    """How many times of states with ``size`` amplitudes are held together: half a gigabyte of them."""
+    return max(1, (1 << 25) // max(size, 1))
+
+
 def run_panel(
     box: Box,
     states: Num[np.ndarray, "S N"],
@@ -72,12 +77,14 @@ def run_panels(
 ) -> Iterator[TimePanel]:
     """Sweeps to the last of ``times`` (ascending in size, one sign), each yielded as it is done."""
     count = panel_count(box, times[-1], skin is not None and len(skin.edge) > 0)
-    length, first = times[-1] / count, 0
-    for number in range(count):
-        end = (number + 1) * length if number + 1 < count else times[-1]
+    length, first, start, most = times[-1] / count, 0, 0.0, most_times(states.size)
+    ends = [(number + 1) * length for number in range(count - 1)] + [times[-1]]
+    # A panel also ends after as many times as are held together.
+    ends = sorted({*ends, *times[most - 1 :: most].tolist()}, key=abs)
+    for end in ends:
         inside = int(np.count_nonzero(np.abs(times[first:]) <= abs(end)))
         here = times[first : first + inside]
-        panel = run_panel(box, states, number * length, length, here, first, tol / count, skin, report)
+        panel = run_panel(box, states, start, end - start, here, first, tol / len(ends), skin, report)
         yield panel
-        states = panel.last
+        states, start = panel.last, end
         first += inside

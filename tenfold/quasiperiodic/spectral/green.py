@@ -32,8 +32,8 @@ def green_columns(
     many_z = np.ndim(z) > 0
     many_m = sources is not None and np.ndim(sources) > (0 if len(box.shape) == 1 else 1)
     energies = np.atleast_1d(amplitudes(z, "z").astype(np.complex128)).ravel()
-    if not len(energies):
-        raise UsageError("there is no z; give at least one")
+    if not len(energies) or np.size(sources if many_m else 0) == 0:
+        raise UsageError("there is no z or no source; give at least one")
     choice(method, "method", WAYS)
     sites = [box.centre] if sources is None else ([sources] if not many_m else list(sources))
     right = np.zeros((len(sites), box.size))
