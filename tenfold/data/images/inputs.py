@@ -12,9 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.images.decode import check_levels, open_image, to_pixels
+from tenfold.data.images.decode import attempts, check_levels, open_image, to_pixels, told_together
 from tenfold.data.images.folder import SUFFIXES, image_files
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import TenfoldError, UsageError, suggest
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
 InputSource = str | os.PathLike[str] | Tensor | np.ndarray | Sequence[Any]
@@ -66,9 +66,18 @@ def read_inputs(
     files = image_files(path) if path.is_dir() else [path]
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} is no image by its name ({', '.join(SUFFIXES)}) and no .npy or .npz file")
-    pixels = [_decoded(file, shape, levels, resize) for file in progress.track(files, "reading images", "images")]
+    pixels: list[np.ndarray | TenfoldError] = []
+    for start in progress.track(range(0, len(files), 64), "reading images", "chunks"):
+        part = files[start : start + 64]
+        decode = lambda file, name: _decoded(file, shape, levels, resize)  # noqa: E731
+        pixels += attempts(decode, part, list(map(str, part)))
+    if bad := [error for error in pixels if isinstance(error, TenfoldError)]:
+        raise told_together(bad, len(files))
     base = path if path.is_dir() else path.parent
-    return Inputs(tuple(file.relative_to(base).as_posix() for file in files), np.stack(pixels))
+    return Inputs(
+        tuple(file.relative_to(base).as_posix() for file in files),
+        np.stack([image for image in pixels if isinstance(image, np.ndarray)]),
+    )
 
 
 def read_array(path: Path, key: str = "") -> np.ndarray:
