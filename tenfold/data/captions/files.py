@@ -136,7 +136,7 @@ class _Beside:
         sidecar = image.with_suffix(".txt")
         if sidecar.is_file():
             try:
-                return sidecar.read_text(encoding="utf-8").strip()
+                return sidecar.read_text(encoding="utf-8-sig").strip()
             except UnicodeDecodeError:
                 raise TenfoldError(f"caption {sidecar} is not UTF-8 text; save it as such") from None
         for folder in image.parents:
@@ -160,7 +160,11 @@ class _Beside:
 
     def _read(self, file: Path) -> dict[str, str]:
         found = {}
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            lines = file.read_text(encoding="utf-8-sig").split("\n")
+        except UnicodeDecodeError:
+            raise TenfoldError(f"{file} is not UTF-8 text; save it as such") from None
+        for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
@@ -168,7 +172,7 @@ class _Beside:
                 image = record["file_name"]
                 column = self._column or next(name for name in _TEXT_NAMES if name in record)
                 caption = record[column]
-            except (json.JSONDecodeError, KeyError, TypeError, StopIteration):
+            except (json.JSONDecodeError, RecursionError, KeyError, TypeError, StopIteration):
                 wanted = self._column or "text"
                 raise UsageError(
                     f'line {number} of {file} is not like {{"file_name": "1.png", "{wanted}": "a caption"}}; '

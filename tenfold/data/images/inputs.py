@@ -1,20 +1,20 @@
 """What a user hands to a trained model: images as files, in a folder, or in an array."""
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.images.decode import attempts, check_levels, open_image, to_pixels, told_together
 from tenfold.data.images.folder import SUFFIXES, image_files
 from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.nn.memory import require
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
 InputSource = str | os.PathLike[str] | Tensor | np.ndarray | Sequence[Any]
@@ -95,15 +95,18 @@ def read_array(path: Path, key: str = "") -> np.ndarray:
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in loaded.zip.infolist()}
             names = sorted(loaded.files)
             if key and key not in names:
                 raise UsageError(f"{path} holds no array {key!r}{suggest(key, names)}")
             if not key and len(names) != 1:
                 raise UsageError(f"{path} holds the arrays {', '.join(names) or 'none'}; choose one by its key")
-            return np.asarray(loaded[key or names[0]])
+            name = key or names[0]
+            require(2 * sizes.get(name, 0), torch.device("cpu"), f"array {name!r} of {path}", "give a smaller one")
+            return np.asarray(loaded[name])
     except UsageError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # NumPy passes on what its parsers of headers and archives raise
         if "allow_pickle" in str(error):
             raise UsageError(
                 f"{path} holds pickled objects, and reading them could run code; save an array of numbers"
