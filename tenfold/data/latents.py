@@ -59,7 +59,7 @@ class LatentSource:
                 self._row[arrays["record"]] = np.arange(len(arrays["record"]))
                 self.shapes.append(tuple(arrays["latent"].shape[1:]))
                 self._shards.append(arrays)
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError, OverflowError, MemoryError, RuntimeError) as error:
             raise TenfoldError(f"{folder / INDEX} is damaged ({error!r}); remove the folder and cache anew") from None
         if (self.groups < 0).any():
             raise TenfoldError(f"{folder} lacks the latents of some records; remove the folder and cache anew")
@@ -139,6 +139,7 @@ def cache_latents(
         raise UsageError(f"stale is {stale!r}; choose 'refuse' or 'rebuild'")
     if (folder / INDEX).is_file():
         index = files.read_json(folder / INDEX)
+        index = index if isinstance(index, dict) else {}
         if stale == "refuse" or (index.get("images"), index.get("encoder")) == (source.fingerprint, encoder):
             return open_latents(folder, source.fingerprint, encoder)
         (folder / INDEX).unlink()

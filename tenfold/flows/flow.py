@@ -1,5 +1,6 @@
 """Flows as densities: the network with its likelihood and its sampler as methods."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenfold.errors import UsageError
 from tenfold.flows.density import log_prob, sound
 from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.sampling import sample
@@ -37,5 +39,9 @@ class Flow(FlowNetwork):
         return self.sample(len(noise) if noise.ndim else 0, condition, noise=noise, **options)
 
     def read_extras(self, folder: Path) -> None:
-        """Take the samplers' calibration of a model folder, if it has one."""
-        self.calibration = load_calibration(folder)
+        """Take the samplers' calibration of a model folder, if it has one; a broken one costs a warning, and "auto" is
+        sequential."""
+        try:
+            self.calibration = load_calibration(folder)
+        except UsageError as error:
+            warnings.warn(f"{error}; until then solver 'auto' is sequential", stacklevel=2)

@@ -16,7 +16,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 from tenfold.files import read_json, written
 from tenfold.hub.fetch import INDEX, WEIGHTS, first_line
-from tenfold.hub.tensors import listed
+from tenfold.hub.tensors import listed, require_finite
 
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -24,14 +24,16 @@ _DTYPES = {
     torch.int8: "I8", torch.int16: "I16", torch.int32: "I32", torch.int64: "I64",
 }  # fmt: skip
 """What the format calls a type of numbers."""
-_WRAPPERS = ("state_dict", "model")
+# What training programs keep a model under; averages last, for files that hold nothing else.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "flow",
+             "ema_state_dict", "model_ema", "ema_model", "ema", "params_ema", "shadow", "shadow_params")  # fmt: skip
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a foreign checkpoint: ``.safetensors``, or a ``.pth`` of tensors and nothing else.
 
-    Nothing is unpickled beyond what ``weights_only`` allows. A dictionary under "state_dict" or "model" is
-    taken out of its wrapper.
+    Nothing is unpickled beyond what ``weights_only`` allows. A dictionary under "state_dict", "model_state_dict",
+    "model", an average's name and the like is taken out of its wrappers; the model's own before an average.
 
     Raises:
         UsageError: the file is missing, truncated, not a checkpoint, or would run code when unpickled.
@@ -41,16 +43,19 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise UsageError(f"{file} does not exist or is not a file")
     if file.suffix == ".safetensors":
         return read_safetensors(file)
+    if _is_plain_pickle(file):
+        raise UsageError(
+            f"{file} is a plain pickle, which can run any code when it is read, and no checkpoint of PyTorch; ask "
+            "whoever made it for safetensors, or for a file of torch.save(model.state_dict())"
+        )
     try:
         value = _load_pickled_tensors(file)
     except pickle.UnpicklingError as error:
         raise UsageError(_refusal(file, error)) from None
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise UsageError(f"{file} is truncated or not a PyTorch checkpoint: {first_line(error)}") from None
-    for wrapper in _WRAPPERS:
-        if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
-            value = value[wrapper]
-            break
+    while isinstance(value, dict) and (inner := [w for w in _WRAPPERS if isinstance(value.get(w), dict) and value[w]]):
+        value = value[inner[0]]
     wrong = [f"it holds {type(value).__name__}"]
     if isinstance(value, dict) and value:
         strange = ((k, v) for k, v in value.items() if not (isinstance(k, str) and isinstance(v, Tensor)))
@@ -77,7 +82,20 @@ def _refusal(file: Path, error: Exception) -> str:
             f"{file} holds pickled {culprit}, not tensors alone, and reading it could run code; "
             "save its state_dict() again and convert that"
         )
-    return f"{file} is truncated or not a PyTorch checkpoint: {first_line(error)}"
+    said = "" if "weights_only" in text else f": {first_line(error)}"  # PyTorch's advice is to run the file
+    return f"{file} is truncated or not a PyTorch checkpoint{said}"
+
+
+def _is_plain_pickle(file: Path) -> bool:
+    """Whether a file begins as a pickle of Python's own, and is neither a zip archive nor PyTorch's older format, which
+    opens with a number of its own."""
+    with open(file, "rb") as content:
+        start = content.read(32)
+        content.seek(max(0, file.stat().st_size - 1))
+        end = content.read(1)
+    magic = bytes.fromhex("6cfc9c46f9206aa85019")  # torch.serialization.MAGIC_NUMBER as a pickle writes it
+    newer = len(start) > 1 and start[:1] == b"\x80" and 2 <= start[1] <= 5
+    return magic not in start and (newer or (start[:1] in (b"(", b"}", b"]", b"c") and end == b"."))
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
@@ -113,15 +131,8 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
     """Raises UsageError, naming the tensor, where weights hold NaN or an infinity: whatever such a model says is
     nonsense. One pass over the weights."""
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.is_meta:
-            continue
-        numbers = tensor.float() if tensor.element_size() == 1 else tensor
-        # NaN and infinities survive a sum; that of finite numbers may overflow, so then they are looked for.
-        if not bool(numbers.sum(dtype=torch.float32).isfinite()) and not bool(numbers.isfinite().all()):
-            raise UsageError(
-                f"{name} of {source} holds NaN or infinite numbers; the training diverged or the file is damaged: "
-                "take an earlier checkpoint"
-            )
+        if not tensor.is_meta:
+            require_finite(name, tensor, source)
 
 
 def tensor_index(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:

@@ -42,16 +42,48 @@ def require_finite(name: str, tensor: Any, source: object) -> None:
             raise UsageError(f"{name} of {source} holds NaN or infinity; the weights are damaged, take another copy")
 
 
-def renamed(published: Mapping[str, Any], names: Iterable[tuple[str, str]], ignored: re.Pattern[str]) -> dict[str, Any]:
+_WRAPPERS = frozenset(
+    ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "model", "net", "network", "flow", "autoencoder")
+)
+_AVERAGED = frozenset(("ema", "ema_model", "model_ema", "ema_module", "averaged_model", "shadow", "ema_flow"))
+
+
+def unwrapped(published: Mapping[str, Any], known: str) -> dict[str, Any]:
+    """Tensors without the prefixes of what held the model when it was saved: compilation (``_orig_mod.``), parallelism
+    (``module.``), a training class (``model.``, ``net.``), an average (``ema.``), in any order.
+
+    ``known`` is a regular expression for the beginning of the names that tell a prefix. Where a file holds a model and
+    its average, the model is taken; tensors beside them (a loss's, a counter) are left out.
+
+    >>> unwrapped({"model._orig_mod.blocks.0.w": 1, "ema.blocks.0.w": 2, "loss.w": 3}, "blocks")
+    {'blocks.0.w': 1}
+    """
+    words = r"(?:(?:" + "|".join(sorted(_WRAPPERS | _AVERAGED)) + r")\.)*"
+    found = {match[1] for name in published if (match := re.match(f"({words}){known}", name))}
+    if not found or found == {""}:
+        return dict(published)
+    prefix = min(found, key=lambda p: (not _AVERAGED.isdisjoint(p.split(".")), len(p)))
+    held = not {"module", "_orig_mod"} >= set(prefix.split(".")[:-1])  # by more than a wrapper of the whole model
+    state = {}
+    for name, tensor in published.items():
+        if name.startswith(prefix):
+            state[name[len(prefix) :]] = tensor
+        elif not held and re.match(f"{words}{known}", name) is None and name != "n_averaged":
+            state[name] = tensor
+    return state
+
+
+def renamed(
+    published: Mapping[str, Any], names: Iterable[tuple[str, str]], ignored: re.Pattern[str], known: str = r"\w"
+) -> dict[str, Any]:
     """A published state dict with parts of its names replaced in order, without the tensors that match ``ignored`` and
-    the prefixes of wrappers.
+    the prefixes of wrappers (``unwrapped``).
 
     >>> renamed({"module.attn.w": 1, "mask": 2}, [("attn.", "layers.")], re.compile("mask"))
     {'layers.w': 1}
     """
     state = {}
-    for name, tensor in published.items():
-        name = name.removeprefix("module.").removeprefix("_orig_mod.")
+    for name, tensor in unwrapped(published, known).items():
         if ignored.fullmatch(name):
             continue
         for old, new in names:

@@ -34,7 +34,7 @@ _IGNORED = re.compile(r"(blocks\.\d+\.attn_mask|var|feat_rope(_gen)?\..*|learnab
 
 def rename(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict under our names, without ignorable buffers and wrapper prefixes."""
-    return renamed(published, _RENAMES, _IGNORED)
+    return renamed(published, _RENAMES, _IGNORED, r"blocks\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def infer_config(published: Mapping[str, Tensor], given: PublishedGeometry) -> S
         )
     text = state.get(f"blocks.{last}.text_in.weight")
     if side is None:
-        stored = next((t for n, t in published.items() if n.removeprefix("module.") == "var"), None)
+        stored = next((t for n, t in published.items() if n == "var" or n.endswith(".var")), None)
         side = math.isqrt(stored.shape[0]) if stored is not None else 32
     if text_tokens is None:
         table = next((t for n, t in published.items() if n.endswith("feat_rope.freqs_cos")), None)

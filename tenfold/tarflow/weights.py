@@ -24,7 +24,7 @@ _IGNORED = re.compile(r"blocks\.\d+\.attn_mask")
 
 def rename(published: dict[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict under our names, without the attention-mask buffers and wrapper prefixes."""
-    return renamed(published, _RENAMES, _IGNORED)
+    return renamed(published, _RENAMES, _IGNORED, r"blocks\.\d+\.")
 
 
 def infer_config(

@@ -59,6 +59,7 @@ class CaptionDataConfig:
         train: name of the training split (Hugging Face) or sub-folder, where splits have names.
         subset: Hugging Face configuration of a data set that has several.
         revision: Hugging Face revision (commit, branch or tag).
+        skip_bad: leave out images that cannot be read, and say how many; without it they are an error that lists them.
         memory_mb: decoded images are kept in memory when a split needs no more than this.
     """
 
@@ -79,6 +80,7 @@ class CaptionDataConfig:
     train: str = "train"
     subset: str = ""
     revision: str = ""
+    skip_bad: bool = False
     memory_mb: int = 1024
 
     def __post_init__(self) -> None:
@@ -127,5 +129,6 @@ class CaptionDataConfig:
             train=self.train,
             subset=self.subset,
             revision=self.revision,
+            skip_bad=self.skip_bad,
             memory_mb=self.memory_mb,
         )

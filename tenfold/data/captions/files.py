@@ -17,8 +17,8 @@ from tenfold.data.captions.aspect import nearest_ratio, with_ratio
 from tenfold.data.captions.captioned import CaptionedSplits, captioned_splits, numbered, one_group
 from tenfold.data.captions.config import CaptionDataConfig
 from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages, Read, image_size
-from tenfold.data.images.folder import image_files, named_splits, reader_of
-from tenfold.data.images.huggingface import Columns, Dataset, listing, read_splits
+from tenfold.data.images.folder import named_splits, readable_files, reader_of
+from tenfold.data.images.huggingface import Columns, Dataset, listing, read_splits, readable
 from tenfold.data.images.splits import held_out_sizes, stratified_order
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.files import sha256
@@ -96,14 +96,14 @@ Named = Callable[[str, np.ndarray | None], CaptionedImages]
 
 
 def _folder(config: CaptionDataConfig) -> tuple[Named, str, int]:
-    root, files = Path(config.path), image_files(config.path)
+    root, files = Path(config.path), readable_files(config.images())
     splits = dict(zip(("train", "validation", "test"), named_splits(config.images(), root, files), strict=True))
     captions = _Beside(root, config.text_column)
     base = sha256(*(f"{path.relative_to(root).as_posix()} {path.stat().st_size}" for path in files))
 
     def named(split: str, rows: np.ndarray | None) -> CaptionedImages:
         paths = splits[split][1] if rows is None else [splits["train"][1][i] for i in rows]
-        texts = [captions.of(path) for path in paths]
+        texts = captions.of_all(paths)
         read, listed = reader_of(paths), sha256(base, *(path.relative_to(root).as_posix() for path in paths))
         return CaptionedImages(read, texts, _groups(read, len(paths), config), listed, config)
 
@@ -118,11 +118,25 @@ class _Beside:
         self._root, self._column = root, column
         self._lines: dict[Path, dict[str, str]] = {}
 
+    def of_all(self, images: Sequence[Path]) -> list[str]:
+        """The caption of each; raises one error for all that have none."""
+        found, wrong = [], []
+        for image in images:
+            try:
+                found.append(self.of(image))
+            except TenfoldError as error:
+                wrong.append(error)
+        if len(wrong) > 1:
+            raise UsageError(f"{len(wrong)} of {len(images)} images have no caption; the first: {wrong[0]}")
+        if wrong:
+            raise wrong[0]
+        return found
+
     def of(self, image: Path) -> str:
         sidecar = image.with_suffix(".txt")
         if sidecar.is_file():
             try:
-                return sidecar.read_text(encoding="utf-8").strip()
+                return sidecar.read_text(encoding="utf-8-sig").strip()
             except UnicodeDecodeError:
                 raise TenfoldError(f"caption {sidecar} is not UTF-8 text; save it as such") from None
         for folder in image.parents:
@@ -146,7 +160,11 @@ class _Beside:
 
     def _read(self, file: Path) -> dict[str, str]:
         found = {}
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            lines = file.read_text(encoding="utf-8-sig").split("\n")
+        except UnicodeDecodeError:
+            raise TenfoldError(f"{file} is not UTF-8 text; save it as such") from None
+        for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
@@ -154,7 +172,7 @@ class _Beside:
                 image = record["file_name"]
                 column = self._column or next(name for name in _TEXT_NAMES if name in record)
                 caption = record[column]
-            except (json.JSONDecodeError, KeyError, TypeError, StopIteration):
+            except (json.JSONDecodeError, RecursionError, KeyError, TypeError, StopIteration):
                 wanted = self._column or "text"
                 raise UsageError(
                     f'line {number} of {file} is not like {{"file_name": "1.png", "{wanted}": "a caption"}}; '
@@ -170,6 +188,7 @@ def _huggingface(config: CaptionDataConfig) -> tuple[Named, str, int]:
     images = config.images()
     splits = read_splits(images)
     column = _text_column(splits[config.train], config)
+    splits = readable(splits, images)
     columns = Columns(splits[config.train], replace(images, label_column="none"))
     base = sha256(listing(images, splits[config.train]))
 

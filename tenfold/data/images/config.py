@@ -32,6 +32,7 @@ class ImageDataConfig:
         lanes: independent parts of a stream; 0 takes the number of its files, at most 16. The order of
             training samples depends on it, so it stays the same when a run resumes elsewhere.
         block: records of a lane that are shuffled together.
+        skip_bad: leave out images that cannot be read, and say how many; without it they are an error that lists them.
         memory_mb: decoded images are kept in memory when a split needs no more than this.
     """
 
@@ -52,6 +53,7 @@ class ImageDataConfig:
     revision: str = ""
     lanes: int = 0
     block: int = 256
+    skip_bad: bool = False
     memory_mb: int = 1024
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class ImageDataConfig:
             raise UsageError(f"data source {self.source!r} needs a path; set --data.path")
         if self.streaming and self.source != "huggingface":
             raise UsageError(f"data source {self.source!r} cannot be streamed; set --data.source=huggingface")
+        if self.streaming and self.skip_bad:
+            raise UsageError("skip_bad needs images that are read before training; set --data.streaming=false")
         for name, size in (("validation", self.validation), ("test", self.test)):
             if isinstance(size, int) and size < 0:
                 raise UsageError(f"{name} is {size}; a number of held-out images cannot be negative")

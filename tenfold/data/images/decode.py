@@ -3,6 +3,7 @@ that are decoded when they are asked for, and kept where memory allows."""
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
 
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -150,6 +152,66 @@ def _eight_bit(image: Image.Image, name: str) -> Image.Image:
     return image
 
 
+def attempts(
+    decode: Callable[[Encoded, str], np.ndarray], values: Sequence[Encoded], names: Sequence[str]
+) -> list[np.ndarray | TenfoldError]:
+    """What ``decode`` makes of each image, in order, or what is wrong with it. PIL releases the interpreter lock, so
+    threads decode side by side. Raises UsageError, which is about settings and not about an image."""
+
+    def attempt(value: Encoded, name: str) -> np.ndarray | TenfoldError:
+        try:
+            return decode(value, name)
+        except UsageError:
+            raise
+        except TenfoldError as error:
+            return error
+
+    if len(values) < 4:
+        return [attempt(value, name) for value, name in zip(values, names, strict=True)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(attempt, values, names))
+
+
+def told_together(bad: Sequence[TenfoldError], count: int, fix: str = "") -> TenfoldError:
+    """One error for all of the bad images of ``count``."""
+    if len(bad) == 1:
+        return TenfoldError(f"{bad[0]}{fix and f', or {fix}'}")
+    told = [str(error).partition(";")[0] for error in bad[:20]]
+    more = f" and {len(bad) - 20} more" if len(bad) > 20 else ""
+    listed = f"{len(bad)} of {count} images are bad: {', '.join(told)}{more}"
+    return TenfoldError(f"{listed}; repair or remove them{fix and f', or {fix}'}")
+
+
+def good_images(read: "Read", count: int, channels: int, skip_bad: bool) -> Bool[np.ndarray, "n"]:
+    """Which of ``count`` images can be decoded, found before any work: all of them, or, with ``skip_bad``, those that
+    are left when bad ones are left out, with a warning that counts them. Of more than 50,000 images the headers alone
+    are looked at, unless bad ones are to be left out.
+
+    Raises TenfoldError that lists the bad ones."""
+
+    def whole(value: Encoded, name: str) -> np.ndarray:
+        return to_pixels(open_image(value, name), 0, 0, channels, 256, name)
+
+    def header(value: Encoded, name: str) -> np.ndarray:
+        return np.array(image_size(value, name))
+
+    bad: dict[int, TenfoldError] = {}
+    with progress.task("checking images", count, "images") as advance:
+        for start in range(0, count, 256):
+            values, names = read(np.arange(start, min(start + 256, count)))
+            found = attempts(whole if skip_bad or count <= 50_000 else header, values, names)
+            bad |= {start + i: error for i, error in enumerate(found) if isinstance(error, TenfoldError)}
+            advance(len(values))
+    if bad and (not skip_bad or len(bad) == count):
+        raise told_together(list(bad.values()), count, "" if skip_bad else "leave them out with --data.skip-bad")
+    if bad:
+        text = str(told_together(list(bad.values()), count)).partition(";")[0]
+        warnings.warn(f"{len(bad)} of {count} images are left out as bad: {text}", stacklevel=3)
+    good = np.ones(count, dtype=bool)
+    good[list(bad)] = False
+    return good
+
+
 Read = Callable[[np.ndarray], tuple[Sequence[Encoded], list[str]]]
 """Undecoded images and their names (for messages) for positions (B,) int64."""
 
@@ -176,11 +238,10 @@ class ImageDecoder:
 
     def many(self, values: Sequence[Encoded], names: Sequence[str]) -> UInt8[np.ndarray, "n c h w"]:
         """uint8 (n, C, H, W), in order. PIL releases the interpreter lock, so threads decode side by side."""
-        if len(values) < 4:
-            pixels = [self(value, name) for value, name in zip(values, names, strict=True)]
-        else:
-            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                pixels = list(pool.map(self, values, names))
+        found = attempts(self, values, names)
+        if bad := [error for error in found if isinstance(error, TenfoldError)]:
+            raise told_together(bad, len(values))
+        pixels = [image for image in found if isinstance(image, np.ndarray)]
         return np.stack(pixels) if pixels else np.zeros((0, *(self.shape or (self.channels, 0, 0))), np.uint8)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.decode import ImageDecoder, LazyImages, Read
+from tenfold.data.images.decode import ImageDecoder, LazyImages, Read, good_images
 from tenfold.data.images.splits import ImageSplits, held_out_sizes, stratified_order
 from tenfold.errors import UsageError, suggest
 from tenfold.files import sha256
@@ -22,7 +22,7 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
     classes.
 
     Raises UsageError for a path that is no folder, holds no images or has no folder for a named split."""
-    root, files = Path(config.path), image_files(config.path)
+    root, files = Path(config.path), readable_files(config)
     train, validation, test = named_splits(config, root, files)
     names = sorted({_class_of(path, base) for base, group in (train, validation, test) for path in group} - {""})
     if config.label_column == "none":
@@ -60,6 +60,13 @@ def load_folder(config: ImageDataConfig) -> ImageSplits:
         levels=config.levels,
         fingerprint=sha256(*(part.fingerprint for part in splits.values())),
     )
+
+
+def readable_files(config: ImageDataConfig) -> list[Path]:
+    """The image files below the folder, all of which can be read; see ``good_images``."""
+    files = image_files(config.path)
+    good = good_images(reader_of(files), len(files), config.channels, config.skip_bad)
+    return [path for path, use in zip(files, good, strict=True) if use]
 
 
 def reader_of(paths: list[Path]) -> Read:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages
+from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages, good_images
 from tenfold.data.images.splits import (
     ArrayImages,
     ImageSplits,
@@ -48,6 +49,7 @@ def load_huggingface(config: ImageDataConfig) -> ImageSplits:
     Raises UsageError for an unknown data set, split or column, and TenfoldError when the hub cannot be
     reached."""
     splits = read_splits(config)
+    splits = splits if config.streaming else readable(splits, config)
     columns = Columns(splits[config.train], config)
     decoder = ImageDecoder(config.height, config.width, config.channels, config.levels)
     undecoded = {name: columns.undecoded(split) for name, split in splits.items()}
@@ -242,6 +244,21 @@ def read_splits(config: ImageDataConfig) -> dict[str, Dataset]:
         name = getattr(config, option)
         if isinstance(name, str) and name not in splits:
             raise UsageError(f"{config.path!r} has no split {name!r}{suggest(name, splits)}, with --data.{option}")
+    return splits
+
+
+def readable(splits: dict[str, Dataset], config: ImageDataConfig) -> dict[str, Dataset]:
+    """The splits, those that are used with the records whose images can be read; see ``good_images``."""
+    columns, splits = Columns(splits[config.train], replace(config, label_column="none")), dict(splits)
+    for name in {config.train, *(n for n in (config.validation, config.test) if isinstance(n, str))}:
+        undecoded = columns.undecoded(splits[name])
+
+        def read(indices: np.ndarray, undecoded: Dataset = undecoded, name: str = name) -> tuple[list[Any], list[str]]:
+            return undecoded[indices.tolist()][columns.image], [f"{i} of split {name}" for i in indices]
+
+        good = good_images(read, len(undecoded), config.channels, config.skip_bad)
+        if not good.all():
+            splits[name] = splits[name].select(np.flatnonzero(good))
     return splits
 
 

@@ -1,20 +1,20 @@
 """What a user hands to a trained model: images as files, in a folder, or in an array."""
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.images.decode import check_levels, open_image, to_pixels
+from tenfold.data.images.decode import attempts, check_levels, open_image, to_pixels, told_together
 from tenfold.data.images.folder import SUFFIXES, image_files
-from tenfold.errors import UsageError, suggest
+from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.nn.memory import require
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
 InputSource = str | os.PathLike[str] | Tensor | np.ndarray | Sequence[Any]
@@ -66,9 +66,18 @@ def read_inputs(
     files = image_files(path) if path.is_dir() else [path]
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} is no image by its name ({', '.join(SUFFIXES)}) and no .npy or .npz file")
-    pixels = [_decoded(file, shape, levels, resize) for file in progress.track(files, "reading images", "images")]
+    pixels: list[np.ndarray | TenfoldError] = []
+    for start in progress.track(range(0, len(files), 64), "reading images", "chunks"):
+        part = files[start : start + 64]
+        decode = lambda file, name: _decoded(file, shape, levels, resize)  # noqa: E731
+        pixels += attempts(decode, part, list(map(str, part)))
+    if bad := [error for error in pixels if isinstance(error, TenfoldError)]:
+        raise told_together(bad, len(files))
     base = path if path.is_dir() else path.parent
-    return Inputs(tuple(file.relative_to(base).as_posix() for file in files), np.stack(pixels))
+    return Inputs(
+        tuple(file.relative_to(base).as_posix() for file in files),
+        np.stack([image for image in pixels if isinstance(image, np.ndarray)]),
+    )
 
 
 def read_array(path: Path, key: str = "") -> np.ndarray:
@@ -86,15 +95,18 @@ def read_array(path: Path, key: str = "") -> np.ndarray:
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in loaded.zip.infolist()}
             names = sorted(loaded.files)
             if key and key not in names:
                 raise UsageError(f"{path} holds no array {key!r}{suggest(key, names)}")
             if not key and len(names) != 1:
                 raise UsageError(f"{path} holds the arrays {', '.join(names) or 'none'}; choose one by its key")
-            return np.asarray(loaded[key or names[0]])
+            name = key or names[0]
+            require(2 * sizes.get(name, 0), torch.device("cpu"), f"array {name!r} of {path}", "give a smaller one")
+            return np.asarray(loaded[name])
     except UsageError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # NumPy passes on what its parsers of headers and archives raise
         if "allow_pickle" in str(error):
             raise UsageError(
                 f"{path} holds pickled objects, and reading them could run code; save an array of numbers"

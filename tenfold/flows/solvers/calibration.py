@@ -129,5 +129,5 @@ def load_calibration(folder: str | Path) -> Calibration | None:
         return None
     try:
         return Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid JSON ({error}); calibrate again") from None

@@ -12,6 +12,7 @@ from tenfold import hub
 from tenfold.errors import UsageError
 from tenfold.files import read_json
 from tenfold.hub.fetch import model_folder
+from tenfold.hub.tensors import unwrapped
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 
@@ -123,7 +124,7 @@ def read_autoencoder(
 def rename(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict under our names (diffusers' present ones), attention weights as matrices, without
     wrapper prefixes and what only training needs."""
-    names = {n.removeprefix("module.").removeprefix("_orig_mod."): t for n, t in published.items()}
+    names = unwrapped(published, r"(first_stage_model|encoder|decoder|quantize)\.")
     if any(name.startswith(_FIRST_STAGE) for name in names):  # the rest of the file is other networks
         names = {n.removeprefix(_FIRST_STAGE): t for n, t in names.items() if n.startswith(_FIRST_STAGE)}
     original = any(re.match(r"(encoder\.down|decoder\.up)\.\d", name) for name in names)
