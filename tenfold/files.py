@@ -82,7 +82,7 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, numbers of thousands of digits
         raise UsageError(f"{path} is not valid JSON: {error}") from None
     except (OSError, MemoryError) as error:
-        raise UsageError(f"{path} cannot be read: {error or 'too long for the memory'}") from None
+        raise UsageError(f"{path} cannot be read: {str(error) or 'too long for the memory'}") from None
 
 
 def sha256(*parts: bytes | str | Path) -> str:
