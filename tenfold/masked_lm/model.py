@@ -14,7 +14,8 @@ from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.hub.folders import OURS, header
 from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds
-from tenfold.masked_lm.network import geometry, read_checkpoint, stock_network, write_checkpoint
+from tenfold.masked_lm.network import geometry, stock_network
+from tenfold.masked_lm.weights import read_checkpoint, write_checkpoint
 from tenfold.text.tokenizer import ByteTokenizer, Tokenizer
 
 _LOGITS_AT_ONCE = 2**24  # 64 MiB in float32
