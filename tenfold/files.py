@@ -16,7 +16,9 @@ import yaml
 from tenfold.errors import TenfoldError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FORBIDDEN = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+}  # fmt: skip
 
 
 def fsync(path: Path) -> None:
@@ -111,7 +113,7 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of many thousand digits, nesting
         raise UsageError(f"{path} is not valid JSON: {error}") from None
     except (OSError, MemoryError) as error:
-        raise UsageError(f"{path} cannot be read: {error or 'too long for the memory'}") from None
+        raise UsageError(f"{path} cannot be read: {str(error) or 'too long for the memory'}") from None
 
 
 def sha256(*parts: bytes | str | Path) -> str:

@@ -9,7 +9,7 @@ from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.masked_lm.config import SpecialIds, read_special
 from tenfold.masked_lm.model import MaskedLM, require_bidirectional
-from tenfold.masked_lm.network import network_of, read_settings
+from tenfold.masked_lm.weights import network_of, read_settings
 from tenfold.text import networks as text_models
 from tenfold.text.tokenizer import FileTokenizer, read_tokenizer
 

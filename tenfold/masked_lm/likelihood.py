@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, SupportsIndex, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold import progress
@@ -51,26 +51,27 @@ class Likelihood:
 @torch.no_grad()
 def mdm_nll(
     model: MaskedLM,
-    tokens: Int[Tensor, "b n"],
-    n_samples: int = 8,
-    estimator: Estimator = "count",
+    tokens: object,
+    n_samples: SupportsIndex = 8,
+    estimator: str = "count",
     *,
-    maskable: Bool[Tensor, "b n"] | None = None,
-    real: Bool[Tensor, "b n"] | None = None,
-    seed: int = 0,
+    maskable: object = None,
+    real: object = None,
+    seed: SupportsIndex = 0,
     samples: Sequence[int] | None = None,
-    batch: int = 32,
+    batch: SupportsIndex = 32,
     epsilon: float = 1e-3,
 ) -> Likelihood:
     """The masked-diffusion bound on −log p(x) of each row, in nats, summed over its maskable tokens.
 
     Args:
         model: any masked language model.
-        tokens: x_0.
+        tokens: x_0 (b, n), of any integer type.
         n_samples: draws of masks a row, at times (numbers of masks) that are stratified over the draws.
         estimator: "count" draws the number of masks, "time" a time t, with weight 1/t; "count" varies less.
-        maskable: tokens that are scored; None for all, without the first under the shift and without padding.
-        real: False at padding, which nobody looks at; None for no padding.
+        maskable: (b, n) bool, tokens that are scored; None for all, but the first under
+            the shift and padding.
+        real: (b, n) bool, False at padding, which nobody looks at; None for no padding.
         seed: keys the draws of a row, with its tokens and its number among ``samples``: they do not depend on the
             other rows.
         samples: (b,) number of each row among those of the same tokens; by default they are counted.
@@ -80,34 +81,33 @@ def mdm_nll(
     Raises:
         UsageError: no draw asked for, or nothing to score.
     """
-    n_samples, batch = (read(int, value, name) for name, value in (("n_samples", n_samples), ("batch", batch)))
-    if n_samples < 1:
-        raise UsageError(f"n_samples is {n_samples}; a bound needs at least one draw")
+    draws, key = read(int, n_samples, "n_samples"), read(int, seed, "seed")
+    if draws < 1:
+        raise UsageError(f"n_samples is {draws}; a bound needs at least one draw")
     if not 0 < epsilon < 1:
         raise UsageError(f"epsilon is {epsilon}; the least time lies between 0 and 1")
     if estimator not in (known := get_args(Estimator)):
         raise UsageError(f"estimator is {estimator!r}{suggest(str(estimator), known)}")
-    tokens, maskable, real = _completed(model, tokens, maskable, real, batch)
-    values = torch.zeros(n_samples, len(tokens), dtype=torch.float64)
-    keys, first = row_keys(tokens, real, samples), (real.cumsum(dim=1) - 1).clamp(min=0)
-    offset = Draws(seed, 0).uniform("places", keys, (), torch.float64)
-    with progress.task("bound", n_samples * len(tokens), "rows") as step:
-        for k in range(n_samples):
-            places = ((offset + k / n_samples) % 1.0).float().to(tokens.device)
-            for rows in torch.arange(len(tokens)).split(batch):
-                here = rows.to(tokens.device)
-                uniforms = Draws(seed, k).uniform("masks", keys[here], (tokens.shape[1],)).gather(1, first[here])
-                drawn = tokens[here], maskable[here], places[here], uniforms
-                noised = _noised(model, *drawn, estimator, epsilon)
-                values[k, rows] = _bound_of(model, tokens[here], noised, real[here]).cpu()
+    x, free, whole, size = _completed(model, tokens, maskable, real, batch)
+    values = torch.zeros(draws, len(x), dtype=torch.float64)
+    keys, first = row_keys(x, whole, samples), (whole.cumsum(dim=1) - 1).clamp(min=0)
+    offset = Draws(key, 0).uniform("places", keys, (), torch.float64)
+    with progress.task("bound", draws * len(x), "rows") as step:
+        for k in range(draws):
+            places = ((offset + k / draws) % 1.0).float()
+            for rows in torch.arange(len(x)).split(size):
+                here = rows.to(x.device)
+                uniforms = Draws(key, k).uniform("masks", keys[here], (x.shape[1],)).gather(1, first[here])
+                noised = _noised(model, x[here], free[here], places[here], uniforms, estimator, epsilon)
+                values[k, rows] = _bound_of(model, x[here], noised, whole[here]).cpu()
                 step(len(rows))
     values = _finite(values)
-    error = values.std(0) / math.sqrt(n_samples) if n_samples > 1 else torch.full_like(values[0], math.nan)
-    return Likelihood(values.mean(0), error, n_samples)
+    error = values.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(values[0], math.nan)
+    return Likelihood(values.mean(0), error, draws)
 
 
 def _noised(
-    model: MaskedLM, x: Tensor, maskable: Tensor, places: Tensor, uniforms: Tensor, by: Estimator, epsilon: float = 1e-3
+    model: MaskedLM, x: Tensor, maskable: Tensor, places: Tensor, uniforms: Tensor, by: str, epsilon: float = 1e-3
 ) -> Noised:
     if by == "count":
         return mask_counts(x, maskable, places, uniforms, model.special.mask)
@@ -122,11 +122,11 @@ def _bound_of(model: MaskedLM, tokens: Tensor, noised: Noised, real: Tensor) -> 
 @torch.no_grad()
 def autoregressive_nll(
     model: MaskedLM,
-    tokens: Int[Tensor, "b n"],
+    tokens: object,
     *,
-    maskable: Bool[Tensor, "b n"] | None = None,
-    real: Bool[Tensor, "b n"] | None = None,
-    batch: int = 32,
+    maskable: object = None,
+    real: object = None,
+    batch: SupportsIndex = 32,
 ) -> Likelihood:
     """−log p(x) of each row under the same network read causally, from left to right, in nats; exact.
 
@@ -135,37 +135,38 @@ def autoregressive_nll(
         raise UsageError(
             "the model has no logit shift, so it predicts no next tokens and has no autoregressive likelihood"
         )
-    tokens, maskable, real = _completed(model, tokens, maskable, real, batch)
-    causal = causal_attention(tokens.shape[1], tokens.device)
+    x, free, whole, size = _completed(model, tokens, maskable, real, batch)
+    causal = causal_attention(x.shape[1], x.device)
     parts = []
-    for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches"):
-        pattern = with_padding(causal, real[rows])
-        parts.append(model(tokens[rows], tokens[rows], maskable[rows], pattern).double().sum(1).cpu())
+    for rows in progress.track(torch.arange(len(x)).split(size), "left to right", "batches"):
+        pattern = with_padding(causal, whole[rows])
+        parts.append(model(x[rows], x[rows], free[rows], pattern).double().sum(1).cpu())
     nats = _finite(torch.cat(parts))
     return Likelihood(nats, torch.zeros_like(nats), 1)
 
 
 def _completed(
-    model: MaskedLM, given: object, maskable: object, real: object, batch: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens, and which may be masked and are real, on the model's device: what every likelihood checks first."""
-    if batch < 1:
-        raise UsageError(f"batch is {batch}; give at least 1")
+    model: MaskedLM, given: object, maskable: object, real: object, batch: object
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Tokens, which may be masked and which are real, on the model's device, and the rows of a batch: what every
+    likelihood checks first."""
+    if (size := read(int, batch, "batch")) < 1:
+        raise UsageError(f"batch is {size}; give at least 1")
     tokens = token_ids(given, model.vocab_size).to(model.device)
     if not tokens.numel():
         raise UsageError(f"the rows have shape {tuple(tokens.shape)}, so there is nothing to score")
-    real = torch.ones_like(tokens, dtype=torch.bool) if real is None else _marks(real, "real", tokens)
+    whole = torch.ones_like(tokens, dtype=torch.bool) if real is None else _marks(real, "real", tokens)
     # Under the shift nothing predicts the first token of a row.
-    usable = real & (real.cumsum(dim=1) > 1) if model.logit_shift else real
-    maskable = usable if maskable is None else _marks(maskable, "maskable", tokens)
-    if bool((maskable & ~usable).any()):
-        row = int((maskable & ~usable).any(dim=1).nonzero()[0])
+    usable = whole & (whole.cumsum(dim=1) > 1) if model.logit_shift else whole
+    free = usable if maskable is None else _marks(maskable, "maskable", tokens)
+    if bool((free & ~usable).any()):
+        row = int((free & ~usable).any(dim=1).nonzero()[0])
         raise UsageError(
             f"maskable has padding, or the first token under the shift, in row {row}; set it to False there"
         )
-    if not bool(maskable.any()):
+    if not bool(free.any()):
         raise UsageError("no token of the rows may be masked, so there is nothing to score")
-    return tokens, maskable, real
+    return tokens, free, whole, size
 
 
 def _finite(nats: Tensor) -> Tensor:

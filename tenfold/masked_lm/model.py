@@ -14,7 +14,8 @@ from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
 from tenfold.hub.folders import OURS, header
 from tenfold.masked_lm.config import MaskedLMConfig, SpecialIds
-from tenfold.masked_lm.network import geometry, read_checkpoint, stock_network, write_checkpoint
+from tenfold.masked_lm.network import geometry, stock_network
+from tenfold.masked_lm.weights import read_checkpoint, write_checkpoint
 from tenfold.text.tokenizer import ByteTokenizer, Tokenizer
 
 _LOGITS_AT_ONCE = 2**24  # 64 MiB in float32
@@ -96,7 +97,7 @@ class MaskedLM(nn.Module):
 
     def hidden(
         self,
-        tokens: Int[Tensor, "b n"],
+        tokens: Shaped[Tensor, "b n"],
         attention_mask: Tensor | None = None,
         position_ids: Int[Tensor, "b n"] | None = None,
         cache: object | None = None,
@@ -104,7 +105,7 @@ class MaskedLM(nn.Module):
         """The network's last hidden states, without the head.
 
         Args:
-            tokens: x_t.
+            tokens: x_t, of any integer type.
             attention_mask: None for full attention; (b, n) with 0 at padding (n counts cached positions too); or
                 (b or 1, 1, n, keys) of bool, True where a query may look at a key, or of floats that are added.
             position_ids: None counts from 0, and after left padding from the first real token.
@@ -171,8 +172,8 @@ class MaskedLM(nn.Module):
 
     def forward(
         self,
-        noisy: Int[Tensor, "b n"],
-        clean: Int[Tensor, "b n"],
+        noisy: Shaped[Tensor, "b n"],
+        clean: Shaped[Tensor, "b n"],
         chosen: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Int[Tensor, "b n"] | None = None,

@@ -43,6 +43,14 @@ class Tokenizer(Protocol):
         """Write what reads it back, if anything is needed."""
 
 
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise UsageError(f"a text has half of a character (U+{code:04X}), which UTF-8 cannot hold; mend it") from None
+
+
 class ByteTokenizer:
     """One token a byte of UTF-8.
 
@@ -54,7 +62,7 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The bytes."""
-        return list(text.encode())
+        return list(_utf8(text))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text; bytes that are no UTF-8 become �."""
@@ -83,11 +91,13 @@ class FileTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of the text alone; words that look like special tokens are text."""
+        _utf8(text)
         return list(self.inner(text, **_ALONE)["input_ids"])
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text, spaces as they were."""
-        return str(self.inner.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        known = [token for token in tokens if token >= 0]
+        return str(self.inner.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def pieces(self, tokens: Sequence[int]) -> list[bytes]:
         """The bytes of each token as the vocabulary writes them, the space before a word included."""

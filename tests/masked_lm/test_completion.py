@@ -171,6 +171,51 @@ def test_a_file_is_completed_and_an_interrupted_one_goes_on(model, source, tmp_p
         batch_files.complete_file(model, source, part, JOB, OPTIONS)
 
 
+def test_every_line_is_checked_first_and_a_mended_file_goes_on(model, tmp_path, monkeypatch):
+    file, out = tmp_path / "x.jsonl", tmp_path / "y.jsonl"
+    good = [{"prompt": f"p{i}", "task_id": i} for i in range(4)]
+    for bad, words in (
+        ({"prompt": "x" * 200}, "line 5 of .*128 positions"),
+        ({"prompt": "x", "max_tokens": 0}, "line 5 of .*max_tokens is 0"),
+        ({"prompt": "x", "max_tokens": 2.5}, "line 5 of .*max_tokens is '2.5'"),
+        ({"prompt": "x", "max_tokens": True}, "line 5 of .*max_tokens"),
+        ({"prompt": "x", "max_tokens": None}, "line 5 of .*max_tokens"),
+        ({"prompt": "x", "suffix": 3}, "line 5 of .*suffix is '3'"),
+        ({"prompt": ["x"]}, 'line 5 of .* has no "prompt" string'),
+        ({"text": "x"}, 'line 5 of .* has no "prompt" string'),
+        ({"prompt": "x"}, 'line 5 of .* there is no "task_id"'),
+    ):
+        named = bad if "task_id" in words else {**bad, "task_id": 4}
+        file.write_text("".join(json.dumps(line) + "\n" for line in [*good, named]))
+        with pytest.raises(UsageError, match=words):
+            batch_files.complete_file(model, file, out, JOB, OPTIONS, ("task_id",))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["x.jsonl"]  # nothing was begun
+    lines = [*good, {"prompt": "old", "task_id": 5}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    real, asked, limit = batch_files.complete_texts, [], [6]
+
+    def watching(model, requests, *rest, **more):
+        asked.extend(request.prompt for request in requests)
+        if len(asked) > limit[0]:
+            raise KeyboardInterrupt
+        return real(model, requests, *rest, **more)
+
+    monkeypatch.setattr(batch_files, "complete_texts", watching)
+    with pytest.raises(KeyboardInterrupt):
+        batch_files.complete_file(model, file, out, JOB, OPTIONS)
+    lines[0], lines[4] = {"prompt": "new", "task_id": 0}, {"prompt": "p5", "task_id": 5}
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked.clear()
+    limit[0] = 100
+    batch_files.complete_file(model, file, out, batch_files.FileJob(4, 2, 5, 5), OPTIONS)
+    assert sorted(asked) == ["new", "new", "p3", "p3", "p5", "p5"]
+    asked.clear()
+    assert out.read_bytes() == batch_files.complete_file(model, file, tmp_path / "z.jsonl", JOB, OPTIONS).read_bytes()
+    (tmp_path / "w.jsonl.partial").write_text((tmp_path / "z.jsonl").read_text())
+    with pytest.raises(UsageError, match="another source"):
+        batch_files.complete_file(model, file, tmp_path / "w.jsonl", JOB, OPTIONS)
+
+
 def test_bad_files(model, tmp_path):
     file = tmp_path / "x.jsonl"
     for text, words in (('{"prompt": 3}', "line 1 .*prompt"), ("nope", "line 1 .*not JSON"), ("\n", "no line")):

@@ -34,7 +34,7 @@ def lines_of(file: Path) -> Iterator[str]:
         raise UsageError(f"{file} is not UTF-8 at byte {at + error.start}; convert it, or leave it out") from None
     except (OSError, EOFError, zlib.error, MemoryError) as error:
         what = "is no whole gzip file" if packed else "cannot be read"
-        raise UsageError(f"{file} {what}: {error or type(error).__name__}") from None
+        raise UsageError(f"{file} {what}: {str(error) or type(error).__name__}") from None
 
 
 def text_lines(text: str) -> list[str]:
@@ -62,7 +62,7 @@ def json_objects(file: Path, wanted: str = "an object") -> Iterator[tuple[int, d
         except json.JSONDecodeError as error:
             raise UsageError(f"{where} is not JSON: {error.msg} at column {error.colno}") from None
         except (ValueError, RecursionError, MemoryError) as error:  # numbers of thousands of digits, deep nesting
-            raise UsageError(f"{where} is not JSON that can be read: {error or type(error).__name__}") from None
+            raise UsageError(f"{where} is not JSON that can be read: {str(error) or type(error).__name__}") from None
         if not isinstance(value, dict):
             raise UsageError(f"{where} is {type(value).__name__}; expected {wanted}")
         yield number, value

@@ -2,7 +2,6 @@
 
 import json
 import queue
-import re
 import threading
 import time
 import uuid
@@ -34,9 +33,6 @@ class Request:
     def __post_init__(self) -> None:
         if self.tokens < 1:
             raise UsageError(f"max_tokens is {self.tokens}; ask for at least one token")
-        for name, text in (("prompt", self.prompt), ("suffix", self.suffix or "")):
-            if not text.isascii() and (half := re.search("[\ud800-\udfff]", text)):
-                raise UsageError(f"{name} has half of a character (U+{ord(half[0]):04X}) that UTF-8 cannot hold")
 
 
 @dataclass(frozen=True)

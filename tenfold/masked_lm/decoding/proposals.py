@@ -208,6 +208,8 @@ class Proposer:
         """Proposals of the pass ``step``, from U[0, 1) ``numbers``, without which they are the most likely tokens.
 
         Raises UsageError, with the step's number, where the logits are NaN or infinite."""
+        if logits.element_size() < 4:  # sums over a vocabulary need more digits
+            logits = logits.float()
         if self.never is not None:
             logits = logits.index_fill(-1, torch.tensor([self.never], device=logits.device), -torch.inf)
         found = propose(logits, self.alg, self.temperature, self.top_p, self.top_k, numbers, entropy=self.entropy)
