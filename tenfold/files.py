@@ -82,6 +82,22 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def check_writable(path: str | os.PathLike[str], what: str, folder: bool = False) -> None:
+    """Raise UsageError where a file (or a ``folder``) that work will end in could not be written: said before the work.
+    Messages begin with ``what`` it is for."""
+    target = Path(path)
+    if target.is_dir() != folder and target.exists():
+        kind = "folder" if target.is_dir() else "file"
+        raise UsageError(f"{target} is a {kind}; {what} need a {'folder' if folder else 'file'}, choose another --out")
+    above = target
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if (above != target or folder) and not above.is_dir():
+        raise UsageError(f"{above} is a file, so {target} cannot be written; choose another --out")
+    if not os.access(above, os.W_OK):
+        raise UsageError(f"{above} may not be written to; choose another place for {what} than {target}")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON, atomically."""
     write_atomic(path, json_text(value, indent=2) + "\n")

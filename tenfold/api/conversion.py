@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenfold.api import catalogue
 from tenfold.errors import UsageError
+from tenfold.files import check_writable
 from tenfold.settings.options import call_reader
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def convert(
     reader, where = catalogue.reader_of(system), device_named(device)
     if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UsageError(f"{out} already exists and is not an empty folder; choose another OUT_DIR")
+    check_writable(out, "the model", folder=True)
     sigma = options.pop("sigma", None)
     if sigma is not None and not sigma > 0:
         raise UsageError(f"sigma is {sigma}; give the standard deviation of the training noise, above 0")

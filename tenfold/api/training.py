@@ -111,6 +111,7 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
     from tenfold.training.loop import train as loop
 
     task = cast("Task", run.task)
+    _refuse_beyond_memory(run)
     with progress.shown("reading the data") if _is_main() else nullcontext():
         task.train_source()
     settings = settings_of(run.name, run.recipe)
@@ -127,6 +128,24 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
     if done.main:
         run.task.to(done.device)
         run.has_weights = True
+
+
+def _refuse_beyond_memory(run: Run) -> None:
+    """Raise UsageError, before any work, for a training that takes more memory than there is, by more than the dry
+    run's estimate may err."""
+    from tenfold.nn.memory import free_bytes
+    from tenfold.training.devices import device_named
+
+    try:
+        told = catalogue.task_of(run.recipe).describe(run.recipe).get("total_bytes", 0)
+    except UsageError:  # sizes that the data alone tell
+        return
+    share, free = told / int(os.environ.get("WORLD_SIZE", "1")), free_bytes(device_named(run.device))
+    if 0.75 * share > free:
+        raise UsageError(
+            f"training takes about {share / 2**30:.1f} GiB of memory a process, but {free / 2**30:.1f} GiB are free; "
+            "lower train.batch_size, raise train.accumulate, or train with more processes (--dry-run tells the parts)"
+        )
 
 
 def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:

@@ -14,7 +14,7 @@ from tenfold.api import catalogue
 from tenfold.api.runs import Model, Run, open_run, open_source
 from tenfold.errors import UsageError
 from tenfold.figures import write_captions
-from tenfold.files import write_json
+from tenfold.files import check_writable, write_json
 from tenfold.reports import write_joint_report, write_report
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
@@ -119,8 +119,7 @@ def sample(
     opened = open_source(source, device, dtype)
     options = change(options or catalogue.options_of(opened.system, "sample")(), changes)
     target = Path(folder or opened.outputs / "samples")
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{target} is a file; samples need a folder, choose another --out")
+    check_writable(target, "samples", folder=True)
     return cast(Samples, opened.trained()).sample(options, target)
 
 
@@ -192,6 +191,7 @@ def _new_results(folder: str | os.PathLike[str]) -> RunFolder:
     target = RunFolder(folder)
     if target.path.exists() and (not target.path.is_dir() or any(target.path.iterdir())):
         raise UsageError(f"{target.path} exists already and is not an empty folder; choose another --out")
+    check_writable(target.path, "results", folder=True)
     return target
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import tenfold
 from tenfold.api import catalogue
 from tenfold.errors import TenfoldError, UsageError, suggest
+from tenfold.files import check_writable
 from tenfold.settings.command import CommandParser
 
 EXAMPLES = """\
@@ -36,6 +37,8 @@ def run(argv: list[str]) -> int:
         )
     if given.room not in rooms:
         raise UsageError(f"there is no benchmark {given.room!r}{suggest(given.room, rooms)}")
+    if given.json:
+        check_writable(given.json, "the records")
     command = [sys.executable, "-m", f"benchmarks.{given.room}"]
     command += ["--quick"] if given.quick else []
     command += ["--json", str(Path(given.json).absolute())] if given.json else []

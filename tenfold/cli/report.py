@@ -3,6 +3,7 @@
 from tenfold import api, progress
 from tenfold.cli import options
 from tenfold.errors import UsageError
+from tenfold.files import check_writable
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
 
@@ -28,6 +29,8 @@ def run(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     if given.title and not given.out:
         raise UsageError("--title belongs to the page about several runs; name it with --out")
+    if given.out:
+        check_writable(given.out, "the page")
     found = [api.open_run(folder, given.device) for folder in given.runs]
     with progress.shown("writing the report"):
         # A joint page shows the pictures that the runs have; one that was never drawn is drawn first.

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.files import disk_errors, fsync, json_text, read_json, replace_folder, write_json, write_yaml
+from tenfold.files import check_writable, disk_errors, fsync, json_text, read_json, replace_folder, write_json, write_yaml
 from tenfold.runs.measurement import Measurement
 from tenfold.settings.yaml_files import FORMAT, read_yaml
 
@@ -70,6 +70,7 @@ class RunFolder:
         """UsageError when a run was started here (so that a command can say so before it does any work)."""
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file; a run needs a folder: choose another --out")
+        check_writable(self.path, "a run", folder=True)
         if self.holds_run():
             raise UsageError(
                 f"{self.path} already holds a run; continue it with 'tenfold train --resume {self.path}' "

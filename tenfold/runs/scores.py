@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import UsageError
-from tenfold.files import json_text, write_output
+from tenfold.files import check_writable, json_text, write_output
 from tenfold.runs.measurement import Measurement
 
 SUFFIXES = (".csv", ".json")
@@ -85,3 +85,4 @@ def check_target(path: Path) -> None:
         raise UsageError(f"{path} ends in {path.suffix or 'nothing'!r}; scores are written to .csv or .json files")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file for the scores")
+    check_writable(path, "scores")
