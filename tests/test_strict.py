@@ -276,3 +276,21 @@ def test_a_model_with_broken_weights_is_refused_by_every_reader(tmp_path: Path) 
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(UsageError, match="holds NaN or infinity"):
         DiscreteDiffusion.from_pretrained(tmp_path / "model")
+
+
+def test_json_goes_through_one_function() -> None:
+    """Text for a file or a user is made by ``files.json_text``; what is only hashed, or holds no float, may not be."""
+    allowed = {
+        "files.py",
+        "data/tensor_file.py",  # headers of whole numbers
+        "hub/checkpoints.py",
+        "data/text/code.py",  # hashed
+        "data/text/reading.py",
+        "figures/style.py",  # text alone
+        "quasiperiodic/commands/arrays.py",  # allow_nan=False
+        "training/checkpoints/checkpoint.py",
+        "training/parallel.py",  # between processes
+    }
+    root = Path(tenfold.__file__).parent
+    found = {str(file.relative_to(root)) for file in root.rglob("*.py") if "json.dumps(" in file.read_text()}
+    assert found == allowed

@@ -1,7 +1,6 @@
 """What the tasks of flows share: the flow itself, made on first use, moved, trained by AdamW, and read again; and what
 the verbs write: samples as files, scored inputs as a picture; and what training costs."""
 
-import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from tenfold import progress
 from tenfold.data.images.inputs import Inputs
 from tenfold.errors import UsageError
 from tenfold.figures.images import image_grid, ranked
-from tenfold.files import disk_errors, write_output
+from tenfold.files import disk_errors, json_text, write_output
 from tenfold.flows.flow import Flow
 from tenfold.flows.loss import to_levels
 from tenfold.flows.options import FlowRecipe, GuidedSampling
@@ -126,7 +125,7 @@ def write_samples(
     assert info is not None
     told = {"options": vars(options), "levels": levels, "info": info.to_dict()}
     picture = image_grid(torch.cat(shown), folder / "samples.png")
-    return [picture, path, write_output(folder / "samples.json", json.dumps(told, indent=2))]
+    return [picture, path, write_output(folder / "samples.json", json_text(told, indent=2))]
 
 
 def with_picture(found: Scores, inputs: Inputs, levels: int, path: Path | None) -> Scores:

@@ -18,7 +18,7 @@ from tenfold.data.images.augment import shift
 from tenfold.data.images.decode import check_levels
 from tenfold.data.images.splits import ImageSplits, read_all
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.files import write_output
+from tenfold.files import json_text, write_output
 from tenfold.hub.checkpoints import read_state_dict
 from tenfold.metrics.inception import InceptionV3
 from tenfold.training.task import MapSource
@@ -102,7 +102,7 @@ class ClassifierFeatures(nn.Module):
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write weights and geometry as one safetensors file."""
         geometry = {"shape": self.shape, "levels": self.levels, "classes": self.classes, "dim": self.dim}
-        text = json.dumps({**geometry, "accuracy": self.accuracy})
+        text = json_text({**geometry, "accuracy": self.accuracy})
         return write_output(Path(folder) / _FILE, save(self.state_dict(), metadata={"extractor": text}))
 
     @classmethod

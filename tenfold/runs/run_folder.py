@@ -20,7 +20,16 @@ from typing import IO, Any
 
 from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.files import check_writable, disk_errors, fsync, json_text, read_json, replace_folder, write_json, write_yaml
+from tenfold.files import (
+    check_writable,
+    disk_errors,
+    fsync,
+    json_text,
+    read_json,
+    replace_folder,
+    write_json,
+    write_yaml,
+)
 from tenfold.runs.measurement import Measurement
 from tenfold.settings.yaml_files import FORMAT, read_yaml
 

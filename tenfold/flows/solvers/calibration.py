@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.files import write_output
+from tenfold.files import json_text, write_output
 from tenfold.flows.block import FlowBlock
 from tenfold.flows.solvers.plan import Plan
 from tenfold.runs.machine import cpu_name
@@ -119,7 +119,7 @@ def machine(block: FlowBlock) -> dict[str, str | int]:
 
 def save_calibration(calibration: Calibration, folder: str | Path) -> Path:
     """Write ``calibration.json`` into a model folder; returns its path."""
-    return write_output(Path(folder) / FILE, json.dumps(calibration.to_dict(), indent=2) + "\n")
+    return write_output(Path(folder) / FILE, json_text(calibration.to_dict(), indent=2) + "\n")
 
 
 def load_calibration(folder: str | Path) -> Calibration | None:

@@ -1,6 +1,5 @@
 """Text in, text out: completion and infilling in the form of OpenAI's completions endpoint."""
 
-import json
 import queue
 import threading
 import time
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.files import json_text
 from tenfold.masked_lm.decoding.generation import Generation
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.decoding.sampling import check, diffusion_generate
@@ -254,5 +254,5 @@ def _stream(
 def as_events(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
     """Chunks as server-sent events, "[DONE]" at the end."""
     for chunk in chunks:
-        yield f"data: {json.dumps(chunk)}\n\n"
+        yield f"data: {json_text(chunk)}\n\n"
     yield "data: [DONE]\n\n"
