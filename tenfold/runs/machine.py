@@ -1,7 +1,16 @@
-"""What a measurement of time depends on besides the software."""
+"""The machine: what a measurement of time depends on besides the software, and how much memory is left."""
 
+import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
+
+from tenfold.errors import UsageError
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
 
 
 def cpu_name() -> str:
@@ -13,3 +22,37 @@ def cpu_name() -> str:
     except OSError:
         pass  # no Linux
     return platform.processor() or platform.machine()
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take: what the system, a container's limit and the process' own limit leave;
+    2^62 where nothing tells."""
+    return min(_limits())
+
+
+def _limits() -> Iterator[int]:
+    yield 1 << 62
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource is not None else -1
+        if limit >= 0:
+            yield max(0, limit - used)
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        yield next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        group = Path("/sys/fs/cgroup")
+        taken = int((group / "memory.current").read_text())
+        lines = (group / "memory.stat").read_text().splitlines()
+        cached = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        yield max(0, int((group / "memory.max").read_text()) - taken + cached)
+    except (OSError, ValueError, IndexError, StopIteration):
+        return
+
+
+def require_memory(size: float, what: str, fix: str, free: int | None = None) -> None:
+    """Raise UsageError where ``what`` takes more bytes than are ``free``, of this process' memory by default; ``fix``
+    tells what to do."""
+    free = free_memory() if free is None else free
+    if size > free:
+        raise UsageError(
+            f"{what} would need about {size / 2**30:.3g} GiB of memory, but {free / 2**30:.3g} GiB are free; {fix}"
+        )
