@@ -23,6 +23,13 @@ def as_table(given: Any, name: str) -> np.ndarray:
         raise UsageError(f"{name} cannot be made an array; give numbers, in rows of one length") from None
 
 
+def listed(given: Any, name: str) -> list[Any]:
+    """The items of a list, a tuple or an array. Raises UsageError for a single value, or text."""
+    if isinstance(given, str | bytes | dict) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) == 0:
+        raise UsageError(f"{name} is {shown(given)!r}; expected a list, one item each")
+    return list(given)
+
+
 def reals(given: Any, name: str, finite: bool = True) -> Float64[np.ndarray, "*shape"]:
     """Real numbers of any type as float64. Raises UsageError for complex numbers, text, and NaN or infinities."""
     table = as_table(given, name)

@@ -357,8 +357,8 @@ class Kronecker:
 
 
 def _are_phases(frequencies: Any) -> bool:
-    if isinstance(frequencies, np.ndarray) and frequencies.dtype == np.uint64:
-        return frequencies.ndim == 1
+    if isinstance(frequencies, np.ndarray):
+        return frequencies.ndim == 1 and frequencies.size > 0 and frequencies.dtype.kind in "iu"
     return (
         isinstance(frequencies, Sequence)
         and not isinstance(frequencies, str | bytes)

@@ -177,6 +177,49 @@ def test_arrays_of_any_type_and_layout(name, dtype):
         assert found is None or not len(given) or same(found, expected), (name, dtype)
 
 
+LISTS = {
+    "box": lambda x: room.box(x, [1, 1]),
+    "box.high": lambda x: room.box([0, 0], x),
+    "ball": lambda x: room.ball(x, "1/8"),
+    "halfspace": lambda x: room.halfspace(x, 1),
+    "slab": lambda x: room.slab(x, 0, 1),
+    "polytope": lambda x: room.polytope([x, [1, 1]], [1, 1]),
+    "polytope.bounds": lambda x: room.polytope([[1, 0], [1, 1]], x),
+    "halfspace_volume": lambda x: room.halfspace_volume(x, 1),
+    "Poly.linear": lambda x: room.Poly.linear(x),
+    "Poly.of": lambda x: room.Poly.of([[1, 0], [0, 2]], x),
+    "trigonometric_sublevel": lambda x: room.trigonometric_sublevel([[1], [1]], x, [0, 0], 0.0, 0.5).to_dict(),
+    "count_over_theta": lambda x: room.count_over_theta(LINE, "golden", x, 50).counts,
+}
+VALUES = {
+    "radius": lambda x: room.ball([0, 0], x),
+    "bound": lambda x: room.halfspace([1, 0], x),
+    "width": lambda x: room.band(room.variables(2)[0], x),
+    "constant": lambda x: room.Poly.constant(2, x),
+    "divisor": lambda x: room.variables(1)[0] / x,
+    "volume": lambda x: room.halfspace_volume([1, 2], x),
+}
+HALF = [Fraction(1, 2), 0.5, np.float16(0.5), np.float32(0.5), np.longdouble(0.5), "1/2", "0.5", np.array(0.5)]
+NO_NUMBERS = [np.nan, np.inf, "nan", "x", True, 1j, np.complex64(1), object(), "1e999999999", {"a": 1}]
+
+
+@pytest.mark.parametrize("name", [*LISTS, *VALUES])
+def test_coefficients_of_any_library_are_exact_or_one_sentence(name):
+    function = {**LISTS, **VALUES}[name]
+    if name in VALUES:
+        assert all(function(half) == function(Fraction(1, 2)) for half in HALF)
+    else:
+        plain = function([0.5, 0.25])
+        alike = [(0.5, 0.25), np.array([0.5, 0, 0.25])[::2], [Fraction(1, 2), np.float32(0.25)]]
+        alike += [np.array([0.5, 0.25], kind) for kind in ("float16", "float32", "longdouble", "object")]
+        assert all(function(given) == plain for given in alike)
+    for bad in [x for x in NO_NUMBERS if x is not True or name != "trigonometric_sublevel"]:  # [0.5, True] are floats
+        for given in [bad] if name in VALUES else [bad, [0.5, bad], 0.5, "12", b"12", None]:
+            with pytest.raises(UsageError) as refused:
+                function(given)
+            assert len(str(refused.value)) < 600
+
+
 def test_indices_do_not_wrap():
     for at in (GOLDEN.at, SKEW.at, Scrambled(CUBIC, 1).at, Kronecker("3/7", allow_resonant=True).at):
         for n in (2**63, np.uint64(2**63), [2**63, 1], [2**70], np.array([2**64 - 1], np.uint64), [2**63, -1]):
