@@ -25,7 +25,7 @@ def as_table(given: Any, name: str) -> np.ndarray:
 
 def listed(given: Any, name: str) -> list[Any]:
     """The items of a list, a tuple or an array. Raises UsageError for a single value, or text."""
-    if isinstance(given, str | bytes | dict) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) == 0:
+    if isinstance(given, str | bytes | dict) or not hasattr(given, "__iter__") or getattr(given, "ndim", 1) == 0:
         raise UsageError(f"{name} is {shown(given)!r}; expected a list, one item each")
     return list(given)
 

@@ -29,6 +29,7 @@ from tenfold.shifts.skew import SkewShift
 KEPT_HITS = 10_000_000
 METHODS = ("auto", "enumerate", "floor_sum", "lattice")
 FEW = 1 << 18
+MOMENT = 0.2  # seconds of work from which the time of the whole is estimated
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _blocks(
     for n, size in made:
         yield n, size
         done += size
-        if not said and (spent := time.perf_counter() - began) > 0.2:
+        if not said and (spent := time.perf_counter() - began) > MOMENT:
             said = True
             say(spent * (whole / max(done, 1) - 1), what, cheaper)
 

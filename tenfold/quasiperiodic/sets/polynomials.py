@@ -138,7 +138,7 @@ class Poly:
 
     def exact(self, point: Iterable[Any]) -> Fraction:
         """The value at a point of rational numbers."""
-        x = [Fraction(v) for v in point]
+        x = [exact_fraction(v, "a coordinate") for v in point]
         return sum((c * math.prod(v**k for v, k in zip(x, e, strict=True)) for e, c in self.terms), Fraction(0))
 
     def __call__(self, x: Any) -> Float64[np.ndarray, "*n"]:
