@@ -128,8 +128,11 @@ class Kronecker:
         index, kind = indices(n), float_type(dtype)
         if self.binary:
             return limbs.floats(self.limbs_at(index)[-1], kind.type)
-        flat = [[x / m for x, m in zip(self._exact(n), self.moduli, strict=True)] for n in index.ravel().tolist()]
-        return below_one(np.array(flat, np.float64).reshape(*index.shape, self.dim), kind)
+        exact, found = [self._exact(n) for n in index.ravel().tolist()], np.empty((index.size, self.dim))
+        for j, m in enumerate(self.moduli):
+            binary, cut = m == 1 << self.bits, self.bits - 53  # those are rounded down, as ``points`` has them
+            found[:, j] = [(x[j] >> cut) * 2.0**-53 if binary else x[j] / m for x in exact]
+        return below_one(found.reshape(*index.shape, self.dim), kind)
 
     def limbs_at(self, n: Int64[np.ndarray, "..."]) -> limbs.Limbs:
         """Phases of indices (…,) modulo 2^bits, as limbs (…, b); for sequences that are ``binary``."""
@@ -262,7 +265,8 @@ class Kronecker:
         return other
 
     def _column(self, j: int) -> "Kronecker":
-        return self._copy(moduli=(self.moduli[j],), steps=(self.steps[j],), starts=(self.starts[j],))
+        alone = {name: (getattr(self, name)[j],) for name in ("theta", "moduli", "steps", "starts")}
+        return self._copy(frequency=Frequency((self.frequency.components[j],)), **alone)
 
     @cached_property
     def _base(self) -> limbs.Limbs:

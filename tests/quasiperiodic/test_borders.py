@@ -242,6 +242,22 @@ def test_frequencies_that_are_none(alpha):
         assert len(str(refused.value)) < 500
 
 
+@pytest.mark.parametrize("alpha", ["golden", "1/7,sqrt2", "3/7,1/5", "sqrt2,1/3,1/4", "1/1000003,pi", "1/5000000029"])
+def test_points_of_every_kind_of_frequency_and_length(alpha):
+    for bits in (64, 128):
+        orbit = Kronecker(alpha, "1/3", bits, allow_resonant=True)
+        for start, size in ((-3, 5), (10**15, 2049), (-40_000, 33_000)):
+            points, narrow = orbit.points(start, start + size), orbit.points(start, start + size, np.float32)
+            some = range(0, size, max(1, size // 40))
+            for i in some:
+                exact = [Fraction(x, m) for x, m in zip(orbit.exact_at(start + i), orbit.moduli, strict=True)]
+                assert max(abs(Fraction(x) - y) for x, y in zip(points[i].tolist(), exact, strict=True)) < 2**-52
+                assert max(y - Fraction(x) for x, y in zip(narrow[i].tolist(), exact, strict=True)) < 2**-23
+            assert (points < 1).all()
+            assert (narrow <= points).all()
+            assert np.array_equal(orbit.at([start + i for i in some]), points[:: max(1, size // 40)])
+
+
 def test_frequencies_of_any_library():
     import decimal
 
