@@ -18,9 +18,10 @@ from scipy.stats import qmc
 from tenfold.errors import UsageError, suggest
 from tenfold.settings.arguments import read_all_arguments
 from tenfold.settings.values import read
+from tenfold.shifts.arrays import below_one, float_type
 from tenfold.shifts.costs import require
 from tenfold.shifts.frequency import Frequency
-from tenfold.shifts.kronecker import Kronecker, below_one, float_type
+from tenfold.shifts.kronecker import Kronecker
 from tenfold.shifts.scramble import Scrambled
 from tenfold.shifts.skew import SkewShift
 

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments, read_arguments
 from tenfold.shifts import limbs
-from tenfold.shifts.arrays import as_table, indices
-from tenfold.shifts.kronecker import Kronecker, float_type
+from tenfold.shifts.arrays import as_table, float_type, indices
+from tenfold.shifts.kronecker import Kronecker
 
 DEPTH = 53
 _CHUNK = 1 << 14

@@ -14,10 +14,10 @@ from numpy.typing import DTypeLike
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments
 from tenfold.shifts import limbs
-from tenfold.shifts.arrays import above, indices
+from tenfold.shifts.arrays import above, float_type, indices, output
 from tenfold.shifts.costs import require
 from tenfold.shifts.frequency import Frequency, Number, offsets
-from tenfold.shifts.kronecker import BITS, float_type, output
+from tenfold.shifts.kronecker import BITS
 
 BLOCK = 1 << 14
 _LARGEST = 256
