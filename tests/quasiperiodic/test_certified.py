@@ -197,6 +197,14 @@ def test_good_boxes_count_intervals_as_the_dynamics_do():
         good_box_distance("golden", 1.81, 5.69, 1.0)
 
 
+def test_what_would_be_ignored_is_refused():
+    with pytest.raises(UsageError, match="dimension 1"):
+        good_box_distance("cubic", 5, 1, 0.9)
+    with pytest.raises(UsageError, match="leave theta away"):
+        worst_slab(Kronecker("golden"), 100, "1/3")
+    assert worst_slab("golden", 100, "1/3").count == worst_slab(Kronecker("golden", "1/3"), 100).count
+
+
 def test_numbers_out_of_scale_are_refused():
     for M, q, s in ((1e300, 1, 1), (10, 1e5, 1), (10, 1, 1e5)):
         with pytest.raises(UsageError, match="1e200"):

@@ -22,7 +22,7 @@ from tenfold.settings.arguments import read_arguments
 from tenfold.settings.values import read
 from tenfold.shifts.arrays import listed
 from tenfold.shifts.constants import integer_root
-from tenfold.shifts.costs import say
+from tenfold.shifts.costs import require, say
 from tenfold.shifts.kronecker import Kronecker
 from tenfold.shifts.skew import SkewShift
 
@@ -288,7 +288,12 @@ def count_over_theta(
         raise UsageError("there is no theta; give at least one")
     orbits = [Kronecker(frequency, t, bits, allow_resonant=allow_resonant or i > 0) for i, t in enumerate(thetas)]
     way = _chosen(region, orbits[0], 0, N, method)
-    parts = list(meeting(region, integer_root(N + 1, region.dim))) if way == "lattice" else None
+    parts = None
+    if way == "lattice":
+        K = integer_root(N + 1, region.dim)
+        size = 16.0 * region.dim * _expected_cells(region, K)
+        require(size, f"the cells of side 1/{K}, for several theta,", "count one theta after the other")
+        parts = list(meeting(region, K))
     found = [_counted(region, orbit, 0, N, way, parts=parts) for orbit in orbits]
     counts = tuple(f.count for f in found)
     at = max(range(len(counts)), key=counts.__getitem__)
