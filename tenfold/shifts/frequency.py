@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -256,9 +256,9 @@ class Frequency:
         )
 
     @classmethod
-    def from_phases(cls, phases: Iterable[int], bits: int = 64) -> "Frequency":
+    def from_phases(cls, phases: Any, bits: int = 64) -> "Frequency":
         """Whole numbers A, modulo 2^bits, that stand for A / 2^bits, exactly."""
-        whole = [read(int, a, "a phase") for a in phases]
+        whole = [read(int, a, "a phase") for a in listed(phases, "the phases")]
         return cls(tuple(Number(f"{a}/2^{bits}", Fraction(a % (1 << bits), 1 << bits), kind="phase") for a in whole))
 
 

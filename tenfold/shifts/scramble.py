@@ -63,6 +63,8 @@ class Scrambled:
     Raises UsageError for rational coordinates, which have no binary digits modulo q."""
 
     def __init__(self, sequence: Kronecker, seed: int) -> None:
+        if not isinstance(sequence, Kronecker):
+            raise UsageError(f"the sequence is a {type(sequence).__name__}; expected a Kronecker sequence")
         if not sequence.binary:
             raise UsageError(
                 "a rational frequency counts modulo q and has no binary digits to scramble; shift it instead"

@@ -271,6 +271,63 @@ def test_frequencies_of_any_library():
     assert [c.text for c in Frequency.of(["golden", "cubic", "1/4"]).components][0::3] == ["golden", "1/4"]
 
 
+STRANGE = [None, "x", 1.5, np.nan, np.zeros(3), np.zeros((0, 2)), [], {}, object(), 1j, True, [["a"]], b"x",
+           np.array(["a"]), [None], [[1, 2], [3]]]  # fmt: skip
+X, Y = room.variables(2)
+ANY = {
+    "Kronecker": Kronecker,
+    "theta": lambda x: Kronecker("cubic", x),
+    "LatticeShift": LatticeShift,
+    "LatticeShift.box": lambda x: LatticeShift(["golden"]).box(x, [3]),
+    "LatticeShift.phase_error": LatticeShift(["golden"]).phase_error,
+    "SkewShift": lambda x: SkewShift("pi", x),
+    "nested_uniform": lambda x: shifts.nested_uniform(x, 1),
+    "Stream.load_state_dict": lambda x: Stream(CUBIC).load_state_dict(x),
+    "ShiftSampler.load_state_dict": lambda x: ShiftSampler().load_state_dict(x),
+    "ShiftSampler.frequency": lambda x: ShiftSampler(2, "kronecker", frequency=x),
+    "continued_fraction": shifts.continued_fraction,
+    "best_simultaneous": lambda x: shifts.best_simultaneous(x, 5),
+    "best_dual": lambda x: shifts.best_dual(x, 5),
+    "certify_wdc": lambda x: shifts.certify_wdc(x, 0.1, 1, 9),
+    "liouville": Frequency.liouville,
+    "from_decimals": Frequency.from_decimals,
+    "from_fractions": Frequency.from_fractions,
+    "from_phases": Frequency.from_phases,
+    "Set.from_dict": room.Set.from_dict,
+    "Set.contains": DISC.contains,
+    "Poly": X,
+    "Poly.of": lambda x: room.Poly.of(x, [1]),
+    "add": lambda x: X + x,
+    "divide": lambda x: X / x,
+    "intervals": room.intervals,
+    "interval": lambda x: room.intervals([x]),
+    "polytope": lambda x: room.polytope(x, [1]),
+    "from_sympy": lambda x: room.from_sympy(x, []),
+    "symbols": lambda x: room.from_sympy(None, x),
+    "trigonometric_sublevel": lambda x: room.trigonometric_sublevel(x, [1.0], [0.0], 0.0, 0.5),
+    "running_counts": lambda x: room.running_counts(DISC, CUBIC, x),
+    "count_over_theta": lambda x: room.count_over_theta(DISC, "cubic", x, 9),
+    "good_box_distance": lambda x: room.good_box_distance(x, 5, 1, 0.9),
+    "separation_bound": lambda x: room.separation_bound(DISC, x, 9),
+    "discrepancy": room.discrepancy,
+    "fit_exponent": lambda x: room.fit_exponent([1, 10, 100, 1000], x),
+    "fit_exponent.N": lambda x: room.fit_exponent(x, [1, 2, 3, 4]),
+    "worst_slab": lambda x: room.worst_slab(x, 9),
+    "halfspace_volume": lambda x: room.halfspace_volume(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_whatever_is_given_ends_in_an_answer_or_one_sentence(name):
+    for given in STRANGE:
+        said = "an answer"
+        try:
+            ANY[name](given)
+        except UsageError as refused:
+            said = str(refused)
+        assert 5 < len(said) < 600, (name, given)
+
+
 def test_memory_is_asked_for_before_the_work():
     for work in (
         lambda: GOLDEN.points(0, 10**12),

@@ -43,7 +43,7 @@ def intervals(ends: Any) -> Set:
     ends = listed(ends, "the intervals")
     if not ends:
         raise UsageError("a union of intervals has none; give at least one pair of ends")
-    if any(np.shape(pair) != (2,) for pair in ends):
+    if any(len(listed(pair, "an interval")) != 2 for pair in ends):
         raise UsageError("an interval is no pair of ends; give pairs such as (0, '1/4')")
     return Set(dict.fromkeys(box([a], [b]).clauses[0] for a, b in ends))
 
@@ -98,6 +98,9 @@ def from_sympy(expression: Any, symbols: Any) -> Set:
     Raises UsageError for anything that is not polynomial with rational or float coefficients."""
     import sympy
 
+    symbols = listed(symbols, "the symbols")
+    if not all(isinstance(symbol, sympy.Symbol) for symbol in symbols):
+        raise UsageError(f"the symbols are {symbols}; expected those of sympy, in the order of the coordinates")
     if isinstance(expression, sympy.And | sympy.Or):
         join = operator.and_ if isinstance(expression, sympy.And) else operator.or_
         return functools.reduce(join, (from_sympy(a, symbols) for a in expression.args))
