@@ -268,7 +268,7 @@ def _relation(frequency: Frequency) -> tuple[int, ...] | None:
     steps, modulus, inexact = _common(frequency, BITS)
     rows = dual_rows(steps, modulus)
     # Small boxes first: a rational vector has so many relations in the large one.
-    for size in sorted({min(8, reach), min(128, reach), reach}):
+    for size in sorted({min(size, reach) for size in (1, 8, 128, 4096)}):
         noise = size * frequency.dim if inexact or known < BITS else 0
         half = [size] * frequency.dim + [max(1, noise << BITS - known if modulus == 1 << BITS else noise)]
         found = [signed(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1])]
