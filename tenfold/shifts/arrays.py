@@ -6,7 +6,8 @@ from numbers import Rational
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64, Shaped
+from numpy.typing import DTypeLike
 
 from tenfold.errors import UsageError
 from tenfold.settings.values import shown
@@ -21,6 +22,13 @@ def as_table(given: Any, name: str) -> np.ndarray:
         return np.asarray(given)
     except (ValueError, TypeError, RuntimeError, OverflowError, RecursionError, MemoryError):
         raise UsageError(f"{name} cannot be made an array; give numbers, in rows of one length") from None
+
+
+def listed(given: Any, name: str) -> list[Any]:
+    """The items of a list, a tuple or an array. Raises UsageError for a single value, or text."""
+    if isinstance(given, str | bytes | dict) or not hasattr(given, "__iter__") or getattr(given, "ndim", 1) == 0:
+        raise UsageError(f"{name} is {shown(given)!r}; expected a list, one item each")
+    return list(given)
 
 
 def reals(given: Any, name: str, finite: bool = True) -> Float64[np.ndarray, "*shape"]:
@@ -85,3 +93,30 @@ def exact_fraction(value: Any, name: str) -> Fraction:
     except (TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError):
         said = repr(shown(value)) if isinstance(value, str) else shown(value)
         raise UsageError(f"{name} is {said}; expected a finite number, a fraction or text such as '1/50'") from None
+
+
+def float_type(dtype: DTypeLike) -> np.dtype:
+    """float64 or float32. Raises UsageError for others."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind not in (np.float64, np.float32):
+        raise UsageError(f"dtype is {dtype if kind is None else kind}; expected float64 or float32")
+    return kind
+
+
+def below_one(x: Float64[np.ndarray, "*shape"], kind: np.dtype) -> Float[np.ndarray, "*shape"]:
+    """Numbers of [0, 1) as float64, or rounded down to 24 bits as float32, so that none becomes 1."""
+    if kind == np.float32:
+        return (np.floor(x * 2.0**24) * 2.0**-24).astype(np.float32)
+    return np.minimum(x, 1.0 - 2.0**-53)
+
+
+def output(out: Shaped[np.ndarray, "..."] | None, shape: tuple[int, ...], kind: np.dtype) -> Float[np.ndarray, "n b"]:
+    """``out``, or a new array. Raises UsageError where its shape or type is another, or it cannot be written."""
+    if out is None:
+        return np.empty(shape, kind)
+    if out.shape != shape or out.dtype != kind or not out.flags.writeable:
+        raise UsageError(f"out has shape {out.shape} and dtype {out.dtype}; expected {shape} and {kind}, to write to")
+    return out

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UsageError
-from tenfold.settings.arguments import read_arguments
+from tenfold.settings.arguments import read_all_arguments, read_arguments
 from tenfold.shifts.frequency import Frequency, Number
 from tenfold.shifts.reduction import in_box
 
@@ -54,8 +54,8 @@ def continued_fraction(alpha: Any, terms: int = 20, bits: int = BITS) -> Continu
     frequency = Frequency.of(alpha)
     if frequency.dim != 1:
         raise UsageError(f"a continued fraction is of one number, but {frequency} has {frequency.dim}")
-    if bits < 1:
-        raise UsageError(f"bits is {bits}; expected at least 1")
+    if not 1 <= bits <= 1 << 20:
+        raise UsageError(f"bits is {bits}; expected 1 to {1 << 20}")
     if terms < 1:
         raise UsageError(f"terms is {terms}; expected at least 1")
     number = frequency.components[0]
@@ -92,6 +92,7 @@ def _quotients(low: Fraction, high: Fraction, terms: int) -> tuple[list[int], bo
     return found, False, False
 
 
+@read_all_arguments
 @dataclass(frozen=True)
 class Records:
     """Successive best approximations.
@@ -267,7 +268,7 @@ def _relation(frequency: Frequency) -> tuple[int, ...] | None:
     steps, modulus, inexact = _common(frequency, BITS)
     rows = dual_rows(steps, modulus)
     # Small boxes first: a rational vector has so many relations in the large one.
-    for size in sorted({min(8, reach), min(128, reach), reach}):
+    for size in sorted({min(size, reach) for size in (1, 8, 128, 4096)}):
         noise = size * frequency.dim if inexact or known < BITS else 0
         half = [size] * frequency.dim + [max(1, noise << BITS - known if modulus == 1 << BITS else noise)]
         found = [signed(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1])]

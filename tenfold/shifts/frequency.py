@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -17,7 +17,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.settings.arguments import read_all_arguments
 from tenfold.settings.values import read, shown
 from tenfold.shifts import constants
-from tenfold.shifts.arrays import exact_fraction
+from tenfold.shifts.arrays import exact_fraction, listed
 
 NAMES = ("golden", "silver", "bronze", "cubic", "plastic", "rd:D", "richtmyer:D", "sqrtK", "cbrtK", "e", "pi",
          "liouville:A,B,…")  # fmt: skip
@@ -161,8 +161,8 @@ class Frequency:
             return given
         if isinstance(given, str):
             return cls.parse(given)
-        listed = isinstance(given, Sequence) and not isinstance(given, bytes)
-        if listed or (isinstance(given, np.ndarray) and given.ndim == 1):
+        several = isinstance(given, Sequence) and not isinstance(given, bytes)
+        if several or (isinstance(given, np.ndarray) and given.ndim == 1):
             parts = ([Number.of(x)] if not isinstance(x, str | Frequency) else cls.of(x).components for x in given)
             return cls(tuple(itertools.chain.from_iterable(parts)))
         return cls((Number.of(given),))
@@ -205,14 +205,14 @@ class Frequency:
         return cls(tuple(components), name=text.strip())
 
     @classmethod
-    def from_decimals(cls, values: Iterable[str]) -> "Frequency":
+    def from_decimals(cls, values: Any) -> "Frequency":
         """Decimal strings that stand for real numbers; as many digits as are given count."""
-        return cls(tuple(Number.of(str(v)) for v in values))
+        return cls(tuple(Number.of(str(v)) for v in listed(values, "the decimals")))
 
     @classmethod
-    def from_fractions(cls, values: Iterable[Any]) -> "Frequency":
+    def from_fractions(cls, values: Any) -> "Frequency":
         """Exact rational numbers (Fraction, int or "p/q"): the orbit lives on whole numbers modulo q."""
-        return cls(tuple(Number.of(Fraction(v)) for v in values))
+        return cls(tuple(Number.of(exact_fraction(v, "a fraction")) for v in listed(values, "the fractions")))
 
     @classmethod
     def rd(cls, dim: int) -> "Frequency":
@@ -245,20 +245,20 @@ class Frequency:
         )
 
     @classmethod
-    def liouville(cls, quotients: Sequence[int]) -> "Frequency":
+    def liouville(cls, quotients: Any) -> "Frequency":
         """[0; a₁, …, a_m, 1, 1, …]: huge quotients make a number that is close to rational ones."""
-        listed = [read(int, a, "a partial quotient") for a in quotients]
-        if not listed or min(listed) < 1:
-            raise UsageError(f"partial quotients are {listed}; expected whole numbers of at least 1")
+        whole = [read(int, a, "a partial quotient") for a in listed(quotients, "the quotients")]
+        if not whole or min(whole) < 1:
+            raise UsageError(f"partial quotients are {shown(whole)}; expected whole numbers of at least 1")
         return cls(
-            (Number(f"[0; {', '.join(map(str, listed))}, 1, …]", rule=partial(_continued, tuple(listed))),),
-            name="liouville:" + ",".join(map(str, listed)),
+            (Number(f"[0; {', '.join(map(str, whole))}, 1, …]", rule=partial(_continued, tuple(whole))),),
+            name="liouville:" + ",".join(map(str, whole)),
         )
 
     @classmethod
-    def from_phases(cls, phases: Iterable[int], bits: int = 64) -> "Frequency":
+    def from_phases(cls, phases: Any, bits: int = 64) -> "Frequency":
         """Whole numbers A, modulo 2^bits, that stand for A / 2^bits, exactly."""
-        whole = [read(int, a, "a phase") for a in phases]
+        whole = [read(int, a, "a phase") for a in listed(phases, "the phases")]
         return cls(tuple(Number(f"{a}/2^{bits}", Fraction(a % (1 << bits), 1 << bits), kind="phase") for a in whole))
 
 

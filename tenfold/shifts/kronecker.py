@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Shaped, UInt64
+from jaxtyping import Float, Int64, Shaped, UInt64
 from numpy.typing import DTypeLike
 
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments, read_arguments
 from tenfold.shifts import limbs
-from tenfold.shifts.arrays import above, indices
+from tenfold.shifts.arrays import above, below_one, float_type, indices, output
 from tenfold.shifts.costs import require
 from tenfold.shifts.diophantine import relation
 from tenfold.shifts.frequency import Frequency, Number, offsets
@@ -128,8 +128,11 @@ class Kronecker:
         index, kind = indices(n), float_type(dtype)
         if self.binary:
             return limbs.floats(self.limbs_at(index)[-1], kind.type)
-        flat = [[x / m for x, m in zip(self._exact(n), self.moduli, strict=True)] for n in index.ravel().tolist()]
-        return below_one(np.array(flat, np.float64).reshape(*index.shape, self.dim), kind)
+        exact, found = [self._exact(n) for n in index.ravel().tolist()], np.empty((index.size, self.dim))
+        for j, m in enumerate(self.moduli):
+            binary, cut = m == 1 << self.bits, self.bits - 53  # those are rounded down, as ``points`` has them
+            found[:, j] = [(x[j] >> cut) * 2.0**-53 if binary else x[j] / m for x in exact]
+        return below_one(found.reshape(*index.shape, self.dim), kind)
 
     def limbs_at(self, n: Int64[np.ndarray, "..."]) -> limbs.Limbs:
         """Phases of indices (…,) modulo 2^bits, as limbs (…, b); for sequences that are ``binary``."""
@@ -262,7 +265,8 @@ class Kronecker:
         return other
 
     def _column(self, j: int) -> "Kronecker":
-        return self._copy(moduli=(self.moduli[j],), steps=(self.steps[j],), starts=(self.starts[j],))
+        alone = {name: (getattr(self, name)[j],) for name in ("theta", "moduli", "steps", "starts")}
+        return self._copy(frequency=Frequency((self.frequency.components[j],)), **alone)
 
     @cached_property
     def _base(self) -> limbs.Limbs:
@@ -357,8 +361,8 @@ class Kronecker:
 
 
 def _are_phases(frequencies: Any) -> bool:
-    if isinstance(frequencies, np.ndarray) and frequencies.dtype == np.uint64:
-        return frequencies.ndim == 1
+    if isinstance(frequencies, np.ndarray):
+        return frequencies.ndim == 1 and frequencies.size > 0 and frequencies.dtype.kind in "iu"
     return (
         isinstance(frequencies, Sequence)
         and not isinstance(frequencies, str | bytes)
@@ -374,30 +378,3 @@ def _modulus(alpha: Number, theta: Number, bits: int) -> int:
     denominator = alpha.value.denominator
     both = math.lcm(denominator, theta.value.denominator) if theta.value is not None else denominator << bits
     return 1 << bits if (1 << bits) % both == 0 else both
-
-
-def float_type(dtype: DTypeLike) -> np.dtype:
-    """float64 or float32. Raises UsageError for others."""
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
-        kind = None
-    if kind not in (np.float64, np.float32):
-        raise UsageError(f"dtype is {dtype if kind is None else kind}; expected float64 or float32")
-    return kind
-
-
-def below_one(x: Float64[np.ndarray, "*shape"], kind: np.dtype) -> Float[np.ndarray, "*shape"]:
-    """Numbers of [0, 1) as float64, or rounded down to 24 bits as float32, so that none becomes 1."""
-    if kind == np.float32:
-        return (np.floor(x * 2.0**24) * 2.0**-24).astype(np.float32)
-    return np.minimum(x, 1.0 - 2.0**-53)
-
-
-def output(out: Shaped[np.ndarray, "..."] | None, shape: tuple[int, ...], kind: np.dtype) -> Float[np.ndarray, "n b"]:
-    """``out``, or a new array. Raises UsageError where its shape or type is another, or it cannot be written."""
-    if out is None:
-        return np.empty(shape, kind)
-    if out.shape != shape or out.dtype != kind or not out.flags.writeable:
-        raise UsageError(f"out has shape {out.shape} and dtype {out.dtype}; expected {shape} and {kind}, to write to")
-    return out

@@ -18,9 +18,10 @@ from scipy.stats import qmc
 from tenfold.errors import UsageError, suggest
 from tenfold.settings.arguments import read_all_arguments
 from tenfold.settings.values import read
+from tenfold.shifts.arrays import below_one, float_type
 from tenfold.shifts.costs import require
 from tenfold.shifts.frequency import Frequency
-from tenfold.shifts.kronecker import Kronecker, below_one, float_type
+from tenfold.shifts.kronecker import Kronecker
 from tenfold.shifts.scramble import Scrambled
 from tenfold.shifts.skew import SkewShift
 
@@ -171,7 +172,7 @@ class ShiftSampler:
             "shape": list(self._shape) if self._shape else None,
         }  # fmt: skip
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Any) -> None:
         """Go on where a saved sampler stopped. Raises UsageError for the state of another mode, dimension or seed."""
         names = {"mode", "dim", "seed", "batches", "points", "shape"}
         missing = names - set(state) if isinstance(state, dict) else names
@@ -212,6 +213,8 @@ class Stream:
     def __init__(self, sequence: Kronecker | Scrambled | SkewShift, rank: int = 0, world: int = 1) -> None:
         if not 0 <= rank < world:
             raise UsageError(f"rank {rank} is outside [0, {world})")
+        if not hasattr(sequence, "points"):
+            raise UsageError(f"the sequence is a {type(sequence).__name__}; expected a Kronecker sequence, say")
         self.sequence, self.rank, self.world, self.counter = sequence, rank, world, 0
 
     def next(self, batch: int) -> Float[np.ndarray, "{batch} dim"]:
@@ -227,9 +230,9 @@ class Stream:
         """How far the stream has come."""
         return {"counter": self.counter, "world": self.world}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Any) -> None:
         """Go on where a saved stream stopped, on any number of processes: the counter is the whole sequence's."""
         try:
             self.counter = read(int, state["counter"], "counter")
-        except (KeyError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError):
             raise UsageError(f"{state!r} is no state of a stream; expected a dictionary with a 'counter'") from None

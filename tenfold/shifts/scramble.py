@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments, read_arguments
 from tenfold.shifts import limbs
-from tenfold.shifts.arrays import as_table, indices
-from tenfold.shifts.kronecker import Kronecker, float_type
+from tenfold.shifts.arrays import as_table, float_type, indices
+from tenfold.shifts.kronecker import Kronecker
 
 DEPTH = 53
 _CHUNK = 1 << 14
@@ -63,6 +63,8 @@ class Scrambled:
     Raises UsageError for rational coordinates, which have no binary digits modulo q."""
 
     def __init__(self, sequence: Kronecker, seed: int) -> None:
+        if not isinstance(sequence, Kronecker):
+            raise UsageError(f"the sequence is a {type(sequence).__name__}; expected a Kronecker sequence")
         if not sequence.binary:
             raise UsageError(
                 "a rational frequency counts modulo q and has no binary digits to scramble; shift it instead"

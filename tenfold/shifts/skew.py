@@ -14,10 +14,10 @@ from numpy.typing import DTypeLike
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments
 from tenfold.shifts import limbs
-from tenfold.shifts.arrays import above, indices
+from tenfold.shifts.arrays import above, float_type, indices, listed, output
 from tenfold.shifts.costs import require
 from tenfold.shifts.frequency import Frequency, Number, offsets
-from tenfold.shifts.kronecker import BITS, float_type, output
+from tenfold.shifts.kronecker import BITS
 
 BLOCK = 1 << 14
 _LARGEST = 256
@@ -162,7 +162,7 @@ class LatticeShift:
     def __init__(self, omega: Any, theta: Any = 0, bits: int = 128) -> None:
         if bits not in BITS:
             raise UsageError(f"bits is {bits}; expected 64, 128 or 256")
-        self.omega = tuple(Frequency.of(row) for row in omega)
+        self.omega = tuple(Frequency.of(row) for row in listed(omega, "Omega"))
         widths = {row.dim for row in self.omega}
         if len(widths) != 1:
             raise UsageError(

@@ -177,6 +177,49 @@ def test_arrays_of_any_type_and_layout(name, dtype):
         assert found is None or not len(given) or same(found, expected), (name, dtype)
 
 
+LISTS = {
+    "box": lambda x: room.box(x, [1, 1]),
+    "box.high": lambda x: room.box([0, 0], x),
+    "ball": lambda x: room.ball(x, "1/8"),
+    "halfspace": lambda x: room.halfspace(x, 1),
+    "slab": lambda x: room.slab(x, 0, 1),
+    "polytope": lambda x: room.polytope([x, [1, 1]], [1, 1]),
+    "polytope.bounds": lambda x: room.polytope([[1, 0], [1, 1]], x),
+    "halfspace_volume": lambda x: room.halfspace_volume(x, 1),
+    "Poly.linear": lambda x: room.Poly.linear(x),
+    "Poly.of": lambda x: room.Poly.of([[1, 0], [0, 2]], x),
+    "trigonometric_sublevel": lambda x: room.trigonometric_sublevel([[1], [1]], x, [0, 0], 0.0, 0.5).to_dict(),
+    "count_over_theta": lambda x: room.count_over_theta(LINE, "golden", x, 50).counts,
+}
+VALUES = {
+    "radius": lambda x: room.ball([0, 0], x),
+    "bound": lambda x: room.halfspace([1, 0], x),
+    "width": lambda x: room.band(room.variables(2)[0], x),
+    "constant": lambda x: room.Poly.constant(2, x),
+    "divisor": lambda x: room.variables(1)[0] / x,
+    "volume": lambda x: room.halfspace_volume([1, 2], x),
+}
+HALF = [Fraction(1, 2), 0.5, np.float16(0.5), np.float32(0.5), np.longdouble(0.5), "1/2", "0.5", np.array(0.5)]
+NO_NUMBERS = [np.nan, np.inf, "nan", "x", True, 1j, np.complex64(1), object(), "1e999999999", {"a": 1}]
+
+
+@pytest.mark.parametrize("name", [*LISTS, *VALUES])
+def test_coefficients_of_any_library_are_exact_or_one_sentence(name):
+    function = {**LISTS, **VALUES}[name]
+    if name in VALUES:
+        assert all(function(half) == function(Fraction(1, 2)) for half in HALF)
+    else:
+        plain = function([0.5, 0.25])
+        alike = [(0.5, 0.25), np.array([0.5, 0, 0.25])[::2], [Fraction(1, 2), np.float32(0.25)]]
+        alike += [np.array([0.5, 0.25], kind) for kind in ("float16", "float32", "longdouble", "object")]
+        assert all(function(given) == plain for given in alike)
+    for bad in [x for x in NO_NUMBERS if x is not True or name != "trigonometric_sublevel"]:  # [0.5, True] are floats
+        for given in [bad] if name in VALUES else [bad, [0.5, bad], 0.5, "12", b"12", None]:
+            with pytest.raises(UsageError) as refused:
+                function(given)
+            assert len(str(refused.value)) < 600
+
+
 def test_indices_do_not_wrap():
     for at in (GOLDEN.at, SKEW.at, Scrambled(CUBIC, 1).at, Kronecker("3/7", allow_resonant=True).at):
         for n in (2**63, np.uint64(2**63), [2**63, 1], [2**70], np.array([2**64 - 1], np.uint64), [2**63, -1]):
@@ -199,6 +242,22 @@ def test_frequencies_that_are_none(alpha):
         assert len(str(refused.value)) < 500
 
 
+@pytest.mark.parametrize("alpha", ["golden", "1/7,sqrt2", "3/7,1/5", "sqrt2,1/3,1/4", "1/1000003,pi", "1/5000000029"])
+def test_points_of_every_kind_of_frequency_and_length(alpha):
+    for bits in (64, 128):
+        orbit = Kronecker(alpha, "1/3", bits, allow_resonant=True)
+        for start, size in ((-3, 5), (10**15, 2049), (-40_000, 33_000)):
+            points, narrow = orbit.points(start, start + size), orbit.points(start, start + size, np.float32)
+            some = range(0, size, max(1, size // 40))
+            for i in some:
+                exact = [Fraction(x, m) for x, m in zip(orbit.exact_at(start + i), orbit.moduli, strict=True)]
+                assert max(abs(Fraction(x) - y) for x, y in zip(points[i].tolist(), exact, strict=True)) < 2**-52
+                assert max(y - Fraction(x) for x, y in zip(narrow[i].tolist(), exact, strict=True)) < 2**-23
+            assert (points < 1).all()
+            assert (narrow <= points).all()
+            assert np.array_equal(orbit.at([start + i for i in some]), points[:: max(1, size // 40)])
+
+
 def test_frequencies_of_any_library():
     import decimal
 
@@ -210,6 +269,63 @@ def test_frequencies_of_any_library():
         assert Frequency.of(given).components[0].value == Fraction(1, 4), repr(given)
     assert Frequency.of(np.longdouble(1) / 3).components[0].value != Fraction(1.0 / 3)  # no float64 in between
     assert [c.text for c in Frequency.of(["golden", "cubic", "1/4"]).components][0::3] == ["golden", "1/4"]
+
+
+STRANGE = [None, "x", 1.5, np.nan, np.zeros(3), np.zeros((0, 2)), [], {}, object(), 1j, True, [["a"]], b"x",
+           np.array(["a"]), [None], [[1, 2], [3]]]  # fmt: skip
+X, Y = room.variables(2)
+ANY = {
+    "Kronecker": Kronecker,
+    "theta": lambda x: Kronecker("cubic", x),
+    "LatticeShift": LatticeShift,
+    "LatticeShift.box": lambda x: LatticeShift(["golden"]).box(x, [3]),
+    "LatticeShift.phase_error": LatticeShift(["golden"]).phase_error,
+    "SkewShift": lambda x: SkewShift("pi", x),
+    "nested_uniform": lambda x: shifts.nested_uniform(x, 1),
+    "Stream.load_state_dict": lambda x: Stream(CUBIC).load_state_dict(x),
+    "ShiftSampler.load_state_dict": lambda x: ShiftSampler().load_state_dict(x),
+    "ShiftSampler.frequency": lambda x: ShiftSampler(2, "kronecker", frequency=x),
+    "continued_fraction": shifts.continued_fraction,
+    "best_simultaneous": lambda x: shifts.best_simultaneous(x, 5),
+    "best_dual": lambda x: shifts.best_dual(x, 5),
+    "certify_wdc": lambda x: shifts.certify_wdc(x, 0.1, 1, 9),
+    "liouville": Frequency.liouville,
+    "from_decimals": Frequency.from_decimals,
+    "from_fractions": Frequency.from_fractions,
+    "from_phases": Frequency.from_phases,
+    "Set.from_dict": room.Set.from_dict,
+    "Set.contains": DISC.contains,
+    "Poly": X,
+    "Poly.of": lambda x: room.Poly.of(x, [1]),
+    "add": lambda x: X + x,
+    "divide": lambda x: X / x,
+    "intervals": room.intervals,
+    "interval": lambda x: room.intervals([x]),
+    "polytope": lambda x: room.polytope(x, [1]),
+    "from_sympy": lambda x: room.from_sympy(x, []),
+    "symbols": lambda x: room.from_sympy(None, x),
+    "trigonometric_sublevel": lambda x: room.trigonometric_sublevel(x, [1.0], [0.0], 0.0, 0.5),
+    "running_counts": lambda x: room.running_counts(DISC, CUBIC, x),
+    "count_over_theta": lambda x: room.count_over_theta(DISC, "cubic", x, 9),
+    "good_box_distance": lambda x: room.good_box_distance(x, 5, 1, 0.9),
+    "separation_bound": lambda x: room.separation_bound(DISC, x, 9),
+    "discrepancy": room.discrepancy,
+    "fit_exponent": lambda x: room.fit_exponent([1, 10, 100, 1000], x),
+    "fit_exponent.N": lambda x: room.fit_exponent(x, [1, 2, 3, 4]),
+    "worst_slab": lambda x: room.worst_slab(x, 9),
+    "halfspace_volume": lambda x: room.halfspace_volume(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_whatever_is_given_ends_in_an_answer_or_one_sentence(name):
+    for given in STRANGE:
+        said = "an answer"
+        try:
+            ANY[name](given)
+        except UsageError as refused:
+            said = str(refused)
+        assert 5 < len(said) < 600, (name, given)
 
 
 def test_memory_is_asked_for_before_the_work():

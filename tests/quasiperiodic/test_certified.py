@@ -1,6 +1,7 @@
 """What is called exact, certified or derived, attacked: edges, rational and nearly rational orbits, tiny numbers."""
 
 import math
+import tracemalloc
 from fractions import Fraction
 
 import mpmath
@@ -12,6 +13,7 @@ from tenfold.quasiperiodic import (
     ball,
     box,
     count,
+    discrepancy,
     fit_exponent,
     from_sympy,
     good_box_distance,
@@ -67,11 +69,33 @@ def test_hits_are_counted_without_being_kept():
         whole, few = (count(region, orbit, 0, 5000, way, keep=keep) for keep in (10**6, 10))
         assert (few.count, few.hits) == (whole.count, None)
         assert running_counts(region, orbit, [100, 5000], 0, way) == [int((whole.hits <= 100).sum()), whole.count]
+    tracemalloc.start()
+    found = count(region, orbit, 0, 3 * 10**6, "enumerate", keep=0)
+    assert tracemalloc.get_traced_memory()[1] < 8 * found.count
+    tracemalloc.stop()
+
+
+def test_minutes_are_announced_with_what_is_cheaper(monkeypatch):
+    from tenfold.quasiperiodic.counting import hits
+    from tenfold.shifts import costs
+
+    monkeypatch.setattr(costs, "SAID_FROM", -1.0)
+    monkeypatch.setattr(hits, "MOMENT", 0.0)
+    region, orbit = ball(["1/2", "1/2"], "1/8"), Kronecker("cubic")
+    for work in (
+        lambda: count(region, orbit, 0, 200_000, "enumerate"),
+        lambda: count(region, orbit, 0, 200_000, "lattice"),
+        lambda: region.cover(1100),
+        lambda: discrepancy(orbit.points(0, 4100), "centred"),
+        lambda: discrepancy(orbit.points(0, 50), "star", exact=False, budget=10),
+    ):
+        with pytest.warns(UserWarning, match="will take about .*quicker"):
+            work()
 
 
 def test_covers_and_measures_hold_the_exact_value():
     rng = np.random.default_rng(0)
-    for trial in range(60):
+    for trial in range(24):
         q = rng.integers(2, 30, 3).tolist()
         low = Fraction(int(rng.integers(q[0])), q[0])
         high = min(Fraction(1), low + Fraction(1, q[1]))
@@ -92,7 +116,7 @@ def test_covers_and_measures_hold_the_exact_value():
 def test_separation_bounds_hold_for_every_start(frequency):
     rng = np.random.default_rng(1)
     for _ in range(8):
-        N, low = int(rng.integers(3000 if len(frequency) < 100 else 100)), Fraction(int(rng.integers(900)), 1000)
+        N, low = int(rng.integers(3000 if len(frequency) < 100 else 40)), Fraction(int(rng.integers(900)), 1000)
         region = intervals([(low, low + Fraction(int(rng.integers(1, 50)), 1000))])
         bound = separation_bound(region, frequency, N)
         for theta in (0, low, low + Fraction(1, 50), str(rng.random())):
@@ -171,6 +195,14 @@ def test_good_boxes_count_intervals_as_the_dynamics_do():
             assert 2 * pieces + side * small < points, (M, frequency)
     with pytest.raises(UsageError, match="no good box is guaranteed"):
         good_box_distance("golden", 1.81, 5.69, 1.0)
+
+
+def test_what_would_be_ignored_is_refused():
+    with pytest.raises(UsageError, match="dimension 1"):
+        good_box_distance("cubic", 5, 1, 0.9)
+    with pytest.raises(UsageError, match="leave theta away"):
+        worst_slab(Kronecker("golden"), 100, "1/3")
+    assert worst_slab("golden", 100, "1/3").count == worst_slab(Kronecker("golden", "1/3"), 100).count
 
 
 def test_numbers_out_of_scale_are_refused():

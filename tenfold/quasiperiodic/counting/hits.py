@@ -4,7 +4,7 @@ Ranges are inclusive: n0 ≤ n ≤ n1, as in the hit counts #{0 ≤ n ≤ N : x_
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,14 +20,16 @@ from tenfold.quasiperiodic.sets.covering import MAX_K
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.settings.arguments import read_arguments
 from tenfold.settings.values import read
+from tenfold.shifts.arrays import listed
 from tenfold.shifts.constants import integer_root
-from tenfold.shifts.costs import say
+from tenfold.shifts.costs import require, say
 from tenfold.shifts.kronecker import Kronecker
 from tenfold.shifts.skew import SkewShift
 
 KEPT_HITS = 10_000_000
 METHODS = ("auto", "enumerate", "floor_sum", "lattice")
 FEW = 1 << 18
+MOMENT = 0.2  # seconds of work from which the time of the whole is estimated
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _blocks(
     for n, size in made:
         yield n, size
         done += size
-        if not said and (spent := time.perf_counter() - began) > 0.2:
+        if not said and (spent := time.perf_counter() - began) > MOMENT:
             said = True
             say(spent * (whole / max(done, 1) - 1), what, cheaper)
 
@@ -202,7 +204,7 @@ def hits(region: Set, orbit: Shift, n0: int, n1: int, method: str = "auto") -> I
         found = line.count(n0, n1)
         # One bisected hit costs as much as some hundred thousand enumerated points.
         if found.total <= KEPT_HITS and (found.total << 18 < n1 - n0 or n1 - n0 > 1 << 30):
-            return line.hits(n0, n1, found.moved)
+            return line.hits(n0, n1, found)
         if found.total > KEPT_HITS:
             raise _too_many()
         way = "enumerate"
@@ -236,10 +238,10 @@ def first_hit(region: Set, orbit: Shift, n0: int, n1: int) -> int | None:
 
 @read_arguments
 def running_counts(
-    region: Set, orbit: Shift, ladder: Sequence[int], n0: int = 0, method: str = "auto", exact: bool = True
+    region: Set, orbit: Shift, ladder: Any, n0: int = 0, method: str = "auto", exact: bool = True
 ) -> list[int]:
     """#{n0 ≤ n ≤ N : x_n ∈ S} for every N of an increasing ladder, in one pass; ``exact`` as in ``count``."""
-    steps = read(list[int], [*ladder], "the ladder")
+    steps = read(list[int], listed(ladder, "the ladder"), "the ladder")
     if not steps or steps != sorted(steps):
         raise UsageError(f"the ladder is {steps}; expected increasing N, at least one")
     if steps[0] < n0:
@@ -274,18 +276,24 @@ class ThetaCounts:
 def count_over_theta(
     region: Set,
     frequency: Any,
-    thetas: Sequence[Any],
+    thetas: Any,
     N: int,
     bits: int = 128,
     method: str = "auto",
     allow_resonant: bool = False,
 ) -> ThetaCounts:
     """Counts over 0 ≤ n ≤ N for each θ of a batch; cells and roots are found once for all."""
-    if np.ndim(thetas) == 0 or not len(thetas):
-        raise UsageError("there is no theta; give a list of at least one")
+    thetas = listed(thetas, "thetas")
+    if not thetas:
+        raise UsageError("there is no theta; give at least one")
     orbits = [Kronecker(frequency, t, bits, allow_resonant=allow_resonant or i > 0) for i, t in enumerate(thetas)]
     way = _chosen(region, orbits[0], 0, N, method)
-    parts = list(meeting(region, integer_root(N + 1, region.dim))) if way == "lattice" else None
+    parts = None
+    if way == "lattice":
+        K = integer_root(N + 1, region.dim)
+        size = 16.0 * region.dim * _expected_cells(region, K)
+        require(size, f"the cells of side 1/{K}, for several theta,", "count one theta after the other")
+        parts = list(meeting(region, K))
     found = [_counted(region, orbit, 0, N, way, parts=parts) for orbit in orbits]
     counts = tuple(f.count for f in found)
     at = max(range(len(counts)), key=counts.__getitem__)

@@ -127,6 +127,9 @@ def good_box_distance(frequency: Any, M: float, q: float, s: float) -> GoodBoxDi
     q_{k+1} points 0 … q_{k+1} − 1 contain fewer than q_{k+1} hits, as q_{k+1} (1 − 2 e^{−M^s}) > 2 (M^q + 1).
 
     Raises UsageError where M, q or s are not positive, e^{−M^s} ≥ 1/6, or a number outgrows 10^200."""
+    frequency = Frequency.of(frequency)
+    if frequency.dim != 1:
+        raise UsageError(f"the frequency {frequency} has {frequency.dim} components; the argument is for dimension 1")
     if not (M > 0 and q > 0 and s > 0):
         raise UsageError(f"M, q, s are {M}, {q}, {s}; expected positive numbers")
     # Whole powers are exact, others right to 60 digits.

@@ -64,6 +64,8 @@ def worst_slab(sequence: Kronecker | Any, N: int, theta: Any = 0) -> WorstSlab:
 
     ``sequence`` is a Kronecker sequence, or a frequency to start at ``theta``. Raises UsageError for N < 4 or N over
     2^24."""
+    if isinstance(sequence, Kronecker) and not (np.ndim(theta) == 0 and theta == 0):
+        raise UsageError("theta starts a frequency; a Kronecker sequence has its own, so leave theta away")
     orbit = sequence if isinstance(sequence, Kronecker) else Kronecker(sequence, theta)
     if not 4 <= N <= MAX_POINTS:
         raise UsageError(f"N is {N}; a search for slabs takes 4 ≤ N ≤ {MAX_POINTS} points")

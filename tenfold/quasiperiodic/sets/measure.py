@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,7 +13,7 @@ from tenfold.quasiperiodic.sets.cells import BLOCK, Classifier, halved
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.polynomials import Poly
 from tenfold.quasiperiodic.sets.roots import phase_ranges
-from tenfold.shifts.arrays import above, exact_fraction
+from tenfold.shifts.arrays import above, exact_fraction, listed
 
 MAX_CELLS = 2_000_000
 
@@ -112,14 +111,15 @@ def _exact(region: Formula) -> Fraction | None:
     return volume
 
 
-def halfspace_volume(normal: Sequence[Any], bound: Any) -> Fraction:
+def halfspace_volume(normal: Any, bound: Any) -> Fraction:
     """vol {x ∈ [0, 1]^b : k · x ≤ c} = Σ_{v ∈ {0,1}^d} (−1)^{|v|} (c − k·v)_+^d / (d! ∏ k_j), exactly, over the d
     coordinates with k_j ≠ 0.
 
     >>> halfspace_volume([1, 2], "13/10")
     Fraction(2, 5)
     """
-    k, c = [x for x in (exact_fraction(a, "a normal") for a in normal) if x], exact_fraction(bound, "the bound")
+    k = [x for x in (exact_fraction(a, "an entry") for a in listed(normal, "the normal")) if x]
+    c = exact_fraction(bound, "the bound")
     d = len(k)
     if d > 20:
         raise UsageError(f"the normal has {d} entries besides 0; the sum over 2^{d} corners is taken up to 20")

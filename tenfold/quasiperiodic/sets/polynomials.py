@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments, read_arguments
 from tenfold.settings.values import read
-from tenfold.shifts.arrays import exact_fraction, indices, reals
+from tenfold.shifts.arrays import exact_fraction, indices, listed, reals
 
 Exponents = tuple[int, ...]
 MOST_VARIABLES, MOST_TERMS, MOST_DEGREE = 64, 20_000, 256
@@ -37,14 +37,14 @@ class Poly:
     terms: tuple[tuple[Exponents, Fraction], ...]
 
     @classmethod
-    def of(cls, exponents: Any, coefficients: Iterable[Any]) -> "Poly":
+    def of(cls, exponents: Any, coefficients: Any) -> "Poly":
         """A polynomial from exponents (m, b) and m coefficients (int, float, Fraction, or text such as "1/50").
 
         Raises UsageError for other shapes, negative exponents, NaN and infinities."""
         table = indices(exponents, "exponents")
         if table.ndim != 2 or table.shape[1] < 1:
             raise UsageError(f"exponents have shape {table.shape}; expected whole numbers (terms, b)")
-        values = [exact_fraction(c, "a coefficient") for c in coefficients]
+        values = [exact_fraction(c, "a coefficient") for c in listed(coefficients, "the coefficients")]
         if len(values) != len(table):
             raise UsageError(f"{len(table)} monomials have {len(values)} coefficients; give one each")
         if table.size and table.min() < 0:
@@ -69,10 +69,10 @@ class Poly:
         return cls._from(dim, {(0,) * dim: exact_fraction(value, "a coefficient")})
 
     @classmethod
-    def linear(cls, coefficients: Sequence[Any], constant: Any = 0) -> "Poly":
+    def linear(cls, coefficients: Any, constant: Any = 0) -> "Poly":
         """a · x + c."""
-        dim = len(coefficients)
-        exact = [exact_fraction(c, "a coefficient") for c in coefficients]
+        exact = [exact_fraction(c, "a coefficient") for c in listed(coefficients, "the coefficients")]
+        dim = len(exact)
         units = [tuple(int(i == j) for i in range(dim)) for j in range(dim)]
         return cls._from(dim, dict(zip(units, exact, strict=True))) + constant
 
@@ -138,7 +138,7 @@ class Poly:
 
     def exact(self, point: Iterable[Any]) -> Fraction:
         """The value at a point of rational numbers."""
-        x = [Fraction(v) for v in point]
+        x = [exact_fraction(v, "a coordinate") for v in point]
         return sum((c * math.prod(v**k for v, k in zip(x, e, strict=True)) for e, c in self.terms), Fraction(0))
 
     def __call__(self, x: Any) -> Float64[np.ndarray, "*n"]:

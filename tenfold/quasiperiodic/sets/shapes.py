@@ -4,7 +4,6 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,18 +15,19 @@ from tenfold.quasiperiodic.sets.formulas import RELATIONS
 from tenfold.quasiperiodic.sets.polynomials import Poly, variables
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.settings.arguments import read_arguments
-from tenfold.shifts.arrays import exact_fraction, indices, reals
+from tenfold.shifts.arrays import exact_fraction, indices, listed, reals
 from tenfold.shifts.frequency import Frequency
 
 
 @read_arguments
-def box(low: Sequence[Any], high: Sequence[Any], closed: bool = False) -> Set:
+def box(low: Any, high: Any, closed: bool = False) -> Set:
     """∏ [low_j, high_j), or with closed upper ends. Raises UsageError unless 0 ≤ low_j < high_j ≤ 1.
 
     >>> box([0, "1/4"], ["1/2", "3/4"]).contains([[0.1, 0.25], [0.1, 0.75]]).tolist()
     [True, False]
     """
-    if len(low) != len(high) or not len(low):
+    low, high = listed(low, "low"), listed(high, "high")
+    if len(low) != len(high) or not low:
         raise UsageError(f"a box has {len(low)} lower and {len(high)} upper ends; give one of each per coordinate")
     clause = []
     for x, a, b in zip(variables(len(low)), low, high, strict=True):
@@ -38,17 +38,19 @@ def box(low: Sequence[Any], high: Sequence[Any], closed: bool = False) -> Set:
     return Set([clause])
 
 
-def intervals(ends: Sequence[tuple[Any, Any]]) -> Set:
+def intervals(ends: Any) -> Set:
     """A union of half-open intervals [a, b) in dimension 1."""
-    if not len(ends):
+    ends = listed(ends, "the intervals")
+    if not ends:
         raise UsageError("a union of intervals has none; give at least one pair of ends")
-    if any(np.shape(pair) != (2,) for pair in ends):
+    if any(len(listed(pair, "an interval")) != 2 for pair in ends):
         raise UsageError("an interval is no pair of ends; give pairs such as (0, '1/4')")
     return Set(dict.fromkeys(box([a], [b]).clauses[0] for a, b in ends))
 
 
-def ball(centre: Sequence[Any], radius: Any) -> Set:
+def ball(centre: Any, radius: Any) -> Set:
     """{|x − c|_2 ≤ r}, not wrapped around the torus."""
+    centre = listed(centre, "the centre")
     if exact_fraction(radius, "the radius") <= 0:
         raise UsageError(f"the radius is {radius}; expected a positive number")
     r = Poly.constant(len(centre), radius)
@@ -59,20 +61,21 @@ def ball(centre: Sequence[Any], radius: Any) -> Set:
 
 
 @read_arguments
-def halfspace(normal: Sequence[Any], bound: Any, relation: str = "<=") -> Set:
+def halfspace(normal: Any, bound: Any, relation: str = "<=") -> Set:
     """{k · x s bound}."""
     return Set([[(Poly.linear(normal) - bound, relation)]])
 
 
-def slab(normal: Sequence[Any], low: Any, high: Any) -> Set:
+def slab(normal: Any, low: Any, high: Any) -> Set:
     """{low ≤ k · x < high}, of degree 2."""
     linear = Poly.linear(normal)
     return Set([[(linear - low, ">="), (linear - high, "<")]])
 
 
-def polytope(normals: Sequence[Sequence[Any]], bounds: Sequence[Any]) -> Set:
+def polytope(normals: Any, bounds: Any) -> Set:
     """{A x ≤ c}, row by row."""
-    if len(normals) != len(bounds) or not len(bounds):
+    normals, bounds = listed(normals, "the normals"), listed(bounds, "the bounds")
+    if len(normals) != len(bounds) or not bounds:
         raise UsageError(f"{len(normals)} normals have {len(bounds)} bounds; give one each, and at least one")
     return Set([[(Poly.linear(a) - c, "<=") for a, c in zip(normals, bounds, strict=True)]])
 
@@ -88,13 +91,16 @@ def band(function: Poly, width: Any, axis: int = -1) -> Set:
     return Set([[(difference - width, "<="), (difference + width, ">=")]])
 
 
-def from_sympy(expression: Any, symbols: Sequence[Any]) -> Set:
+def from_sympy(expression: Any, symbols: Any) -> Set:
     """A set from a sympy relation, or And, Or, Not of relations, between polynomials in ``symbols`` (in the order of
     the coordinates).
 
     Raises UsageError for anything that is not polynomial with rational or float coefficients."""
     import sympy
 
+    symbols = listed(symbols, "the symbols")
+    if not all(isinstance(symbol, sympy.Symbol) for symbol in symbols):
+        raise UsageError(f"the symbols are {symbols}; expected those of sympy, in the order of the coordinates")
     if isinstance(expression, sympy.And | sympy.Or):
         join = operator.and_ if isinstance(expression, sympy.And) else operator.or_
         return functools.reduce(join, (from_sympy(a, symbols) for a in expression.args))
@@ -143,7 +149,7 @@ class TrigonometricSublevel:
 
 @read_arguments
 def trigonometric_sublevel(
-    k: Any, cosines: Sequence[float], sines: Sequence[float], energy: float, delta: float, budget: float = 1e-9
+    k: Any, cosines: Any, sines: Any, energy: float, delta: float, budget: float = 1e-9
 ) -> TrigonometricSublevel:
     """The sublevel set {x ∈ [0, 1)^b : |v(x) − E| < δ}, v(x) = Σ_r C_r cos(2π k_r · x) + S_r sin(2π k_r · x).
 
