@@ -119,7 +119,7 @@ def transport_bound(
     return TransportBound(p, distance, case, (condition, *hypotheses, small))
 
 
-def _terms(quotients: Sequence[int]) -> list[int]:
+def _terms(quotients: Sequence[Whole]) -> list[int]:
     """a_1, a_2, … of α in (0, 1); the list may start with a_0 = 0."""
     terms = [whole(a, "a partial quotient") for a in quotients]
     if not terms or any(a < 1 for a in terms[1:]) or terms[0] < 0:

@@ -40,7 +40,7 @@ class Hopping:
     estimated: bool = False
 
     def __init__(
-        self, offsets: Numbers, coefs: Numbers, rho: float = inf, tail: Numbers = 0.0, estimated: bool = False
+        self, offsets: Numbers, coefs: Numbers, rho: Numbers = inf, tail: Numbers = 0.0, estimated: bool = False
     ) -> None:
         offsets, coefs = _listed(offsets, coefs)
         rho = reals([rho], "the hopping's decay rate rho", finite=False).sum().item()
@@ -209,10 +209,10 @@ class Kernel:
     them, and every entry that is used is checked against them."""
 
     call: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    radius_: int
-    bound: float
-    rate: float
-    dim: int = 1
+    radius_: Whole
+    bound: Numbers
+    rate: Numbers
+    dim: Whole = 1
     offsets: Int64[np.ndarray, "r d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Inexact, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
-from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, amplitudes, choice, real
+from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, amplitudes, choice, real, wholes
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
@@ -38,7 +38,7 @@ class LongRange:
     hopping: Hopping | Kernel
     potential: Potential | None = None
     orbit: Orbit | None = None
-    lam: float = 1.0
+    lam: Numbers = 1.0
     name: str = "long-range operator"
 
     def __post_init__(self) -> None:
@@ -69,14 +69,14 @@ class LongRange:
         return replace(self, orbit=self.orbit.at(theta))
 
     def values(
-        self, lower: Sequence[int], shape: Sequence[int], precise: bool = False
+        self, lower: Sequence[Whole], shape: Sequence[Whole], precise: bool = False
     ) -> Float64[np.ndarray, "*batch N"]:
         """λ v at the sites lower + [0, shape) in C order, (N,) or (batch, N); ``precise`` as a potential's.
 
         Raises UsageError, naming the site, where the potential is singular or not finite."""
-        sites = int(np.prod(shape))
+        lower, shape = wholes(lower, "a site").tolist(), wholes(shape, "a length").tolist()
         if self.potential is None or self.orbit is None:
-            return np.zeros(sites)
+            return np.zeros(int(np.prod(shape)))
         phases = self.orbit.phases(lower, shape)
         potential = self.potential
         if isinstance(potential, Function) and potential.singular is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped, UInt64
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators.border import Numbers, real, reals, whole, wholes
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, reals, whole, wholes
 from tenfold.quasiperiodic.operators.phases import PHASE_ERROR, fixed_point, to_unit
 
 
@@ -35,7 +35,7 @@ class TrigPolynomial:
         k = np.atleast_2d(wholes(k, "a frequency k of the trigonometric polynomial"))
         name = "a coefficient of the trigonometric polynomial"
         cos, sin, constant = np.atleast_1d(reals(cos, name)), np.atleast_1d(reals(sin, name)), real(constant, name)
-        if k.ndim != 2 or not len(k) == len(cos) == len(sin) or cos.ndim != 1 or sin.ndim != 1:
+        if k.ndim != 2 or not k.size or not len(k) == len(cos) == len(sin) or cos.ndim != 1 or sin.ndim != 1:
             raise UsageError(f"{len(k)} frequencies k need as many coefficients, not {len(cos)} cos and {len(sin)} sin")
         self.__dict__.update(k=k, cos=cos, sin=sin, constant=constant)
 
@@ -90,8 +90,8 @@ class Steps:
     Breaks are phases in increasing order (integers mod 2^64; ``Steps.at`` reads real numbers): edges are exact.
     """
 
-    breaks: tuple[int, ...]
-    values: tuple[float, ...]
+    breaks: Sequence[Whole]
+    values: Numbers
     torus: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Steps:
         self.__dict__.update(breaks=breaks, values=tuple(reals(self.values, "a step function's value").tolist()))
 
     @classmethod
-    def at(cls, breaks: Sequence[Any], values: Sequence[float]) -> "Steps":
+    def at(cls, breaks: Sequence[Any], values: Numbers) -> "Steps":
         """Breaks given as numbers in [0, 1) (float, Fraction, '1/3', a named constant)."""
         return cls(
             tuple(fixed_point(x) for x in breaks),

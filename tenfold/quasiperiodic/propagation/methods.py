@@ -100,15 +100,20 @@ class Limit:
         return self.exceeded
 
 
-def check_cost(box: Box, times: Float64[np.ndarray, " times"], batch: int, method: str) -> None:
-    """Say what an evolution of minutes costs before it starts; UsageError for one of more than a day, or whose phases
-    t E are beyond what floats tell apart."""
-    until, energy = float(np.abs(times).max()), max(abs(box.interval.low), abs(box.interval.high))
-    if until * energy > 2.0**50:
+def check_phases(until: float, energy: float) -> None:
+    """UsageError where phases t E are beyond what floats tell apart."""
+    if not until * energy <= 2.0**50:
         raise UsageError(
             f"t = {until:g} turns phases up to {until * energy:.2g}, which double precision cannot tell apart; give "
             "shorter times"
         )
+
+
+def check_cost(box: Box, times: Float64[np.ndarray, " times"], batch: int, method: str) -> None:
+    """Say what an evolution of minutes costs before it starts; UsageError for one of more than a day, or whose phases
+    t E are beyond what floats tell apart."""
+    until = float(np.abs(times).max())
+    check_phases(until, max(abs(box.interval.low), abs(box.interval.high)))
     if method == "dense":
         return
     z = box.interval.half_width * until

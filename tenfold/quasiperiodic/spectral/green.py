@@ -29,9 +29,9 @@ def green_columns(
 
     "banded": LU of an open one-dimensional box, O(N R²) a z; "strips": sparse LU of an open box in two
     dimensions or more; "dense" otherwise. Raises UsageError for a real z in the spectrum, where G does not exist."""
-    many_z = np.ndim(z) > 0
     many_m = sources is not None and np.ndim(sources) > (0 if len(box.shape) == 1 else 1)
-    energies = np.atleast_1d(amplitudes(z, "z").astype(np.complex128)).ravel()
+    given = amplitudes(z, "z")
+    many_z, energies = given.ndim > 0, given.astype(np.complex128).ravel()
     if not len(energies) or np.size(sources if many_m else 0) == 0:
         raise UsageError("there is no z or no source; give at least one")
     choice(method, "method", WAYS)
