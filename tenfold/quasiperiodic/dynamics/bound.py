@@ -156,7 +156,7 @@ def _good_within(terms: Sequence[int], q: float, s: float, side: Numbers) -> tup
     enough = next((d for d in denominators if min(d, 10**300) * room > 2 * (side**q + 1)), None)
     if enough is None:
         return inf, None, start + "no good box is guaranteed"
-    return inf, float(min(enough, 10**300)), start + f"a good box is only guaranteed within N = q_j = {enough}"
+    return inf, enough, start + f"a good box is only guaranteed within N = q_j = {enough}"
 
 
 @dataclass(frozen=True)
