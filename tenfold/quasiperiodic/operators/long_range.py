@@ -196,7 +196,7 @@ class Box(Window):
         if potential is None or orbit is None:
             return 0.0
         scale = abs(self.operator.lam) * potential.error(orbit.phases(self.lower, self.shape))
-        return scale + 2.0**-53 * float(np.abs(self.potential).max())
+        return scale + 2.0**-54 * float(np.abs(self.potential).max())
 
     @cached_property
     def product(self) -> Product:
