@@ -1,5 +1,6 @@
 """Bounds against the truth: exact fractions, 30 digits, larger boxes, the formulas of the proofs."""
 
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from math import cos, exp, log, pi, sqrt
@@ -9,7 +10,15 @@ import numpy as np
 import pytest
 
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.quasiperiodic import evolve, lattice_orbit, lyapunov_exponents, presets, time_averaged, transport_bound
+from tenfold.quasiperiodic import (
+    evolve,
+    green_columns,
+    lattice_orbit,
+    lyapunov_exponents,
+    presets,
+    time_averaged,
+    transport_bound,
+)
 from tenfold.quasiperiodic import hopping as hoppings
 from tenfold.quasiperiodic.dynamics.bound import transfer_bound
 from tenfold.quasiperiodic.operators.long_range import LongRange
@@ -240,3 +249,39 @@ def test_panels_end_where_memory_asks(monkeypatch: pytest.MonkeyPatch) -> None:
         parts = evolve(operator, None, times, method="chebyshev", box=box)
         assert np.abs(parts.moments(2.0) - whole.moments(2.0)).max() < 1e-9
         assert parts.error_bound < 1e-11
+
+
+_CHAIN, _LONG, _PLANE = (
+    presets.aubry_andre(0.7, theta=0.3),
+    presets.exponential_hopping(1.0),
+    presets.lattice_cosines(0.5),
+)
+SMALL = {
+    "one site": _CHAIN.box(0),
+    "three sites": _CHAIN.box(1),
+    "no hopping": LongRange(hoppings.Hopping([0], [0.3]), *_potential()).box(2),
+    "no hopping, one site": LongRange(hoppings.Hopping([0], [0.3]), *_potential()).box(0),
+    "shorter than the hopping": _LONG.box(1),
+    "complex": LongRange(hoppings.symmetric([1, 2], [1j, 0.3]), *_potential()).box(3),
+    "a plane's site": _PLANE.box(0),
+    "a plane's line": _PLANE.box((2, 0)),
+    "a ring": _CHAIN.ring(8),
+    "a batch": _CHAIN.at([[0.1], [0.2]]).box(2),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_method_on_small_boxes(name: str) -> None:
+    box = SMALL[name]
+    exact = evolve(box, None, [1.0, -2.0], method="dense")
+    for method in ("auto", "chebyshev", "lanczos"):
+        done = evolve(box, None, [1.0, -2.0], method=method)
+        assert np.abs(done.psi - exact.psi).max() <= done.error_bound + exact.error_bound
+    if box.potential.ndim == 1:
+        averages = [time_averaged(box, None, 2.0, method=m).probabilities for m in ("eig", "resolvent", "quadrature")]
+        assert np.abs(averages[0] - averages[1:]).max() < 1e-11
+        solved = []
+        for method in ("auto", "dense", "banded", "strips"):
+            with suppress(UsageError):
+                solved.append(green_columns(box, 0.1 + 1j, method=method))
+        assert all(np.abs(one - solved[0]).max() < 1e-12 for one in solved)

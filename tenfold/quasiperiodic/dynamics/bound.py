@@ -211,7 +211,7 @@ def transfer_bound(
     grid = low + (np.arange(count) + 0.5) * width + 1j / T
     one = hopping.coefs[hopping.offsets[:, 0] == 1][0]
     strength, middle = abs(one), float(np.real(hopping.coefs[hopping.offsets[:, 0] == 0]).sum())
-    values = box.potential + middle
+    values = box.single_potential() + middle
     sides = []
     for i, part in enumerate((values[N : 2 * N], values[N:0:-1])):
         sides.append(T**3 * width * float((1 / _largest_squared(part, grid, strength)).sum()))

@@ -289,7 +289,8 @@ def kernel_from_sparse(matrix: Any, origin: Whole, bound: Numbers, rate: Numbers
         i, j = n[:, 0] + origin, m[:, 0] + origin
         inside = (i >= 0) & (i < size) & (j >= 0) & (j < size)
         values = np.zeros(len(i), dtype=csr.dtype)
-        values[inside] = csr[i[inside], j[inside]]
+        found = csr[i[inside], j[inside]]
+        values[inside] = found.toarray().ravel() if scipy.sparse.issparse(found) else found
         return values
 
     return Kernel(call, radius, bound, rate)

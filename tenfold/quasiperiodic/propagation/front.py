@@ -84,7 +84,8 @@ class Front:
     def zoom(self, at: int) -> "Front":
         """Forty further values of μ between the neighbours of ``mu[at]``."""
         mu = np.geomspace(self.mu[max(at - 1, 0)], self.mu[min(at + 1, len(self.mu) - 1)], 40)
-        return replace(self, mu=mu, growth=np.array([growth(self.hopping, m, self.axis) for m in mu]))
+        table = np.array([growth(self.hopping, m, self.axis) for m in mu])
+        return replace(self, mu=mu, growth=np.maximum(table, 1e-300))
 
     def least(self, value: Callable[["Front"], Float64[np.ndarray, " mu"]]) -> tuple[float, float]:
         """The least ``value`` over μ, first on the table and then between its neighbours, and S_j(μ) there."""

@@ -51,6 +51,7 @@ def good_box(box: Box, energy: Numbers, rate: Numbers, s: Numbers) -> GoodBox:
         )
     if box.size > _MOST:
         raise UsageError(f"the good-box test inverts a dense matrix; {box.size} sites are more than {_MOST}")
+    box.single_potential()
     side = max(box.shape)
     bound = exp(min(side**s, 700.0))
     try:

@@ -116,7 +116,7 @@ def _solve(box: Box, z: complex, right: Num[np.ndarray, "sources N"], way: str) 
             bands = box.banded().astype(np.complex128)
             reach = len(bands) // 2
             bands[reach] -= z
-            return solve_banded((reach, reach), bands, right.T, overwrite_ab=True).T
+            return solve_banded((reach, reach), bands, right.T.astype(np.complex128), overwrite_ab=True).T
         if way == "strips":
             across = box.size // box.shape[0]
             require(48 * box.size * across * max(box.hopping.radius[0], 1), f"the strips of {box.describe()}")
