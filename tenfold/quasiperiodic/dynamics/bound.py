@@ -17,7 +17,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.operators.memory import foresee, require
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,7 @@ def transfer_bound(
     count = energies or max(1000, int(8 * T * (high - low)))
     if count * 8 > 1 << 31:
         raise UsageError(f"T = {T:g} needs {count:.2g} energies; give fewer with energies=")
+    foresee(2e-7 * N * count, f"products over {N:,} sites at {count:,} energies", "give fewer with energies=")
     require(16 * 12 * count, f"products at {count:,} energies")
     width = (high - low) / count
     grid = low + (np.arange(count) + 0.5) * width + 1j / T

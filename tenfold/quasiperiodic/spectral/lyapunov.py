@@ -16,7 +16,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, amplitudes, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.operators.memory import foresee, require
 
 _TOGETHER = 8  # transfer matrices multiplied between two orthonormalisations
 _BATCHES = 32
@@ -76,6 +76,8 @@ def lyapunov_exponents(
     frame = np.zeros((*shape, 2 * reach, reach), dtype=kind)
     frame[..., np.arange(reach), np.arange(reach)] = 1.0
     require(8.0 * steps / _TOGETHER * int(np.prod(shape)) * reach, f"exponents over {steps:.3g} steps")
+    seconds = 2e-6 * steps * (1 + 0.12 * int(np.prod(shape)) * reach**2)
+    foresee(seconds, f"{steps:,} steps at {len(flat):,} energies", "fewer steps give exponents with a larger error")
     logs = np.empty((steps // _TOGETHER, *shape, reach))
     # The potential in pieces, so that a long orbit needs no long array.
     piece = max(
