@@ -127,7 +127,7 @@ class LongRange:
         sites = int(np.prod([float(n) for n in shape]))
         batch = len(self.orbit.theta) if self.orbit is not None and self.orbit.batched else 1
         torus = self.orbit.torus if self.orbit is not None else 1
-        require(8 * sites * batch * (2 * torus + 2), f"a box of {sites:,} sites")
+        require(8 * sites * batch * (2 * torus + 12), f"a box of {sites:,} sites")
         if any(abs(lo) + n >= 1 << 63 for lo, n in zip(lower, shape, strict=True)):
             raise UsageError(f"the box {lower} + {shape} leaves the 64-bit integers; sites are below 2^63")
         return Box(self.hopping, lower, shape, boundary, self, centre, self.values(lower, shape, True))
