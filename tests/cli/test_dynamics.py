@@ -1,12 +1,13 @@
 """``tenfold dynamics``: actions, folders, examples, and every bad input as one sentence."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tenfold.quasiperiodic.commands.config import ACTIONS
+from tenfold.quasiperiodic.commands.config import ACTIONS, MODEL_USED, USED, ModelOptions, WorkOptions
 from tenfold.quasiperiodic.commands.dynamics import EXAMPLES
 from tenfold.quasiperiodic.dynamics.evolution import evolve
 from tenfold.quasiperiodic.operators import memory, presets
@@ -178,6 +179,58 @@ BAD = {
     "bound-smallness": (["bound", "--smallness", 2], ["0 < s < 1"]),
     "averaged-too-many": (["average", "--model", "free", "--scales", "1e4"], ["too many for method 'eig'"]),
 }
+
+
+VALUES = {"times": "1,2", "scales": "3", "energies": "3", "p": "1", "norm": "l1", "box": "30", "centre": "1",
+          "tol": "1e-9", "edge_tol": "0.1", "method": "lanczos", "kind": "cesaro", "fit": "true", "steps": "512",
+          "points": "3", "decay": "0.1", "smallness": "0.4", "mu": "0.5", "torus": "1", "degree": "2", "tau": "1",
+          "dual": "1", "quotients": "1,2,3", "side": "2", "coupling": "3", "frequency": "silver", "theta": "0.1",
+          "hopping": "nearest:2", "deformation": "0.1", "dim": "2", "allow_resonant": "true"}  # fmt: skip
+
+
+def test_every_option_is_used_or_refused(refused) -> None:
+    # Before any work: an option that an action or a model does not use is no option of it.
+    for action in ACTIONS:
+        for option, value in VALUES.items():
+            of_model = option in MODEL_USED["free"].split() and action != "bound"
+            if option not in USED[action].split() and not of_model:
+                model = [] if action == "bound" else ["--model", "free"]
+                line = [action, *model, f"--{option.replace('_', '-')}", value]
+                assert "does not use" in refused("dynamics", *line), (action, option)
+    assert set(VALUES) == {f.name for c in (ModelOptions, WorkOptions) for f in fields(c)} - {"model"}
+    assert "does not use --coupling" in refused("dynamics", "--example", "scale", "--out", "x", "--coupling", 1)
+    assert "--side" in refused("dynamics", "bound", "--side", 2)
+    assert "one exponent" in refused("dynamics", "bound", "--p", "1,2")
+    assert "leave one away" in refused("dynamics", "front", "--mu", 0.1, "--times", 3)
+
+
+def test_json_is_strict(tenfold, tmp_path: Path) -> None:
+    def no_constant(word: str) -> float:
+        raise AssertionError(word)
+
+    bound = ["bound", "--torus", 1, "--quotients", "2,3,123456789012345678901234567890,1,1", "--side", 20]
+    for line in (
+        ["evolve", "--times", "1,2"],
+        ["average", "--coupling", 3, "--scales", "2"],
+        ["lyapunov", "--coupling", "1e120", "--steps", 512],
+        ["boxes", "--coupling", 3, "--box", 0, "--points", 3],
+        ["bound", "--torus", 1, "--smallness", 0.1, "--quotients", ",".join("1" * 40), "--side", 2],
+        bound,
+    ):
+        done = tenfold("dynamics", *line, "--json")
+        assert done.code == 0, done.err
+        json.loads(done.out, parse_constant=no_constant)
+    facts = results(tenfold("dynamics", *bound, "--json"))
+    assert facts["good_within"] == 7 * 123456789012345678901234567890 + 2  # whole quotients keep their digits
+    facts = results(tenfold("dynamics", "evolve", "--times", "1,2", "--json", "--out", tmp_path / "run"))
+    assert facts["error_bound"] == sum(facts["error_parts"].values()) > facts["error_parts"]["rounding"] > 0
+    json.loads((tmp_path / "run" / "results.json").read_text(), parse_constant=no_constant)
+
+
+def test_frequencies_as_shifts_reads_them(tenfold) -> None:
+    for model, frequency in (("aubry-andre", "liouville:1,1000"), ("multi-frequency", "cubic"), ("lattice", "rd:2")):
+        line = ["front", "--model", model, "--frequency", frequency, "--times", 1, "--json"]
+        assert results(tenfold("dynamics", *line))["reach"] > 1
 
 
 @pytest.mark.parametrize("case", BAD)

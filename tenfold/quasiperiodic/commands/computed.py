@@ -273,7 +273,7 @@ def _bound(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     if work.side is not None:
         within = found.good_within
         rows.append(_row("good_box_guaranteed", within is not None, found.case, note=found.reason))
-        rows += [] if within is None else [_row("good_within", within, found.case, unit="sites")]
+        rows += [] if within is None else [_row("good_within", min(within, 10**300), found.case, unit="sites")]
     return Computed(found.to_dict(), rows)
 
 

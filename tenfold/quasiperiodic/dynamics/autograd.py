@@ -14,7 +14,7 @@ from jaxtyping import Complex128, Float64, Inexact
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.dynamics.evolution import check_times, powers
+from tenfold.quasiperiodic.dynamics.evolution import check_times, moment_weights, powers
 from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, choice, real, reals
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.intervals import symbol_range
@@ -27,7 +27,7 @@ from tenfold.quasiperiodic.operators.states import Initial, on_box
 from tenfold.quasiperiodic.operators.windows import NORMS
 from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import coefficients
-from tenfold.quasiperiodic.propagation.methods import check_tol
+from tenfold.quasiperiodic.propagation.methods import check_phases, check_tol
 
 # A tensor, which may want a gradient, or numbers.
 Given: TypeAlias = Any
@@ -76,6 +76,7 @@ def torch_states(
     shape = torch.broadcast_shapes(start.shape, potential.shape)
     multiply = _product(box, a, real)
     diagonal = 2 / h * (potential - c)
+    check_phases(float(np.abs(sequence).max()), max(abs(low), abs(high)))
     # Autograd keeps every vector of the recurrence.
     kept = degree(h * float(np.abs(sequence).max())) * (shape.numel() * 32 + 8 * len(sequence))
     require(kept + 64 * len(sequence) * shape.numel(), f"the vectors of {box.size:,} sites to t = {sequence.max():g}")
@@ -116,7 +117,7 @@ def torch_moments(
     powers(p)
     choice(norm, "norm", NORMS)
     states = torch_states(box, phi, times, lam=lam, theta=theta, coefs=coefs, tol=tol, device=device)
-    distance = torch.as_tensor(box.distance(norm) ** p, device=device)
+    distance = torch.as_tensor(moment_weights(box, np.array([p]), norm)[:, 0], device=device)
     return (states.real**2 + states.imag**2) @ distance
 
 

@@ -328,7 +328,8 @@ def _by_quadrature(
             products, remainder = products + panel.products, remainder + panel.remainder
             report((number + 1) / count)
         horizon_error = 0.0 if kind == "cesaro" else exp(-y)
-        rounding = 8 * EPS * (products + 8 * count)
+        turns = horizon * max(abs(box.interval.low), abs(box.interval.high))
+        rounding = 8 * EPS * (max(products, turns) + 8 * count)
         return _Found(total, lost, 2 * remainder + error * 2 / T * count + horizon_error + rounding, products)
 
     return at

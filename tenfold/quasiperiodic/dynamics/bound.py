@@ -17,7 +17,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.operators.memory import foresee, require
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def transport_bound(
     return TransportBound(p, distance, case, (condition, *hypotheses, small))
 
 
-def _terms(quotients: Sequence[int]) -> list[int]:
+def _terms(quotients: Sequence[Whole]) -> list[int]:
     """a_1, a_2, … of α in (0, 1); the list may start with a_0 = 0."""
     terms = [whole(a, "a partial quotient") for a in quotients]
     if not terms or any(a < 1 for a in terms[1:]) or terms[0] < 0:
@@ -156,7 +156,7 @@ def _good_within(terms: Sequence[int], q: float, s: float, side: Numbers) -> tup
     enough = next((d for d in denominators if min(d, 10**300) * room > 2 * (side**q + 1)), None)
     if enough is None:
         return inf, None, start + "no good box is guaranteed"
-    return inf, float(min(enough, 10**300)), start + f"a good box is only guaranteed within N = q_j = {enough}"
+    return inf, enough, start + f"a good box is only guaranteed within N = q_j = {enough}"
 
 
 @dataclass(frozen=True)
@@ -206,12 +206,13 @@ def transfer_bound(
     count = energies or max(1000, int(8 * T * (high - low)))
     if count * 8 > 1 << 31:
         raise UsageError(f"T = {T:g} needs {count:.2g} energies; give fewer with energies=")
+    foresee(2e-7 * N * count, f"products over {N:,} sites at {count:,} energies", "give fewer with energies=")
     require(16 * 12 * count, f"products at {count:,} energies")
     width = (high - low) / count
     grid = low + (np.arange(count) + 0.5) * width + 1j / T
     one = hopping.coefs[hopping.offsets[:, 0] == 1][0]
     strength, middle = abs(one), float(np.real(hopping.coefs[hopping.offsets[:, 0] == 0]).sum())
-    values = box.potential + middle
+    values = box.single_potential() + middle
     sides = []
     for i, part in enumerate((values[N : 2 * N], values[N:0:-1])):
         sides.append(T**3 * width * float((1 / _largest_squared(part, grid, strength)).sum()))

@@ -176,9 +176,11 @@ def evolve(
         lost["truncated_hopping"] = goal.until * made.hopping.tail
     if run.estimated or (certificate != "finite system" and getattr(made.hopping, "estimated", False)):
         certificate = "estimate"
-    # A product by H adds a few last places (measured: tests/quasiperiodic/test_certificates.py), the potential's own
-    # error the more the longer it acts.
-    rounding = max(run.rounding, 4 * EPS * (run.products + 8)) + goal.until * made.potential_error
+    # A product by H, and a turn of the phases, add a few last places (measured: tests/quasiperiodic/
+    # test_certificates.py), the potential's own error the more the longer it acts.
+    turns = goal.until * max(abs(made.interval.low), abs(made.interval.high))
+    places = 0.0 if run.rounding else max(run.products, turns)
+    rounding = max(run.rounding, 4 * EPS * (places + 8)) + goal.until * made.potential_error
     lost |= {"polynomial": run.polynomial, "rounding": rounding}
     batch = np.broadcast_shapes(states.shape[:-1], made.potential.shape[:-1])
     psi = run.states.reshape(len(goal.times), *batch, *run.states.shape[2:])
@@ -246,10 +248,16 @@ def moments_of_probabilities(
     origin: Site | None = None,
 ) -> Float64[np.ndarray, "*found"]:
     """Σ |n − origin|^p prob_n of probabilities (..., N)."""
-    exponents = powers(p)
+    found = probabilities @ moment_weights(box, powers(p), norm, origin)
+    return found if np.ndim(p) else found[..., 0]
+
+
+def moment_weights(
+    box: Box, exponents: Float64[np.ndarray, " p"], norm: str, origin: Site | None = None
+) -> Float64[np.ndarray, "N p"]:
+    """|n − origin|^p; UsageError where that leaves the range of floats."""
     with np.errstate(over="ignore"):
         weights = box.distance(norm, origin)[:, None] ** exponents
     if not np.isfinite(weights).all():
         raise UsageError(f"p is {exponents.max():g}; |n|^p leaves the range of floats in a box of {box.size} sites")
-    found = probabilities @ weights
-    return found if np.ndim(p) else found[..., 0]
+    return weights

@@ -140,7 +140,8 @@ def local_slopes(
         if last > len(x):
             break
         centres.append(float(x[first:last].mean()))
-        slopes.append(float(linregress(x[first:last], y[first:last]).slope))
+        away = x[first:last] - centres[-1]
+        slopes.append(float(away @ y[first:last] / (away @ away)))
     return np.array(centres), np.array(slopes)
 
 

@@ -40,7 +40,7 @@ class Hopping:
     estimated: bool = False
 
     def __init__(
-        self, offsets: Numbers, coefs: Numbers, rho: float = inf, tail: Numbers = 0.0, estimated: bool = False
+        self, offsets: Numbers, coefs: Numbers, rho: Numbers = inf, tail: Numbers = 0.0, estimated: bool = False
     ) -> None:
         offsets, coefs = _listed(offsets, coefs)
         rho = reals([rho], "the hopping's decay rate rho", finite=False).sum().item()
@@ -209,10 +209,10 @@ class Kernel:
     them, and every entry that is used is checked against them."""
 
     call: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    radius_: int
-    bound: float
-    rate: float
-    dim: int = 1
+    radius_: Whole
+    bound: Numbers
+    rate: Numbers
+    dim: Whole = 1
     offsets: Int64[np.ndarray, "r d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -289,7 +289,8 @@ def kernel_from_sparse(matrix: Any, origin: Whole, bound: Numbers, rate: Numbers
         i, j = n[:, 0] + origin, m[:, 0] + origin
         inside = (i >= 0) & (i < size) & (j >= 0) & (j < size)
         values = np.zeros(len(i), dtype=csr.dtype)
-        values[inside] = csr[i[inside], j[inside]]
+        found = csr[i[inside], j[inside]]
+        values[inside] = found.toarray().ravel() if scipy.sparse.issparse(found) else found
         return values
 
     return Kernel(call, radius, bound, rate)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Inexact, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
-from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, amplitudes, choice, real
+from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, amplitudes, choice, real, wholes
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
@@ -38,7 +38,7 @@ class LongRange:
     hopping: Hopping | Kernel
     potential: Potential | None = None
     orbit: Orbit | None = None
-    lam: float = 1.0
+    lam: Numbers = 1.0
     name: str = "long-range operator"
 
     def __post_init__(self) -> None:
@@ -69,14 +69,14 @@ class LongRange:
         return replace(self, orbit=self.orbit.at(theta))
 
     def values(
-        self, lower: Sequence[int], shape: Sequence[int], precise: bool = False
+        self, lower: Sequence[Whole], shape: Sequence[Whole], precise: bool = False
     ) -> Float64[np.ndarray, "*batch N"]:
         """λ v at the sites lower + [0, shape) in C order, (N,) or (batch, N); ``precise`` as a potential's.
 
         Raises UsageError, naming the site, where the potential is singular or not finite."""
-        sites = int(np.prod(shape))
+        lower, shape = wholes(lower, "a site").tolist(), wholes(shape, "a length").tolist()
         if self.potential is None or self.orbit is None:
-            return np.zeros(sites)
+            return np.zeros(int(np.prod(shape)))
         phases = self.orbit.phases(lower, shape)
         potential = self.potential
         if isinstance(potential, Function) and potential.singular is not None:
@@ -127,7 +127,7 @@ class LongRange:
         sites = int(np.prod([float(n) for n in shape]))
         batch = len(self.orbit.theta) if self.orbit is not None and self.orbit.batched else 1
         torus = self.orbit.torus if self.orbit is not None else 1
-        require(8 * sites * batch * (2 * torus + 2), f"a box of {sites:,} sites")
+        require(8 * sites * batch * (2 * torus + 12), f"a box of {sites:,} sites")
         if any(abs(lo) + n >= 1 << 63 for lo, n in zip(lower, shape, strict=True)):
             raise UsageError(f"the box {lower} + {shape} leaves the 64-bit integers; sites are below 2^63")
         return Box(self.hopping, lower, shape, boundary, self, centre, self.values(lower, shape, True))
@@ -196,7 +196,7 @@ class Box(Window):
         if potential is None or orbit is None:
             return 0.0
         scale = abs(self.operator.lam) * potential.error(orbit.phases(self.lower, self.shape))
-        return scale + 2.0**-53 * float(np.abs(self.potential).max())
+        return scale + 2.0**-54 * float(np.abs(self.potential).max())
 
     @cached_property
     def product(self) -> Product:

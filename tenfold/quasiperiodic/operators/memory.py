@@ -1,8 +1,9 @@
-"""Saying how much memory something needs before it is allocated."""
+"""Saying how much memory and time something needs before it starts."""
 
 import os
 
 from tenfold.errors import UsageError
+from tenfold.progress import clock, note
 
 
 def available() -> int:
@@ -28,3 +29,11 @@ def require(size: float, what: str) -> None:
             f"{what} would need {size / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are available; "
             "choose a smaller box, fewer times or a smaller batch"
         )
+
+
+def foresee(seconds: float, what: str, instead: str) -> None:
+    """Say what work of minutes costs, and what is cheaper ``instead``; UsageError for more than a day of it."""
+    if seconds > 86400:
+        raise UsageError(f"{what} would take about {seconds / 86400:.3g} days; {instead}")
+    if seconds > 60:
+        note(f"{what} takes about {clock(seconds)}; {instead}")

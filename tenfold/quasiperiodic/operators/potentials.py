@@ -5,14 +5,23 @@ All take phases (uint64, mod 2^64), so that a step's edge is decided in exact in
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import tau
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped, UInt64
+from jaxtyping import Float64, Int64, UInt64
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators.border import Numbers, real, reals, whole, wholes
+from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, reals, whole, wholes
 from tenfold.quasiperiodic.operators.phases import PHASE_ERROR, fixed_point, to_unit
+
+# 2π/2²⁶: its 26 leading bits, and the rest (2π is math.tau and 2.449…e-16 more).
+_LEADING = round(tau * 2**23) * 2.0**-49
+_TRAILING = (tau - round(tau * 2**23) * 2.0**-23) * 2.0**-26 + 2.4492935982947064e-16 * 2.0**-26
+
+
+def _waves(angles: Float64[np.ndarray, "*a"]) -> tuple[Float64[np.ndarray, "*a"], Float64[np.ndarray, "*a"]]:
+    return np.cos(angles), np.sin(angles)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class TrigPolynomial:
         k = np.atleast_2d(wholes(k, "a frequency k of the trigonometric polynomial"))
         name = "a coefficient of the trigonometric polynomial"
         cos, sin, constant = np.atleast_1d(reals(cos, name)), np.atleast_1d(reals(sin, name)), real(constant, name)
-        if k.ndim != 2 or not len(k) == len(cos) == len(sin) or cos.ndim != 1 or sin.ndim != 1:
+        if k.ndim != 2 or not k.size or not len(k) == len(cos) == len(sin) or cos.ndim != 1 or sin.ndim != 1:
             raise UsageError(f"{len(k)} frequencies k need as many coefficients, not {len(cos)} cos and {len(sin)} sin")
         self.__dict__.update(k=k, cos=cos, sin=sin, constant=constant)
 
@@ -56,23 +65,32 @@ class TrigPolynomial:
 
     def __call__(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
         """v at phases."""
-        return self._at(phases, np.float64)
+        return self._sum(*_waves(2 * np.pi * self._turns(phases).astype(np.float64) * 2.0**-64))
 
     def precise(self, phases: UInt64[np.ndarray, "*sites b"]) -> Float64[np.ndarray, "*sites"]:
-        """v at phases, rounded once where the machine has longer floats: slower."""
-        return self._at(phases, np.longdouble).astype(np.float64)
+        """v at phases with its angles in two parts, so that only the cosines and sums are rounded: slower."""
+        turns = self._turns(phases)
+        # 26 bits times the 26 leading bits of 2π/2²⁶ are exact; the rest is an angle below 2^−23.
+        high, low = (turns >> np.int64(38)).astype(np.float64), (turns & np.int64((1 << 38) - 1)).astype(np.float64)
+        c, s = _waves(high * _LEADING)
+        rest = high * _TRAILING + low * (2 * np.pi * 2.0**-64)
+        half = 0.5 * rest * rest
+        return self._sum(c - (s * rest + c * half), s + (c * rest - s * half))
 
     def error(self, phases: UInt64[np.ndarray, "*sites b"]) -> float:
-        """A bound on the error of ``precise``: half a last place, the sums' in longer floats, the phases' own."""
+        """A bound on the error of ``precise``: a last place of the cosines, half a one of each sum, the phases' own."""
         size = float(np.abs(self.cos).sum() + np.abs(self.sin).sum())
-        longer = float(np.finfo(np.longdouble).eps) * (8 + len(self.k))
-        return (size + abs(self.constant)) * (2.0**-53 + longer) + 2 * np.pi * PHASE_ERROR * self.degree * size
+        places = (2.5 + 0.5 * len(self.k)) * size + abs(self.constant)
+        return places * 2.0**-53 + 2 * np.pi * PHASE_ERROR * self.degree * size
 
-    def _at(self, phases: UInt64[np.ndarray, "*sites b"], kind: type) -> Shaped[np.ndarray, "*sites"]:
-        # k·x is reduced mod 1 in exact integers, so that a large k costs no digits; to [−½, ½), where floats are finer.
-        turns = (phases[..., None, :] * self.k.astype(np.uint64)).sum(-1, dtype=np.uint64)
-        angles = turns.view(np.int64).astype(kind) * kind(2.0**-63) * (4 * np.arctan(kind(1)))
-        return kind(self.constant) + np.cos(angles) @ self.cos.astype(kind) + np.sin(angles) @ self.sin.astype(kind)
+    def _turns(self, phases: UInt64[np.ndarray, "*sites b"]) -> Int64[np.ndarray, "*sites r"]:
+        # k·x mod 1 in exact integers, so that a large k costs no digits, from −½ to ½, where floats are finer.
+        return (phases[..., None, :] * self.k.astype(np.uint64)).sum(-1, dtype=np.uint64).view(np.int64)
+
+    def _sum(
+        self, c: Float64[np.ndarray, "*sites r"], s: Float64[np.ndarray, "*sites r"]
+    ) -> Float64[np.ndarray, "*sites"]:
+        return self.constant + c @ self.cos + s @ self.sin
 
     def real(self, x: Any, cos: Callable[[Any], Any], sin: Callable[[Any], Any]) -> Any:
         """v at real points x (..., b) with the given cosine and sine: for arrays of other libraries (autograd)."""
@@ -90,8 +108,8 @@ class Steps:
     Breaks are phases in increasing order (integers mod 2^64; ``Steps.at`` reads real numbers): edges are exact.
     """
 
-    breaks: tuple[int, ...]
-    values: tuple[float, ...]
+    breaks: Sequence[Whole]
+    values: Numbers
     torus: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +123,7 @@ class Steps:
         self.__dict__.update(breaks=breaks, values=tuple(reals(self.values, "a step function's value").tolist()))
 
     @classmethod
-    def at(cls, breaks: Sequence[Any], values: Sequence[float]) -> "Steps":
+    def at(cls, breaks: Sequence[Any], values: Numbers) -> "Steps":
         """Breaks given as numbers in [0, 1) (float, Fraction, '1/3', a named constant)."""
         return cls(
             tuple(fixed_point(x) for x in breaks),

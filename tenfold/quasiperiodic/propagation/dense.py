@@ -41,16 +41,22 @@ def rounding_of(box: Box, spectral: Spectral, states: Num[np.ndarray, "S N"], un
     |t| Σ_k ‖R_k‖ |c_k|, and y(0) from φ by ‖U c − φ‖. Where that is above ``tol``, the parts that oscillate are told
     apart: to first order (U* R)_jk adds no more than min(|t|, 2/|E_j − E_k|) times its size. The phases t E and R
     itself are rounded too."""
-    c, vectors = spectral.coefficients(states), np.swapaxes(spectral.vectors, -1, -2)
-    applied = box.product.apply(vectors.reshape(-1, box.size)).reshape(vectors.shape)
-    residual = applied + (box.potential[..., None, :] - spectral.energies[..., None]) * vectors
-    lost = until * (np.linalg.norm(residual, axis=-1) * np.abs(c)).sum(-1)
-    scale = np.linalg.norm(states, axis=-1)
+    c, scale = spectral.coefficients(states), np.linalg.norm(states, axis=-1)
+    energy = max(abs(box.interval.low), abs(box.interval.high))
+    # Vectors that hardly enter count as much as the solver may have lost.
+    some = np.flatnonzero((np.abs(c) > 1e-9 * scale[:, None]).reshape(-1, box.size).any(0))
+    few = np.abs(c).sum(-1) - np.abs(c[..., some]).sum(-1)
+    energies, sizes = spectral.energies[..., some], np.abs(c[..., some])
+    vectors = np.ascontiguousarray(np.swapaxes(spectral.vectors[..., some], -1, -2))
+    residual = box.product.apply(vectors.reshape(-1, box.size)).reshape(vectors.shape)
+    residual += (box.potential[..., None, :] - energies[..., None]) * vectors
+    lost = until * (np.linalg.norm(residual, axis=-1) * sizes).sum(-1)
     if (lost > tol * scale).any():
-        gaps = np.abs(spectral.energies[..., :, None] - spectral.energies[..., None, :])
+        gaps = np.abs(energies[..., :, None] - spectral.energies[..., None, :])
         with np.errstate(divide="ignore"):
             lasting = np.abs(residual.conj() @ spectral.vectors) * np.minimum(until, 2 / gaps)
-        lost = np.linalg.norm((np.abs(c)[..., None, :] @ lasting)[..., 0, :], axis=-1)
+        lost = np.linalg.norm((sizes[..., None, :] @ lasting)[..., 0, :], axis=-1)
+    lost = lost + until * box.size * EPS * energy * np.maximum(few, 0.0)
     start = np.linalg.norm(np.squeeze(spectral.vectors @ c[..., None], -1) - states, axis=-1)
     turned = 2 * until * np.linalg.norm(spectral.energies * c, axis=-1)
     return float(((start + lost + EPS * turned) / scale).max()) + 8 * EPS * float(np.sqrt(box.size))

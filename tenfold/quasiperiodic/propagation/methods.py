@@ -7,10 +7,9 @@ import numpy as np
 from jaxtyping import Complex128, Float64, Inexact, Int, Num
 
 from tenfold.errors import TenfoldError, UsageError
-from tenfold.progress import clock, note
 from tenfold.quasiperiodic.operators.border import Numbers, real
 from tenfold.quasiperiodic.operators.long_range import Box
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.operators.memory import foresee, require
 from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import Report
 from tenfold.quasiperiodic.propagation.dense import diagonalise, rounding_of
@@ -100,26 +99,28 @@ class Limit:
         return self.exceeded
 
 
-def check_cost(box: Box, times: Float64[np.ndarray, " times"], batch: int, method: str) -> None:
-    """Say what an evolution of minutes costs before it starts; UsageError for one of more than a day, or whose phases
-    t E are beyond what floats tell apart."""
-    until, energy = float(np.abs(times).max()), max(abs(box.interval.low), abs(box.interval.high))
-    if until * energy > 2.0**50:
+def check_phases(until: float, energy: float) -> None:
+    """UsageError where phases t E are beyond what floats tell apart."""
+    if not until * energy <= 2.0**50:
         raise UsageError(
             f"t = {until:g} turns phases up to {until * energy:.2g}, which double precision cannot tell apart; give "
             "shorter times"
         )
+
+
+def check_cost(box: Box, times: Float64[np.ndarray, " times"], batch: int, method: str) -> None:
+    """Say what an evolution of minutes costs before it starts; UsageError for one of more than a day, or whose phases
+    t E are beyond what floats tell apart."""
+    until = float(np.abs(times).max())
+    check_phases(until, max(abs(box.interval.low), abs(box.interval.high)))
     if method == "dense":
         return
     z = box.interval.half_width * until
     seconds = 1e-9 * (1.05 * z + 40) * _step_time(box, batch)
-    cost = f"t = {until:g} needs about {z:.2g} products of {box.size:,} sites, about {clock(seconds)}"
-    if seconds > 86400:
-        raise UsageError(
-            f"{cost}; give shorter times, a smaller box, or box='adaptive' where the dynamics is localised"
-        )
-    if seconds > 60:
-        note(f"{cost}; box='adaptive' is cheaper where the dynamics is localised, with its own error bound")
+    what = f"an evolution to t = {until:g} by about {z:.2g} products of {box.size:,} sites"
+    foresee(
+        seconds, what, "shorter times, a smaller box, or box='adaptive' where the dynamics is localised are cheaper"
+    )
 
 
 def _step_time(box: Box, batch: int) -> float:

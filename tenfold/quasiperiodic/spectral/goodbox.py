@@ -13,7 +13,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, reals, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.operators.memory import foresee, require
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.windows import NORMS
 
@@ -51,6 +51,7 @@ def good_box(box: Box, energy: Numbers, rate: Numbers, s: Numbers) -> GoodBox:
         )
     if box.size > _MOST:
         raise UsageError(f"the good-box test inverts a dense matrix; {box.size} sites are more than {_MOST}")
+    box.single_potential()
     side = max(box.shape)
     bound = exp(min(side**s, 700.0))
     try:
@@ -102,6 +103,8 @@ def theta_scan(
 ) -> ThetaScan:
     """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
     rows, found, reach = _rows(theta), [], whole(reach, "the box's reach", 0)
+    sites = min((2.0 * reach + 1) ** operator.dim, 2000)
+    foresee(len(rows) * (1e-3 + 2e-9 * sites**3), f"{len(rows):,} boxes of {sites:.0f} sites", "give fewer theta")
     for i, row in enumerate(rows):
         one = good_box(operator.at(row.tolist()).box(reach), energy, rate, s)
         found.append((one.good, one.norm, one.rate))

@@ -29,9 +29,9 @@ def green_columns(
 
     "banded": LU of an open one-dimensional box, O(N R²) a z; "strips": sparse LU of an open box in two
     dimensions or more; "dense" otherwise. Raises UsageError for a real z in the spectrum, where G does not exist."""
-    many_z = np.ndim(z) > 0
     many_m = sources is not None and np.ndim(sources) > (0 if len(box.shape) == 1 else 1)
-    energies = np.atleast_1d(amplitudes(z, "z").astype(np.complex128)).ravel()
+    given = amplitudes(z, "z")
+    many_z, energies = given.ndim > 0, given.astype(np.complex128).ravel()
     if not len(energies) or np.size(sources if many_m else 0) == 0:
         raise UsageError("there is no z or no source; give at least one")
     choice(method, "method", WAYS)
@@ -116,7 +116,7 @@ def _solve(box: Box, z: complex, right: Num[np.ndarray, "sources N"], way: str) 
             bands = box.banded().astype(np.complex128)
             reach = len(bands) // 2
             bands[reach] -= z
-            return solve_banded((reach, reach), bands, right.T, overwrite_ab=True).T
+            return solve_banded((reach, reach), bands, right.T.astype(np.complex128), overwrite_ab=True).T
         if way == "strips":
             across = box.size // box.shape[0]
             require(48 * box.size * across * max(box.hopping.radius[0], 1), f"the strips of {box.describe()}")

@@ -16,7 +16,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, amplitudes, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.quasiperiodic.operators.memory import foresee, require
 
 _TOGETHER = 8  # transfer matrices multiplied between two orthonormalisations
 _BATCHES = 32
@@ -76,6 +76,8 @@ def lyapunov_exponents(
     frame = np.zeros((*shape, 2 * reach, reach), dtype=kind)
     frame[..., np.arange(reach), np.arange(reach)] = 1.0
     require(8.0 * steps / _TOGETHER * int(np.prod(shape)) * reach, f"exponents over {steps:.3g} steps")
+    seconds = 2e-6 * steps * (1 + 0.12 * int(np.prod(shape)) * reach**2)
+    foresee(seconds, f"{steps:,} steps at {len(flat):,} energies", "fewer steps give exponents with a larger error")
     logs = np.empty((steps // _TOGETHER, *shape, reach))
     # The potential in pieces, so that a long orbit needs no long array.
     piece = max(
@@ -105,7 +107,21 @@ def _piece(
     frame: Inexact[np.ndarray, "E *batch two_R R"],
     logs: Float64[np.ndarray, "eighths E *batch R"],
 ) -> Inexact[np.ndarray, "E *batch two_R R"]:
-    products, scales = _products(table, energies, values)
+    matrices = _matrices(table, energies, values)
+    size = float(np.abs(matrices[..., 0, :]).max())
+    if frame.shape[-1] > 1 and size > 10:
+        # Eight such factors would leave nothing of the smaller exponents: orthonormalise after each.
+        if not size < 1e10:
+            raise TenfoldError(
+                f"transfer matrices with entries of {size:.2g} leave nothing of the smaller exponents in double "
+                "precision; scale energies and coupling down, or cut off the outermost hopping"
+            )
+        logs[...] = 0.0
+        for i in range(len(matrices)):
+            frame, triangle = np.linalg.qr(matrices[i] @ frame)
+            logs[i // _TOGETHER] += np.log(np.abs(np.diagonal(triangle, axis1=-2, axis2=-1)))
+        return frame
+    products, scales = _products(matrices, not size < 1e18)
     if frame.shape[-1] == 1:
         # One exponent: propagate a vector; the QR step is its norm.
         first, second = frame[..., 0, 0], frame[..., 1, 0]
@@ -119,16 +135,14 @@ def _piece(
         return np.stack([first, second], -1)[..., None]
     for i in range(len(products)):
         frame, triangle = np.linalg.qr(products[i] @ frame)
-        with np.errstate(divide="ignore"):
-            logs[i] = np.log(np.abs(np.diagonal(triangle, axis1=-2, axis2=-1))) + scales[i][..., None]
+        logs[i] = np.log(np.abs(np.diagonal(triangle, axis1=-2, axis2=-1))) + scales[i][..., None]
     return frame
 
 
-def _products(
+def _matrices(
     table: Inexact[np.ndarray, " bands"], energies: Inexact[np.ndarray, " E"], values: Float64[np.ndarray, "*batch n"]
-) -> tuple[Inexact[np.ndarray, "eighths E *batch two_R two_R"], Float64[np.ndarray, "eighths E *batch"]]:
-    """Products of 8 transfer matrices each, (n/8, energies, batch, 2R, 2R), over a factor whose logarithm comes second
-    (n/8, energies, batch); QR follows each."""
+) -> Inexact[np.ndarray, "n E *batch two_R two_R"]:
+    """The transfer matrices, (n, energies, batch, 2R, 2R)."""
     reach = len(table) // 2
     count = values.shape[-1]
     local = np.moveaxis(values, -1, 0)[:, None]
@@ -143,14 +157,22 @@ def _products(
         matrices[..., 0, :] /= table[0]
     for row in range(1, 2 * reach):
         matrices[..., row, row - 1] = 1.0
+    return matrices
+
+
+def _products(
+    matrices: Inexact[np.ndarray, "n E *batch two_R two_R"], large: bool
+) -> tuple[Inexact[np.ndarray, "eighths E *batch two_R two_R"], Float64[np.ndarray, "eighths E *batch"]]:
+    """Products of 8 transfer matrices each, (n/8, energies, batch, 2R, 2R), over a factor whose logarithm comes second
+    (n/8, energies, batch); QR follows each. ``large`` ones, which leave the floats, are scaled pair by pair."""
     logs = np.zeros(matrices.shape[:-2])
-    # Eight factors, squared in a norm, stay within the floats up to this size; larger ones are scaled pair by pair.
-    large = not np.abs(matrices[..., 0, :]).max() < 1e18
     for _ in range(3):
         if large:
             size = np.abs(matrices).max((-2, -1))
             matrices, logs = matrices / size[..., None, None], logs + np.log(size)
-        matrices = matrices[1::2] @ matrices[0::2] if reach > 1 else _two_by_two(matrices[1::2], matrices[0::2])
+        matrices = (
+            matrices[1::2] @ matrices[0::2] if matrices.shape[-1] > 2 else _two_by_two(matrices[1::2], matrices[0::2])
+        )
         logs = logs[1::2] + logs[0::2]
     return matrices, logs
 

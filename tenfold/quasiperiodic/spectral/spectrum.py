@@ -34,7 +34,10 @@ def bloch_spectrum(operator: LongRange, period: Whole, phases: Numbers) -> Float
     values = replace(operator, orbit=operator.orbit.approximant(period)).values([0], [period])
     n = np.arange(period)
     found = []
-    for kappa in np.atleast_1d(reals(phases, "a Bloch phase")).ravel():
+    kappas = np.atleast_1d(reals(phases, "a Bloch phase")).ravel()
+    if not len(kappas):
+        raise UsageError("there are no Bloch phases; give at least one")
+    for kappa in kappas:
         matrix = np.diag(values).astype(np.complex128)
         for m, a in zip(hopping.offsets[:, 0].tolist(), hopping.coefs, strict=True):
             source = n - m
