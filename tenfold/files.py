@@ -73,13 +73,16 @@ def plain(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in ``path``; UsageError in one sentence when it is missing or malformed."""
+    """The JSON in ``path``; UsageError in one sentence when it is missing or malformed, nested too deeply or too long
+    to be read."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, numbers of thousands of digits
         raise UsageError(f"{path} is not valid JSON: {error}") from None
+    except (OSError, MemoryError) as error:
+        raise UsageError(f"{path} cannot be read: {str(error) or 'too long for the memory'}") from None
 
 
 def sha256(*parts: bytes | str | Path) -> str:

@@ -158,7 +158,7 @@ def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: TrainingConfig)
     return {
         "parameters": parameters,
         "flops_per_step": forward * batch * (4 if checkpointing else 3),
-        **training_bytes(parameters, parameters, activations, batch, train.ema is not None),
+        **training_bytes(parameters, parameters, activations, batch // train.accumulate, train.ema is not None),
         "tokens": config.tokens,
         "token_dim": config.token_dim,
         "batch_size": batch,

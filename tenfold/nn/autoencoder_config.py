@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from tenfold.errors import UsageError
+from tenfold.settings.values import read
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class AutoencoderConfig:
     shift_factor: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(int(n) for n in self.widths))
+        object.__setattr__(self, "widths", read(tuple[int, ...], self.widths, "widths"))
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths are {self.widths}; give the channels of each level, (32, 64) say")
         for name in ("channels", "latent_channels", "layers_per_block", "norm_groups"):

@@ -12,7 +12,8 @@ def traced(forward: Callable[[], object]) -> tuple[int, int]:
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
+        # Views of weights (transposed ones, say) take nothing of their own.
+        if not isinstance(tensor, torch.nn.Parameter) and not isinstance(tensor._base, torch.nn.Parameter):
             kept[id(tensor)] = tensor.numel() * tensor.element_size()
         return tensor
 
@@ -23,14 +24,14 @@ def traced(forward: Callable[[], object]) -> tuple[int, int]:
     return int(counter.get_total_flops()), sum(kept.values())
 
 
-def training_bytes(parameters: int, trained: int, activations: int, batch: int, averaged: bool) -> dict[str, int]:
-    """The bytes of a training step of ``batch`` samples: weights, gradients, two AdamW moments and averaged weights in
-    float32 (of the ``trained`` parameters), and ``activations``, what autograd keeps of a sample."""
+def training_bytes(parameters: int, trained: int, activations: int, rows: int, averaged: bool) -> dict[str, int]:
+    """The bytes of a training step: weights, gradients, two AdamW moments and averaged weights in float32 (of the
+    ``trained`` parameters), and ``activations``, what autograd keeps of a sample, for ``rows`` of them at once."""
     found = {
         "weights_bytes": 4 * parameters,
         "optimizer_bytes": 8 * trained,
         "gradients_bytes": 4 * trained,
         "ema_bytes": 4 * trained * averaged,
-        "activation_bytes": activations * batch,
+        "activation_bytes": activations * rows,
     }
     return {**found, "total_bytes": sum(found.values())}

@@ -13,7 +13,7 @@ import torch
 from tenfold.errors import UsageError
 from tenfold.files import write_output
 from tenfold.flows.block import FlowBlock
-from tenfold.flows.solvers.plan import Plan
+from tenfold.flows.solvers.plan import ONLY, SOLVERS, Plan
 from tenfold.runs.machine import cpu_name
 
 FILE = "calibration.json"
@@ -79,7 +79,7 @@ class Calibration:
         try:
             blocks = []
             for block in values["blocks"]:
-                timings = tuple(Timing(**(t | {"plan": Plan(**t["plan"])})) for t in block["timings"])
+                timings = tuple(Timing(**(t | {"plan": _plan(t["plan"])})) for t in block["timings"])
                 blocks.append(BlockCalibration(**(block | {"crm": tuple(block["crm"]), "timings": timings})))
             return cls(**(values | {"blocks": tuple(blocks)}))
         except (KeyError, TypeError, ValueError) as error:
@@ -102,6 +102,11 @@ class Calibration:
         if bool(guidance) != bool(self.guidance) or guidance > 1.5 * self.guidance:
             return f"calibrated with guidance {self.guidance:g}, not {guidance:g}"
         return ""
+
+
+def _plan(values: dict[str, Any]) -> Plan:
+    """A plan as it was written, with the options that its solver has: earlier versions wrote a window for all."""
+    return Plan(**{name: value for name, value in values.items() if values["solver"] in ONLY.get(name, SOLVERS)})
 
 
 def machine(block: FlowBlock) -> dict[str, str | int]:

@@ -238,7 +238,7 @@ def cost(
         "parameters": parameters,
         "trained_parameters": sum(trained),
         "flops_per_step": batch * (3 * forward + (encoding if frozen_encoder else 0)),
-        **training_bytes(parameters, sum(trained), activations, batch, train.ema is not None),
+        **training_bytes(parameters, sum(trained), activations, batch // train.accumulate, train.ema is not None),
         "latent_channels": latent[0],
         "latent_height": latent[1],
         "latent_width": latent[2],
