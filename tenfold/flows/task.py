@@ -106,7 +106,8 @@ def write_samples(
     info: SamplingInfo | None = None
     path = folder / "samples.npz"
     unfinished = path.with_name(f".{path.name}.writing")
-    with disk_errors(str(folder)):
+    new = not folder.exists()
+    with disk_errors(str(path)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -129,6 +130,8 @@ def write_samples(
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
+            if new and not path.exists():
+                folder.rmdir()
     assert info is not None
     told = {"options": vars(options), "levels": levels, "info": info.to_dict()}
     picture = image_grid(torch.cat(shown), folder / "samples.png")

@@ -130,6 +130,9 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         write_samples(flow(), FlowSampling(num=2), 256, tmp_path, fails)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UsageError):
+        write_samples(flow(), FlowSampling(num=2), 256, tmp_path / "new", fails)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_request_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
