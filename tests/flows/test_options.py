@@ -24,8 +24,6 @@ from tenfold.tarflow.model import TarFlow
 
 INF = float("inf")
 WRONG: list[tuple[type, dict[str, Any], str]] = [
-    (Plan, {"solver": "sequential", "tol": 0.1}, "tol is 0.1, which is an option of jacobi, gs, frontier"),
-    (Plan, {"solver": "sequential", "init": "zeros"}, "init is zeros"),
     (Plan, {"solver": "frontier", "max_sweeps": 3}, "max_sweeps is 3, which is an option of jacobi, gs"),
     (Plan, {"solver": "frontier", "stop": "frobenius"}, "stop is frobenius"),
     (Plan, {"solver": "jacobi", "segments": 3}, "segments is 3"),

@@ -19,14 +19,12 @@ STOPS = ("change", "frobenius")
 
 
 ONLY = {
-    "tol": ("jacobi", "gs", "frontier"),
-    "init": ("jacobi", "gs", "frontier"),
     "max_sweeps": ("jacobi", "gs"),
     "stop": ("jacobi", "gs"),
     "segments": ("gs",),
     "window": ("frontier",),
 }
-"""Which solvers have an option that not all have."""
+"""Which parallel solvers have an option that not all have; the sequential one needs none of them, and is exact."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,8 @@ class Plan:
             at_least(self, "", max_sweeps=1)
         for f in fields(Plan):
             only, value = ONLY.get(f.name, SOLVERS), getattr(self, f.name)
-            if self.solver not in only and value != f.default:
+            none = (f.default, 1) if f.name == "segments" else (f.default,)  # one segment is no segmentation
+            if self.solver not in ("sequential", *only) and value not in none:
                 raise UsageError(f"{f.name} is {value}, which is an option of {', '.join(only)}, not of {self.solver}")
 
     @property
