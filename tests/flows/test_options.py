@@ -89,6 +89,11 @@ def test_earlier_calibrations_are_read() -> None:
              "sequential_seconds": 2.0, "timings": [timing]}  # fmt: skip
     found = Calibration.from_dict({"blocks": [block], "batch": 1, "guidance": 0.0, "tol": 1e-5})
     assert found.blocks[0].timings[0].plan == Plan("jacobi", tol=1e-5)
+    block["timings"][0] |= {"max_error": INF}
+    overflown = Calibration.from_dict({"blocks": [block], "batch": 1, "guidance": 0.0, "tol": 1e-5})
+    text = json.dumps(overflown.to_dict(), allow_nan=False)
+    assert Calibration.from_dict(json.loads(text)) == overflown
+    assert overflown.blocks[0].best is None
 
 
 def flow() -> TarFlow:

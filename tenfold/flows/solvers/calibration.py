@@ -70,8 +70,11 @@ class Calibration:
     machine: dict[str, str | int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dictionary."""
-        return asdict(self)
+        """A JSON-able dictionary; an error that overflowed is None."""
+        values = asdict(self)
+        for timing in (timing for block in values["blocks"] for timing in block["timings"]):
+            timing["max_error"] = timing["max_error"] if math.isfinite(timing["max_error"]) else None
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> "Calibration":
@@ -79,7 +82,10 @@ class Calibration:
         try:
             blocks = []
             for block in values["blocks"]:
-                timings = tuple(Timing(**(t | {"plan": _plan(t["plan"])})) for t in block["timings"])
+                timings = tuple(
+                    Timing(**{**t, "plan": _plan(t["plan"]), "max_error": _error(t["max_error"])})
+                    for t in block["timings"]
+                )
                 blocks.append(BlockCalibration(**(block | {"crm": tuple(block["crm"]), "timings": timings})))
             return cls(**(values | {"blocks": tuple(blocks)}))
         except (KeyError, TypeError, ValueError) as error:
@@ -109,6 +115,10 @@ def _plan(values: dict[str, Any]) -> Plan:
     return Plan(**{name: value for name, value in values.items() if values["solver"] in ONLY.get(name, SOLVERS)})
 
 
+def _error(value: float | None) -> float:
+    return math.inf if value is None else float(value)
+
+
 def machine(block: FlowBlock) -> dict[str, str | int]:
     """What the times of a calibration depend on, besides the batch; ``block`` is any of the flow's."""
     weight = block.proj_in.weight
@@ -124,7 +134,7 @@ def machine(block: FlowBlock) -> dict[str, str | int]:
 
 def save_calibration(calibration: Calibration, folder: str | Path) -> Path:
     """Write ``calibration.json`` into a model folder; returns its path."""
-    return write_output(Path(folder) / FILE, json.dumps(calibration.to_dict(), indent=2) + "\n")
+    return write_output(Path(folder) / FILE, json.dumps(calibration.to_dict(), indent=2, allow_nan=False) + "\n")
 
 
 def load_calibration(folder: str | Path) -> Calibration | None:
