@@ -29,7 +29,7 @@ def uniform_noise(shape: tuple[int, ...], seed: int) -> Callable[[int], Tensor]:
     """Dequantisation noise of evaluation: draw k is the same for every model that is compared."""
 
     def draw(k: int) -> Float[Tensor, "..."]:
-        generator = torch.Generator().manual_seed(1_000_003 * seed + k)
+        generator = torch.Generator().manual_seed((1_000_003 * seed + k) % (1 << 63))
         return torch.rand(shape, generator=generator)
 
     return draw
@@ -39,8 +39,9 @@ def normal_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
     """Standard normal noise of evaluation: a row is the same whatever number of rows is drawn.
 
     PyTorch draws sixteen numbers together, and those at the end once more where the count is no multiple of that."""
-    count = -(-math.prod(shape) // 16) * 16
-    return torch.randn(count, generator=torch.Generator().manual_seed(seed))[: math.prod(shape)].reshape(shape)
+    size = math.prod(shape)
+    drawn = torch.randn(-(-size // 16) * 16, generator=torch.Generator().manual_seed(seed % (1 << 63)))
+    return drawn[:size].reshape(shape)
 
 
 def _bits_row(name: str, values: Float[Tensor, "draws b"], dimensions: int, **labels: str) -> Measurement:

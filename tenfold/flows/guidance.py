@@ -17,16 +17,19 @@ Here g = 0 is no guidance. Papers that write m_u + γ (m_c − m_u) have γ = 1 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
 from tenfold.flows.block import Condition
+from tenfold.settings.values import read
 
 # Strings are checked here and not by their types, so that a misspelt one gets a sentence.
-Blocks = str | int | Sequence[int]
+Blocks = str | int | np.integer | Sequence[int] | np.ndarray
 
 RULES = ("tarflow", "starflow")
 PARTS = ("ab", "a", "b")
@@ -58,6 +61,8 @@ class Guidance:
     unconditional: Condition | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if any(isinstance(value, bool) or not isinstance(value, Real) for value in (self.weight, self.attn_temp)):
+            raise UsageError(f"weight is {self.weight!r} and attn_temp {self.attn_temp!r}; give numbers")
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise UsageError(f"guidance is {self.weight}; give a weight of at least 0 (0 is no guidance)")
         if not (math.isfinite(self.attn_temp) and self.attn_temp > 0):
@@ -88,15 +93,15 @@ class Guidance:
                     f"blocks is {self.blocks!r}; give 'all', 'top', a count, or a list of sampled-block indices"
                 )
             chosen = range(count) if self.blocks == "all" else range(1)
-        elif isinstance(self.blocks, int):
-            if not 0 <= self.blocks <= count:
-                raise UsageError(f"blocks is {self.blocks}, but the flow has {count} blocks to guide")
-            chosen = range(self.blocks)
-        else:
-            wrong = [k for k in self.blocks if not 0 <= k < count]
-            if wrong:
+        elif isinstance(self.blocks, Sequence | np.ndarray):
+            chosen = read(tuple[int, ...], list(self.blocks), "blocks")
+            if wrong := [k for k in chosen if not 0 <= k < count]:
                 raise UsageError(f"block {wrong[0]} cannot be guided; sampled blocks are numbered 0 to {count - 1}")
-            chosen = self.blocks
+        else:
+            first = read(int, self.blocks, "blocks")
+            if not 0 <= first <= count:
+                raise UsageError(f"blocks is {first}, but the flow has {count} blocks to guide")
+            chosen = range(first)
         return frozenset(chosen) if self.weight else frozenset()
 
     def weights(self, steps: int, like: Tensor) -> Float[Tensor, "n 1"]:

@@ -6,6 +6,7 @@ it token by token; "jacobi", "gs" and "frontier" sweep many tokens at once and c
 approximate; "auto" takes, block by block, what a saved calibration says is quickest.
 """
 
+import math
 from dataclasses import fields
 from typing import Any, Literal, overload
 
@@ -24,7 +25,7 @@ from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.flows.solvers.inversion import invert_states, sample_bytes
 from tenfold.flows.solvers.plan import SEQUENTIAL, Plan
 from tenfold.nn.border import Values, as_tensor, floats
-from tenfold.nn.memory import free_bytes
+from tenfold.nn.memory import free_bytes, require
 from tenfold.settings.values import read
 from tenfold.training.streams import Draws
 
@@ -150,6 +151,7 @@ def draw_noise(
     if n < 1:
         raise UsageError(f"n is {n}; ask for at least one sample")
     if noise is None:
+        require(n * flow.config.dimensions, flow.var.device, f"{n} samples", "take fewer at a time")
         return keyed_noise(flow, 0, row_numbers(n, generator))
     z = as_tensor(noise, "the noise", flow.precision)
     shape = (n, flow.config.tokens, flow.config.token_dim)
@@ -161,6 +163,8 @@ def draw_noise(
 def keyed_noise(flow: FlowNetwork, seed: int, rows: Int64[Tensor, "n"]) -> Float[Tensor, "n t d"]:
     """Standard normal (n, T, D) on the flow's device: a row is a function of (seed, its number in ``rows``)."""
     shape = (flow.config.tokens, flow.config.token_dim)
+    fix = f"take fewer at a time, {max(1, free_bytes(flow.var.device) // (100 * math.prod(shape)))} say (--batch)"
+    require(len(rows) * 48 * math.prod(shape), flow.var.device, f"the noise of {len(rows)} samples", fix)
     return Draws(seed, 0).normal("sample", rows.to(flow.var.device), shape, flow.precision)
 
 

@@ -28,6 +28,7 @@ from tenfold.flows.solvers.calibration import save_calibration
 from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.hub.folders import from_pretrained
 from tenfold.nn.cost import traced, training_bytes
+from tenfold.nn.memory import require
 from tenfold.runs.scores import Scores
 from tenfold.training.config import TrainingConfig
 from tenfold.training.optimizers import adamw
@@ -97,13 +98,19 @@ def write_samples(
 
     ``draw(rows, noise)`` makes those with the numbers ``rows`` from their noise for ``flow``. They are drawn and
     written ``options.batch`` at a time; the files appear when they are whole."""
+    size = options.num * (flow.config.dimensions + 8)
+    require(size, torch.device("cpu"), f"the pixels of {options.num} samples", "take fewer (--num)")
     pixels: list[np.ndarray] = []
     shown: list[Tensor] = []
     info: SamplingInfo | None = None
     path = folder / "samples.npz"
     unfinished = path.with_name(f".{path.name}.writing")
-    with disk_errors(str(folder)):
-        folder.mkdir(parents=True, exist_ok=True)
+    new = not folder.exists()
+    with disk_errors(str(path)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(f"{folder} is or lies in a file; samples need a folder, choose another --out") from None
         try:
             with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
                 with archive.open("values.npy", "w", force_zip64=True) as values:
@@ -122,6 +129,8 @@ def write_samples(
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
+            if new and not path.exists():
+                folder.rmdir()
     assert info is not None
     told = {"options": vars(options), "levels": levels, "info": info.to_dict()}
     picture = image_grid(torch.cat(shown), folder / "samples.png")

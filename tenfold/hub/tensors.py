@@ -74,12 +74,12 @@ def unwrapped(published: Mapping[str, Any], known: str) -> dict[str, Any]:
 
 
 def renamed(
-    published: Mapping[str, Any], names: Iterable[tuple[str, str]], ignored: re.Pattern[str], known: str = r"\w"
+    published: Mapping[str, Any], names: Iterable[tuple[str, str]], ignored: re.Pattern[str], known: str
 ) -> dict[str, Any]:
     """A published state dict with parts of its names replaced in order, without the tensors that match ``ignored`` and
     the prefixes of wrappers (``unwrapped``).
 
-    >>> renamed({"module.attn.w": 1, "mask": 2}, [("attn.", "layers.")], re.compile("mask"))
+    >>> renamed({"module.attn.w": 1, "mask": 2}, [("attn.", "layers.")], re.compile("mask"), "attn")
     {'layers.w': 1}
     """
     state = {}

@@ -69,14 +69,17 @@ class ClassifierFeatures(nn.Module):
 
     def hidden_features(self, images: Tensor) -> Float[Tensor, "n dim"]:
         """Features with gradients."""
+        self._check(images)
+        x = images.to(self.head.weight.device).float() * (2.0 / (self.levels - 1)) - 1.0
+        hidden: Tensor = self.hidden(self.body(x))
+        return hidden
+
+    def _check(self, images: Tensor) -> None:
         if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.shape:
             raise UsageError(
                 f"the feature extractor reads uint8 images of shape {self.shape}, not {images.dtype} of "
                 f"{tuple(images.shape[1:])}"
             )
-        x = images.to(self.head.weight.device).float() * (2.0 / (self.levels - 1)) - 1.0
-        hidden: Tensor = self.hidden(self.body(x))
-        return hidden
 
     def logits(self, images: Tensor) -> Float[Tensor, "n classes"]:
         """Class scores with gradients."""
@@ -88,6 +91,7 @@ class ClassifierFeatures(nn.Module):
         """Features of images uint8 (N, C, H, W), on the CPU, in chunks.
 
         Raises UsageError for images of another shape or dtype."""
+        self._check(images)
         check_levels(images.numpy(force=True), self.levels, "the images", f"this extractor's have {self.levels} levels")
         chunks = progress.track(images.split(512), "features", "chunks")
         parts = [(self.hidden_features(part) - self.center) / self.spread for part in chunks]

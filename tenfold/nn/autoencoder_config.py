@@ -34,7 +34,6 @@ class AutoencoderConfig:
     shift_factor: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(int(n) for n in self.widths))
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths are {self.widths}; give the channels of each level, (32, 64) say")
         for name in ("channels", "latent_channels", "layers_per_block", "norm_groups"):

@@ -1,5 +1,6 @@
 """What a user can set about transformer layers. Imports no PyTorch."""
 
+import math
 from typing import Literal
 
 from tenfold.errors import UsageError
@@ -50,7 +51,7 @@ class LayerConfig:
                 f"{self.query_heads} heads cannot share {self.key_heads} key-value heads evenly; choose kv_heads that "
                 f"divides {self.query_heads}"
             )
-        if not self.expansion > 0 or int(self.width * self.expansion) < 1:
+        if not 0 < self.expansion < math.inf or int(self.width * self.expansion) < 1:
             raise UsageError(f"expansion is {self.expansion}; the feed-forward part needs at least one hidden unit")
         if self.rotary != "none" and self.head_size % 2:
             raise UsageError(f"head_size is {self.head_size}; rotary positions need an even one")

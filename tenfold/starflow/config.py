@@ -60,8 +60,6 @@ class StarFlowConfig(FlowConfig):
     side: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        object.__setattr__(self, "layers", tuple(int(n) for n in self.layers))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise UsageError(f"shape is {self.shape}; give the latents' (channels, height, width)")
         if self.patch < 1 or self.shape[1] % self.patch or self.shape[2] % self.patch:
@@ -80,7 +78,7 @@ class StarFlowConfig(FlowConfig):
             )
         if self.classes and self.text_tokens:
             raise UsageError("set classes or text_tokens, not both: a flow takes one kind of condition")
-        if not self.side >= 0:
+        if not 0 <= self.side < math.inf:
             raise UsageError(f"side is {self.side}; it must be at least 0 (0 takes it from shape)")
         for name, layer in (("shallow", self.shallow), ("deep", self.deep)):
             if layer.rotary == "none":
@@ -89,6 +87,11 @@ class StarFlowConfig(FlowConfig):
                 raise UsageError(
                     f"{name}.head_size is {layer.head_size}; rotary positions with a prefix of text or class keep "
                     f"{THIRD} pairs of a head for it, so that heads must be wider than {2 * THIRD}"
+                )
+            if layer.head_size % 4 and (name == "shallow" or self.deep_positions == "grid"):
+                raise UsageError(
+                    f"{name}.head_size is {layer.head_size}; it must be a multiple of 4, so that rows and columns have "
+                    "equally many pairs of a head"
                 )
 
     @property
@@ -187,7 +190,7 @@ class StarFlowEvaluation:
 
     def __post_init__(self) -> None:
         at_least(self, "evaluation", draws=1, samples=0, images=0, timing=0, calibrate=0)
-        if any(not weight >= 0 for weight in self.guidance):
+        if any(not 0 <= weight < math.inf for weight in self.guidance):
             raise UsageError(f"guidance is {self.guidance}; weights must be at least 0 (0 is no guidance)")
 
 

@@ -26,7 +26,8 @@ from tenfold.metrics.images import real_floor, reconstruction_rows, sample_metri
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
 from tenfold.starflow.autoencoder.evaluation import fid_rows, noisy
-from tenfold.starflow.autoencoder.latents import CHUNK, decode_all
+from tenfold.starflow.autoencoder.latents import at_once as at_once_encoded
+from tenfold.starflow.autoencoder.latents import decode_all
 from tenfold.starflow.captions.evaluation import caption_rows
 from tenfold.starflow.config import StarFlowEvaluation, StarFlowScoring
 from tenfold.starflow.data import LatentData, LatentRecords, Latents
@@ -254,7 +255,8 @@ def score(generator: ImageGenerator, inputs: Inputs, levels: int, options: StarF
     flow, array = generator.flow, torch.from_numpy(inputs.array)
     values = to_unit_range(array, levels) if inputs.are_pixels else array.float()
     like = next(generator.autoencoder.parameters())
-    latents = torch.cat([generator.autoencoder.encode(part.to(like)).float().cpu() for part in values.split(CHUNK)])
+    chunk = at_once_encoded(generator.autoencoder, *values.shape[2:])
+    latents = torch.cat([generator.autoencoder.encode(part.to(like)).float().cpu() for part in values.split(chunk)])
     given = generator.encoded(len(latents), options.text or options.classes)
 
     def noisy(k: int) -> Tensor:

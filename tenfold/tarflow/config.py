@@ -1,5 +1,6 @@
 """What a user can set about TarFlow. Imports no PyTorch."""
 
+import math
 from typing import Literal
 
 from tenfold.errors import UsageError
@@ -42,7 +43,6 @@ class TarFlowConfig(FlowConfig):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         if len(self.shape) not in (2, 3) or min(self.shape) < 1:
             raise UsageError(
                 f"shape is {self.shape}; give (channels, height, width) for images or (tokens, dims) for vectors"
@@ -85,7 +85,7 @@ class FlowObjective:
     shift: int = 0
 
     def __post_init__(self) -> None:
-        if not self.sigma >= 0:
+        if not 0 <= self.sigma < math.inf:
             raise UsageError(f"sigma is {self.sigma}; a standard deviation cannot be negative")
         if self.noise == "gaussian" and self.sigma == 0:
             raise UsageError("Gaussian noise needs a sigma above 0; set --objective.sigma, 0.1 say")
@@ -121,7 +121,7 @@ class FlowEvaluation:
 
     def __post_init__(self) -> None:
         at_least(self, "evaluation", draws=1, importance=1, samples=0, calibrate=0, baseline_seconds=0)
-        if not all(weight >= 0 for weight in self.guidance):
+        if not all(0 <= weight < math.inf for weight in self.guidance):
             raise UsageError(f"evaluation.guidance is {', '.join(map(str, self.guidance))}; give weights of at least 0")
 
 

@@ -1,5 +1,7 @@
 """Guidance: closed forms, numerical integration, validation."""
 
+import math
+
 import pytest
 import torch
 
@@ -115,3 +117,20 @@ def test_bad_settings(arguments, words):
 def test_bad_blocks(blocks, words):
     with pytest.raises(UsageError, match=words):
         Guidance(1.0, blocks=blocks).guided_blocks(4)
+
+
+@pytest.mark.parametrize(("s_c", "s_u"), [(0.6, 1.2), (1.0, 1.0), (1.6, 1.5), (1.6, 1.1)])
+def test_rule_starflow_is_the_tilt_where_that_is_and_that_of_a_wider_gaussian_elsewhere(s_c: float, s_u: float) -> None:
+    x, weight = torch.linspace(-60, 60, 400_001, dtype=torch.float64), 0.5
+
+    def moments(wide: float) -> tuple[float, float]:
+        logarithm = -0.5 * (1 + weight) * ((x - 0.7) / s_c) ** 2 + 0.5 * weight * ((x + 0.3) / wide) ** 2
+        shares = (logarithm - logarithm.max()).exp()
+        mean = float((shares * x).sum() / shares.sum())
+        return mean, float(((shares * (x - mean) ** 2).sum() / shares.sum()).sqrt())
+
+    numbers = (torch.tensor(v, dtype=torch.float64) for v in (math.log(s_c), 0.7, math.log(s_u), -0.3, weight))
+    scale, mean = starflow_rule(*numbers)
+    found = (float(mean), float(scale.exp()))
+    assert found == pytest.approx(moments(max(s_u, s_c)), rel=1e-6)
+    assert (found == pytest.approx(moments(s_u), rel=1e-3)) == (s_c <= s_u)

@@ -192,7 +192,7 @@ class Columns:
                 )
             else:
                 values = sorted(
-                    {value for value in dataset[:][self.label] if value is not None},
+                    {value for value in dataset[:][self.label] if value is not None and value == value},
                     key=lambda value: (0, value) if isinstance(value, (int, float)) else (1, str(value)),
                 )
                 self.names = tuple(str(value) for value in values)
@@ -210,8 +210,10 @@ class Columns:
     def label_of(self, record: Record) -> int:
         """Class number of a record, −1 for none."""
         value = record.get(self.label) if self.label else None
-        if value is None:
+        if value is None or value != value:  # NaN is what tables write for nothing
             return -1
+        if isinstance(value, float) and not value.is_integer() and not self._number:
+            raise UsageError(f"label {value!r} in column {self.label!r} is no class number; correct the data")
         if self._number and value not in self._number:
             raise UsageError(
                 f"label {value!r} in column {self.label!r} does not occur in the training split, so that it has no "

@@ -138,7 +138,10 @@ def _race(
 ) -> tuple[Tensor, float, list[Timing]]:
     """The solution, the sequential solver's median seconds, and the timing of each candidate."""
     solution = sequential(net, noise)
-    plans = [replace(plan, tol=tol, window=min(plan.window, max(net.steps, 1))) for plan in candidates]
+    plans = [
+        replace(plan, tol=tol, window=min(plan.window, max(net.steps, 1)) if plan.solver == "frontier" else plan.window)
+        for plan in candidates
+    ]
     seconds: list[list[float]] = [[] for _ in range(len(plans) + 1)]
     results: list[tuple[int, int, float]] = []
     for _ in progress.track(range(repeats), "solvers against the clock", "rounds"):

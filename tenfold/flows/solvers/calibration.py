@@ -13,7 +13,7 @@ import torch
 from tenfold.errors import UsageError
 from tenfold.files import json_text, write_output
 from tenfold.flows.block import FlowBlock
-from tenfold.flows.solvers.plan import Plan
+from tenfold.flows.solvers.plan import ONLY, SOLVERS, Plan
 from tenfold.runs.machine import cpu_name
 
 FILE = "calibration.json"
@@ -70,8 +70,11 @@ class Calibration:
     machine: dict[str, str | int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dictionary."""
-        return asdict(self)
+        """A JSON-able dictionary; an error that overflowed is None."""
+        values = asdict(self)
+        for timing in (timing for block in values["blocks"] for timing in block["timings"]):
+            timing["max_error"] = timing["max_error"] if math.isfinite(timing["max_error"]) else None
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> "Calibration":
@@ -79,7 +82,10 @@ class Calibration:
         try:
             blocks = []
             for block in values["blocks"]:
-                timings = tuple(Timing(**(t | {"plan": Plan(**t["plan"])})) for t in block["timings"])
+                timings = tuple(
+                    Timing(**{**t, "plan": _plan(t["plan"]), "max_error": _error(t["max_error"])})
+                    for t in block["timings"]
+                )
                 blocks.append(BlockCalibration(**(block | {"crm": tuple(block["crm"]), "timings": timings})))
             return cls(**(values | {"blocks": tuple(blocks)}))
         except (KeyError, TypeError, ValueError) as error:
@@ -102,6 +108,15 @@ class Calibration:
         if bool(guidance) != bool(self.guidance) or guidance > 1.5 * self.guidance:
             return f"calibrated with guidance {self.guidance:g}, not {guidance:g}"
         return ""
+
+
+def _plan(values: dict[str, Any]) -> Plan:
+    """A plan as it was written, with the options that its solver has: earlier versions wrote a window for all."""
+    return Plan(**{name: value for name, value in values.items() if values["solver"] in ONLY.get(name, SOLVERS)})
+
+
+def _error(value: float | None) -> float:
+    return math.inf if value is None else float(value)
 
 
 def machine(block: FlowBlock) -> dict[str, str | int]:

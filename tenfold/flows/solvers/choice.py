@@ -23,6 +23,14 @@ class Selective:
     init: str = "zeros"
     stop: str = "change"
 
+    def __post_init__(self) -> None:
+        _ = self.rest  # its own checks
+
+    @property
+    def rest(self) -> Plan:
+        """The plan of all blocks but the first sampled."""
+        return Plan("jacobi", self.tol, self.max_sweeps, self.init, stop=self.stop, approximate=True)
+
 
 @dataclass(frozen=True)
 class Auto:
@@ -30,6 +38,9 @@ class Auto:
     the tolerance of the calibration."""
 
     tol: float | None = None
+
+    def __post_init__(self) -> None:
+        Plan("jacobi", self.tol)  # its own check
 
 
 Solver = Plan | Selective | Auto | Sequence[Plan]
@@ -68,8 +79,7 @@ def choices(solver: Solver, flow: FlowNetwork, samples: int, guidance: Guidance)
     if isinstance(solver, Plan):
         return [Choice(solver)] * count
     if isinstance(solver, Selective):
-        rest = Plan("jacobi", solver.tol, solver.max_sweeps, solver.init, stop=solver.stop, approximate=True)
-        return [Choice(SEQUENTIAL), *[Choice(rest)] * (count - 1)]
+        return [Choice(SEQUENTIAL), *[Choice(solver.rest)] * (count - 1)]
     if isinstance(solver, Auto):
         return _calibrated(flow, samples, guidance.weight, solver.tol)
     if len(solver) != count:

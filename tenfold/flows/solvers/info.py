@@ -1,5 +1,6 @@
 """What a sampling run did: the record that ``sample(..., return_info=True)`` returns."""
 
+import math
 from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
 
@@ -120,4 +121,13 @@ class SamplingInfo:
             "fallbacks": self.fallbacks,
             "max_residual": self.max_residual,
         }
-        return asdict(self) | totals
+        return _strict(asdict(self) | totals)
+
+
+def _strict(value: Any) -> Any:
+    """Numbers that JSON does not have, those of an overflow, as None."""
+    if isinstance(value, dict):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

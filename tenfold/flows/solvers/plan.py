@@ -1,6 +1,7 @@
 """Which solver samples a block, and how it stops."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import get_type_hints
 
 import torch
 from jaxtyping import Float
@@ -8,12 +9,22 @@ from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
 from tenfold.settings.checks import at_least
+from tenfold.settings.values import read
 
 RULES = ("selective", "auto")
 """Solvers that choose a plan for each block (see ``tenfold.flows.solvers.choice``)."""
 SOLVERS = ("sequential", "jacobi", "gs", "frontier", *RULES)
 INITS = ("v", "zeros", "first", "noise")
 STOPS = ("change", "frobenius")
+
+
+ONLY = {
+    "max_sweeps": ("jacobi", "gs"),
+    "stop": ("jacobi", "gs"),
+    "segments": ("gs",),
+    "window": ("frontier",),
+}
+"""Which parallel solvers have an option that not all have; the sequential one needs none of them, and is exact."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,8 @@ class Plan:
     approximate: bool = False
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(Plan).items():
+            object.__setattr__(self, name, read(hint, getattr(self, name), name))
         for name, known in (("solver", SOLVERS), ("init", INITS), ("stop", STOPS)):
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {value!r}, which is unknown{suggest(str(value), known)}")
@@ -57,6 +70,11 @@ class Plan:
         at_least(self, "", segments=1, window=1)
         if self.max_sweeps is not None:
             at_least(self, "", max_sweeps=1)
+        for f in fields(Plan):
+            only, value = ONLY.get(f.name, SOLVERS), getattr(self, f.name)
+            none = (f.default, 1) if f.name == "segments" else (f.default,)  # one segment is no segmentation
+            if self.solver not in ("sequential", *only) and value not in none:
+                raise UsageError(f"{f.name} is {value}, which is an option of {', '.join(only)}, not of {self.solver}")
 
     @property
     def exact(self) -> bool:

@@ -20,6 +20,13 @@ from tenfold.training.task import MapSource
 CHUNK = 128
 
 
+def at_once(autoencoder: Autoencoder, height: int, width: int) -> int:
+    """Images that are encoded or decoded together: ``CHUNK`` of small ones, of large ones as many as keep the widest
+    layer at 2²⁶ numbers (256 MB)."""
+    each = max(1, max(autoencoder.config.widths[:2]) * height * width)
+    return max(1, min(CHUNK, (1 << 26) // each))
+
+
 def first_images(source: Any, count: int) -> Integer[Tensor, "n ..."]:
     """The first ``count`` images of a split, or of a stream, lane by lane in turn."""
     if isinstance(source, MapSource):
@@ -35,7 +42,8 @@ def posterior_moments(
 ) -> tuple[Float[Tensor, "n l i j"], Float[Tensor, "n l i j"]]:
     """Mean and log variance of the posterior of uint8 images, unscaled, on the CPU."""
     like = next(autoencoder.parameters())
-    parts = [autoencoder.posterior(to_unit_range(part, levels).to(like)) for part in images.split(CHUNK)]
+    chunk = at_once(autoencoder, *images.shape[2:])
+    parts = [autoencoder.posterior(to_unit_range(part, levels).to(like)) for part in images.split(chunk)]
     mean, log_variance = zip(*parts, strict=True)
     return torch.cat(mean).float().cpu(), torch.cat(log_variance).float().cpu()
 
@@ -44,7 +52,8 @@ def posterior_moments(
 def decode_all(autoencoder: Autoencoder, latents: Float[Tensor, "n l i j"]) -> Float[Tensor, "n c h w"]:
     """Images of scaled latents, clipped to [−1, 1], on the CPU."""
     like = next(autoencoder.parameters())
-    parts = [autoencoder.decode(part.to(like)).float().cpu() for part in latents.split(CHUNK)]
+    chunk = at_once(autoencoder, *(side * autoencoder.factor for side in latents.shape[2:]))
+    parts = [autoencoder.decode(part.to(like)).float().cpu() for part in latents.split(chunk)]
     return torch.cat(parts).clamp(-1, 1)
 
 

@@ -83,7 +83,8 @@ def check_settings(saved: Mapping[str, Any], now: Mapping[str, Any], folder: str
     """UsageError when anything outside the section "train" differs from the run's ``config.yaml``."""
     old, new = _flat(saved), _flat(now)
     for name in sorted(set(old) | set(new)):
-        if not name.startswith("train.") and old.get(name) != new.get(name):
+        # A setting that did not exist when the run began has its default, which the caller has compared.
+        if not name.startswith("train.") and name in old and old[name] != new.get(name):
             raise UsageError(
                 f"{name} of {folder} is {old.get(name)}, not {new.get(name)}, and cannot change on resume; "
                 "leave it out or start a new run"
