@@ -143,7 +143,7 @@ kinds = (CharacterDataConfig, CodeDataConfig, TokenTextConfig, TextScoring, Mask
 for kind in kinds:
     kind()
     for field in fields(kind):
-        for bad in (math.nan, -math.inf, 1 + 2j, {"a": 1}, [[1]], object()):
+        for bad in (math.nan, -math.inf, 1 + 2j, [[1]], object()):
             try:
                 kind(**{field.name: bad})
             except UsageError as error:
