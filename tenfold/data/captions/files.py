@@ -20,6 +20,7 @@ from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages, Read, 
 from tenfold.data.images.folder import image_files, named_splits
 from tenfold.data.images.huggingface import Columns, Dataset, listing, read_splits
 from tenfold.data.images.splits import held_out_sizes, stratified_order
+from tenfold.data.text.reading import lines_of
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.files import sha256
 
@@ -151,7 +152,7 @@ class _Beside:
 
     def _read(self, file: Path) -> dict[str, str]:
         found = {}
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(lines_of(file), 1):
             if not line.strip():
                 continue
             try:
@@ -159,7 +160,7 @@ class _Beside:
                 image = record["file_name"]
                 column = self._column or next(name for name in _TEXT_NAMES if name in record)
                 caption = record[column]
-            except (json.JSONDecodeError, KeyError, TypeError, StopIteration):
+            except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
                 wanted = self._column or "text"
                 raise UsageError(
                     f'line {number} of {file} is not like {{"file_name": "1.png", "{wanted}": "a caption"}}; '
