@@ -70,8 +70,7 @@ class MaskedLMConfig:
         vocab_size: K, special tokens included.
         width: of the token vectors.
         layers: number of transformer layers.
-        heads: attention heads; must divide ``width`` where ``head_dim`` is 0.
-        head_dim: width of a head; 0 for ``width`` over ``heads``.
+        heads: attention heads; must divide ``width``.
         kv_heads: heads of keys and values; must divide ``heads``; 0 for as many as ``heads``.
         intermediate: width of the feed-forward layers.
         positions: the longest sequence.
@@ -91,7 +90,6 @@ class MaskedLMConfig:
     width: int = 128
     layers: int = 4
     heads: int = 4
-    head_dim: int = 0
     kv_heads: int = 0
     intermediate: int = 384
     positions: int = 1024
@@ -106,14 +104,12 @@ class MaskedLMConfig:
     tokenizer: Literal["bytes", "files"] = "bytes"
 
     def __post_init__(self) -> None:
-        at_least(self, "model", vocab_size=1, width=1, layers=1, heads=1, intermediate=1, positions=1, head_dim=0)
-        if not self.head_dim and (self.width % self.heads or (self.width // self.heads) % 2):
+        at_least(self, "model", vocab_size=1, width=1, layers=1, heads=1, intermediate=1, positions=1)
+        if self.width % self.heads or (self.width // self.heads) % 2:
             raise UsageError(
                 f"model.width {self.width} over {self.heads} heads is no even whole number (rotary positions turn "
                 "pairs of coordinates); change width or heads"
             )
-        if self.head_dim % 2:
-            raise UsageError(f"model.head_dim is {self.head_dim}; rotary positions turn pairs, give an even number")
         for name in ("rope_theta", "norm_epsilon"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"model.{name} is {getattr(self, name)}; it must be positive")

@@ -28,7 +28,6 @@ def stock_network(config: MaskedLMConfig) -> nn.Module:
     settings = getattr(transformers, f"{name}Config")(
         **{theirs: getattr(config, ours) for ours, theirs in _SETTINGS.items()},
         num_key_value_heads=config.kv_heads or config.heads,
-        **({"head_dim": config.head_dim} if config.head_dim else {}),
         rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
         is_causal=False,
         attn_implementation="sdpa",
@@ -41,10 +40,14 @@ def geometry(settings: Any, special: SpecialIds, logit_shift: bool, tokenizer: T
     """The geometry of a configuration of ``transformers``."""
     heads, kv_heads = settings.num_attention_heads, settings.num_key_value_heads
     wide = getattr(settings, "head_dim", None) or settings.hidden_size // heads
+    if wide * heads != settings.hidden_size:
+        raise UsageError(
+            f"the {heads} heads of the network are {wide} wide (head_dim), which is not width {settings.hidden_size} "
+            "over them; it can be used, but neither trained nor saved here"
+        )
     values = {ours: getattr(settings, theirs) for ours, theirs in _SETTINGS.items()} | vars(special)
     return MaskedLMConfig(
         family=settings.model_type,
-        head_dim=0 if wide * heads == settings.hidden_size else wide,
         kv_heads=0 if kv_heads == heads else kv_heads,
         rope_theta=float(settings.rope_parameters["rope_theta"]),
         logit_shift=logit_shift,

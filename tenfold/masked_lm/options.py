@@ -67,6 +67,11 @@ class MaskedObjective:
             raise UsageError(
                 "low-rank updates need weights to update; set --objective.start, or --objective.lora_rank 0"
             )
+        if not self.lora_rank and (self.lora_alpha, self.lora_dropout) != (32, 0.0):
+            raise UsageError(
+                "objective.lora_alpha and objective.lora_dropout are of low-rank updates; leave them out, or set "
+                "--objective.lora_rank"
+            )
         if self.kind == "autoregressive" and self.loss != "cross_entropy":
             raise UsageError("an autoregressive model has no masks to score; set --objective.loss cross_entropy")
         if self.kind == "autoregressive" and self.anneal_steps:

@@ -45,7 +45,7 @@ CASES += [
     for cache in CACHES[1:]
 ]
 # Lengths of prompts and of what is new that differ, the end of a row among others' middles.
-REQUESTS = [Request("a", None, 8), Request("def f(x):", None, 5), Request("bcd", "end", 6), Request("xyzw", None, 3)]
+REQUESTS = [Request("a", None, 7), Request("def f(x):", None, 4), Request("bcd", "end", 5)]
 
 
 @pytest.fixture(scope="module")
@@ -56,21 +56,18 @@ def model():
 @pytest.mark.parametrize(("rule", "cache", "block"), CASES)
 def test_a_text_alone_is_the_text_in_a_list(model, rule, cache, block):
     options = GenerationOptions(**RULES[rule], cache=cache, block_length=block, refresh=2 if cache != "none" else 0)
-    together, _ = complete_texts(model, REQUESTS, options, seed=3)
-    turned, _ = complete_texts(model, [*REQUESTS[2:], Request("before", None, 5), *REQUESTS[:2]], options, seed=3)
+    found, _ = complete_texts(model, [REQUESTS[2], Request("before", None, 5), *REQUESTS[:2]], options, seed=3)
     alone = [complete_texts(model, [request], options, seed=3)[0][0] for request in REQUESTS]
-    assert together == alone
-    assert [*turned[3:], *turned[:2]] == alone
+    assert [*found[2:], found[0]] == alone
 
 
-@pytest.mark.parametrize("shift", [True, False])
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "reference"])
+@pytest.mark.parametrize(("rule", "shift"), [(rule, i % 2 > 0) for i, rule in enumerate(RULES) if rule != "reference"])
 def test_rows_of_tokens_follow_their_own_draws(rule, shift):
     model, given = random_model(shift=shift), prompts(5)
     given[3] = given[1]
 
     def made(rows, **more):
-        return diffusion_generate(model, rows, max_new_tokens=8, seed=1, **RULES[rule], **more).sequences
+        return diffusion_generate(model, rows, max_new_tokens=6, seed=1, **RULES[rule], **more).sequences
 
     whole = made(given)
     assert torch.equal(made(given[2:3]), whole[2:3])
@@ -82,7 +79,7 @@ def test_rows_of_tokens_follow_their_own_draws(rule, shift):
     if "speculative" not in rule and "greedy" not in rule:
         assert not torch.equal(whole[1], whole[3])  # equal prompts are told apart
         assert not torch.equal(
-            diffusion_generate(model, given, max_new_tokens=8, seed=2, **RULES[rule]).sequences, whole
+            diffusion_generate(model, given, max_new_tokens=6, seed=2, **RULES[rule]).sequences, whole
         )
 
 
@@ -107,7 +104,7 @@ def test_a_generator_and_the_global_seed_give_one_seed(model):
     assert all(torch.equal(row, first[0]) for row in first[:3])
 
 
-@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("batch", [1, 3])
 def test_files_and_endpoints_do_not_know_their_batch(model, tmp_path, batch):
     lines = [{"prompt": p} | ({"suffix": "end"} if p == "b" else {}) for p in ("a", "bc", "b", "a", "dddd")]
     file = tmp_path / "x.jsonl"

@@ -107,7 +107,7 @@ def broken(text: str) -> list[bytes]:
         b"{" + b" " * 10**6,
     ]
     draw = random.Random(0)
-    for _ in range(40):
+    for _ in range(20):
         changed = json.loads(text)
         place = changed
         while isinstance(place, dict) and place:
@@ -126,7 +126,7 @@ def test_folders_end_in_a_value_or_a_sentence(folder: Path, name: str) -> None:
     text = file.read_text() if file.exists() else json.dumps({"mask_token_id": 257, "eos_token_id": [1]})
     for content in broken(text):
         file.write_bytes(content)
-        for reader in ("model", "published", "tokenizer"):
+        for reader in ("model", "tokenizer"):
             ends_well(partial(READERS[reader], folder))
 
 
@@ -149,11 +149,11 @@ def test_lines_end_in_a_value_or_a_sentence(tmp_path: Path) -> None:
 
 
 def test_too_much_for_the_memory_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_bytes(b'{"prompt": "' + b"a" * 2**28)
+    (tmp_path / "x.jsonl").write_bytes(b'{"prompt": "' + b"a" * 2**27)
     code = (
         "import resource\nfrom pathlib import Path\nfrom tenfold.data.text.reading import json_objects\n"
         "from tenfold.errors import UsageError\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**27, 2**27))\n"
         "try:\n    list(json_objects(Path('x.jsonl')))\nexcept UsageError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

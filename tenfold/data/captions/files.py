@@ -20,6 +20,7 @@ from tenfold.data.images.decode import Encoded, ImageDecoder, LazyImages, Read, 
 from tenfold.data.images.folder import named_splits, readable_files, reader_of
 from tenfold.data.images.huggingface import Columns, Dataset, listing, read_splits, readable
 from tenfold.data.images.splits import held_out_sizes, stratified_order
+from tenfold.data.text.reading import lines_of
 from tenfold.errors import TenfoldError, UsageError, suggest
 from tenfold.files import sha256
 
@@ -160,11 +161,7 @@ class _Beside:
 
     def _read(self, file: Path) -> dict[str, str]:
         found = {}
-        try:
-            lines = file.read_text(encoding="utf-8-sig").split("\n")
-        except UnicodeDecodeError:
-            raise TenfoldError(f"{file} is not UTF-8 text; save it as such") from None
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(lines_of(file), 1):
             if not line.strip():
                 continue
             try:
@@ -172,7 +169,7 @@ class _Beside:
                 image = record["file_name"]
                 column = self._column or next(name for name in _TEXT_NAMES if name in record)
                 caption = record[column]
-            except (json.JSONDecodeError, RecursionError, KeyError, TypeError, StopIteration):
+            except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
                 wanted = self._column or "text"
                 raise UsageError(
                     f'line {number} of {file} is not like {{"file_name": "1.png", "{wanted}": "a caption"}}; '

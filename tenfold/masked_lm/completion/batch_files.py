@@ -257,8 +257,6 @@ def write_samples(model: MaskedLM, options: MaskedSampling, folder: Path, name: 
     if options.input and (folder / "completions.jsonl").exists():
         raise UsageError(f"{folder / 'completions.jsonl'} exists already; choose another --out")
     tokenizer_of(model)
-    with disk_errors(str(folder)):  # before the work
-        folder.mkdir(parents=True, exist_ok=True)
     if options.input:
         job = FileJob(options.tokens, options.num, options.batch, options.seed, options.stop)
         needed = () if options.form == "jsonl" else ("task_id",)
@@ -269,6 +267,8 @@ def write_samples(model: MaskedLM, options: MaskedSampling, folder: Path, name: 
         return made
     requests = [Request(options.prompt, options.suffix, options.tokens)] * options.num
     check_request(model, requests[0], options.generation)
+    with disk_errors(str(folder)):  # before the work
+        folder.mkdir(parents=True, exist_ok=True)
     texts, costs = [], []
     for first in range(0, len(requests), options.batch):
         part = requests[first : first + options.batch]

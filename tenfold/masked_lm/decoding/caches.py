@@ -273,7 +273,7 @@ class AdaptivePasses(CachedPasses):
         region = torch.arange(n, device=x.device) >= begin
         prompt, response = since % self.options.prompt_refresh == 0, since % self.refresh == 0
         fresh = torch.where(region, response[:, None], prompt[:, None])
-        everything = not self.added[0] or bool(fresh.all())
+        everything, whole = not self.added[0] or bool(fresh.all()), bool(active.all())
         body = self.model.network.base_model
         h = body.embed_tokens(x)
         rotation = body.rotary_emb(h, self._selected(x, None)[1])
@@ -284,8 +284,9 @@ class AdaptivePasses(CachedPasses):
             if not everything:
                 moved = self._moved(number, layer, h, region) & ~response[:, None]
                 where, writing = indices(fresh | moved, active)
-            if everything or bool(writing.any()):
-                h = self._layer(number, layer, h, where, None if everything else ~writing, rotation)
+            if everything or (whole and writing is active) or bool(writing.any()):
+                still = None if everything or (whole and writing is active) else ~writing
+                h = self._layer(number, layer, h, where, still, rotation)
                 computed += x.numel() if where is None else where.numel()
             else:
                 h = h + self.added[number]["attention"] + self.added[number]["feed"]
@@ -299,11 +300,9 @@ class AdaptivePasses(CachedPasses):
         kept = self.layers[number].values[:, :, low:].transpose(1, 2).reshape(new.shape)
         # Values that did not move differ by rounding alone, which must not choose: the left one comes first.
         similarity = cosine_similarity(new, kept, dim=-1).mul(1e5).round().masked_fill(~region[:, low:], torch.inf)
-        places = similarity.argsort(dim=1, stable=True).argsort(dim=1)
-        most = (self.options.share * region.sum(dim=1).double()).long()
-        moved = torch.zeros_like(region)
-        moved[:, low:] = places < most[:, None]
-        return moved
+        most = (self.options.share * region.sum(dim=1).double()).long()[:, None]
+        order = low + similarity.argsort(dim=1, stable=True)
+        return torch.zeros_like(region).scatter(1, order, torch.arange(order.shape[1], device=h.device) < most)
 
     def _layer(
         self,
@@ -344,7 +343,10 @@ class AdaptivePasses(CachedPasses):
 def indices(needed: Bool[Tensor, "B N"], active: Bool[Tensor, " B"]) -> tuple[Int[Tensor, "B Q"], Bool[Tensor, " B"]]:
     """The needed positions of the active rows, shorter rows repeating one of their own, and which rows have any."""
     needed = needed & active[:, None]
-    most = int(needed.sum(dim=1).max())
+    counts = needed.sum(dim=1)
+    most = int(counts.max())
+    if most and bool((counts == most).all()):
+        return needed.nonzero()[:, 1].view(len(needed), most), active
     order = needed.long().argsort(dim=1, descending=True, stable=True)[:, : max(1, most)]
     return torch.where(needed.gather(1, order), order, order[:, :1]), active & needed.any(dim=1)
 
