@@ -54,5 +54,5 @@ def require_memory(size: float, what: str, fix: str, free: int | None = None) ->
     free = free_memory() if free is None else free
     if size > free:
         raise UsageError(
-            f"{what} would need about {size / 2**30:.3g} GiB of memory, but {free / 2**30:.3g} GiB are free; {fix}"
+            f"{what} would need about {size / 2**30:.3g} GiB of memory, but {free / 2**30:.3g} GiB are available; {fix}"
         )

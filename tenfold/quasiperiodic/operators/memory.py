@@ -1,34 +1,14 @@
 """Saying how much memory and time something needs before it starts."""
 
-import os
-
 from tenfold.errors import UsageError
 from tenfold.progress import clock, note
-
-
-def available() -> int:
-    """Bytes of memory that are free or can be freed, as the system tells; 16 GiB where it does not."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError, AttributeError):
-        return 16 << 30
+from tenfold.runs.machine import free_memory as available
+from tenfold.runs.machine import require_memory
 
 
 def require(size: float, what: str) -> None:
     """UsageError when ``size`` bytes exceed the memory that is available."""
-    free = available()
-    if size > free:
-        raise UsageError(
-            f"{what} would need {size / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are available; "
-            "choose a smaller box, fewer times or a smaller batch"
-        )
+    require_memory(size, what, "choose a smaller box, fewer times or a smaller batch", available())
 
 
 def foresee(seconds: float, what: str, instead: str) -> None:
