@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tenfold.data.text.characters import CharacterSplits, encode, read_characters
+from tenfold.data.text.characters import CharacterSplits, encode, read_characters, tell_foreign
 from tenfold.data.text.config import CharacterDataConfig, TokenTextConfig
 from tenfold.data.text.texts import TextScoring, read_texts
 from tenfold.data.text.token_rows import PackedRows, TokenRows, read_packed
@@ -26,6 +27,7 @@ from tenfold.runs.scores import Scores
 from tenfold.text.scores import Rows as ScoredRows
 from tenfold.text.scores import score_texts
 from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
+from tenfold.training.streams import key_of
 from tenfold.training.task import device_of
 
 TextModel = DiscreteDiffusion | Autoregressive
@@ -158,6 +160,9 @@ def score(
 
     Raises UsageError, before any work, for what is no text in the model's tokens."""
     texts, (unit, into, sizes) = read_texts(source, options.lines), _units(model, config)
+    if model.config.alphabet:
+        assert isinstance(config, CharacterDataConfig)  # _units made sure
+        tell_foreign([text.text for text in texts], config)
     model.eval()
     what = "log p, exact from left to right"
     if not isinstance(model, Autoregressive):
@@ -170,19 +175,21 @@ def score(
         if isinstance(model, Autoregressive):
             found = likelihood.autoregressive(model, rows, options.batch)
         else:
-            found = likelihood.bound(model, rows, options.draws, seed=options.seed, batch=options.batch)
+            # Keyed by the row itself: a text has its value whatever is scored beside it.
+            index = torch.tensor([key_of(row) >> 2 for row in rows.tolist()])
+            found = likelihood.bound(model, rows, options.draws, seed=options.seed, batch=options.batch, index=index)
         return ScoredRows(found.nats, found.standard_error)
 
-    return score_texts(texts, into, sizes, nats, model.config.length, unit, name, note)
+    return score_texts(texts, into, sizes, nats, model.config.length, unit, name, note, of_text=sizes)
 
 
 def _units(
     model: TextModel, config: CharacterDataConfig | TokenTextConfig
-) -> tuple[str, Callable[[str], Sequence[int]], Callable[[Sequence[int]], Sequence[int]]]:
-    """What is counted, how a text becomes tokens, and how many of those units each token stands for."""
+) -> tuple[str, Callable[[str], Sequence[int]], Callable[..., Sequence[int]]]:
+    """What is counted, how a text becomes tokens, and how many of those units each token (of a text) stands for."""
     if model.config.alphabet:
         assert isinstance(config, CharacterDataConfig)  # the corpus made sure
-        return "char", lambda text: encode(text, config).tolist(), lambda tokens: [1] * len(tokens)
+        return "char", lambda text: encode(text, config).tolist(), lambda tokens, text="": [1] * len(tokens)
     tokenizer = model.tokenizer if isinstance(model, DiscreteDiffusion) else None
     if tokenizer is None:
         raise UsageError("the model has no tokenizer to read texts with; convert its checkpoint with --tokenizer")

@@ -142,7 +142,7 @@ def test_a_request_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     model = flow()
     monkeypatch.setattr("tenfold.nn.memory.free_bytes", lambda device: 10 * sample_bytes(model))
     sample(model, 9)
-    with pytest.raises(UsageError, match=r"sampling 11 at once would need about .* are available; take fewer at a time"):
+    with pytest.raises(UsageError, match=r"sampling 11 at once would need about .* available; take fewer at a time"):
         sample(model, 11)
 
 

@@ -1,5 +1,6 @@
 """A text as rows of characters: an alphabet, splits by block, and the King James Bible of a Python package."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,9 +42,7 @@ def read_characters(config: CharacterDataConfig) -> CharacterSplits:
     Raises UsageError for a missing or empty file, characters that are refused, and a text too short for its splits."""
     text = read_text(config)
     tokens = encode(text, config)
-    if count := foreign(text, config):
-        done = "each run of them is a blank" if config.others == "space" else "they are dropped"
-        progress.note(f"{count} of {len(text)} characters are not in data.alphabet; {done}")
+    tell_foreign([text], config)
     blocks = np.arange(len(tokens)) // config.block % config.every
     validation, test = blocks == config.validation_place, blocks == config.test_place
     wanted = {"validation": validation, "test": test, "train": ~(validation | test)}
@@ -100,6 +99,13 @@ def foreign(text: str, config: CharacterDataConfig) -> int:
     3
     """
     return int((_numbered(text, config)[0] < 0).sum())
+
+
+def tell_foreign(texts: Sequence[str], config: CharacterDataConfig) -> None:
+    """Note how many characters of texts are not in the alphabet, and what is done with them."""
+    if count := sum(foreign(text, config) for text in texts):
+        done = "each run of them is a blank" if config.others == "space" else "they are dropped"
+        progress.note(f"{count} of {sum(map(len, texts))} characters are not in data.alphabet; {done}")
 
 
 def _numbered(text: str, config: CharacterDataConfig) -> tuple[np.ndarray, np.ndarray]:
