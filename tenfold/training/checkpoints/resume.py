@@ -80,9 +80,10 @@ def check(saved: Mapping[str, Any], now: Mapping[str, Any], step: int, allow_ine
 
 
 def check_settings(saved: Mapping[str, Any], now: Mapping[str, Any], folder: str) -> None:
-    """UsageError when anything outside the section "train" differs from the run's ``config.yaml``."""
+    """UsageError when anything outside the section "train" differs from the run's ``config.yaml``. What an earlier
+    version's file does not name is off."""
     old, new = _flat(saved), _flat(now)
-    for name in sorted(set(old) | set(new)):
+    for name in sorted({*old, *(name for name, value in new.items() if value)}):
         if not name.startswith("train.") and old.get(name) != new.get(name):
             raise UsageError(
                 f"{name} of {folder} is {old.get(name)}, not {new.get(name)}, and cannot change on resume; "
