@@ -23,7 +23,7 @@ from tenfold.files import disk_errors, write_output
 from tenfold.flows.flow import Flow
 from tenfold.flows.loss import to_levels
 from tenfold.flows.options import FlowRecipe, GuidedSampling
-from tenfold.flows.sampling import keyed_noise
+from tenfold.flows.sampling import seeded_noise
 from tenfold.flows.solvers.calibrate import calibrate
 from tenfold.flows.solvers.calibration import save_calibration
 from tenfold.flows.solvers.info import SamplingInfo
@@ -115,8 +115,10 @@ def write_samples(
         try:
             with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
                 with archive.open("values.npy", "w", force_zip64=True) as values:
-                    for rows in progress.track(torch.arange(options.num).split(options.batch), "samples", "batches"):
-                        images, record = draw(rows, keyed_noise(flow, options.seed, rows))
+                    batches = torch.arange(options.num).split(options.batch)
+                    noises = seeded_noise(flow, options.seed, [len(rows) for rows in batches])
+                    for rows in progress.track(batches, "samples", "batches"):
+                        images, record = draw(rows, next(noises))
                         info = record if info is None else info.joined(record)
                         if not pixels:
                             shape = (options.num, *images.shape[1:])
