@@ -27,6 +27,7 @@ from tenfold.flows.sampling import seeded_noise
 from tenfold.flows.solvers.calibrate import calibrate
 from tenfold.flows.solvers.calibration import save_calibration
 from tenfold.flows.solvers.info import SamplingInfo
+from tenfold.flows.solvers.inversion import sample_bytes
 from tenfold.hub.folders import from_pretrained
 from tenfold.nn.cost import traced, training_bytes
 from tenfold.nn.memory import require
@@ -101,6 +102,9 @@ def write_samples(
     written ``options.batch`` at a time; the files appear when they are whole."""
     size = options.num * (flow.config.dimensions + 8)
     require(size, torch.device("cpu"), f"the pixels of {options.num} samples", "take fewer (--num)")
+    once = min(options.batch, options.num)
+    each = sample_bytes(flow, bool(options.guidance))
+    require(once * each, flow.var.device, f"sampling {once} at once", "lower --batch")
     pixels: list[np.ndarray] = []
     shown: list[Tensor] = []
     info: SamplingInfo | None = None
