@@ -7,6 +7,7 @@ approximate; "auto" takes, block by block, what a saved calibration says is quic
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, Literal, overload
 
@@ -166,6 +167,21 @@ def keyed_noise(flow: FlowNetwork, seed: int, rows: Int64[Tensor, "n"]) -> Float
     fix = f"take fewer at a time, {max(1, free_bytes(flow.var.device) // (100 * math.prod(shape)))} say (--batch)"
     require(len(rows) * 48 * math.prod(shape), flow.var.device, f"the noise of {len(rows)} samples", fix)
     return Draws(seed, 0).normal("sample", rows.to(flow.var.device), shape, flow.precision)
+
+
+def seeded_noise(flow: FlowNetwork, seed: int, batches: Sequence[int]) -> Iterator[Float[Tensor, "b t d"]]:
+    """The noise of ``tenfold sample``, standard normal (b, T, D) for each of ``batches`` on the flow's device: the rows
+    of one stream, whatever the batches are.
+
+    PyTorch draws sixteen numbers together on the CPU, so that multiples of as many make one stream."""
+    shape = (flow.config.tokens, flow.config.token_dim)
+    generator, left = torch.Generator().manual_seed(seed % (1 << 63)), torch.empty(0, dtype=flow.precision)
+    for count in batches:
+        require(8 * count * math.prod(shape), left.device, f"the noise of {count} samples", "lower --batch")
+        need = count * math.prod(shape) - left.numel()
+        left = torch.cat([left, torch.randn(-(-need // 16) * 16, dtype=left.dtype, generator=generator)])
+        noise, left = left[: count * math.prod(shape)], left[count * math.prod(shape) :]
+        yield noise.reshape(count, *shape).to(flow.var.device)
 
 
 def row_numbers(n: int, generator: torch.Generator | None) -> Int64[Tensor, "n"]:

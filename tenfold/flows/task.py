@@ -22,10 +22,11 @@ from tenfold.files import disk_errors, json_text, write_output
 from tenfold.flows.flow import Flow
 from tenfold.flows.loss import to_levels
 from tenfold.flows.options import FlowRecipe, GuidedSampling
-from tenfold.flows.sampling import keyed_noise
+from tenfold.flows.sampling import seeded_noise
 from tenfold.flows.solvers.calibrate import calibrate
 from tenfold.flows.solvers.calibration import save_calibration
 from tenfold.flows.solvers.info import SamplingInfo
+from tenfold.flows.solvers.inversion import sample_bytes
 from tenfold.hub.folders import from_pretrained
 from tenfold.nn.cost import traced, training_bytes
 from tenfold.nn.memory import require
@@ -100,6 +101,9 @@ def write_samples(
     written ``options.batch`` at a time; the files appear when they are whole."""
     size = options.num * (flow.config.dimensions + 8)
     require(size, torch.device("cpu"), f"the pixels of {options.num} samples", "take fewer (--num)")
+    once = min(options.batch, options.num)
+    each = sample_bytes(flow, bool(options.guidance))
+    require(once * each, flow.var.device, f"sampling {once} at once", "lower --batch")
     pixels: list[np.ndarray] = []
     shown: list[Tensor] = []
     info: SamplingInfo | None = None
@@ -114,8 +118,10 @@ def write_samples(
         try:
             with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
                 with archive.open("values.npy", "w", force_zip64=True) as values:
-                    for rows in progress.track(torch.arange(options.num).split(options.batch), "samples", "batches"):
-                        images, record = draw(rows, keyed_noise(flow, options.seed, rows))
+                    batches = torch.arange(options.num).split(options.batch)
+                    noises = seeded_noise(flow, options.seed, [len(rows) for rows in batches])
+                    for rows in progress.track(batches, "samples", "batches"):
+                        images, record = draw(rows, next(noises))
                         info = record if info is None else info.joined(record)
                         if not pixels:
                             shape = (options.num, *images.shape[1:])

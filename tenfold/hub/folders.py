@@ -110,7 +110,10 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
     own = model.state_dict()
     if wrong := differences(tensors, own):
         raise UsageError(f"the tensors of {source} do not fit {type(model).__name__}: {wrong}")
-    check_finite(tensors, source)
+    # A buffer that is NaN until it is set may be so in the file.
+    floats = ((name, buffer) for name, buffer in model.named_buffers() if buffer.is_floating_point())
+    unset = {name for name, buffer in floats if bool(buffer.isnan().all())}
+    check_finite({name: tensor for name, tensor in tensors.items() if name not in unset}, source)
     for name, tensor in tensors.items():
         if own[name].is_floating_point() and torch.promote_types(tensor.dtype, own[name].dtype) != own[name].dtype:
             model.to(tensor.dtype)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.hub.checkpoints import read_state_dict
+from tenfold.hub.checkpoints import check_finite, read_state_dict
 from tenfold.hub.tensors import differences, renamed
 from tenfold.nn.config import LayerConfig
 from tenfold.starflow.config import StarFlowConfig
@@ -164,6 +164,7 @@ def load_published(published: Mapping[str, Tensor], **geometry: Any) -> StarFlow
         state.setdefault("null_text", torch.full((config.text_tokens, config.text_dim), torch.nan))
     if problems := differences(state, flow.state_dict()):
         raise UsageError(f"the checkpoint does not fit the inferred {config}: {problems}")
+    check_finite({name: tensor for name, tensor in state.items() if name != "null_text"}, "the checkpoint")
     flow = StarFlow(config)
     flow.load_state_dict(state)
     return flow

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.hub.checkpoints import read_state_dict
+from tenfold.hub.checkpoints import check_finite, read_state_dict
 from tenfold.hub.tensors import differences, renamed
 from tenfold.tarflow.config import TarFlowConfig
 from tenfold.tarflow.model import TarFlow
@@ -92,6 +92,7 @@ def load_published(
     state.setdefault("var", torch.ones(config.tokens, config.token_dim))
     if wrong := differences(state, expected):
         raise UsageError(f"the checkpoint does not fit the inferred {config}: {wrong}")
+    check_finite(state, "the checkpoint")
     flow = TarFlow(config)
     flow.load_state_dict(state)
     return flow
