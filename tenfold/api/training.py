@@ -143,7 +143,7 @@ def _refuse_beyond_memory(run: Run) -> None:
     share, free = told / int(os.environ.get("WORLD_SIZE", "1")), free_bytes(device_named(run.device))
     if 0.75 * share > free:
         raise UsageError(
-            f"training takes about {share / 2**30:.1f} GiB of memory a process, of which {free / 2**30:.1f} GiB are free; "
+            f"training takes about {share / 2**30:.1f} GiB of memory a process, and {free / 2**30:.1f} GiB are free; "
             "lower train.batch_size, raise train.accumulate, or train with more processes (--dry-run tells the parts)"
         )
 
