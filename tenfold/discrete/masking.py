@@ -58,8 +58,8 @@ def categorical(weights: Float[Tensor, "*b k"], uniforms: Float[Tensor, "*b"]) -
     total = levels[..., -1]
     if not bool(((total > 0) & (total < torch.inf) & (weights >= 0).all(-1)).all()):
         raise UsageError(
-            "the weights of a draw are NaN, infinite, negative or all 0; the probabilities that a model predicts are "
-            "broken: look for NaN in its weights, and at the temperature"
+            "the weights of a draw are NaN or infinite, negative, or all 0; what a model predicts is broken: look for "
+            "NaN in its weights, and at the temperature"
         )
     target = uniforms.double()[..., None] * levels[..., -1:]
     # Rounding may carry u times the sum up to the sum: the last outcome that has weight.

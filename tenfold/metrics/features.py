@@ -121,7 +121,9 @@ class ClassifierFeatures(nn.Module):
             with safe_open(path, "pt") as file:
                 settings = json.loads((file.metadata() or {})["extractor"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-            model = cls(**{**settings, "shape": tuple(settings["shape"])})
+            known = settings["accuracy"]
+            accuracy = math.nan if known is None else known  # not measured
+            model = cls(**{**settings, "shape": tuple(settings["shape"]), "accuracy": accuracy})
             model.load_state_dict(state)
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field, fields
 from math import isfinite
-from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, Union, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
 from tenfold.errors import UsageError
 from tenfold.settings.values import read, shown
@@ -52,7 +53,8 @@ def settings(kind: type[T]) -> type[T]:
 
 
 def _is_nan(hint: Any, value: object) -> bool:
-    return float in (hint, *get_args(hint)) and isinstance(value, float) and not isfinite(value)
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return float in kinds and isinstance(value, float) and not isfinite(value)
 
 
 def at_least(settings: object, group: str, /, **least: int | float) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tenfold import progress
 from tenfold.data.text.reading import json_objects
 from tenfold.errors import UsageError
-from tenfold.files import disk_errors, write_output
+from tenfold.files import disk_errors, json_text, write_output
 from tenfold.masked_lm.completion.complete import Completion, Request, check_request, complete_texts, tokenizer_of
 from tenfold.masked_lm.decoding.options import GenerationOptions
 from tenfold.masked_lm.model import MaskedLM
@@ -137,7 +137,7 @@ class _Work(NamedTuple):
     def finished(self, found: Completion) -> str:
         """The line of the file that is made."""
         values = self.sample, found.text, found.finish_reason, found.completion_tokens
-        return json.dumps({**self.line, **dict(zip(_MADE, values, strict=True))}, allow_nan=False)
+        return json_text({**self.line, **dict(zip(_MADE, values, strict=True))})
 
 
 def _work(source: str | os.PathLike[str], job: FileJob) -> Iterator[_Work]:
@@ -238,7 +238,7 @@ def write_form(source: str | os.PathLike[str], out: str | os.PathLike[str], form
         if not isinstance(line.get("completion"), str):
             raise UsageError(f'line {number} of {source} has no "completion"; complete it first')
     made = FORMS[form](lines)
-    text = json.dumps(made) + "\n" if form == "bigcode" else "".join(f"{json.dumps(item)}\n" for item in made)
+    text = json_text(made) + "\n" if form == "bigcode" else "".join(f"{json_text(item)}\n" for item in made)
     return write_output(Path(out), text)
 
 
@@ -287,5 +287,5 @@ def write_samples(model: MaskedLM, options: MaskedSampling, folder: Path, name: 
     shown = [f"{options.prompt}⟦{c.text}⟧{options.suffix or ''}\n{bar} {c.finish_reason}\n" for c in texts]
     return [
         write_output(folder / "samples.txt", "".join(shown)),
-        write_output(folder / "samples.json", json.dumps(record, indent=2, allow_nan=False) + "\n"),
+        write_output(folder / "samples.json", json_text(record, indent=2) + "\n"),
     ]
