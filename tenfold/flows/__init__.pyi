@@ -10,6 +10,7 @@ from .density import log_prob as log_prob
 from .density import log_prob_mixture as log_prob_mixture
 from .density import log_probs as log_probs
 from .density import score as score
+from .density import second_derivatives as second_derivatives
 from .density import token_nll as token_nll
 from .evaluation import bits_per_dim_rows as bits_per_dim_rows
 from .flow import Flow as Flow

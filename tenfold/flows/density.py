@@ -18,6 +18,7 @@ from tenfold.flows.block import Condition, Context
 from tenfold.flows.loss import dequantise, discrete_log_prob
 from tenfold.flows.network import FlowNetwork, FlowOutput, GivenCondition, evaluating
 from tenfold.nn.attention import first_derivatives
+from tenfold.nn.attention import second_derivatives as second_derivatives  # users find it beside log_prob
 from tenfold.nn.border import Values, as_tensor, floats, visible
 from tenfold.nn.precision import at_least_single
 
@@ -58,6 +59,8 @@ def raw_log_prob(flow: FlowNetwork, x: Tensor, condition: GivenCondition | None 
 
 def log_prob(flow: FlowNetwork, x: Values, condition: GivenCondition | None = None) -> Float[Tensor, "b"]:
     """log p(x | condition) in nats, **summed** over dimensions; x (b, *shape) in the flow's own scale, [−1, 1].
+
+    It can be differentiated twice in x, and in the weights inside ``with flows.second_derivatives():``.
 
     A Gaussian-noise model's value is a density of noisy data: it is no bits per dimension. Raises UsageError for NaN,
     infinite values, values far out of the flow's scale and what else the network refuses, TenfoldError where the flow

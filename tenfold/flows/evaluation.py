@@ -23,16 +23,14 @@ from tenfold.flows.density import (
 from tenfold.flows.flow import Flow
 from tenfold.flows.jacobian import conditioning
 from tenfold.runs.measurement import Measurement, bits_per_dim
+from tenfold.training.streams import Draws, index_of
 
 
-def uniform_noise(shape: tuple[int, ...], seed: int) -> Callable[[int], Tensor]:
-    """Dequantisation noise of evaluation: draw k is the same for every model that is compared."""
-
-    def draw(k: int) -> Float[Tensor, "..."]:
-        generator = torch.Generator().manual_seed((1_000_003 * seed + k) % (1 << 63))
-        return torch.rand(shape, generator=generator)
-
-    return draw
+def uniform_noise(pixels: Integer[Tensor, "b *shape"], seed: int) -> Callable[[int], Tensor]:
+    """Dequantisation noise of evaluation: draw k is the same for every model that is compared. An image's noise is
+    keyed by its pixels, so that it does not depend on the images beside it."""
+    index = index_of(pixels.cpu().numpy())
+    return lambda k: Draws(seed, k).uniform("dequantisation", index, tuple(pixels.shape[1:]))
 
 
 def normal_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
@@ -84,7 +82,7 @@ def bits_per_dim_rows(
         )
     dims, device = flow.config.dimensions, flow.var.device
     pixels = pixels.to(device)
-    uniform = uniform_noise(tuple(pixels.shape), seed)
+    uniform = uniform_noise(pixels, seed)
     uniform_here = lambda k: uniform(k).to(device)  # noqa: E731
     mixture = flow.config.classes > 0
     values = discrete_log_probs(flow, pixels, levels, uniform_here, draws, mixture=mixture)

@@ -129,6 +129,17 @@ def differentiable_attention(*inputs: object) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def second_derivatives() -> Iterator[None]:
+    """Calls inside can be differentiated as often as one likes in the weights too, for the Hessian or the Fisher
+    information of a loss: attention without the fused kernels, whose backward passes have no derivative. It takes time
+    and memory that grow with the square of the number of tokens.
+
+    Derivatives in the inputs need no such context."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
 _FIRST_ALONE: list[None] = []
 
 

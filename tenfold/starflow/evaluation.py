@@ -33,6 +33,7 @@ from tenfold.starflow.config import StarFlowEvaluation, StarFlowScoring
 from tenfold.starflow.data import LatentData, LatentRecords, Latents
 from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
+from tenfold.training.streams import Draws, index_of
 from tenfold.training.task import MapSource
 
 
@@ -259,8 +260,11 @@ def score(generator: ImageGenerator, inputs: Inputs, levels: int, options: StarF
     latents = torch.cat([generator.autoencoder.encode(part.to(like)).float().cpu() for part in values.split(chunk)])
     given = generator.encoded(len(latents), options.text or options.classes)
 
+    # Keyed by the image itself: it has its value whatever is scored beside it.
+    index = index_of(inputs.array)
+
     def noisy(k: int) -> Tensor:
-        return latents + generator.sigma * normal_noise(tuple(latents.shape), 1_000_003 * options.seed + k)
+        return latents + generator.sigma * Draws(options.seed, k).normal("noise", index, tuple(latents.shape[1:]))
 
     log_p, dimensions = mean_log_probs(flow, inputs.names, options.draws, noisy, given), latents[0].numel()
     columns = {"log_prob": ("nats", log_p.tolist()), "latent_nll": ("nats/dim", (-log_p / dimensions).tolist())}

@@ -23,7 +23,6 @@ from tenfold.flows.evaluation import (
     image_log_probs,
     inversion_error,
     mean_log_probs,
-    normal_noise,
     ood_rows,
     uniform_noise,
 )
@@ -39,6 +38,7 @@ from tenfold.runs.scores import Scores
 from tenfold.tarflow.baselines import baseline_rows
 from tenfold.tarflow.config import FlowEvaluation, FlowObjective, FlowScoring
 from tenfold.tarflow.model import TarFlow
+from tenfold.training.streams import Draws, index_of
 from tenfold.training.task import MapSource
 
 
@@ -205,10 +205,11 @@ def score(
 def noised(
     pixels: Integer[Tensor, "b *shape"], objective: FlowObjective, levels: int, seed: int = 0, draw: int = 0
 ) -> Float[Tensor, "b *shape"]:
-    """Integer pixels as the flow was trained to see them: dequantised, or with Gaussian noise."""
+    """Integer pixels as the flow was trained to see them: dequantised, or with Gaussian noise. An image's noise is
+    keyed by its pixels, so that it does not depend on the images beside it."""
     if objective.noise == "uniform":
-        return dequantise(pixels, levels, uniform_noise(tuple(pixels.shape), seed)(draw))
-    noise = normal_noise(tuple(pixels.shape), 1_000_003 * seed + draw)
+        return dequantise(pixels, levels, uniform_noise(pixels, seed)(draw))
+    noise = Draws(seed, draw).normal("noise", index_of(pixels.numpy()), tuple(pixels.shape[1:]))
     return to_unit_range(pixels, levels) + objective.sigma * noise
 
 

@@ -41,6 +41,14 @@ def key_of(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
+def index_of(rows: np.ndarray) -> Tensor:
+    """An index (B,) int64 for ``Draws`` from what each of ``rows`` (B, ...) holds, integers or floats of any width: a
+    row draws the same whatever stands beside it."""
+    kind = "<i8" if rows.dtype.kind in "iub" else "<f8"
+    keys = (hashlib.blake2b(np.ascontiguousarray(row, kind).tobytes(), digest_size=8).digest() for row in rows)
+    return torch.tensor([int.from_bytes(key, "little") >> 2 for key in keys], dtype=torch.int64)
+
+
 class Draws:
     """All draws of one step of a run: ``Draws(seed, step).normal("noise", index, (3, 8, 8))``.
 

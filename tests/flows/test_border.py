@@ -77,7 +77,7 @@ OF_NOISE: dict[str, Callable[[Flow, Any], Tensor]] = {
 }
 # Parts of the face that read neither, or are tried below or elsewhere.
 ELSEWHERE = {
-    "Context", "FlowBlock", "Denoising", "Flow", "Guidance", "FlowOutput", "Auto", "Selective", "SamplingInfo", "Plan",
+    "Context", "FlowBlock", "Denoising", "second_derivatives", "Flow", "Guidance", "FlowOutput", "Auto", "Selective", "SamplingInfo", "Plan",
     "load_calibration", "save_calibration", "negative_log_likelihood", "importance_bound", "discrete_log_probs",
     "bits_per_dim_rows", "dequantise", "to_levels", "to_unit_range", "inpaint",
 }  # fmt: skip
@@ -243,6 +243,31 @@ def test_the_hessian_by_torch_func_too() -> None:
     flow, x = FLOWS["images"].eval(), inputs("images", 1)
     density = lambda x: flow.log_prob(x).sum()  # noqa: E731
     torch.testing.assert_close(torch.func.hessian(density)(x), torch.autograd.functional.hessian(density, x))
+
+
+def test_the_hessian_in_the_weights() -> None:
+    flow = flow_of("images").double().eval()
+    weights = [p for p in flow.parameters() if p.requires_grad]
+    directions, x = [torch.randn_like(p) for p in weights], inputs("images", 2).double()
+
+    def gradient() -> list[torch.Tensor]:
+        found = torch.autograd.grad(flow.log_prob(x).sum(), weights, create_graph=True, materialize_grads=True)
+        return list(found)
+
+    with face.second_derivatives():
+        slope = sum((g * d).sum() for g, d in zip(gradient(), directions, strict=True))
+        product = torch.autograd.grad(slope, weights, materialize_grads=True)
+    ends = []
+    for h in (1e-5, -1e-5):
+        with torch.no_grad():
+            for p, d in zip(weights, directions, strict=True):
+                p.add_(d, alpha=h)
+        ends.append([g.detach() for g in gradient()])
+        with torch.no_grad():
+            for p, d in zip(weights, directions, strict=True):
+                p.sub_(d, alpha=h)
+    for found, ahead, back in zip(product, *ends, strict=True):
+        torch.testing.assert_close(found, (ahead - back) / 2e-5, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")

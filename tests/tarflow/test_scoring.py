@@ -93,3 +93,12 @@ def test_options_out_of_range():
         FlowScoring(draws=0)
     with pytest.raises(UsageError, match="force belongs to bits_per_dim"):
         FlowScoring(force=True)
+
+
+@pytest.mark.parametrize("objective", [UNIFORM, GAUSSIAN], ids=["uniform", "gaussian"])
+def test_an_image_has_its_value_whatever_is_scored_beside_it(objective: FlowObjective) -> None:
+    flow, images, options = flow_of(), pixels(), FlowScoring(draws=2)
+    scored = lambda x: score(flow, read_inputs(x, SHAPE, 5), objective, 5, options, "m")  # noqa: E731
+    values = lambda s: {name: row[0] for name, row in zip(s.names, s.values, strict=True)}  # noqa: E731
+    whole, part = values(scored(images)), values(scored(images[2:]))
+    assert part == pytest.approx({str(i): whole[str(i + 2)] for i in range(len(images) - 2)}, rel=1e-5)
