@@ -77,7 +77,8 @@ OF_NOISE: dict[str, Callable[[Flow, Any], Tensor]] = {
 }
 # Parts of the face that read neither, or are tried below or elsewhere.
 ELSEWHERE = {
-    "Context", "FlowBlock", "Denoising", "second_derivatives", "Flow", "Guidance", "FlowOutput", "Auto", "Selective", "SamplingInfo", "Plan",
+    "Context", "FlowBlock", "Denoising", "Flow", "Guidance", "FlowOutput", "Auto", "Selective", "SamplingInfo", "Plan",
+    "second_derivatives",
     "load_calibration", "save_calibration", "negative_log_likelihood", "importance_bound", "discrete_log_probs",
     "bits_per_dim_rows", "dequantise", "to_levels", "to_unit_range", "inpaint",
 }  # fmt: skip
