@@ -1,1 +1,9 @@
+from .config import DenoiserConfig as DenoiserConfig
+from .config import EnergyConfig as EnergyConfig
+from .config import NetworkConfig as NetworkConfig
+from .density import Density as Density
+from .density import Score as Score
+from .model import Denoiser as Denoiser
+from .model import EnergyModel as EnergyModel
+from .normaliser import Normaliser as Normaliser
 from .system import SYSTEMS as SYSTEMS
