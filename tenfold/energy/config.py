@@ -117,8 +117,8 @@ class DenoiserConfig:
         smallest = self.network.patch if self.network.kind == "transformer" else 2 ** (self.network.resolutions - 1)
         if self.network.kind in ("unet", "transformer") and any(side % smallest for side in self.shape[1:]):
             raise UsageError(
-                f"images of {self.shape[1]}x{self.shape[2]} cannot be divided by {smallest}; change model.network.patch "
-                "or model.network.resolutions"
+                f"images of {self.shape[1]}x{self.shape[2]} cannot be divided by {smallest}; change "
+                "model.network.patch or model.network.resolutions"
             )
         if self.network.kind == "perceptron" and (len(self.shape) != 1 or self.classes):
             raise UsageError("a perceptron reads vectors without classes; set --model.network.kind mlp")

@@ -1,4 +1,4 @@
-"""Denoisers and energies with EDM's scalings (arXiv 2206.00364, 2502.12786): networks that satisfy Score and Density."""
+"""Denoisers and energies with EDM's scalings (arXiv 2206.00364, 2502.12786), which satisfy Score and Density."""
 
 import math
 import os
@@ -271,7 +271,8 @@ class EnergyModel(Preconditioned):
         for name in ("data_scale", "noise_input", "steps", "shape", "classes", "network"):
             if getattr(mine, name) != getattr(other, name):
                 raise UsageError(
-                    f"model.{name} is {getattr(mine, name)}, but the teacher's is {getattr(other, name)}; set them alike"
+                    f"model.{name} is {getattr(mine, name)}, but the teacher's is {getattr(other, name)}; "
+                    "set them alike"
                 )
         self.network.load_state_dict(teacher.network.state_dict())
 

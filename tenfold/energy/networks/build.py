@@ -41,18 +41,18 @@ def check_smooth(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if isinstance(module, _KINKED):
             raise UsageError(
-                f"{name or 'the network'} is a {type(module).__name__}, whose gradient is piecewise constant; an energy "
-                "needs a smooth network, with SiLU, GELU or softplus"
+                f"{name or 'the network'} is a {type(module).__name__}, whose gradient is piecewise constant; an energy needs "
+                " a smooth network, with SiLU, GELU or softplus"
             )
 
 
 def check_settled(network: nn.Module) -> None:
-    """Raise UsageError, naming the module, where a network draws or remembers while it computes: an energy is a function
-    of its arguments alone."""
+    """Raise UsageError, naming the module, where a network draws or remembers while it computes: an energy is a
+    function of its arguments alone."""
     for name, module in network.named_modules():
         rate = getattr(module, "p", 1.0)
         if module.training and isinstance(module, _RANDOM) and rate > 0:
             raise UsageError(
-                f"{name or 'the network'} is a {type(module).__name__} in training mode; call eval() on the network, or "
-                "build it without"
+                f"{name or 'the network'} is a {type(module).__name__} in training mode; call eval() on the network, "
+                "or build it without"
             )

@@ -31,7 +31,7 @@ class Conditioning(nn.Module):
     def forward(self, noise: Float[Tensor, " n"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n width"]:
         """c_noise and labels in [−1, classes) to vectors; no labels are −1 everywhere."""
         angles = noise[:, None] * self.frequencies.to(noise.dtype)
-        vector: Tensor = self.level(torch.cat([angles.sin(), angles.cos()], 1).to(self.level[0].weight.dtype))
+        vector: Tensor = self.level(torch.cat([angles.sin(), angles.cos()], 1))
         if self.label is None:
             return vector
         number = torch.full(noise.shape, -1, device=noise.device) if label is None else label

@@ -1,4 +1,4 @@
-"""A transformer over patches of an image, whose norms are told the noise level and the class (DiT, arXiv 2212.09748)."""
+"""A transformer over patches of an image, whose layers are told noise level and class (DiT, arXiv 2212.09748)."""
 
 import torch
 from jaxtyping import Float, Int
