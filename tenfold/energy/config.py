@@ -8,7 +8,7 @@ from tenfold.settings.checks import at_least, settings
 
 
 @settings
-class NetworkConfig:
+class BackboneConfig:
     """The network N(y, c) inside of a denoiser or an energy.
 
     Attributes:
@@ -63,7 +63,7 @@ class NetworkConfig:
 
 
 @settings
-class DenoiserConfig:
+class DenoisingConfig:
     """A denoiser D(x, σ) in the convention of EDM (arXiv 2206.00364): c_skip x + c_out N(c_in x, c_noise).
 
     Attributes:
@@ -80,7 +80,7 @@ class DenoiserConfig:
     """
 
     shape: tuple[int, ...] = (2,)
-    network: NetworkConfig = NetworkConfig()
+    network: BackboneConfig = BackboneConfig()
     data_scale: float = 0.5
     noise_input: Literal["quarter_log", "steps"] = "quarter_log"
     steps: tuple[float, ...] = ()
@@ -130,7 +130,7 @@ class DenoiserConfig:
 
 
 @settings
-class EnergyConfig(DenoiserConfig):
+class EnergyConfig(DenoisingConfig):
     """An energy E(x, σ) whose gradient is a denoiser in the convention of EDM (``model.EnergyModel``).
 
     Attributes:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tenfold import hub
 from tenfold.energy import heads
-from tenfold.energy.config import DenoiserConfig, EnergyConfig
+from tenfold.energy.config import DenoisingConfig, EnergyConfig
 from tenfold.energy.heads import Head, inner
 from tenfold.energy.networks.build import build_network, check_settled, check_smooth
 from tenfold.energy.normaliser import Normaliser, read_normalisers, write_normalisers
@@ -42,7 +42,7 @@ def spread(values: Float[Tensor, " n"], like: Float[Tensor, "n *shape"]) -> Floa
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
-class Evaluated(NamedTuple):
+class EnergyAndDenoised(NamedTuple):
     """What an energy says of samples: E(x, σ) in nats (n,), and the denoiser D = x − σ² ∇E."""
 
     energy: Float[Tensor, " n"]
@@ -52,10 +52,10 @@ class Evaluated(NamedTuple):
 class Preconditioned(nn.Module):
     """What a denoiser and an energy have in common: a network, EDM's scalings, a model folder."""
 
-    config_class: ClassVar[type[DenoiserConfig]]
+    config_class: ClassVar[type[DenoisingConfig]]
     model_type: ClassVar[str]
 
-    def __init__(self, config: DenoiserConfig, network: nn.Module | None = None) -> None:
+    def __init__(self, config: DenoisingConfig, network: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
         self.shape, self.data_scale = config.shape, config.data_scale
@@ -120,16 +120,16 @@ class Preconditioned(nn.Module):
 
 
 @read_all_arguments
-class Denoiser(Preconditioned):
+class DenoisingModel(Preconditioned):
     """D(x, σ) = c_skip x + c_out N(c_in x, c_noise), the mean of clean samples given noisy ones (arXiv 2206.00364).
 
-    >>> from tenfold.energy import DenoiserConfig, NetworkConfig
-    >>> model = Denoiser(DenoiserConfig(shape=(2,), network=NetworkConfig(width=8, layers=1)))
+    >>> from tenfold.energy import DenoisingConfig, BackboneConfig
+    >>> model = DenoisingModel(DenoisingConfig(shape=(2,), network=BackboneConfig(width=8, layers=1)))
     >>> model.score(torch.zeros(3, 2), torch.tensor(0.5)).shape
     torch.Size([3, 2])
     """
 
-    config_class, model_type = DenoiserConfig, "energy-denoiser"
+    config_class, model_type = DenoisingConfig, "energy-denoiser"
 
     def forward(
         self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, "*n"], label: Int[Tensor, " n"] | None = None
@@ -160,8 +160,8 @@ class EnergyModel(Preconditioned):
 
     E(x, σ) = |x|² / (2(σ² + σ_d²)) − (σ_d / σ) U(c_in x, c_noise), so that D = x − σ² ∇E = c_skip x + c_out ∇U.
 
-    >>> from tenfold.energy import EnergyConfig, NetworkConfig
-    >>> model = EnergyModel(EnergyConfig(shape=(2,), network=NetworkConfig(width=8, layers=1)))
+    >>> from tenfold.energy import EnergyConfig, BackboneConfig
+    >>> model = EnergyModel(EnergyConfig(shape=(2,), network=BackboneConfig(width=8, layers=1)))
     >>> energy, denoised = model(torch.zeros(3, 2), torch.tensor(0.5))
     >>> energy.shape, denoised.shape
     (torch.Size([3]), torch.Size([3, 2]))
@@ -196,7 +196,7 @@ class EnergyModel(Preconditioned):
 
     def forward(
         self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, "*n"], label: Int[Tensor, " n"] | None = None
-    ) -> Evaluated:
+    ) -> EnergyAndDenoised:
         """E and D, both differentiable in all that they depend on, where gradients are wanted."""
         check_settled(self.network)
         again = torch.is_grad_enabled()
@@ -211,11 +211,11 @@ class EnergyModel(Preconditioned):
         value = value if again else value.detach()
         energy = self._energy(x, sigma, value)
         if not self.config.temper:
-            return Evaluated(energy, spread(factors.skip, x) * x + spread(factors.out, x) * field)
+            return EnergyAndDenoised(energy, spread(factors.skip, x) * x + spread(factors.out, x) * field)
         gradient = self._inverse_temperature * (
             (1 - spread(factors.skip, x)) * x - spread(factors.out, x) * field
         )  # σ² ∇E
-        return Evaluated(energy, x - gradient)
+        return EnergyAndDenoised(energy, x - gradient)
 
     def energy(
         self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, "*n"], label: Int[Tensor, " n"] | None = None
@@ -261,7 +261,7 @@ class EnergyModel(Preconditioned):
         self.check_label(label)
         return GivenDensity(self, label)
 
-    def start_from(self, teacher: Denoiser) -> None:
+    def start_from(self, teacher: DenoisingModel) -> None:
         """Take a denoiser's network as this one's.
 
         Raises UsageError where the two differ in σ_d, in the convention of the noise, or in the network."""

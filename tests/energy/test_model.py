@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.energy import (
-    Denoiser,
-    DenoiserConfig,
+    DenoisingModel,
+    DenoisingConfig,
     Density,
     EnergyConfig,
     EnergyModel,
-    NetworkConfig,
+    BackboneConfig,
     Normaliser,
     Score,
     heads,
@@ -26,9 +26,9 @@ from tenfold.errors import UsageError
 
 HEADS = ("dot", "norm", "sqnorm", "path", "scalar")
 NETWORKS = {
-    "mlp": ((5,), NetworkConfig(kind="mlp", width=12, layers=2)),
-    "unet": ((1, 4, 4), NetworkConfig(kind="unet", width=8, layers=1, head_size=8)),
-    "transformer": ((1, 4, 4), NetworkConfig(kind="transformer", width=8, layers=1, head_size=4)),
+    "mlp": ((5,), BackboneConfig(kind="mlp", width=12, layers=2)),
+    "unet": ((1, 4, 4), BackboneConfig(kind="unet", width=8, layers=1, head_size=8)),
+    "transformer": ((1, 4, 4), BackboneConfig(kind="transformer", width=8, layers=1, head_size=4)),
 }
 
 
@@ -38,7 +38,7 @@ def energy(head: Any = "dot", network: str = "mlp", classes: int = 3, **settings
     return EnergyModel(made).double().eval()
 
 
-def samples(model: EnergyModel | Denoiser, n: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+def samples(model: EnergyModel | DenoisingModel, n: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     return (
         torch.randn(n, *model.shape, dtype=torch.float64),
         torch.tensor([0.05, 0.4, 1.0, 7.0], dtype=torch.float64)[:n],
@@ -54,7 +54,7 @@ def test_the_published_energy(fixtures: Path, tempered: bool) -> None:
     """PITA's EnergyNet around a small network: energies, gradients, and the gradient of its training."""
     stored, prefix = np.load(fixtures / "energy_diffusion" / "energy_net.npz"), f"pb{int(tempered)}_"
     found = {name.removeprefix(prefix): torch.from_numpy(stored[name]) for name in stored if name.startswith(prefix)}
-    network = NetworkConfig(kind="perceptron", width=24, layers=3, inverse_temperature=float(found["beta"]))
+    network = BackboneConfig(kind="perceptron", width=24, layers=3, inverse_temperature=float(found["beta"]))
     model = EnergyModel(EnergyConfig(shape=(6,), network=network, data_scale=1.0, scale=1.0, temper=tempered)).double()
     tensors = {name.removeprefix("param.net."): value for name, value in found.items() if name.startswith("param.")}
     model.network.load_state_dict(tensors)
@@ -110,7 +110,7 @@ def test_the_jacobian_of_an_energy_is_symmetric_and_a_denoisers_is_not(head: str
         return float((jacobian - jacobian.T).norm() / jacobian.norm())
 
     model, sigma = energy(head).float(), torch.tensor(0.5)
-    other = Denoiser(DenoiserConfig(shape=(5,), network=NETWORKS["mlp"][1], classes=3, data_scale=0.7)).eval()
+    other = DenoisingModel(DenoisingConfig(shape=(5,), network=NETWORKS["mlp"][1], classes=3, data_scale=0.7)).eval()
     x = torch.randn(5)
     assert asymmetry(lambda x: model(x, sigma).denoised, x) < 1e-5
     assert asymmetry(lambda x: other(x, sigma), x) > 1e-3
@@ -188,7 +188,7 @@ def test_a_denoiser_has_the_scalings_of_edm() -> None:
             return self.one * torch.ones_like(y)
 
     network = Zero()
-    model = Denoiser(DenoiserConfig(shape=(2,), data_scale=0.5), network)
+    model = DenoisingModel(DenoisingConfig(shape=(2,), data_scale=0.5), network)
     x, sigma = torch.randn(3, 2), torch.tensor(2.0)
     found = model(x, sigma)
     total = 4.25
@@ -206,7 +206,7 @@ def test_classes_and_protocols() -> None:
     x, sigma, _ = samples(model)
     one, none = model.given(1), model.given(None)
     assert isinstance(one, Density)
-    assert isinstance(Denoiser(DenoiserConfig(shape=(5,), network=NETWORKS["mlp"][1])).given(None), Score)
+    assert isinstance(DenoisingModel(DenoisingConfig(shape=(5,), network=NETWORKS["mlp"][1])).given(None), Score)
     assert isinstance(model, Density)
     torch.testing.assert_close(one.log_density(x, sigma), model.log_density(x, sigma, torch.full((4,), 1)))
     torch.testing.assert_close(none.score(x, sigma), model.score(x, sigma))
@@ -286,7 +286,7 @@ def test_model_folders(tmp_path: Path) -> None:
         assert again.normalisers == model.normalisers
         assert again.config == model.config
     with pytest.raises(UsageError, match="is of a 'energy' model, expected 'energy-denoiser'"):
-        Denoiser.from_pretrained(tmp_path / "dot")
+        DenoisingModel.from_pretrained(tmp_path / "dot")
     (tmp_path / "dot" / "normalisers.json").write_text('{"-1": {"sigma": [1, 0.5]}}')
     with pytest.raises(UsageError, match="holds no normalisers"):
         EnergyModel.from_pretrained(tmp_path / "dot")
@@ -313,22 +313,22 @@ def test_normalisers_are_interpolated_and_subtracted() -> None:
 def test_a_teachers_network_is_taken_or_refused() -> None:
     model = energy()
     config = model.config
-    same = DenoiserConfig(shape=config.shape, network=config.network, data_scale=0.7, classes=3)
-    teacher = Denoiser(same).double()
+    same = DenoisingConfig(shape=config.shape, network=config.network, data_scale=0.7, classes=3)
+    teacher = DenoisingModel(same).double()
     model.start_from(teacher)
     for one, other in zip(model.network.parameters(), teacher.network.parameters(), strict=True):
         assert torch.equal(one, other)
         assert one is not other
     with pytest.raises(UsageError, match=r"model.data_scale is 0.7, but the teacher's is 0.5"):
-        model.start_from(Denoiser(replace(same, data_scale=0.5)))
+        model.start_from(DenoisingModel(replace(same, data_scale=0.5)))
     with pytest.raises(UsageError, match=r"model.noise_input is quarter_log"):
-        model.start_from(Denoiser(replace(same, noise_input="steps", steps=(0.1, 1.0))))
+        model.start_from(DenoisingModel(replace(same, noise_input="steps", steps=(0.1, 1.0))))
     with pytest.raises(UsageError, match="a scalar head reads no denoiser's network"):
         energy("scalar").start_from(teacher)
 
 
 def test_levels_are_numbered_by_their_logarithm() -> None:
-    model = Denoiser(DenoiserConfig(shape=(2,), noise_input="steps", steps=(0.1, 1.0, 10.0)))
+    model = DenoisingModel(DenoisingConfig(shape=(2,), noise_input="steps", steps=(0.1, 1.0, 10.0)))
     sigma = torch.tensor([0.01, 0.1, 10**-0.5, 1.0, 10**0.25, 10.0, 50.0])
     torch.testing.assert_close(model.noise_input(sigma), torch.tensor([0.0, 0.0, 0.5, 1.0, 1.25, 2.0, 2.0]))
 
@@ -336,22 +336,22 @@ def test_levels_are_numbered_by_their_logarithm() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DenoiserConfig(shape=(2, 2)), r"model.shape is \(2, 2\)"),
-        (lambda: DenoiserConfig(data_scale=0.0), "model.data_scale is 0.0"),
-        (lambda: DenoiserConfig(sigma_min=2.0, sigma_max=1.0), "give 0 < min < max"),
-        (lambda: DenoiserConfig(classes=2, class_names=("a",)), "1 names, but model.classes is 2"),
-        (lambda: DenoiserConfig(noise_input="steps"), "give both or neither"),
-        (lambda: DenoiserConfig(noise_input="steps", steps=(2.0, 1.0)), "rise strictly"),
-        (lambda: DenoiserConfig(network=NetworkConfig(kind="unet")), "a unet reads images"),
+        (lambda: DenoisingConfig(shape=(2, 2)), r"model.shape is \(2, 2\)"),
+        (lambda: DenoisingConfig(data_scale=0.0), "model.data_scale is 0.0"),
+        (lambda: DenoisingConfig(sigma_min=2.0, sigma_max=1.0), "give 0 < min < max"),
+        (lambda: DenoisingConfig(classes=2, class_names=("a",)), "1 names, but model.classes is 2"),
+        (lambda: DenoisingConfig(noise_input="steps"), "give both or neither"),
+        (lambda: DenoisingConfig(noise_input="steps", steps=(2.0, 1.0)), "rise strictly"),
+        (lambda: DenoisingConfig(network=BackboneConfig(kind="unet")), "a unet reads images"),
         (
-            lambda: DenoiserConfig(shape=(1, 7, 7), network=NetworkConfig(kind="transformer")),
+            lambda: DenoisingConfig(shape=(1, 7, 7), network=BackboneConfig(kind="transformer")),
             "7x7 cannot be divided by 2",
         ),
-        (lambda: DenoiserConfig(classes=2, network=NetworkConfig(kind="perceptron")), "vectors without classes"),
-        (lambda: NetworkConfig(kind="transformer", width=50), "no multiple of model.network.head_size"),
-        (lambda: NetworkConfig(kind="unet", width=12), "multiple of 8"),
-        (lambda: NetworkConfig(definition="{}"), "configuration of a diffusers network"),
-        (lambda: NetworkConfig(inverse_temperature=0.0), "inverse_temperature is 0.0"),
+        (lambda: DenoisingConfig(classes=2, network=BackboneConfig(kind="perceptron")), "vectors without classes"),
+        (lambda: BackboneConfig(kind="transformer", width=50), "no multiple of model.network.head_size"),
+        (lambda: BackboneConfig(kind="unet", width=12), "multiple of 8"),
+        (lambda: BackboneConfig(definition="{}"), "configuration of a diffusers network"),
+        (lambda: BackboneConfig(inverse_temperature=0.0), "inverse_temperature is 0.0"),
         (lambda: EnergyConfig(scale=-1.0), "model.scale is -1.0"),
         (lambda: EnergyConfig(nodes=0), "model.nodes is 0"),
         (lambda: EnergyConfig(temper=True), "told an inverse temperature"),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from tenfold.energy.config import DenoiserConfig
+from tenfold.energy.config import DenoisingConfig
 from tenfold.energy.networks.foreign import DiffusersNetwork
 from tenfold.energy.networks.transformer import PatchTransformer
 from tenfold.energy.networks.unet import UNet
@@ -22,7 +22,7 @@ _KINKED = (
 _RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.modules.batchnorm._BatchNorm)
 
 
-def build_network(config: DenoiserConfig) -> nn.Module:
+def build_network(config: DenoisingConfig) -> nn.Module:
     """A fresh network of ``config.network``."""
     network = config.network
     if network.kind == "mlp":
@@ -41,8 +41,8 @@ def check_smooth(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if isinstance(module, _KINKED):
             raise UsageError(
-                f"{name or 'the network'} is a {type(module).__name__}, whose gradient is piecewise constant; an energy needs "
-                " a smooth network, with SiLU, GELU or softplus"
+                f"{name or 'the network'} is a {type(module).__name__}, whose gradient is piecewise constant; an energy "
+                "needs a smooth network, with SiLU, GELU or softplus"
             )
 
 

@@ -4,13 +4,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tenfold.energy.config import NetworkConfig
+from tenfold.energy.config import BackboneConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus}
 _HIGHEST = 32.0
 
 
-class Conditioning(nn.Module):
+class LevelAndClass(nn.Module):
     """Noise level and class as one vector.
 
     The level, c_noise, is told by sines and cosines of 1 to 32 times it, the class by a learned vector; label −1 is
@@ -19,7 +19,7 @@ class Conditioning(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, config: NetworkConfig, classes: int, width: int) -> None:
+    def __init__(self, config: BackboneConfig, classes: int, width: int) -> None:
         super().__init__()
         rates = _HIGHEST ** torch.linspace(0, 1, config.frequencies)
         self.register_buffer("frequencies", rates, persistent=False)

@@ -5,16 +5,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.energy.config import NetworkConfig
+from tenfold.energy.config import BackboneConfig
 from tenfold.energy.networks.attention import SelfAttention
-from tenfold.energy.networks.embedding import ACTIVATIONS, Conditioning
+from tenfold.energy.networks.embedding import ACTIVATIONS, LevelAndClass
 from tenfold.nn.attention import differentiable_attention
 
 
 class ConditionedLayer(nn.Module):
     """Attention and perceptron, each scaled, shifted and gated by the condition."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         width = config.width
         self.attention = SelfAttention(width, config.head_size)
@@ -36,11 +36,11 @@ class ConditionedLayer(nn.Module):
 class PatchTransformer(nn.Module):
     """Patches with learned positions, layers, and back."""
 
-    def __init__(self, config: NetworkConfig, shape: tuple[int, ...], classes: int) -> None:
+    def __init__(self, config: BackboneConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         self.patch, width = config.patch, config.width
         pixels = shape[0] * config.patch**2
-        self.condition = Conditioning(config, classes, width)
+        self.condition = LevelAndClass(config, classes, width)
         self.activation = ACTIVATIONS[config.activation]()
         self.enter = nn.Linear(pixels, width)
         self.places = nn.Parameter(0.1 * torch.randn((shape[1] // config.patch) * (shape[2] // config.patch), width))

@@ -5,9 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.energy.config import NetworkConfig
+from tenfold.energy.config import BackboneConfig
 from tenfold.energy.networks.attention import SelfAttention
-from tenfold.energy.networks.embedding import ACTIVATIONS, Conditioning
+from tenfold.energy.networks.embedding import ACTIVATIONS, LevelAndClass
 from tenfold.nn.attention import differentiable_attention
 
 _GROUPS = 8
@@ -37,11 +37,11 @@ class ConvolutionBlock(nn.Module):
 class UNet(nn.Module):
     """Down to the lowest resolution and up again, with what was seen on the way down beside what comes up."""
 
-    def __init__(self, config: NetworkConfig, shape: tuple[int, ...], classes: int) -> None:
+    def __init__(self, config: BackboneConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         channels = [config.width * 2 ** min(1, level) for level in range(config.resolutions)]
         inner = 2 * config.width
-        self.condition = Conditioning(config, classes, inner)
+        self.condition = LevelAndClass(config, classes, inner)
         self.activation = ACTIVATIONS[config.activation]()
 
         def block(inward: int, outward: int) -> ConvolutionBlock:

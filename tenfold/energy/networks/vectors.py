@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenfold.energy.config import NetworkConfig
-from tenfold.energy.networks.embedding import ACTIVATIONS, Conditioning
+from tenfold.energy.config import BackboneConfig
+from tenfold.energy.networks.embedding import ACTIVATIONS, LevelAndClass
 
 
 class ResidualLayer(nn.Module):
@@ -29,10 +29,10 @@ class ResidualLayer(nn.Module):
 class ResidualMLP(nn.Module):
     """Residual layers over the flattened sample."""
 
-    def __init__(self, config: NetworkConfig, shape: tuple[int, ...], classes: int) -> None:
+    def __init__(self, config: BackboneConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         width, dimensions = config.width, math.prod(shape)
-        self.condition = Conditioning(config, classes, width)
+        self.condition = LevelAndClass(config, classes, width)
         self.activation = ACTIVATIONS[config.activation]()
         self.enter = nn.Linear(dimensions, width)
         self.layers = nn.ModuleList(ResidualLayer(width, config.activation) for _ in range(config.layers))
@@ -53,7 +53,7 @@ class ResidualMLP(nn.Module):
 class Perceptron(nn.Module):
     """Linear layers l1, l2, ... with SiLU between them over (y, c_noise, inverse temperature)."""
 
-    def __init__(self, config: NetworkConfig, shape: tuple[int, ...]) -> None:
+    def __init__(self, config: BackboneConfig, shape: tuple[int, ...]) -> None:
         super().__init__()
         widths = [shape[0] + 2, *[config.width] * (config.layers - 1), shape[0]]
         for i in range(config.layers):
