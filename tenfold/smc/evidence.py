@@ -24,6 +24,7 @@ def evidence_of(log_z: Float[Tensor, " m"]) -> Evidence:
 
     Raises UsageError for no population, and for estimates that are NaN or +∞; where all are 0, log Z is −∞.
 
+    >>> import torch
     >>> found = evidence_of(torch.tensor([0.0, 0.0]))
     >>> found.log_z, found.standard_error
     (0.0, 0.0)
