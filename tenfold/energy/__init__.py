@@ -1,4 +1,8 @@
-"""Distilled energy diffusion with Feynman-Kac SMC (arXiv:2502.12786). Not built yet."""
+"""Energies of diffusion models: distilled from denoisers, composed, and sampled exactly by sequential Monte Carlo
+(arXiv 2502.12786).
+
+Names are imported on first use, so that the package itself imports no PyTorch. The guide is docs/energy.md.
+"""
 
 import lazy_loader
 

@@ -1,12 +1,30 @@
-"""What the system is. Imports nothing heavy."""
+"""Energies, and the denoisers that they are distilled from. Imports no PyTorch."""
 
+from tenfold import energy
+from tenfold.energy import recipes
 from tenfold.runs.system import System
+
+_PAPER = "arXiv:2502.12786"
 
 SYSTEMS = (
     System(
         name="energy",
         title="Distilled energy diffusion with Feynman-Kac SMC",
-        paper="arXiv:2502.12786",
-        state="not yet",
+        paper=_PAPER,
+        task=lambda: energy.EnergyTask,
+        model=lambda: energy.EnergyModel,
+        recipes=recipes.RECIPES,
+        plain=recipes.EnergyRecipe(),
+    ),
+    System(
+        name="energy-denoiser",
+        title="The denoisers that energies are distilled from",
+        paper="arXiv:2206.00364",
+        state="a part of energy",
+        part_of="energy",
+        task=lambda: energy.DenoisingTask,
+        model=lambda: energy.DenoisingModel,
+        recipes=recipes.DENOISING_RECIPES,
+        plain=recipes.DenoisingRecipe(),
     ),
 )

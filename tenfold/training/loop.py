@@ -26,7 +26,7 @@ from tenfold.training.metrics import Metrics, Tracker
 from tenfold.training.parallel import World
 from tenfold.training.schedule import learning_rate_factor
 from tenfold.training.streams import Draws, key_of
-from tenfold.training.task import LOSS, Counting, Task, Update
+from tenfold.training.task import LOSS, Counting, Task, Update, Watching
 from tenfold.training.validation import validate
 
 _GO, _STOP, _FAILED = 0, 1, 2
@@ -310,6 +310,8 @@ class _Training:
         self.metrics.add("gradient_norm" if len(self.optimizers) == 1 else f"gradient_norm/{name}", norm)
         if self.world.device.type == "cpu":
             self._check_finite()  # free here, and before the bad step; on a GPU it waits for the next record
+        if isinstance(self.task, Watching):
+            self.task.watch_gradient(norm)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         optimizer.step()

@@ -147,6 +147,14 @@ class Counting(Protocol):
         """The numbers of a micro-batch by name, scalars: from its draws, without a network."""
 
 
+@runtime_checkable
+class Watching(Protocol):
+    """A task that looks at the gradients of its updates, and may end a training that is lost."""
+
+    def watch_gradient(self, norm: Tensor) -> None:
+        """Told the norm of every update's gradient, before it is clipped. Raises TenfoldError to end the training."""
+
+
 def mean_count(batch: Batch, name: str, own: Tensor) -> Tensor:
     """What a sum over a micro-batch is divided by: the mean of the ``Counting`` number over all micro-batches, or its
     ``own`` where it is the only one; at least 1."""

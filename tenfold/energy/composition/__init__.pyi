@@ -1,0 +1,15 @@
+from .algebra import Composable as Composable
+from .algebra import Composition as Composition
+from .algebra import Evaluated as Evaluated
+from .algebra import Mixture as Mixture
+from .algebra import Term as Term
+from .algebra import composed as composed
+from .algebra import guidance as guidance
+from .algebra import mixture as mixture
+from .constraints import InBox as InBox
+from .constraints import InHalfSpace as InHalfSpace
+from .expression import parse_target as parse_target
+from .rewards import Annealed as Annealed
+from .rewards import LookAhead as LookAhead
+from .rewards import RewardPath as RewardPath
+from .rewards import reward as reward

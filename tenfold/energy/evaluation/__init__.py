@@ -1,0 +1,1 @@
+"""What denoisers and energies are measured by, and their pictures."""

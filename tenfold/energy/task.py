@@ -1,0 +1,285 @@
+"""Denoisers and energies as the training loop and the verbs see them."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tenfold.energy import loss
+from tenfold.energy.config import EnergyConfig
+from tenfold.energy.model import DenoisingModel, EnergyAndDenoised, EnergyModel, Preconditioned
+from tenfold.energy.options import EnergyObjective
+from tenfold.energy.recipes import DenoisingRecipe, EnergyRecipe
+from tenfold.energy.stability import GradientWatch
+from tenfold.energy.teachers import Teacher, read_teacher
+from tenfold.energy.worlds.read import read_world
+from tenfold.energy.worlds.rows import World
+from tenfold.errors import UsageError
+from tenfold.nn.cost import traced, training_bytes
+from tenfold.nn.peak import peak_bytes
+from tenfold.training.optimizers import adamw
+from tenfold.training.streams import Draws
+from tenfold.training.task import Batch, MapSource, Update
+
+AnyModel = TypeVar("AnyModel", bound=Preconditioned)
+AnyRecipe = TypeVar("AnyRecipe", DenoisingRecipe, EnergyRecipe)
+VALIDATION_DRAWS = 4
+
+
+class Noised:
+    """A batch with noise: clean and noisy samples, noise levels, labels with some left out."""
+
+    def __init__(self, recipe: DenoisingRecipe | EnergyRecipe, batch: Batch, draws: Draws, purpose: str = "") -> None:
+        objective, model, index = recipe.objective, recipe.model, batch["index"]
+        self.clean = batch["x"]
+        normal = draws.normal(f"{purpose}level", index)
+        mean, std = objective.level_mean, objective.level_std
+        self.sigma = loss.noise_levels(normal, mean, std, model.sigma_min, model.sigma_max)
+        noise = draws.normal(f"{purpose}noise", index, tuple(self.clean.shape[1:]))
+        self.noisy = self.clean + self.sigma.view(-1, *[1] * (noise.ndim - 1)) * noise
+        self.label: Tensor | None = None
+        if model.classes:
+            dropped = draws.uniform(f"{purpose}label-dropout", index) < objective.label_dropout
+            self.label = torch.where(dropped, -1, batch["label"])
+
+
+class LearningTask(Generic[AnyModel, AnyRecipe]):
+    """What the two tasks do alike; data are read, and weights made, on first use."""
+
+    kind: ClassVar[type[Preconditioned]]
+
+    def __init__(self, recipe: AnyRecipe, name: str) -> None:
+        self.recipe, self.name = recipe, name
+        self.device, self.dtype = torch.device("cpu"), cast(torch.dtype | None, None)
+        self.watch = GradientWatch()
+
+    @cached_property
+    def world(self) -> World:
+        """The samples."""
+        return read_world(self.recipe.data, self.recipe.model)
+
+    @cached_property
+    def model(self) -> AnyModel:
+        """The network: fresh, or what ``load`` read."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.train.seed)
+            made: Any = self.kind(self.recipe.model)
+            return cast(AnyModel, made.to(self.device, self.dtype))
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
+        """Move the model, and what is read later too, to a device, and its weights to a floating type."""
+        self.device, self.dtype = torch.device(device), dtype
+        if "model" in self.__dict__:
+            self.model.to(self.device, dtype)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The model."""
+        return {"model": self.model}
+
+    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """AdamW over all parameters."""
+        return {"model": adamw(modules["model"].parameters(), self.recipe.train)}
+
+    def train_source(self) -> MapSource:
+        """The training samples."""
+        return self.world.train
+
+    def validation_source(self) -> MapSource | None:
+        """The validation samples; None where there are none, so that the last checkpoint is kept."""
+        return self.world.validation if len(self.world.validation) else None
+
+    def watch_gradient(self, norm: Tensor) -> None:
+        """End the training where gradients explode and stay so."""
+        self.watch(norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The gradient norms that the running median is of."""
+        return self.watch.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore ``state_dict``."""
+        self.watch.load_state_dict(state)
+
+    def noised(self, batch: Batch, draws: Draws, purpose: str = "") -> Noised:
+        """The batch with noise."""
+        return Noised(self.recipe, batch, draws, purpose)
+
+    def by_level(self, values: Float[Tensor, " n"], sigma: Float[Tensor, " n"]) -> dict[str, Tensor]:
+        """The loss at five ranges of noise levels."""
+        objective = self.recipe.objective
+        return loss.by_level(values.detach(), sigma, objective.level_mean, objective.level_std)
+
+    @staticmethod
+    def denoised_by(
+        module: nn.Module, x: Tensor, sigma: Tensor, label: Int[Tensor, " n"] | None
+    ) -> Float[Tensor, "n *shape"]:
+        """D(x, σ) by a model that training may have wrapped."""
+        found = module(x, sigma, label)
+        denoised: Tensor = found.denoised if isinstance(found, EnergyAndDenoised) else found
+        return denoised
+
+    def validate(
+        self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws
+    ) -> dict[str, Float[Tensor, " n"]]:
+        """Per sample: "loss", denoising score matching with several draws of noise, whatever the model is trained
+        by, so that teachers and energies compare."""
+        total = torch.zeros(len(batch["x"]), device=batch["x"].device)
+        for k in range(VALIDATION_DRAWS):
+            seen = self.noised(batch, draws, f"validation-{k}-")
+            label = batch["label"] if self.recipe.model.classes else None
+            found = self.denoised_by(modules["model"], seen.noisy, seen.sigma, label)
+            total += loss.error(found, seen.clean, seen.sigma, self.recipe.model.data_scale)
+        return {"loss": total / VALIDATION_DRAWS}
+
+    def export(self, folder: Path) -> None:
+        """Write the model folder."""
+        self.model.save_pretrained(folder, {"name": self.name})
+
+    def load(self, folder: Path | str) -> None:
+        """Take the weights of a model folder. Raises UsageError where κ, σ_d, the convention of the noise, or anything
+        else of the model is not this run's."""
+        model: Any = self.kind.from_pretrained(folder)
+        for name, own in vars(self.recipe.model).items():
+            if (other := getattr(model.config, name)) != own:
+                raise UsageError(f"{folder} holds a model of {name} {other}, but this run's is {own}")
+        self.model = model.to(self.device, self.dtype)
+
+    @classmethod
+    def passes(cls, recipe: AnyRecipe) -> int:
+        """What a step costs, in forward passes of the network."""
+        return 3
+
+    @classmethod
+    def describe(cls, recipe: AnyRecipe) -> dict[str, Any]:
+        """Size and cost of a recipe in training, from a model on the meta device: parameters, bytes and floating-point
+        operations.
+
+        A denoiser's step takes three forward passes of the network. An energy's takes six: forward and backward for
+        the gradient, and twice as much to go back through both; on each node of a path. The teacher's is one more."""
+        train, config = recipe.train, recipe.model
+        rows, count = train.batch_size // train.accumulate, 16  # what does not grow with the batch weighs little then
+        with torch.device("meta"):
+            model: Any = cls.kind(config)
+            x, sigma = torch.zeros(count, *config.shape), torch.ones(count)
+            label = torch.zeros(count, dtype=torch.int64) if config.classes else None
+            flops, _ = traced(lambda: model.network(x, sigma, label))
+            model.zero_grad()
+            parameters = sum(p.numel() for p in model.parameters())
+            peak = peak_bytes(lambda: cls.denoised_by(model, x, sigma, label).square().mean().backward())
+        kept = max(0, peak - 4 * parameters)  # without the gradients, which do not grow with the batch
+        return {
+            "parameters": parameters,
+            "flops_per_step": cls.passes(recipe) * flops * train.batch_size // count,
+            **training_bytes(parameters, parameters, kept // count, rows, train.ema is not None),
+            "dimensions": config.dimensions,
+            "batch_size": train.batch_size,
+        }
+
+
+class DenoisingTask(LearningTask[DenoisingModel, DenoisingRecipe]):
+    """Training of a denoiser by denoising score matching (arXiv 2206.00364)."""
+
+    kind = DenoisingModel
+
+    def __init__(self, recipe: DenoisingRecipe, name: str = "energy-denoiser") -> None:
+        super().__init__(recipe, name)
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
+        """One update on E λ |D(x_0 + σ n, σ) − x_0|²."""
+        seen = self.noised(batch, draws)
+        found = modules["model"](seen.noisy, seen.sigma, seen.label)
+        values = loss.error(found, seen.clean, seen.sigma, self.recipe.model.data_scale)
+        yield Update("model", values.mean(), self.by_level(values, seen.sigma), {"denoised": found.detach()})
+
+
+class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
+    """Training of an energy: distilled from a denoiser, or from data, or both (arXiv 2502.12786)."""
+
+    kind = EnergyModel
+
+    def __init__(self, recipe: EnergyRecipe, name: str = "energy") -> None:
+        super().__init__(recipe, name)
+
+    @classmethod
+    def passes(cls, recipe: EnergyRecipe) -> int:
+        """What a step costs, in forward passes of the network."""
+        nodes = recipe.model.nodes if recipe.model.head == "path" else 1
+        return 6 * nodes + (recipe.objective.distillation > 0)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The denoiser that is distilled, in evaluation mode and without gradients.
+
+        Raises UsageError where none is named, or where it is of other data."""
+        objective, model = self.recipe.objective, self.recipe.model
+        if not objective.teacher:
+            raise UsageError(
+                "an energy learns from a denoiser; name its run with --objective.teacher, or learn from data alone with "
+                "--objective.distillation 0 --objective.denoising 1 --objective.start false"
+            )
+        teacher = read_teacher(objective.teacher)
+        if tuple(teacher.shape) != model.shape:
+            raise UsageError(f"the teacher's samples have shape {tuple(teacher.shape)}, the energy's {model.shape}")
+        teacher.requires_grad_(False)
+        return teacher.to(self.device).eval()
+
+    @cached_property
+    def model(self) -> EnergyModel:  # type: ignore[override]
+        """The energy; fresh ones start from the teacher's network where the objective says so."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.train.seed)
+            made = EnergyModel(cast(EnergyConfig, self.recipe.model))
+        if self.recipe.objective.start:
+            made.start_from(self.teacher)
+        return made.to(self.device, self.dtype)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
+        """Move the model and the teacher."""
+        super().to(device, dtype)
+        if "teacher" in self.__dict__:
+            self.teacher.to(self.device)
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
+        """One update on the weighted sum of the objective's losses; the teacher is asked once a batch."""
+        objective: EnergyObjective = self.recipe.objective
+        data_scale, seen = self.recipe.model.data_scale, self.noised(batch, draws)
+        denoised = modules["model"](seen.noisy, seen.sigma, seen.label).denoised
+        values, metrics = torch.zeros_like(seen.sigma), {}
+        if objective.distillation:
+            with torch.no_grad():
+                wanted = self.teacher.to(seen.noisy.device)(seen.noisy, seen.sigma, seen.label)
+            part = loss.error(denoised, wanted, seen.sigma, data_scale)
+            values, metrics["distillation"] = values + objective.distillation * part, part.detach().mean()
+        if objective.denoising:
+            part = loss.error(denoised, seen.clean, seen.sigma, data_scale)
+            values, metrics["denoising"] = values + objective.denoising * part, part.detach().mean()
+        if objective.target_score:
+            known = self.known.score(seen.clean, self._least(seen.clean))
+            part = loss.error(denoised, loss.target_denoiser(seen.noisy, known, seen.sigma), seen.sigma, data_scale)
+            part = torch.where(seen.sigma <= objective.target_score_below * data_scale, part, 0.0)
+            values, metrics["target_score"] = values + objective.target_score * part, part.detach().mean()
+        if objective.pinning:
+            part = self._pinned(modules["model"], seen, draws, batch["index"])
+            values, metrics["pinning"] = values + objective.pinning * part, part.detach().mean()
+        metrics |= self.by_level(values, seen.sigma)
+        yield Update("model", values.mean(), metrics, {"denoised": denoised.detach()})
+
+    @property
+    def known(self) -> Any:
+        """The closed form of the data's density, which the recipe made sure of."""
+        return self.world.known
+
+    def _least(self, x: Tensor) -> Tensor:
+        return torch.tensor(self.recipe.model.sigma_min, dtype=x.dtype, device=x.device)
+
+    def _pinned(self, module: nn.Module, seen: Noised, draws: Draws, index: Tensor) -> Float[Tensor, " n"]:
+        """(E + log p)² per dimension at samples of the least noise level."""
+        least = self._least(seen.clean)
+        x = seen.clean + least * draws.normal("pinning", index, tuple(seen.clean.shape[1:]))
+        energy = module(x, least.expand(len(x)), seen.label).energy
+        log_density = self.known.log_density(x, least)
+        return loss.pinning(energy, log_density, self.recipe.objective.pinning_bound, self.recipe.model.dimensions)
