@@ -13,8 +13,9 @@ class BackboneConfig:
 
     Attributes:
         kind: "mlp" (residual layers over vectors), "unet" (images), "transformer" (patches of images), "perceptron"
-            (linear layers over the vector, its noise level and an inverse temperature, as PITA publishes them) or
-            "diffusers" (a ``UNet2DModel`` of the package diffusers).
+            (linear layers over the vector, its noise level and an inverse temperature, as PITA publishes them),
+            "egnn" (particles in coordinates without their centre, equivariantly) or "diffusers" (a ``UNet2DModel`` of
+            the package diffusers).
         width: of the hidden vectors; of the channels at full resolution, of a unet.
         layers: residual blocks of an mlp, of every resolution of a unet, of a transformer; linear maps of a perceptron.
         activation: smooth ones alone, since energies are differentiated twice.
@@ -23,10 +24,11 @@ class BackboneConfig:
         head_size: of the heads of attention; must divide the width where there is attention.
         resolutions: how often a unet works at half of the size before, plus one; the lowest has attention.
         inverse_temperature: the number that a perceptron is told besides.
+        space: dimensions of the space that an egnn's particles move in.
         definition: the configuration of a diffusers network, as JSON.
     """
 
-    kind: Literal["mlp", "unet", "transformer", "perceptron", "diffusers"] = "mlp"
+    kind: Literal["mlp", "unet", "transformer", "perceptron", "egnn", "diffusers"] = "mlp"
     width: int = 160
     layers: int = 3
     activation: Literal["silu", "gelu", "softplus"] = "silu"
@@ -35,11 +37,13 @@ class BackboneConfig:
     head_size: int = 32
     resolutions: int = 2
     inverse_temperature: float = 1.0
+    space: int = 3
     definition: str = ""
 
     def __post_init__(self) -> None:
         at_least(
             self, "model.network", width=1, layers=1, frequencies=1, patch=1, head_size=1, resolutions=1,
+            space=1,
         )  # fmt: skip
         if self.kind == "transformer" and self.width % self.head_size:
             raise UsageError(
@@ -119,6 +123,11 @@ class DenoisingConfig:
             raise UsageError(
                 f"images of {self.shape[1]}x{self.shape[2]} cannot be divided by {smallest}; change "
                 "model.network.patch or model.network.resolutions"
+            )
+        if self.network.kind == "egnn" and (len(self.shape) != 1 or self.shape[0] % self.network.space):
+            raise UsageError(
+                f"model.shape is {self.shape}; an egnn of particles in {self.network.space} dimensions reads "
+                f"({self.network.space} times their number less one,)"
             )
         if self.network.kind == "perceptron" and (len(self.shape) != 1 or self.classes):
             raise UsageError("a perceptron reads vectors without classes; set --model.network.kind mlp")

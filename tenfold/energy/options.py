@@ -1,6 +1,5 @@
 """What a user can set besides the model: data, objectives, measurements, sampling and scoring. Imports no PyTorch."""
 
-from dataclasses import field
 from typing import Literal
 
 from tenfold.data.images.config import ImageDataConfig

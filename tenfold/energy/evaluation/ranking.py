@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenfold.energy.evaluation.denoising import CHUNK, noised
 from tenfold.energy.density import Density
+from tenfold.energy.evaluation.denoising import CHUNK, noised
 from tenfold.runs.measurement import Measurement
 
 

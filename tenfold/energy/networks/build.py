@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from tenfold.energy.config import DenoisingConfig
+from tenfold.energy.networks.equivariant import EquivariantNetwork
 from tenfold.energy.networks.foreign import DiffusersNetwork
 from tenfold.energy.networks.transformer import PatchTransformer
 from tenfold.energy.networks.unet import UNet
@@ -31,6 +32,8 @@ def build_network(config: DenoisingConfig) -> nn.Module:
         return UNet(network, config.shape, config.classes)
     if network.kind == "transformer":
         return PatchTransformer(network, config.shape, config.classes)
+    if network.kind == "egnn":
+        return EquivariantNetwork(network, config.shape, config.classes)
     if network.kind == "diffusers":
         return DiffusersNetwork(network.definition)
     return Perceptron(network, config.shape)

@@ -1,0 +1,13 @@
+from .centred import centred_basis as centred_basis
+from .centred import to_coordinates as to_coordinates
+from .centred import to_positions as to_positions
+from .chains import Chains as Chains
+from .chains import replica_exchange as replica_exchange
+from .distances import energy_distance_rows as energy_distance_rows
+from .distances import mean_discrepancy as mean_discrepancy
+from .distances import transport_distance as transport_distance
+from .distances import wasserstein as wasserstein
+from .systems import SYSTEMS as SYSTEMS
+from .systems import ParticleSystem as ParticleSystem
+from .systems import double_well as double_well
+from .systems import lennard_jones as lennard_jones
