@@ -14,7 +14,7 @@ from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import Draws
 
-_WANTED, _LARGEST_DRIFT = 0.574, 1.0  # acceptance; most that a drift moves a chain, in units of its noise
+_LEAPS, _WANTED, _LARGEST_KICK = 8, 0.8, 2.0  # of a trajectory; acceptance; of a leap, in units of the momentum
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def replica_exchange(
     inverse_temperatures: Sequence[float] = (1.0, 0.7, 0.5),
     chains: int = 256,
     kept: int = 100,
-    every: int = 20,
-    warmup: int = 1000,
+    every: int = 5,
+    warmup: int = 300,
     seed: int = 0,
 ) -> Chains:
-    """Samples of exp(−β U) by Metropolis-adjusted Langevin moves with a bounded drift, at every inverse temperature β
-    of a ladder, of which neighbours exchange states after each move; float64, on the CPU.
+    """Samples of exp(−β U) by Hamiltonian Monte Carlo at every inverse temperature β of a ladder, of which neighbours
+    exchange states after each move (replica exchange); float64, on the CPU. A move is a trajectory of eight leaps.
 
     The first β is the one that samples are kept of, one of ``every`` moves after ``warmup`` moves that set the step
     sizes. Every draw is keyed by the move and the chain: more chains change none of the others.
@@ -99,7 +99,7 @@ class _Walk:
         self.system, self.beta, self.index, self.seed = system, beta, index, seed
         self.x = system.spacing * self._normal("start", -1)
         self.energy, self.force = system.energy_and_force(self.x)
-        self.log_step = torch.full_like(beta[:, 0], math.log(1e-3 * system.spacing**2))
+        self.log_step = torch.full_like(beta[:, 0], math.log(0.01 * system.spacing))
         self.accepted, self.exchanged = torch.zeros(len(beta)), torch.zeros(len(beta) - 1)
 
     def _normal(self, purpose: str, move: int) -> Float[Tensor, "ladder chains k"]:
@@ -113,29 +113,30 @@ class _Walk:
             Draws(self.seed, move + 1).uniform(purpose, self.index.flatten(), (), torch.float64).view(self.index.shape)
         )
 
-    def _mean(self, x: Tensor, force: Tensor, step: Tensor) -> Tensor:
-        """Where a move from x goes on average. A drift that is bounded keeps the proposal a Gaussian around a known
-        mean, so the correction stays exact where forces are huge."""
-        drift = 0.5 * step * self.beta[..., None] * force
-        most = _LARGEST_DRIFT * (step * x.shape[-1]).sqrt()
-        return x + drift * (most / drift.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp(max=1)
+    def _kick(self, force: Tensor, step: Tensor) -> Float[Tensor, "ladder chains k"]:
+        """What a leap adds to the momentum. It is bounded where forces are huge: any field that depends on the
+        position alone keeps leaps reversible and volume as it is, so that the correction stays exact."""
+        kick = step * self.beta[..., None] * force
+        most = _LARGEST_KICK * math.sqrt(kick.shape[-1])
+        return kick * (most / kick.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp(max=1)
 
     def step(self, move: int, adapt: bool) -> None:
         """One move of every chain, and one round of exchanges."""
-        step = self.log_step.exp()[:, None, None]
-        ahead = self._mean(self.x, self.force, step)
-        proposed = ahead + step.sqrt() * self._normal("move", move)
-        energy, force = self.system.energy_and_force(proposed)
-        back = self._mean(proposed, force, step)
-        forward = (proposed - ahead).square().sum(-1)
-        log_ratio = -self.beta * (energy - self.energy) + (forward - (self.x - back).square().sum(-1)) / (
-            2 * step[..., 0]
-        )
+        step = (self.log_step[:, None].exp() * (0.8 + 0.4 * self._uniform("leap", move)))[..., None]
+        start = self._normal("momentum", move)
+        x, momentum, force = self.x, start, self.force
+        for _ in range(_LEAPS):
+            momentum = momentum + 0.5 * self._kick(force, step)
+            x = x + step * momentum
+            energy, force = self.system.energy_and_force(x)
+            momentum = momentum + 0.5 * self._kick(force, step)
+        kinetic = 0.5 * (momentum.square().sum(-1) - start.square().sum(-1))
+        log_ratio = -self.beta * (energy - self.energy) - kinetic
         taken = (self._uniform("accept", move).log() < log_ratio) & torch.isfinite(energy)
-        self._replace(taken, proposed, energy, force)
+        self._replace(taken, x, energy, force)
         rate = taken.double().mean(1)
         if adapt:
-            self.log_step += (rate - _WANTED) / math.sqrt(1 + move / 10)
+            self.log_step += 0.5 * (rate - _WANTED) / math.sqrt(1 + move / 10)
         else:
             self.accepted += rate
         self._exchange(move, count=not adapt)
