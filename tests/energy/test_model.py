@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.energy import (
-    DenoisingModel,
+    BackboneConfig,
     DenoisingConfig,
+    DenoisingModel,
     Density,
     EnergyConfig,
     EnergyModel,
-    BackboneConfig,
     Normaliser,
     Score,
     heads,
