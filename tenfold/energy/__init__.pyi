@@ -1,8 +1,12 @@
+from .closed_forms.gaussian_mixtures import GaussianMixture as GaussianMixture
 from .config import BackboneConfig as BackboneConfig
 from .config import DenoisingConfig as DenoisingConfig
 from .config import EnergyConfig as EnergyConfig
 from .density import Density as Density
 from .density import Score as Score
+from .foreign.teachers import AdaptedScore as AdaptedScore
+from .foreign.teachers import read_teacher as read_teacher
+from .foreign.weights import read_published as read_published
 from .model import DenoisingModel as DenoisingModel
 from .model import EnergyModel as EnergyModel
 from .normaliser import Normaliser as Normaliser

@@ -26,6 +26,7 @@ class BackboneConfig:
         inverse_temperature: the number that a perceptron is told besides.
         space: dimensions of the space that an egnn's particles move in.
         definition: the configuration of a diffusers network, as JSON.
+        prediction: what a diffusers network predicts.
     """
 
     kind: Literal["mlp", "unet", "transformer", "perceptron", "egnn", "diffusers"] = "mlp"
@@ -39,6 +40,7 @@ class BackboneConfig:
     inverse_temperature: float = 1.0
     space: int = 3
     definition: str = ""
+    prediction: Literal["epsilon", "v", "x0"] = "epsilon"
 
     def __post_init__(self) -> None:
         at_least(
@@ -109,6 +111,8 @@ class DenoisingConfig:
             raise UsageError(
                 f"model.class_names has {len(self.class_names)} names, but model.classes is {self.classes}"
             )
+        if self.network.kind == "diffusers" and (self.noise_input != "steps" or self.data_scale != 1.0):
+            raise UsageError("a diffusers network reads the index of its noise level, and its data_scale is 1")
         if (self.noise_input == "steps") != bool(self.steps):
             raise UsageError("model.steps are the noise levels of model.noise_input 'steps'; give both or neither")
         rising = all(a < b for a, b in zip(self.steps, self.steps[1:], strict=False))

@@ -14,9 +14,7 @@ BINS = 5
 _EDGE = 1.2  # of the outermost bins, in standard deviations of ln σ: five bins of equal width between ±2
 
 
-def noise_levels(
-    normal: Float[Tensor, " n"], mean: float, std: float, low: float, high: float
-) -> Float[Tensor, " n"]:
+def noise_levels(normal: Float[Tensor, " n"], mean: float, std: float, low: float, high: float) -> Float[Tensor, " n"]:
     """σ with ln σ ~ N(mean, std²), inside of [low, high]."""
     return (mean + std * normal).exp().clamp(low, high)
 
@@ -53,8 +51,8 @@ def pinning(
 def by_level(
     values: Float[Tensor, " n"], sigma: Float[Tensor, " n"], mean: float, std: float
 ) -> dict[str, Float[Tensor, ""]]:
-    """The loss at five ranges of ln σ, from little noise to much: sums over a range by its probability, so that no range
-    is ever empty."""
+    """The loss at five ranges of ln σ, from little noise to much: sums over a range by its probability, so that no
+    range is ever empty."""
     edges = [-math.inf, *(_EDGE * (2 * k / (BINS - 2) - 1) for k in range(BINS - 1)), math.inf]
     places = (sigma.log() - mean) / std
     found = {}

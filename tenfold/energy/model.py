@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tenfold import hub
 from tenfold.energy import heads
+from tenfold.energy.composition.algebra import Composable
 from tenfold.energy.config import DenoisingConfig, EnergyConfig
 from tenfold.energy.heads import Head, inner
 from tenfold.energy.networks.build import build_network, check_settled, check_smooth
@@ -155,7 +156,7 @@ class DenoisingModel(Preconditioned):
 
 
 @read_all_arguments
-class EnergyModel(Preconditioned):
+class EnergyModel(Preconditioned, Composable):
     """An energy whose score has EDM's form (arXiv 2502.12786; 2506.16471 for the head "dot"):
 
     E(x, σ) = |x|² / (2(σ² + σ_d²)) − (σ_d / σ) U(c_in x, c_noise), so that D = x − σ² ∇E = c_skip x + c_out ∇U.
@@ -290,7 +291,7 @@ def _square(sigma: Tensor, x: Tensor) -> Tensor:
     return spread(sigma.expand(len(x)), x).square()
 
 
-class GivenScore:
+class GivenScore(Composable):
     """A model of one class, as a Score."""
 
     def __init__(self, model: Any, label: int | None) -> None:
@@ -315,11 +316,7 @@ class GivenDensity(GivenScore):
     def __init__(self, model: EnergyModel, label: int | None) -> None:
         super().__init__(model, label)
         self.normaliser = model.normalisers.get(self.label)
-
-    @property
-    def normalised(self) -> bool:
-        """Whether log Z was measured."""
-        return self.normaliser is not None
+        self.normalised = self.normaliser is not None
 
     def log_density(self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, "*n"]) -> Float[Tensor, " n"]:
         """−E − log Z(σ)."""

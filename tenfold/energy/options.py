@@ -190,6 +190,8 @@ class EnergyScoring:
     def __post_init__(self) -> None:
         at_least(self, "", chunk=1)
         if not self.sigma > 0:
-            raise UsageError(f"sigma is {self.sigma}; a density without noise has no energy here, give a positive number")
+            raise UsageError(
+                f"sigma is {self.sigma}; a density without noise has no energy here, give a positive number"
+            )
         if self.against is not None and self.classes is None:
             raise UsageError("against compares with --class; set both or neither")

@@ -45,7 +45,9 @@ class EnergyRecipe(Recipe):
                     "mixture"
                 )
         if self.train.parallel == "fsdp":
-            raise UsageError("energies are differentiated inside of a step, which sharding does not see; train with ddp")
+            raise UsageError(
+                "energies are differentiated inside of a step, which sharding does not see; train with ddp"
+            )
 
 
 @settings
@@ -62,7 +64,12 @@ class EnergyPipeline(Recipe):
     def __post_init__(self) -> None:
         if self.teacher.data != self.energy.data:
             raise UsageError("teacher.data and energy.data differ; a teacher tells of its own data, set both alike")
-        shared = ("shape", "data_scale", "classes", *(("network", "noise_input") if self.energy.objective.start else ()))
+        shared = (
+            "shape",
+            "data_scale",
+            "classes",
+            *(("network", "noise_input") if self.energy.objective.start else ()),
+        )
         for name in shared:
             one, other = getattr(self.teacher.model, name), getattr(self.energy.model, name)
             if one != other:

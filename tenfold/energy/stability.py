@@ -33,8 +33,8 @@ class GradientWatch:
         self.steps += 1
         if self.steps % _PATIENCE == 0 and float(self.longest) >= _PATIENCE:
             raise TenfoldError(
-                f"training stopped at step {self.steps}: the gradient's norm was above {_FACTOR:g} times its running median "
-                f"({float(median):.3g}) for {_PATIENCE} steps; lower train.learning_rate or train.clip"
+                f"training stopped at step {self.steps}: the gradient's norm was above {_FACTOR:g} times its running "
+                f"median ({float(median):.3g}) for {_PATIENCE} steps; lower train.learning_rate or train.clip"
             )
 
     def state_dict(self) -> dict[str, Any]:

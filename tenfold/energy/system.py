@@ -13,6 +13,7 @@ SYSTEMS = (
         paper=_PAPER,
         task=lambda: energy.EnergyTask,
         model=lambda: energy.EnergyModel,
+        published=lambda: energy.read_published,
         recipes=recipes.RECIPES,
         plain=recipes.EnergyRecipe(),
     ),

@@ -11,16 +11,19 @@ from torch import Tensor, nn
 
 from tenfold.energy import loss
 from tenfold.energy.config import EnergyConfig
+from tenfold.energy.evaluation.measure import TEACHER, measure
+from tenfold.energy.foreign.teachers import read_teacher
 from tenfold.energy.model import DenoisingModel, EnergyAndDenoised, EnergyModel, Preconditioned
 from tenfold.energy.options import EnergyObjective
 from tenfold.energy.recipes import DenoisingRecipe, EnergyRecipe
 from tenfold.energy.stability import GradientWatch
-from tenfold.energy.teachers import Teacher, read_teacher
 from tenfold.energy.worlds.read import read_world
 from tenfold.energy.worlds.rows import World
 from tenfold.errors import UsageError
+from tenfold.hub.fetch import model_folder
 from tenfold.nn.cost import traced, training_bytes
 from tenfold.nn.peak import peak_bytes
+from tenfold.runs.measurement import Measurement
 from tenfold.training.optimizers import adamw
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, MapSource, Update
@@ -53,7 +56,8 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
     kind: ClassVar[type[Preconditioned]]
 
     def __init__(self, recipe: AnyRecipe, name: str) -> None:
-        self.recipe, self.name = recipe, name
+        self.recipe: AnyRecipe = recipe
+        self.name = name
         self.device, self.dtype = torch.device("cpu"), cast(torch.dtype | None, None)
         self.watch = GradientWatch()
 
@@ -122,9 +126,7 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
         denoised: Tensor = found.denoised if isinstance(found, EnergyAndDenoised) else found
         return denoised
 
-    def validate(
-        self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws
-    ) -> dict[str, Float[Tensor, " n"]]:
+    def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Float[Tensor, " n"]]:
         """Per sample: "loss", denoising score matching with several draws of noise, whatever the model is trained
         by, so that teachers and energies compare."""
         total = torch.zeros(len(batch["x"]), device=batch["x"].device)
@@ -147,6 +149,14 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
             if (other := getattr(model.config, name)) != own:
                 raise UsageError(f"{folder} holds a model of {name} {other}, but this run's is {own}")
         self.model = model.to(self.device, self.dtype)
+
+    def compared(self) -> dict[str, Any]:
+        """The models that are measured side by side, this one first."""
+        return {self.name: self.model.eval()}
+
+    def evaluate(self) -> list[Measurement]:
+        """What denoisers and energies are measured by, on the test split."""
+        return measure(self.compared(), self.world, self.recipe.evaluation, self.device)
 
     @classmethod
     def passes(cls, recipe: AnyRecipe) -> int:
@@ -211,15 +221,15 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         return 6 * nodes + (recipe.objective.distillation > 0)
 
     @cached_property
-    def teacher(self) -> Teacher:
+    def teacher(self) -> DenoisingModel:
         """The denoiser that is distilled, in evaluation mode and without gradients.
 
         Raises UsageError where none is named, or where it is of other data."""
         objective, model = self.recipe.objective, self.recipe.model
         if not objective.teacher:
             raise UsageError(
-                "an energy learns from a denoiser; name its run with --objective.teacher, or learn from data alone with "
-                "--objective.distillation 0 --objective.denoising 1 --objective.start false"
+                "an energy learns from a denoiser; name its run with --objective.teacher, or learn from data alone "
+                "with --objective.distillation 0 --objective.denoising 1 --objective.start false"
             )
         teacher = read_teacher(objective.teacher)
         if tuple(teacher.shape) != model.shape:
@@ -228,7 +238,7 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         return teacher.to(self.device).eval()
 
     @cached_property
-    def model(self) -> EnergyModel:  # type: ignore[override]
+    def model(self) -> EnergyModel:
         """The energy; fresh ones start from the teacher's network where the objective says so."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.train.seed)
@@ -267,6 +277,16 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
             values, metrics["pinning"] = values + objective.pinning * part, part.detach().mean()
         metrics |= self.by_level(values, seen.sigma)
         yield Update("model", values.mean(), metrics, {"denoised": denoised.detach()})
+
+    def compared(self) -> dict[str, Any]:
+        """The energy, its teacher, and the energy of another run where the recipe names one."""
+        models: dict[str, Any] = super().compared()
+        if self.recipe.objective.teacher:
+            models[TEACHER] = self.teacher
+        if self.recipe.evaluation.baseline:
+            other = EnergyModel.from_pretrained(model_folder(self.recipe.evaluation.baseline))
+            models["direct"] = other.to(self.device).eval()
+        return models
 
     @property
     def known(self) -> Any:

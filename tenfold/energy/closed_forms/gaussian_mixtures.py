@@ -103,7 +103,9 @@ class GaussianMixture(Composable):
 
     def noised(self, sigma: float) -> "GaussianMixture":
         """p_σ as a mixture of its own."""
-        return GaussianMixture(self.weights, self.means, self.covariances + sigma**2 * torch.eye(self.shape[0], dtype=torch.float64))
+        return GaussianMixture(
+            self.weights, self.means, self.covariances + sigma**2 * torch.eye(self.shape[0], dtype=torch.float64)
+        )
 
     def _components(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log w_k + log N(x; m_k, C_k + σ² I) (n, K), its gradient (n, K, d), and tr (C_k + σ² I)^{-1} (n or 1, K)."""

@@ -237,8 +237,7 @@ class Composition(Composable):
         )
         if not self.rewards:
             return made
-        if self.looks_ahead and denoised is None and not last:
-            assert score is not None
+        if self.looks_ahead and denoised is None and score is not None:
             denoised = x + (sigma.square() / self.order(sigma)).to(x.dtype) * score
         values = [one.at_level(x, sigma, denoised, self.data_scale, last) for one in self.rewards]
         total = torch.stack([value.double() for value, _ in values]).sum(0)

@@ -76,8 +76,8 @@ def _mean(name: str, draws: list[Tensor], unit: str, model: str) -> Measurement:
 def asymmetry(
     denoise: Denoise, x: Float[Tensor, "n *shape"], sigma: float, label: Int[Tensor, " n"] | None, probes: int = 4
 ) -> float:
-    """The relative curl |J − Jᵀ| / |J| (Frobenius) of D's Jacobian, over the samples: √(Σ |J v − Jᵀ v|² / Σ |J v|²) with
-    random v; exactly 0 of a gradient."""
+    """The relative curl |J − Jᵀ| / |J| (Frobenius) of D's Jacobian, over the samples: √(Σ |J v − Jᵀ v|² / Σ |J v|²)
+    with random v; exactly 0 of a gradient."""
     level = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
     x = x.detach().requires_grad_()
     with torch.enable_grad():
@@ -100,7 +100,7 @@ def curl_rows(
     label: Int[Tensor, " n"] | None,
     levels: Sequence[float],
 ) -> list[Measurement]:
-    """"relative_curl" of every model at every noise level, at noisy samples."""
+    """ "relative_curl" of every model at every noise level, at noisy samples."""
     return [
         Measurement(
             f"relative_curl_{sigma:g}", asymmetry(denoise, noised(x, sigma, 0), sigma, label), "", "test", name,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,7 +33,7 @@ def auroc(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> float:
 def auroc_rows(
     scores: Mapping[str, Callable[[Tensor], Tensor]], inside: Tensor, outside: Mapping[str, Tensor], note: str
 ) -> list[Measurement]:
-    """"auroc" of every score (a function of samples, larger for what belongs) against every set of ``outside``."""
+    """ "auroc" of every score (a function of samples, larger for what belongs) against every set of ``outside``."""
     rows = []
     for name, score in scores.items():
         belongs = score(inside)
@@ -55,8 +56,8 @@ def gaussian_score(x: Float[Tensor, "n *shape"]) -> Callable[[Tensor], Tensor]:
 def agreement_rows(
     models: Mapping[str, Density], known: Density, x: Float[Tensor, "n *shape"], levels: Sequence[float]
 ) -> list[Measurement]:
-    """Differences log p(x) − log p(x') of noisy samples against those of the closed form: their correlation, the slope of
-    the model's on the true ones, and the root mean square of what differs, in nats; the score's relative error."""
+    """Differences log p(x) − log p(x') of noisy samples against those of the closed form: their correlation, the slope
+    of the model's on the true ones, and the root mean square of what differs, in nats; the score's relative error."""
     rows = []
     for sigma in levels:
         noisy = noised(x, sigma, 0)
@@ -70,7 +71,7 @@ def agreement_rows(
             slope = float(a @ b / a.square().sum())
             # Of a regression: the residual's deviation over √n and that of the true values.
             spread = float((b - slope * a).std() / (a.std() * math.sqrt(n)))
-            given = {"split": "test", "model": name, "draws": n}
+            given: dict[str, Any] = {"split": "test", "model": name, "draws": n}
             rows += [
                 Measurement(f"log_density_correlation_{sigma:g}", correlation, **given),
                 Measurement(f"log_density_slope_{sigma:g}", slope, standard_error=spread, **given),

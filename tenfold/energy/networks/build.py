@@ -35,7 +35,7 @@ def build_network(config: DenoisingConfig) -> nn.Module:
     if network.kind == "egnn":
         return EquivariantNetwork(network, config.shape, config.classes)
     if network.kind == "diffusers":
-        return DiffusersNetwork(network.definition)
+        return DiffusersNetwork(config)
     return Perceptron(network, config.shape)
 
 
@@ -44,8 +44,8 @@ def check_smooth(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if isinstance(module, _KINKED):
             raise UsageError(
-                f"{name or 'the network'} is a {type(module).__name__}, whose gradient is piecewise constant; an energy "
-                "needs a smooth network, with SiLU, GELU or softplus"
+                f"{name or 'the network'} is a {type(module).__name__}, whose gradient is piecewise constant; an "
+                "energy needs a smooth network, with SiLU, GELU or softplus"
             )
 
 

@@ -2,16 +2,14 @@
 
 from tenfold.energy.config import DenoisingConfig
 from tenfold.energy.options import EnergyDataConfig
+from tenfold.energy.worlds.known import known_world
 from tenfold.energy.worlds.rows import World, image_world
 from tenfold.errors import UsageError
 
 
 def read_world(data: EnergyDataConfig, model: DenoisingConfig) -> World:
     """The samples, checked against a model's geometry. Raises UsageError where they do not fit."""
-    if data.kind == "images":
-        world = image_world(data.images)
-    else:
-        raise NotImplementedError
+    world = image_world(data.images) if data.kind == "images" else known_world(data)
     if tuple(world.shape) != model.shape:
         raise UsageError(f"the samples have shape {tuple(world.shape)}, but model.shape is {model.shape}; set it alike")
     if model.classes and world.classes != model.classes:

@@ -28,7 +28,7 @@ class SampleRows:
         return len(self.samples)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """"x" and "label" of the records."""
+        """ "x" and "label" of the records."""
         rows = torch.as_tensor(np.asarray(indices), dtype=torch.int64)
         return {"x": self.samples[rows], "label": self.labels[rows]}
 
@@ -43,7 +43,7 @@ class UnitImages:
         return len(self.source)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """"x" and "label" of the records."""
+        """ "x" and "label" of the records."""
         found = self.source.batch(indices)
         return {"x": to_unit(found["image"], self.levels), "label": found["label"]}
 
@@ -83,5 +83,7 @@ def image_world(config: ImageDataConfig) -> World:
     images = load_images(config)
     if not isinstance(images.train, MapSource):
         raise UsageError("energies are trained on random access data; set --data.images.streaming false")
-    parts = (UnitImages(part, images.levels) for part in (images.train, images.validation, images.test))
-    return World(*parts, shape=images.shape, classes=images.classes, images=images)
+    train, validation, test = (
+        UnitImages(part, images.levels) for part in (images.train, images.validation, images.test)
+    )
+    return World(train, validation, test, shape=images.shape, classes=images.classes, images=images)

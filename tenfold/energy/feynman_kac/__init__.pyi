@@ -1,0 +1,10 @@
+from .options import ControlOptions as ControlOptions
+from .options import GridOptions as GridOptions
+from .options import MoveOptions as MoveOptions
+from .options import ProposalOptions as ProposalOptions
+from .options import ResamplingOptions as ResamplingOptions
+from .options import WeightOptions as WeightOptions
+from .result import ParticleRun as ParticleRun
+from .sampler import ParticleSampler as ParticleSampler
+from .sampler import Start as Start
+from .steering import log_potential as log_potential

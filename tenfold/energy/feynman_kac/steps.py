@@ -1,0 +1,121 @@
+"""One step from level σ to σ' < σ: the proposals N(μ, V I) with μ = x + pull · s̄, and the weights that belong to them.
+
+v = σ² − σ'² throughout; B is the order of the target, Σ β_i. The backward kernel is the noising one, N(x; x', v I).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.errors import UsageError
+
+
+class Span(NamedTuple):
+    """A step of the grid, float64 numbers on the device of the particles."""
+
+    sigma: Tensor
+    sigma_next: Tensor
+
+    @property
+    def v(self) -> Tensor:
+        """v = σ² − σ'², of which differences of squares would lose digits."""
+        return (self.sigma - self.sigma_next) * (self.sigma + self.sigma_next)
+
+
+class Affine(NamedTuple):
+    """μ = x + pull · s̄ and V."""
+
+    pull: Tensor
+    variance: Tensor
+
+
+def gaussian(span: Span, order: Tensor, delta: float | Tensor) -> Affine:
+    """The step that is exact for γ = N(m, δ² I)^B: with q = σ'² + δ², pull = v (σ² + δ²)/(q + B v), V = v q/(q + B v).
+
+    δ → 0 is ``ancestral``, δ → ∞ is ``euler_maruyama``.
+    """
+    q = span.sigma_next.square() + delta**2
+    return Affine(span.v * (q + span.v) / (q + order * span.v), span.v * q / (q + order * span.v))
+
+
+def ancestral(span: Span, order: Tensor) -> Affine:
+    """pull = v σ²/(σ'² + B v), V = v σ'²/(σ'² + B v): the posterior step of DDPM where B = 1."""
+    return gaussian(span, order, 0.0)
+
+
+def euler_maruyama(span: Span) -> Affine:
+    """pull = V = v."""
+    return Affine(span.v, span.v)
+
+
+def proposal(kind: str, span: Span, order: Tensor, delta: float) -> Affine:
+    """By name; "base" is the ancestral step of one model, B = 1."""
+    if kind == "em":
+        return euler_maruyama(span)
+    if kind == "gaussian":
+        return gaussian(span, order, delta)
+    return ancestral(span, torch.ones_like(order) if kind == "base" else order)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A proposed step: where from, where to, and by which standard normal numbers."""
+
+    x: Float[Tensor, "n *shape"]
+    x_next: Float[Tensor, "n *shape"]
+    z: Float[Tensor, "n *shape"]
+    affine: Affine
+    span: Span
+
+
+def exact_increment(
+    moved: Moved, log_density: Float[Tensor, " n"], log_density_next: Float[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """log G = log γ'(x') − log γ(x) + log N(x; x', v I) − log N(x'; μ, V I), float64.
+
+    Unbiased for Z'/Z whatever μ is. ‖x' − μ‖²/V is ‖z‖² by construction.
+    """
+    d = moved.x[0].numel()
+    gone = (moved.x_next - moved.x).flatten(1).double().square().sum(1) / moved.span.v
+    drawn = moved.z.flatten(1).double().square().sum(1)
+    normaliser = d * (moved.affine.variance / moved.span.v).log()
+    return log_density_next - log_density + (drawn - gone + normaliser) / 2
+
+
+def rate(
+    score: Float[Tensor, "n *shape"], scores: Float[Tensor, "n k *shape"], powers: Float[Tensor, " k"]
+) -> Float[Tensor, " n"]:
+    """½ (‖s̄‖² − Σ β_i ‖s_i‖²): the log-weight rate per unit of v without rewards (FKC, arXiv 2503.02819); float64.
+
+    ½ β (β − 1) ‖s‖² for a power, Σ_{i<j} ⟨s_i, s_j⟩ for a product, ½ w (w − 1) ‖s_c − s_u‖² for guidance.
+    """
+    squares = scores.flatten(2).double().square().sum(2)
+    return (score.flatten(1).double().square().sum(1) - (powers * squares).sum(1)) / 2
+
+
+def twisted_increment(
+    moved: Moved,
+    reward: Float[Tensor, " n"],
+    reward_next: Float[Tensor, " n"],
+    ascent: Float[Tensor, "n *shape"],
+    twist: float,
+) -> Float[Tensor, " n"]:
+    """log G = r'(x') − r(x) − ½ ζ² ‖∇r‖² − ζ ⟨∇r, z⟩ with ζ = twist · pull/√V, float64: no further network call.
+
+    Exact for the law of the discretised sampler whose means are affine in the score (TDS, arXiv 2306.17775).
+    """
+    zeta = twist * moved.affine.pull / moved.affine.variance.sqrt()
+    up, z = ascent.flatten(1).double(), moved.z.flatten(1).double()
+    return reward_next - reward - zeta.square() * up.square().sum(1) / 2 - zeta * (up * z).sum(1)
+
+
+def check_affine(affine: Affine, span: Span, kind: str, order: Tensor) -> None:
+    """Raise UsageError where a step has no variance or an infinite mean."""
+    if not bool((affine.variance > 0) & affine.variance.isfinite() & affine.pull.isfinite()):
+        raise UsageError(
+            f"the {kind} proposal has no variance from sigma {float(span.sigma):g} to {float(span.sigma_next):g}: with "
+            f"powers that sum to {float(order):g} the target is not normalisable there; raise the positive powers"
+        )

@@ -1,0 +1,1 @@
+"""Models of other people: denoisers in other conventions and formats, published energies."""
