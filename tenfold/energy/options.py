@@ -14,19 +14,22 @@ class EnergyDataConfig:
     """What is learned.
 
     Attributes:
-        kind: "images" on [−1, 1], or samples of a density that is known at every noise level: "mixture" (Gaussians on
+        kind: "images" on [−1, 1]; samples of a density that is known at every noise level: "mixture" (Gaussians on
             a ring in the plane, of different weights and shapes) or "pca-digits" (a Gaussian mixture of the digits'
-            principal components).
+            principal components); or configurations of particles drawn by long chains: "dw4" (four in double wells) or
+            "lj13" (thirteen under Lennard-Jones forces), in coordinates without their centre.
         images: of "images".
-        samples: training samples of a known density.
+        temperature: of the particles.
+        samples: training samples of a known density, or configurations.
         held_out: its validation samples, and as many test samples.
         components: Gaussians of the mixture.
         dimensions: principal components of "pca-digits".
         seed: of the mixture and its samples.
     """
 
-    kind: Literal["images", "mixture", "pca-digits"] = "images"
+    kind: Literal["images", "mixture", "pca-digits", "dw4", "lj13"] = "images"
     images: ImageDataConfig = DIGITS
+    temperature: float = 1.0
     samples: int = 50_000
     held_out: int = 2000
     components: int = 8
@@ -35,6 +38,8 @@ class EnergyDataConfig:
 
     def __post_init__(self) -> None:
         at_least(self, "data", samples=1, held_out=2, components=1, dimensions=1)
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"data.temperature is {self.temperature}; give a positive number")
 
 
 @settings
@@ -109,6 +114,7 @@ class EnergyEvaluation:
         steps: of the sampler.
         particles: of a composition, in each of ``populations``.
         populations: independent ones, for standard errors.
+        cooling: inverse temperatures γ that particles are annealed to, p^γ.
         compositions: whether AND, NOT and low temperature are judged (of images with classes).
         baseline: run of an energy trained another way, to compare with.
     """
@@ -121,11 +127,14 @@ class EnergyEvaluation:
     steps: int = 32
     particles: int = 64
     populations: int = 8
+    cooling: tuple[float, ...] = (2.0,)
     compositions: bool = True
     baseline: str = ""
 
     def __post_init__(self) -> None:
         at_least(self, "evaluation", rows=2, draws=1, probes=1, samples=0, steps=2, particles=2, populations=2)
+        if not all(0 < gamma < math.inf for gamma in self.cooling):
+            raise UsageError(f"evaluation.cooling is {self.cooling}; give positive inverse temperatures")
         if not self.levels or not all(level > 0 for level in self.levels):
             raise UsageError(f"evaluation.levels are {self.levels}; give positive noise levels")
 

@@ -11,6 +11,7 @@ from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.splits import ImageSplits
 from tenfold.data.load import load_images
 from tenfold.energy.density import Density
+from tenfold.energy.molecules.systems import ParticleSystem
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 from tenfold.training.task import MapSource
@@ -61,7 +62,7 @@ def to_pixels(x: Float[Tensor, "n c h w"], levels: int) -> Int[Tensor, "n c h w"
 @dataclass(frozen=True)
 class World:
     """Training, validation and test samples of one ``shape``; ``known`` is their density where there is a closed form,
-    ``images`` the pixels behind them where they are images."""
+    ``images`` the pixels behind them where they are images, ``particles`` the system where they are configurations."""
 
     train: MapSource
     validation: MapSource
@@ -70,6 +71,7 @@ class World:
     classes: int
     known: Density | None = None
     images: ImageSplits | None = None
+    particles: ParticleSystem | None = None
 
     def some(self, split: str, rows: int) -> tuple[Float[Tensor, "n *shape"], Int[Tensor, " n"]]:
         """The first samples and labels of a split."""

@@ -1,0 +1,73 @@
+"""Particles annealed to lower temperatures by a learned energy, beside long chains there."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenfold.energy.density import Density
+from tenfold.energy.feynman_kac.options import ControlOptions, GridOptions, ResamplingOptions, WeightOptions
+from tenfold.energy.feynman_kac.sampler import ParticleSampler
+from tenfold.energy.molecules.distances import energy_distance_rows
+from tenfold.energy.molecules.systems import ParticleSystem
+from tenfold.energy.options import EnergyDataConfig, EnergyEvaluation
+from tenfold.energy.worlds.particles import configurations
+from tenfold.runs.measurement import Measurement
+
+_TRUTH, _SHOWN = 16_384, 2048
+
+WAYS: dict[str, dict[str, object]] = {
+    "guidance alone": {"weights": WeightOptions("none"), "resampling": ResamplingOptions(threshold=0.0)},
+    "continuous weights": {"weights": WeightOptions("continuous")},
+    "exact weights": {"control": ControlOptions("none")},
+    "exact weights, control": {"control": ControlOptions("ecg")},
+}
+"""How p^γ is sampled, by what the table calls it."""
+
+
+def truth(data: EnergyDataConfig, gamma: float, seed: int) -> Float[Tensor, "n k"]:
+    """Configurations at inverse temperature γ / T by long chains, spread over all of them."""
+    drawn = configurations(data.kind, gamma / data.temperature, _TRUTH, seed).samples.flatten(0, 1)
+    return drawn[:: max(1, len(drawn) // _TRUTH)][:_TRUTH]
+
+
+def cooling_rows(
+    model: Density,
+    system: ParticleSystem,
+    data: EnergyDataConfig,
+    options: EnergyEvaluation,
+    levels: tuple[float, float],
+    device: torch.device,
+    name: str,
+) -> list[Measurement]:
+    """Distances of samples of p^γ to long chains at that temperature, for every γ of ``options.cooling`` and every way
+    of ``WAYS``, with γ = 1 for the model itself; below them the distances of two sets of chains, which no sampler can
+    be expected to beat. Effective sizes and network evaluations stand beside them."""
+    rows, (largest, least) = [], levels
+    grid = GridOptions(steps=options.steps, sigma_min=least, sigma_max=largest)
+    for gamma in (1.0, *options.cooling):
+        split = f"γ = {gamma:g}"
+        wanted = truth(data, gamma, data.seed + 1)
+        floor = truth(data, gamma, data.seed + 2)
+        few = wanted[:: max(1, len(wanted) // _SHOWN)]
+        rows += _labelled(energy_distance_rows(system, floor[:_SHOWN], few, "long chains"), split)
+        for way, how in WAYS.items():
+            if gamma == 1.0 and way != "exact weights":
+                continue
+            sampler = ParticleSampler(gamma * model, grid, **how)  # type: ignore[operator, arg-type]
+            run = sampler.sample(options.populations, options.particles, seed=data.seed, device=device)
+            particles, weights = run.particles.flatten(0, 1).cpu(), _pooled(run.log_weights).cpu()
+            label = f"{name}, {way}"
+            rows += _labelled(energy_distance_rows(system, particles, few, label, weights), split)
+            share = float(weights.sum().square() / weights.square().sum()) / len(weights)
+            rows.append(Measurement("effective_share", share, "share of particles", split, label))
+            rows.append(Measurement("network_passes", run.units / len(weights), "a sample", split, label))
+    return rows
+
+
+def _pooled(log_weights: Float[Tensor, "m n"]) -> Float[Tensor, " mn"]:
+    """Weights of all populations together, each in proportion to its own evidence."""
+    return log_weights.flatten().softmax(0)
+
+
+def _labelled(rows: list[Measurement], split: str) -> list[Measurement]:
+    return [Measurement(row.name, row.value, row.unit, split, row.model) for row in rows]

@@ -1,0 +1,40 @@
+"""Worlds of particles: configurations that long chains drew, and their energy."""
+
+from functools import lru_cache
+
+from tenfold import progress
+from tenfold.energy.molecules.chains import Chains, replica_exchange
+from tenfold.energy.molecules.systems import SYSTEMS
+from tenfold.energy.options import EnergyDataConfig
+from tenfold.energy.worlds.rows import SampleRows, World
+
+_LADDERS = {"dw4": (1.0, 0.6, 0.36, 0.2, 0.1), "lj13": (1.0, 0.9, 0.8, 0.7, 0.6)}
+"""Inverse temperatures that exchange states, relative to the first: far enough up that nothing stays where it is."""
+_CHAINS, _WARMUP, _EVERY = 256, 300, 5
+
+
+@lru_cache(maxsize=8)
+def configurations(kind: str, inverse_temperature: float, count: int, seed: int) -> Chains:
+    """At least ``count`` configurations at an inverse temperature; notes where the chains do not agree."""
+    ladder = tuple(inverse_temperature * step for step in _LADDERS[kind])
+    kept = -(-count // _CHAINS)
+    found = replica_exchange(
+        SYSTEMS[kind](), ladder, chains=_CHAINS, kept=max(kept, 8), every=_EVERY, warmup=_WARMUP, seed=seed
+    )
+    # Many short chains: their R̂ may exceed 1 by what so few independent draws in each leave open.
+    effective = min(found.effective) / _CHAINS
+    if not max(found.r_hat) < 1.01 + 1 / max(1.0, effective):
+        progress.note(
+            f"the chains of {kind} do not agree yet (R-hat {max(found.r_hat):.3f}): more data.samples, or another seed"
+        )
+    return found
+
+
+def particle_world(data: EnergyDataConfig) -> World:
+    """Configurations at ``data.temperature``; training, validation and test samples are of different chains."""
+    system, held = SYSTEMS[data.kind](), data.held_out
+    drawn = configurations(data.kind, 1 / data.temperature, data.samples + 2 * held, data.seed)
+    # Chain after chain, so that a split shares at most one chain with its neighbour.
+    rows = drawn.samples.transpose(0, 1).flatten(0, 1)[: data.samples + 2 * held]
+    train, validation, test = (SampleRows(part) for part in rows.split((data.samples, held, held)))
+    return World(train, validation, test, shape=(system.dimensions,), classes=0, particles=system)
