@@ -1,5 +1,6 @@
 """What a user can set besides the model: data, objectives, measurements, sampling and scoring. Imports no PyTorch."""
 
+import math
 from typing import Literal
 
 from tenfold.data.images.config import ImageDataConfig
