@@ -189,28 +189,6 @@ RECIPES: dict[str, Named] = {
     "energy-lj13": Named("thirteen particles under Lennard-Jones forces, annealed, beside long chains", _LJ13),
     "energy-pca-digits-direct": Named("the energy of energy-pca-digits from samples alone", _direct(_PCA, 4000)),
 }
-DENOISING__PARTICLES_TRAIN = replace(_KNOWN_TRAIN, batch_size=256, learning_rate=5e-4, ema=0.995)
-_DW4 = _pair(
-    DenoisingConfig(
-        shape=(6,), data_scale=2.1, sigma_max=40.0, sigma_min=0.01,
-        network=BackboneConfig(kind="egnn", width=64, layers=3, space=2),
-    ),
-    EnergyDataConfig(kind="dw4", samples=20_000),
-    _PARTICLES_TRAIN,
-    3000,
-    EnergyEvaluation(samples=0, compositions=False, rows=2000, steps=128, particles=256),
-)  # fmt: skip
-_LJ13 = _pair(
-    DenoisingConfig(
-        shape=(36,), data_scale=0.71, sigma_max=20.0, sigma_min=0.005,
-        network=BackboneConfig(kind="egnn", width=48, layers=3, space=3),
-    ),
-    EnergyDataConfig(kind="lj13", samples=20_000),
-    replace(_PARTICLES_TRAIN, batch_size=128, clip=1.0),
-    3000,
-    EnergyEvaluation(samples=0, compositions=False, rows=1000, steps=128, particles=256, cooling=(2.5,)),
-)  # fmt: skip
-
-RECIPES: dict[str, Named] = {
+DENOISING_RECIPES: dict[str, Named] = {
     "energy-digits-teacher": Named("the denoiser of energy-digits alone", _DIGITS.teacher),
 }
