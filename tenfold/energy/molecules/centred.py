@@ -16,10 +16,11 @@ from tenfold.errors import UsageError
 
 @lru_cache(maxsize=32)
 def _rows(particles: int) -> Float[Tensor, "k n"]:
-    count = torch.arange(1, particles, dtype=torch.float64)
-    rows = torch.ones(particles - 1, particles, dtype=torch.float64).tril()
-    rows[torch.arange(particles - 1), torch.arange(1, particles)] = -count
-    return rows / (count * (count + 1)).sqrt()[:, None]
+    with torch.device("cpu"):  # whatever device is the default where it is first asked for
+        count = torch.arange(1, particles, dtype=torch.float64)
+        rows = torch.ones(particles - 1, particles, dtype=torch.float64).tril()
+        rows[torch.arange(particles - 1), torch.arange(1, particles)] = -count
+        return rows / (count * (count + 1)).sqrt()[:, None]
 
 
 def centred_basis(particles: int, like: Tensor) -> Float[Tensor, "k n"]:
