@@ -60,6 +60,7 @@ class Preconditioned(nn.Module):
         super().__init__()
         self.config = config
         self.shape, self.data_scale = config.shape, config.data_scale
+        self.sigma_range = (config.sigma_min, config.sigma_max)
         self.network = build_network(config) if network is None else network
         self.register_buffer("levels", torch.tensor(config.steps, dtype=torch.float64).log(), persistent=False)
 
@@ -296,7 +297,7 @@ class GivenScore(Composable):
 
     def __init__(self, model: Any, label: int | None) -> None:
         self.model, self.label = model, -1 if label is None else label
-        self.shape, self.data_scale = model.shape, model.data_scale
+        self.shape, self.data_scale, self.sigma_range = model.shape, model.data_scale, model.sigma_range
 
     def labels(self, x: Tensor) -> Tensor | None:
         """One a sample; None where there are no classes."""

@@ -1,10 +1,14 @@
 """log Z(σ) of an energy, measured on a grid and kept beside its weights."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from tenfold.errors import UsageError
@@ -33,22 +37,29 @@ class Normaliser:
         if not (len(self.sigma) == len(self.values) == len(self.errors) > 0 and rising and self.sigma[0] > 0):
             raise UsageError("a normaliser needs rising positive noise levels, and a value and an error for each")
 
+    @cached_property
+    def _curve(self) -> CubicSpline:
+        return (
+            CubicSpline(np.log(self.sigma), self.values)
+            if len(self.sigma) > 1
+            else CubicSpline([0, 1], 2 * self.values)
+        )
+
     def log_z(self, sigma: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """log Z at noise levels, linear in ln σ between the measured ones and constant beyond them."""
-        places = torch.tensor(self.sigma, dtype=sigma.dtype, device=sigma.device).log()
-        values = torch.tensor(self.values, dtype=sigma.dtype, device=sigma.device)
-        if len(values) == 1:
-            return values.expand_as(sigma)
-        at = sigma.log().clamp(places[0], places[-1])
-        above = torch.searchsorted(places, at.contiguous()).clamp(1, len(places) - 1)
-        share = (at - places[above - 1]) / (places[above] - places[above - 1])
-        return torch.lerp(values[above - 1], values[above], share)
+        """log Z at noise levels: a cubic spline in ln σ through the measured ones (it bends by hundreds of nats where
+        there is little noise), constant beyond them."""
+        curve = self._curve
+        places, rates = (torch.from_numpy(part).to(sigma.device) for part in (curve.x, curve.c))
+        at = sigma.double().log().clamp(places[0], places[-1])
+        below = torch.searchsorted(places, at.contiguous(), right=True).sub(1).clamp(0, len(places) - 2)
+        step, (cubic, square, slope, value) = at - places[below], rates[:, below]
+        return (((cubic * step + square) * step + slope) * step + value).to(sigma.dtype)
 
 
 def write_normalisers(folder: Path, found: Mapping[int, Normaliser]) -> None:
     """Put them into a model folder, by the number of the class (−1 for no class); no file where there are none."""
     if found:
-        write_json(folder / _FILE, {str(label): vars(one) for label, one in found.items()})
+        write_json(folder / _FILE, {str(label): asdict(one) for label, one in found.items()})
 
 
 def read_normalisers(folder: Path) -> dict[int, Normaliser]:

@@ -117,6 +117,8 @@ class EnergyEvaluation:
         populations: independent ones, for standard errors.
         cooling: inverse temperatures γ that particles are annealed to, p^γ.
         compositions: whether AND, NOT and low temperature are judged (of images with classes).
+        calibrate: particles of eight populations behind log Z of every class, which is kept with the weights: mixtures
+            (OR) need it; 0 for none.
         baseline: run of an energy trained another way, to compare with.
     """
 
@@ -130,10 +132,13 @@ class EnergyEvaluation:
     populations: int = 8
     cooling: tuple[float, ...] = (2.0,)
     compositions: bool = True
+    calibrate: int = 0
     baseline: str = ""
 
     def __post_init__(self) -> None:
-        at_least(self, "evaluation", rows=2, draws=1, probes=1, samples=0, steps=2, particles=2, populations=2)
+        at_least(
+            self, "evaluation", rows=2, draws=1, probes=1, samples=0, steps=2, particles=2, populations=2, calibrate=0
+        )
         if not all(0 < gamma < math.inf for gamma in self.cooling):
             raise UsageError(f"evaluation.cooling is {self.cooling}; give positive inverse temperatures")
         if not self.levels or not all(level > 0 for level in self.levels):
@@ -153,7 +158,7 @@ class EnergySampling:
         weights: "exact" (unbiased at any number of steps) or "continuous" (its limit, approximate).
         control: drift that narrows the weights: "ecg", "vcg" or "none".
         steps: noise levels minus one.
-        moves: Metropolis moves after a resampling.
+        moves: Metropolis moves at every level.
         classes: label y of the model itself, without a target.
         chunk: samples computed together.
         seed: of the noise.

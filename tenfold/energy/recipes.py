@@ -91,7 +91,7 @@ def _pair(
     """A teacher, and an energy with its geometry, trained for ``steps``."""
     geometry = {name: value for name, value in vars(model).items()}
     energy = EnergyConfig(**geometry)
-    none = replace(evaluation, compositions=False)
+    none = replace(evaluation, compositions=False, calibrate=0)
     return EnergyPipeline(
         teacher=DenoisingRecipe(model=model, data=data, train=train, evaluation=none),
         energy=EnergyRecipe(model=energy, data=data, train=replace(train, steps=steps), evaluation=evaluation),
@@ -116,7 +116,7 @@ _DIGITS = _pair(
         clip=10.0, ema=0.98, validate_every=500, threads=1,
     ),
     1500,
-    EnergyEvaluation(),
+    EnergyEvaluation(calibrate=64),
 )  # fmt: skip
 _MNIST = _pair(
     DenoisingConfig(

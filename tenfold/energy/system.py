@@ -2,6 +2,7 @@
 
 from tenfold import energy
 from tenfold.energy import recipes
+from tenfold.energy.options import EnergySampling, EnergyScoring
 from tenfold.runs.system import System
 
 _PAPER = "arXiv:2502.12786"
@@ -14,6 +15,7 @@ SYSTEMS = (
         task=lambda: energy.EnergyTask,
         model=lambda: energy.EnergyModel,
         published=lambda: energy.read_published,
+        options={"sample": EnergySampling, "score": EnergyScoring},
         recipes=recipes.RECIPES,
         plain=recipes.EnergyRecipe(),
     ),
@@ -25,6 +27,7 @@ SYSTEMS = (
         part_of="energy",
         task=lambda: energy.DenoisingTask,
         model=lambda: energy.DenoisingModel,
+        options={"sample": EnergySampling},
         recipes=recipes.DENOISING_RECIPES,
         plain=recipes.DenoisingRecipe(),
     ),

@@ -9,13 +9,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tenfold.data.images.inputs import InputSource
 from tenfold.energy import loss
-from tenfold.energy.config import EnergyConfig
+from tenfold.energy.evaluation.compositions import composition_rows
 from tenfold.energy.evaluation.measure import TEACHER, measure
+from tenfold.energy.evaluation.pictures import draw
+from tenfold.energy.evaluation.scoring import score
 from tenfold.energy.foreign.teachers import read_teacher
 from tenfold.energy.model import DenoisingModel, EnergyAndDenoised, EnergyModel, Preconditioned
-from tenfold.energy.options import EnergyObjective
+from tenfold.energy.options import EnergyObjective, EnergySampling, EnergyScoring
 from tenfold.energy.recipes import DenoisingRecipe, EnergyRecipe
+from tenfold.energy.sampling import calibrated, write_samples
 from tenfold.energy.stability import GradientWatch
 from tenfold.energy.worlds.read import read_world
 from tenfold.energy.worlds.rows import World
@@ -24,6 +28,8 @@ from tenfold.hub.fetch import model_folder
 from tenfold.nn.cost import traced, training_bytes
 from tenfold.nn.peak import peak_bytes
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.scores import Scores
+from tenfold.settings.changes import as_dict
 from tenfold.training.optimizers import adamw
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, MapSource, Update
@@ -138,8 +144,9 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
         return {"loss": total / VALIDATION_DRAWS}
 
     def export(self, folder: Path) -> None:
-        """Write the model folder."""
-        self.model.save_pretrained(folder, {"name": self.name})
+        """Write the model folder, with what scoring and sampling need to know of the data."""
+        recipe = {"data": as_dict(self.recipe.data)}
+        self.model.save_pretrained(folder, {"name": self.name, "recipe": recipe})
 
     def load(self, folder: Path | str) -> None:
         """Take the weights of a model folder. Raises UsageError where κ, σ_d, the convention of the noise, or anything
@@ -157,6 +164,14 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
     def evaluate(self) -> list[Measurement]:
         """What denoisers and energies are measured by, on the test split."""
         return measure(self.compared(), self.world, self.recipe.evaluation, self.device)
+
+    def figures(self, directory: Path) -> list[Path]:
+        """What the models make of noise, and what they say: PNG files with captions."""
+        return draw(self.compared(), self.world, self.recipe.evaluation, directory, self.device)
+
+    def sample(self, options: EnergySampling, folder: Path) -> list[Path]:
+        """Particles of the model, or of a target of its classes: see ``sampling.write_samples``."""
+        return write_samples(self.model.eval(), options, self.recipe.data.images.levels, folder)
 
     @classmethod
     def passes(cls, recipe: AnyRecipe) -> int:
@@ -242,7 +257,7 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         """The energy; fresh ones start from the teacher's network where the objective says so."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.train.seed)
-            made = EnergyModel(cast(EnergyConfig, self.recipe.model))
+            made = EnergyModel(self.recipe.model)
         if self.recipe.objective.start:
             made.start_from(self.teacher)
         return made.to(self.device, self.dtype)
@@ -277,6 +292,27 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
             values, metrics["pinning"] = values + objective.pinning * part, part.detach().mean()
         metrics |= self.by_level(values, seen.sigma)
         yield Update("model", values.mean(), metrics, {"denoised": denoised.detach()})
+
+    def export(self, folder: Path) -> None:
+        """Write the model folder, with log Z of the classes where the recipe asks for it."""
+        model, particles = self.model, self.recipe.evaluation.calibrate
+        if particles:
+            calibrated(model.eval(), particles, range(-1, model.config.classes))
+        super().export(folder)
+
+    def evaluate(self) -> list[Measurement]:
+        """What energies are measured by beside their teachers; compositions of classes."""
+        rows, options = super().evaluate(), self.recipe.evaluation
+        if options.compositions:
+            rows += composition_rows(self.model, self.world, options, self.name)
+        return rows
+
+    def score(self, options: EnergyScoring, source: InputSource, picture: Path | None = None) -> Scores:
+        """log p_σ of images or vectors, or the logarithm of a ratio of two classes' densities; their ranks among test
+        samples, from the one that belongs least.
+
+        Raises UsageError, before any work, for options and inputs that do not fit."""
+        return score(self.model.eval(), self.world, options, source, self.recipe.data.images.levels, self.name, picture)
 
     def compared(self) -> dict[str, Any]:
         """The energy, its teacher, and the energy of another run where the recipe names one."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tenfold.energy.evaluation.denoising import Denoise, curl_rows, error_rows
 from tenfold.energy.evaluation.images import outlier_rows, sample_rows
-from tenfold.energy.evaluation.ranking import agreement_rows
+from tenfold.energy.evaluation.ranking import agreement_rows, score_error_rows
 from tenfold.energy.model import EnergyModel, Preconditioned
 from tenfold.energy.options import EnergyEvaluation
 from tenfold.energy.worlds.rows import World
@@ -47,9 +47,11 @@ def measure(
         name: model.given(None) for name, model in models.items() if isinstance(model, EnergyModel)
     }
     if world.known is not None and energies:
-        rows += agreement_rows(energies, world.known, x, [level * config.data_scale for level in AGREEMENT])
+        levels = [level * config.data_scale for level in AGREEMENT]
+        rows += agreement_rows(energies, world.known, x, levels)
+        rows += score_error_rows({name: model.given(None) for name, model in models.items()}, world.known, x, levels)
     given = {name: one.given for name, one in models.items() if config.classes}
-    rows += sample_rows(given, world, options, (config.sigma_max, config.sigma_min), device)
+    rows += sample_rows(given, world, options, (config.sigma_min, config.sigma_max), device)
     ranks = {
         name: (lambda x, sigma, one=one: one.log_density(x, torch.tensor(sigma, device=x.device)))
         for name, one in energies.items()

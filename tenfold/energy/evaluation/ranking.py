@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenfold.energy.density import Density
+from tenfold.energy.density import Density, Score
 from tenfold.energy.evaluation.denoising import CHUNK, noised
 from tenfold.runs.measurement import Measurement
 
@@ -57,12 +57,11 @@ def agreement_rows(
     models: Mapping[str, Density], known: Density, x: Float[Tensor, "n *shape"], levels: Sequence[float]
 ) -> list[Measurement]:
     """Differences log p(x) − log p(x') of noisy samples against those of the closed form: their correlation, the slope
-    of the model's on the true ones, and the root mean square of what differs, in nats; the score's relative error."""
+    of the model's on the true ones, and the root mean square of what differs, in nats."""
     rows = []
     for sigma in levels:
         noisy = noised(x, sigma, 0)
         true = log_densities(known, noisy.double(), sigma)
-        score = known.score(noisy.double(), torch.tensor(sigma, dtype=torch.float64, device=x.device))
         for name, model in models.items():
             found = log_densities(model, noisy, sigma).double()
             a, b = true - true.mean(), found - found.mean()
@@ -77,8 +76,18 @@ def agreement_rows(
                 Measurement(f"log_density_slope_{sigma:g}", slope, standard_error=spread, **given),
                 Measurement(f"log_density_rms_{sigma:g}", float((a - b).square().mean().sqrt()), "nats", **given),
             ]
-            own = model.score(noisy, torch.tensor(sigma, device=x.device)).double()
-            rows.append(
-                Measurement(f"score_error_{sigma:g}", float((own - score).norm() / score.norm()), "relative", **given)
-            )
+    return rows
+
+
+def score_error_rows(
+    models: Mapping[str, Score], known: Density, x: Float[Tensor, "n *shape"], levels: Sequence[float]
+) -> list[Measurement]:
+    """ "score_error": |score − that of the closed form| over the latter's norm, at noisy samples."""
+    rows = []
+    for sigma in levels:
+        noisy, level = noised(x, sigma, 0), torch.tensor(sigma, dtype=torch.float64, device=x.device)
+        true = known.score(noisy.double(), level)
+        for name, model in models.items():
+            error = float((model.score(noisy, level.to(noisy)).double() - true).norm() / true.norm())
+            rows.append(Measurement(f"score_error_{sigma:g}", error, "relative", "test", name, draws=len(x)))
     return rows
