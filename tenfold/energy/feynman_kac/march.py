@@ -322,7 +322,7 @@ class March:
 
     def _step_sizes(self, span: Span) -> Float[Tensor, " m"]:
         target = self.course.target
-        return step_size(self.state.step_scale, span.sigma_next, target.data_scale, target.order(span.sigma_next))
+        return step_size(self.state.step_scale, span.sigma_next, target.order(span.sigma_next))
 
     def _moved(
         self, x: Tensor, found: Evaluated, name: str, k: int, span: Span, last: bool
@@ -349,12 +349,13 @@ class March:
         state.x, state.found = self._moved(state.x, state.found, f"move {turn}", k, span, last)
 
     def _resample_and_spread(self, k: int, span: Span, last: bool) -> None:
-        """Waste-free: N/P ancestors, and all states of the P − 1 moves of each."""
+        """Waste-free: N/P ancestors, and all states of the P − 1 moves of each, at every step that may resample. Were it
+        done only where weights are uneven, kernels would depend on what they are applied to, and log Z be too small."""
         options, state, count = self.course.resampling, self.state, self.course.moves.waste_free
         few = self.n // count
         uniforms = self.numbers.shared("resampling", k, uniforms_of(options.scheme, few))
         size = effective_sample_size(state.log_weights)
-        mask = size < self._threshold(k, last) * self.n
+        mask = torch.full_like(size, self._threshold(k, last) > 0, dtype=torch.bool)
         chosen = draw_ancestors(state.log_weights, uniforms, options.scheme, few)
         x, found = self._gathered(state.x, chosen), state.found.map(lambda value: self._gathered(value, chosen))
         places, said = [x], [found]
