@@ -21,9 +21,7 @@ class MoveResult(NamedTuple):
     accepted: Bool[Tensor, " n"]
 
 
-def step_size(
-    scale: Float[Tensor, " m"], sigma: Float[Tensor, ""], order: Float[Tensor, ""]
-) -> Float[Tensor, " m"]:
+def step_size(scale: Float[Tensor, " m"], sigma: Float[Tensor, ""], order: Float[Tensor, ""]) -> Float[Tensor, " m"]:
     """h = c σ²/B: c is about 1 where the density is as narrow as its noise, and grows where it is smoother."""
     return scale * sigma.square() / order
 
