@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tenfold.data.images.inputs import InputSource
 from tenfold.energy import loss
 from tenfold.energy.evaluation.compositions import composition_rows
+from tenfold.energy.evaluation.cooling import cooling_rows
 from tenfold.energy.evaluation.measure import TEACHER, measure
 from tenfold.energy.evaluation.pictures import draw
 from tenfold.energy.evaluation.scoring import score
@@ -305,6 +306,10 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         rows, options = super().evaluate(), self.recipe.evaluation
         if options.compositions:
             rows += composition_rows(self.model, self.world, options, self.name)
+        if self.world.particles is not None:
+            levels = self.recipe.model.sigma_min, self.recipe.model.sigma_max
+            own = self.model.eval().given(None)
+            rows += cooling_rows(own, self.world.particles, self.recipe.data, options, levels, self.device, self.name)
         return rows
 
     def score(self, options: EnergyScoring, source: InputSource, picture: Path | None = None) -> Scores:

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenfold.energy.composition.algebra import composed
 from tenfold.energy.density import Density
 from tenfold.energy.feynman_kac.options import ControlOptions, GridOptions, ResamplingOptions, WeightOptions
 from tenfold.energy.feynman_kac.sampler import ParticleSampler
@@ -42,7 +43,7 @@ def cooling_rows(
     """Distances of samples of p^γ to long chains at that temperature, for every γ of ``options.cooling`` and every way
     of ``WAYS``, with γ = 1 for the model itself; below them the distances of two sets of chains, which no sampler can
     be expected to beat. Effective sizes and network evaluations stand beside them."""
-    rows, (largest, least) = [], levels
+    rows, (least, largest) = [], levels
     grid = GridOptions(steps=options.steps, sigma_min=least, sigma_max=largest)
     for gamma in (1.0, *options.cooling):
         split = f"γ = {gamma:g}"
@@ -53,20 +54,16 @@ def cooling_rows(
         for way, how in WAYS.items():
             if gamma == 1.0 and way != "exact weights":
                 continue
-            sampler = ParticleSampler(gamma * model, grid, **how)  # type: ignore[operator, arg-type]
+            sampler = ParticleSampler(gamma * composed(model), grid, **how)  # type: ignore[arg-type]
             run = sampler.sample(options.populations, options.particles, seed=data.seed, device=device)
-            particles, weights = run.particles.flatten(0, 1).cpu(), _pooled(run.log_weights).cpu()
+            pooled = run.weighted.pooled(run.log_z if run.weights != "none" else torch.zeros_like(run.log_z))
+            particles, weights = pooled.particles[0].cpu(), pooled.weights[0].cpu()
             label = f"{name}, {way}"
             rows += _labelled(energy_distance_rows(system, particles, few, label, weights), split)
             share = float(weights.sum().square() / weights.square().sum()) / len(weights)
             rows.append(Measurement("effective_share", share, "share of particles", split, label))
             rows.append(Measurement("network_passes", run.units / len(weights), "a sample", split, label))
     return rows
-
-
-def _pooled(log_weights: Float[Tensor, "m n"]) -> Float[Tensor, " mn"]:
-    """Weights of all populations together, each in proportion to its own evidence."""
-    return log_weights.flatten().softmax(0)
 
 
 def _labelled(rows: list[Measurement], split: str) -> list[Measurement]:
