@@ -4,6 +4,8 @@ from .config import DenoisingConfig as DenoisingConfig
 from .config import EnergyConfig as EnergyConfig
 from .density import Density as Density
 from .density import Score as Score
+from .examples.events import energy_rare_event as energy_rare_event
+from .examples.weights import energy_weights as energy_weights
 from .foreign.teachers import AdaptedScore as AdaptedScore
 from .foreign.teachers import read_teacher as read_teacher
 from .foreign.weights import read_published as read_published

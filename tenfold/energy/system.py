@@ -3,7 +3,7 @@
 from tenfold import energy
 from tenfold.energy import recipes
 from tenfold.energy.options import EnergySampling, EnergyScoring
-from tenfold.runs.system import System
+from tenfold.runs.system import Example, System
 
 _PAPER = "arXiv:2502.12786"
 
@@ -16,6 +16,18 @@ SYSTEMS = (
         model=lambda: energy.EnergyModel,
         published=lambda: energy.read_published,
         options={"sample": EnergySampling, "score": EnergyScoring},
+        examples={
+            "energy-weights": Example(
+                "analyse",
+                "exact and continuous weights, and control, on compositions whose integrals are known",
+                lambda: energy.energy_weights,
+            ),
+            "energy-rare-event": Example(
+                "analyse",
+                "the probability of a half-space under a mixture, by steered particles and by counting",
+                lambda: energy.energy_rare_event,
+            ),
+        },
         recipes=recipes.RECIPES,
         plain=recipes.EnergyRecipe(),
     ),
