@@ -137,8 +137,8 @@ def energy_weights(
         ]
         path = panels.draw(pictures, figures / f"weights-over-{what}.png")
         captions[path.name] = (
-            f"Root mean square errors over {populations} populations, against {label} (the other is that of the usual size, "
-            f"{cases[what][0][1 - axis]}): exact weights are unbiased at "
-            "any number of steps, continuous ones only in their limit, and control narrows both."
+            f"Root mean square errors over {populations} populations, against {label} (the other is "
+            f"{cases[what][0][1 - axis]}): exact weights are unbiased at any number of steps, continuous ones only in "
+            "their limit, and control narrows both."
         )
     return Outcome(rows, captions, {"system": "energy", "sigma": [LEAST, LARGEST], "populations": populations})
