@@ -1,3 +1,10 @@
+from .calibration import Calibrated as Calibrated
+from .calibration import calibrate as calibrate
+from .events import EventProbability as EventProbability
+from .events import event_probability as event_probability
+from .grids import adaptive_grid as adaptive_grid
+from .likelihood import energy_log_likelihood as energy_log_likelihood
+from .likelihood import flow_log_likelihood as flow_log_likelihood
 from .options import ControlOptions as ControlOptions
 from .options import GridOptions as GridOptions
 from .options import MoveOptions as MoveOptions
@@ -7,4 +14,3 @@ from .options import WeightOptions as WeightOptions
 from .result import ParticleRun as ParticleRun
 from .sampler import ParticleSampler as ParticleSampler
 from .sampler import Start as Start
-from .steering import log_potential as log_potential

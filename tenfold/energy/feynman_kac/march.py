@@ -72,7 +72,7 @@ class Course:
         constraints, which read the denoiser."""
         still = not self.moves.moves + self.moves.waste_free
         hard = all(getattr(one, "hard", True) for one in self.target.rewards)
-        if last and still and hard and self.weights.kind in ("exact", "telescoping"):
+        if last and still and hard and self.control == "none" and self.weights.kind in ("exact", "telescoping"):
             return "density"
         changing = self.weights.kind == "continuous" and any(callable(term.power) for term in self.target.terms)
         return "both" if self.weighs_energies or changing else "score"
@@ -153,10 +153,11 @@ class March:
     def step(self, k: int) -> None:
         """From level k to k + 1: propose, weigh, resample, move."""
         span, last = Span(self.sigma[k], self.sigma[k + 1]), k + 2 == len(self.sigma)
-        moved, increment = self._proposed(k, span, last)
         course = self.course
+        theta = None if course.control == "none" else self._coefficients(k, span, last)
+        moved, increment = self._proposed(k, span, last, theta)
         found = self.ask(moved.x_next, span.sigma_next, last, course.wanted(last), course.in_parts)
-        increment = self._increment(moved, found, increment, last)
+        increment = self._increment(moved, found, increment, last, theta)
         state = self.state
         state.x, state.found = moved.x_next, found
         increments = increment.view(self.m, self.n)
@@ -172,7 +173,7 @@ class March:
 
     # --- propose and weigh --------------------------------------------------------------------------------------
 
-    def _proposed(self, k: int, span: Span, last: bool) -> tuple[Moved, Tensor]:
+    def _proposed(self, k: int, span: Span, last: bool, theta: Tensor | None) -> tuple[Moved, Tensor]:
         """A step of every particle, and the part of its increment that is known where it begins."""
         course, state, found = self.course, self.state, self.state.found
         assert found.score is not None
@@ -194,8 +195,8 @@ class March:
         mean = state.x + affine.pull.to(dtype) * score
         if found.ascent is not None:
             mean = mean + up.to(dtype) * found.ascent
-        if course.control != "none":
-            mean = mean + affine.variance.to(dtype) * controls.drift(found, state.x, self._coefficients(k, span, last))
+        if theta is not None:
+            mean = mean + affine.variance.to(dtype) * controls.drift(found, state.x, theta)
         z = self.numbers.normal("step", k, course.target.shape)
         return Moved(state.x, mean + affine.variance.sqrt().to(dtype) * z, z, affine, span), start
 
@@ -223,11 +224,14 @@ class March:
         powers = self.course.target.powers(sigma).to(x.dtype)
         return found.scores * powers.view(1, -1, *(1,) * (x.ndim - 1))
 
-    def _increment(self, moved: Moved, after: Evaluated, start: Tensor, last: bool) -> Float[Tensor, " n"]:
+    def _increment(
+        self, moved: Moved, after: Evaluated, start: Tensor, last: bool, theta: Tensor | None
+    ) -> Float[Tensor, " n"]:
         """log G of the step."""
         kind, before = self.course.weights.kind, self.state.found
         if kind == "exact":
-            return exact_increment(moved, before.log_density, after.log_density)
+            drift = None if theta is None else controls.drift(after, moved.x_next, theta)
+            return exact_increment(moved, before.log_density, after.log_density, drift)
         if kind == "telescoping":
             assert before.logs is not None
             assert after.logs is not None
@@ -322,7 +326,7 @@ class March:
 
     def _step_sizes(self, span: Span) -> Float[Tensor, " m"]:
         target = self.course.target
-        return step_size(self.state.step_scale, span.sigma_next, target.data_scale, target.order(span.sigma_next))
+        return step_size(self.state.step_scale, span.sigma_next, target.order(span.sigma_next))
 
     def _moved(
         self, x: Tensor, found: Evaluated, name: str, k: int, span: Span, last: bool
@@ -349,12 +353,13 @@ class March:
         state.x, state.found = self._moved(state.x, state.found, f"move {turn}", k, span, last)
 
     def _resample_and_spread(self, k: int, span: Span, last: bool) -> None:
-        """Waste-free: N/P ancestors, and all states of the P − 1 moves of each."""
+        """Waste-free: N/P ancestors, and all states of the P − 1 moves of each, at every step that may resample. Were it
+        done only where weights are uneven, kernels would depend on what they are applied to, and log Z be too small."""
         options, state, count = self.course.resampling, self.state, self.course.moves.waste_free
         few = self.n // count
         uniforms = self.numbers.shared("resampling", k, uniforms_of(options.scheme, few))
         size = effective_sample_size(state.log_weights)
-        mask = size < self._threshold(k, last) * self.n
+        mask = torch.full_like(size, self._threshold(k, last) > 0, dtype=torch.bool)
         chosen = draw_ancestors(state.log_weights, uniforms, options.scheme, few)
         x, found = self._gathered(state.x, chosen), state.found.map(lambda value: self._gathered(value, chosen))
         places, said = [x], [found]

@@ -21,12 +21,9 @@ class MoveResult(NamedTuple):
     accepted: Bool[Tensor, " n"]
 
 
-def step_size(
-    scale: Float[Tensor, " m"], sigma: Float[Tensor, ""], data_scale: float, order: Float[Tensor, ""]
-) -> Float[Tensor, " m"]:
-    """h = c σ²σ_d²/((σ² + σ_d²) B): the squared width of γ_σ = N(0, σ_d² I)^B given its denoised sample, times c."""
-    square = sigma.square()
-    return scale * square * data_scale**2 / (square + data_scale**2) / order
+def step_size(scale: Float[Tensor, " m"], sigma: Float[Tensor, ""], order: Float[Tensor, ""]) -> Float[Tensor, " m"]:
+    """h = c σ²/B: c is about 1 where the density is as narrow as its noise, and grows where it is smoother."""
+    return scale * sigma.square() / order
 
 
 def mala(
@@ -67,5 +64,5 @@ def mala(
 
 
 def adapted(scale: Float[Tensor, " m"], accepted: Bool[Tensor, "m n"], goal: float) -> Float[Tensor, " m"]:
-    """c for the moves to come: log c rises with the rate of acceptance above ``goal``, within [1e-4, 10]."""
-    return (scale * (accepted.double().mean(1) - goal).exp()).clamp(1e-4, 10.0)
+    """c for the moves to come: log c rises with the rate of acceptance above ``goal``, within [1e-6, 1e6]."""
+    return (scale * (accepted.double().mean(1) - goal).exp()).clamp(1e-6, 1e6)

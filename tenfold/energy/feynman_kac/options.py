@@ -127,10 +127,10 @@ class MoveOptions:
 
     Attributes:
         moves: a level; 0 for none.
-        step: c to begin with: the step size is h = c σ²σ_d²/((σ² + σ_d²) B).
+        step: c to begin with: the step size is h = c σ²/B.
         acceptance: towards which c adapts, in each population, by the rates of earlier moves.
         waste_free: P > 1 keeps P states of each of N/P ancestors as the next population (arXiv 2011.02328), in place
-            of ``moves``; 0 for none.
+            of ``moves``, and resamples at every step; 0 for none.
         from_score: accept by the line integral of the score (approximate; for models without energies).
     """
 

@@ -1,6 +1,6 @@
 """One step from level σ to σ' < σ: the proposals N(μ, V I) with μ = x + pull · s̄, and the weights that belong to them.
 
-v = σ² − σ'² throughout; B is the order of the target, Σ β_i. The backward kernel is the noising one, N(x; x', v I).
+v = σ² − σ'² throughout; B is the order of the target, Σ β_i. The backward kernel is the noising one but for control, N(x; x', v I).
 """
 
 from dataclasses import dataclass
@@ -72,14 +72,22 @@ class Moved:
 
 
 def exact_increment(
-    moved: Moved, log_density: Float[Tensor, " n"], log_density_next: Float[Tensor, " n"]
+    moved: Moved,
+    log_density: Float[Tensor, " n"],
+    log_density_next: Float[Tensor, " n"],
+    drift_next: Float[Tensor, "n *shape"] | None = None,
 ) -> Float[Tensor, " n"]:
-    """log G = log γ'(x') − log γ(x) + log N(x; x', v I) − log N(x'; μ, V I), float64.
+    """log G = log γ'(x') − log γ(x) + log N(x; x' − V b(x'), v I) − log N(x'; μ, V I), float64.
 
-    Unbiased for Z'/Z whatever μ is. ‖x' − μ‖²/V is ‖z‖² by construction.
+    Unbiased for Z'/Z whatever μ and b are. ‖x' − μ‖²/V is ‖z‖² by construction. Without control b = 0. With it, b is the
+    drift that it added, taken at x': against the noising kernel alone every step would carry the noise −√v ⟨b, z⟩,
+    which the time reversal of the controlled process does not have.
     """
     d = moved.x[0].numel()
-    gone = (moved.x_next - moved.x).flatten(1).double().square().sum(1) / moved.span.v
+    back = moved.x_next - moved.x
+    if drift_next is not None:
+        back = back - moved.affine.variance.to(back.dtype) * drift_next
+    gone = back.flatten(1).double().square().sum(1) / moved.span.v
     drawn = moved.z.flatten(1).double().square().sum(1)
     normaliser = d * (moved.affine.variance / moved.span.v).log()
     return log_density_next - log_density + (drawn - gone + normaliser) / 2
