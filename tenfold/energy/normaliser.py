@@ -39,11 +39,8 @@ class Normaliser:
 
     @cached_property
     def _curve(self) -> CubicSpline:
-        return (
-            CubicSpline(np.log(self.sigma), self.values)
-            if len(self.sigma) > 1
-            else CubicSpline([0, 1], 2 * self.values)
-        )
+        one = len(self.sigma) == 1
+        return CubicSpline([0, 1], 2 * self.values) if one else CubicSpline(np.log(self.sigma), self.values)
 
     def log_z(self, sigma: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """log Z at noise levels: a cubic spline in ln σ through the measured ones (it bends by hundreds of nats where

@@ -32,7 +32,7 @@ from tenfold.files import check_writable, disk_errors, json_text, write_output
 from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import key_of
 
-CALIBRATION_STEPS, CALIBRATION_POPULATIONS = 64, 8
+CALIBRATION_STEPS, CALIBRATION_POPULATIONS, PILOT = 64, 8, 256
 WHOLE = "all"
 """What the model without a class is called in a target."""
 
@@ -78,7 +78,7 @@ def sampler_of(target: Any, model: Preconditioned, options: EnergySampling) -> P
         weights=WeightOptions(kind="none" if plain else options.weights),
         resampling=ResamplingOptions(threshold=0.5 if options.method == "smc" else 0.0),
         moves=MoveOptions(moves=options.moves),
-        control=ControlOptions(kind=options.control, pilot=max(16, min(512, options.particles))),
+        control=ControlOptions(kind=options.control, pilot=PILOT),
     )
 
 

@@ -38,6 +38,7 @@ from tenfold.training.task import Batch, MapSource, Update
 AnyModel = TypeVar("AnyModel", bound=Preconditioned)
 AnyRecipe = TypeVar("AnyRecipe", DenoisingRecipe, EnergyRecipe)
 VALIDATION_DRAWS = 4
+_COUNTED = 64
 
 
 class Noised:
@@ -187,20 +188,27 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
         A denoiser's step takes three forward passes of the network. An energy's takes six: forward and backward for
         the gradient, and twice as much to go back through both; on each node of a path. The teacher's is one more."""
         train, config = recipe.train, recipe.model
-        rows, count = train.batch_size // train.accumulate, 16  # what does not grow with the batch weighs little then
+        rows = train.batch_size // train.accumulate
         with torch.device("meta"):
             model: Any = cls.kind(config)
-            x, sigma = torch.zeros(count, *config.shape), torch.ones(count)
-            label = torch.zeros(count, dtype=torch.int64) if config.classes else None
-            flops, _ = traced(lambda: model.network(x, sigma, label))
-            model.zero_grad()
-            parameters = sum(p.numel() for p in model.parameters())
-            peak = peak_bytes(lambda: cls.denoised_by(model, x, sigma, label).square().mean().backward())
-        kept = max(0, peak - 4 * parameters)  # without the gradients, which do not grow with the batch
+
+            def given(count: int) -> tuple[Tensor, Tensor, Tensor | None]:
+                label = torch.zeros(count, dtype=torch.int64) if config.classes else None
+                return torch.zeros(count, *config.shape), torch.ones(count), label
+
+            def peak(count: int) -> int:
+                inputs = given(count)
+                model.zero_grad()
+                return peak_bytes(lambda: cls.denoised_by(model, *inputs).square().mean().backward())
+
+            flops, _ = traced(lambda: model.network(*given(1)))
+            # A difference: gradients do not grow with the batch.
+            kept = (peak(2 * _COUNTED) - peak(_COUNTED)) // _COUNTED
+        parameters = sum(p.numel() for p in model.parameters())
         return {
             "parameters": parameters,
-            "flops_per_step": cls.passes(recipe) * flops * train.batch_size // count,
-            **training_bytes(parameters, parameters, kept // count, rows, train.ema is not None),
+            "flops_per_step": cls.passes(recipe) * flops * train.batch_size,
+            **training_bytes(parameters, parameters, kept, rows, train.ema is not None),
             "dimensions": config.dimensions,
             "batch_size": train.batch_size,
         }
