@@ -40,7 +40,7 @@ LAYERS = (
     ("tenfold",),
     ("cli",),
 )
-OPEN_TO_ROOMS = ("task", "config", "optimizers", "streams")  # of training
+OPEN_TO_ROOMS = ("task", "config", "optimizers", "rehearsal", "streams")  # of training
 MOST_FILES, MOST_LINES = 16, 500
 
 

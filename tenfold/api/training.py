@@ -133,19 +133,16 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
 def _refuse_beyond_memory(run: Run) -> None:
     """Raise UsageError, before any work, for a training that takes more memory than there is, by more than the dry
     run's estimate may err."""
-    from tenfold.nn.memory import free_bytes
+    from tenfold.nn.memory import require
     from tenfold.training.devices import device_named
 
     try:
         told = catalogue.task_of(run.recipe).describe(run.recipe).get("total_bytes", 0)
     except UsageError:  # sizes that the data alone tell
         return
-    share, free = told / int(os.environ.get("WORLD_SIZE", "1")), free_bytes(device_named(run.device))
-    if 0.75 * share > free:
-        raise UsageError(
-            f"training takes about {share / 2**30:.1f} GiB of memory a process, and {free / 2**30:.1f} GiB are free; "
-            "lower train.batch_size, raise train.accumulate, or train with more processes (--dry-run tells the parts)"
-        )
+    share = told / int(os.environ.get("WORLD_SIZE", "1"))
+    fix = "lower train.batch_size, raise train.accumulate, or train with more processes (--dry-run tells the parts)"
+    require(0.75 * share, device_named(run.device), f"training {run.name} (a process, at the least)", fix)
 
 
 def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
@@ -153,6 +150,8 @@ def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
     from tenfold.training.interrupt import Interrupted
 
     settings = settings_of(run.name, run.recipe)
+    for stage in run.stages:
+        _refuse_beyond_memory(stage)
     if _is_main():
         if resume:
             run.folder.write_config(settings)

@@ -30,7 +30,7 @@ from tenfold.discrete import bounds
 from tenfold.discrete.masking import categorical, mask_exactly
 from tenfold.discrete.paths import MaskSource, Source, in_view
 from tenfold.discrete.schedules import Linear, time_of
-from tenfold.discrete_diffusion.networks.model import Denoiser
+from tenfold.discrete_diffusion.networks.model import Denoiser, DiscreteDiffusion, require_rows
 from tenfold.discrete_diffusion.networks.stacked import Autoregressive
 from tenfold.errors import UsageError
 from tenfold.runs.sampled_loss import SampledLoss
@@ -105,6 +105,8 @@ def bound(
     if (name == "masked") != isinstance(source, MaskSource) and name != "generalised_kl":
         raise UsageError(f"the bound {name!r} is not one of {source}; leave its name out")
     source.check_clean(clean)
+    if isinstance(model, DiscreteDiffusion):
+        require_rows(model, model.config, min(batch, len(clean)), clean.shape[1], "scoring")
     counted = torch.ones_like(clean, dtype=torch.bool) if counted is None else counted
     if not bool(counted.any()):
         raise UsageError("no token of the rows is counted, so there is nothing to score")
@@ -163,6 +165,7 @@ def one_draw(
 @torch.no_grad()
 def autoregressive(model: Autoregressive, tokens: Int[Tensor, "b n"], batch: int = 64) -> LikelihoodBound:
     """−log p(x) of each row, exactly."""
+    require_rows(model, model.config, min(batch, len(tokens)), tokens.shape[1], "scoring")
     parts = [
         -model.log_prob(tokens[rows]).double().cpu()
         for rows in progress.track(torch.arange(len(tokens)).split(batch), "left to right", "batches")
@@ -229,6 +232,9 @@ def chain_bound(
     source = model.source
     if not isinstance(source, MaskSource) or model.time_conditioned:
         raise UsageError("the bound of few steps is for masked models that are not told the time")
+    if isinstance(model, DiscreteDiffusion):
+        together = min(batch, len(clean)) * (1 if log_ratio is None else candidates)
+        require_rows(model, model.config, together, clean.shape[1], "scoring")
     generator = torch.Generator().manual_seed(seed)
     which = torch.randperm(len(clean), generator=generator) % steps
     uniforms = torch.rand(clean.shape, generator=generator)

@@ -10,12 +10,13 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
+from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion, require_rows
 from tenfold.discrete_diffusion.options import ChainOptions, DiffusionSampling
 from tenfold.discrete_diffusion.samplers.chain import Sampled, noise, run_chain
 from tenfold.discrete_diffusion.samplers.prediction import LogRatioOf, Random
 from tenfold.errors import UsageError
 from tenfold.files import json_text, write_output
+from tenfold.nn.memory import require
 from tenfold.rl.rewards import Reward
 from tenfold.text.tokenizer import FileTokenizer
 from tenfold.training.task import device_of
@@ -52,6 +53,8 @@ def draw(
     """``count`` sequences of ``length`` tokens; those that a template gives stay. A sequence's draws are keyed by its
     number: ``batch`` changes rounding only."""
     parts, device = [], device_of(model)
+    require_rows(model, model.config, min(batch, count), length, "drawing")
+    require(64 * count * length, torch.device("cpu"), f"{count} texts of {length} tokens", "draw fewer")
     if template is None:
         template = Template(torch.zeros(length, dtype=torch.long), torch.zeros(length, dtype=torch.bool))
     for first in range(0, count, batch):

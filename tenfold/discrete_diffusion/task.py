@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,15 @@ from tenfold.discrete_diffusion.sampling import Steering, write_samples
 from tenfold.discrete_diffusion.targets.rewards import reward_of
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
-from tenfold.nn.cost import traced, training_bytes
+from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
+from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
-from tenfold.training.task import LOSS, Batch, Update, device_of, mean_count
+from tenfold.training.task import LOSS, Batch, Task, Update, device_of, mean_count
 
 _T = TypeVar("_T")
 
@@ -170,24 +171,43 @@ class TaskDefaults:
         rows = some_rows(self.data.test, 0).to(device_of(self.model))
         return likelihood.sampled_losses(self.model.eval(), rows, self.name)
 
-    @staticmethod
-    def describe(recipe: Any) -> dict[str, Any]:
-        """Size and cost of a recipe in training, from a network on the meta device: parameters, bytes (see
-        ``tenfold.nn.cost.training_bytes``) and floating-point operations: a step takes three forward passes."""
+    row_texts: ClassVar[int] = 1
+    """Texts end to end in a row of training."""
+
+    def rehearse(self) -> list[nn.Module]:
+        """Put the network, and what else a step uses, on the meta device, their weights not read; returns the networks
+        that are not trained."""
+        self.model = self.network(self.recipe.model)
+        return []
+
+    @classmethod
+    def describe(cls, recipe: Any) -> dict[str, Any]:
+        """Size and cost of a recipe in training, from networks on the meta device: parameters, bytes (see
+        ``tenfold.training.rehearsal``) and floating-point operations: a step takes three forward passes, without those
+        of what draws, teaches or is compared with."""
         train, length, config = recipe.train, recipe.data.length, recipe.model
         left_to_right = isinstance(config, AutoregressiveConfig)
+        task = cls(recipe)  # type: ignore[call-arg]
+
+        def batch(rows: int) -> Batch:
+            return {
+                "tokens": torch.zeros(rows, length * cls.row_texts, dtype=torch.long),
+                "index": torch.zeros(rows).long(),
+            }
+
         with torch.device("meta"):
             model = Autoregressive(config) if left_to_right else DiscreteDiffusion(config)
             given = [torch.zeros(1, length, dtype=torch.long), *([] if left_to_right else [torch.zeros(1)])]
-            flops, kept = traced(lambda: model(*given))
-        parameters = sum(p.numel() for p in model.parameters())
+            flops, _ = traced(lambda: model(*given))
+            frozen, modules = task.rehearse(), task.modules()
+        found = rehearsed(cast(Task, task), modules, batch, train, frozen)
         return {
-            "parameters": parameters,
+            "parameters": sum(p.numel() for p in task.model.parameters()),
             "forward_flops_per_token": flops // length,
             "training_flops_per_token": 3 * flops // length,
             "flops_per_step": 3 * flops * train.batch_size,
-            "row_activation_bytes": kept,
-            **training_bytes(parameters, parameters, kept, train.batch_size // train.accumulate, train.ema is not None),
+            "row_activation_bytes": found["activation_bytes"] * train.accumulate // train.batch_size,
+            **found,
             "row_tokens": length,
             "batch_size": train.batch_size,
         }

@@ -3,7 +3,7 @@ the verbs write: samples as files, scored inputs as a picture; and what training
 
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +28,13 @@ from tenfold.flows.solvers.calibration import save_calibration
 from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.flows.solvers.inversion import sample_bytes
 from tenfold.hub.folders import from_pretrained
-from tenfold.nn.cost import traced, training_bytes
+from tenfold.nn.cost import traced
 from tenfold.nn.memory import require
 from tenfold.runs.scores import Scores
 from tenfold.training.config import TrainingConfig
 from tenfold.training.optimizers import adamw
+from tenfold.training.rehearsal import rehearsed
+from tenfold.training.task import Batch, Task
 
 AnyFlow = TypeVar("AnyFlow", bound=Flow)
 AnyRecipe = TypeVar("AnyRecipe", bound=FlowRecipe)
@@ -153,27 +155,28 @@ def with_picture(found: Scores, inputs: Inputs, levels: int, path: Path | None) 
     return replace(found, files=(ranked(images, [values[0] for values in found.values], path, low=low, high=high),))
 
 
-def cost(flow: Flow, x: Tensor, condition: Tensor | None, train: TrainingConfig) -> dict[str, int]:
-    """Parameters, bytes and floating-point operations of a training step of a global batch, of a flow on the meta
-    device and one input x (1, *shape); ``train`` has the batch, the precision and so on.
+def cost(
+    task: Task,
+    flow: Flow,
+    x: Tensor,
+    given: Tensor | None,
+    batch: Callable[[int], Batch],
+    train: TrainingConfig,
+    frozen: Iterable[nn.Module] = (),
+) -> dict[str, int]:
+    """Parameters, bytes (see ``tenfold.training.rehearsal``) and floating-point operations of a training step of a
+    global batch, of a task with its flow on the meta device; x (1, *shape) and what is given with it are one input, and
+    ``batch`` makes so many samples. The task uses the ``frozen`` networks besides.
 
     FLOPs: the forward pass counted by PyTorch on meta tensors, three times (backward costs twice as much), and
-    once more with activation checkpointing. Bytes: weights, gradients, two AdamW moments and (when there is an
-    average) averaged weights in float32, and the tensors that autograd keeps for the backward pass."""
-    config, batch, checkpointing = flow.config, train.batch_size, train.activation_checkpointing
-    forward, kept = traced(lambda: flow(x, condition))
-    parameters = sum(p.numel() for p in flow.parameters())
-    half = 2 if train.precision == "bf16" else 1
-    activations = kept // half
-    if checkpointing:
-        # Only the input of every transformer layer stays; one layer at a time is recomputed.
-        inputs = sum(len(block.layers) * (block.tokens + block.prefix) * block.layer.width for block in flow.blocks)
-        activations = 4 // half * inputs + activations // sum(len(block.layers) for block in flow.blocks)
+    once more with activation checkpointing."""
+    config = flow.config
+    forward, _ = traced(lambda: flow(x, given))
     return {
-        "parameters": parameters,
-        "flops_per_step": forward * batch * (4 if checkpointing else 3),
-        **training_bytes(parameters, parameters, activations, batch // train.accumulate, train.ema is not None),
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "flops_per_step": forward * train.batch_size * (4 if train.activation_checkpointing else 3),
+        **rehearsed(task, {"flow": flow}, batch, train, frozen),
         "tokens": config.tokens,
         "token_dim": config.token_dim,
-        "batch_size": batch,
+        "batch_size": train.batch_size,
     }

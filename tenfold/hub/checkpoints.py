@@ -17,6 +17,7 @@ from tenfold.errors import UsageError
 from tenfold.files import read_json, written
 from tenfold.hub.fetch import INDEX, WEIGHTS, first_line
 from tenfold.hub.tensors import listed, require_finite
+from tenfold.runs.machine import require_weights
 
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -41,6 +42,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"{file} does not exist or is not a file")
+    require_weights([file], file)
     if file.suffix == ".safetensors":
         return read_safetensors(file)
     if _is_plain_pickle(file):

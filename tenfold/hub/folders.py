@@ -20,6 +20,7 @@ from tenfold.files import disk_errors, plain, read_json, write_json
 from tenfold.hub.checkpoints import check_finite, read_safetensors, tensor_index, write_safetensors
 from tenfold.hub.fetch import CONFIG, WEIGHTS, resolve
 from tenfold.hub.tensors import differences
+from tenfold.runs.machine import require_weights
 from tenfold.settings.checks import check_format
 from tenfold.settings.values import build
 from tenfold.version import __version__
@@ -74,11 +75,12 @@ def from_pretrained(
     if file["model_type"] != expected:
         raise UsageError(f"{folder / CONFIG} is of a {file['model_type']!r} model, expected {expected!r}")
     config = build(typing.cast(Any, cls).config_class, file["config"], str(folder / CONFIG))
+    files = sorted({file for file, _ in tensor_index(folder).values()})
+    require_weights(files, folder)
     try:
         model = cls(config)
     except (TypeError, AssertionError) as error:
         raise UsageError(f"{folder / CONFIG} does not describe a {expected}: {error}") from None
-    files = sorted({file for file, _ in tensor_index(folder).values()})
     tensors = {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
     load_strict(model, tensors, str(folder))
     extras = getattr(model, "read_extras", None)

@@ -16,6 +16,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.masked_lm.decoding.proposals import row_keys
 from tenfold.masked_lm.loss import Noised, bound, causal_attention, mask_at_times, mask_counts, with_padding
 from tenfold.masked_lm.model import MaskedLM, as_tensor, require_finite_logits, token_ids
+from tenfold.nn.memory import require
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.settings.values import read
 from tenfold.training.streams import Draws
@@ -155,6 +156,11 @@ def _completed(
     tokens = token_ids(given, model.vocab_size).to(model.device)
     if not tokens.numel():
         raise UsageError(f"the rows have shape {tuple(tokens.shape)}, so there is nothing to score")
+    here, config = min(size, len(tokens)), model.network.config
+    # A layer's states, and the weights of attention where a pattern is given.
+    wide = 6 * config.hidden_size + 3 * config.intermediate_size + config.num_attention_heads * tokens.shape[1]
+    what = f"scoring {here} rows of {tokens.shape[1]} tokens at once"
+    require(here * tokens.shape[1] * wide * model.network.dtype.itemsize, model.device, what, "lower --batch")
     whole = torch.ones_like(tokens, dtype=torch.bool) if real is None else _marks(real, "real", tokens)
     # Under the shift nothing predicts the first token of a row.
     usable = whole & (whole.cumsum(dim=1) > 1) if model.logit_shift else whole

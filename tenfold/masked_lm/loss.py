@@ -105,7 +105,7 @@ def normalised(
     Raises UsageError where there is no maskable token to be normalised by."""
     alone = count is None
     count = normaliser_of(maskable, by) if count is None else count
-    if not bool(count > 0) or (alone and not bool(maskable.any())):
+    if bool(count <= 0) or (alone and not bool(maskable.any())):
         raise UsageError("no token of the batch may be masked, so there is no loss; shorten prompts or prefixes")
     if by == "sequence":
         bounds = bounds / maskable.sum(1).clamp(min=1)

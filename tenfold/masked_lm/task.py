@@ -35,8 +35,12 @@ from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
+from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
-from tenfold.training.task import Update
+from tenfold.training.task import Batch, Update
+
+# Of the tokens, those that are predicted: by times, half of them on average.
+_SHARES = {"masked": 0.5, "autoregressive": 1.0}
 
 
 class MaskedLMTask:
@@ -277,40 +281,36 @@ class MaskedLMTask:
 
         FLOPs: the forward pass of one row counted by PyTorch on meta tensors, the head on every token; three times in
         training (twice for the backward pass; low-rank updates save a part of it that is not taken off), and once more
-        with activation checkpointing. Bytes: weights, gradients and two AdamW moments in float32 (of the trained
-        parameters), averaged weights where there are any, and what autograd keeps for a row, over all processes."""
+        with activation checkpointing. Bytes: see ``tenfold.training.rehearsal``."""
+        task = MaskedLMTask(recipe)
         _require_positions(recipe)
-        config, length, train = recipe.model, recipe.data.length, recipe.train
+        length, train = recipe.data.length, recipe.train
+
+        def batch(rows: int) -> Batch:
+            tokens, whole = torch.zeros(rows, length, dtype=torch.long), torch.ones(rows, length, dtype=torch.bool)
+            found = {"tokens": tokens, "index": tokens[:, 0], "maskable": whole, "real": whole}
+            return {**found, "mean_normaliser": torch.ones(())}
+
         with torch.device("meta"):
-            model = MaskedLM.from_config(config)
-            if recipe.objective.lora_rank:
-                add_lora(model.network, recipe.objective.lora_rank, 1, 0.0)
-            tokens = torch.zeros(1, length, dtype=torch.long)
-            forward, kept = traced(lambda: model.logits(model.hidden(tokens)))
+            model = task.model = MaskedLM.from_config(recipe.model)
+            modules = task.modules()
+            forward, _ = traced(lambda: model.logits(model.hidden(torch.zeros(1, length, dtype=torch.long))))
         times = 4 if train.activation_checkpointing else 3
         parameters = sum(p.numel() for p in model.parameters())
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        half = 2 if train.precision == "bf16" else 1
-        activations = kept // half
-        if train.activation_checkpointing:
-            # The input of every layer stays, one layer at a time is computed again, and the logits are never kept.
-            head = length * config.vocab_size * 4
-            inputs = config.layers * length * config.width * 4
-            activations = inputs // half + max(0, kept - head) // config.layers // half
-        averaged = 4 * parameters * (train.ema is not None)
+        share = _SHARES[recipe.objective.kind]
+        # Enough for several parts of the head.
+        found = rehearsed(
+            task, modules, batch, train, (), share, few=max(1, 2**26 // int(share * length * recipe.model.vocab_size))
+        )
         return {
             "parameters": parameters,
-            "trained_parameters": trained,
+            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "forward_flops_per_token": forward // length,
             "training_flops_per_token": forward * times // length,
             "flops_per_step": forward * times * train.batch_size,
-            "weights_bytes": 4 * parameters,
             "bf16_weights_bytes": 2 * parameters,
-            "gradients_bytes": 4 * trained,
-            "optimizer_bytes": 8 * trained,
-            "ema_bytes": averaged,
-            "row_activation_bytes": activations,
-            "total_bytes": 4 * parameters + 12 * trained + averaged + activations * train.batch_size,
+            "row_activation_bytes": found["activation_bytes"] * train.accumulate // train.batch_size,
+            **found,
             "row_tokens": length,
             "batch_size": train.batch_size,
         }

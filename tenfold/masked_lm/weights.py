@@ -20,6 +20,7 @@ from tenfold.hub.folders import OURS
 from tenfold.hub.tensors import differences, require_finite
 from tenfold.masked_lm.config import SpecialIds, read_special
 from tenfold.masked_lm.network import FAMILIES, NEEDS
+from tenfold.runs.machine import require_weights
 from tenfold.settings.values import read
 from tenfold.text.networks import PATTERNS, library, quiet
 from tenfold.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer, read_tokenizer, require_room
@@ -106,6 +107,7 @@ def fill(network: nn.Module, folder: Path, device: str | torch.device, dtype: to
         expected.pop(head, None)
     if wrong := differences(found, expected):
         raise UsageError(f"the tensors of {folder} do not fit {type(network).__name__}: {wrong}")
+    require_weights({file for file, _ in index.values()}, folder)
     by_file: dict[Path, list[str]] = {}
     for name, (file, _) in index.items():
         by_file.setdefault(file, []).append(name)

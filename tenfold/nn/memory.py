@@ -2,7 +2,7 @@
 
 import torch
 
-from tenfold.runs.machine import free_memory, require_memory
+from tenfold.runs import machine
 
 
 def free_bytes(device: torch.device) -> int:
@@ -10,9 +10,9 @@ def free_bytes(device: torch.device) -> int:
     limit leave; 2^62 where nothing tells."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return free_memory() if device.type == "cpu" else 1 << 62
+    return machine.free_memory() if device.type == "cpu" else 1 << 62
 
 
 def require(size: float, device: torch.device, what: str, fix: str) -> None:
     """Raise UsageError where ``what`` takes more than there is; ``fix`` tells what to do."""
-    require_memory(size, what, fix, free_bytes(device))
+    machine.require_memory(size, what, fix, free_bytes(device))

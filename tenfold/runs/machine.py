@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tenfold.errors import UsageError
@@ -53,6 +53,12 @@ def require_memory(size: float, what: str, fix: str, free: int | None = None) ->
     tells what to do."""
     free = free_memory() if free is None else free
     if size > free:
-        raise UsageError(
-            f"{what} would need about {size / 2**30:.3g} GiB of memory, but {free / 2**30:.3g} GiB are available; {fix}"
-        )
+        need, there = (f"{amount / 2**30:.3g} GiB" for amount in (size, free))
+        raise UsageError(f"{what} would need about {need} of memory, but {there} are available; {fix}")
+
+
+def require_weights(files: Iterable[Path], source: object) -> None:
+    """Raise UsageError where the weights in ``files`` of ``source`` do not fit into memory: the network, and what it is
+    filled with."""
+    size = sum(file.stat().st_size for file in files)
+    require_memory(2 * size, f"reading the weights of {source}", "take a smaller model, or make room for this one")

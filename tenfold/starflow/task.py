@@ -19,9 +19,13 @@ from tenfold.flows.loss import negative_log_likelihood
 from tenfold.flows.sampling import guidance_of, solver_of
 from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.flows.task import FlowUse, cost, with_picture, write_samples
-from tenfold.hub.folders import save_pretrained
+from tenfold.hub.fetch import model_folder
+from tenfold.hub.folders import read_config, save_pretrained
+from tenfold.nn.autoencoder import Autoencoder
+from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
+from tenfold.settings.values import build
 from tenfold.starflow import pictures
 from tenfold.starflow.config import StarFlowSampling, StarFlowScoring
 from tenfold.starflow.data import LatentData, LatentRecords, Latents
@@ -30,7 +34,7 @@ from tenfold.starflow.generator import ImageGenerator
 from tenfold.starflow.model import StarFlow
 from tenfold.starflow.recipes import StarFlowRecipe
 from tenfold.training.streams import Draws
-from tenfold.training.task import Update
+from tenfold.training.task import Batch, Update
 
 
 class StarFlowTask(FlowUse[StarFlow, StarFlowRecipe]):
@@ -193,9 +197,23 @@ class StarFlowTask(FlowUse[StarFlow, StarFlowRecipe]):
     @staticmethod
     def describe(recipe: StarFlowRecipe) -> dict[str, int]:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
+        task, model = StarFlowTask(recipe), recipe.model
+
+        def batch(rows: int) -> Batch:
+            numbers = torch.zeros(rows, dtype=torch.int64)
+            text = torch.zeros(rows, model.text_tokens, model.text_dim)
+            return {"latent": torch.zeros(rows, *model.shape), "index": numbers, "label": numbers, "text": text}
+
         with torch.device("meta"):
-            flow = StarFlow(recipe.model)
-            x = torch.empty(1, *recipe.model.shape)
-            text = torch.empty(1, recipe.model.prefix, recipe.model.prefix_dim) if recipe.model.text_tokens else None
-            given = torch.zeros(1, recipe.model.classes) if recipe.model.classes else text
-        return cost(flow, x, given, recipe.train)
+            task.flow = StarFlow(model)
+            x, text = torch.empty(1, *model.shape), torch.empty(1, model.prefix, model.prefix_dim)
+            given = torch.zeros(1, model.classes) if model.classes else text if model.text_tokens else None
+            frozen = autoencoder_of(recipe.data.autoencoder)
+        return cost(task, task.flow, x, given, batch, recipe.train, frozen)
+
+
+def autoencoder_of(folder: str) -> list[Autoencoder]:
+    """The autoencoder of a model folder, if there is one by now, its weights not read."""
+    if not Path(folder).is_dir() or not folder:
+        return []
+    return [Autoencoder(build(AutoencoderConfig, read_config(model_folder(folder))["config"], folder))]

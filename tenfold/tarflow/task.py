@@ -31,7 +31,7 @@ from tenfold.tarflow.evaluation import measure, noised, sampled_losses, score
 from tenfold.tarflow.model import TarFlow
 from tenfold.tarflow.recipes import TarFlowRecipe
 from tenfold.training.streams import Draws
-from tenfold.training.task import MapSource, StreamSource, Update
+from tenfold.training.task import Batch, MapSource, StreamSource, Update
 
 
 class FlowTask(FlowUse[TarFlow, TarFlowRecipe]):
@@ -196,8 +196,15 @@ class FlowTask(FlowUse[TarFlow, TarFlowRecipe]):
     @staticmethod
     def describe(recipe: TarFlowRecipe) -> dict[str, int]:
         """Size and cost of a recipe, from a model on the meta device: parameters, bytes, FLOPs a step."""
-        config = recipe.model
+        task = FlowTask(recipe)
+
+        def batch(rows: int) -> Batch:
+            numbers = torch.zeros(rows, dtype=torch.int64)
+            images = torch.zeros(rows, *recipe.model.shape, dtype=torch.uint8)
+            return {"image": images, "label": numbers, "index": numbers}
+
         with torch.device("meta"):
-            flow, x = TarFlow(config), torch.empty(1, *config.shape)
-            given = torch.zeros(1, config.classes or config.context) if config.classes or config.context else None
-        return cost(flow, x, given, recipe.train)
+            task.flow = TarFlow(recipe.model)
+            x, wide = torch.empty(1, *recipe.model.shape), recipe.model.classes or recipe.model.context
+            given = torch.zeros(1, wide) if wide else None
+        return cost(task, task.flow, x, given, batch, recipe.train)

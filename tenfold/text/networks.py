@@ -144,6 +144,18 @@ def load_causal(found: TextFiles) -> tuple[Any, nn.Module]:
     return tokenizer, network
 
 
+def causal_on_meta(found: TextFiles) -> nn.Module:
+    """The network of ``load_causal`` on the meta device: its sizes, without its weights.
+
+    Raises UsageError where a package is missing, and for a file that holds no language model."""
+    transformers = library("the language model needs", bool(found.gguf))
+    where, name = str(found.folder), str(found.folder / found.gguf)
+    with quiet(transformers), one_sentence(f"language model {name!r} {_NO_MODEL}"), torch.device("meta"):
+        settings = transformers.AutoConfig.from_pretrained(where, gguf_file=found.gguf, trust_remote_code=False)
+        network: nn.Module = transformers.AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
+    return network.eval()
+
+
 def _require_finite(network: nn.Module, name: str) -> None:
     for key, parameter in network.named_parameters():
         require_finite(key, parameter.detach(), name)

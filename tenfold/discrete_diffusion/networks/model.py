@@ -14,10 +14,11 @@ from torch.utils.checkpoint import checkpoint
 from tenfold import hub
 from tenfold.discrete.paths import MaskSource, Source, UniformSource, View, carried_over
 from tenfold.discrete.schedules import MOST_SIGMA, Cosine, Geometric, Linear, LinearSigma, Polynomial, Schedule, sigma
-from tenfold.discrete_diffusion.config import DiffusionConfig
+from tenfold.discrete_diffusion.config import DiffusionConfig, NetworkConfig
 from tenfold.discrete_diffusion.networks.blocks import HollowTransformer, Stack
 from tenfold.discrete_diffusion.networks.dit import DiT
 from tenfold.errors import UsageError
+from tenfold.nn.memory import require
 from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
 
 
@@ -238,6 +239,15 @@ class DiscreteDiffusion(Stored):
         """Read the tokenizer of a model folder that has one."""
         if (folder / TOKENIZER).is_dir():
             self.tokenizer = find_tokenizer(str(folder / TOKENIZER), self.config.vocabulary)
+
+
+def require_rows(model: nn.Module, config: NetworkConfig, rows: int, length: int, what: str) -> None:
+    """Raises UsageError where so many rows of a network of the room, computed together, take more memory than there is:
+    a layer's states, and numbers for all tokens of the vocabulary, in their own precision and in double."""
+    weight, hidden = next(model.parameters()), config.intermediate or 4 * config.width
+    each = (6 * config.width + 2 * hidden + 2 * config.vocabulary) * weight.element_size() + 16 * config.vocabulary
+    size = rows * length * each
+    require(size, weight.device, f"{what} {rows} rows of {length} tokens at once", "lower --batch")
 
 
 class ScoreNetwork(nn.Module):

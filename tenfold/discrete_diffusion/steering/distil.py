@@ -1,7 +1,9 @@
 """Learning from an autoregressive teacher as the training loop and the verbs see it."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.discrete.objectives import cross_entropy, distribution_form
+from tenfold.discrete_diffusion.config import AutoregressiveConfig, NetworkConfig
 from tenfold.discrete_diffusion.corpus import rows_of
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.discrete_diffusion.networks.stacked import Autoregressive
@@ -18,9 +21,11 @@ from tenfold.discrete_diffusion.noising import Masked
 from tenfold.discrete_diffusion.steering.recipes import DistilRecipe
 from tenfold.discrete_diffusion.steering.tuned import SteeringTask
 from tenfold.discrete_diffusion.targets.protocol import all_candidates, restricted, shared_sites, site_target
-from tenfold.discrete_diffusion.targets.teachers import ARTeacher, NetworkTeacher, Work
+from tenfold.discrete_diffusion.targets.teachers import ARTeacher, NetworkTeacher, RehearsedTeacher, Work
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
+from tenfold.hub.folders import read_config
+from tenfold.settings.values import build
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, Update, mean_count
 
@@ -59,6 +64,19 @@ class DistilTask(SteeringTask):
                 f"the teacher reads {model.config.length} characters, fewer than data.length {recipe.data.length}"
             )
         return self.placed(ARTeacher(NetworkTeacher(model), recipe.objective.method))
+
+    def rehearse(self) -> list[nn.Module]:
+        """The student and the teacher: as large as it is, or, where it is not there yet, as the student."""
+        super().rehearse()
+        named, mine = Path(self.recipe.objective.teacher), self.recipe.model
+        if named.exists():
+            config = build(AutoregressiveConfig, read_config(model_folder(named))["config"], "model")
+        else:
+            same = {f.name: getattr(mine, f.name) for f in fields(NetworkConfig)}
+            config = AutoregressiveConfig(**same)
+        teacher = Autoregressive(config).requires_grad_(False)
+        self.teacher = RehearsedTeacher(NetworkTeacher(teacher), self.recipe.objective.method)
+        return [teacher]
 
     def train_source(self) -> TokenRows:
         """Rows of the training blocks, and those that the teacher writes."""

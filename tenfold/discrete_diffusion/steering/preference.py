@@ -19,6 +19,8 @@ from tenfold.training.task import Batch, Update
 class PreferenceTask(TuningTask):
     """Tuning on pairs: −log σ(β [Δ_w − Δ_l]), Δ the rise of the bound over the reference's at the same masks."""
 
+    row_texts = 2
+
     @cached_property
     def pairs(self) -> Pairs:
         """Neighbours in the pool, who wins drawn by Bradley-Terry."""

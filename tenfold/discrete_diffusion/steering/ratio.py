@@ -85,6 +85,12 @@ class RatioTask(SteeringTask):
         with seeded(self.recipe.train.seed):
             return self.placed(LogRatio.from_model(self.reference))
 
+    def rehearse(self) -> list[nn.Module]:
+        """The ratio network and the reference."""
+        self.reference = DiscreteDiffusion(self.recipe.model).requires_grad_(False)
+        self.model = LogRatio(self.recipe.model)
+        return [self.reference]
+
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update on the ratio loss."""
         values, right = self._losses(modules["model"], batch["tokens"], batch["index"], draws, "noise")

@@ -47,6 +47,11 @@ class RewardTask(TuningTask):
             )
         return found
 
+    def rehearse(self) -> list[nn.Module]:
+        """As of all tuned models, with a pool of one."""
+        self.tilt = Tilt(torch.ones(1), 1.0, 0.0, 2.0)
+        return super().rehearse()
+
     def train_source(self) -> TokenRows:
         """The pool, drawn again by its weights: as many rows."""
         return rows_of(self.pool[0][resampled(self.tilt.weights)])

@@ -6,7 +6,7 @@ site, and what it said is used in every epoch.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from tenfold.discrete_diffusion.evaluation import averaged, size_row, some_rows,
 from tenfold.discrete_diffusion.noising import Masks
 from tenfold.discrete_diffusion.recipes import TokenData, TokenDistilRecipe
 from tenfold.discrete_diffusion.targets.protocol import choose_sites, site_target
-from tenfold.discrete_diffusion.targets.teachers import ARTeacher, CausalLanguageModel
+from tenfold.discrete_diffusion.targets.teachers import ARTeacher, CausalLanguageModel, RehearsedTeacher
 from tenfold.discrete_diffusion.task import TaskDefaults
 from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
@@ -49,6 +49,11 @@ def language_model(source: str) -> tuple[Any, Any]:
     """The tokenizer and the network of a language model of transformers."""
     found: tuple[Any, Any] = text_models.load_causal(text_models.find(source, what="language model"))
     return found
+
+
+def language_model_size(source: str) -> Any:
+    """The network of ``language_model`` on the meta device."""
+    return text_models.causal_on_meta(text_models.find(source, what="language model"))
 
 
 def read_tokens(config: TokenData, encode: Callable[[str], Sequence[int]], decode: Callable[[int], str]) -> TokenText:
@@ -130,6 +135,18 @@ class TokenDistilTask(TaskDefaults):
         teacher = CausalLanguageModel(network.requires_grad_(False), kept, tokenizer.bos_token_id)
         return self.placed(ARTeacher(teacher, batch=64))
 
+    def rehearse(self) -> list[nn.Module]:
+        """The student and the teacher, which is asked for one row: what it said of the others is there already."""
+        super().rehearse()
+        if not self.recipe.objective.share:
+            return []
+        network = language_model_size(self.recipe.data.tokenizer).requires_grad_(False)
+        teacher = CausalLanguageModel(network, torch.arange(self.recipe.data.vocabulary), 0)
+        self.teacher = RehearsedTeacher(teacher, batch=64)
+        said = cache(lambda: self._said(torch.zeros(self.recipe.data.length, dtype=torch.long), 0))
+        self._ask = lambda row: said()  # type: ignore[method-assign]
+        return [network]
+
     def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """The masks of a batch."""
         return {"masks": self.masks(batch["tokens"], batch["index"], draws).hidden.sum()}
@@ -164,17 +181,20 @@ class TokenDistilTask(TaskDefaults):
         """The teacher's conditionals of a row at its sites, asked for once; the sites depend on the row alone."""
         key = hash(tuple(row.tolist()))
         if key not in self._answers:
-            settings, clean = self.recipe.objective, row[None]
-            index = torch.tensor([key & 0x7FFFFFFF], device=row.device)
-            numbers = Draws(self.recipe.train.seed, 0).uniform("sites", index, (len(row),))
-            whole = torch.ones_like(clean, dtype=torch.bool)
-            sites, _, _ = choose_sites(whole, settings.sites, numbers)
-            candidates = self.teacher.candidates(clean, sites, settings.candidates)
-            half, noisy = torch.full((1,), 0.5, device=row.device), self.masks.put(clean, whole)
-            source = self.masks.source
-            target = site_target(self.teacher, clean, noisy, half, sites, candidates, source, settings.temperature)
-            self._answers[key] = Said(sites[0].cpu(), candidates[0].cpu(), target[0].cpu())
+            self._answers[key] = self._said(row, key & 0x7FFFFFFF)
         return self._answers[key]
+
+    def _said(self, row: Int[Tensor, " n"], number: int) -> Said:
+        settings, clean = self.recipe.objective, row[None]
+        index = torch.tensor([number], device=row.device)
+        numbers = Draws(self.recipe.train.seed, 0).uniform("sites", index, (len(row),))
+        whole = torch.ones_like(clean, dtype=torch.bool)
+        sites, _, _ = choose_sites(whole, settings.sites, numbers)
+        candidates = self.teacher.candidates(clean, sites, settings.candidates)
+        half, noisy = torch.full((1,), 0.5, device=row.device), self.masks.put(clean, whole)
+        source = self.masks.source
+        target = site_target(self.teacher, clean, noisy, half, sites, candidates, source, settings.temperature)
+        return Said(sites[0].cpu(), candidates[0].cpu(), target[0].cpu())
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Per row: "loss", the bound in nats per token, by two draws of noise."""

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenfold.discrete.masking import mask_exactly
 from tenfold.discrete.paths import MaskSource
@@ -19,7 +19,13 @@ from tenfold.discrete_diffusion.noising import Masks
 from tenfold.discrete_diffusion.pictures import sample_entropy
 from tenfold.discrete_diffusion.sampling import draw, plain_chain
 from tenfold.discrete_diffusion.steering.recipes import SteeringRecipe
-from tenfold.discrete_diffusion.targets.rewards import Labelled, TrigramClassifier, reward_of, testament_rows
+from tenfold.discrete_diffusion.targets.rewards import (
+    Labelled,
+    TrigramClassifier,
+    reward_of,
+    testament_rows,
+    word_length,
+)
 from tenfold.discrete_diffusion.task import TaskDefaults
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
@@ -60,6 +66,12 @@ class TuningTask(SteeringTask):
     def model(self) -> DiscreteDiffusion:
         """The network: what training starts from, or what ``load`` read."""
         return self.start().train()
+
+    def rehearse(self) -> list[nn.Module]:
+        """The network and its reference; rewards are letters counted, whatever they are."""
+        self.reference = DiscreteDiffusion(self.recipe.model).requires_grad_(False)
+        self.reward = word_length(0)
+        return [*super().rehearse(), self.reference]
 
     @cached_property
     def reward(self) -> Reward:

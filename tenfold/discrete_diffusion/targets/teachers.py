@@ -79,6 +79,7 @@ class ARTeacher:
         """The prefixes of a batch, read once for its candidates and its ratios."""
         last = self._last
         if last is None or last[0].device != clean.device or not torch.equal(last[0], clean):
+            last = self._last = None  # not two states at once
             log_p, state = self.model.read(clean)
             self._count(1, clean.numel())
             last = self._last = (clean.clone(), log_p, state)
@@ -139,6 +140,16 @@ class ARTeacher:
             (slope,) = torch.autograd.grad(log_p.gather(-1, clean[..., None]).sum(), tokens)
         now, later = (site_ratios(part, clean, sites, candidates) for part in (log_p.detach(), slope))
         return now + later
+
+
+class RehearsedTeacher(ARTeacher):
+    """A teacher on the meta device, where no place is one more than another: all suffixes begin at the first."""
+
+    def _exact(self, clean: Tensor, sites: Tensor, candidates: Tensor) -> Tensor:
+        _, state = self._read(clean)
+        rows = clean.new_zeros(min(self.batch, max(1, len(clean) * candidates.shape[2] // 2)))
+        self.model.continued(state, rows, 0, rows[:, None].expand(-1, clean.shape[1]))
+        return candidates.double()
 
 
 class CausalLanguageModel:

@@ -17,6 +17,7 @@ from tenfold.errors import UsageError
 from tenfold.files import disk_errors, json_text, write_output
 from tenfold.masked_lm.completion.complete import Completion, Request, check_request, complete_texts, tokenizer_of
 from tenfold.masked_lm.decoding.options import GenerationOptions
+from tenfold.masked_lm.decoding.sampling import require_batch
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import MaskedSampling
 from tenfold.settings.checks import at_least, settings
@@ -257,6 +258,8 @@ def write_samples(model: MaskedLM, options: MaskedSampling, folder: Path, name: 
     if options.input and (folder / "completions.jsonl").exists():
         raise UsageError(f"{folder / 'completions.jsonl'} exists already; choose another --out")
     tokenizer_of(model)
+    together = options.batch if options.input else min(options.batch, options.num)
+    require_batch(model, together, together * options.tokens, "lower --batch")
     if options.input:
         job = FileJob(options.tokens, options.num, options.batch, options.seed, options.stop)
         needed = () if options.form == "jsonl" else ("task_id",)

@@ -235,16 +235,23 @@ class Laid(NamedTuple):
     blocks: list[int]
 
 
+def require_batch(model: MaskedLM, rows: int, masks: int, fix: str) -> None:
+    """Raises UsageError where the logits of all masks of a pass, their probabilities, a layer's states and the rows
+    themselves take more memory than there is."""
+    config = model.network.config
+    each = 8 * model.vocab_size + 64 + 4 * (6 * config.hidden_size + 3 * config.intermediate_size)
+    require(masks * each, model.device, f"filling in {rows} rows at once", fix)
+
+
 def check(model: MaskedLM, tokens: object, attention_mask: object, options: GenerationOptions) -> Laid:
     """Rows as they are filled in.
 
     Raises UsageError for tokens, masks and options that do not fit the model or each other."""
     tokens = token_ids(tokens, model.vocab_size, "the prompt").to(model.device)
     padding, positions = check_inputs(model, tokens, attention_mask, options), None
-    # The logits of all masks of a pass, their probabilities, and the rows themselves.
     masks = int((tokens == model.special.mask).sum()) if options.infill else len(tokens) * options.max_new_tokens
-    size = options.num_return_sequences * masks * (8 * model.vocab_size + 64)
-    require(size, model.device, f"{options.num_return_sequences * len(tokens)} rows", "give fewer at once")
+    rows = options.num_return_sequences
+    require_batch(model, rows * len(tokens), rows * masks, "give fewer at once")
     x = tokens.repeat_interleave(options.num_return_sequences, dim=0)
     if not options.infill:
         x = torch.cat([x, x.new_full((len(x), options.max_new_tokens), model.special.mask)], dim=1)

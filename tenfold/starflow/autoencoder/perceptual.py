@@ -94,6 +94,13 @@ def trained_perceptual(splits: ImageSplits) -> Perceptual:
     return _in_classifier(model, sha256(CLASSIFIER, splits.fingerprint, str(_STEPS), str(_SEED)))
 
 
+def like_perceptual(given: str, shape: tuple[int, int, int], levels: int, classes: int) -> Perceptual:
+    """A distance of the size of what ``given`` names (a path, or ``CLASSIFIER``), on the meta device."""
+    if given == CLASSIFIER:
+        return _in_classifier(ClassifierFeatures(shape, levels, classes), "").to("meta")
+    return load_perceptual(given, shape).to("meta")
+
+
 def _tapped(network: nn.Module, taps: Iterable[nn.Module]) -> Layers:
     """A function that runs the network and returns the outputs of some of its modules, in order."""
     kept: list[Tensor] = []

@@ -14,7 +14,13 @@ from tenfold.errors import UsageError
 from tenfold.nn.norm import GroupNorm
 from tenfold.starflow.autoencoder.config import ReconstructionConfig
 from tenfold.starflow.autoencoder.loss import discriminator_hinge, generator_hinge, pixel_distance
-from tenfold.starflow.autoencoder.perceptual import CLASSIFIER, Perceptual, load_perceptual, trained_perceptual
+from tenfold.starflow.autoencoder.perceptual import (
+    CLASSIFIER,
+    Perceptual,
+    like_perceptual,
+    load_perceptual,
+    trained_perceptual,
+)
 from tenfold.training.config import TrainingConfig
 from tenfold.training.optimizers import adamw
 from tenfold.training.task import Update
@@ -98,6 +104,12 @@ class Reconstruction:
         if given == CLASSIFIER:
             return trained_perceptual(self.splits)
         return load_perceptual(given, self.splits.shape) if given else None
+
+    def rehearse(self) -> list[nn.Module]:
+        """The perceptual network on the meta device, its weights neither trained nor, of a file, kept; as a list."""
+        given, splits = self.settings.perceptual, self.splits
+        self.perceptual = like_perceptual(given, splits.shape, splits.levels, splits.classes) if given else None
+        return [] if self.perceptual is None else [self.perceptual]
 
     def modules(self) -> dict[str, nn.Module]:
         """What is trained besides the autoencoder."""

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from tenfold.data.images.augment import augmented
 from tenfold.data.images.config import ImageDataConfig
-from tenfold.data.images.splits import ImageSplits
+from tenfold.data.images.splits import ArrayImages, ImageSplits
 from tenfold.data.load import load_images
 from tenfold.errors import UsageError
 from tenfold.flows.loss import to_unit_range
 from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.nn.autoencoder import Autoencoder, AutoencoderOutput
 from tenfold.nn.autoencoder_config import AutoencoderConfig
-from tenfold.nn.cost import traced, training_bytes
+from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.autoencoder import evaluation
 from tenfold.starflow.autoencoder.computation import DecoderAlone, Whole
@@ -27,9 +27,9 @@ from tenfold.starflow.autoencoder.latents import first_images
 from tenfold.starflow.autoencoder.loss import kl_divergence
 from tenfold.starflow.autoencoder.recipes import AutoencoderRecipe, DecoderRecipe
 from tenfold.starflow.autoencoder.reconstruction import Reconstruction
-from tenfold.training.config import TrainingConfig
+from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
-from tenfold.training.task import MapSource, StreamSource, Update
+from tenfold.training.task import Batch, MapSource, StreamSource, Update
 
 
 class AutoencoderTask:
@@ -179,9 +179,51 @@ class AutoencoderTask:
 
     @staticmethod
     def describe(recipe: AutoencoderRecipe | DecoderRecipe) -> dict[str, int]:
-        """Size and cost of a recipe, from a model on the meta device."""
-        computation = AutoencoderTask(recipe).computation
-        return cost(computation.geometry, recipe.data, recipe.train, computation.frozen_encoder)
+        """Size and cost of a recipe in training, from networks on the meta device: parameters, bytes (see
+        ``tenfold.training.rehearsal``) and floating-point operations of a global batch.
+
+        FLOPs: a forward pass three times (backward costs twice as much), of the decoder alone where the encoder is
+        frozen; without what a discriminator and a perceptual network add. Raises UsageError for images whose size the
+        settings do not tell."""
+        task, data, train = AutoencoderTask(recipe), recipe.data, recipe.train
+        config, frozen = task.computation.geometry, task.computation.frozen_encoder
+        shape = (config.channels, *_sides(data))
+        latent = config.latent_shape(*shape[1:])
+        empty = ArrayImages(torch.zeros(0, *shape, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
+
+        def batch(rows: int) -> Batch:
+            return {"image": torch.zeros(rows, *shape, dtype=torch.uint8), "index": torch.zeros(rows).long()}
+
+        with torch.device("meta"):
+            model = task.autoencoder = Autoencoder(config)
+            x, z = torch.empty(1, *shape), torch.empty(1, *latent)
+            task.splits = ImageSplits(empty, empty, empty, 10, (), shape, data.levels, "")
+            task.reconstruction = Reconstruction(recipe.reconstruction, train, task.splits, "meta")
+            compared = task.reconstruction.rehearse()
+            modules = task.modules()
+        with torch.no_grad():
+            encoding, _ = traced(lambda: model.posterior(x))
+        forward, _ = traced((lambda: model.decode(z)) if frozen else (lambda: model(x, z)))
+        own = list(task.decoding.parameters())
+        return {
+            "parameters": sum(p.numel() for p in own),
+            "trained_parameters": sum(p.numel() for p in own if p.requires_grad),
+            "flops_per_step": train.batch_size * (3 * forward + (encoding if frozen else 0)),
+            **rehearsed(task, modules, batch, train, compared),
+            "latent_channels": latent[0],
+            "latent_height": latent[1],
+            "latent_width": latent[2],
+            "batch_size": train.batch_size,
+        }
+
+
+def _sides(data: ImageDataConfig) -> tuple[int, int]:
+    if data.height:
+        return data.height, data.width
+    known = {"digits": (8, 8), "mnist5k": (28, 28)}
+    if data.source not in known:
+        raise UsageError("the size of the images is not known before they are read; set --data.height and --data.width")
+    return known[data.source]
 
 
 def images_for(data: ImageDataConfig, model: AutoencoderConfig, evaluation: AutoencoderEvaluation) -> ImageSplits:
@@ -205,42 +247,3 @@ def images_for(data: ImageDataConfig, model: AutoencoderConfig, evaluation: Auto
             "set --evaluation.fid false"
         )
     return splits
-
-
-def cost(
-    config: AutoencoderConfig, data: ImageDataConfig, train: TrainingConfig, frozen_encoder: bool = False
-) -> dict[str, int]:
-    """Parameters, bytes and floating-point operations of a training step of a global batch; without what a
-    discriminator and a perceptual network add.
-
-    FLOPs: a forward pass three times (backward costs twice as much), of the decoder alone where the encoder is
-    frozen. Bytes: weights, gradients, two AdamW moments and averaged weights in float32, and the tensors that
-    autograd keeps. Raises UsageError for images whose size the settings do not tell."""
-    sides = {"digits": (8, 8), "mnist5k": (28, 28)}.get(data.source, (0, 0))
-    height, width = (data.height, data.width) if data.height else sides
-    if not height:
-        raise UsageError("the size of the images is not known before they are read; set --data.height and --data.width")
-    latent = config.latent_shape(height, width)
-    with torch.device("meta"):
-        model = Autoencoder(config)
-        x, z = torch.empty(1, config.channels, height, width), torch.empty(1, *latent)
-    with torch.no_grad():
-        encoding, _ = traced(lambda: model.posterior(x))
-    forward, kept = traced((lambda: model.decode(z)) if frozen_encoder else (lambda: model(x, z)))
-    trained = [
-        p.numel()
-        for name, p in model.named_parameters()
-        if not (frozen_encoder and name.startswith(("encoder.", "quant_conv.")))
-    ]
-    parameters, batch = sum(p.numel() for p in model.parameters()), train.batch_size
-    activations = kept // (2 if train.precision == "bf16" else 1)
-    return {
-        "parameters": parameters,
-        "trained_parameters": sum(trained),
-        "flops_per_step": batch * (3 * forward + (encoding if frozen_encoder else 0)),
-        **training_bytes(parameters, sum(trained), activations, batch // train.accumulate, train.ema is not None),
-        "latent_channels": latent[0],
-        "latent_height": latent[1],
-        "latent_width": latent[2],
-        "batch_size": batch,
-    }

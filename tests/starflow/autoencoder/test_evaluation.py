@@ -12,14 +12,15 @@ import torch
 from tenfold.data.images.config import ImageDataConfig
 from tenfold.data.images.splits import ArrayImages, ImageSplits
 from tenfold.errors import UsageError
+from tenfold.hub.folders import save_pretrained
 from tenfold.metrics import features as image_features
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.runs.measurement import Measurement
 from tenfold.starflow.autoencoder import evaluation
 from tenfold.starflow.autoencoder import evaluation as pictures
 from tenfold.starflow.autoencoder.config import AutoencoderEvaluation
-from tenfold.starflow.autoencoder.task import AutoencoderTask, cost, images_for
-from tests.starflow.autoencoder.recipes import DATA, MODEL, TRAIN, autoencoder_recipe
+from tenfold.starflow.autoencoder.task import AutoencoderTask, images_for
+from tests.starflow.autoencoder.recipes import DATA, MODEL, autoencoder_recipe, decoder_recipe
 
 
 @pytest.fixture(scope="module")
@@ -106,18 +107,19 @@ def test_pictures(splits: ImageSplits, tmp_path: Path) -> None:
     assert "Gaussian noise of standard deviation 0.3" in captions["reconstructions.png"]
 
 
-def test_cost_counts_what_is_trained() -> None:
-    whole, decoder = (cost(MODEL, DATA, TRAIN, frozen_encoder=frozen) for frozen in (False, True))
+def test_cost_counts_what_is_trained(tmp_path: Path) -> None:
     model = Autoencoder(MODEL)
+    save_pretrained(model, tmp_path / "start")
+    recipes = (autoencoder_recipe(), decoder_recipe(tmp_path / "start"))
+    whole, decoder = (AutoencoderTask.describe(recipe) for recipe in recipes)
     frozen = sum(p.numel() for n, p in model.named_parameters() if n.startswith(("encoder.", "quant_conv.")))
     assert whole["parameters"] == whole["trained_parameters"] == sum(p.numel() for p in model.parameters())
     assert decoder["trained_parameters"] == whole["parameters"] - frozen
     assert decoder["flops_per_step"] < whole["flops_per_step"]
     assert decoder["activation_bytes"] < whole["activation_bytes"]
     assert (whole["latent_channels"], whole["latent_height"], whole["latent_width"]) == (4, 4, 4)
-    assert AutoencoderTask.describe(autoencoder_recipe()) == whole
     with pytest.raises(UsageError, match=r"set --data\.height and --data\.width"):
-        cost(MODEL, ImageDataConfig(source="folder", path="x"), TRAIN)
+        AutoencoderTask.describe(replace(autoencoder_recipe(), data=ImageDataConfig(source="folder", path="x")))
 
 
 def test_images_that_do_not_fit() -> None:
