@@ -20,7 +20,7 @@ from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.intervals import symbol_range
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.matvec import fft_lengths
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import require
 from tenfold.quasiperiodic.operators.phases import LatticeOrbit, to_unit
 from tenfold.quasiperiodic.operators.potentials import Function, TrigPolynomial
 from tenfold.quasiperiodic.operators.states import Initial, on_box

@@ -27,7 +27,7 @@ from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, moments_o
 from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, choice, real, reals
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
 from tenfold.quasiperiodic.operators.windows import NORMS, Site, site_of
 from tenfold.quasiperiodic.propagation.dense import EPS, diagonalise, rounding_of

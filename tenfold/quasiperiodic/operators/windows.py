@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.border import whole
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import require
 
 Site = Any  # a whole number, or one for each axis
 NORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

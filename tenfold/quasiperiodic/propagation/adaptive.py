@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Num
 
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box
 from tenfold.quasiperiodic.propagation.dense import EPS
 from tenfold.quasiperiodic.propagation.leak import surface

@@ -9,7 +9,7 @@ from jaxtyping import Complex128, Float64, Inexact, Int, Num
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.operators.border import Numbers, real
 from tenfold.quasiperiodic.operators.long_range import Box
-from tenfold.quasiperiodic.operators.memory import foresee, require
+from tenfold.shifts.costs import require
 from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import Report
 from tenfold.quasiperiodic.propagation.dense import diagonalise, rounding_of

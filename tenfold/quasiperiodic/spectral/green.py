@@ -15,7 +15,7 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, choice, reals
 from tenfold.quasiperiodic.operators.long_range import Box
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import require
 
 WAYS = ("auto", "dense", "banded", "strips")
 _MOST_DENSE = 4000

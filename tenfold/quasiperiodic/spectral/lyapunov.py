@@ -16,7 +16,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, amplitudes, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.memory import foresee, require
+from tenfold.shifts.costs import require
 
 _TOGETHER = 8  # transfer matrices multiplied between two orthonormalisations
 _BATCHES = 32

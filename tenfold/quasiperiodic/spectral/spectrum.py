@@ -10,7 +10,7 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, reals, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import require
 
 
 def eigenvalues(box: Box) -> Float64[np.ndarray, "*batch N"]:
