@@ -2,7 +2,7 @@
 refused unless they are allowed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -14,6 +14,7 @@ SAID_FROM = 30.0  # seconds
 MOMENT = 0.2  # seconds of work that the time of the whole is estimated from
 LITTLE = 1 << 26  # bytes that are always there: asking costs more
 SMALLER = "choose a smaller box, fewer times or a smaller batch"
+FEW = 16  # times as much work as a short measurement is not worth one
 now = time.perf_counter
 _DAYS: ContextVar[float] = ContextVar("days", default=1.0)
 
@@ -56,6 +57,17 @@ def say(seconds: float, what: str, cheaper: str) -> bool:
     time = f"{seconds:.0f} s" if seconds < 180 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
     progress.note(f"{what} will take about {time}; {cheaper}")
     return True
+
+
+def foresee(
+    part: Callable[[int], object], size: int, power: float, what: str, cheaper: str, small: int = 256, count: float = 1
+) -> None:
+    """Say what ``count`` computations of ``size`` take that grow with its ``power``, from one of size ``small``, which
+    ``part`` does."""
+    if size > small and size**power * count > FEW * small**power:
+        began = now()
+        part(small)
+        say((now() - began) * (size / small) ** power * count, what, cheaper)
 
 
 class Watch:

@@ -83,8 +83,10 @@ class LongRange:
             self._refuse(potential.singular(to_unit(phases)), lower, shape, potential.reason)
         with np.errstate(over="ignore"):
             values = self.lam * (potential.precise(phases) if precise else potential(phases))
-        self._refuse(~np.isfinite(values), lower, shape, "is not finite")
-        self._refuse(np.abs(values) > LARGEST, lower, shape, f"is above {LARGEST:g}")
+        bad = ~(np.abs(values) <= LARGEST)
+        if bad.any():
+            self._refuse(~np.isfinite(values), lower, shape, "is not finite")
+            self._refuse(bad, lower, shape, f"is above {LARGEST:g}")
         return values
 
     def _refuse(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Window:
     @property
     def size(self) -> int:
         """N, the number of sites."""
-        return int(np.prod(self.shape))
+        return prod(self.shape)
 
     @cached_property
     def sites(self) -> Int64[np.ndarray, "N d"]:

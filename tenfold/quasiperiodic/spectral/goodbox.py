@@ -13,9 +13,9 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, reals, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.shifts.costs import require
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.windows import NORMS
+from tenfold.shifts.costs import Watch, require
 
 _MOST = 2000
 
@@ -103,11 +103,11 @@ def theta_scan(
 ) -> ThetaScan:
     """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
     rows, found, reach = _rows(theta), [], whole(reach, "the box's reach", 0)
-    sites = min((2.0 * reach + 1) ** operator.dim, 2000)
-    foresee(len(rows) * (1e-3 + 2e-9 * sites**3), f"{len(rows):,} boxes of {sites:.0f} sites", "give fewer theta")
+    watch = Watch(f"{len(rows):,} boxes of reach {reach}", "fewer theta are quicker, and the fraction rougher by 1/sqrt of them")
     for i, row in enumerate(rows):
         one = good_box(operator.at(row.tolist()).box(reach), energy, rate, s)
         found.append((one.good, one.norm, one.rate))
+        watch(i + 1, len(rows))
         if progress is not None:
             progress((i + 1) / len(rows))
     good, norms, rates = (np.array(values) for values in zip(*found, strict=True))
@@ -163,21 +163,24 @@ def determinant_scan(
             f"Z^{operator.dim}"
         )
     rows = _rows(theta)
-    require(8 * len(rows) * side * (2 * rows.shape[1] + 4), f"determinants of {side:,} sites at {len(rows):,} theta")
-    values = operator.at(rows.tolist()).values([start], [side]) - energy
-    degree = side * operator.potential.degree if isinstance(operator.potential, TrigPolynomial) else None
-    if not isinstance(hopping, Kernel) and hopping.range <= 1 and not hopping.coefs[~hopping.offsets.any(1)].any():
-        strength = float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
-        log_abs, sign = three_term(values, strength)
-    else:
-        log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
-        require(16 * side**2, f"a dense matrix of {side:,} sites")
-        step = max(1, (1 << 24) // side**2)
-        for first in range(0, len(rows), step):
-            part = slice(first, first + step)
-            box = Box(hopping, (start,), (side,), "open", operator, (start,), values[part])
-            signs, log_abs[part] = np.linalg.slogdet(box.dense())
+    potential = operator.potential
+    degree = side * potential.degree if isinstance(potential, TrigPolynomial) else None
+    short = not isinstance(hopping, Kernel) and hopping.range <= 1 and not hopping.coefs[~hopping.offsets.any(1)].any()
+    step = max(1, (1 << 22 if short else 1 << 24) // side ** (1 if short else 2))
+    require(64 * min(step, len(rows)) * side ** (1 if short else 2), f"determinants of {side:,} sites")
+    log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
+    watch = Watch(f"determinants of {side:,} sites at {len(rows):,} theta", "fewer theta are quicker, on a coarser grid")
+    for first in range(0, len(rows), step):
+        part = slice(first, first + step)
+        values = operator.at(rows[part].tolist()).values([start], [side]) - energy
+        if short:
+            strength = float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
+            log_abs[part], sign[part] = three_term(values, strength)
+        else:
+            matrices = Box(hopping, (start,), (side,), "open", operator, (start,), values).dense()
+            signs, log_abs[part] = np.linalg.slogdet(matrices)
             sign[part] = np.real(signs)
+        watch(first + step, len(rows))
     return DeterminantScan(rows, log_abs, sign, energy, side, degree)
 
 
