@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 
 from tenfold.errors import UsageError, suggest
@@ -62,12 +63,15 @@ def run(argv: list[str]) -> int:
     if folder is not None:
         folder.refuse_existing_run()
 
+    from tenfold.quasiperiodic.commands.arrays import Spool
     from tenfold.quasiperiodic.commands.computed import perform
 
-    with show.progress(action) as done:
-        found = perform(action, model, work, done, out is not None)
-    if folder is not None:
-        found.write(folder, f"{action}-{model.model}", {"action": action, **vars(model), **vars(work)})
+    with ExitStack() as opened:
+        spool = None if out is None else opened.enter_context(Spool(Path(out)))
+        with show.progress(action) as done:
+            found = perform(action, model, work, done, spool)
+        if folder is not None:
+            found.write(folder, f"{action}-{model.model}", {"action": action, **vars(model), **vars(work)})
     if given.json:
         where = {} if out is None else {"folder": out}
         show.as_json({**where, "results": found.facts, "metrics": show.rows_as_json(found.rows)})

@@ -179,6 +179,8 @@ def _in_box(
     scales, kind, skin = asked["T"], asked["kind"], surface(box)
     at = WAYS[asked["method"]](box, states, kind, tol, skin, float(scales.max()), float(asked["p"].max()))
     watch = Watch(f"averages over {box.size:,} sites at {len(scales)} T", "fewer or shorter T are quicker, and as exact")
+    if asked["keep"] is None:
+        require(8 * len(scales) * box.size, f"probabilities of {box.size:,} sites at {len(scales)} T", "give fewer T")
     # Evolved states cost as their T, the eigenbasis the same at each.
     work = np.cumsum(np.append(0.0, np.ones(len(scales)) if asked["method"] == "eig" else scales))
     keep, kept, parts, edge = asked.pop("keep"), [], [], box.edge()
