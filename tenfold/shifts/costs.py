@@ -54,7 +54,13 @@ def say(seconds: float, what: str, cheaper: str) -> bool:
         )
     if seconds <= SAID_FROM:
         return False
-    time = f"{seconds:.0f} s" if seconds < 180 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+    time = (
+        f"{seconds:.0f} s"
+        if seconds < 180
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.3g} h"
+    )
     progress.note(f"{what} will take about {time}; {cheaper}")
     return True
 

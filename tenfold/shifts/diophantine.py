@@ -195,7 +195,7 @@ def _simultaneous(
     reach = 1
     search = Search(
         f"searching the lattice for n up to {limit} in {len(steps)} dimensions",
-        f"method 'brute' looks at some 10^7 n a second, as exact, up to {BRUTE_LIMIT}, and fewer coordinates are quicker",
+        f"method 'brute' takes seconds for n up to {BRUTE_LIMIT}, as exact, and fewer coordinates are quicker",
         limit.bit_length(),
     )
     while best and reach < limit:

@@ -78,7 +78,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-        self._file = tempfile.TemporaryFile(dir=above)
+        self._file = tempfile.TemporaryFile(dir=above)  # noqa: SIM115 closed by ``__exit__``
         self._at = 0
 
     def __enter__(self) -> "Spool":
@@ -96,7 +96,7 @@ class Spool:
         data = np.ascontiguousarray(rows, np.float64)
         with disk_errors("the file of states beside the results"):
             self._file.seek(self._at)
-            self._file.write(memoryview(data).cast("B"))
+            self._file.write(data.data)
         at = self._at + 8.0 * data.shape[1] * np.arange(len(data))
         self._at += data.nbytes
         return at

@@ -102,7 +102,7 @@ def _kept(spool: Spool | None, rows: Float64[np.ndarray, "n N"], box: Box) -> Fl
 
 
 def _probabilities(spool: Spool, kept: Float64[np.ndarray, "n kept"], box: Box) -> Parts:
-    """Probabilities (n, N) in the last box, from those that were put aside in it or in smaller ones about its centre."""
+    """Probabilities (n, N) in the last box, from those that were put aside in it or in smaller boxes inside."""
 
     def rows() -> Iterator[np.ndarray]:
         for at, reach in kept:
@@ -134,7 +134,12 @@ def _evolve(model: ModelOptions, work: WorkOptions, done: Done, spool: Spool | N
     rows.append(_row("error_bound", result.error_bound, operator.name, note=result.certificate))
     panels = [Panel(f"{operator.name}: moments", "t", "<|X|^p>", curves, "log", "log")]
     facts = {**result.to_dict(), "p": exponents.tolist(), "norm": work.norm, "moments": moments.tolist(), "fits": fits}
-    written: dict[str, np.ndarray | Parts] = {"times": np.array(times), "p": exponents, "moments": moments, "sites": result.box.sites}
+    written: dict[str, np.ndarray | Parts] = {
+        "times": np.array(times),
+        "p": exponents,
+        "moments": moments,
+        "sites": result.box.sites,
+    }
     if spool is not None:
         written["probabilities"] = _probabilities(spool, result.psi[:, len(exponents) :], result.box)
     return Computed(facts, rows, written, panels, f"Moments of the wave packet, {result.certificate}.")
@@ -207,7 +212,11 @@ def _lyapunov(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
             rows.append(_row(name, result.exponents[i, j], operator.name, split=split, standard_error=error))
     curves = [Curve(given.real, result.exponents[:, j], "", "both") for j in range(result.exponents.shape[-1])]
     panels = [Panel(f"{operator.name}: Lyapunov exponents", "Re E", "exponent", curves)]
-    arrays = {"energies": given, "exponents": result.exponents, "standard_errors": result.standard_errors}
+    arrays: dict[str, np.ndarray | Parts] = {
+        "energies": given,
+        "exponents": result.exponents,
+        "standard_errors": result.standard_errors,
+    }
     return Computed({"model": operator.name, **result.to_dict()}, rows, arrays, panels, "Lyapunov exponents.")
 
 
@@ -244,7 +253,12 @@ def _boxes(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     if torus == 1:
         curves = [Curve(scan.theta[:, 0], scan.rates, "decay rate", "points")]
         panels = [Panel(f"{operator.name}: good boxes", "theta", "rate c", curves)]
-    arrays = {"theta": scan.theta, "good": scan.good, "norms": scan.norms, "rates": scan.rates}
+    arrays: dict[str, np.ndarray | Parts] = {
+        "theta": scan.theta,
+        "good": scan.good,
+        "norms": scan.norms,
+        "rates": scan.rates,
+    }
     return Computed(scan.to_dict(), rows, arrays, panels, "The largest decay rate of a box's Green's function.")
 
 

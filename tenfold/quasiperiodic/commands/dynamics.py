@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.commands.actions import add_worked, run_worked, worked
+from tenfold.quasiperiodic.commands.actions import DAYS, add_worked, run_worked, worked
 from tenfold.quasiperiodic.commands.config import ACTIONS, MODEL_USED, MODELS, USED, ModelOptions, WorkOptions
 from tenfold.reports import console as show
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.command import CommandParser
+from tenfold.shifts import patience
 
 EXAMPLES = worked("dynamics")
 SUMMARY = (
@@ -38,6 +39,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("action", metavar="ACTION", nargs="?", help=", ".join(ACTIONS))
     parser.switch("--json", "print JSON")
     add_worked(parser, "dynamics", "folder for results.json, arrays.npz, figures and report.html")
+    parser.add_option("--days", float, 1.0, DAYS)
     parser.add_options(ModelOptions)
     parser.add_options(WorkOptions)
     given = parser.parse_args(argv)
@@ -57,7 +59,7 @@ def run(argv: list[str]) -> int:
     if given.model not in MODELS:
         raise UsageError(f"there is no model {given.model!r}{suggest(given.model, MODELS)}")
     of_model = set() if action == "bound" else {"model", *MODEL_USED[given.model].split()}
-    _refuse(said, {"json", "out", *USED[action].split(), *of_model}, f"{action} of the model {given.model!r}")
+    _refuse(said, {"json", "out", "days", *USED[action].split(), *of_model}, f"{action} of the model {given.model!r}")
     model, work = ModelOptions(**given.options(ModelOptions)), WorkOptions(**given.options(WorkOptions))
     folder = None if out is None else RunFolder(out)
     if folder is not None:
@@ -67,6 +69,7 @@ def run(argv: list[str]) -> int:
     from tenfold.quasiperiodic.commands.computed import perform
 
     with ExitStack() as opened:
+        opened.enter_context(patience(given.days))
         spool = None if out is None else opened.enter_context(Spool(Path(out)))
         with show.progress(action) as done:
             found = perform(action, model, work, done, spool)

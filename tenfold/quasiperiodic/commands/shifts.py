@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tenfold import shifts
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.commands.actions import action_of, action_parser, skew_shift, tell, verb_parser
+from tenfold.quasiperiodic.commands.actions import action_of, action_parser, perform, skew_shift, tell, verb_parser
 from tenfold.quasiperiodic.commands.arrays import Parts, check_output, saved
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
@@ -33,7 +33,7 @@ def run(argv: list[str]) -> int:
     """Find the action and run it."""
     action = action_of("shifts", argv, ACTIONS)
     if action is not None:
-        return ACTIONS[action](argv[1:])
+        return perform(ACTIONS, action, argv[1:])
     verb_parser("shifts", "ACTION --alpha ALPHA [options]", SUMMARY, EXAMPLES, ACTIONS).parse_args(argv)
     raise UsageError(f"name an action: {', '.join(ACTIONS)}")
 
@@ -67,8 +67,9 @@ def _points(argv: list[str]) -> int:
     if given.skew is not None:
         if given.shift is not None or given.scramble is not None:
             raise UsageError("a skew shift is neither shifted nor scrambled; leave --shift and --scramble away")
-        sequence = skew_shift(given)
-        bits, error = given.bits, sequence.phase_error(start + size)
+        skew = skew_shift(given)
+        sequence: shifts.SkewShift | shifts.Kronecker | shifts.Scrambled = skew
+        bits, error = given.bits, skew.phase_error(start + size)
     else:
         kronecker = shifts.Kronecker(given.alpha, given.theta, given.bits, allow_resonant=given.allow_resonant)
         kronecker = kronecker if given.shift is None else kronecker.shifted(given.shift)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tenfold.shifts.costs import Watch
+from tenfold.shifts.costs import Watch, require
 
 _BATCH = 256
 _STARTS, _STEPS = 32, 400
@@ -21,6 +21,7 @@ def star_bounds(x: Points, budget: int = 200_000, tol: float = 1e-3) -> tuple[fl
     and the bracket with the largest bound is halved until ``tol`` or ``budget`` brackets are reached (the brackets
     of Thiémard 2001, chosen by best-first search). Lower bound by the corners met, and by threshold accepting on the
     grid of the points' coordinates (Winker and Fang 1997)."""
+    require(32.0 * budget * (x.shape[1] + 1), f"{budget} brackets", "take a smaller budget")
     a, b = np.zeros((1, x.shape[1])), np.ones((1, x.shape[1]))
     bound, reached = _brackets(x, a, b)
     watch = Watch(

@@ -28,7 +28,11 @@ def star(x: Float64[np.ndarray, "n d"]) -> float:
     side = functools.reduce(np.multiply.outer, grids[1:])
     # Counts with a row of zeros in front: those one grid step back are the open ones.
     histogram, closed = np.zeros(rest), np.zeros([size + 1 for size in rest])
-    worst, at, watch = 0.0, 0, Watch(f"the star discrepancy of {n} points in dimension {d}", f"{_BOUNDS}, which are printed")
+    worst, at, watch = (
+        0.0,
+        0,
+        Watch(f"the star discrepancy of {n} points in dimension {d}", f"{_BOUNDS}, which are printed"),
+    )
     for i, z in enumerate(grids[0]):
         watch(i, len(grids[0]))
         worst = max(worst, float((z * side - closed[before] / n).max()))
@@ -144,8 +148,12 @@ def halfplane(x: Float64[np.ndarray, "n 2"]) -> float:
     (r₁, r₂), so it is stationary exactly where p halves the chord: where the boundary of the square meets its mirror
     image in p, at opposite corners of their overlap. Points on the line are counted in or out, whichever is worse."""
     n = len(x)
-    worst, watch = 0.0, Watch(
-        f"the half-plane discrepancy of {n} points", "fewer points are quicker by the cube of the ratio, and say less"
+    worst, watch = (
+        0.0,
+        Watch(
+            f"the half-plane discrepancy of {n} points",
+            "fewer points are quicker by the cube of the ratio, and say less",
+        ),
     )
     for i, p in enumerate(x):
         watch(i, n)

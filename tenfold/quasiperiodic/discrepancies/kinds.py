@@ -15,8 +15,8 @@ from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.discrepancies import boxes
 from tenfold.quasiperiodic.discrepancies.bounds import star_bounds
 from tenfold.settings.arguments import read_arguments
-from tenfold.shifts.arrays import reals
 from tenfold.shifts import costs
+from tenfold.shifts.arrays import reals
 from tenfold.shifts.kronecker import Kronecker
 
 SUP = ("star", "extreme", "cube", "halfplane")

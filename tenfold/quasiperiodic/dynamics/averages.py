@@ -55,11 +55,11 @@ _ROUNDING = 2.0**-51
 class TimeAverage:
     """Averages over time at several T.
 
-    ``probabilities`` float64 (len(T), N), or what was kept of them, ``moments`` (len(T), len(p)). ``error_bound`` bounds the error that the
-    method makes in Σ_n of the probabilities at any T (quadrature, truncated horizon, rounding; of the gaussian
-    quadrature an estimate); ``box_bound`` (len(T),) bounds Σ_n |prob_n − prob_n of the lattice| by what the box and the
-    hopping's tail lost (0 where the box is the system), outside included; ``edge_mass`` is the averaged mass in the
-    outermost max(R, 8) layers."""
+    ``probabilities`` float64 (len(T), N), or what was kept of them, ``moments`` (len(T), len(p)). ``error_bound``
+    bounds the error that the method makes in Σ_n of the probabilities at any T (quadrature, truncated horizon,
+    rounding; of the gaussian quadrature an estimate); ``box_bound`` (len(T),) bounds Σ_n |prob_n − prob_n of the
+    lattice| by what the box and the hopping's tail lost (0 where the box is the system), outside included;
+    ``edge_mass`` is the averaged mass in the outermost max(R, 8) layers."""
 
     box: Box
     T: Float64[np.ndarray, " T"]
@@ -178,7 +178,9 @@ def _in_box(
     asked = dict(given)
     scales, kind, skin = asked["T"], asked["kind"], surface(box)
     at = WAYS[asked["method"]](box, states, kind, tol, skin, float(scales.max()), float(asked["p"].max()))
-    watch = Watch(f"averages over {box.size:,} sites at {len(scales)} T", "fewer or shorter T are quicker, and as exact")
+    watch = Watch(
+        f"averages over {box.size:,} sites at {len(scales)} T", "fewer or shorter T are quicker, and as exact"
+    )
     if asked["keep"] is None:
         require(8 * len(scales) * box.size, f"probabilities of {box.size:,} sites at {len(scales)} T", "give fewer T")
     # Evolved states cost as their T, the eigenbasis the same at each.
@@ -306,9 +308,9 @@ def _by_resolvent(
             )
         x = (np.arange(count) + 0.5) * pi / count - pi / 2
         energies, weights = c + g * np.tan(x), g / np.cos(x) ** 2 * (pi / count) / (pi * T)
-        total, lost = np.zeros(box.size), 0.0
-        for first in range(0, count, 256):
-            part = slice(first, min(first + 256, count))
+        total, lost, some = np.zeros(box.size), 0.0, max(1, min(256, (1 << 22) // box.size))
+        for first in range(0, count, some):
+            part = slice(first, min(first + some, count))
             columns = solve(energies[part] + 1j / T)
             total += weights[part] @ (columns.real**2 + columns.imag**2)
             if len(skin.edge):

@@ -212,7 +212,9 @@ def transfer_bound(
     if count * 8 > 1 << 31:
         raise UsageError(f"T = {T:g} needs {count:.2g} energies; give fewer with energies=")
     width = (high - low) / count
-    watch = Watch(f"products over {N:,} sites at {count:,} energies", "fewer with energies= are quicker, on a coarser grid")
+    watch = Watch(
+        f"products over {N:,} sites at {count:,} energies", "fewer with energies= are quicker, on a coarser grid"
+    )
     one = hopping.coefs[hopping.offsets[:, 0] == 1][0]
     strength, middle = abs(one), float(np.real(hopping.coefs[hopping.offsets[:, 0] == 0]).sum())
     values = box.single_potential() + middle

@@ -16,8 +16,8 @@ from jaxtyping import Complex128, Float64, Inexact, Int64, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, amplitudes, real, reals, whole, wholes
-from tenfold.shifts.costs import require
 from tenfold.settings.values import shown
+from tenfold.shifts.costs import require
 
 _TINY = 1e-17
 

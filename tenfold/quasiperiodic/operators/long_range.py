@@ -16,10 +16,10 @@ from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, ampl
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
-from tenfold.shifts.costs import require
 from tenfold.quasiperiodic.operators.phases import Orbit, to_unit
 from tenfold.quasiperiodic.operators.potentials import Function, Potential
 from tenfold.quasiperiodic.operators.windows import NORMS, Site, Window, site_of
+from tenfold.shifts.costs import require
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,7 @@ class Box(Window):
         if len(self.shape) != 1 or self.boundary == "periodic":
             raise UsageError(f"band storage is for open one-dimensional boxes, not for {self.describe()}")
         reach, n = min(self.hopping.range, self.size - 1), self.size
+        require(32 * (2 * reach + 1) * n, f"{2 * reach + 1} bands of {n:,} sites")
         bands = np.zeros((2 * reach + 1, n), dtype=np.float64 if self.is_real else np.complex128)
         if isinstance(self.hopping, Kernel):
             coo = self.hopping_matrix.tocoo()

@@ -8,7 +8,7 @@ from jaxtyping import Complex128, Float64, Inexact, Num
 from scipy.linalg import eigh_tridiagonal
 
 from tenfold.quasiperiodic.operators.long_range import Box
-from tenfold.shifts.costs import foresee
+from tenfold.shifts.costs import foresee, require
 
 EPS = 2.0**-53
 CHEAPER = "fewer sites, or Chebyshev and quadrature in the place of the eigenbasis, are quicker, to a tolerance"
@@ -79,9 +79,11 @@ def diagonalise(box: Box) -> Spectral:
         and hopping.range == 1
         and box.size > 1
     ):
+        require(24 * box.size**2, what)
         bands = box.banded()
         foresee(lambda n: eigh_tridiagonal(bands[1, :n], bands[0, 1:n]), box.size, 3, what, CHEAPER)
         return Spectral(*eigh_tridiagonal(bands[1], bands[0, 1:]))
+    require(64 * box.potential.size * box.size, what)
     matrix, batch = box.dense(), box.potential.size // box.size
     foresee(lambda n: np.linalg.eigh(matrix[(0,) * (matrix.ndim - 2)][:n, :n]), box.size, 3, what, CHEAPER, count=batch)
     return Spectral(*np.linalg.eigh(matrix))

@@ -57,7 +57,7 @@ def evolve_trotter(
             take(first, better)
             first += len(better)
             fine += [better] if held else []
-        error, step = error / (2 ** order - 1), step / 2
+        error, step = error / (2**order - 1), step / 2
         if error <= tol:
             return runs.used, error
         coarse = fine if held else runs.of(step)

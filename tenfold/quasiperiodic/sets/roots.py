@@ -123,7 +123,9 @@ def _divided(a: Coefficients, b: Coefficients) -> tuple[Coefficients, Coefficien
         # ``times`` is positive, and times · top = factor · lead.
         factor, times, shift = top // common, lead // common, len(rest) - len(b) + 1
         quotient = [times * c for c in quotient] + [factor]
-        rest = [times * c for c in rest[:shift]] + [times * c - factor * x for c, x in zip(rest[shift:], b, strict=False)]
+        rest = [times * c for c in rest[:shift]] + [
+            times * c - factor * x for c, x in zip(rest[shift:], b, strict=False)
+        ]
     return _trimmed(quotient[::-1]), _trimmed(rest)
 
 

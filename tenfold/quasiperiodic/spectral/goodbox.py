@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, reals, whole
-from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.windows import NORMS
@@ -52,6 +52,7 @@ def good_box(box: Box, energy: Numbers, rate: Numbers, s: Numbers) -> GoodBox:
     if box.size > _MOST:
         raise UsageError(f"the good-box test inverts a dense matrix; {box.size} sites are more than {_MOST}")
     box.single_potential()
+    require(64 * box.size**2, f"the inverse of {box.size:,} sites")
     side = max(box.shape)
     bound = exp(min(side**s, 700.0))
     try:
@@ -103,7 +104,9 @@ def theta_scan(
 ) -> ThetaScan:
     """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
     rows, found, reach = _rows(theta), [], whole(reach, "the box's reach", 0)
-    watch = Watch(f"{len(rows):,} boxes of reach {reach}", "fewer theta are quicker, and the fraction rougher by 1/sqrt of them")
+    watch = Watch(
+        f"{len(rows):,} boxes of reach {reach}", "fewer theta are quicker, and the fraction rougher by 1/sqrt of them"
+    )
     for i, row in enumerate(rows):
         one = good_box(operator.at(row.tolist()).box(reach), energy, rate, s)
         found.append((one.good, one.norm, one.rate))
@@ -165,16 +168,18 @@ def determinant_scan(
     rows = _rows(theta)
     potential = operator.potential
     degree = side * potential.degree if isinstance(potential, TrigPolynomial) else None
-    short = not isinstance(hopping, Kernel) and hopping.range <= 1 and not hopping.coefs[~hopping.offsets.any(1)].any()
-    step = max(1, (1 << 22 if short else 1 << 24) // side ** (1 if short else 2))
-    require(64 * min(step, len(rows)) * side ** (1 if short else 2), f"determinants of {side:,} sites")
+    strength = _neighbours(hopping)
+    most, size = (1 << 24, side**2) if strength is None else (1 << 22, side)
+    step = max(1, most // size)
+    require(64 * min(step, len(rows)) * size, f"determinants of {side:,} sites")
     log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
-    watch = Watch(f"determinants of {side:,} sites at {len(rows):,} theta", "fewer theta are quicker, on a coarser grid")
+    watch = Watch(
+        f"determinants of {side:,} sites at {len(rows):,} theta", "fewer theta are quicker, on a coarser grid"
+    )
     for first in range(0, len(rows), step):
         part = slice(first, first + step)
         values = operator.at(rows[part].tolist()).values([start], [side]) - energy
-        if short:
-            strength = float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
+        if strength is not None:
             log_abs[part], sign[part] = three_term(values, strength)
         else:
             matrices = Box(hopping, (start,), (side,), "open", operator, (start,), values).dense()
@@ -182,6 +187,13 @@ def determinant_scan(
             sign[part] = np.real(signs)
         watch(first + step, len(rows))
     return DeterminantScan(rows, log_abs, sign, energy, side, degree)
+
+
+def _neighbours(hopping: Hopping | Kernel) -> float | None:
+    """|a|² of a hopping to nearest neighbours (0 without any), None for others."""
+    if isinstance(hopping, Kernel) or hopping.range > 1 or hopping.coefs[~hopping.offsets.any(1)].any():
+        return None
+    return float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
 
 
 def three_term(

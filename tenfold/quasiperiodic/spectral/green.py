@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,14 @@ def green_columns(
         raise UsageError("there is no z or no source; give at least one")
     choice(method, "method", WAYS)
     sites = [box.centre] if sources is None else ([sources] if not many_m else list(sources))
+    require(40 * len(energies) * len(sites) * box.size, f"Green's functions of {box.size:,} sites at {len(energies)} z")
     right = np.zeros((len(sites), box.size))
     for row, site in enumerate(sites):
         right[row, box.index(site)] = 1.0
     way = _way(box, method)
-    watch = Watch(f"Green's functions at {len(energies)} z", "fewer z are quicker, as is a smaller box, off by its decay")
+    watch = Watch(
+        f"Green's functions at {len(energies)} z", "fewer z are quicker, as is a smaller box, off by its decay"
+    )
     solved = []
     for e in energies:
         solved.append(_solve(box, e, right, way))
@@ -79,6 +83,7 @@ def solver(box: Box, state: Num[np.ndarray, " N"], method: str = "auto") -> Call
     if way == "banded":
         right = state[None]
         return lambda z: np.stack([_solve(box, e, right, "banded")[0] for e in np.atleast_1d(z)])
+    require(64 * box.size**2, f"the reduction of {box.size:,} sites")
     reduced, basis = hessenberg(box.dense(), calc_q=True)
     upper, diagonal, lower = np.diag(reduced, 1), np.real(np.diag(reduced)), np.diag(reduced, -1)
     bands = np.zeros((3, box.size), dtype=reduced.dtype)
@@ -152,7 +157,7 @@ def _foresee_strips(box: Box, matrix: scipy.sparse.csc_array) -> None:
     corner = [min(n, round(_CORNER ** (1 / d))) for n in box.shape]
     inside = np.ravel_multi_index(np.indices(corner).reshape(d, -1), box.shape)
     what = f"the sparse LU of {box.describe()}"
-    foresee(lambda _: _factors(matrix[inside][:, inside]), box.size, 3 - 3 / d, what, _SMALLER, len(inside))
+    foresee(lambda _: _factors(matrix[inside][:, inside]), box.size, 3 - 3 / d, what, _SMALLER, prod(corner))
 
 
 @dataclass(frozen=True)

@@ -76,15 +76,16 @@ def lyapunov_exponents(
     frame = np.zeros((*shape, 2 * reach, reach), dtype=kind)
     frame[..., np.arange(reach), np.arange(reach)] = 1.0
     many = int(np.prod(shape))
-    require(8.0 * many * (2 * _BATCHES * reach + 16 * _TOGETHER * reach**2), f"exponents at {many:,} energies and theta")
+    require(
+        8.0 * many * (2 * _BATCHES * reach + 16 * _TOGETHER * reach**2), f"exponents at {many:,} energies and theta"
+    )
     watch = Watch(
-        f"{steps:,} steps at {len(flat):,} energies", "fewer are quicker, with an error that grows as one over their root"
+        f"{steps:,} steps at {len(flat):,} energies",
+        "fewer are quicker, with an error that grows as one over their root",
     )
     sums, stretch = np.zeros((_BATCHES, *shape, reach)), steps // _BATCHES
     # The potential in pieces, so that a long orbit needs no long array.
-    piece = max(
-        _TOGETHER, min(steps, (1 << 20) // max(1, many * 4 * reach * reach)) // _TOGETHER * _TOGETHER
-    )
+    piece = max(_TOGETHER, min(steps, (1 << 20) // max(1, many * 4 * reach * reach)) // _TOGETHER * _TOGETHER)
     for first in range(0, steps, piece):
         count = min(piece, steps - first)
         values = operator.values([start + first], [count])

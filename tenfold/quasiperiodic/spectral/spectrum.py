@@ -10,7 +10,7 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, reals, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.shifts.costs import Watch, foresee, require
+from tenfold.shifts.costs import foresee, require
 
 _CHEAPER = "a smaller box is quicker by a power of the ratio, and its spectrum within that of the larger one's interval"
 
@@ -40,18 +40,20 @@ def bloch_spectrum(operator: LongRange, period: Whole, phases: Numbers) -> Float
     require(64 * period**2, f"Bloch matrices of {period:,} sites")
     values = replace(operator, orbit=operator.orbit.approximant(period)).values([0], [period])
     n = np.arange(period)
-    found, what = [], f"the Bloch spectrum of {period:,} sites"
+    found = []
     kappas = np.atleast_1d(reals(phases, "a Bloch phase")).ravel()
     if not len(kappas):
         raise UsageError("there are no Bloch phases; give at least one")
-    watch = Watch(f"{len(kappas)} Bloch spectra of {period} sites", "a shorter period is quicker, and another approximant")
-    for i, kappa in enumerate(kappas):
-        watch(i, len(kappas))
+
+    def part(size: int) -> object:
+        return np.linalg.eigvalsh(np.add.outer(values[:size], values[:size]).astype(np.complex128))
+
+    what = f"{len(kappas)} Bloch spectra of {period:,} sites"
+    foresee(part, period, 3, what, "a shorter period is quicker, and another approximant", count=len(kappas))
+    for kappa in kappas:
         matrix = np.diag(values).astype(np.complex128)
         for m, a in zip(hopping.offsets[:, 0].tolist(), hopping.coefs, strict=True):
             source = n - m
             np.add.at(matrix, (n, source % period), a * np.exp(1j * kappa * (source // period)))
-        if not i:
-            foresee(lambda n: np.linalg.eigvalsh(matrix[:n, :n]), period, 3, what, _CHEAPER)
         found.append(np.linalg.eigvalsh(matrix))
     return np.array(found)
