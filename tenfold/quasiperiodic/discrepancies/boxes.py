@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from tenfold.shifts.costs import Watch
 
-_BOUNDS = "exact=False gives bounds"
+_BOUNDS = "exact=False is quicker, and gives bounds"
 
 
 def star(x: Float64[np.ndarray, "n d"]) -> float:

@@ -18,6 +18,7 @@ from tenfold.quasiperiodic.operators.windows import NORMS
 from tenfold.shifts.costs import Watch, require
 
 _MOST = 2000
+_TOGETHER = 1 << 22  # values of the potential that are held together
 
 
 @dataclass(frozen=True)
@@ -168,24 +169,26 @@ def determinant_scan(
     rows = _rows(theta)
     potential = operator.potential
     degree = side * potential.degree if isinstance(potential, TrigPolynomial) else None
-    strength = _neighbours(hopping)
-    most, size = (1 << 24, side**2) if strength is None else (1 << 22, side)
-    step = max(1, most // size)
-    require(64 * min(step, len(rows)) * size, f"determinants of {side:,} sites")
-    log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
-    watch = Watch(
-        f"determinants of {side:,} sites at {len(rows):,} theta", "fewer theta are quicker, on a coarser grid"
-    )
-    for first in range(0, len(rows), step):
-        part = slice(first, first + step)
+    strength, moved, many = _neighbours(hopping), operator.at(rows.tolist()), len(rows)
+    watch = Watch(f"determinants of {side:,} sites at {many:,} theta", "fewer theta are quicker, on a coarser grid")
+    if strength is not None:
+        count = min(side, max(1, _TOGETHER // many))
+        require(64 * many * count, f"determinants at {many:,} theta", "give fewer theta")
+        chain = Chain(many, strength)
+        for first in range(0, side, count):
+            chain.extend(moved.values([start + first], [min(count, side - first)]) - energy)
+            watch(first + count, side)
+        return DeterminantScan(rows, chain.log_abs, chain.sign, energy, side, degree)
+    log_abs, sign = np.empty(many), np.empty(many)
+    count = max(1, 4 * _TOGETHER // side**2)
+    require(64 * min(count, many) * side**2, f"determinants of {side:,} sites")
+    for first in range(0, many, count):
+        part = slice(first, first + count)
         values = operator.at(rows[part].tolist()).values([start], [side]) - energy
-        if strength is not None:
-            log_abs[part], sign[part] = three_term(values, strength)
-        else:
-            matrices = Box(hopping, (start,), (side,), "open", operator, (start,), values).dense()
-            signs, log_abs[part] = np.linalg.slogdet(matrices)
-            sign[part] = np.real(signs)
-        watch(first + step, len(rows))
+        matrices = Box(hopping, (start,), (side,), "open", operator, (start,), values).dense()
+        signs, log_abs[part] = np.linalg.slogdet(matrices)
+        sign[part] = np.real(signs)
+        watch(first + count, many)
     return DeterminantScan(rows, log_abs, sign, energy, side, degree)
 
 
@@ -196,24 +199,39 @@ def _neighbours(hopping: Hopping | Kernel) -> float | None:
     return float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
 
 
-def three_term(
-    values: Float64[np.ndarray, "k side"], strength: float
-) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """(log|D|, sign D) by D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}, rescaled against overflow; ``values`` are V − E and
-    ``strength`` is |a|²."""
-    before, now = np.zeros(len(values)), np.ones(len(values))
-    scale = np.zeros(len(values))
-    for k in range(values.shape[1]):
-        before, now = now, values[:, k] * now - strength * before
-        size = np.maximum(np.abs(now), np.abs(before))
-        if not (size.max() < 1e100 and size.min() > 1e-100):
-            if not np.isfinite(size).all():
-                raise TenfoldError("a determinant leaves the range of floats; scale the operator and the energy down")
-            size[size == 0] = 1.0
-            before, now = before / size, now / size
-            scale += np.log(size)
-    with np.errstate(divide="ignore"):
-        return np.log(np.abs(now)) + scale, np.sign(now)
+class Chain:
+    """log|D_k| and the sign of D_k by D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}, for many chains at once, rescaled against
+    overflow; ``strength`` is |a|²."""
+
+    def __init__(self, many: int, strength: float) -> None:
+        self._before, self._now, self._scale, self._strength = np.zeros(many), np.ones(many), np.zeros(many), strength
+
+    def extend(self, values: Float64[np.ndarray, "many sites"]) -> None:
+        """Go on by sites with V − E = ``values``."""
+        before, now = self._before, self._now
+        for k in range(values.shape[1]):
+            before, now = now, values[:, k] * now - self._strength * before
+            size = np.maximum(np.abs(now), np.abs(before))
+            if not (size.max() < 1e100 and size.min() > 1e-100):
+                if not np.isfinite(size).all():
+                    raise TenfoldError(
+                        "a determinant leaves the range of floats; scale the operator and the energy down"
+                    )
+                size[size == 0] = 1.0
+                before, now = before / size, now / size
+                self._scale += np.log(size)
+        self._before, self._now = before, now
+
+    @property
+    def log_abs(self) -> Float64[np.ndarray, " many"]:
+        """log|D|."""
+        with np.errstate(divide="ignore"):
+            return np.log(np.abs(self._now)) + self._scale
+
+    @property
+    def sign(self) -> Float64[np.ndarray, " many"]:
+        """The sign of D."""
+        return np.sign(self._now)
 
 
 def theta_grid(points: Whole, torus: Whole = 1) -> Float64[np.ndarray, "k {torus}"]:
