@@ -194,7 +194,7 @@ def _in_box(
             raise TenfoldError(f"the average at T = {T:g} left the range of floats; scale the operator down")
         mass = max(mass, float(found[edge].sum())) if len(edge) else mass
         moments[i] = moments_of_probabilities(box, found, asked["p"], asked["norm"])
-        kept.append(found if keep is None else keep(box, found[None, None])[0, 0])
+        kept.append(found if keep is None else np.array(keep(box, found[None, None])[0, 0]))
         parts.append(one._replace(probabilities=np.empty(0)))
     lost = np.array([p.lost for p in parts])
     bound, scale = np.zeros(len(scales)), float(np.linalg.norm(states))

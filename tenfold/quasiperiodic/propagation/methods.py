@@ -78,7 +78,7 @@ class Propagated:
             raise TenfoldError("the evolution left the range of floats; scale the operator down")
         mass = (np.abs(states[..., box.edge()]) ** 2).sum(-1) / scale
         self.edge_mass = max(self.edge_mass, float(mass.max(initial=0.0)))
-        return states if keep is None else keep(box, states)
+        return states if keep is None else np.array(keep(box, states))  # a copy: a view would hold the states
 
 
 @dataclass
