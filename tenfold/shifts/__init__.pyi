@@ -4,6 +4,7 @@ from .classes import certify_wdc as certify_wdc
 from .classes import estimate_dc as estimate_dc
 from .classes import khintchine_transfer as khintchine_transfer
 from .compiled import use_compiled_points as use_compiled_points
+from .costs import patience as patience
 from .diophantine import ContinuedFraction as ContinuedFraction
 from .diophantine import Records as Records
 from .diophantine import best_dual as best_dual

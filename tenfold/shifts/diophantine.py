@@ -14,11 +14,15 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments, read_arguments
+from tenfold.shifts.costs import Watch
 from tenfold.shifts.frequency import Frequency, Number
-from tenfold.shifts.reduction import in_box
+from tenfold.shifts.reduction import Search, in_box
 
 BITS = 256
 BRUTE_LIMIT = 10**7
+BRUTE_DIM = 8  # from here on the boxes of the lattice hold more vectors than a brute search has numbers
+_TOGETHER = 16  # coordinates in which relations are looked for
+_METHODS = ("auto", "lattice", "brute")
 MOST_BITS = 1 << 13
 
 
@@ -78,6 +82,8 @@ def _quotients(low: Fraction, high: Fraction, terms: int) -> tuple[list[int], bo
     # The map x ↦ 1/(x − a) reverses the order of the ends; ``None`` is infinity.
     found: list[int] = []
     a: int
+    size = high.denominator.bit_length()
+    watch = Watch(f"expanding {size} bits", "fewer terms or bits are quicker, and as exact")
     while len(found) < terms:
         a = math.floor(low)
         if math.floor(high) != a:
@@ -89,6 +95,7 @@ def _quotients(low: Fraction, high: Fraction, terms: int) -> tuple[list[int], bo
         if low == 0:
             return found, False, True
         low, high = 1 / high, 1 / low
+        watch(max(len(found) / terms, 1 - high.denominator.bit_length() / size))
     return found, False, False
 
 
@@ -136,18 +143,24 @@ def _stored(frequency: Frequency, bits: int) -> tuple[list[int], list[int]]:
 
 
 @read_arguments
-def best_simultaneous(alpha: Any, limit: int, method: str = "lattice") -> Records:
+def best_simultaneous(alpha: Any, limit: int, method: str = "auto") -> Records:
     """The n ≤ ``limit`` with ‖n α‖ smaller than for every smaller n ≥ 1, and these distances.
 
     ``method`` "lattice" finds each next record in a box of the lattice of (n, n α − p) by LLL and complete
-    enumeration, O(log limit) boxes for any ``limit``; "brute" computes all n (limit ≤ 10^7), and is there to check.
+    enumeration, O(log limit) boxes for any ``limit``, each about 3^b nodes; "brute" computes all n (limit ≤ 10^7);
+    "auto" is "brute" from eight coordinates on where the limit allows it. They agree; minutes are said.
 
     >>> best_simultaneous("golden", 100).sizes
     (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
-    Raises UsageError for ``limit`` < 1."""
+    Raises UsageError for ``limit`` < 1, or a search of days."""
     _positive(limit, "limit")
-    return _best_simultaneous(Frequency.of(alpha), limit, method)
+    if method not in _METHODS:
+        raise UsageError(f"method is {method!r}; expected 'auto', 'lattice' or 'brute'")
+    frequency = Frequency.of(alpha)
+    quick = frequency.dim >= BRUTE_DIM and limit <= BRUTE_LIMIT
+    way = ("brute" if quick else "lattice") if method == "auto" else method
+    return _best_simultaneous(frequency, limit, way)
 
 
 @lru_cache(maxsize=64)
@@ -162,10 +175,8 @@ def _best_simultaneous(frequency: Frequency, limit: int, method: str, bits: int 
 
     if method == "brute":
         sizes = list(_brute_records(steps, moduli, bits, limit))
-    elif method == "lattice":
-        sizes = list(_simultaneous(steps, moduli, limit, distance))
     else:
-        raise UsageError(f"method is {method!r}; expected 'lattice' or 'brute'")
+        sizes = list(_simultaneous(steps, moduli, limit, distance))
     distances = tuple(distance(n) for n in sizes)
     if not exact and distances[-1] <= error * 2**64 and bits < MOST_BITS:  # nearer than these bits can tell
         return _best_simultaneous(frequency, limit, method, 4 * bits)
@@ -182,10 +193,15 @@ def _simultaneous(
     size, best = 1, distance(1)
     yield size
     reach = 1
+    search = Search(
+        f"searching the lattice for n up to {limit} in {len(steps)} dimensions",
+        f"method 'brute' takes seconds for n up to {BRUTE_LIMIT}, as exact, and fewer coordinates are quicker",
+        limit.bit_length(),
+    )
     while best and reach < limit:
         reach = min(2 * max(reach, size), limit)
         half = [reach, *(max(1, math.ceil(best * m) - 1) for m in moduli)]
-        found = sorted({abs(v[0]) for v, _ in in_box(rows, half)} - {0})
+        found = sorted({abs(v[0]) for v, _ in in_box(rows, half, search)} - {0})
         for n in found:
             if n > size and (d := distance(n)) < best:
                 size, best = n, d
@@ -232,11 +248,16 @@ def _best_dual(frequency: Frequency, radius: int, bits: int) -> Records:
     rows = dual_rows(steps, modulus)
     size, best, vectors = 0, modulus // 2 + 1, []
     reach = 0
+    search = Search(
+        f"searching the lattice for |k| up to {radius} in {frequency.dim} dimensions",
+        "a smaller radius or fewer coordinates are quicker, and as exact",
+        radius.bit_length() + 1,
+    )
     while best and reach < radius:
         reach = min(max(1, 2 * reach, 2 * size), radius)
         half = [reach] * frequency.dim + [max(1, best - 1)]
         found = sorted(
-            (max(map(abs, v[:-1])), abs(v[-1]), signed(v[:-1])) for v, _ in in_box(rows, half) if any(v[:-1])
+            (max(map(abs, v[:-1])), abs(v[-1]), signed(v[:-1])) for v, _ in in_box(rows, half, search) if any(v[:-1])
         )
         for norm, value, vector in found:
             if norm > size and value < best:
@@ -253,8 +274,14 @@ def relation(alpha: Any) -> tuple[int, ...] | None:
     """Small whole numbers k ≠ 0 with k · α ∈ Z, or None.
 
     |k|_∞ goes up to 4096, or as far as the known bits of α rule out chance; a k is reported when k · α is a whole
-    number to within what rounding α explains."""
-    return _relation(Frequency.of(alpha))
+    number to within what rounding α explains. Of more than 16 coordinates, relations among neighbours are looked for:
+    16 of them at a time, each with the 8 before and after it."""
+    parts = Frequency.of(alpha).components
+    for first in range(0, max(len(parts) - _TOGETHER // 2, 1), _TOGETHER // 2):
+        found = _relation(Frequency(parts[first : first + _TOGETHER]))
+        if found is not None:
+            return (*[0] * first, *found, *[0] * (len(parts) - first - len(found)))
+    return None
 
 
 @lru_cache(maxsize=256)
@@ -267,12 +294,17 @@ def _relation(frequency: Frequency) -> tuple[int, ...] | None:
         reach, known = 64, BITS
     steps, modulus, inexact = _common(frequency, BITS)
     rows = dual_rows(steps, modulus)
-    # Small boxes first: a rational vector has so many relations in the large one.
-    for size in sorted({min(size, reach) for size in (1, 8, 128, 4096)}):
+
+    def within(size: int) -> Iterator[tuple[int, ...]]:
         noise = size * frequency.dim if inexact or known < BITS else 0
         half = [size] * frequency.dim + [max(1, noise << BITS - known if modulus == 1 << BITS else noise)]
-        found = [signed(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1])]
-        found = [k for k in found if _holds(frequency, k)]
+        return (signed(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1]))
+
+    if not any(within(reach)):
+        return None
+    # Small boxes first: a rational vector has so many relations in the large one.
+    for size in sorted({min(size, reach) for size in (1, 8, 128, 4096)}):
+        found = [k for k in within(size) if _holds(frequency, k)]
         if found:
             return min(found, key=lambda k: (max(map(abs, k)), sum(map(abs, k)), [-x for x in k]))
     return None

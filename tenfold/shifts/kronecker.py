@@ -120,7 +120,11 @@ class Kronecker:
             if modulus == 1 << self.bits:
                 self._column(j)._blocks(start, stop, result[:, j : j + 1])
             else:
-                result[:, j] = below_one((self._residues(j, start, stop) / modulus).astype(np.float64), kind)
+                for begin in range(start, stop, CHUNK):
+                    residues = self._residues(j, begin, min(begin + CHUNK, stop))
+                    result[begin - start :, j][: len(residues)] = below_one(
+                        (residues / modulus).astype(np.float64), kind
+                    )
         return result
 
     def at(self, n: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*n b"]:

@@ -3,17 +3,16 @@
 A lattice is given by rows, lists of Python integers, so that every length is exact.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from math import lgamma
 
 import numpy as np
 from jaxtyping import Float64
 
-from tenfold.shifts.costs import say
+from tenfold.shifts.costs import Watch
 
 Rows = list[list[int]]
-_MEASURED = 20_000
+_NODES = 1 << 12  # between two looks at the clock
 
 
 def reduce(rows: Sequence[Sequence[int]], bound: tuple[int, int] = (3, 4)) -> tuple[Rows, Rows]:
@@ -93,13 +92,39 @@ class _Basis:
         d[k] = new
 
 
-def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+class Search:
+    """A search through boxes of a lattice one after the other: says what it will take, after a moment.
+
+    ``boxes`` is how many there are about, all of the size of those that were looked through."""
+
+    def __init__(self, what: str, cheaper: str, boxes: int = 1) -> None:
+        self._watch, self._boxes, self._done, self._seen = Watch(what, cheaper), boxes, 0, 0
+
+    def look(self, seen: int, nodes: float) -> None:
+        """``seen`` of about ``nodes`` nodes of the present box are visited."""
+        whole = max(float(seen), nodes)
+        left = max(self._boxes - self._done - 1, 0) * max(whole, self._seen / max(self._done, 1))
+        self._watch(self._seen + seen, self._seen + whole + left)
+
+    def finish(self, seen: int) -> None:
+        """A box is done, in ``seen`` nodes."""
+        self._done, self._seen = self._done + 1, self._seen + seen
+        self.look(0, self._seen / self._done)
+
+
+def in_box(
+    rows: Sequence[Sequence[int]], half: Sequence[int], search: Search | None = None
+) -> Iterator[tuple[list[int], list[int]]]:
     """All non-zero lattice vectors v with |v_j| ≤ half_j, one of each pair ±v, with their coefficients in ``rows``.
 
     The box, scaled to a cube, lies in the ball of squared radius dim; the ball's lattice vectors are enumerated
     (Fincke and Pohst 1985) in float64 with a margin, and each is tested in whole numbers: the list is complete and
-    exact. ``half`` is positive."""
+    exact. ``half`` is positive. ``search`` is what the box belongs to, by default a search of its own."""
     size = len(rows)
+    search = search or Search(
+        f"listing the short vectors of a lattice in {size} dimensions",
+        "a smaller limit or fewer coordinates are quicker, and as exact",
+    )
     # Weights that make the box a cube of half side S, to 2^-60 of its size at most.
     scale = 1 << max(half).bit_length() + 64
     weights = [scale // h for h in half]
@@ -112,7 +137,7 @@ def in_box(rows: Sequence[Sequence[int]], half: Sequence[int]) -> Iterator[tuple
     _q, r = np.linalg.qr(basis.T)
     diagonal = np.abs(np.diag(r))
     mu = r / np.diag(r)[:, None]
-    for found in _in_ball(mu, diagonal, len(half) * (1 + 1e-6)):
+    for found in _in_ball(mu, diagonal, len(half) * (1 + 1e-6), search):
         first = next((c for c in reversed(found) if c), 0)
         if first <= 0:
             continue
@@ -130,19 +155,17 @@ def _nodes(diagonal: Float64[np.ndarray, " n"], squared: float) -> float:
 
 
 def _in_ball(
-    mu: Float64[np.ndarray, "n n"], diagonal: Float64[np.ndarray, " n"], squared: float
+    mu: Float64[np.ndarray, "n n"], diagonal: Float64[np.ndarray, " n"], squared: float, search: Search
 ) -> Iterator[list[int]]:
     """Coefficients of the lattice vectors of squared length up to ``squared``, depth first."""
     size = len(diagonal)
     stack = [(size - 1, [0] * size, squared)]
-    began, seen = time.perf_counter(), 0
+    nodes, seen = _nodes(diagonal, squared), 0
     while stack:
         level, chosen, left = stack.pop()
         seen += 1
-        if seen == _MEASURED:
-            seconds = (time.perf_counter() - began) * _nodes(diagonal, squared) / seen
-            what = f"listing the short vectors of a lattice in {size} dimensions"
-            say(seconds, what, "a smaller limit or fewer coordinates are quicker, and as exact")
+        if seen % _NODES == 0:
+            search.look(seen, nodes)
         if level < 0:
             yield chosen
             continue
@@ -153,3 +176,4 @@ def _in_ball(
             rest = left - ((c - centre) * diagonal[level]) ** 2
             if rest >= -1e-6 * squared:
                 stack.append((level - 1, [*chosen[:level], c, *chosen[level + 1 :]], max(rest, 0.0)))
+    search.finish(seen)

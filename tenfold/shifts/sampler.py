@@ -19,7 +19,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.settings.arguments import read_all_arguments
 from tenfold.settings.values import read
 from tenfold.shifts.arrays import below_one, float_type
-from tenfold.shifts.costs import require
+from tenfold.shifts.costs import Watch, require
 from tenfold.shifts.frequency import Frequency
 from tenfold.shifts.kronecker import Kronecker
 from tenfold.shifts.scramble import Scrambled
@@ -129,8 +129,11 @@ class ShiftSampler:
             raise UsageError(f"point {start + size} is beyond the 2^32 of a Sobol' sequence; take mode 'kronecker'")
         if self._sobol.num_generated > start:
             self._sobol.reset()
-        if self._sobol.num_generated < start:
-            self._sobol.fast_forward(start - self._sobol.num_generated)
+        first = self._sobol.num_generated
+        watch = Watch(f"going to point {start} of a Sobol' sequence", "mode 'kronecker' is there at once")
+        while self._sobol.num_generated < start:
+            self._sobol.fast_forward(min(1 << 16, start - self._sobol.num_generated))
+            watch(self._sobol.num_generated - first, start - first)
         with warnings.catch_warnings():  # about sizes that are no power of two: the class docstring says so
             warnings.simplefilter("ignore", UserWarning)
             return np.asarray(self._sobol.random(size))

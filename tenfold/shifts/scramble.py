@@ -11,6 +11,7 @@ from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments, read_arguments
 from tenfold.shifts import limbs
 from tenfold.shifts.arrays import as_table, float_type, indices
+from tenfold.shifts.costs import require
 from tenfold.shifts.kronecker import Kronecker
 
 DEPTH = 53
@@ -79,6 +80,7 @@ class Scrambled:
     def points(self, start: int, stop: int, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "n b"]:
         """Scrambled points start … stop − 1, in [0, 1)."""
         kind = float_type(dtype)
+        require(24 * max(stop - start, 0) * self.dim, f"{stop - start} points", "take shorter ranges in turn")
         return limbs.floats(nested_uniform(self.sequence.phases(start, stop), self.seed), kind.type)
 
     def at(self, n: Any, dtype: DTypeLike = np.float64) -> Float[np.ndarray, "*n b"]:

@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.operators import memory, presets
+from tenfold.quasiperiodic.operators import matvec, presets
 from tenfold.quasiperiodic.operators.hopping import exponential, nearest_neighbour
 from tenfold.quasiperiodic.operators.intervals import symbol_range
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.matvec import KINDS, costs
+from tenfold.quasiperiodic.operators.matvec import KINDS
 from tenfold.quasiperiodic.spectral.spectrum import bloch_spectrum, eigenvalues
+from tenfold.runs import machine
+from tenfold.shifts import costs
 from tests.quasiperiodic.systems import CASES, chain, fixture, plane, random_operator, random_state, seeds
 
 
@@ -63,11 +65,11 @@ def test_both_stencils_are_used_and_agree() -> None:
 def test_the_cheapest_product_is_chosen_by_counting() -> None:
     short, long_ = presets.free().box(200_000), presets.free(2).box(60)
     for box in (short, long_):
-        table = costs(box)
+        table = matvec.costs(box)
         assert table["slices"].flops == 2 * len(box.operator.hopping.coefs) * box.size
         assert box.product.kind == "stencil"
     wide = LongRange(exponential(1.0, 0.25, 2, radius=12)).box(30)
-    assert costs(wide)["fft"].nanoseconds < costs(wide)["slices"].nanoseconds
+    assert matvec.costs(wide)["fft"].nanoseconds < matvec.costs(wide)["slices"].nanoseconds
     assert wide.product.kind == "fft"
 
 
@@ -162,7 +164,8 @@ def test_mobility_edge_of_exponential_hopping() -> None:
 
 class TestBadBoxes:
     def test_memory_is_told_before_it_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(memory, "available", lambda: 1 << 20)
+        monkeypatch.setattr(costs, "LITTLE", 0)
+        monkeypatch.setattr(machine, "free_memory", lambda: 1 << 20)
         with pytest.raises(UsageError, match=r"200,001 sites would need .* GiB"):
             presets.aubry_andre(1.0).box(100_000)
         with pytest.raises(UsageError, match="a dense matrix of 2001 sites"):

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, evolve
-from tenfold.quasiperiodic.operators import memory, presets
+from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel, exponential, nearest_neighbour, symmetric
 from tenfold.quasiperiodic.operators.long_range import LongRange
 from tenfold.quasiperiodic.propagation.dense import diagonalise
 from tenfold.quasiperiodic.propagation.leak import spectral_loss, surface
 from tenfold.quasiperiodic.propagation.panels import run_panels
+from tenfold.runs import machine
+from tenfold.shifts import costs
 from tests.quasiperiodic.systems import CASES, chain, fixture, plane, random_operator, random_state, seeds
 
 METHODS = ("chebyshev", "lanczos", "dense")
@@ -294,6 +296,7 @@ def test_bad_moments() -> None:
 
 def test_memory_of_the_states_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     box = LongRange(nearest_neighbour()).box(1000)
-    monkeypatch.setattr(memory, "available", lambda: 1 << 22)
-    with pytest.raises(UsageError, match=r"states of 2,001 sites at 100 times would need"):
+    monkeypatch.setattr(costs, "LITTLE", 0)
+    monkeypatch.setattr(machine, "free_memory", lambda: 1 << 22)
+    with pytest.raises(UsageError, match=r"states of 2,001 sites at 100 times together would need"):
         evolve(box, None, np.linspace(0, 1, 100))

@@ -10,6 +10,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.worked import EXAMPLES
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
+from tenfold.settings.values import read
 
 
 def action_of(verb: str, argv: list[str], actions: Mapping[str, Any]) -> str | None:
@@ -18,6 +19,18 @@ def action_of(verb: str, argv: list[str], actions: Mapping[str, Any]) -> str | N
     if action is not None and action not in actions:
         raise UsageError(f"there is no action {action!r} of 'tenfold {verb}'{suggest(action, actions)}")
     return action
+
+
+DAYS = "most days that the work may take; what would take longer is refused"
+
+
+def perform(actions: Mapping[str, Callable[[list[str]], int]], action: str, argv: list[str]) -> int:
+    """Run an action, whose work may take as many days as its line says."""
+    made = CommandParser("")
+    made.add_option("--days", float, 1.0, DAYS)
+    text = made.peek(argv)[1].get("days")
+    with shifts.patience(1.0 if text is None else read(float, text, "--days", text=True)):
+        return actions[action](argv)
 
 
 def verb_parser(verb: str, usage: str, summary: str, lines: str, actions: Mapping[str, Any]) -> CommandParser:
@@ -33,6 +46,7 @@ def action_parser(verb: str, action: str, usage: str, summary: str, lines: str) 
     """The parser of an action, with those of the verb's example ``lines`` that show it."""
     own = "".join(f"{line}\n" for line in lines.splitlines() if f"{verb} {action}" in line)
     made = CommandParser(f"{verb} {action}", usage, summary, own)
+    made.add_option("--days", float, 1.0, DAYS)
     made.switch("--json", "print JSON")
     return made
 

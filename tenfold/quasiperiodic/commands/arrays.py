@@ -3,11 +3,13 @@
 import json
 import math
 import os
+import tempfile
 import warnings
 import zipfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tenfold.errors import UsageError
 
@@ -24,20 +26,87 @@ def check_output(option: str, out: str | None, suffix: str) -> None:
         raise UsageError(f"{option} is {out!r}, which cannot be written; name a file in a folder of yours")
 
 
+class Parts(NamedTuple):
+    """An array that is written part by part, along its first axis, and never held as a whole."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    parts: Iterable[Any]
+
+
 def saved(out: str, facts: dict[str, Any], **arrays: Any) -> Path:
     """Write arrays, and what they are as JSON text, into an .npz file, beside and renamed."""
     import numpy as np
 
+    check_output("--out", out, ".npz")
+    return write_arrays(Path(out), about=np.array(json.dumps(facts, allow_nan=False)), **arrays)
+
+
+def write_arrays(path: Path, **arrays: Any) -> Path:
+    """Write arrays, whole or in ``Parts``, as the members of a compressed .npz file, beside and renamed."""
+    import numpy as np
+
     from tenfold.files import disk_errors
 
-    check_output("--out", out, ".npz")
-    path = Path(out)
-    temporary = path.with_name(f".{path.name}.writing.npz")
+    temporary = path.with_name(f".{path.name}.writing")
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(temporary, about=np.array(json.dumps(facts, allow_nan=False)), **arrays)
-        temporary.replace(path)
+        try:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as content:
+                for name, array in arrays.items():
+                    given = array if isinstance(array, Parts) else Parts(array.shape, array.dtype.str, [array])
+                    header = {"descr": given.dtype, "fortran_order": False, "shape": given.shape}
+                    with content.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array_header_1_0(member, header)
+                        for part in given.parts:
+                            member.write(np.ascontiguousarray(part, given.dtype).tobytes())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path
+
+
+class Spool:
+    """Rows of numbers of growing width, put aside in a file without a name until an array is made of them.
+
+    >>> import numpy as np
+    >>> with Spool(Path(".")) as spool:
+    ...     first, second = spool.put(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    ...     spool.get(second, 2).tolist()
+    [3.0, 4.0]
+    """
+
+    def __init__(self, folder: Path) -> None:
+        above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+        self._file = tempfile.TemporaryFile(dir=above)  # noqa: SIM115 closed by ``__exit__``
+        self._at = 0
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def put(self, rows: Any) -> Any:
+        """Put rows (n, width) of float64 aside, and tell where they begin, as (n,) whole numbers of float64."""
+        import numpy as np
+
+        from tenfold.files import disk_errors
+
+        data = np.ascontiguousarray(rows, np.float64)
+        with disk_errors("the file of states beside the results"):
+            self._file.seek(self._at)
+            self._file.write(data.data)
+        at = self._at + 8.0 * data.shape[1] * np.arange(len(data))
+        self._at += data.nbytes
+        return at
+
+    def get(self, at: float, width: int) -> Any:
+        """The row of ``width`` numbers that begins at ``at``."""
+        import numpy as np
+
+        self._file.seek(int(at))
+        return np.frombuffer(self._file.read(8 * width), np.float64)
 
 
 def loaded(file: str) -> Any:

@@ -1,9 +1,8 @@
 """What ``tenfold dynamics`` computes: each action gives facts, rows, arrays and panels of a picture."""
 
-import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from jaxtyping import Complex128, Float64
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.figures.panels import Curve, Panel, draw
 from tenfold.figures.style import write_captions
-from tenfold.files import disk_errors, write_atomic, write_json
+from tenfold.files import disk_errors, write_json
+from tenfold.quasiperiodic.commands.arrays import Parts, Spool, write_arrays
 from tenfold.quasiperiodic.commands.config import ModelOptions, WorkOptions
 from tenfold.quasiperiodic.commands.models import build, complex_numbers, numbers
 from tenfold.quasiperiodic.dynamics.averages import time_averaged
@@ -49,7 +49,7 @@ class Computed:
 
     facts: dict[str, Any]
     rows: list[Measurement]
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray | Parts] = field(default_factory=dict)
     panels: list[Panel] = field(default_factory=list)
     caption: str = ""
 
@@ -61,9 +61,7 @@ class Computed:
         with disk_errors(str(folder.path)):
             write_json(folder.path / "results.json", self.facts)
             if self.arrays:
-                buffer = io.BytesIO()
-                np.savez_compressed(buffer, **self.arrays)  # type: ignore[arg-type]
-                write_atomic(folder.path / "arrays.npz", buffer.getvalue())
+                write_arrays(folder.path / "arrays.npz", **self.arrays)
             if self.panels:
                 write_captions(folder.figures, {"result.png": self.caption})
             folder.write_evaluation(self.rows)
@@ -71,11 +69,12 @@ class Computed:
             write_report(folder.path)
 
 
-def perform(action: str, model: ModelOptions, work: WorkOptions, done: Done, arrays: bool = True) -> Computed:
-    """One action; ``arrays`` says whether those of the states are wanted. Raises UsageError for bad settings before any
-    work, TenfoldError for a result that is not a finite number."""
+def perform(action: str, model: ModelOptions, work: WorkOptions, done: Done, spool: Spool | None = None) -> Computed:
+    """One action; the probabilities at all times are put into ``spool``, if they are wanted, and have to be written
+    before it is closed. Raises UsageError for bad settings before any work, TenfoldError for a result that is not a
+    finite number."""
     choice(work.norm, "norm", NORMS)
-    made = _evolve(model, work, done, arrays) if action == "evolve" else _ACTIONS[action](model, work, done)
+    made = _STATES[action](model, work, done, spool) if action in _STATES else _ACTIONS[action](model, work, done)
     for row in made.rows:
         if not isfinite(row.value):
             raise TenfoldError(f"{row.name} is {row.value}, no finite number: the request leaves the range of floats")
@@ -95,37 +94,67 @@ def _box(work: WorkOptions, default: str) -> int | str:
         return text
 
 
-def _evolve(model: ModelOptions, work: WorkOptions, done: Done, arrays: bool) -> Computed:
+def _kept(spool: Spool | None, rows: Float64[np.ndarray, "n N"], box: Box) -> Float64[np.ndarray, "n kept"]:
+    """Where probabilities lie in the spool, and how far their box reaches; nothing without a spool."""
+    if spool is None:
+        return np.empty((len(rows), 0))
+    return np.stack([spool.put(rows), np.full(len(rows), box.shape[0] // 2)], axis=-1)
+
+
+def _probabilities(spool: Spool, kept: Float64[np.ndarray, "n kept"], box: Box) -> Parts:
+    """Probabilities (n, N) in the last box, from those that were put aside in it or in smaller boxes inside."""
+
+    def rows() -> Iterator[np.ndarray]:
+        for at, reach in kept:
+            sides = [int(2 * reach + 1)] * len(box.shape) if box.boundary == "open" else list(box.shape)
+            row = spool.get(at, prod(sides)).reshape(sides)
+            yield np.pad(row, [((n - s) // 2,) * 2 for n, s in zip(box.shape, sides, strict=True)]).reshape(1, -1)
+
+    return Parts((len(kept), box.size), "<f8", rows())
+
+
+def _evolve(model: ModelOptions, work: WorkOptions, done: Done, spool: Spool | None) -> Computed:
     times, exponents = numbers(work.times, "--times"), powers(numbers(work.p, "--p"))
     operator = build(model)
     if work.fit:
         transport_exponents(times, np.ones(len(times)))
 
-    def keep(box: Box, states: Complex128[np.ndarray, "n S N"]) -> Float64[np.ndarray, "n S p"]:
-        return moments_of_probabilities(box, np.abs(states) ** 2, exponents, work.norm)
+    def keep(box: Box, states: Complex128[np.ndarray, "n 1 N"]) -> Float64[np.ndarray, "n 1 kept"]:
+        rows = np.abs(states[:, 0]) ** 2
+        found = moments_of_probabilities(box, rows, exponents, work.norm)
+        return np.concatenate([found, _kept(spool, rows, box)], axis=-1)[:, None]
 
     result = evolve(
         operator, None, times, tol=work.tol, method=work.method or "auto", box=_box(work, "certified"),
-        centre=work.centre, progress=done, keep=None if arrays else keep,
+        centre=work.centre, progress=done, keep=keep,
     )  # fmt: skip
-    moments = result.moments(exponents.tolist(), work.norm) if arrays else result.psi
+    moments = result.psi[:, : len(exponents)]
     some = sorted({0, len(times) // 2, len(times) - 1})
     rows, curves, fits = _growth("moment", "t", times, moments, exponents, operator.name, some)
     rows.append(_row("error_bound", result.error_bound, operator.name, note=result.certificate))
     panels = [Panel(f"{operator.name}: moments", "t", "<|X|^p>", curves, "log", "log")]
     facts = {**result.to_dict(), "p": exponents.tolist(), "norm": work.norm, "moments": moments.tolist(), "fits": fits}
-    written = {"times": np.array(times), "p": exponents, "moments": moments, "sites": result.box.sites}
-    if arrays:
-        written["probabilities"] = result.probabilities()
+    written: dict[str, np.ndarray | Parts] = {
+        "times": np.array(times),
+        "p": exponents,
+        "moments": moments,
+        "sites": result.box.sites,
+    }
+    if spool is not None:
+        written["probabilities"] = _probabilities(spool, result.psi[:, len(exponents) :], result.box)
     return Computed(facts, rows, written, panels, f"Moments of the wave packet, {result.certificate}.")
 
 
-def _average(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
+def _average(model: ModelOptions, work: WorkOptions, done: Done, spool: Spool | None) -> Computed:
     scales, exponents = numbers(work.scales, "--scales"), powers(numbers(work.p, "--p"))
     operator = build(model)
+
+    def keep(box: Box, rows: Float64[np.ndarray, "1 1 N"]) -> Float64[np.ndarray, "1 1 kept"]:
+        return _kept(spool, rows[:, 0], box)[:, None]
+
     result = time_averaged(
         operator, None, scales, exponents.tolist(), kind=work.kind, method=work.method or "eig", norm=work.norm,
-        box=_box(work, "adaptive"), centre=work.centre, tol=work.tol, edge_tol=work.edge_tol, progress=done,
+        box=_box(work, "adaptive"), centre=work.centre, tol=work.tol, edge_tol=work.edge_tol, progress=done, keep=keep,
     )  # fmt: skip
     rows, curves, fits = _growth(
         "averaged_moment", "T", scales, result.moments, exponents, operator.name, range(len(scales)), work.fit
@@ -134,8 +163,10 @@ def _average(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     rows.append(_row("box_bound", result.box_bound.max(), operator.name, note=f"of the box, {result.certificate}"))
     rows.append(_row("edge_mass", result.edge_mass, operator.name))
     panels = [Panel(f"{operator.name}: {result.kind} averages", "T", "<|X|^p>", curves, "log", "log")]
-    arrays = {"T": result.T, "p": result.p, "moments": result.moments, "probabilities": result.probabilities}
+    arrays: dict[str, np.ndarray | Parts] = {"T": result.T, "p": result.p, "moments": result.moments}
     arrays["sites"] = result.box.sites
+    if spool is not None:
+        arrays["probabilities"] = _probabilities(spool, result.probabilities, result.box)
     return Computed({**result.to_dict(), "fits": fits}, rows, arrays, panels, "Time-averaged moments.")
 
 
@@ -181,7 +212,11 @@ def _lyapunov(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
             rows.append(_row(name, result.exponents[i, j], operator.name, split=split, standard_error=error))
     curves = [Curve(given.real, result.exponents[:, j], "", "both") for j in range(result.exponents.shape[-1])]
     panels = [Panel(f"{operator.name}: Lyapunov exponents", "Re E", "exponent", curves)]
-    arrays = {"energies": given, "exponents": result.exponents, "standard_errors": result.standard_errors}
+    arrays: dict[str, np.ndarray | Parts] = {
+        "energies": given,
+        "exponents": result.exponents,
+        "standard_errors": result.standard_errors,
+    }
     return Computed({"model": operator.name, **result.to_dict()}, rows, arrays, panels, "Lyapunov exponents.")
 
 
@@ -218,7 +253,12 @@ def _boxes(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     if torus == 1:
         curves = [Curve(scan.theta[:, 0], scan.rates, "decay rate", "points")]
         panels = [Panel(f"{operator.name}: good boxes", "theta", "rate c", curves)]
-    arrays = {"theta": scan.theta, "good": scan.good, "norms": scan.norms, "rates": scan.rates}
+    arrays: dict[str, np.ndarray | Parts] = {
+        "theta": scan.theta,
+        "good": scan.good,
+        "norms": scan.norms,
+        "rates": scan.rates,
+    }
     return Computed(scan.to_dict(), rows, arrays, panels, "The largest decay rate of a box's Green's function.")
 
 
@@ -277,8 +317,8 @@ def _bound(model: ModelOptions, work: WorkOptions, done: Done) -> Computed:
     return Computed(found.to_dict(), rows)
 
 
+_STATES = {"evolve": _evolve, "average": _average}
 _ACTIONS: dict[str, Callable[[ModelOptions, WorkOptions, Done], Computed]] = {
-    "average": _average,
     "lyapunov": _lyapunov,
     "green": _green,
     "boxes": _boxes,

@@ -14,6 +14,7 @@ from tenfold.quasiperiodic.commands.actions import (
     action_of,
     action_parser,
     add_worked,
+    perform,
     refuse_with,
     run_worked,
     skew_shift,
@@ -49,7 +50,7 @@ def run(argv: list[str]) -> int:
     """Find the action, or the worked example, and run it."""
     action = action_of("discrepancy", argv, ACTIONS)
     if action is not None:
-        return ACTIONS[action](argv[1:])
+        return perform(ACTIONS, action, argv[1:])
     usage = "ACTION [options] | --example NAME --out DIR"
     parser = verb_parser("discrepancy", usage, SUMMARY, EXAMPLES, ACTIONS)
     add_worked(parser, "discrepancy", "run folder of the example (new)")

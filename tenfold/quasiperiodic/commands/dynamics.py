@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 
 from tenfold.errors import UsageError, suggest
-from tenfold.quasiperiodic.commands.actions import add_worked, run_worked, worked
+from tenfold.quasiperiodic.commands.actions import DAYS, add_worked, run_worked, worked
 from tenfold.quasiperiodic.commands.config import ACTIONS, MODEL_USED, MODELS, USED, ModelOptions, WorkOptions
 from tenfold.reports import console as show
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.command import CommandParser
+from tenfold.shifts import patience
 
 EXAMPLES = worked("dynamics")
 SUMMARY = (
@@ -37,6 +39,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("action", metavar="ACTION", nargs="?", help=", ".join(ACTIONS))
     parser.switch("--json", "print JSON")
     add_worked(parser, "dynamics", "folder for results.json, arrays.npz, figures and report.html")
+    parser.add_option("--days", float, 1.0, DAYS)
     parser.add_options(ModelOptions)
     parser.add_options(WorkOptions)
     given = parser.parse_args(argv)
@@ -56,18 +59,22 @@ def run(argv: list[str]) -> int:
     if given.model not in MODELS:
         raise UsageError(f"there is no model {given.model!r}{suggest(given.model, MODELS)}")
     of_model = set() if action == "bound" else {"model", *MODEL_USED[given.model].split()}
-    _refuse(said, {"json", "out", *USED[action].split(), *of_model}, f"{action} of the model {given.model!r}")
+    _refuse(said, {"json", "out", "days", *USED[action].split(), *of_model}, f"{action} of the model {given.model!r}")
     model, work = ModelOptions(**given.options(ModelOptions)), WorkOptions(**given.options(WorkOptions))
     folder = None if out is None else RunFolder(out)
     if folder is not None:
         folder.refuse_existing_run()
 
+    from tenfold.quasiperiodic.commands.arrays import Spool
     from tenfold.quasiperiodic.commands.computed import perform
 
-    with show.progress(action) as done:
-        found = perform(action, model, work, done, out is not None)
-    if folder is not None:
-        found.write(folder, f"{action}-{model.model}", {"action": action, **vars(model), **vars(work)})
+    with ExitStack() as opened:
+        opened.enter_context(patience(given.days))
+        spool = None if out is None else opened.enter_context(Spool(Path(out)))
+        with show.progress(action) as done:
+            found = perform(action, model, work, done, spool)
+        if folder is not None:
+            found.write(folder, f"{action}-{model.model}", {"action": action, **vars(model), **vars(work)})
     if given.json:
         where = {} if out is None else {"folder": out}
         show.as_json({**where, "results": found.facts, "metrics": show.rows_as_json(found.rows)})

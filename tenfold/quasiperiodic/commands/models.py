@@ -11,7 +11,7 @@ from tenfold.quasiperiodic.commands.config import MODELS, ModelOptions
 from tenfold.quasiperiodic.operators import presets
 from tenfold.quasiperiodic.operators.hopping import Hopping, exponential, nearest_neighbour, power_law, symmetric
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import require
 from tenfold.shifts.frequency import Frequency
 
 _HOPPINGS = ("nearest[:T]", "exponential:RATE[:RADIUS]", "power:EXPONENT:RADIUS", "list:M=A,M=A,...")

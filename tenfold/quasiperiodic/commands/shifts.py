@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from rich.table import Table
 
 from tenfold import shifts
 from tenfold.errors import UsageError
-from tenfold.quasiperiodic.commands.actions import action_of, action_parser, skew_shift, tell, verb_parser
-from tenfold.quasiperiodic.commands.arrays import check_output, saved
+from tenfold.quasiperiodic.commands.actions import action_of, action_parser, perform, skew_shift, tell, verb_parser
+from tenfold.quasiperiodic.commands.arrays import Parts, check_output, saved
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
+from tenfold.shifts.costs import Watch
+
+_BLOCK = 1 << 18  # points that are held together
 
 SUMMARY = "Shift sequences θ + n α mod 1, exact at any n, and how well their frequencies are approximated by fractions."
 EXAMPLES = """\
@@ -28,7 +33,7 @@ def run(argv: list[str]) -> int:
     """Find the action and run it."""
     action = action_of("shifts", argv, ACTIONS)
     if action is not None:
-        return ACTIONS[action](argv[1:])
+        return perform(ACTIONS, action, argv[1:])
     verb_parser("shifts", "ACTION --alpha ALPHA [options]", SUMMARY, EXAMPLES, ACTIONS).parse_args(argv)
     raise UsageError(f"name an action: {', '.join(ACTIONS)}")
 
@@ -56,34 +61,56 @@ def _points(argv: list[str]) -> int:
     if size < 1:
         raise UsageError(f"--count is {size}; expected at least 1")
     if size > 10**8:
-        raise UsageError(f"--count is {size}; at most 1e8 points (1.6 GB at two coordinates) are made at once")
+        raise UsageError(f"--count is {size}; at most 1e8 points (1.6 GB at two coordinates) are written into a file")
     if given.json and given.out is None and size > 10**6:
         raise UsageError(f"--count is {size}; at most 1e6 points are printed as JSON, write them with --out FILE.npz")
-    shown = size if given.json or given.out is not None else min(size, 1000)
     if given.skew is not None:
         if given.shift is not None or given.scramble is not None:
             raise UsageError("a skew shift is neither shifted nor scrambled; leave --shift and --scramble away")
         skew = skew_shift(given)
-        bits, error, points = given.bits, skew.phase_error(start + size), skew.points(start, start + shown)
+        sequence: shifts.SkewShift | shifts.Kronecker | shifts.Scrambled = skew
+        bits, error = given.bits, skew.phase_error(start + size)
     else:
         kronecker = shifts.Kronecker(given.alpha, given.theta, given.bits, allow_resonant=given.allow_resonant)
         kronecker = kronecker if given.shift is None else kronecker.shifted(given.shift)
         error = max(kronecker.phase_error(start), kronecker.phase_error(start + size))
         sequence = kronecker if given.scramble is None else shifts.Scrambled(kronecker, given.scramble)
-        bits, points = kronecker.bits, sequence.points(start, start + shown)
+        bits = kronecker.bits
     facts = {"alpha": given.alpha, "theta": given.theta, "start": start, "count": size, "bits": bits,
              "phase_error": error, "scramble": given.scramble, "shift": given.shift, "skew": given.skew}  # fmt: skip
     if given.out is not None:
         import numpy as np
 
-        path = saved(given.out, facts, points=points, n=np.arange(start, start + size, dtype=np.int64))
+        sequence.points(start, start)  # what it refuses is refused before the work
+        watch = Watch(f"writing {size} points", "fewer points are quicker")
+        with show.progress("points") as progress:
+            blocks = _blocks(start, start + size, watch, progress)
+            path = saved(
+                given.out,
+                facts,
+                points=Parts((size, sequence.dim), "<f8", (sequence.points(a, b) for a, b in blocks)),
+                n=Parts((size,), "<i8", (np.arange(a, b) for a, b in _blocks(start, start + size))),
+            )
         return tell(given, {**facts, "file": str(path)}, str(path))
+    points = sequence.points(start, start + (size if given.json else min(size, 1000)))
     table = Table("n", *(f"x{j + 1}" for j in range(points.shape[1])))
     for n, row in zip(range(start, start + 1000), points, strict=False):
         table.add_row(str(n), *(f"{x:.16f}" for x in row))
     more = f"; {size - 1000} more points left out" if size > 1000 else ""
     listed = {**facts, "points": points.tolist()} if given.json else {}
     return tell(given, listed, table, f"phase error at most {error:.2g}{more}")
+
+
+def _blocks(
+    start: int, stop: int, watch: Watch | None = None, progress: Callable[[float], None] | None = None
+) -> Iterator[tuple[int, int]]:
+    """The ranges in which points are made and written."""
+    for begin in range(start, stop, _BLOCK):
+        end = min(begin + _BLOCK, stop)
+        yield begin, end
+        if watch is not None and progress is not None:
+            watch(end - start, stop - start)
+            progress((end - start) / (stop - start))
 
 
 def _fraction(argv: list[str]) -> int:

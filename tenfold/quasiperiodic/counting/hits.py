@@ -3,7 +3,6 @@
 Ranges are inclusive: n0 ≤ n ≤ n1, as in the hit counts #{0 ≤ n ≤ N : x_n ∈ S}.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,14 +21,14 @@ from tenfold.settings.arguments import read_arguments
 from tenfold.settings.values import read
 from tenfold.shifts.arrays import listed
 from tenfold.shifts.constants import integer_root
-from tenfold.shifts.costs import require, say
+from tenfold.shifts.costs import Watch, require
 from tenfold.shifts.kronecker import Kronecker
 from tenfold.shifts.skew import SkewShift
 
 KEPT_HITS = 10_000_000
 METHODS = ("auto", "enumerate", "floor_sum", "lattice")
 FEW = 1 << 18
-MOMENT = 0.2  # seconds of work from which the time of the whole is estimated
+_ABOUT = "N times the set's measure is quicker and off by the order of B N^(1 - 1/b), which is no bound"
 
 
 @dataclass(frozen=True)
@@ -144,24 +143,22 @@ def _blocks(
     """The hits, each once, in blocks, and how many cells each block visited. What will take minutes is said after a
     moment's work."""
     region, orbit, n0, points = test.region, test.orbit, test.n0, test.n1 - test.n0 + 1
-    cheaper = "N times the set's measure is quicker and off by the order of B N^(1 - 1/b), which is no bound"
     if way == "enumerate":
         whole = float(points)
         made: Iterator[tuple[np.ndarray, int]] = ((n, CHUNK) for n in test.enumerated(progress))
-        what, cheaper = f"looking at {points} points", f"a thin set is quicker by method 'lattice'; {cheaper}"
+        what, cheaper = f"looking at {points} points", f"a thin set is quicker by method 'lattice'; {_ABOUT}"
     else:
         assert isinstance(orbit, Kronecker)
         K = integer_root(points, region.dim)
-        whole, what = _expected_cells(region, K), f"visiting the cells of side 1/{K} that meet the set"
+        whole, cheaper = _expected_cells(region, K), _ABOUT
+        what = f"visiting the cells of side 1/{K} that meet the set"
         found = parts or meeting(region, K)
         made = lattice_hits(orbit, n0, points, K, found, test.hits_among, test.error)
-    began, done, said = time.perf_counter(), 0, False
+    watch, done = Watch(what, cheaper), 0
     for n, size in made:
         yield n, size
         done += size
-        if not said and (spent := time.perf_counter() - began) > MOMENT:
-            said = True
-            say(spent * (whole / max(done, 1) - 1), what, cheaper)
+        watch(done, whole)
 
 
 def _counted(
@@ -249,8 +246,12 @@ def running_counts(
     way = _chosen(region, orbit, n0, steps[-1], method)
     if way == "floor_sum":
         assert isinstance(orbit, Kronecker)
-        line = LineHits(region, orbit)
-        return [line.count(n0, n, exact).total for n in steps]
+        line, found = LineHits(region, orbit), []
+        watch = Watch(f"counting to {len(steps)} N", "a shorter ladder is quicker, and as exact")
+        for n in steps:
+            found.append(line.count(n0, n, exact).total)
+            watch(len(found), len(steps))
+        return found
     running = np.zeros(len(steps), np.int64)
     for n, _ in _blocks(OrbitTest(region, orbit, n0, steps[-1], exact), way, None):
         running += np.searchsorted(np.sort(n), steps, side="right")
@@ -294,7 +295,10 @@ def count_over_theta(
         size = 16.0 * region.dim * _expected_cells(region, K)
         require(size, f"the cells of side 1/{K}, for several theta,", "count one theta after the other")
         parts = list(meeting(region, K))
-    found = [_counted(region, orbit, 0, N, way, parts=parts) for orbit in orbits]
+    found, watch = [], Watch(f"counting at {len(orbits)} theta", "fewer theta are quicker; their largest is then lower")
+    for orbit in orbits:
+        found.append(_counted(region, orbit, 0, N, way, parts=parts))
+        watch(len(found), len(orbits))
     counts = tuple(f.count for f in found)
     at = max(range(len(counts)), key=counts.__getitem__)
     return ThetaCounts(counts, counts[at], str(thetas[at]), N, all(f.certified for f in found))

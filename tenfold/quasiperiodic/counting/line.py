@@ -1,6 +1,5 @@
 """Hits in dimension 1, in O(log N) a range of phases: sums of floors, and the points that rounding may have moved."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from tenfold.quasiperiodic.counting.decisions import MOST_RECHECKS, decided, too
 from tenfold.quasiperiodic.sets.roots import Ranges, phase_ranges, widened
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.settings.arguments import read_arguments
-from tenfold.shifts.costs import say
+from tenfold.shifts.costs import Watch
 from tenfold.shifts.kronecker import Kronecker
 
 
@@ -122,12 +121,11 @@ class LineHits:
     def hits(self, n0: int, n1: int, counted: LineCount) -> Int64[np.ndarray, " hits"]:
         """The n0 ≤ n ≤ n1 that are hits, sorted, by bisection: O(log² N) each."""
         (start,) = self.orbit.exact_at(n0)
-        stored, began = set[int](), time.perf_counter()
+        stored = set[int]()
+        watch = Watch(f"listing {counted.total} hits", "counting them is done in no time, and as exact")
         for i in list_in(self.ranges.inside, start, self.step, self.modulus, n1 - n0 + 1):
             stored.add(n0 + i)
-            if len(stored) == 64:
-                seconds = (time.perf_counter() - began) * counted.total / 64
-                say(seconds, f"listing {counted.total} hits", "counting them is done in no time, and as exact")
+            watch(len(stored), counted.total)
         gone, new = ({n for n, inside in counted.moved.items() if inside is side} for side in (False, True))
         return np.array(sorted((stored - gone) | new), dtype=np.int64)
 

@@ -1,11 +1,15 @@
 """Rigorous bounds of the star discrepancy in any dimension: brackets, and a threshold-accepting search."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from tenfold.shifts.costs import Watch, require
+
 _BATCH = 256
 _STARTS, _STEPS = 32, 400
-THRESHOLD_CORNERS = _STARTS * (_STEPS + 1)
+_CORNERS = _STARTS * (_STEPS + 1)
 Points = Float64[np.ndarray, "n d"]
 
 
@@ -17,9 +21,16 @@ def star_bounds(x: Points, budget: int = 200_000, tol: float = 1e-3) -> tuple[fl
     and the bracket with the largest bound is halved until ``tol`` or ``budget`` brackets are reached (the brackets
     of Thiémard 2001, chosen by best-first search). Lower bound by the corners met, and by threshold accepting on the
     grid of the points' coordinates (Winker and Fang 1997)."""
+    require(32.0 * budget * (x.shape[1] + 1), f"{budget} brackets", "take a smaller budget")
     a, b = np.zeros((1, x.shape[1])), np.ones((1, x.shape[1]))
     bound, reached = _brackets(x, a, b)
-    low = max(_threshold_accepting(x), reached)
+    watch = Watch(
+        f"bounding the discrepancy of {len(x)} points",
+        "a smaller budget, or fewer points, is quicker; the bounds, which are printed, are then further apart",
+    )
+    # Of a corner that is searched from, two counts are taken; of a bracket three.
+    corners = 2.0 * _CORNERS + 3.0 * budget
+    low = max(_threshold_accepting(x, lambda done: watch(2 * done * _CORNERS, corners)), reached)
     seen = 1
     while seen < budget and bound.max() > low + tol:
         order = np.argpartition(bound, -min(_BATCH, len(bound)))[-min(_BATCH, len(bound)) :]
@@ -40,6 +51,7 @@ def star_bounds(x: Points, budget: int = 200_000, tol: float = 1e-3) -> tuple[fl
         seen += len(new_a)
         a, b = np.concatenate([a[keep], new_a]), np.concatenate([b[keep], new_b])
         bound = np.concatenate([bound[keep], new_bound])
+        watch(2 * _CORNERS + 3 * seen, corners)
     return low, max(low, float(bound.max(initial=low)))
 
 
@@ -60,7 +72,9 @@ def corner_shares(
     return np.concatenate([compare(x, part).all(axis=2).sum(axis=1) for part in parts]) / len(x)
 
 
-def _threshold_accepting(x: Points, starts: int = _STARTS, steps: int = _STEPS, seed: int = 0) -> float:
+def _threshold_accepting(
+    x: Points, report: Callable[[float], None], starts: int = _STARTS, steps: int = _STEPS, seed: int = 0
+) -> float:
     n, d = x.shape
     generator = np.random.default_rng(seed)
     grids = [np.sort(np.append(x[:, j], 1.0)) for j in range(d)]
@@ -79,6 +93,7 @@ def _threshold_accepting(x: Points, starts: int = _STARTS, steps: int = _STEPS, 
         place[accept], value[accept] = moved[accept], other[accept]
         best = max(best, float(value.max()))
         reach = max(2, int(reach * 0.99))
+        report((step + 1) / steps)
     return best
 
 

@@ -6,6 +6,10 @@ import itertools
 import numpy as np
 from jaxtyping import Float64
 
+from tenfold.shifts.costs import Watch
+
+_BOUNDS = "exact=False is quicker, and gives bounds"
+
 
 def star(x: Float64[np.ndarray, "n d"]) -> float:
     """The star discrepancy of points (n, d), exactly: every corner z made of coordinates of points (or 1) is tried
@@ -24,8 +28,13 @@ def star(x: Float64[np.ndarray, "n d"]) -> float:
     side = functools.reduce(np.multiply.outer, grids[1:])
     # Counts with a row of zeros in front: those one grid step back are the open ones.
     histogram, closed = np.zeros(rest), np.zeros([size + 1 for size in rest])
-    worst, at = 0.0, 0
+    worst, at, watch = (
+        0.0,
+        0,
+        Watch(f"the star discrepancy of {n} points in dimension {d}", f"{_BOUNDS}, which are printed"),
+    )
     for i, z in enumerate(grids[0]):
+        watch(i, len(grids[0]))
         worst = max(worst, float((z * side - closed[before] / n).max()))
         while at < n and places[0][order[at]] == i:
             histogram[tuple(p[order[at]] for p in places[1:])] += 1
@@ -47,7 +56,9 @@ def extreme(x: Float64[np.ndarray, "n d"]) -> float:
     order = np.argsort(x[:, 1], kind="stable")
     u, v = x[order, 0], x[order, 1]
     ends = np.unique(np.concatenate([u, [0.0, 1.0]]))
+    watch = Watch(f"the discrepancy of {n} points over all boxes", f"{_BOUNDS}, a factor of four apart or more")
     for i, left in enumerate(ends):
+        watch(1 - (1 - i / len(ends)) ** 2)
         for right in ends[i:]:
             width = right - left
             worst = max(worst, _over(v[(u >= left) & (u <= right)], width, n))
@@ -82,12 +93,15 @@ def cube(x: Float64[np.ndarray, "n d"]) -> float:
     if d == 1:
         return extreme(x)
     worst = 0.0
-    for u, v in ((x[:, 0], x[:, 1]), (x[:, 1], x[:, 0])):
+    watch = Watch(f"the discrepancy of {n} points over all squares", f"{_BOUNDS}, a factor of four apart or more")
+    for turn, (u, v) in enumerate(((x[:, 0], x[:, 1]), (x[:, 1], x[:, 0]))):
         order = np.argsort(v, kind="stable")
         u, v = u[order], v[order]
         ends = np.unique(np.concatenate([u, [0.0, 1.0]]))
-        for left, right in itertools.combinations_with_replacement(ends, 2):
+        pairs = len(ends) * (len(ends) + 1) // 2
+        for i, (left, right) in enumerate(itertools.combinations_with_replacement(ends, 2), 1):
             worst = max(worst, _squares(u, v, left, right, n))
+            watch(turn * pairs + i, 2 * pairs)
     return float(worst)
 
 
@@ -134,8 +148,15 @@ def halfplane(x: Float64[np.ndarray, "n 2"]) -> float:
     (r₁, r₂), so it is stationary exactly where p halves the chord: where the boundary of the square meets its mirror
     image in p, at opposite corners of their overlap. Points on the line are counted in or out, whichever is worse."""
     n = len(x)
-    worst = 0.0
+    worst, watch = (
+        0.0,
+        Watch(
+            f"the half-plane discrepancy of {n} points",
+            "fewer points are quicker by the cube of the ratio, and say less",
+        ),
+    )
     for i, p in enumerate(x):
+        watch(i, n)
         others = np.delete(x, i, axis=0) - p
         others = others[(others != 0).any(axis=1)]
         reach = np.minimum(p, 1 - p)  # half the sides of the overlap of the square and its mirror image

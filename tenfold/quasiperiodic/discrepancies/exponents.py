@@ -8,6 +8,7 @@ import numpy as np
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 from tenfold.shifts.arrays import reals
+from tenfold.shifts.costs import Watch
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def fit_exponent(
     drawn: list[float] = []
     several = len(values) > 1
     size = len(values) if several else len(x)
+    watch = Watch(f"{resamples} resamples", "fewer are quicker, and the interval's ends then err by more")
     while len(drawn) < resamples:
+        watch(len(drawn), resamples)
         picked = generator.integers(size, size=size)
         if several:
             drawn.append(np.polyfit(x, np.log(values[picked].mean(axis=0)), 1)[0])

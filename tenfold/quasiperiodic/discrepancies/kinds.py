@@ -4,7 +4,6 @@ Every result says which discrepancy it is, whether it is exact or between bounds
 square. Sup discrepancies compare counts/N with volumes; L2 ones are root mean squares of that difference.
 """
 
-import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,10 +13,10 @@ from scipy.stats import qmc
 
 from tenfold.errors import UsageError, suggest
 from tenfold.quasiperiodic.discrepancies import boxes
-from tenfold.quasiperiodic.discrepancies.bounds import THRESHOLD_CORNERS, corner_shares, star_bounds
+from tenfold.quasiperiodic.discrepancies.bounds import star_bounds
 from tenfold.settings.arguments import read_arguments
+from tenfold.shifts import costs
 from tenfold.shifts.arrays import reals
-from tenfold.shifts.costs import say
 from tenfold.shifts.kronecker import Kronecker
 
 SUP = ("star", "extreme", "cube", "halfplane")
@@ -35,6 +34,7 @@ DEFINITIONS = {
     "periodic": "root mean square over boxes on the torus, invariant under shifts",
 }
 LIMIT = 10**8
+_PAIRS = 1 << 22  # coordinates of pairs that a short measurement looks at
 _QUICKER = (
     "a part of the points is quicker by the square of the ratio; of a Kronecker sequence periodic_discrepancy is exact "
     "in O(N d)"
@@ -89,12 +89,12 @@ def discrepancy(
             raise UsageError(f"the {kind} discrepancy is a supremum and has no squared form; leave squared away")
         low, high, known = _supremum(x, kind, exact, budget)
         return Discrepancy(kind, low if known else (low + high) / 2, low, high, known, False, n, d)
-    if n > 1 << 12:
-        few = x[: 1 << 11]
-        began = time.perf_counter()
-        _square(few, kind)
-        seconds = (time.perf_counter() - began) * (n / len(few)) ** 2
-        say(seconds, f"the {kind} discrepancy of {n} points, over all pairs,", _QUICKER)
+    some = max(2, int((_PAIRS / d) ** 0.5))
+    if n > some:
+        began = costs.now()
+        _square(x[:some], kind)
+        seconds = (costs.now() - began) * (n / some) ** 2
+        costs.say(seconds, f"the {kind} discrepancy of {n} points, over all pairs,", _QUICKER)
     square = _square(x, kind)
     value = square if squared else float(np.sqrt(max(square, 0.0)))
     return Discrepancy(kind, value, value, value, True, squared, n, d)
@@ -111,15 +111,14 @@ def periodic_discrepancy(sequence: Kronecker, N: int, squared: bool = False) -> 
     if N < 1:
         raise UsageError(f"N is {N}; expected at least 1 point")
     origin = sequence.at_origin()
-    d, total, began = sequence.dim, N * 0.5**sequence.dim, time.perf_counter()
+    d, total = sequence.dim, N * 0.5**sequence.dim
+    watch = costs.Watch(f"the periodic discrepancy of {N} points", "fewer points are quicker, by as much")
     for begin in range(1, N, 1 << 16):
-        if begin >> 16 == 8:
-            seconds = (time.perf_counter() - began) * N / begin
-            say(seconds, f"the periodic discrepancy of {N} points", "fewer points are quicker, by as much")
         stop = min(begin + (1 << 16), N)
         x = origin.points(begin, stop)
         weights = 2.0 * (N - np.arange(begin, stop, dtype=np.float64))
         total += float(weights @ np.prod(0.5 - x * (1 - x), axis=1))
+        watch(stop, N)
     square = max(total / N**2 - 3.0**-d, 0.0)
     value = square if squared else float(np.sqrt(square))
     return Discrepancy("periodic", value, value, value, True, squared, N, d)
@@ -144,12 +143,6 @@ def _supremum(x: Float64[np.ndarray, "n d"], kind: str, exact: bool | None, budg
     if feasible and exact is not False:
         value = {"star": boxes.star, "extreme": boxes.extreme, "cube": boxes.cube}[kind](x)
         return value, value, True
-    began = time.perf_counter()
-    few = max(1, min(256, (1 << 24) // x.size))
-    corner_shares(x, np.full((few, d), 0.5))
-    seconds = (time.perf_counter() - began) / few * (2 * THRESHOLD_CORNERS + 3 * budget)
-    say(seconds, f"bounding the {kind} discrepancy of {n} points", "a smaller budget, or fewer points, is quicker; "
-        "the bounds, which are printed, are then further apart")  # fmt: skip
     low, high = star_bounds(x, budget)
     if kind == "star":
         return low, high, False

@@ -19,6 +19,7 @@ from tenfold.quasiperiodic.sets.measure import halfspace_volume
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.quasiperiodic.sets.shapes import slab
 from tenfold.settings.arguments import read_arguments
+from tenfold.shifts.costs import Watch
 from tenfold.shifts.diophantine import dual_rows, signed
 from tenfold.shifts.frequency import Frequency
 from tenfold.shifts.kronecker import Kronecker
@@ -73,14 +74,18 @@ def worst_slab(sequence: Kronecker | Any, N: int, theta: Any = 0) -> WorstSlab:
     tried = [(k, offset) for k in vectors for offset in (Fraction(0), Fraction(1, 4))]
     firsts = [2 * sum(min(x, 0) for x in k) - 1 for k, _ in tried]
     counts = [np.zeros(2 * sum(map(abs, k)) + 3, np.int64) for k, _ in tried]
+    watch = Watch(f"looking for slabs among {N} points", "fewer points are quicker; their slab is another one")
     for begin in range(0, N, _CHUNK):
         points = orbit.points(begin, min(begin + _CHUNK, N))
         values = points @ np.array(vectors, dtype=np.float64).T
         for i, (found, first) in enumerate(zip(counts, firsts, strict=True)):
             bins = np.floor(2 * (values[:, i // 2] - float(tried[i][1]))).astype(np.int64) - first
             found += np.bincount(bins, minlength=len(found))
+        watch(min(begin + _CHUNK, N), N)
     best: tuple[float, tuple[int, ...], Fraction] | None = None
-    for (k, offset), first, found in zip(tried, firsts, counts, strict=True):
+    watch = Watch(f"the volumes of {len(tried)} families of slabs", "fewer coordinates are quicker by 2^b")
+    for i, ((k, offset), first, found) in enumerate(zip(tried, firsts, counts, strict=True)):
+        watch(i, len(tried))
         edges = (np.arange(len(found) + 1) + first) / 2 + float(offset)
         deviations = np.abs(found - N * np.diff(_volumes(k, edges)))
         at = int(deviations.argmax())

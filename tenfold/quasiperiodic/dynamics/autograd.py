@@ -20,7 +20,6 @@ from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.intervals import symbol_range
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.matvec import fft_lengths
-from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.phases import LatticeOrbit, to_unit
 from tenfold.quasiperiodic.operators.potentials import Function, TrigPolynomial
 from tenfold.quasiperiodic.operators.states import Initial, on_box
@@ -28,6 +27,7 @@ from tenfold.quasiperiodic.operators.windows import NORMS
 from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import coefficients
 from tenfold.quasiperiodic.propagation.methods import check_phases, check_tol
+from tenfold.shifts.costs import Watch, require
 
 # A tensor, which may want a gradient, or numbers.
 Given: TypeAlias = Any
@@ -85,7 +85,9 @@ def torch_states(
     before, now = start.expand(shape), (0.5 * diagonal * start + multiply(start) / h).expand(shape)
     even = torch.zeros((len(sequence), *shape), dtype=start.dtype, device=device)
     odd = torch.zeros_like(even)
+    watch = Watch(f"a differentiable evolution to t = {sequence.max():g}", "shorter times or a smaller box are quicker")
     for first in range(0, len(table), 64):
+        watch(first, len(table))
         vectors = []
         for _ in range(first, min(first + 64, len(table))):
             vectors.append(before)

@@ -27,14 +27,14 @@ from tenfold.quasiperiodic.dynamics.evolution import BoxTooSmallError, moments_o
 from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, choice, real, reals
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box, supports
 from tenfold.quasiperiodic.operators.windows import NORMS, Site, site_of
 from tenfold.quasiperiodic.propagation.dense import EPS, diagonalise, rounding_of
 from tenfold.quasiperiodic.propagation.leak import Surface, nodes, surface
-from tenfold.quasiperiodic.propagation.methods import MOST_DENSE, check_cost, check_tol
+from tenfold.quasiperiodic.propagation.methods import MOST_DENSE, Keep, check_cost, check_tol
 from tenfold.quasiperiodic.propagation.panels import LONGEST_PROBED, run_panel
 from tenfold.quasiperiodic.spectral.green import solver
+from tenfold.shifts.costs import Watch, require
 
 WEIGHTS = {
     "abel": "(2/T) exp(-2t/T) on t >= 0",
@@ -55,11 +55,11 @@ _ROUNDING = 2.0**-51
 class TimeAverage:
     """Averages over time at several T.
 
-    ``probabilities`` float64 (len(T), N), ``moments`` (len(T), len(p)). ``error_bound`` bounds the error that the
-    method makes in Σ_n of the probabilities at any T (quadrature, truncated horizon, rounding; of the gaussian
-    quadrature an estimate); ``box_bound`` (len(T),) bounds Σ_n |prob_n − prob_n of the lattice| by what the box and the
-    hopping's tail lost (0 where the box is the system), outside included; ``edge_mass`` is the averaged mass in the
-    outermost max(R, 8) layers."""
+    ``probabilities`` float64 (len(T), N), or what was kept of them, ``moments`` (len(T), len(p)). ``error_bound``
+    bounds the error that the method makes in Σ_n of the probabilities at any T (quadrature, truncated horizon,
+    rounding; of the gaussian quadrature an estimate); ``box_bound`` (len(T),) bounds Σ_n |prob_n − prob_n of the
+    lattice| by what the box and the hopping's tail lost (0 where the box is the system), outside included;
+    ``edge_mass`` is the averaged mass in the outermost max(R, 8) layers."""
 
     box: Box
     T: Float64[np.ndarray, " T"]
@@ -67,7 +67,7 @@ class TimeAverage:
     kind: str
     method: str
     norm: str
-    probabilities: Float64[np.ndarray, "T N"]
+    probabilities: Float64[np.ndarray, "T *kept"]
     moments: Float64[np.ndarray, "T p"]
     error_bound: float
     box_bound: Float64[np.ndarray, " T"]
@@ -95,6 +95,7 @@ def time_averaged(
     tol: Numbers = 1e-12,
     edge_tol: Numbers | None = None,
     progress: Callable[[float], None] | None = None,
+    keep: Keep | None = None,
 ) -> TimeAverage:
     """Time-averaged |ψ_n|² and ⟨|X|^p⟩ at scales T.
 
@@ -103,12 +104,14 @@ def time_averaged(
         box: "adaptive" grows the box until the averaged mass at its edge is at most ``edge_tol`` (the square root of
             tol unless given); a number L takes |n_j − centre| ≤ L and raises BoxTooSmallError above ``edge_tol``.
         method: "eig" (N ≤ 2000), "resolvent" (abel only), "quadrature".
+        keep: ``keep(box, probabilities)`` makes of probabilities (1, 1, N) the real numbers (1, 1, ...) that
+            ``probabilities`` then holds; where memory does not hold those at all T.
 
     Raises UsageError for T ≤ 0, p ≤ 0, or a method that the kind does not have."""
     choice(kind, "average", WEIGHTS)
     choice(method, "method", WAYS)
     choice(norm, "norm", NORMS)
-    asked = {"T": _scales(T), "p": powers(p), "kind": kind, "method": method, "norm": norm}
+    asked = {"T": _scales(T), "p": powers(p), "kind": kind, "method": method, "norm": norm, "keep": keep}
     if method == "resolvent" and kind != "abel":
         raise UsageError(f"the resolvent method is for the abel average, not for {kind!r}; use 'eig' or 'quadrature'")
     tol = check_tol(tol)
@@ -166,18 +169,34 @@ def _in_box(
     box: Box,
     states: Num[np.ndarray, "*batch N"],
     certificate: str,
-    asked: dict[str, Any],
+    given: dict[str, Any],
     tol: float,
     progress: Callable[[float], None] | None,
 ) -> TimeAverage:
     if states.ndim > 1 or box.potential.ndim > 1:
         raise UsageError("time averages take one state and one theta; loop over a batch")
+    asked = dict(given)
     scales, kind, skin = asked["T"], asked["kind"], surface(box)
     at = WAYS[asked["method"]](box, states, kind, tol, skin, float(scales.max()), float(asked["p"].max()))
-    parts = [at(float(T), partial(_report, progress, i, len(scales))) for i, T in enumerate(scales)]
-    found, lost = np.stack([p.probabilities for p in parts]), np.array([p.lost for p in parts])
-    edge = box.edge()
-    mass = float(found[:, edge].sum(-1).max()) if len(edge) else 0.0
+    watch = Watch(
+        f"averages over {box.size:,} sites at {len(scales)} T", "fewer or shorter T are quicker, and as exact"
+    )
+    if asked["keep"] is None:
+        require(8 * len(scales) * box.size, f"probabilities of {box.size:,} sites at {len(scales)} T", "give fewer T")
+    # Evolved states cost as their T, the eigenbasis the same at each.
+    work = np.cumsum(np.append(0.0, np.ones(len(scales)) if asked["method"] == "eig" else scales))
+    keep, kept, parts, edge = asked.pop("keep"), [], [], box.edge()
+    moments, mass = np.empty((len(scales), len(asked["p"]))), 0.0
+    for i, T in enumerate(scales):
+        one = at(float(T), partial(_report, watch, progress, work[i : i + 2], float(work[-1])))
+        found = one.probabilities
+        if not np.isfinite(found).all():
+            raise TenfoldError(f"the average at T = {T:g} left the range of floats; scale the operator down")
+        mass = max(mass, float(found[edge].sum())) if len(edge) else mass
+        moments[i] = moments_of_probabilities(box, found, asked["p"], asked["norm"])
+        kept.append(found if keep is None else np.array(keep(box, found[None, None])[0, 0]))
+        parts.append(one._replace(probabilities=np.empty(0)))
+    lost = np.array([p.lost for p in parts])
     bound, scale = np.zeros(len(scales)), float(np.linalg.norm(states))
     if certificate != "finite system":
         certificate = "estimate" if getattr(box.hopping, "estimated", False) else certificate
@@ -185,19 +204,25 @@ def _in_box(
         floor = (_ROUNDING * skin.strength * scale) ** 2
         bound = 2 * LOSS[kind] * scales * np.sqrt(np.maximum(lost, 0.0) + floor) * scale
         bound += 2 * scales * box.hopping.tail * scale**2
-    if not np.isfinite(found).all():
-        raise TenfoldError(f"the average at T = {scales.max():g} left the range of floats; scale the operator down")
     rounding = 2 * float(scales.max()) * box.potential_error
     return TimeAverage(
-        box=box, **asked, probabilities=found, moments=moments_of_probabilities(box, found, asked["p"], asked["norm"]),
+        box=box, **asked, probabilities=np.stack(kept), moments=moments,
         error_bound=scale**2 * (max(p.error for p in parts) + rounding), box_bound=bound, edge_mass=mass,
         certificate=certificate, products=sum(p.products for p in parts),
     )  # fmt: skip
 
 
-def _report(progress: Callable[[float], None] | None, i: int, count: int, fraction: float) -> None:
+def _report(
+    watch: Watch,
+    progress: Callable[[float], None] | None,
+    work: Float64[np.ndarray, " 2"],
+    whole: float,
+    fraction: float,
+) -> None:
+    done = float(work[0] + fraction * (work[1] - work[0]))
+    watch(done, whole)
     if progress is not None:
-        progress((i + fraction) / count)
+        progress(done / whole)
 
 
 def transform(kind: str, omega: Float64[np.ndarray, "*shape"], T: float) -> Complex128[np.ndarray, "*shape"]:
@@ -233,6 +258,7 @@ def _by_eigenbasis(
             found = np.real(((amplitude @ weight) * np.conj(amplitude)).sum(1))
         else:
             found = ((amplitude @ weight.real) * amplitude).sum(1)
+        report(1.0)
         return _Found(np.maximum(found, 0.0), lost, error)
 
     return at
@@ -282,9 +308,9 @@ def _by_resolvent(
             )
         x = (np.arange(count) + 0.5) * pi / count - pi / 2
         energies, weights = c + g * np.tan(x), g / np.cos(x) ** 2 * (pi / count) / (pi * T)
-        total, lost = np.zeros(box.size), 0.0
-        for first in range(0, count, 256):
-            part = slice(first, min(first + 256, count))
+        total, lost, some = np.zeros(box.size), 0.0, max(1, min(256, (1 << 22) // box.size))
+        for first in range(0, count, some):
+            part = slice(first, min(first + some, count))
             columns = solve(energies[part] + 1j / T)
             total += weights[part] @ (columns.real**2 + columns.imag**2)
             if len(skin.edge):
@@ -315,7 +341,7 @@ def _by_quadrature(
         count = max(1, int(np.ceil(max(horizon * h / (0.2 * LONGEST_PROBED), horizon / T))))
         length = horizon / count
         s, weights, error = nodes(h + 2 / T, length)
-        check_cost(box, np.array([horizon]), 1, "chebyshev")
+        check_cost(box, np.array([horizon]), 1)
         require(2 * len(s) * box.size * 16, f"states of {box.size:,} sites at {len(s)} nodes")
         total, current, lost, products, remainder = np.zeros(box.size), state[None], 0.0, 0, 0.0
         for number in range(count):

@@ -6,6 +6,7 @@ Both are derived here (docs/quasiperiodic.md gives the arguments) and are not st
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import exp, inf, log
 from typing import Any
 
@@ -17,7 +18,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.memory import foresee, require
+from tenfold.shifts.costs import Watch
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,10 @@ def _good_within(terms: Sequence[int], q: float, s: float, side: Numbers) -> tup
     return inf, enough, start + f"a good box is only guaranteed within N = q_j = {enough}"
 
 
+_TOGETHER = 1 << 20  # energies of one sweep over the sites
+_SITES = 64  # between two looks at the clock
+
+
 @dataclass(frozen=True)
 class TransferDiagnostic:
     """What transfer matrices say about the time-averaged probability beyond N: a shape, no certificate."""
@@ -206,29 +211,45 @@ def transfer_bound(
     count = energies or max(1000, int(8 * T * (high - low)))
     if count * 8 > 1 << 31:
         raise UsageError(f"T = {T:g} needs {count:.2g} energies; give fewer with energies=")
-    foresee(2e-7 * N * count, f"products over {N:,} sites at {count:,} energies", "give fewer with energies=")
-    require(16 * 12 * count, f"products at {count:,} energies")
     width = (high - low) / count
-    grid = low + (np.arange(count) + 0.5) * width + 1j / T
+    watch = Watch(
+        f"products over {N:,} sites at {count:,} energies", "fewer with energies= are quicker, on a coarser grid"
+    )
     one = hopping.coefs[hopping.offsets[:, 0] == 1][0]
     strength, middle = abs(one), float(np.real(hopping.coefs[hopping.offsets[:, 0] == 0]).sum())
     values = box.single_potential() + middle
     sides = []
     for i, part in enumerate((values[N : 2 * N], values[N:0:-1])):
-        sides.append(T**3 * width * float((1 / _largest_squared(part, grid, strength)).sum()))
-        if progress is not None:
-            progress((i + 1) / 2)
+        total = 0.0
+        for first in range(0, count, _TOGETHER):
+            z = low + (np.arange(first, min(first + _TOGETHER, count)) + 0.5) * width + 1j / T
+            report = partial(_report, watch, progress, i * count + first, len(z), 2 * count)
+            total += float((1 / _largest_squared(part, z, strength, report)).sum())
+        sides.append(T**3 * width * total)
     return TransferDiagnostic(float(T), int(N), sides[0], sides[1], count)
 
 
+def _report(
+    watch: Watch, progress: Callable[[float], None] | None, before: int, now: int, whole: int, fraction: float
+) -> None:
+    watch(before + fraction * now, whole)
+    if progress is not None:
+        progress((before + fraction * now) / whole)
+
+
 def _largest_squared(
-    values: Float64[np.ndarray, " n"], z: Complex128[np.ndarray, " z"], strength: float
+    values: Float64[np.ndarray, " n"],
+    z: Complex128[np.ndarray, " z"],
+    strength: float,
+    report: Callable[[float], None],
 ) -> Float64[np.ndarray, " z"]:
     # Columns of Φ(n): two solutions of u_{n+1} = ((z − V_n) u_n)/t − u_{n−1}; log scale kept apart.
     a, b = np.ones_like(z), np.zeros_like(z)  # (u_{n}, u_{n−1}) of the first
     c, d = np.zeros_like(z), np.ones_like(z)
     scale, largest = np.zeros(len(z)), np.zeros(len(z))
-    for v in values:
+    for i, v in enumerate(values):
+        if i % _SITES == 0:
+            report(i / len(values))
         step = (z - v) / strength
         a, b = step * a - b, a
         c, d = step * c - d, c

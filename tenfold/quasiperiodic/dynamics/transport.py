@@ -17,6 +17,7 @@ from scipy.stats import linregress
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, real, reals
+from tenfold.shifts.costs import Watch
 
 _LEAST_POINTS = 4
 _CONFIDENCE = 0.95
@@ -135,7 +136,9 @@ def local_slopes(
 ) -> tuple[Float64[np.ndarray, " windows"], Float64[np.ndarray, " windows"]]:
     """Least-squares slopes over sliding windows of ``width`` in x, at least 4 points each: centres and slopes."""
     centres, slopes = [], []
+    watch = Watch(f"slopes over {len(x)} windows", "fewer times are quicker, and the fit of all is hardly another")
     for first in range(len(x)):
+        watch(first, len(x))
         last = max(int(np.searchsorted(x, x[first] + width * (1 + 1e-12), side="right")), first + _LEAST_POINTS)
         if last > len(x):
             break

@@ -4,6 +4,7 @@ A(n, n') that are not."""
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from math import exp, expm1, inf, isfinite, log
 from typing import Any
@@ -15,8 +16,8 @@ from jaxtyping import Complex128, Float64, Inexact, Int64, Num
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, amplitudes, real, reals, whole, wholes
-from tenfold.quasiperiodic.operators.memory import require
 from tenfold.settings.values import shown
+from tenfold.shifts.costs import require
 
 _TINY = 1e-17
 
@@ -60,7 +61,7 @@ class Hopping:
         """d."""
         return int(self.offsets.shape[1])
 
-    @property
+    @cached_property
     def radius(self) -> tuple[int, ...]:
         """The largest |m_j| along each axis."""
         return tuple(int(r) for r in np.abs(self.offsets).max(0))

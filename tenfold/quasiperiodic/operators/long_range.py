@@ -3,7 +3,7 @@ finite pieces of them that are computed with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from tenfold.quasiperiodic.operators.border import LARGEST, Numbers, Whole, ampl
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.intervals import SpectralInterval, spectral_interval
 from tenfold.quasiperiodic.operators.matvec import Product, product_of
-from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.phases import Orbit, to_unit
 from tenfold.quasiperiodic.operators.potentials import Function, Potential
 from tenfold.quasiperiodic.operators.windows import NORMS, Site, Window, site_of
+from tenfold.shifts.costs import require
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,10 @@ class LongRange:
             self._refuse(potential.singular(to_unit(phases)), lower, shape, potential.reason)
         with np.errstate(over="ignore"):
             values = self.lam * (potential.precise(phases) if precise else potential(phases))
-        self._refuse(~np.isfinite(values), lower, shape, "is not finite")
-        self._refuse(np.abs(values) > LARGEST, lower, shape, f"is above {LARGEST:g}")
+        bad = ~(np.abs(values) <= LARGEST)
+        if bad.any():
+            self._refuse(~np.isfinite(values), lower, shape, "is not finite")
+            self._refuse(bad, lower, shape, f"is above {LARGEST:g}")
         return values
 
     def _refuse(
@@ -172,9 +174,15 @@ class Box(Window):
         if len(self.shape) != 1 or self.boundary == "periodic":
             raise UsageError(f"band storage is for open one-dimensional boxes, not for {self.describe()}")
         reach, n = min(self.hopping.range, self.size - 1), self.size
+        require(32 * (2 * reach + 1) * n, f"{2 * reach + 1} bands of {n:,} sites")
         bands = np.zeros((2 * reach + 1, n), dtype=np.float64 if self.is_real else np.complex128)
-        coo = self.hopping_matrix.tocoo()
-        np.add.at(bands, (reach + coo.row - coo.col, coo.col), coo.data)
+        if isinstance(self.hopping, Kernel):
+            coo = self.hopping_matrix.tocoo()
+            np.add.at(bands, (reach + coo.row - coo.col, coo.col), coo.data)
+        else:
+            for m, a in zip(self.hopping.offsets[:, 0].tolist(), self.hopping.coefs, strict=True):
+                if abs(m) <= reach:
+                    bands[reach + m, max(0, -m) : n - max(0, m)] = a
         bands[reach] += self.single_potential()
         return bands
 
@@ -195,7 +203,7 @@ class Box(Window):
         potential, orbit = self.operator.potential, self.operator.orbit
         if potential is None or orbit is None:
             return 0.0
-        scale = abs(self.operator.lam) * potential.error(orbit.phases(self.lower, self.shape))
+        scale = abs(self.operator.lam) * potential.error(partial(orbit.phases, self.lower, self.shape))
         return scale + 2.0**-54 * float(np.abs(self.potential).max())
 
     @cached_property

@@ -65,13 +65,16 @@ class LatticeOrbit:
 
     def phases(self, lower: Sequence[int], shape: Sequence[int]) -> UInt64[np.ndarray, "*batch N b"]:
         """(N, b), or (batch, N, b), over the box lower + [0, shape) in C order."""
-        total = np.zeros((*shape, self.torus), dtype=np.uint64)
+        starts = np.array(self.theta, dtype=np.uint64)
+        total = np.zeros(0, np.uint64)
         for axis, (start, count) in enumerate(zip(lower, shape, strict=True)):
             line = Kronecker(Frequency.from_phases(self.omega[axis], BITS), bits=BITS, allow_resonant=True)
             along = line.phases(start, start + count)
-            total += along.reshape([count if i == axis else 1 for i in range(self.dim)] + [self.torus])
-        found = total.reshape(-1, self.torus) + np.array(self.theta, dtype=np.uint64)[:, None]
-        return found if self.batched else found[0]
+            total = along if not axis else (total[:, None] + along).reshape(-1, self.torus)
+        if self.batched:
+            return total + starts[:, None]
+        total += starts[0]
+        return total
 
     def at(self, theta: Any) -> "LatticeOrbit":
         """The same orbit from other starting phases: b numbers, or (batch, b) of them."""
@@ -175,9 +178,12 @@ def skew_orbit(frequency: Any, theta: Any, allow_resonant: bool = False) -> Skew
 def integer_relation(omega: Sequence[Sequence[int]]) -> tuple[int, ...] | None:
     """The smallest k ≠ 0 with Ωᵢ·k within rounding of a whole number for every i, or None.
 
-    Looks at |k|∞ ≤ 4096, 64, 16 for b = 1, 2, 3 (and 4 beyond): a relation with larger k is not found."""
+    Looks at |k|∞ ≤ 4096, 64, 16 for b = 1, 2, 3, 4 up to b = 8, 1 up to b = 16 and 0 beyond, where 64 bits do not rule
+    out chance: a relation with larger k is not found."""
     b, d = len(omega[0]), len(omega)
-    radius = _RELATION_RADIUS.get(b, 4)
+    radius = _RELATION_RADIUS.get(b, 4 if b <= 8 else int(b <= 16))
+    if not radius:
+        return None
     top = [[a >> (BITS - 64) for a in row] for row in omega]
     rows = [[int(i == j) for j in range(b)] + [row[i] for row in top] for i in range(b)]
     rows += [[0] * b + [int(i == j) << 64 for j in range(d)] for i in range(d)]

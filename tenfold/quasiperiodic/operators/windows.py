@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Int64
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.border import whole
 from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import require
 
 Site = Any  # a whole number, or one for each axis
 NORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -47,7 +48,7 @@ class Window:
     @property
     def size(self) -> int:
         """N, the number of sites."""
-        return int(np.prod(self.shape))
+        return prod(self.shape)
 
     @cached_property
     def sites(self) -> Int64[np.ndarray, "N d"]:

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Num
 
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.memory import require
 from tenfold.quasiperiodic.operators.states import Initial, on_box
 from tenfold.quasiperiodic.propagation.dense import EPS
 from tenfold.quasiperiodic.propagation.leak import surface
 from tenfold.quasiperiodic.propagation.methods import (
+    CHEAPER,
     MOST_DENSE,
     BoxTooSmallError,
     Goal,
@@ -29,6 +29,7 @@ from tenfold.quasiperiodic.propagation.methods import (
     spread_box,
 )
 from tenfold.quasiperiodic.propagation.panels import most_times, panel_count, run_panel
+from tenfold.shifts.costs import Watch, require
 
 LARGEST_REACH = 1 << 26
 _FACTOR = 1.6
@@ -92,6 +93,7 @@ def _sweeps(
         box, state = spread(start, on_box(start, phi))
         mass = (np.abs(state) ** 2).sum(-1)
         until, now, first = float(times[index[-1]]), 0.0, 0
+        watch = Watch(f"an evolution to t = {until:g} in boxes that grow", CHEAPER)
         while True:
             skin, limit = surface(box), _limit(box, goal, total.products)
             most = most_times(state.size)
@@ -102,7 +104,9 @@ def _sweeps(
             here = times[index[first : first + inside]]
             share = 0.5 * tol * abs(length) / abs(until) if until else 0.5 * tol
             if box is not checked:
-                check_cost(box, times, len(state), "chebyshev")
+                check_cost(box, times, len(state))
+                held = 2 * len(times) if goal.keep is None else 4 * min(len(times), most)
+                require(16 * held * state.size, f"states of {box.size:,} sites at {len(times)} times")
                 checked = box
             panel = run_panel(box, state, now, length, here, first, max(share, 1e-17), skin)
             both = np.concatenate([panel.states, panel.last[None]])
@@ -116,6 +120,7 @@ def _sweeps(
             total.polynomial += panel.remainder
             total.loss = total.loss + panel.loss
             state, now, first = panel.last, end, first + inside
+            watch(abs(now), abs(until))
             if progress is not None:
                 progress(abs(now / until) if until else 1.0)
             if end == until:
@@ -127,7 +132,6 @@ def _sweeps(
         order = np.argsort(np.concatenate([at for at, _, _ in found]))
         total.states = np.concatenate([kept for _, _, kept in found])[order]
         return made, on_box(made, phi), total, "chebyshev"
-    require(16 * len(times) * rows * made.size, f"states of {made.size:,} sites at {len(times)} times")
     total.states = np.empty((len(times), rows, made.size), dtype=np.complex128)
     for at, box, states in found:
         total.states[at] = _embedded(states, box, made)

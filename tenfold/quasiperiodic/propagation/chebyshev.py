@@ -19,6 +19,8 @@ from tenfold.quasiperiodic.propagation.bessel import bessel, degree
 
 BLOCK = 64
 Report = Callable[[int], None]
+# Takes states (n, S, N) at the times ``first`` … ``first`` + n − 1.
+Take = Callable[[int, np.ndarray], None]
 
 
 class Sweep(NamedTuple):

@@ -1,14 +1,17 @@
 """Evolution by diagonalisation: small boxes, any time at one price; the reference of the other methods."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Complex128, Float64, Inexact, Num
 from scipy.linalg import eigh_tridiagonal
 
 from tenfold.quasiperiodic.operators.long_range import Box
+from tenfold.shifts.costs import foresee, require
 
 EPS = 2.0**-53
+CHEAPER = "fewer sites, or Chebyshev and quadrature in the place of the eigenbasis, are quicker, to a tolerance"
 
 
 @dataclass(frozen=True)
@@ -44,17 +47,20 @@ def rounding_of(box: Box, spectral: Spectral, states: Num[np.ndarray, "S N"], un
     c, scale = spectral.coefficients(states), np.linalg.norm(states, axis=-1)
     energy = max(abs(box.interval.low), abs(box.interval.high))
     # Vectors that hardly enter count as much as the solver may have lost.
-    some = np.flatnonzero((np.abs(c) > 1e-9 * scale[:, None]).reshape(-1, box.size).any(0))
+    enter = (np.abs(c) > 1e-9 * scale[:, None]).reshape(-1, box.size).any(0)
+    some: Any = slice(None) if enter.all() else np.flatnonzero(enter)
     few = np.abs(c).sum(-1) - np.abs(c[..., some]).sum(-1)
     energies, sizes = spectral.energies[..., some], np.abs(c[..., some])
-    vectors = np.ascontiguousarray(np.swapaxes(spectral.vectors[..., some], -1, -2))
+    vectors = np.ascontiguousarray(np.swapaxes(spectral.vectors, -1, -2)[..., some, :])
     residual = box.product.apply(vectors.reshape(-1, box.size)).reshape(vectors.shape)
     residual += (box.potential[..., None, :] - energies[..., None]) * vectors
     lost = until * (np.linalg.norm(residual, axis=-1) * sizes).sum(-1)
     if (lost > tol * scale).any():
-        gaps = np.abs(energies[..., :, None] - spectral.energies[..., None, :])
+        duration = np.abs(energies[..., :, None] - spectral.energies[..., None, :])
         with np.errstate(divide="ignore"):
-            lasting = np.abs(residual.conj() @ spectral.vectors) * np.minimum(until, 2 / gaps)
+            np.divide(2, duration, out=duration)
+        np.minimum(until, duration, out=duration)
+        lasting = np.abs(residual.conj() @ spectral.vectors) * duration
         lost = np.linalg.norm((sizes[..., None, :] @ lasting)[..., 0, :], axis=-1)
     lost = lost + until * box.size * EPS * energy * np.maximum(few, 0.0)
     start = np.linalg.norm(np.squeeze(spectral.vectors @ c[..., None], -1) - states, axis=-1)
@@ -64,7 +70,7 @@ def rounding_of(box: Box, spectral: Spectral, states: Num[np.ndarray, "S N"], un
 
 def diagonalise(box: Box) -> Spectral:
     """All eigenvalues and eigenvectors; by a band solver where the box is one-dimensional and tridiagonal."""
-    hopping = box.hopping
+    hopping, what = box.hopping, f"diagonalising {box.size:,} sites"
     if (
         len(box.shape) == 1
         and box.boundary == "open"
@@ -73,6 +79,11 @@ def diagonalise(box: Box) -> Spectral:
         and hopping.range == 1
         and box.size > 1
     ):
+        require(24 * box.size**2, what)
         bands = box.banded()
+        foresee(lambda n: eigh_tridiagonal(bands[1, :n], bands[0, 1:n]), box.size, 3, what, CHEAPER)
         return Spectral(*eigh_tridiagonal(bands[1], bands[0, 1:]))
-    return Spectral(*np.linalg.eigh(box.dense()))
+    require(64 * box.potential.size * box.size, what)
+    matrix, batch = box.dense(), box.potential.size // box.size
+    foresee(lambda n: np.linalg.eigh(matrix[(0,) * (matrix.ndim - 2)][:n, :n]), box.size, 3, what, CHEAPER, count=batch)
+    return Spectral(*np.linalg.eigh(matrix))

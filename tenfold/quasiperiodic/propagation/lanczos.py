@@ -5,7 +5,7 @@ In the subspace V of dimension m, H V = V T + β v e_mᵀ, so that y(s) = V e^{�
 times inside a step come from its one subspace.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,9 @@ from scipy.linalg import eigh_tridiagonal
 
 from tenfold.errors import TenfoldError
 from tenfold.quasiperiodic.operators.long_range import Box
-from tenfold.quasiperiodic.propagation.chebyshev import Report
+from tenfold.quasiperiodic.propagation.chebyshev import Report, Take
 from tenfold.quasiperiodic.propagation.leak import gauss_legendre
+from tenfold.shifts.costs import Watch
 
 DIMENSION = 30
 
@@ -74,46 +75,88 @@ def evolve_lanczos(
     states: Num[np.ndarray, "S N"],
     times: Float64[np.ndarray, " times"],
     tol: float,
+    take: Take,
+    most: int = 1 << 62,
     dimension: int = DIMENSION,
     report: Report | None = None,
-) -> tuple[Complex128[np.ndarray, "times S N"], int, float]:
-    """States (times, S, N) at ascending times of one sign, the number of products, and the error bound (the largest
-    over the states, relative to ‖φ‖).
+) -> tuple[int, float]:
+    """States at ascending times of one sign, handed to ``take`` at up to ``most`` times together; the number of
+    products, and the error bound (the largest over the states, relative to ‖φ‖).
 
     Raises TenfoldError where steps become too short for the tolerance."""
-    found = np.empty((len(times), *states.shape), dtype=np.complex128)
-    products, worst = 0, 0.0
-    for row, start in enumerate(states):
-        apply = _single(box, row)
-        state, now, error, step = start.astype(np.complex128), 0.0, 0.0, abs(times[-1])
-        scale = float(np.linalg.norm(start))
-        if not np.iscomplexobj(start) and box.is_real and len(times):
-            state = start.astype(np.float64)
-        done = int(np.count_nonzero(times == 0))
-        found[:done, row] = start
-        while done < len(times):
-            space = krylov(apply, state, min(dimension, box.size))
-            products += len(space.basis)
-            left = times[-1] - now
-            length = np.sign(left) * min(abs(left), 2 * abs(step))
-            while space.bound(length) > tol * scale * abs(length / times[-1]):
-                length *= 0.8
-                if abs(length) < 1e-9 * abs(times[-1]):
-                    raise TenfoldError(
-                        f"Lanczos steps fell below {abs(length):.1e} for tol {tol:g}; use method 'chebyshev' or a "
-                        "larger tol"
-                    )
-            error += space.bound(length)
-            last = now + length if length != left else times[-1]
-            inside = times[(np.abs(times) > abs(now)) & (np.abs(times) <= abs(last))]
-            found[done : done + len(inside), row] = space.state(inside - now)
-            done += len(inside)
-            state = space.state(np.array([last - now]))[0]
-            now, step = last, length
-            if report is not None:
-                report(len(space.basis))
-        worst = max(worst, error / scale)
-    return found, products, worst
+    paths = [_Path(box, row, start, times, tol, dimension, report) for row, start in enumerate(states)]
+    watch = Watch(
+        f"a Lanczos evolution to t = {times[-1]:g}", "a larger tol is quicker, and 'chebyshev' where memory allows"
+    )
+    for first in range(0, len(times), most):
+        found = np.empty((min(most, len(times) - first), *states.shape), dtype=np.complex128)
+        for row, path in enumerate(paths):
+            for _ in path.fill(found[:, row], first):
+                watch(sum(one.fraction for one in paths), len(paths))
+        take(first, found)
+    return sum(path.products for path in paths), max(path.error / path.scale for path in paths)
+
+
+class _Path:
+    """One state on its way through the times, by steps of adapted length."""
+
+    def __init__(
+        self,
+        box: Box,
+        row: int,
+        start: Num[np.ndarray, " N"],
+        times: Float64[np.ndarray, " times"],
+        tol: float,
+        dimension: int,
+        report: Report | None,
+    ) -> None:
+        self._apply, self._times, self._tol, self._report = _single(box, row), times, tol, report
+        self._dimension, self.scale = min(dimension, box.size), float(np.linalg.norm(start))
+        self._state = start.astype(np.complex128 if np.iscomplexobj(start) or not box.is_real else np.float64)
+        self._before, self._last, self._step = 0.0, 0.0, abs(float(times[-1]))
+        self._space: Krylov | None = None
+        self.products, self.error = 0, 0.0
+
+    @property
+    def fraction(self) -> float:
+        """How much of the time is behind."""
+        return self._last / self._times[-1] if self._times[-1] else 1.0
+
+    def fill(self, found: Complex128[np.ndarray, "times N"], first: int) -> Iterator[None]:
+        """The states at times ``first`` …; yields after every step."""
+        done, wanted = 0, self._times[first : first + len(found)]
+        while done < len(wanted):
+            inside = wanted[done:][np.abs(wanted[done:]) <= abs(self._last)]
+            if len(inside):
+                found[done : done + len(inside)] = (
+                    self._state if self._space is None else self._space.state(inside - self._before)
+                )
+                done += len(inside)
+                continue
+            self._advance()
+            yield
+
+    def _advance(self) -> None:
+        """One step: its subspace gives the states at all times inside."""
+        if self._space is not None:
+            self._state = self._space.state(np.array([self._last - self._before]))[0]
+        now, until = self._last, float(self._times[-1])
+        space = krylov(self._apply, self._state, self._dimension)
+        self.products += len(space.basis)
+        left = until - now
+        length = np.sign(left) * min(abs(left), 2 * abs(self._step))
+        while space.bound(length) > self._tol * self.scale * abs(length / until):
+            length *= 0.8
+            if abs(length) < 1e-9 * abs(until):
+                raise TenfoldError(
+                    f"Lanczos steps fell below {abs(length):.1e} for tol {self._tol:g}; use method 'chebyshev' or a "
+                    "larger tol"
+                )
+        self.error += space.bound(length)
+        self._before, self._last = now, now + length if length != left else until
+        self._space, self._step = space, length
+        if self._report is not None:
+            self._report(len(space.basis))
 
 
 def _single(box: Box, row: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -9,17 +9,19 @@ from jaxtyping import Complex128, Float64, Inexact, Int, Num
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.operators.border import Numbers, real
 from tenfold.quasiperiodic.operators.long_range import Box
-from tenfold.quasiperiodic.operators.memory import foresee, require
 from tenfold.quasiperiodic.propagation.bessel import degree
 from tenfold.quasiperiodic.propagation.chebyshev import Report
 from tenfold.quasiperiodic.propagation.dense import diagonalise, rounding_of
-from tenfold.quasiperiodic.propagation.lanczos import evolve_lanczos
+from tenfold.quasiperiodic.propagation.lanczos import DIMENSION, evolve_lanczos
 from tenfold.quasiperiodic.propagation.leak import Surface, spectral_loss
 from tenfold.quasiperiodic.propagation.panels import most_times, panel_count, run_panels
 from tenfold.quasiperiodic.propagation.trotter import evolve_trotter
+from tenfold.shifts.costs import Watch, require, say
 
 METHODS = ("auto", "chebyshev", "lanczos", "dense", "trotter")
 MOST_DENSE = 2000
+CHEAPER = "shorter times, a smaller box, or box='adaptive' where the dynamics is localised are cheaper, and as exact"
+_DAYS = 864000.0  # seconds by counted flops beyond which nothing is begun
 
 
 def check_tol(tol: Numbers) -> float:
@@ -76,7 +78,7 @@ class Propagated:
             raise TenfoldError("the evolution left the range of floats; scale the operator down")
         mass = (np.abs(states[..., box.edge()]) ** 2).sum(-1) / scale
         self.edge_mass = max(self.edge_mass, float(mass.max(initial=0.0)))
-        return states if keep is None else keep(box, states)
+        return states if keep is None else np.array(keep(box, states))  # a copy: a view would hold the states
 
 
 @dataclass
@@ -91,11 +93,14 @@ class Limit:
         self, box: Box, states: Complex128[np.ndarray, "times S N"], loss: Float64[np.ndarray, " S"], duration: float
     ) -> bool:
         """Whether states at the end of ``duration``, and what they lost in it, exceed the limit."""
-        edge = box.edge()
         scale = (np.abs(states) ** 2).sum(-1)
-        mass = float(((np.abs(states[..., edge]) ** 2).sum(-1) / scale).max())
-        lost = float(np.sqrt((loss / scale[-1]).max() / max(abs(duration), 1e-300)))
-        self.exceeded = self.exceeded or mass > self.mass or lost > self.rate
+        mass = float(((np.abs(states[..., box.edge()]) ** 2).sum(-1) / scale).max())
+        self.exceeded = self.exceeded or mass > self.mass
+        return self.lost(loss / scale[-1], duration)
+
+    def lost(self, share: Float64[np.ndarray, " S"], duration: float) -> bool:
+        """Whether a loss in ``duration``, as shares of the mass, exceeds the limit, or anything did before."""
+        self.exceeded = self.exceeded or float(np.sqrt(share.max() / max(abs(duration), 1e-300))) > self.rate
         return self.exceeded
 
 
@@ -108,19 +113,20 @@ def check_phases(until: float, energy: float) -> None:
         )
 
 
-def check_cost(box: Box, times: Float64[np.ndarray, " times"], batch: int, method: str) -> None:
-    """Say what an evolution of minutes costs before it starts; UsageError for one of more than a day, or whose phases
-    t E are beyond what floats tell apart."""
+def check_cost(box: Box, times: Float64[np.ndarray, " times"], batch: int, method: str = "chebyshev") -> None:
+    """UsageError for an evolution that counted flops say to take days, or whose phases t E are beyond what floats tell
+    apart. What takes minutes is said by the work itself, from its own pace."""
     until = float(np.abs(times).max())
     check_phases(until, max(abs(box.interval.low), abs(box.interval.high)))
-    if method == "dense":
-        return
     z = box.interval.half_width * until
     seconds = 1e-9 * (1.05 * z + 40) * _step_time(box, batch)
-    what = f"an evolution to t = {until:g} by about {z:.2g} products of {box.size:,} sites"
-    foresee(
-        seconds, what, "shorter times, a smaller box, or box='adaptive' where the dynamics is localised are cheaper"
-    )
+    if method != "dense" and seconds > _DAYS:
+        say(seconds, _evolution(box, until), CHEAPER)
+
+
+def _evolution(box: Box, until: float) -> str:
+    products = box.interval.half_width * until
+    return f"an evolution to t = {until:g} by about {products:.2g} products of {box.size:,} sites"
 
 
 def _step_time(box: Box, batch: int) -> float:
@@ -170,9 +176,10 @@ def run_in_box(
     """The states at all times, forwards and backwards; ``skin`` is the surface through which a loss is measured."""
     box, flat = spread(box, states)
     times = goal.times
-    together = len(times) if goal.keep is None or goal.method in ("lanczos", "trotter") else most_times(flat.size)
-    require(min(together, len(times)) * flat.size * 16 * 4, f"states of {box.size:,} sites at {len(times)} times")
+    together = len(times) if goal.keep is None else min(len(times), most_times(flat.size))
     used = goal.method if goal.method != "auto" else choose(box, times, len(flat))
+    held = 4 * together + (DIMENSION if used == "lanczos" else 0)
+    require(held * flat.size * 16, f"states of {box.size:,} sites at {together} times together")
     if used == "dense" and box.size > MOST_DENSE:
         raise UsageError(f"method 'dense' is for boxes of at most {MOST_DENSE} sites, not {box.size}; use 'chebyshev'")
     check_cost(box, times, len(flat), used)
@@ -208,39 +215,49 @@ def _one_direction(
             if limit is not None and limit.look(box, both, panel.loss, panel.length):
                 return
         return
+    most = most_times(flat.size) if goal.method == "dense" or goal.keep is not None else len(times)
+    worst, nothing = np.zeros(len(flat)), np.zeros(len(flat))
+
+    def take(first: int, states: Complex128[np.ndarray, "n S N"]) -> None:
+        nonlocal worst
+        run.states[index[first : first + len(states)]] = run.take(box, states, scale, goal.keep)
+        if limit is not None:
+            limit.look(box, states, nothing, float(times[-1]))
+        if skin is not None and len(skin.edge) and goal.method == "lanczos":
+            worst = np.maximum(worst, skin.loss(states[..., skin.edge]).max(0))
+
     if goal.method == "dense":
+        watch = Watch(f"states of {box.size} sites at {len(times)} times", "fewer times are quicker, and as exact")
         spectral = diagonalise(box)
-        for first in range(0, len(times), most_times(flat.size)):
-            part = slice(first, first + most_times(flat.size))
-            states = spectral.evolve(flat, times[part])
-            run.states[index[part]] = run.take(box, states, scale, goal.keep)
+        for first in range(0, len(times), most):
+            take(first, spectral.evolve(flat, times[first : first + most]))
+            watch(first + most, len(times))
         run.rounding = max(run.rounding, rounding_of(box, spectral, flat, abs(float(times[-1])), tol))
         if skin is not None and len(skin.edge):
             run.loss = run.loss + spectral_loss(box, spectral, flat, float(times[-1]))
     else:
         lanczos = goal.method == "lanczos"
         evolve = evolve_lanczos if lanczos else evolve_trotter
-        states, products, error = evolve(box, flat, times, tol, report=report)
-        run.states[index] = run.take(box, states, scale, goal.keep)
+        products, error = evolve(box, flat, times, tol, take, most, report=report)
         run.products += products
         run.polynomial = max(run.polynomial, error)
-        if lanczos and skin is not None and len(skin.edge):
-            # Lanczos has no probe between the output times: the largest sampled loss stands for all.
-            run.loss = run.loss + abs(float(times[-1])) * skin.loss(states[..., skin.edge]).max(0)
+        # Lanczos has no probe between the output times: the largest sampled loss stands for all.
+        run.loss = run.loss + abs(float(times[-1])) * worst
         run.estimated = run.estimated or not lanczos or skin is not None
     if limit is not None:
-        limit.look(box, states, run.loss, float(times[-1]))
+        limit.lost(run.loss / scale, float(times[-1]))
 
 
-def _reporter(box: Box, until: float, probed: bool, progress: Callable[[float], None] | None) -> Report | None:
-    if progress is None:
-        return None
+def _reporter(box: Box, until: float, probed: bool, progress: Callable[[float], None] | None) -> Report:
     panels = panel_count(box, until, probed)
     total, done = panels * degree(box.interval.half_width * until / panels), 0
+    watch = Watch(_evolution(box, abs(until)), CHEAPER)
 
     def report(products: int) -> None:
         nonlocal done
         done += products
-        progress(min(1.0, done / total))
+        watch(done, total)
+        if progress is not None:
+            progress(min(1.0, done / total))
 
     return report

@@ -4,6 +4,8 @@ Second order (Strang), or fourth order with the coefficients of Suzuki (Phys. Le
 halved until two runs agree; the error is their difference by Richardson's rule, an estimate and no bound.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import scipy.fft
 from jaxtyping import Complex128, Float64, Num
@@ -12,7 +14,8 @@ from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box
 from tenfold.quasiperiodic.operators.matvec import translation_invariant
-from tenfold.quasiperiodic.propagation.chebyshev import Report
+from tenfold.quasiperiodic.propagation.chebyshev import Report, Take
+from tenfold.shifts.costs import Watch
 
 # S4(τ) = S2(p τ)² S2((1 − 4p) τ) S2(p τ)², p = 1/(4 − 4^{1/3}).
 _P = 1 / (4 - 4 ** (1 / 3))
@@ -25,60 +28,83 @@ def evolve_trotter(
     states: Num[np.ndarray, "S N"],
     times: Float64[np.ndarray, " times"],
     tol: float,
+    take: Take,
+    most: int = 1 << 62,
     order: int = 4,
     report: Report | None = None,
-) -> tuple[Complex128[np.ndarray, "times S N"], int, float]:
-    """States (times, S, N) at ascending times of one sign, the number of FFT factors, and the estimated error.
+) -> tuple[int, float]:
+    """States at ascending times of one sign, handed to ``take`` at up to ``most`` times together, again for every
+    halving of the step; the number of FFT factors, and the estimated error of the last.
 
-    Raises UsageError for an open box, a kernel or another order, TenfoldError where four million steps are too few."""
+    More than ``most`` times are not held from one halving to the next, but run through again. Raises UsageError for an
+    open box, a kernel or another order, TenfoldError where four million steps are too few."""
     if box.boundary != "periodic" or isinstance(box.hopping, Kernel):
         raise UsageError(
             f"Trotter evolution needs a periodic box (operator.ring), not {box.describe()}; use 'chebyshev' there"
         )
     if order not in STAGES:
         raise UsageError(f"Trotter order is {order}; choose 2 or 4")
-    step = 1.0 / max(box.interval.half_width, 1e-300)
-    coarse, total = _run(box, states, times, step, order, report)
+    runs = _Runs(box, states, times, most, STAGES[order], report)
+    scale = np.linalg.norm(states, axis=-1)
+    step, held = 1.0 / max(box.interval.half_width, 1e-300), len(times) <= most
+    coarse: Iterable[np.ndarray] = list(runs.of(step)) if held else runs.of(step)
     while True:
-        step /= 2
-        if abs(times[-1]) / step > _MOST_STEPS:
+        if abs(times[-1]) / (step / 2) > _MOST_STEPS:
             raise TenfoldError(f"Trotter needs more than {_MOST_STEPS} steps for tol {tol:g}; use method 'chebyshev'")
-        fine, used = _run(box, states, times, step, order, report)
-        total += used
-        scale = np.linalg.norm(states, axis=-1)
-        error = float((np.linalg.norm(fine - coarse, axis=-1) / scale).max()) / (2**order - 1)
+        first, error, fine = 0, 0.0, []
+        for rough, better in zip(coarse, runs.of(step / 2), strict=True):
+            error = max(error, float((np.linalg.norm(better - rough, axis=-1) / scale).max()))
+            take(first, better)
+            first += len(better)
+            fine += [better] if held else []
+        error, step = error / (2**order - 1), step / 2
         if error <= tol:
-            return fine, total, error
-        coarse = fine
+            return runs.used, error
+        coarse = fine if held else runs.of(step)
 
 
-def _run(
-    box: Box,
-    states: Num[np.ndarray, "S N"],
-    times: Float64[np.ndarray, " times"],
-    step: float,
-    order: int,
-    report: Report | None,
-) -> tuple[Complex128[np.ndarray, "times S N"], int]:
-    axes = tuple(range(1, len(box.shape) + 1))
-    symbol = translation_invariant(box).symbol(box.shape, -1)
-    potential = box.potential.reshape(-1, *box.shape)
-    psi = states.astype(np.complex128).reshape(-1, *box.shape)
-    found = np.empty((len(times), *states.shape), dtype=np.complex128)
-    now, used = 0.0, 0
-    for i, t in enumerate(times):
-        count = int(np.ceil(abs(t - now) / step - 1e-12))
-        tau = (t - now) / max(count, 1)
-        stages = STAGES[order] if count else ()
-        factors = [(np.exp(-0.5j * tau * s * potential), np.exp(-1j * tau * s * symbol)) for s in stages]
-        for _ in range(count):
-            for half, whole in factors:
-                psi = half * psi
-                spectrum = whole * scipy.fft.fftn(psi, axes=axes, overwrite_x=True)
-                psi = half * scipy.fft.ifftn(spectrum, axes=axes, overwrite_x=True)
-                used += 1
-        now = t
-        found[i] = psi.reshape(states.shape)
-        if report is not None:
-            report(count)
-    return found, used
+class _Runs:
+    """Runs through the times by steps of one length; ``used`` counts their FFT factors."""
+
+    def __init__(
+        self,
+        box: Box,
+        states: Num[np.ndarray, "S N"],
+        times: Float64[np.ndarray, " times"],
+        most: int,
+        stages: tuple[float, ...],
+        report: Report | None,
+    ) -> None:
+        self._states, self._times, self._most, self._stages, self._report = states, times, most, stages, report
+        self._symbol = translation_invariant(box).symbol(box.shape, -1)
+        self._potential = box.potential.reshape(-1, *box.shape)
+        self.used = 0
+
+    def of(self, step: float) -> Iterator[Complex128[np.ndarray, "n S N"]]:
+        """States at up to ``most`` times together."""
+        shape, axes = self._potential.shape[1:], tuple(range(1, self._potential.ndim))
+        psi = self._states.astype(np.complex128).reshape(-1, *shape)
+        now, until = 0.0, float(self._times[-1])
+        watch = Watch(f"splitting to t = {until:g}", "a larger tol is quicker, and 'chebyshev' with a bound")
+        for first in range(0, len(self._times), self._most):
+            part = self._times[first : first + self._most]
+            found = np.empty((len(part), *self._states.shape), dtype=np.complex128)
+            for i, t in enumerate(part):
+                count = int(np.ceil(abs(t - now) / step - 1e-12))
+                tau = (t - now) / max(count, 1)
+                stages = self._stages if count else ()
+                factors = [
+                    (np.exp(-0.5j * tau * s * self._potential), np.exp(-1j * tau * s * self._symbol)) for s in stages
+                ]
+                for done in range(count):
+                    for half, whole in factors:
+                        psi = half * psi
+                        spectrum = whole * scipy.fft.fftn(psi, axes=axes, overwrite_x=True)
+                        psi = half * scipy.fft.ifftn(spectrum, axes=axes, overwrite_x=True)
+                    watch(abs(now + done * tau), abs(until))
+                self.used += count * len(stages)
+                now = t
+                found[i] = psi.reshape(self._states.shape)
+                if self._report is not None:
+                    self._report(count)
+            yield found

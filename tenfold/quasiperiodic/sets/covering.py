@@ -1,6 +1,5 @@
 """Covering numbers: how many cells of a grid meet a set."""
 
-import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from tenfold.quasiperiodic.sets.cells import Classifier, meeting
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.membership import Membership
 from tenfold.quasiperiodic.sets.roots import merged, phase_ranges
-from tenfold.shifts.costs import say
+from tenfold.shifts.costs import Watch
 
 MAX_K = 10**7
 _COARSE = 64
@@ -46,7 +45,7 @@ def cover(region: Formula, K: int) -> Cover:
     """Count the cells of side 1/K that meet the set, by adaptive subdivision in O(boundary cells), in dimension 1 from
     its roots.
 
-    Raises UsageError for K < 1, or K > 10^7 in two dimensions and more."""
+    Raises UsageError for K < 1, K > 10^7 in two dimensions and more, or work of days."""
     if K < 1 or (K > MAX_K and region.dim > 1):
         raise UsageError(
             f"K is {K}; a grid of b = {region.dim} dimensions has 1 ≤ K ≤ {MAX_K} cells a side, take a shorter range "
@@ -54,12 +53,9 @@ def cover(region: Formula, K: int) -> Cover:
         )
     if region.dim == 1:
         return _on_the_line(region, K)
-    if K > 16 * _COARSE:
-        began = time.perf_counter()
-        cover(region, _COARSE)
-        seconds = (time.perf_counter() - began) * (K / _COARSE) ** (region.dim - 1)
-        say(seconds, f"covering by cells of side 1/{K}", "a coarser grid is quicker, and its bound larger")
     inside = boundary = hit = 0
+    watch = Watch(f"covering by cells of side 1/{K}", "a coarser grid is quicker, and its bound larger")
+    whole = _boundary(region, K)
     test = Membership(region)
     for part in meeting(region, K, Classifier(region)):
         sizes = part.high - part.low
@@ -73,7 +69,15 @@ def cover(region: Formula, K: int) -> Cover:
             sure, unknown = test.test((part.low + offset) / K, 0.0)
             found |= sure & ~unknown
         hit += int(found.sum())
+        watch(boundary, whole)
     return Cover(K, inside + boundary, inside + hit, inside, boundary, region.dim, region.degree)
+
+
+def _boundary(region: Formula, K: int) -> float:
+    """About how many cells a fine grid has on the boundary of the set, by a coarse one."""
+    if K <= 16 * _COARSE:
+        return 0.0
+    return cover(region, _COARSE).boundary * (K / _COARSE) ** (region.dim - 1)
 
 
 def _on_the_line(region: Formula, K: int) -> Cover:

@@ -14,6 +14,7 @@ from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.polynomials import Poly
 from tenfold.quasiperiodic.sets.roots import phase_ranges
 from tenfold.shifts.arrays import above, exact_fraction, listed
+from tenfold.shifts.costs import Watch
 
 MAX_CELLS = 2_000_000
 
@@ -65,14 +66,19 @@ def _subdivided(region: Formula, tol: float) -> Measure:
     test = Classifier(region)
     low = np.zeros((1, region.dim), np.int64)
     level, filled, seen = 0, Fraction(0), 1
+    watch = Watch(f"measuring a set to {tol:g}", "a larger tol is quicker, and the two ends further apart")
     while True:
         side = 1 << level
+        # The boundary's share halves from level to level, until it is ``tol``; all levels before add half as many.
+        ratio = max(len(low) / (side**region.dim * tol), 1.0)
+        most = 1.5 * min(MAX_CELLS, len(low) * ratio ** (region.dim - 1))
         left = []
         for begin in range(0, len(low), BLOCK):
             part = low[begin : begin + BLOCK]
             inside, outside = test.decide(part / side, (part + 1) / side)
             filled += Fraction(int(inside.sum()), side**region.dim)
             left.append(part[~(inside | outside)])
+            watch(seen - len(low) + begin + len(part), most)
         low = np.concatenate(left)
         open_ = Fraction(len(low), side**region.dim)
         if open_ <= tol or not len(low) or len(low) << region.dim > MAX_CELLS:

@@ -4,13 +4,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 from tenfold.quasiperiodic.sets.formulas import Formula
 from tenfold.quasiperiodic.sets.membership import Membership, sign_of
 from tenfold.quasiperiodic.sets.polynomials import Poly
+from tenfold.shifts.costs import Watch
 
+_CHEAPER = "a polynomial of lower degree, or fewer of them, are quicker"
 Coefficients = list[int]
 Ranges = Sequence[tuple[int, int]]  # half-open, of whole phases
 
@@ -28,12 +29,17 @@ class PhaseRanges:
 @lru_cache(maxsize=64)
 def phase_ranges(region: Formula, modulus: int) -> PhaseRanges:
     """Reduce a set in dimension 1 to ranges of whole phases modulo ``modulus``; all in whole numbers."""
-    critical = sorted({g for p in region.polynomials for g in root_floors(p, modulus) if g < modulus})
+    watch, found = Watch(f"isolating the roots of {len(region.polynomials)} polynomials", _CHEAPER), set[int]()
+    for i, p in enumerate(region.polynomials, 1):
+        found.update(g for g in root_floors(p, modulus) if g < modulus)
+        watch(i, len(region.polynomials))
+    critical = sorted(found)
     cuts = sorted({0, modulus, *critical, *(g + 1 for g in critical)})
     inside: list[tuple[int, int]] = []
-    test = Membership(region)
+    test, watch = Membership(region), Watch(f"deciding between {len(cuts)} roots", _CHEAPER)
     # Between two cuts no polynomial changes sign on whole phases, so that one representative decides.
-    for low, high in itertools.pairwise(cuts):
+    for i, (low, high) in enumerate(itertools.pairwise(cuts), 1):
+        watch(i, len(cuts))
         if test.exact([low], [modulus]):
             if inside and inside[-1][1] == low:
                 inside[-1] = (inside[-1][0], high)
@@ -47,13 +53,14 @@ def root_floors(poly: Poly, modulus: int) -> list[int]:
     p = _square_free(_dense(poly))
     if len(p) < 2:
         return []
-    # Substitute x = r / modulus, so that r runs over whole numbers.
-    top = len(p) - 1
-    scaled = [c * modulus ** (top - k) for k, c in enumerate(p)]
-    chain = _sturm(scaled)
+    # Substitute x = r / modulus, so that r runs over whole numbers: signs stay as they are.
+    chain = [[c * modulus ** (len(q) - 1 - k) for k, c in enumerate(q)] for q in _sturm(p)]
+    scaled = chain[0]
     found = [0] if _value(scaled, 0) == 0 else []
     stack = [(0, modulus, _changes(chain, 0), _changes(chain, modulus))]
+    watch, roots = Watch(f"isolating roots of degree {len(p) - 1}", _CHEAPER), stack[0][2] - stack[0][3]
     while stack:
+        watch(len(found), roots)
         low, high, before, after = stack.pop()
         count = before - after  # roots in (low, high]
         if count == 0:
@@ -109,27 +116,35 @@ def _value(p: Coefficients, x: int) -> int:
 
 def _divided(a: Coefficients, b: Coefficients) -> tuple[Coefficients, Coefficients]:
     """Positive multiples of the quotient and the remainder of a by b, primitive."""
-    rest, quotient = [Fraction(c) for c in a], []
+    rest, quotient, lead = list(a), list[int](), b[-1]
     while len(rest) >= len(b):
-        factor, shift = rest.pop() / b[-1], len(rest) - len(b) + 1
-        quotient.append(factor)
-        rest = [c - factor * b[i - shift] if i >= shift else c for i, c in enumerate(rest)]
-    common = [math.lcm(*(c.denominator for c in p)) for p in (quotient, rest)]
-    return _trimmed([int(c * common[0]) for c in quotient[::-1]]), _trimmed([int(c * common[1]) for c in rest])
+        top = rest.pop()
+        common = math.gcd(top, lead) if lead > 0 else -math.gcd(top, lead)
+        # ``times`` is positive, and times · top = factor · lead.
+        factor, times, shift = top // common, lead // common, len(rest) - len(b) + 1
+        quotient = [times * c for c in quotient] + [factor]
+        rest = [times * c for c in rest[:shift]] + [
+            times * c - factor * x for c, x in zip(rest[shift:], b, strict=False)
+        ]
+    return _trimmed(quotient[::-1]), _trimmed(rest)
 
 
 def _square_free(p: Coefficients) -> Coefficients:
     if len(p) < 3:
         return p
     a, b = p, _trimmed([k * c for k, c in enumerate(p)][1:])
+    watch = Watch(f"dividing polynomials of degree {len(p) - 1}", _CHEAPER)
     while b:
         a, b = b, _divided(a, b)[1]
+        watch((1 - len(b) / len(p)) ** 2 / 2)  # its chain comes after
     return _divided(p, a)[0] if len(a) > 1 else p
 
 
 def _sturm(p: Coefficients) -> list[Coefficients]:
     chain = [p, _trimmed([k * c for k, c in enumerate(p)][1:])]
+    watch = Watch(f"dividing polynomials of degree {len(p) - 1}", _CHEAPER)
     while len(chain[-1]) > 1:
+        watch((len(chain) / len(p)) ** 2)
         rest = _divided(chain[-2], chain[-1])[1]
         if not rest:
             break

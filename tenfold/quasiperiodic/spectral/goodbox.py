@@ -11,13 +11,14 @@ from jaxtyping import Bool, Float64
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, real, reals, whole
-from tenfold.quasiperiodic.operators.hopping import Kernel
+from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.memory import foresee, require
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.windows import NORMS
+from tenfold.shifts.costs import Watch, require
 
 _MOST = 2000
+_TOGETHER = 1 << 22  # values of the potential that are held together
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def good_box(box: Box, energy: Numbers, rate: Numbers, s: Numbers) -> GoodBox:
     if box.size > _MOST:
         raise UsageError(f"the good-box test inverts a dense matrix; {box.size} sites are more than {_MOST}")
     box.single_potential()
+    require(64 * box.size**2, f"the inverse of {box.size:,} sites")
     side = max(box.shape)
     bound = exp(min(side**s, 700.0))
     try:
@@ -103,11 +105,13 @@ def theta_scan(
 ) -> ThetaScan:
     """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
     rows, found, reach = _rows(theta), [], whole(reach, "the box's reach", 0)
-    sites = min((2.0 * reach + 1) ** operator.dim, 2000)
-    foresee(len(rows) * (1e-3 + 2e-9 * sites**3), f"{len(rows):,} boxes of {sites:.0f} sites", "give fewer theta")
+    watch = Watch(
+        f"{len(rows):,} boxes of reach {reach}", "fewer theta are quicker, and the fraction rougher by 1/sqrt of them"
+    )
     for i, row in enumerate(rows):
         one = good_box(operator.at(row.tolist()).box(reach), energy, rate, s)
         found.append((one.good, one.norm, one.rate))
+        watch(i + 1, len(rows))
         if progress is not None:
             progress((i + 1) / len(rows))
     good, norms, rates = (np.array(values) for values in zip(*found, strict=True))
@@ -163,42 +167,71 @@ def determinant_scan(
             f"Z^{operator.dim}"
         )
     rows = _rows(theta)
-    require(8 * len(rows) * side * (2 * rows.shape[1] + 4), f"determinants of {side:,} sites at {len(rows):,} theta")
-    values = operator.at(rows.tolist()).values([start], [side]) - energy
-    degree = side * operator.potential.degree if isinstance(operator.potential, TrigPolynomial) else None
-    if not isinstance(hopping, Kernel) and hopping.range <= 1 and not hopping.coefs[~hopping.offsets.any(1)].any():
-        strength = float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
-        log_abs, sign = three_term(values, strength)
-    else:
-        log_abs, sign = np.empty(len(rows)), np.empty(len(rows))
-        require(16 * side**2, f"a dense matrix of {side:,} sites")
-        step = max(1, (1 << 24) // side**2)
-        for first in range(0, len(rows), step):
-            part = slice(first, first + step)
-            box = Box(hopping, (start,), (side,), "open", operator, (start,), values[part])
-            signs, log_abs[part] = np.linalg.slogdet(box.dense())
-            sign[part] = np.real(signs)
+    potential = operator.potential
+    degree = side * potential.degree if isinstance(potential, TrigPolynomial) else None
+    strength, moved, many = _neighbours(hopping), operator.at(rows.tolist()), len(rows)
+    watch = Watch(f"determinants of {side:,} sites at {many:,} theta", "fewer theta are quicker, on a coarser grid")
+    if strength is not None:
+        count = min(side, max(1, _TOGETHER // many))
+        require(64 * many * count, f"determinants at {many:,} theta", "give fewer theta")
+        chain = Chain(many, strength)
+        for first in range(0, side, count):
+            chain.extend(moved.values([start + first], [min(count, side - first)]) - energy)
+            watch(first + count, side)
+        return DeterminantScan(rows, chain.log_abs, chain.sign, energy, side, degree)
+    log_abs, sign = np.empty(many), np.empty(many)
+    count = max(1, 4 * _TOGETHER // side**2)
+    require(64 * min(count, many) * side**2, f"determinants of {side:,} sites")
+    for first in range(0, many, count):
+        part = slice(first, first + count)
+        values = operator.at(rows[part].tolist()).values([start], [side]) - energy
+        matrices = Box(hopping, (start,), (side,), "open", operator, (start,), values).dense()
+        signs, log_abs[part] = np.linalg.slogdet(matrices)
+        sign[part] = np.real(signs)
+        watch(first + count, many)
     return DeterminantScan(rows, log_abs, sign, energy, side, degree)
 
 
-def three_term(
-    values: Float64[np.ndarray, "k side"], strength: float
-) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """(log|D|, sign D) by D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}, rescaled against overflow; ``values`` are V − E and
-    ``strength`` is |a|²."""
-    before, now = np.zeros(len(values)), np.ones(len(values))
-    scale = np.zeros(len(values))
-    for k in range(values.shape[1]):
-        before, now = now, values[:, k] * now - strength * before
-        size = np.maximum(np.abs(now), np.abs(before))
-        if not (size.max() < 1e100 and size.min() > 1e-100):
-            if not np.isfinite(size).all():
-                raise TenfoldError("a determinant leaves the range of floats; scale the operator and the energy down")
-            size[size == 0] = 1.0
-            before, now = before / size, now / size
-            scale += np.log(size)
-    with np.errstate(divide="ignore"):
-        return np.log(np.abs(now)) + scale, np.sign(now)
+def _neighbours(hopping: Hopping | Kernel) -> float | None:
+    """|a|² of a hopping to nearest neighbours (0 without any), None for others."""
+    if isinstance(hopping, Kernel) or hopping.range > 1 or hopping.coefs[~hopping.offsets.any(1)].any():
+        return None
+    return float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
+
+
+class Chain:
+    """log|D_k| and the sign of D_k by D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}, for many chains at once, rescaled against
+    overflow; ``strength`` is |a|²."""
+
+    def __init__(self, many: int, strength: float) -> None:
+        self._before, self._now, self._scale, self._strength = np.zeros(many), np.ones(many), np.zeros(many), strength
+
+    def extend(self, values: Float64[np.ndarray, "many sites"]) -> None:
+        """Go on by sites with V − E = ``values``."""
+        before, now = self._before, self._now
+        for k in range(values.shape[1]):
+            before, now = now, values[:, k] * now - self._strength * before
+            size = np.maximum(np.abs(now), np.abs(before))
+            if not (size.max() < 1e100 and size.min() > 1e-100):
+                if not np.isfinite(size).all():
+                    raise TenfoldError(
+                        "a determinant leaves the range of floats; scale the operator and the energy down"
+                    )
+                size[size == 0] = 1.0
+                before, now = before / size, now / size
+                self._scale += np.log(size)
+        self._before, self._now = before, now
+
+    @property
+    def log_abs(self) -> Float64[np.ndarray, " many"]:
+        """log|D|."""
+        with np.errstate(divide="ignore"):
+            return np.log(np.abs(self._now)) + self._scale
+
+    @property
+    def sign(self) -> Float64[np.ndarray, " many"]:
+        """The sign of D."""
+        return np.sign(self._now)
 
 
 def theta_grid(points: Whole, torus: Whole = 1) -> Float64[np.ndarray, "k {torus}"]:

@@ -2,23 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 from jaxtyping import Complex128, Inexact, Num
 from scipy.linalg import hessenberg, solve_banded
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 from scipy.stats import linregress
 
 from tenfold.errors import UsageError
 from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, amplitudes, choice, reals
 from tenfold.quasiperiodic.operators.long_range import Box
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import Watch, foresee, require
 
 WAYS = ("auto", "dense", "banded", "strips")
 _MOST_DENSE = 4000
+_CORNER = 2500  # sites of a corner from which the time of a sparse LU is told
+_SMALLER = "a smaller box is quicker, and off by what decays to its edge"
 
 
 def green_columns(
@@ -36,10 +39,19 @@ def green_columns(
         raise UsageError("there is no z or no source; give at least one")
     choice(method, "method", WAYS)
     sites = [box.centre] if sources is None else ([sources] if not many_m else list(sources))
+    require(40 * len(energies) * len(sites) * box.size, f"Green's functions of {box.size:,} sites at {len(energies)} z")
     right = np.zeros((len(sites), box.size))
     for row, site in enumerate(sites):
         right[row, box.index(site)] = 1.0
-    found = np.stack([_solve(box, e, right, _way(box, method)) for e in energies])
+    way = _way(box, method)
+    watch = Watch(
+        f"Green's functions at {len(energies)} z", "fewer z are quicker, as is a smaller box, off by its decay"
+    )
+    solved = []
+    for e in energies:
+        solved.append(_solve(box, e, right, way))
+        watch(len(solved), len(energies))
+    found = np.stack(solved)
     # A column of size s is right to about s ‖H − z‖ 2^−53 of itself.
     size = max(abs(box.interval.low), abs(box.interval.high)) + np.abs(energies)
     lost = np.linalg.norm(found, axis=-1).max(1) * size * 2.0**-53
@@ -71,6 +83,7 @@ def solver(box: Box, state: Num[np.ndarray, " N"], method: str = "auto") -> Call
     if way == "banded":
         right = state[None]
         return lambda z: np.stack([_solve(box, e, right, "banded")[0] for e in np.atleast_1d(z)])
+    require(64 * box.size**2, f"the reduction of {box.size:,} sites")
     reduced, basis = hessenberg(box.dense(), calc_q=True)
     upper, diagonal, lower = np.diag(reduced, 1), np.real(np.diag(reduced)), np.diag(reduced, -1)
     bands = np.zeros((3, box.size), dtype=reduced.dtype)
@@ -120,21 +133,31 @@ def _solve(box: Box, z: complex, right: Num[np.ndarray, "sources N"], way: str) 
         if way == "strips":
             across = box.size // box.shape[0]
             require(48 * box.size * across * max(box.hopping.radius[0], 1), f"the strips of {box.describe()}")
-            shifted = box.sparse().astype(np.complex128) - z * scipy.sparse.eye_array(box.size)
-            return (
-                splu(
-                    shifted.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.1, options={"SymmetricMode": True}
-                )
-                .solve(right.T.astype(np.complex128))
-                .T
-            )
+            shifted = (box.sparse().astype(np.complex128) - z * scipy.sparse.eye_array(box.size)).tocsc()
+            _foresee_strips(box, shifted)
+            return _factors(shifted).solve(right.T.astype(np.complex128)).T
         if box.size > _MOST_DENSE:
             raise UsageError(f"a dense Green's function of {box.size} sites is too large; at most {_MOST_DENSE}")
-        return np.linalg.solve(box.dense(z), right.T).T
+        matrix, what = box.dense(z), f"a dense Green's function of {box.size} sites"
+        foresee(lambda n: np.linalg.solve(matrix[:n, :n], right[:, :n].T), box.size, 3, what, _SMALLER)
+        return np.linalg.solve(matrix, right.T).T
     except (np.linalg.LinAlgError, RuntimeError):  # SuperLU says that a factor is singular by the latter
         raise UsageError(
             f"z = {z:g} is an eigenvalue of the box; the Green's function exists off the spectrum"
         ) from None
+
+
+def _factors(matrix: scipy.sparse.csc_array) -> SuperLU:
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.1, options={"SymmetricMode": True})
+
+
+def _foresee_strips(box: Box, matrix: scipy.sparse.csc_array) -> None:
+    """Say what a sparse LU takes, from one of a corner of the box: it grows as N^{3 (d − 1)/d}."""
+    d = len(box.shape)
+    corner = [min(n, round(_CORNER ** (1 / d))) for n in box.shape]
+    inside = np.ravel_multi_index(np.indices(corner).reshape(d, -1), box.shape)
+    what = f"the sparse LU of {box.describe()}"
+    foresee(lambda _: _factors(matrix[inside][:, inside]), box.size, 3 - 3 / d, what, _SMALLER, prod(corner))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, amplitudes, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.quasiperiodic.operators.memory import foresee, require
+from tenfold.shifts.costs import Watch, require
 
 _TOGETHER = 8  # transfer matrices multiplied between two orthonormalisations
 _BATCHES = 32
@@ -75,21 +75,27 @@ def lyapunov_exponents(
     shape = (len(flat), *batch)
     frame = np.zeros((*shape, 2 * reach, reach), dtype=kind)
     frame[..., np.arange(reach), np.arange(reach)] = 1.0
-    require(8.0 * steps / _TOGETHER * int(np.prod(shape)) * reach, f"exponents over {steps:.3g} steps")
-    seconds = 2e-6 * steps * (1 + 0.12 * int(np.prod(shape)) * reach**2)
-    foresee(seconds, f"{steps:,} steps at {len(flat):,} energies", "fewer steps give exponents with a larger error")
-    logs = np.empty((steps // _TOGETHER, *shape, reach))
-    # The potential in pieces, so that a long orbit needs no long array.
-    piece = max(
-        _TOGETHER, min(steps, (1 << 20) // max(1, int(np.prod(shape)) * 4 * reach * reach)) // _TOGETHER * _TOGETHER
+    many = int(np.prod(shape))
+    require(
+        8.0 * many * (2 * _BATCHES * reach + 16 * _TOGETHER * reach**2), f"exponents at {many:,} energies and theta"
     )
+    watch = Watch(
+        f"{steps:,} steps at {len(flat):,} energies",
+        "fewer are quicker, with an error that grows as one over their root",
+    )
+    sums, stretch = np.zeros((_BATCHES, *shape, reach)), steps // _BATCHES
+    # The potential in pieces, so that a long orbit needs no long array.
+    piece = max(_TOGETHER, min(steps, (1 << 20) // max(1, many * 4 * reach * reach)) // _TOGETHER * _TOGETHER)
     for first in range(0, steps, piece):
         count = min(piece, steps - first)
         values = operator.values([start + first], [count])
-        frame = _piece(table, flat, values, frame, logs[first // _TOGETHER :][: count // _TOGETHER])
+        logs = np.empty((count // _TOGETHER, *shape, reach))
+        frame = _piece(table, flat, values, frame, logs)
+        np.add.at(sums, (first + _TOGETHER * np.arange(len(logs))) // stretch, logs)
+        watch(first + count, steps)
         if progress is not None:
             progress((first + count) / steps)
-    means = logs.reshape(_BATCHES, -1, *shape, reach).mean(1) / _TOGETHER
+    means = sums / stretch
     found, errors = means.mean(0), means.std(0, ddof=1) / np.sqrt(_BATCHES)
     if not np.isfinite(found).all():
         raise TenfoldError("the transfer matrices leave the range of floats; scale energies, coupling and hopping down")

@@ -10,15 +10,22 @@ from tenfold.errors import UsageError
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, reals, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
-from tenfold.quasiperiodic.operators.memory import require
+from tenfold.shifts.costs import foresee, require
+
+_CHEAPER = "a smaller box is quicker by a power of the ratio, and its spectrum within that of the larger one's interval"
 
 
 def eigenvalues(box: Box) -> Float64[np.ndarray, "*batch N"]:
     """All eigenvalues, ascending, (N,) or (batch, N); band solvers for an open one-dimensional box of short range."""
-    reach = box.hopping.range
+    reach, what = box.hopping.range, f"the eigenvalues of {box.size:,} sites"
     if len(box.shape) == 1 and box.boundary == "open" and box.potential.ndim == 1 and reach < box.size / 8:
-        return eigvals_banded(box.banded()[reach:], lower=True)
-    return np.linalg.eigvalsh(box.dense())
+        bands = box.banded()[reach:]
+        foresee(lambda n: eigvals_banded(bands[:, :n], lower=True), box.size, 2, what, _CHEAPER, max(512, 8 * reach))
+        return eigvals_banded(bands, lower=True)
+    matrix = box.dense()
+    first, count = matrix[(0,) * (matrix.ndim - 2)], matrix.size // box.size**2
+    foresee(lambda n: np.linalg.eigvalsh(first[:n, :n]), box.size, 3, what, _CHEAPER, count=count)
+    return np.linalg.eigvalsh(matrix)
 
 
 def bloch_spectrum(operator: LongRange, period: Whole, phases: Numbers) -> Float64[np.ndarray, "n {period}"]:
@@ -37,6 +44,12 @@ def bloch_spectrum(operator: LongRange, period: Whole, phases: Numbers) -> Float
     kappas = np.atleast_1d(reals(phases, "a Bloch phase")).ravel()
     if not len(kappas):
         raise UsageError("there are no Bloch phases; give at least one")
+
+    def part(size: int) -> object:
+        return np.linalg.eigvalsh(np.add.outer(values[:size], values[:size]).astype(np.complex128))
+
+    what = f"{len(kappas)} Bloch spectra of {period:,} sites"
+    foresee(part, period, 3, what, "a shorter period is quicker, and another approximant", count=len(kappas))
     for kappa in kappas:
         matrix = np.diag(values).astype(np.complex128)
         for m, a in zip(hopping.offsets[:, 0].tolist(), hopping.coefs, strict=True):
