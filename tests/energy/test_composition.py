@@ -202,6 +202,7 @@ def test_what_is_refused() -> None:
         (lambda: 2 * a.within(0, 1), "add rewards and constraints last"),
         (lambda: a & "b", "str cannot be composed"),
         (lambda: math.nan * a, "a power is nan"),
+        (lambda: a * b, "multiplied by a & b"),
         (lambda: a.within(1, 1), "is empty"),
         (lambda: a.within(math.nan, 1), "is empty"),
         (lambda: a.above(torch.zeros(2), 1.0), "has length 0"),

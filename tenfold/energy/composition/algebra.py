@@ -9,6 +9,7 @@
 own diffusion.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -233,9 +234,9 @@ class Composition(Composable):
         return Composition(tuple(t for t in terms if t.power != 0), (*self.rewards, *other.rewards))
 
     def _raised(self, power: Any) -> "Composition":
-        if not callable(power) and (
-            not isinstance(power, Real) or isinstance(power, bool) or not abs(power) < torch.inf
-        ):
+        if isinstance(power, Score):
+            raise UsageError("densities are multiplied by a & b; * raises a density to a power")
+        if not callable(power) and not _is_finite(power):
             raise UsageError(f"a power is {power!r}; expected a finite number or a function of sigma")
         if self.rewards and power != 1:
             raise UsageError("raise the models to their powers first, and add rewards and constraints last")
@@ -358,3 +359,7 @@ def _order(model: Score, sigma: Tensor) -> Tensor:
     if isinstance(model, Mixture):
         return torch.stack([_order(c, sigma) for c in model.components]).min()
     return torch.ones((), dtype=torch.float64, device=sigma.device)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
