@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.energy.composition.algebra import Evaluated, composed
+from tenfold.energy.composition.algebra import composed
+from tenfold.energy.composition.terms import Evaluated
 from tenfold.energy.feynman_kac.asking import Asker, check_models
 from tenfold.energy.feynman_kac.options import ProposalOptions
 from tenfold.energy.feynman_kac.randomness import Numbers
@@ -35,8 +36,8 @@ def adaptive_grid(
     device: str = "cpu",
     chunk: int | None = None,
 ) -> Float[Tensor, " t1"]:
-    """Levels for which each step of one pilot population keeps a conditional effective size of keep · n under the weights
-    it has by then; float64. Run the sampler on them with another seed: the pilot's own evidence would be biased.
+    """Levels for which each step of one pilot population keeps a conditional effective size of keep · n under
+    the weights it has by then; float64. Run the sampler on them with another seed: the pilot's own evidence is biased.
 
     Args:
         target: energies, composed.
@@ -51,8 +52,8 @@ def adaptive_grid(
     """
     if not 0 < sigma_min < sigma_max or not 0 < keep < 1:
         raise UsageError(
-            f"sigma_min is {sigma_min}, sigma_max {sigma_max} and keep {keep}; 0 < sigma_min < sigma_max and 0 < keep < 1 "
-            "are needed"
+            f"sigma_min is {sigma_min}, sigma_max {sigma_max} and keep {keep}; 0 < sigma_min < sigma_max and "
+            "0 < keep < 1 are needed"
         )
     wanted, options = composed(target), proposal_options or ProposalOptions()
     place = torch.device(device)

@@ -120,8 +120,8 @@ class ParticleSampler:
         device = torch.device(device)
         if populations < 1 or particles < 1 or (particles < 2 and self.resampling.threshold > 0):
             raise UsageError(
-                f"{populations} population(s) of {particles} particle(s); at least one of two is needed, or threshold=0 "
-                "for particles that are not resampled"
+                f"{populations} population(s) of {particles} particle(s); at least one of two is needed, or "
+                "threshold=0 for particles that are not resampled"
             )
         if self.moves.waste_free and particles % self.moves.waste_free:
             raise UsageError(
@@ -178,8 +178,9 @@ class ParticleSampler:
 
     def _result(self, march: March, asker: Asker) -> ParticleRun:
         trace, state = march.trace, march.state
-        weighted = WeightedParticles(march.particles, state.log_weights, bool(self.resampling.every_end))
         path, resampled = torch.stack(trace.log_path), torch.stack(trace.resampled)
+        # Said of all populations: one that kept its weights makes them count.
+        weighted = WeightedParticles(march.particles, state.log_weights, bool(resampled[-1].all()))
         said = [
             *self._notes,
             *degeneracy(path[-1], state.log_weights, state.roots, resampled, self.weights.kind != "none"),
@@ -258,8 +259,8 @@ class ParticleSampler:
             )
         if kind in ("continuous", "escorted") and target.looks_ahead:
             raise UsageError(
-                f"{kind} weights need the change of a reward with sigma, which one that looks ahead does not give; choose "
-                "reward(..., path='annealed'), or exact weights"
+                f"{kind} weights need the change of a reward with sigma, which one that looks ahead does not give; "
+                "choose reward(..., path='annealed'), or exact weights"
             )
         if control in ("ecg", "vcg"):
             if self.proposer is not None:
@@ -275,8 +276,8 @@ class ParticleSampler:
             raise UsageError(f"jump resampling needs the rates of continuous weights, not {kind} ones")
         if self.proposer is not None and self.proposer.shape != target.shape:
             raise UsageError(
-                f"the proposer moves samples {self.proposer.shape}, the target weighs samples {target.shape}; both must be "
-                "of one data space"
+                f"the proposer moves samples {self.proposer.shape}, the target weighs samples {target.shape}; both "
+                "must be of one data space"
             )
         if self.proposer is not None and kind not in ("exact", "none"):
             raise UsageError(f"a proposer of its own goes with exact weights, not {kind} ones")
@@ -291,6 +292,6 @@ def composed_energy(model: Any, kind: str) -> None:
     """Raise UsageError for a score without an energy."""
     if not hasattr(model, "log_density"):
         raise UsageError(
-            f"{type(model).__name__} is a score without an energy, which {kind} weights and moves need; distil it into one "
-            "first, choose weights 'twisted', 'continuous' or 'none', or moves with from_score=True"
+            f"{type(model).__name__} is a score without an energy, which {kind} weights and moves need; distil it into "
+            "one first, choose weights 'twisted', 'continuous' or 'none', or moves with from_score=True"
         )

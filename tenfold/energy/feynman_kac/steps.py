@@ -1,6 +1,7 @@
 """One step from level σ to σ' < σ: the proposals N(μ, V I) with μ = x + pull · s̄, and the weights that belong to them.
 
-v = σ² − σ'² throughout; B is the order of the target, Σ β_i. The backward kernel is the noising one but for control, N(x; x', v I).
+v = σ² − σ'² throughout; B is the order of the target, Σ β_i. The backward kernel is the noising one, N(x; x', v I), but
+for control.
 """
 
 from dataclasses import dataclass
@@ -79,8 +80,8 @@ def exact_increment(
 ) -> Float[Tensor, " n"]:
     """log G = log γ'(x') − log γ(x) + log N(x; x' − V b(x'), v I) − log N(x'; μ, V I), float64.
 
-    Unbiased for Z'/Z whatever μ and b are. ‖x' − μ‖²/V is ‖z‖² by construction. Without control b = 0. With it, b is the
-    drift that it added, taken at x': against the noising kernel alone every step would carry the noise −√v ⟨b, z⟩,
+    Unbiased for Z'/Z whatever μ and b are. ‖x' − μ‖²/V is ‖z‖² by construction. Without control b = 0. With it, b is
+    the drift that it added, taken at x': against the noising kernel alone every step would carry the noise −√v ⟨b, z⟩,
     which the time reversal of the controlled process does not have.
     """
     d = moved.x[0].numel()
