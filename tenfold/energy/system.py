@@ -3,6 +3,7 @@
 from tenfold import energy
 from tenfold.energy import recipes
 from tenfold.energy.options import EnergySampling, EnergyScoring
+from tenfold.energy.results import JOBS
 from tenfold.runs.system import System
 
 _PAPER = "arXiv:2502.12786"
@@ -18,6 +19,8 @@ SYSTEMS = (
         options={"sample": EnergySampling, "score": EnergyScoring},
         recipes=recipes.RECIPES,
         plain=recipes.EnergyRecipe(),
+        jobs=JOBS,
+        benchmarks=("energy_training",),
     ),
     System(
         name="energy-denoiser",
