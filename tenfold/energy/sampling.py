@@ -1,6 +1,5 @@
 """Sampling a trained model: its classes by name, targets composed of them, and log Z of each."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.energy.composition.expression import parse_target
 from tenfold.energy.density import Score
+from tenfold.energy.feynman_kac.calibration import calibrate
 from tenfold.energy.feynman_kac.options import (
     ControlOptions,
     GridOptions,
@@ -32,7 +32,7 @@ from tenfold.files import check_writable, disk_errors, json_text, write_output
 from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import key_of
 
-CALIBRATION_STEPS, CALIBRATION_POPULATIONS, PILOT = 64, 8, 256
+CALIBRATION_STEPS, PILOT = 64, 256
 WHOLE = "all"
 """What the model without a class is called in a target."""
 
@@ -50,23 +50,15 @@ def grid_of(model: Preconditioned, steps: int) -> GridOptions:
 
 
 @read_arguments
-def measured_normaliser(
-    model: EnergyModel, label: int | None = None, particles: int = 64, seed: int = 0
-) -> tuple[Normaliser, tuple[str, ...]]:
-    """log Z(σ) of a class's energy by the exact weights of sequential Monte Carlo from noise, and what is to be said
-    about it: populations that degenerated."""
-    given = model.given(label)
+def measured_normaliser(model: EnergyModel, label: int | None = None, particles: int = 64, seed: int = 0) -> Normaliser:
+    """log Z(σ) of a class's energy, from noise to the least level: see ``feynman_kac.calibrate``."""
+    given, device = model.given(label), next(model.parameters()).device
     given.normaliser, given.normalised = None, False
-    sampler = ParticleSampler(given, grid_of(model, CALIBRATION_STEPS), control=ControlOptions(kind="none"))
-    device = next(model.parameters()).device
-    run = sampler.sample(CALIBRATION_POPULATIONS, particles, key_of(seed, label) >> 1, device=device)
-    path = run.log_path.cpu()
-    mean = path.logsumexp(1) - math.log(path.shape[1])
-    # Of the logarithm of a mean: the deviation of the populations' estimates over their mean.
-    ratios = (path - mean[:, None]).exp()
-    errors = ratios.std(1) / math.sqrt(path.shape[1])
-    parts = (tuple(part.flip(0).tolist()) for part in (run.sigma.cpu(), mean, errors))
-    return Normaliser(*parts), run.warnings
+    found = calibrate(
+        given, grid_of(model, CALIBRATION_STEPS), particles=particles, seed=key_of(seed, label) >> 1,
+        control=ControlOptions(kind="none"), device=str(device),
+    )  # fmt: skip
+    return Normaliser(*(tuple(part.tolist()) for part in (found.sigma, found.log_z, found.standard_error)))
 
 
 def sampler_of(target: Any, model: Preconditioned, options: EnergySampling) -> ParticleSampler:
@@ -144,7 +136,7 @@ def heaviest(run: ParticleRun, path: Path, columns: int = 16, rows: int = 8) -> 
 def calibrated(model: EnergyModel, particles: int, labels: Sequence[int]) -> None:
     """Measure and keep log Z of classes."""
     for label in progress.track(labels, "calibrating", "classes"):
-        model.normalisers[label], _ = measured_normaliser(model, label, particles)
+        model.normalisers[label] = measured_normaliser(model, label, particles)
 
 
 def log_density_at(

@@ -3,6 +3,7 @@
 from tenfold import energy
 from tenfold.energy import recipes
 from tenfold.energy.options import EnergySampling, EnergyScoring
+from tenfold.energy.results import JOBS
 from tenfold.runs.system import Example, System
 
 _PAPER = "arXiv:2502.12786"
@@ -30,6 +31,8 @@ SYSTEMS = (
         },
         recipes=recipes.RECIPES,
         plain=recipes.EnergyRecipe(),
+        jobs=JOBS,
+        benchmarks=("energy", "energy_training"),
     ),
     System(
         name="energy-denoiser",

@@ -263,13 +263,17 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
 
     @cached_property
     def model(self) -> EnergyModel:
-        """The energy; fresh ones start from the teacher's network where the objective says so."""
+        """The energy: fresh, or what ``load`` read."""
+        return self.fresh().to(self.device, self.dtype)
+
+    def fresh(self) -> EnergyModel:
+        """The energy before its training: from the teacher's network where the objective says so."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.train.seed)
             made = EnergyModel(self.recipe.model)
         if self.recipe.objective.start:
             made.start_from(self.teacher)
-        return made.to(self.device, self.dtype)
+        return made
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the model and the teacher."""
@@ -311,7 +315,10 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
 
     def evaluate(self) -> list[Measurement]:
         """What energies are measured by beside their teachers; compositions of classes."""
-        rows, options = super().evaluate(), self.recipe.evaluation
+        options, before = self.recipe.evaluation, {}
+        if self.recipe.objective.teacher and self.recipe.objective.start:
+            before["before training"] = self.fresh().to(self.device).eval()
+        rows = measure(self.compared(), self.world, options, self.device, before)
         if options.compositions:
             rows += composition_rows(self.model, self.world, options, self.name)
         if self.world.particles is not None:

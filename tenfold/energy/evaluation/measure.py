@@ -31,16 +31,22 @@ def denoiser_of(model: Preconditioned) -> Denoise:
 
 
 def measure(
-    models: Mapping[str, Any], world: World, options: EnergyEvaluation, device: torch.device
+    models: Mapping[str, Any],
+    world: World,
+    options: EnergyEvaluation,
+    device: torch.device,
+    before: Mapping[str, Any] | None = None,
 ) -> list[Measurement]:
     """Rows of all ``models`` (one may be called "teacher") on the test split: denoising error and distance to the
-    teacher by noise level, relative curl, agreement with a closed form, FID of samples, AUROC."""
+    teacher by noise level (of models ``before`` their training too), relative curl, agreement with a closed form, FID
+    of samples, AUROC."""
     config = next(iter(models.values())).config
     x, label = (part.to(device) for part in world.some("test", options.rows))
     told = label if config.classes else None
     denoisers = {name: denoiser_of(model) for name, model in models.items()}
+    untrained = {name: denoiser_of(model) for name, model in (before or {}).items()}
     reference = TEACHER if TEACHER in models else ""
-    rows = error_rows(denoisers, x, told, options.levels, config.data_scale, options.draws, reference)
+    rows = error_rows({**denoisers, **untrained}, x, told, options.levels, config.data_scale, options.draws, reference)
     few = x[: options.probes], None if told is None else told[: options.probes]
     rows += curl_rows(denoisers, *few, options.levels)
     energies: dict[str, Any] = {
