@@ -97,7 +97,7 @@ class Ising(PairwiseBinary):
         if min(height, width) < 1:
             raise UsageError(f"the lattice is {height} x {width}; give sides of at least 1")
         self_bonds = (height * width if height == 1 else 0) + (height * width if width == 1 else 0)
-        weights = (beta * lattice_bonds(height, width)).to(dtype)
+        weights = beta * lattice_bonds(height, width).to(dtype)
         couplings = Couplings(height * width, lattice_edges(height, width), weights)
         linear = torch.full((height * width,), field, dtype=dtype)
         super().__init__(-1, linear, couplings, beta * self_bonds)

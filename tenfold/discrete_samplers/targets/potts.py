@@ -72,5 +72,5 @@ def potts_lattice(height: int, width: int, states: int, beta: float, dtype: torc
     if min(height, width) < 1:
         raise UsageError(f"the lattice is {height} x {width}; give sides of at least 1")
     loops = (height * width if height == 1 else 0) + (height * width if width == 1 else 0)
-    weights = (beta * lattice_bonds(height, width)).to(dtype)
+    weights = beta * lattice_bonds(height, width).to(dtype)
     return Potts(Couplings(height * width, lattice_edges(height, width), weights), states, constant=beta * loops)
