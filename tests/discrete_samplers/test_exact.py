@@ -141,7 +141,7 @@ def test_what_is_too_large() -> None:
         ising_strip(3, 13, 0.2)
     with pytest.raises(UsageError, match="hidden layer"):
         machine_log_z(BoltzmannMachine(torch.randn(27, 2), torch.randn(2), torch.randn(27)))
-    with pytest.raises(UsageError, match="beta is -1.0"):
+    with pytest.raises(UsageError, match=r"beta is -1.0"):
         ising_lattice(3, 3, -1.0)
 
 
