@@ -1,0 +1,1 @@
+"""Classical samplers: local moves, cluster moves, tempering, annealing, optimisation."""

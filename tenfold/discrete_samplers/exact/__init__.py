@@ -1,0 +1,1 @@
+"""What is known exactly: lattices in closed form and by transfer matrices, small laws by enumeration, proven optima."""
