@@ -23,7 +23,6 @@ from tenfold.quasiperiodic import (
 from tenfold.quasiperiodic import hopping as hoppings
 from tenfold.quasiperiodic.dynamics.bound import transfer_bound
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.shifts.costs import say
 from tenfold.quasiperiodic.operators.phases import fixed_point, to_unit
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.states import supports

@@ -80,8 +80,7 @@ LONG: dict[str, Callable[[], object]] = {
 }
 # Why the others cannot: they hold results, their work grows as what is given to them or made by them, or they end at
 # a size that takes seconds.
-RESULTS = """ContinuedFraction Records DiophantineEstimate WdcCertificate HitCount HitBound Exponent Discrepancy WorstSlab
-    Evolution Cover Measure BoxTooSmallError Box LongRange Hopping Kernel Poly""".split()
+RESULTS = ["ContinuedFraction", "Records", "DiophantineEstimate", "WdcCertificate", "HitCount", "HitBound", "Exponent", "Discrepancy", "WorstSlab", "Evolution", "Cover", "Measure", "BoxTooSmallError", "Box", "LongRange", "Hopping", "Kernel", "Poly"]
 BOUNDED = {
     "as what is given": "khintchine_transfer nested_uniform Frequency Number Scrambled SkewShift LatticeShift Stream "
     "lattice_orbit skew_orbit hopping potentials presets transport_bound front_radius",
@@ -154,14 +153,14 @@ def test_work_of_days_is_refused(fast: None) -> None:
 
 
 def test_commands_say_it_and_take_days(fast: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("shifts best --alpha rd:3 --limit 60 --dual".split()) == 0
+    assert main(["shifts", "best", "--alpha", "rd:3", "--limit", "60", "--dual"]) == 0
     assert "will take about" in capsys.readouterr().err
-    line = "discrepancy count --alpha cubic --stop 1e12 --method enumerate --set".split()
+    line = ["discrepancy", "count", "--alpha", "cubic", "--stop", "1e12", "--method", "enumerate", "--set"]
     assert main([*line, "x^2 + y^2 < 1/4"]) == 2
     assert "--days N" in capsys.readouterr().err
-    assert main("discrepancy count --set x<1/2 --stop 100 --days 0".split()) == 2
+    assert main(["discrepancy", "count", "--set", "x<1/2", "--stop", "100", "--days", "0"]) == 2
     assert "days is 0" in capsys.readouterr().err
-    assert main("dynamics front --model free --times 5 --days 2".split()) == 0
+    assert main(["dynamics", "front", "--model", "free", "--times", "5", "--days", "2"]) == 0
 
 
 def test_a_search_knows_its_boxes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
