@@ -7,7 +7,15 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
-from tenfold.energy import BackboneConfig, DenoisingConfig, EnergyConfig
+from tenfold.energy import (
+    BackboneConfig,
+    DenoisingConfig,
+    EnergyConfig,
+    EnergyDataConfig,
+    EnergyEvaluation,
+    GaussianMixture,
+)
+from tenfold.energy.evaluation import cooling
 from tenfold.energy.model import DenoisingModel, EnergyModel
 from tenfold.energy.molecules import (
     SYSTEMS,
@@ -23,6 +31,8 @@ from tenfold.energy.molecules import (
     wasserstein,
 )
 from tenfold.energy.molecules.chains import split_r_hat
+from tenfold.energy.worlds import particles
+from tenfold.energy.worlds.read import read_world
 from tenfold.errors import UsageError
 
 RANDOM = torch.Generator().manual_seed(0)
@@ -69,7 +79,7 @@ def test_energies_know_neither_orientation_nor_order(name: str) -> None:
 
 
 def test_energies_of_known_configurations() -> None:
-    # An icosahedron around one particle, at its bond length, is the least energy of LJ-13: −44.33 for each unit of depth.
+    # An icosahedron around one particle is the least energy of LJ-13: −44.33 for each unit of depth.
     golden = (1 + 5**0.5) / 2
     shell = torch.tensor([[0, a, b * golden] for a in (-1, 1) for b in (-1, 1)], dtype=torch.float64)
     shell = torch.cat([shell, shell[:, [2, 0, 1]], shell[:, [1, 2, 0]]])
@@ -93,7 +103,7 @@ def test_chains_of_a_system_whose_law_is_known() -> None:
     from tenfold.energy.molecules import ParticleSystem
 
     system = ParticleSystem("pair", 2, 1, lambda r: (0 * r, 0 * r), trap=2.0)
-    found = replica_exchange(system, (1.0, 0.3), chains=64, kept=200, every=5, warmup=200, seed=1)
+    found = replica_exchange(system, (1.0, 0.3), chains=128, kept=40, every=3, warmup=60, seed=1)
     z = found.samples[..., 0].flatten()
     error = 4 * math.sqrt(0.5 / found.effective[0])
     assert abs(float(z.mean())) < error
@@ -180,3 +190,41 @@ def test_the_equivariant_network(space: int) -> None:
     torch.testing.assert_close(one, other)
     with pytest.raises(UsageError, match="an egnn of particles in 3 dimensions"):
         DenoisingConfig(shape=(8,), network=BackboneConfig(kind="egnn"))
+
+
+def test_worlds_of_particles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(particles, "_CHAINS", 16)
+    monkeypatch.setattr(particles, "_WARMUP", 5)
+    monkeypatch.setattr(particles, "_EVERY", 1)
+    monkeypatch.setattr(cooling, "_TRUTH", 64)
+    particles.configurations.cache_clear()
+    data = EnergyDataConfig(kind="dw4", samples=96, held_out=16)
+    config = EnergyConfig(shape=(6,), data_scale=2.1, network=BackboneConfig(kind="egnn", width=8, layers=1, space=2))
+    world = read_world(data, config)
+    assert [len(part) for part in (world.train, world.validation, world.test)] == [96, 16, 16]
+    assert world.particles is not None
+    assert world.particles.name == "dw4"
+    options = EnergyEvaluation(steps=6, particles=16, populations=2, cooling=(2.0,))
+    model = EnergyModel(config).eval().given(None)
+    rows = cooling.cooling_rows(model, world.particles, data, options, (0.01, 20.0), torch.device("cpu"), "m")
+    found = {(row.name, row.split, row.model): row.value for row in rows}
+    ways = {*cooling.WAYS, cooling.TRUE_END}
+    for split in ("γ = 1", "γ = 2"):
+        assert {model for name, s, model in found if (name, s) == ("energy_w1", split)} == {
+            "long chains",
+            *(f"m, {way}" for way in ways),
+        }
+    assert all(math.isfinite(value) for value in found.values())
+    with pytest.raises(UsageError, match=r"model\.shape is"):
+        read_world(data, EnergyConfig(shape=(8,)))
+    particles.configurations.cache_clear()
+
+
+def test_the_true_energy_at_the_end() -> None:
+    """Weights of a model that is wrong, corrected at the last level, are those of the truth."""
+    system, wrong = double_well(), GaussianMixture(torch.ones(1), torch.zeros(1, 6), 4.4 * torch.eye(6)[None])
+    corrected = cooling.Corrected(wrong, system, 0.5, 2.0)
+    x, sigma = 2 * draw(9, 6), torch.tensor(0.1, dtype=torch.float64)
+    change, _ = corrected.at_level(x, sigma, None, 1.0, True)
+    torch.testing.assert_close(2.0 * wrong.log_density(x, sigma) + change, -2.0 * 0.5 * system.energy(x))
+    assert float(corrected.at_level(x, sigma, None, 1.0, False)[0].abs().max()) == 0

@@ -25,6 +25,35 @@ WAYS: dict[str, dict[str, object]] = {
 """How p^γ is sampled, by what the table calls it."""
 
 
+TRUE_END = "exact weights, control, true energy at the end"
+
+
+class Corrected:
+    """log γ changed from that of the learned energy to the true one: what a reward may do at the last level, where the
+    weights take it into account. It is 0 before."""
+
+    looks_ahead = True  # so that no control counts on a change that comes at once
+
+    def __init__(self, model: Density, system: ParticleSystem, inverse_temperature: float, gamma: float) -> None:
+        self.model, self.system = model, system
+        self.inverse_temperature, self.gamma = inverse_temperature, gamma
+
+    def at_level(
+        self,
+        x: Float[Tensor, "n *shape"],
+        sigma: Float[Tensor, ""],
+        denoised: Float[Tensor, "n *shape"] | None,
+        data_scale: float,
+        last: bool,
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n *shape"]]:
+        """γ (−U/T − log p) at the last level."""
+        if not last:
+            return x.new_zeros(len(x)), torch.zeros_like(x)
+        learned = self.model.log_density(x, sigma)
+        true = -self.inverse_temperature * self.system.energy(x.double()).to(x.dtype)
+        return self.gamma * (true - learned), torch.zeros_like(x)
+
+
 def truth(data: EnergyDataConfig, gamma: float, seed: int) -> Float[Tensor, "n k"]:
     """Configurations at inverse temperature γ / T by long chains, spread over all of them."""
     drawn = configurations(data.kind, gamma / data.temperature, _TRUTH, seed).samples.flatten(0, 1)
@@ -51,10 +80,11 @@ def cooling_rows(
         floor = truth(data, gamma, data.seed + 2)
         few = wanted[:: max(1, len(wanted) // _SHOWN)]
         rows += _labelled(energy_distance_rows(system, floor[:_SHOWN], few, "long chains"), split)
-        for way, how in WAYS.items():
-            if gamma == 1.0 and way != "exact weights":
-                continue
-            sampler = ParticleSampler(gamma * composed(model), grid, **how)  # type: ignore[arg-type]
+        for way, how in {**WAYS, TRUE_END: WAYS["exact weights, control"]}.items():
+            target = gamma * composed(model)
+            if way == TRUE_END:
+                target = target + Corrected(model, system, 1 / data.temperature, gamma)
+            sampler = ParticleSampler(target, grid, **how)  # type: ignore[arg-type]
             run = sampler.sample(options.populations, options.particles, seed=data.seed, device=device)
             pooled = run.weighted.pooled(run.log_z if run.weights != "none" else torch.zeros_like(run.log_z))
             particles, weights = pooled.particles[0].cpu(), pooled.weights[0].cpu()

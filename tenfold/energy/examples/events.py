@@ -1,8 +1,8 @@
 """A rare event whose probability is known: a half-space that holds 2e-4 of a Gaussian mixture.
 
 Particles are steered into it and their weights take the steering back. Exact weights measure the density itself, base
-weights the discretised sampler; drawing from the sampler and counting, at the same number of network evaluations, is what
-both are compared with.
+weights the discretised sampler; drawing from the sampler and counting, at the same number of network evaluations, is
+what both are compared with.
 """
 
 import math
@@ -98,8 +98,8 @@ def energy_rare_event(
         figures / "rare-event.png",
     )
     caption = (
-        f"A half-space of probability {PROBABILITY:g} under a mixture of Gaussians: exact weights measure the density at "
-        "any number of steps, base weights the discretised sampler, whose law comes closer as T grows."
+        f"A half-space of probability {PROBABILITY:g} under a mixture of Gaussians: exact weights measure the density "
+        "at any number of steps, base weights the discretised sampler, whose law comes closer as T grows."
     )
     told = {"system": "energy", "probability": PROBABILITY, "offset": offset, "norm": math.hypot(1.0, 0.5)}
     return Outcome(rows, {path.name: caption}, told)

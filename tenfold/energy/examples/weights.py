@@ -1,8 +1,8 @@
 """What weights cost and what they bring: products and powers of Gaussian mixtures, whose integrals are known.
 
-Two mixtures of four Gaussians in the plane stand for two models. Their product, and the square of the first, are sampled
-with the same random numbers in four ways; the error of log Z tells how far each is from the truth, over steps and
-over particles.
+Two mixtures of four Gaussians in the plane stand for two models. Their product, and the square of the first, are
+sampled with the same random numbers in four ways; the error of log Z tells how far each is from the truth, over steps
+and over particles.
 """
 
 from collections.abc import Callable
