@@ -13,7 +13,6 @@ from tenfold.reports import console as show
 from tenfold.settings.changes import as_dict, rebuild
 from tenfold.settings.command import CommandParser
 from tenfold.settings.values import read
-from tenfold.settings.yaml_files import read_yaml
 
 SUMMARY = (
     "Train a recipe (tenfold list names them) into a run folder, then measure it and write a report. Every "
@@ -42,7 +41,7 @@ def run(argv: list[str]) -> int:
     named, told = parser.peek(argv, options.bare_settings())
     resumed = told.get("resume")
     earlier = None if resumed is None else api.open_run(resumed)
-    name, recipe = _settings_so_far(named, told) if earlier is None else (earlier.name, earlier.recipe)
+    name, recipe = _settings_so_far(parser, named, told) if earlier is None else (earlier.name, earlier.recipe)
     if recipe is not None:
         parser.add_settings(recipe)
     given = parser.parse_args(argv)
@@ -69,11 +68,11 @@ def run(argv: list[str]) -> int:
     return _finish(done, given.skip_evaluation, given.json)
 
 
-def _settings_so_far(named: list[str], told: dict[str, str]) -> tuple[str, Any]:
+def _settings_so_far(parser: CommandParser, named: list[str], told: dict[str, str]) -> tuple[str, Any]:
     """The recipe that the line is about, before its settings can be parsed; None when it names none."""
     name = named[0] if named else None
     if name is None and "config" in told:
-        name = read(str | None, read_yaml(told["config"]).get("recipe"), "recipe")
+        name = read(str | None, parser.settings_in(told["config"]).get("recipe"), "recipe")
     return ("", None) if name is None else (name, catalogue.recipe(name))
 
 

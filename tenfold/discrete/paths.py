@@ -9,7 +9,6 @@ A prediction of clean tokens has one of two views. The *posterior* is p(x_0^i | 
 p(x_0^i | x_t without its token i); they differ by the likelihood of x_t^i, so that at a mask they are the same.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tenfold.errors import UsageError
+from tenfold.settings.checks import settings
 
 View = Literal["posterior", "leave_one_out"]
 
 
-@dataclass(frozen=True)
+@settings
 class _Tokens:
     vocabulary: int
 
@@ -44,7 +44,7 @@ class _Tokens:
         _check_tokens(noisy, self.states, name)
 
 
-@dataclass(frozen=True)
+@settings
 class MaskSource(_Tokens):
     """Noise that hides tokens: π is the mask.
 
@@ -96,7 +96,7 @@ class MaskSource(_Tokens):
             raise UsageError(f"{name} holds the mask {self.mask}, which no clean token is; remove it from the data")
 
 
-@dataclass(frozen=True)
+@settings
 class UniformSource(_Tokens):
     """Noise that redraws tokens: π is uniform on the vocabulary. A redrawn token may be the same again.
 

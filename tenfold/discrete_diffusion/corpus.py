@@ -162,7 +162,7 @@ def score(
     texts, (unit, into, sizes) = read_texts(source, options.lines), _units(model, config)
     if model.config.alphabet:
         assert isinstance(config, CharacterDataConfig)  # _units made sure
-        tell_foreign([text.text for text in texts], config)
+        tell_foreign((text.text for text in texts), config)
     model.eval()
     what = "log p, exact from left to right"
     if not isinstance(model, Autoregressive):

@@ -13,7 +13,7 @@ from tenfold import hub
 from tenfold.discrete_diffusion.config import DiffusionConfig
 from tenfold.discrete_diffusion.networks.model import DiscreteDiffusion
 from tenfold.errors import UsageError
-from tenfold.hub.tensors import differences, listed
+from tenfold.hub.tensors import differences, listed, unwrapped
 from tenfold.text.tokenizer import find_tokenizer
 
 Kind = Literal["mdlm", "sedd", "udlm"]
@@ -74,10 +74,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], Sequence[Tensor] | None]
     if not file.is_file():
         file = hub.resolve(path) / hub.WEIGHTS
     averaged = None if file.suffix == ".safetensors" else _shadow(file)
-    named = {
-        re.sub(r"^(module\.|_orig_mod\.|backbone\.|model\.)+", "", name): tensor
-        for name, tensor in hub.read_state_dict(file).items()
-    }
+    named = unwrapped(hub.read_state_dict(file), r"(?:vocab_embed|sigma_map|rotary_emb|blocks|output_layer)\.")
     # "noise." is an empty parameter of the schedule.
     found = {name: tensor for name, tensor in named.items() if not name.startswith("noise.")}
     if _FIRST not in found:

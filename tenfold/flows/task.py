@@ -2,6 +2,8 @@
 the verbs write: samples as files, scored inputs as a picture; and what training costs."""
 
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -36,6 +38,7 @@ from tenfold.training.optimizers import adamw
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.task import Batch, Task
 
+_SHOWN = 2**24  # numbers of a picture
 AnyFlow = TypeVar("AnyFlow", bound=Flow)
 AnyRecipe = TypeVar("AnyRecipe", bound=FlowRecipe)
 
@@ -96,17 +99,15 @@ def write_samples(
     folder: Path,
     draw: Callable[[Int64[Tensor, "b"], Float[Tensor, "b t d"]], tuple[Tensor, SamplingInfo]],
 ) -> list[Path]:
-    """Samples in the flow's scale, [−1, 1], as a picture grid (of the first 1,024), ``samples.npz`` (integer levels and
-    float32 values) and ``samples.json``, how they were made.
+    """Samples in the flow's scale, [−1, 1], as a picture grid (of the first 1,024, or of as many as have 2²⁴ numbers),
+    ``samples.npz`` (integer levels and float32 values) and ``samples.json``, how they were made.
 
     ``draw(rows, noise)`` makes those with the numbers ``rows`` from their noise for ``flow``. They are drawn and
-    written ``options.batch`` at a time; the files appear when they are whole."""
-    size = options.num * (flow.config.dimensions + 8)
-    require(size, torch.device("cpu"), f"the pixels of {options.num} samples", "take fewer (--num)")
+    written ``options.batch`` at a time, and none is kept; the files appear when they are whole."""
     once = min(options.batch, options.num)
     each = sample_bytes(flow, bool(options.guidance))
     require(once * each, flow.var.device, f"sampling {once} at once", "lower --batch")
-    pixels: list[np.ndarray] = []
+    shape: tuple[int, ...] = ()
     shown: list[Tensor] = []
     info: SamplingInfo | None = None
     path = folder / "samples.npz"
@@ -118,22 +119,29 @@ def write_samples(
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{folder} is or lies in a file; samples need a folder, choose another --out") from None
         try:
-            with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+            with (
+                tempfile.TemporaryFile(dir=folder) as pixels,  # entries of an archive are written one after the other
+                zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
+            ):
                 with archive.open("values.npy", "w", force_zip64=True) as values:
                     batches = torch.arange(options.num).split(options.batch)
                     noises = seeded_noise(flow, options.seed, [len(rows) for rows in batches])
                     for rows in progress.track(batches, "samples", "batches"):
                         images, record = draw(rows, next(noises))
                         info = record if info is None else info.joined(record)
-                        if not pixels:
+                        if not shape:
                             shape = (options.num, *images.shape[1:])
-                            kind = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                            np.lib.format.write_array_header_1_0(values, kind)
+                            _write_header(values, "<f4", shape)
                         values.write(np.ascontiguousarray(images.float().cpu().numpy(), "<f4").tobytes())
-                        pixels.append(to_levels(images.clamp(-1, 1), levels).cpu().numpy())
-                        shown.append(images[: max(0, 1024 - int(rows[0]))].clamp(-1, 1).float().cpu())
-                with archive.open("pixels.npy", "w", force_zip64=True) as integers:
-                    np.lib.format.write_array(integers, np.concatenate(pixels))
+                        integers = to_levels(images.clamp(-1, 1), levels).cpu().numpy()
+                        pixels.write(integers.tobytes())
+                        room = min(1024, max(1, _SHOWN // images[0].numel())) - int(rows[0])
+                        if room > 0:
+                            shown.append(images[:room].clamp(-1, 1).float().cpu())
+                pixels.seek(0)
+                with archive.open("pixels.npy", "w", force_zip64=True) as entry:
+                    _write_header(entry, np.lib.format.dtype_to_descr(integers.dtype), shape)
+                    shutil.copyfileobj(pixels, entry, 1 << 20)
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -143,6 +151,10 @@ def write_samples(
     told = {"options": vars(options), "levels": levels, "info": info.to_dict()}
     picture = image_grid(torch.cat(shown), folder / "samples.png")
     return [picture, path, write_output(folder / "samples.json", json_text(told, indent=2))]
+
+
+def _write_header(file: Any, descr: Any, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
 
 
 def with_picture(found: Scores, inputs: Inputs, levels: int, path: Path | None) -> Scores:

@@ -43,7 +43,18 @@ def require_finite(name: str, tensor: Any, source: object) -> None:
 
 
 _WRAPPERS = frozenset(
-    ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "model", "net", "network", "flow", "autoencoder")
+    (
+        "module",
+        "_orig_mod",
+        "_forward_module",
+        "_fsdp_wrapped_module",
+        "model",
+        "net",
+        "network",
+        "backbone",
+        "flow",
+        "autoencoder",
+    )
 )
 _AVERAGED = frozenset(("ema", "ema_model", "model_ema", "ema_module", "averaged_model", "shadow", "ema_flow"))
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.data.text.texts import NamedText, TextScoring
+from tenfold.data.text.texts import Texts, TextScoring
 from tenfold.errors import UsageError
 from tenfold.masked_lm.analysis.holes import Hole, cut_holes, infill_exact_match, left_to_right_exact_match
 from tenfold.masked_lm.data import CodeRows
@@ -87,9 +87,7 @@ def baselines(data: CodeRows, count: int) -> list[Measurement]:
     return rows
 
 
-def score(
-    model: MaskedLM, texts: Sequence[NamedText], kind: str, options: TextScoring, length: int, name: str
-) -> Scores:
+def score(model: MaskedLM, texts: Texts, kind: str, options: TextScoring, length: int, name: str) -> Scores:
     """log p of texts in rows of up to ``length`` tokens; with the shift the first token is given, the token of the
     beginning where there is one.
 

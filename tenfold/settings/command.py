@@ -43,6 +43,7 @@ class CommandParser(ArgumentParser):
         self._typed: dict[str, tuple[str, Any]] = {}
         self._settings: dict[str, Any] = {}
         self._initial: dict[str, Any] = {}
+        self._read: dict[str, dict[str, Any]] = {}
 
     def switch(self, option: str, help: str) -> None:
         """An option without a value."""
@@ -149,14 +150,21 @@ class CommandParser(ArgumentParser):
             options.append((option, values))
         return arguments, options
 
+    def settings_in(self, file: str) -> dict[str, Any]:
+        """What a YAML file of settings holds; it is read once for a line, as a pipe can be."""
+        if file not in self._read:
+            try:
+                self._read[file] = read_yaml(file)
+            except UsageError as error:
+                raise UsageError(f"--config: {error}") from None
+        return self._read[file]
+
     def _from_file(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """The settings, and positional arguments by name, in the file that the line names."""
         for action in self._actions:
             if isinstance(action, _Config) and action.dest in said:
-                try:
-                    content = read_yaml(said[action.dest])
-                except UsageError as error:
-                    raise UsageError(f"{action.option_strings[0]}: {error}") from None
+                content = self.settings_in(said[action.dest])
+                self._read.clear()  # the next line may find another content
                 return checked(content, self._settings | {a.dest: str for a in self._actions if not a.option_strings})
         return {}
 

@@ -2,6 +2,7 @@
 log-likelihoods of a user's data under it, which ``tenfold score`` prints."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -122,25 +123,24 @@ def sample_rows(
     real = read_all(splits.test)[0]
     rows = real_floor(extractor, real, read_all(splits.train)[0], options.samples)
     for weight in options.guidance if flow.config.classes else (0.0,):
-        pixels = to_levels(class_balanced(flow, options.samples, weight, objective), splits.levels).cpu()
+        drawn = class_balanced(flow, options.samples, weight, objective)
+        pixels = torch.cat([to_levels(images, splits.levels).cpu() for images in drawn])
         rows += sample_metrics(extractor, real, pixels, name, f"guidance {weight:g}")
     return rows
 
 
 def class_balanced(
     flow: Flow, count: int, guidance: float, objective: FlowObjective, batch: int = 256, seed: int = 0
-) -> Float[Tensor, "n *shape"]:
-    """``count`` samples with the classes in turn, denoised when the flow was trained with Gaussian noise; ``batch`` at
-    once at most, which changes none of them."""
+) -> Iterator[Float[Tensor, "b *shape"]]:
+    """``count`` samples with the classes in turn, denoised when the flow was trained with Gaussian noise, in parts of
+    ``batch`` at most, which changes none of them."""
     denoising = Denoising(objective.sigma) if objective.noise == "gaussian" else None
-    parts = []
     batches = torch.arange(count).split(at_once(flow, batch))
     for rows in progress.track(batches, f"samples, guidance {guidance:g}", "batches"):
         labels = (rows % flow.config.classes).to(flow.var.device) if flow.config.classes else None
         noise = keyed_noise(flow, seed, rows)
         images, _ = draw_samples(flow, len(rows), labels, guidance=Guidance(guidance), denoising=denoising, noise=noise)
-        parts.append(images)
-    return torch.cat(parts).clamp(-1, 1)
+        yield images.clamp(-1, 1)
 
 
 def sampled_losses(flow: Flow, pixels: UInt8[Tensor, "b *shape"], levels: int) -> list[SampledLoss]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.data.text.texts import NamedText
+from tenfold.data.text.texts import NamedText, Texts
 from tenfold.errors import UsageError
 from tenfold.runs.scores import Scores
 
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
 
 
 def score_texts(
-    texts: Sequence[NamedText],
+    texts: Texts | Sequence[NamedText],
     encode: Callable[[str], Sequence[int]],
     sizes: Callable[[Sequence[int]], Sequence[int]],
     likelihood: Callable[[Tensor], Rows],
@@ -51,7 +51,7 @@ def score_texts(
         UsageError: a text that has no token to score.
     """
     rows: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
-    counted = [0] * len(texts)
+    counted, names = [0] * len(texts), []
     nats, squares = torch.zeros(2, len(texts), dtype=torch.float64)
     waiting = 0
 
@@ -65,6 +65,7 @@ def score_texts(
 
     for number, (name, text) in enumerate(texts):
         tokens = encode(text)
+        names.append(name)
         if len(tokens) <= given:
             raise UsageError(f"{name!r} has {len(tokens)} tokens, too few to be scored; leave it out")
         counted[number] = sum((of_text(tokens, text) if of_text else sizes(tokens))[given:])
@@ -83,4 +84,4 @@ def score_texts(
         f"bits_per_{unit}": (f"bits/{unit}", bits),
         f"{unit}s": ("", [float(count) for count in counted]),
     }
-    return Scores.ranked(model, [text.name for text in texts], columns, note)
+    return Scores.ranked(model, names, columns, note)

@@ -73,7 +73,7 @@ def test_a_repaired_block_counts_once(flow):
 
 
 def test_sampling_in_batches(flow):
-    found = told(lambda: class_balanced(flow, 5, 0.5, FlowObjective("gaussian", 0.1), batch=2))
+    found = told(lambda: list(class_balanced(flow, 5, 0.5, FlowObjective("gaussian", 0.1), batch=2)))
     assert found["samples, guidance 0.5"] == [(3, 3)]
     assert found["tokens"] == [(30, 30)] * 3
 

@@ -14,6 +14,7 @@ import torch
 from tenfold.errors import UsageError
 from tenfold.flows import Auto, Guidance, Plan, Selective, sample
 from tenfold.flows.solvers.calibration import Calibration
+from tenfold.flows.solvers.info import SamplingInfo
 from tenfold.flows.solvers.inversion import sample_bytes
 from tenfold.flows.task import write_samples
 from tenfold.nn import memory
@@ -136,6 +137,23 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         write_samples(flow(), FlowSampling(num=2), 256, tmp_path / "new", fails)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None:
+    """Each image has 2^18 numbers: a hundred more would be 100 MiB of floats, and 25 of pixels."""
+    model, taken = flow(), []
+
+    def draw(rows: torch.Tensor, noise: torch.Tensor) -> Any:
+        taken.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+        return torch.zeros(len(rows), 1, 512, 512), SamplingInfo(len(rows), "sequential", True, 0.0)
+
+    _, file, _ = write_samples(model, FlowSampling(num=240, batch=4), 256, tmp_path, draw)
+    assert max(taken[30:]) - max(taken[:30]) < 15 * 2**20  # the first 64 images are for the picture
+    with np.load(file) as arrays:
+        assert arrays["pixels"].shape == arrays["values"].shape == (240, 1, 512, 512)
+        assert arrays["pixels"].dtype == np.uint8
+        assert (arrays["pixels"][-1] == 128).all()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["samples.json", "samples.npz", "samples.png"]
 
 
 def test_a_request_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

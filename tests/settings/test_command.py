@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from tenfold.api.catalogue import recipe, recipes
+from tenfold.cli.main import main
 from tenfold.errors import UsageError
+from tenfold.settings import command
 from tenfold.settings.changes import change
 from tenfold.settings.command import CommandParser, Given
 from tenfold.settings.options import call_reader, options_of
 from tenfold.settings.values import expected, write
+from tenfold.settings.yaml_files import read_yaml
 
 RECIPES = recipes()
 
@@ -201,3 +204,12 @@ def test_options_of_a_reader() -> None:
         call_reader(reader, "a", {"sigm": 1}, "toy")
     with pytest.raises(UsageError, match="width is 'x'; expected a whole number"):
         call_reader(reader, "a", {"width": "x"}, "toy")
+
+
+def test_a_file_of_settings_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A pipe can be read no more often."""
+    (tmp_path / "my.yaml").write_text("recipe: tarflow-digits\ntrain: {steps: 3}\n")
+    opened: list[str] = []
+    monkeypatch.setattr(command, "read_yaml", lambda file: opened.append(file) or read_yaml(file))
+    assert main(["train", "--config", str(tmp_path / "my.yaml"), "--dry-run"]) == 0
+    assert len(opened) == 1

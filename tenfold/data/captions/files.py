@@ -177,7 +177,7 @@ class _Beside:
                 ) from None
             if not isinstance(caption, str):
                 raise UsageError(f"line {number} of {file} has a caption that is no text but {caption!r}")
-            found[str(image)] = caption.strip()
+            found[str(image)] = caption.removeprefix("\ufeff").strip()
         return found
 
 
@@ -199,6 +199,7 @@ def _huggingface(config: CaptionDataConfig) -> tuple[Named, str, int]:
         texts = [texts[i] for i in rows]
         if None in texts:
             raise UsageError(f"record {rows[texts.index(None)]} of split {name} has no caption; remove it")
+        texts = [text.removeprefix("\ufeff") for text in texts]  # the mark of files that became records
 
         def read(positions: np.ndarray) -> tuple[list[Encoded], list[str]]:
             chosen = rows[positions]

@@ -1,6 +1,6 @@
 """A text as rows of characters: an alphabet, splits by block, and the King James Bible of a Python package."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,11 +101,14 @@ def foreign(text: str, config: CharacterDataConfig) -> int:
     return int((_numbered(text, config)[0] < 0).sum())
 
 
-def tell_foreign(texts: Sequence[str], config: CharacterDataConfig) -> None:
+def tell_foreign(texts: Iterable[str], config: CharacterDataConfig) -> None:
     """Note how many characters of texts are not in the alphabet, and what is done with them."""
-    if count := sum(foreign(text, config) for text in texts):
+    count = size = 0
+    for text in texts:
+        count, size = count + foreign(text, config), size + len(text)
+    if count:
         done = "each run of them is a blank" if config.others == "space" else "they are dropped"
-        progress.note(f"{count} of {sum(map(len, texts))} characters are not in data.alphabet; {done}")
+        progress.note(f"{count} of {size} characters are not in data.alphabet; {done}")
 
 
 def _numbered(text: str, config: CharacterDataConfig) -> tuple[np.ndarray, np.ndarray]:

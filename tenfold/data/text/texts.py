@@ -1,7 +1,8 @@
 """Texts that a user wants scored: files, folders of files, or strings. Imports no PyTorch."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,44 +41,79 @@ class NamedText(NamedTuple):
     text: str
 
 
-def read_texts(source: str | os.PathLike[str] | Iterable[object], lines: bool = False) -> list[NamedText]:
-    """The texts of a file in UTF-8, of a folder of such files (searched recursively, hidden ones left out), or of a
-    sequence of strings; blank ones are passed over. Files of a folder that are no text are left out, and told.
+@dataclass(frozen=True)
+class Texts:
+    """Texts that are read one at a time, anew whenever they are gone through; blank ones are passed over.
 
-    >>> read_texts(["in the beginning"])
+    Attributes:
+        sources: what each is called, and a file or a string.
+        lines: whether each line is a text by itself.
+        count: how many there are.
+    """
+
+    sources: tuple[tuple[str, Path | str], ...]
+    lines: bool
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[NamedText]:
+        for name, source in self.sources:
+            parts = lines_of(source) if isinstance(source, Path) else text_lines(source) if self.lines else [source]
+            named: Iterator[tuple[str, str]]
+            if self.lines:
+                named = ((_called(f"{name}:{i}", line), line.removesuffix("\n")) for i, line in enumerate(parts, 1))
+            else:
+                whole = "".join(parts)
+                named = iter([(name if isinstance(source, Path) else _called(name, whole), whole)])
+            yield from (NamedText(*text) for text in named if text[1].strip())
+
+
+def read_texts(source: str | os.PathLike[str] | Iterable[object], lines: bool = False) -> Texts:
+    """The texts of a file in UTF-8, of a folder of such files (searched recursively, hidden ones left out), or of a
+    sequence of strings; blank ones are passed over. Files of a folder that are no text are left out, and told. All are
+    looked through here, and none is kept.
+
+    >>> list(read_texts(["in the beginning"]))
     [NamedText(name='1: in the beginning', text='in the beginning')]
 
     Raises UsageError for what is not there or not text, and where there is nothing to score."""
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if not path.exists():
-            raise UsageError(f"{path} does not exist; give a text file or a folder of them")
-        files = _files(path) if path.is_dir() else [path]
-        base = path if path.is_dir() else path.parent
-        whole, others = [], []
-        for file in files:
-            try:
-                whole.append(NamedText(str(file.relative_to(base)), "".join(lines_of(file))))
-            except UsageError:
-                if not path.is_dir():
-                    raise
-                others.append(str(file.relative_to(base)))
-        if others:
-            named = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
-            progress.note(f"{len(others)} of {len(files)} files in {path} are no UTF-8 text and are left out: {named}")
+        sources = _readable(Path(source))
     else:
-        whole = []
+        sources = []
         for i, text in enumerate(source, 1):
             if not isinstance(text, str):
                 raise UsageError(f"texts are strings, but one of them is a {type(text).__name__}; decode it")
-            whole.append(NamedText(_called(str(i), text), text))
-    if lines:
-        numbered = [(text.name, i, line) for text in whole for i, line in enumerate(text_lines(text.text), 1)]
-        whole = [NamedText(_called(f"{name.partition(': ')[0]}:{i}", line), line) for name, i, line in numbered]
-    whole = [text for text in whole if text.text.strip()]
-    if not whole:
+            sources.append((str(i), text))
+    found = Texts(tuple(sources), lines, 0)
+    found = replace(found, count=sum(1 for _ in found))
+    if not found.count:
         raise UsageError(f"{source if isinstance(source, str | os.PathLike) else 'the input'} holds no text to score")
-    return whole
+    return found
+
+
+def _readable(path: Path) -> list[tuple[str, Path | str]]:
+    """The files that are text, by their names below ``path``; of a folder the others are told."""
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; give a text file or a folder of them")
+    files, base = (_files(path), path) if path.is_dir() else ([path], path.parent)
+    found: list[tuple[str, Path | str]] = []
+    others = []
+    for file in files:
+        try:
+            for _ in lines_of(file):
+                pass
+            found.append((str(file.relative_to(base)), file))
+        except UsageError:
+            if not path.is_dir():
+                raise
+            others.append(str(file.relative_to(base)))
+    if others:
+        named = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
+        progress.note(f"{len(others)} of {len(files)} files in {path} are no UTF-8 text and are left out: {named}")
+    return found
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """Texts that a user wants scored."""
 
+import tracemalloc
+
 import pytest
 
 from tenfold.data.text.texts import TextScoring, read_texts
@@ -43,3 +45,16 @@ def test_what_is_no_text(tmp_path):
             read_texts(source)
     with pytest.raises(UsageError, match="draws is 0"):
         TextScoring(draws=0)
+
+
+def test_lines_are_scored_as_they_are_read(tmp_path):
+    peaks = []
+    for count in (20_000, 40_000):
+        file = tmp_path / f"{count}.txt"
+        file.write_text("in the beginning was the word\n" * count)
+        tracemalloc.start()
+        texts = read_texts(file, lines=True)
+        assert len(texts) == sum(1 for _ in texts) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] < 2**20
