@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.runs.machine import require_memory
+from tenfold.settings.arguments import read_arguments
 
 SAID_FROM = 30.0  # seconds
 MOMENT = 0.2  # seconds of work that the time of the whole is estimated from
@@ -19,6 +20,7 @@ now = time.perf_counter
 _DAYS: ContextVar[float] = ContextVar("days", default=1.0)
 
 
+@read_arguments
 @contextmanager
 def patience(days: float) -> Iterator[None]:
     """Within the body, work of up to ``days`` days is begun; one day is what is begun without asking.

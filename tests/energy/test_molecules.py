@@ -103,13 +103,13 @@ def test_chains_of_a_system_whose_law_is_known() -> None:
     from tenfold.energy.molecules import ParticleSystem
 
     system = ParticleSystem("pair", 2, 1, lambda r: (0 * r, 0 * r), trap=2.0)
-    found = replica_exchange(system, (1.0, 0.3), chains=128, kept=40, every=3, warmup=60, seed=1)
+    found = replica_exchange(system, (1.0, 0.3), chains=128, kept=40, every=3, warmup=200, seed=1)
     z = found.samples[..., 0].flatten()
     error = 4 * math.sqrt(0.5 / found.effective[0])
     assert abs(float(z.mean())) < error
     assert float(z.var()) == pytest.approx(0.5, abs=4 * math.sqrt(2 * 0.25 / found.effective[0]))
     assert found.r_hat[0] < 1.05
-    assert 0.7 < found.acceptance[0] < 0.9
+    assert 0.7 < found.acceptance[0] < 0.95
     torch.testing.assert_close(found.energies, system.energy(found.samples))
 
 

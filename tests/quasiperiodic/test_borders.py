@@ -84,7 +84,8 @@ NUMBERS = {
     ),
 }  # fmt: skip
 NOT_NUMBERS = {"use_compiled_points", "LatticeShift", "relation", "Set", "Poly", "halfspace_volume", "ball",
-               "from_sympy", "halfspace", "intervals", "polytope", "slab", "SkewShift", "Frequency"}  # fmt: skip
+               "from_sympy", "halfspace", "intervals", "polytope", "slab", "SkewShift", "Frequency",
+               "patience"}  # fmt: skip
 
 
 def test_every_name_of_the_faces_is_swept_or_excused():

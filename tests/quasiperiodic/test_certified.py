@@ -13,7 +13,6 @@ from tenfold.quasiperiodic import (
     ball,
     box,
     count,
-    discrepancy,
     fit_exponent,
     from_sympy,
     good_box_distance,
@@ -73,24 +72,6 @@ def test_hits_are_counted_without_being_kept():
     found = count(region, orbit, 0, 3 * 10**6, "enumerate", keep=0)
     assert tracemalloc.get_traced_memory()[1] < 8 * found.count
     tracemalloc.stop()
-
-
-def test_minutes_are_announced_with_what_is_cheaper(monkeypatch):
-    from tenfold.quasiperiodic.counting import hits
-    from tenfold.shifts import costs
-
-    monkeypatch.setattr(costs, "SAID_FROM", -1.0)
-    monkeypatch.setattr(hits, "MOMENT", 0.0)
-    region, orbit = ball(["1/2", "1/2"], "1/8"), Kronecker("cubic")
-    for work in (
-        lambda: count(region, orbit, 0, 200_000, "enumerate"),
-        lambda: count(region, orbit, 0, 200_000, "lattice"),
-        lambda: region.cover(1100),
-        lambda: discrepancy(orbit.points(0, 4100), "centred"),
-        lambda: discrepancy(orbit.points(0, 50), "star", exact=False, budget=10),
-    ):
-        with pytest.warns(UserWarning, match="will take about .*quicker"):
-            work()
 
 
 def test_covers_and_measures_hold_the_exact_value():

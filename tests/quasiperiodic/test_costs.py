@@ -57,7 +57,9 @@ LONG: dict[str, Callable[[], object]] = {
     "evolve lanczos": lambda: room.evolve(OPERATOR, None, [50.0], method="lanczos"),
     "evolve dense": lambda: room.evolve(OPERATOR.box(140), None, [50.0], method="dense"),
     "evolve trotter": lambda: room.evolve(OPERATOR.ring(34), None, [1.0], method="trotter", tol=1e-4),
-    "evolve adaptive": lambda: room.evolve(presets.aubry_andre(3.0), None, [2000.0], method="chebyshev", box="adaptive"),
+    "evolve adaptive": lambda: room.evolve(
+        presets.aubry_andre(3.0), None, [2000.0], method="chebyshev", box="adaptive"
+    ),
     "time_averaged": lambda: room.time_averaged(OPERATOR.box(20), None, [1.0, 2.0, 3.0]),
     "time_averaged resolvent": lambda: room.time_averaged(OPERATOR.box(20), None, [5.0, 6.0], method="resolvent"),
     "time_averaged quadrature": lambda: room.time_averaged(OPERATOR.box(20), None, 2.0, method="quadrature"),
@@ -80,7 +82,26 @@ LONG: dict[str, Callable[[], object]] = {
 }
 # Why the others cannot: they hold results, their work grows as what is given to them or made by them, or they end at
 # a size that takes seconds.
-RESULTS = ["ContinuedFraction", "Records", "DiophantineEstimate", "WdcCertificate", "HitCount", "HitBound", "Exponent", "Discrepancy", "WorstSlab", "Evolution", "Cover", "Measure", "BoxTooSmallError", "Box", "LongRange", "Hopping", "Kernel", "Poly"]
+RESULTS = [
+    "ContinuedFraction",
+    "Records",
+    "DiophantineEstimate",
+    "WdcCertificate",
+    "HitCount",
+    "HitBound",
+    "Exponent",
+    "Discrepancy",
+    "WorstSlab",
+    "Evolution",
+    "Cover",
+    "Measure",
+    "BoxTooSmallError",
+    "Box",
+    "LongRange",
+    "Hopping",
+    "Kernel",
+    "Poly",
+]
 BOUNDED = {
     "as what is given": "khintchine_transfer nested_uniform Frequency Number Scrambled SkewShift LatticeShift Stream "
     "lattice_orbit skew_orbit hopping potentials presets transport_bound front_radius",
@@ -134,8 +155,8 @@ def test_days_are_refused_unless_they_are_allowed(fast: None, capsys: pytest.Cap
         costs.say(2 * 86400.0, "this", "give less")
     with shifts.patience(3):
         assert costs.say(2 * 86400.0, "this", "give less")
-    for wrong in (0, -1.0, float("nan")):
-        with pytest.raises(UsageError, match="above 0"), shifts.patience(wrong):
+    for wrong in (0, -1.0, float("nan"), "soon"):
+        with pytest.raises(UsageError, match="above 0|expected a number"), shifts.patience(wrong):
             pass
 
 

@@ -218,9 +218,7 @@ def test_what_memory_does_not_hold_is_refused(
     "discrepancy cover --set abs(y-x^2)<=1/50 --cells 2000",
     "discrepancy slab --alpha cubic --sizes 262144",
 ])  # fmt: skip
-def test_what_is_counted_or_written_takes_little(
-    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_counted_or_written_takes_little(line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert peak(lambda: main(line.format(tmp_path).split())) < 1 << 26
 
 

@@ -15,9 +15,10 @@ from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.windows import NORMS
-from tenfold.shifts.costs import Watch, require
+from tenfold.shifts.costs import Watch, foresee, require
 
 _MOST = 2000
+_SOME = 300  # sites of a box whose test is a short measurement
 _TOGETHER = 1 << 22  # values of the potential that are held together
 
 
@@ -105,13 +106,16 @@ def theta_scan(
 ) -> ThetaScan:
     """``good_box`` of |n| ≤ reach at every row of ``theta`` (k, b)."""
     rows, found, reach = _rows(theta), [], whole(reach, "the box's reach", 0)
-    watch = Watch(
-        f"{len(rows):,} boxes of reach {reach}", "fewer theta are quicker, and the fraction rougher by 1/sqrt of them"
-    )
+    what = f"{len(rows):,} boxes of reach {reach}"
+    cheaper = "fewer theta are quicker, and the fraction rougher by 1/sqrt of them"
+    watch, sites = Watch(what, cheaper), min((2 * reach + 1) ** operator.dim, _MOST)
+    few = operator.at(rows[0].tolist()).box(min(reach, round(_SOME ** (1 / operator.dim) / 2)))
+    foresee(lambda _: good_box(few, energy, rate, s), sites, 3, what, cheaper, few.size, len(rows))
     for i, row in enumerate(rows):
         one = good_box(operator.at(row.tolist()).box(reach), energy, rate, s)
         found.append((one.good, one.norm, one.rate))
-        watch(i + 1, len(rows))
+        if sites <= few.size:
+            watch(i + 1, len(rows))
         if progress is not None:
             progress((i + 1) / len(rows))
     good, norms, rates = (np.array(values) for values in zip(*found, strict=True))
