@@ -119,7 +119,7 @@ def variance_control(
     return _solved(gram, right, ridge)
 
 
-def stein(found: Evaluated, bases: Bases, laplacians: Float[Tensor, "n j"], dimensions: int) -> Float[Tensor, "m n k"]:
+def stein(found: Evaluated, bases: Bases, laplacians: Float[Tensor, "all j"], dimensions: int) -> Float[Tensor, "m n k"]:
     """h_i = s · b_i + ∇ · b_i, of mean 0 under γ; ``laplacians`` are Δ log p_i, and Δ r where there is a reward."""
     m = len(bases.fields)
     score = found.full_score.flatten(1).double().unflatten(0, (m, -1))
