@@ -23,7 +23,7 @@ from tenfold.energy.feynman_kac import (
     ParticleSampler,
     WeightOptions,
 )
-from tenfold.energy.feynman_kac.steps import Moved, Span, exact_increment, proposal
+from tenfold.energy.feynman_kac.steps import Moved, NoiseStep, exact_increment, proposal
 from tenfold.smc.adaptive import gather_particles, resample_where
 from tenfold.smc.resampling import draw_ancestors
 from tenfold.smc.weights import log_mean_weight
@@ -180,7 +180,7 @@ def step_pita(emit: Emit, quick: bool) -> None:
     model = PlainEnergy(d, width).requires_grad_(False).eval()
     target = beta * composed(model)
     levels = torch.tensor([1.0, 0.9], dtype=torch.float64)
-    span = Span(levels[0], levels[1])
+    span = NoiseStep(levels[0], levels[1])
     x, z = torch.randn(n, d), torch.randn(n, d)
     found = target.evaluate(x, span.sigma)
     affine = proposal("gaussian", span, torch.tensor(beta, dtype=torch.float64), 1.0)
@@ -212,7 +212,7 @@ def overhead(emit: Emit, quick: bool) -> None:
     torch.manual_seed(0)
     model = PlainEnergy(d, 256).requires_grad_(False).eval()
     x, z = torch.randn(n, d), torch.randn(n, d)
-    span = Span(*torch.tensor([1.0, 0.9], dtype=torch.float64))
+    span = NoiseStep(*torch.tensor([1.0, 0.9], dtype=torch.float64))
     found = composed(model).evaluate(x, span.sigma)
     affine = proposal("gaussian", span, torch.ones((), dtype=torch.float64), 1.0)
     logs = torch.randn(1, n, dtype=torch.float64)

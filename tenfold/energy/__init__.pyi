@@ -1,5 +1,5 @@
 from .closed_forms.gaussian_mixtures import GaussianMixture as GaussianMixture
-from .closed_forms.kernel_densities import KernelDensity as KernelDensity
+from .closed_forms.kernels import KernelDensity as KernelDensity
 from .closed_forms.likelihoods import LinearLikelihood as LinearLikelihood
 from .composition.algebra import Composable as Composable
 from .composition.algebra import Composition as Composition

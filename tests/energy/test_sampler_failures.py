@@ -145,6 +145,9 @@ def test_degeneracy_is_told() -> None:
     assert "log Z is uncertain" in said
     alone = ParticleSampler(8 * A, GridOptions(5, 0.02, 40.0), proposal=ProposalOptions("em")).sample(1, 128)
     assert "fewer than 5 %" in " ".join(alone.warnings)
+    narrow = GaussianMixture(torch.ones(1), torch.zeros(1, 2), 0.01 * torch.eye(2)[None])
+    divided = ParticleSampler(1.3 * A - 0.9 * narrow, GridOptions(12, 0.02, 40.0)).sample(4, 128)
+    assert "the target divides by GaussianMixture" in " ".join(divided.warnings)
     good = ParticleSampler(A, GridOptions(48, 0.02, 40.0)).sample(4, 128)
     assert good.warnings == ()
 

@@ -6,7 +6,7 @@ import torch
 from tenfold.energy.closed_forms import GaussianMixture
 from tenfold.energy.composition import guidance
 from tenfold.energy.feynman_kac.steering import log_potential, unsteered
-from tenfold.energy.feynman_kac.steps import Span, rate
+from tenfold.energy.feynman_kac.steps import NoiseStep, rate
 from tenfold.errors import UsageError
 from tests.energy.forms import close, recorded
 
@@ -47,7 +47,7 @@ def test_recorded_rates_of_guidance() -> None:
     for k in range(11):
         found = target.evaluate(x[:, :, 0, 0], levels[k], "score", parts=True)
         rates = rate(found.score, found.scores, target.powers(levels[k]))
-        span = Span(levels[k], levels[k + 1])
+        span = NoiseStep(levels[k], levels[k + 1])
         # The reference steps by 2 t dt, we by the difference of squares.
         close(rates * 2 * span.sigma * (span.sigma - span.sigma_next), -ref["da_raw"][k] * sign(ref), 1e-8)
         x = ref["x_pre"][k][ref["choice"][k]]

@@ -12,7 +12,7 @@ from tenfold.energy.composition.terms import Evaluated
 from tenfold.energy.feynman_kac.asking import Asker, check_models
 from tenfold.energy.feynman_kac.options import ProposalOptions
 from tenfold.energy.feynman_kac.randomness import Numbers
-from tenfold.energy.feynman_kac.steps import Moved, Span, exact_increment, proposal
+from tenfold.energy.feynman_kac.steps import Moved, NoiseStep, exact_increment, proposal
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 from tenfold.smc.adaptive import gather_particles, resample_where
@@ -69,7 +69,7 @@ def adaptive_grid(
     delta = options.delta or wanted.data_scale
 
     def tried(to: float, step: int) -> tuple[Tensor, Evaluated, Tensor]:
-        span = Span(sigma, torch.tensor(to, dtype=torch.float64, device=place))
+        span = NoiseStep(sigma, torch.tensor(to, dtype=torch.float64, device=place))
         affine = proposal(options.kind, span, wanted.order(sigma), delta)
         noise = numbers.normal("step", step, wanted.shape)
         next_x = x + affine.pull.to(dtype) * found.full_score + affine.variance.sqrt().to(dtype) * noise

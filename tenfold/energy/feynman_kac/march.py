@@ -19,7 +19,7 @@ from tenfold.energy.feynman_kac.steering import log_potential, unsteered
 from tenfold.energy.feynman_kac.steps import (
     Affine,
     Moved,
-    Span,
+    NoiseStep,
     check_affine,
     exact_increment,
     proposal,
@@ -134,7 +134,7 @@ class March:
     @torch.no_grad()
     def step(self, k: int) -> None:
         """From level k to k + 1: propose, weigh, resample, move."""
-        span, last = Span(self.sigma[k], self.sigma[k + 1]), k + 2 == len(self.sigma)
+        span, last = NoiseStep(self.sigma[k], self.sigma[k + 1]), k + 2 == len(self.sigma)
         course = self.course
         theta = None if course.control == "none" else self._coefficients(k, span, last)
         moved, increment = self._proposed(k, span, last, theta)
@@ -155,7 +155,7 @@ class March:
 
     # --- propose and weigh --------------------------------------------------------------------------------------
 
-    def _proposed(self, k: int, span: Span, last: bool, theta: Tensor | None) -> tuple[Moved, Tensor]:
+    def _proposed(self, k: int, span: NoiseStep, last: bool, theta: Tensor | None) -> tuple[Moved, Tensor]:
         """A step of every particle, and the part of its increment that is known where it begins."""
         course, state, found = self.course, self.state, self.state.found
         assert found.score is not None
@@ -182,7 +182,7 @@ class March:
         z = self.numbers.normal("step", k, course.target.shape)
         return Moved(state.x, mean + affine.variance.sqrt().to(dtype) * z, z, affine, span), start
 
-    def _rate(self, span: Span, last: bool, k: int) -> Tensor:
+    def _rate(self, span: NoiseStep, last: bool, k: int) -> Tensor:
         """The log-weight rate of the continuous kinds per unit of v, where a step begins."""
         course, state = self.course, self.state
         if course.weights.kind == "continuous":
@@ -235,7 +235,7 @@ class March:
 
     # --- control ------------------------------------------------------------------------------------------------
 
-    def _coefficients(self, k: int, span: Span, last: bool) -> Float[Tensor, "q k"]:
+    def _coefficients(self, k: int, span: NoiseStep, last: bool) -> Float[Tensor, "q k"]:
         """θ: of the pilot, or fitted to the particles as they are."""
         if self.theta is not None:
             self.trace.theta.append(self.theta[k])
@@ -306,12 +306,12 @@ class March:
     def _gathered(self, values: Tensor, ancestors: Tensor) -> Tensor:
         return gather_particles(values.unflatten(0, (self.m, -1)), ancestors).flatten(0, 1)
 
-    def _step_sizes(self, span: Span) -> Float[Tensor, " m"]:
+    def _step_sizes(self, span: NoiseStep) -> Float[Tensor, " m"]:
         target = self.course.target
         return step_size(self.state.step_scale, span.sigma_next, target.order(span.sigma_next))
 
     def _moved(
-        self, x: Tensor, found: Evaluated, name: str, k: int, span: Span, last: bool
+        self, x: Tensor, found: Evaluated, name: str, k: int, span: NoiseStep, last: bool
     ) -> tuple[Tensor, Evaluated]:
         """One move of some particles of every population, the first numbers of which are theirs."""
         course, count = self.course, len(x) // self.m
@@ -330,11 +330,11 @@ class March:
         self.trace.acceptance.append(accepted.double().mean(1))
         return done.x, done.found
 
-    def _move(self, k: int, turn: int, span: Span, last: bool) -> None:
+    def _move(self, k: int, turn: int, span: NoiseStep, last: bool) -> None:
         state = self.state
         state.x, state.found = self._moved(state.x, state.found, f"move {turn}", k, span, last)
 
-    def _resample_and_spread(self, k: int, span: Span, last: bool) -> None:
+    def _resample_and_spread(self, k: int, span: NoiseStep, last: bool) -> None:
         """Waste-free: N/P ancestors, and all states of the P − 1 moves of each, at every step that may resample.
 
         Were it done only where weights are uneven, kernels would depend on what they are applied to, and log Z be too

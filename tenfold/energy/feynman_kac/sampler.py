@@ -185,6 +185,12 @@ class ParticleSampler:
             *self._notes,
             *degeneracy(path[-1], state.log_weights, state.roots, resampled, self.weights.kind != "none"),
         ]
+        dividing = [type(t.model).__name__ for t in self.target.terms if bool(t.at(self.sigma[-1]) < 0)]
+        if dividing and any("log Z is uncertain" in one for one in said):
+            said.append(
+                f"the target divides by {', '.join(dividing)}: where that is narrower than the rest it cannot be "
+                "normalised; bring its negative power nearer to 0"
+            )
         failures = int(torch.stack(trace.failures).sum()) if trace.failures else 0
         if failures:
             said.append(f"the control had no solution {failures} time(s); those steps ran without it")

@@ -14,7 +14,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 
 
-class Span(NamedTuple):
+class NoiseStep(NamedTuple):
     """A step of the grid, float64 numbers on the device of the particles."""
 
     sigma: Tensor
@@ -33,7 +33,7 @@ class Affine(NamedTuple):
     variance: Tensor
 
 
-def gaussian(span: Span, order: Tensor, delta: float | Tensor) -> Affine:
+def gaussian(span: NoiseStep, order: Tensor, delta: float | Tensor) -> Affine:
     """The step that is exact for γ = N(m, δ² I)^B: with q = σ'² + δ², pull = v (σ² + δ²)/(q + B v), V = v q/(q + B v).
 
     δ → 0 is ``ancestral``, δ → ∞ is ``euler_maruyama``.
@@ -42,17 +42,17 @@ def gaussian(span: Span, order: Tensor, delta: float | Tensor) -> Affine:
     return Affine(span.v * (q + span.v) / (q + order * span.v), span.v * q / (q + order * span.v))
 
 
-def ancestral(span: Span, order: Tensor) -> Affine:
+def ancestral(span: NoiseStep, order: Tensor) -> Affine:
     """pull = v σ²/(σ'² + B v), V = v σ'²/(σ'² + B v): the posterior step of DDPM where B = 1."""
     return gaussian(span, order, 0.0)
 
 
-def euler_maruyama(span: Span) -> Affine:
+def euler_maruyama(span: NoiseStep) -> Affine:
     """pull = V = v."""
     return Affine(span.v, span.v)
 
 
-def proposal(kind: str, span: Span, order: Tensor, delta: float) -> Affine:
+def proposal(kind: str, span: NoiseStep, order: Tensor, delta: float) -> Affine:
     """By name; "base" is the ancestral step of one model, B = 1."""
     if kind == "em":
         return euler_maruyama(span)
@@ -69,7 +69,7 @@ class Moved:
     x_next: Float[Tensor, "n *shape"]
     z: Float[Tensor, "n *shape"]
     affine: Affine
-    span: Span
+    span: NoiseStep
 
 
 def exact_increment(
@@ -121,7 +121,7 @@ def twisted_increment(
     return reward_next - reward - zeta.square() * up.square().sum(1) / 2 - zeta * (up * z).sum(1)
 
 
-def check_affine(affine: Affine, span: Span, kind: str, order: Tensor) -> None:
+def check_affine(affine: Affine, span: NoiseStep, kind: str, order: Tensor) -> None:
     """Raise UsageError where a step has no variance or an infinite mean."""
     if not bool((affine.variance > 0) & affine.variance.isfinite() & affine.pull.isfinite()):
         raise UsageError(
