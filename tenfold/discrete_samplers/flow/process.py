@@ -11,6 +11,8 @@ from tenfold.discrete_samplers.networks.conditional import TimeScale, conditiona
 from tenfold.discrete_samplers.targets.annealed import ProductPrior, tempered
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
 
+_ALMOST_FORBIDDEN = 30.0
+
 
 class Seen(NamedTuple):
     """What a state is asked for at a time, once for simulation, estimate and weights.
@@ -18,7 +20,10 @@ class Seen(NamedTuple):
     Attributes:
         g: G.
         log_ratio: of p_t, to all neighbours.
-        log_prob: log p̃_t; ``change``: ∂_t log p̃_t.
+        log_prob: log p̃_t, by which steps are weighted; before the end a forbidden state has a small positive weight
+            instead of none, since a way to an allowed one may lead through it: intermediate laws are free, and the
+            weights stay unbiased.
+        change: ∂_t log p̃_t.
     """
 
     g: Float[Tensor, "b d s"]
@@ -70,5 +75,7 @@ def see(
         mine, theirs = target.neighbour_log_ratio(x), prior.neighbour_log_ratio(x)
         rho, eta = target.log_prob(x), prior.log_prob(x)
         log_ratio = tempered(theirs, mine, t[:, None, None])
+        log_prob = tempered(eta, rho, t)
+        log_prob = torch.where((log_prob == -torch.inf) & (t < 1), eta - _ALMOST_FORBIDDEN, log_prob)
     g = process(x, t, mine, theirs)
-    return Seen(g, log_ratio, tempered(eta, rho, t), rho - eta)
+    return Seen(g, log_ratio, log_prob, rho - eta)

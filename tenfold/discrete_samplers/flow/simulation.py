@@ -80,13 +80,13 @@ def exact_increment(
     span: Float[Tensor, " b"],
     floor: float,
 ) -> Float[Tensor, " b"]:
-    """What a step from x to y adds to the log weight, float64; −∞ where y is forbidden, and from dead states on."""
+    """What a step from x to y adds to the log weight, float64; −∞ where y is forbidden
+    at the end."""
     forward = leap_log_probabilities(forward_log_rates(before.g, before.log_ratio, x, floor), x, span)
     backward = leap_log_probabilities(backward_log_rates(after.g, after.log_ratio, y, floor), y, span)
     change = after.log_prob.double() - before.log_prob.double()
     found = change + chosen_log_probability(backward, x) - chosen_log_probability(forward, y)
-    dead = (after.log_prob == -torch.inf) | (before.log_prob == -torch.inf)
-    return torch.where(dead, -torch.inf, found)
+    return torch.where(after.log_prob == -torch.inf, -torch.inf, found)
 
 
 @read_arguments

@@ -9,6 +9,9 @@ from tenfold.discrete_samplers.classical.kernels import drawn
 
 _NEVER = -1e30  # log of a rate of 0, finite so that sums of many do not become NaN
 
+_STEEPEST = 8.0  # of the floor: what leads back from a forbidden state also leads there, if seldom
+_AT_ONCE = 80.0  # log of the largest rate
+
 
 def euler_probabilities(
     g: Float[Tensor, "b d s"], x: Int[Tensor, "b d"], span: Float[Tensor, " b"]
@@ -45,9 +48,9 @@ def _with_floor(
     logs: Float[Tensor, "b d s"], log_ratio: Float[Tensor, "b d s"], x: Int[Tensor, "b d"], floor: float
 ) -> Float[Tensor, "b d s"]:
     if floor > 0:
-        base = logsigmoid(log_ratio) + torch.log(torch.tensor(floor, dtype=logs.dtype, device=logs.device))
+        base = logsigmoid(log_ratio.clamp(-_STEEPEST, _STEEPEST)) + torch.log(torch.tensor(floor, dtype=logs.dtype, device=logs.device))
         logs = torch.logaddexp(logs.clamp(min=_NEVER), base.clamp(min=_NEVER))
-    return logs.clamp(min=_NEVER, max=-_NEVER).scatter(-1, x[..., None], _NEVER)
+    return logs.clamp(min=_NEVER, max=_AT_ONCE).scatter(-1, x[..., None], _NEVER)
 
 
 def leap(
