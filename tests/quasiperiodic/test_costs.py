@@ -156,7 +156,7 @@ def test_days_are_refused_unless_they_are_allowed(fast: None, capsys: pytest.Cap
     with shifts.patience(3):
         assert costs.say(2 * 86400.0, "this", "give less")
     for wrong in (0, -1.0, float("nan"), "soon"):
-        with pytest.raises(UsageError, match="above 0|expected a number"), shifts.patience(wrong):
+        with pytest.raises(UsageError, match=r"above 0|expected a number"), shifts.patience(wrong):
             pass
 
 

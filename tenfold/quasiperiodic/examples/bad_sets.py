@@ -18,7 +18,7 @@ from tenfold.quasiperiodic.counting.hits import first_hit, hits, running_counts
 from tenfold.quasiperiodic.counting.separation import separation_bound
 from tenfold.quasiperiodic.sets.semialgebraic import Set
 from tenfold.quasiperiodic.sets.shapes import intervals
-from tenfold.quasiperiodic.spectral.goodbox import Chain
+from tenfold.quasiperiodic.spectral.goodbox import Determinants
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.shifts import Frequency, Kronecker
@@ -53,7 +53,7 @@ def almost_mathieu(sites: int, coupling: float, energy: float, frequency: Any) -
 
     def determinant(theta: Float64[np.ndarray, " n"]) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
         values = 2 * coupling * np.cos(2 * np.pi * (theta[:, None] + phases)) - energy
-        chain = Chain(len(values), 1.0)
+        chain = Determinants(len(values), 1.0)
         chain.extend(values)
         size, sign = chain.log_abs, chain.sign
         return sign, size

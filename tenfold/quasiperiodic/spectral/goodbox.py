@@ -178,7 +178,7 @@ def determinant_scan(
     if strength is not None:
         count = min(side, max(1, _TOGETHER // many))
         require(64 * many * count, f"determinants at {many:,} theta", "give fewer theta")
-        chain = Chain(many, strength)
+        chain = Determinants(many, strength)
         for first in range(0, side, count):
             chain.extend(moved.values([start + first], [min(count, side - first)]) - energy)
             watch(first + count, side)
@@ -203,7 +203,7 @@ def _neighbours(hopping: Hopping | Kernel) -> float | None:
     return float(np.abs(hopping.coefs).max()) ** 2 if hopping.range else 0.0
 
 
-class Chain:
+class Determinants:
     """log|D_k| and the sign of D_k by D_k = (V_k − E) D_{k−1} − |a|² D_{k−2}, for many chains at once, rescaled against
     overflow; ``strength`` is |a|²."""
 
