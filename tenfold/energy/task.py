@@ -1,6 +1,7 @@
 """Denoisers and energies as the training loop and the verbs see them."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -26,12 +27,12 @@ from tenfold.energy.worlds.read import read_world
 from tenfold.energy.worlds.rows import World
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
-from tenfold.nn.cost import traced, training_bytes
-from tenfold.nn.peak import peak_bytes
+from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
 from tenfold.settings.changes import as_dict
 from tenfold.training.optimizers import adamw
+from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, MapSource, Update
 
@@ -180,38 +181,57 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
         """What a step costs, in forward passes of the network."""
         return 3
 
+    def rehearse(self) -> list[nn.Module]:
+        """Networks that a step uses besides the model, on the meta device (``tenfold.training.rehearsal``)."""
+        return []
+
     @classmethod
     def describe(cls, recipe: AnyRecipe) -> dict[str, Any]:
-        """Size and cost of a recipe in training, from a model on the meta device: parameters, bytes and floating-point
-        operations.
+        """Size and cost of a recipe in training, from networks on the meta device: parameters, bytes (see
+        ``tenfold.training.rehearsal``) and floating-point operations.
 
         A denoiser's step takes three forward passes of the network. An energy's takes six: forward and backward for
         the gradient, and twice as much to go back through both; on each node of a path. The teacher's is one more."""
-        train, config = recipe.train, recipe.model
-        rows = train.batch_size // train.accumulate
+        task, train, config = cls(recipe), recipe.train, recipe.model  # type: ignore[call-arg]
+
+        def batch(rows: int) -> Batch:
+            label, index = torch.zeros(2, rows, dtype=torch.int64).unbind(0)
+            return {"x": torch.zeros(rows, *config.shape), "label": label, "index": index}
+
         with torch.device("meta"):
             model: Any = cls.kind(config)
-
-            def given(count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-                label = torch.zeros(count, dtype=torch.int64) if config.classes else None
-                return torch.zeros(count, *config.shape), torch.ones(count), label
-
-            def peak(count: int) -> int:
-                inputs = given(count)
-                model.zero_grad()
-                return peak_bytes(lambda: cls.denoised_by(model, *inputs).square().mean().backward())
-
-            flops, _ = traced(lambda: model.network(*given(1)))
-            # A difference: gradients do not grow with the batch.
-            kept = (peak(2 * _COUNTED) - peak(_COUNTED)) // _COUNTED
-        parameters = sum(p.numel() for p in model.parameters())
+            task.model = model.train()
+            frozen = task.rehearse()
+            label = torch.zeros(1, dtype=torch.int64) if config.classes else None
+            flops, _ = traced(lambda: model.network(torch.zeros(1, *config.shape), torch.ones(1), label))
         return {
-            "parameters": parameters,
+            "parameters": sum(p.numel() for p in model.parameters()),
             "flops_per_step": cls.passes(recipe) * flops * train.batch_size,
-            **training_bytes(parameters, parameters, kept, rows, train.ema is not None),
+            **rehearsed(task, task.modules(), batch, train, frozen, few=_COUNTED),
             "dimensions": config.dimensions,
             "batch_size": train.batch_size,
         }
+
+
+class _Nothing:
+    """A density of samples that is 0 everywhere, where none is read."""
+
+    data_scale, normalised = 1.0, True
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def score(self, x: Tensor, sigma: Tensor) -> Float[Tensor, "n *shape"]:
+        """0."""
+        return torch.zeros_like(x)
+
+    def log_density(self, x: Tensor, sigma: Tensor) -> Float[Tensor, " n"]:
+        """0."""
+        return x.new_zeros(len(x))
+
+    def log_density_and_score(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Both."""
+        return self.log_density(x, sigma), self.score(x, sigma)
 
 
 class DenoisingTask(LearningTask[DenoisingModel, DenoisingRecipe]):
@@ -274,6 +294,15 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         if self.recipe.objective.start:
             made.start_from(self.teacher)
         return made
+
+    def rehearse(self) -> list[nn.Module]:
+        """A teacher of the model's own network, and a density that is nothing."""
+        recipe, self.known = self.recipe, _Nothing(self.recipe.model.shape)
+        if not recipe.objective.distillation:
+            return []
+        same = {f.name: getattr(recipe.model, f.name) for f in fields(DenoisingConfig)}
+        self.teacher = DenoisingModel(DenoisingConfig(**same)).requires_grad_(False)
+        return [self.teacher]
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the model and the teacher."""
@@ -344,7 +373,7 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
             models["direct"] = other.to(self.device).eval()
         return models
 
-    @property
+    @cached_property
     def known(self) -> Any:
         """The closed form of the data's density, which the recipe made sure of."""
         return self.world.known

@@ -208,6 +208,11 @@ class _Attention(torch.autograd.Function):
         return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
 
 
+_plain = F.scaled_dot_product_attention
+
+
 def _fused(query: Tensor, key: Tensor, value: Tensor, *how: Any, **options: Any) -> Tensor:
+    if not torch.backends.cuda.flash_sdp_enabled():  # where attention is differentiated twice, it is the plain one
+        return _plain(query, key, value, *how, **options)
     found: Tensor = _Attention.apply(query, key, value)
     return found

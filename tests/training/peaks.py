@@ -21,8 +21,9 @@ from tenfold import api
 from tenfold.api import catalogue, training
 from tenfold.discrete_diffusion import Autoregressive, AutoregressiveConfig, DiffusionConfig, DiscreteDiffusion
 from tenfold.discrete_diffusion.steering import token_distil
+from tenfold.energy import DenoisingModel
 from tenfold.hub import save_pretrained
-from tenfold.metrics import ClassifierFeatures
+from tenfold.metrics.features import ClassifierFeatures
 from tenfold.nn import Autoencoder, AutoencoderConfig
 from tenfold.runs.recipe import Recipe
 from tenfold.settings.changes import change
@@ -168,6 +169,9 @@ CASES: dict[str, Case] = {
     "groups": Case("kjv-groups", 4, lambda p: tuned(p, chain_steps=2, group=6)),
     "groups of predictions": Case("kjv-groups", 4, lambda p: tuned(p, chain_steps=2, group=6, form="predictions")),
     "preference": Case("kjv-preference", 6, pooled),
+    "denoiser": Case("energy-digits-teacher", 4096),
+    "energy": Case("energy-digits", 4096, stage="energy"),
+    "energy of a unet": Case("energy-mnist-direct", 24),
     "ratio": Case("kjv-ratio", 16, lambda p: steered(p, draws=2)),
 }
 
@@ -193,6 +197,7 @@ def write_sources(folder: Path) -> None:
         folder / "autoregressive"
     )  # type: ignore[attr-defined]
     _write_text_encoder(folder / "text")
+    DenoisingModel(catalogue.recipe("energy-digits-teacher").model).save_pretrained(folder / "teacher")  # type: ignore[attr-defined]
 
 
 def _write_text_encoder(folder: Path) -> None:
