@@ -137,6 +137,10 @@ def test_chunks_and_populations_change_nothing() -> None:
     close(pieces.particles, whole.particles)
     close(pieces.log_path, whole.log_path)
     assert torch.equal(pieces.ancestors, whole.ancestors)
+    sampler = ParticleSampler(a & b, GRID, **options)
+    first, again = (sampler.sample(4, 64, seed, dtype=torch.float64) for seed in (7, 0))
+    close(again.particles, whole.particles)
+    assert first.units - again.units == 64 * 49 * 6  # the pilot runs once
     later = run_of(a & b, m=2, first=2, **options)
     close(later.particles, whole.particles[2:])
     close(later.log_path, whole.log_path[:, 2:])
