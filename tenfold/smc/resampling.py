@@ -94,7 +94,7 @@ def ancestors_of(
 
 def _systematic(levels: Float[Tensor, "*m n"], uniform: Float[Tensor, "*m 1"], count: int) -> Int[Tensor, "*m k"]:
     """Without a search: ⌈M C_i − u⌉ points lie below C_i, and the ancestor of point j is the number of particles below
-    whose C_i there are at most j. M − u stays above M − 1 in spite of rounding, so that the last point is somebody's."""
+    whose C_i there are at most j. M − u stays above M − 1 in spite of rounding, so that no point is nobody's."""
     below = (levels * count).sub_(uniform.clamp(_TINY, 1 - count * 2**-52)).ceil_().long()
     rows = below.view(-1, below.shape[-1])
     rows += torch.arange(len(rows), device=rows.device)[:, None] * (count + 1)

@@ -185,6 +185,10 @@ class ParticleSampler:
             *self._notes,
             *degeneracy(path[-1], state.log_weights, state.roots, resampled, self.weights.kind != "none"),
         ]
+        if march.course.control != "none" and not self.control.frozen:
+            said.append(
+                "log Z is biased: the control was fitted to the particles that it moved; frozen=True is unbiased"
+            )
         dividing = [type(t.model).__name__ for t in self.target.terms if bool(t.at(self.sigma[-1]) < 0)]
         if dividing and any("log Z is uncertain" in one for one in said):
             said.append(
