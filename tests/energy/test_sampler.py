@@ -18,6 +18,7 @@ from tenfold.energy.feynman_kac import (
     ParticleSampler,
     ProposalOptions,
     ResamplingOptions,
+    Start,
     WeightOptions,
     adaptive_grid,
     calibrate,
@@ -137,6 +138,10 @@ def test_chunks_and_populations_change_nothing() -> None:
     close(pieces.particles, whole.particles)
     close(pieces.log_path, whole.log_path)
     assert torch.equal(pieces.ancestors, whole.ancestors)
+    sampler = ParticleSampler(a & b, GRID, **options)
+    first, again = (sampler.sample(4, 64, seed, dtype=torch.float64) for seed in (7, 0))
+    close(again.particles, whole.particles)
+    assert first.units - again.units == 64 * 49 * 6  # the pilot runs once
     later = run_of(a & b, m=2, first=2, **options)
     close(later.particles, whole.particles[2:])
     close(later.log_path, whole.log_path[:, 2:])
@@ -184,6 +189,7 @@ def test_control_halves_the_spread(target: str) -> None:
         run = run_of(made, GridOptions(64, 0.02, 40.0), 32, 256, seed=2, control=control)
         assert run.log_z.std() < 0.6 * plain.log_z.std()
         assert run.control_failures == 0
+        assert control.frozen == (not any("log Z is biased" in said for said in run.warnings))
         if control.frozen:
             unbiased(run.log_z, truth)
             assert run.units > plain.units
@@ -330,6 +336,14 @@ def test_jumps_touch_poor_particles_alone() -> None:
     assert bool((run.log_weights == run.log_weights[:, :1]).all())
     mean = product_at(a, b, 0.02)[1].mean
     assert (run.particles.mean((0, 1)) - mean).abs().max() < 0.3
+
+
+def test_the_base_proposal_is_the_first_model_alone() -> None:
+    a, b = pair()
+    options = {"proposal": ProposalOptions("base"), "resampling": ResamplingOptions(threshold=0.0)}
+    start = Start(20 * torch.randn(4, 64, 2, dtype=torch.float64))
+    close(run_of(a & b, start=start, **options).particles, run_of(a, start=start, **options).particles)
+    unbiased(run_of(a, GridOptions(24, 0.02, 40.0), 400, 32, proposal=ProposalOptions("base")).log_z, number(0.0))
 
 
 @pytest.mark.parametrize("moves", [0, 1])

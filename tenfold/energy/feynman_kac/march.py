@@ -62,7 +62,9 @@ class Course:
     @property
     def in_parts(self) -> bool:
         """Whether what each model says is needed."""
-        return self.control != "none" or self.weights.kind in ("continuous", "telescoping")
+        return (
+            self.control != "none" or self.weights.kind in ("continuous", "telescoping") or self.proposal.kind == "base"
+        )
 
     @property
     def twist(self) -> float:

@@ -162,6 +162,7 @@ class ControlOptions:
         frozen: whether coefficients come from a pilot with draws of its own; otherwise each population fits its own
             as it goes, which biases its evidence.
         pilot: particles of the pilot.
+        seed: of the pilot, apart from those of the runs that it serves.
         ridge: added to the scaled Gram matrix; with less, scores that are nearly collinear at high noise get large
             coefficients of opposite signs, which cancel among the particles of the pilot and nowhere else.
     """
@@ -169,6 +170,7 @@ class ControlOptions:
     kind: ControlKind = "auto"
     frozen: bool = True
     pilot: int = 512
+    seed: int = 0
     ridge: float = 1e-2
 
     def __post_init__(self) -> None:

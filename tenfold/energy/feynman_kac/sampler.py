@@ -132,7 +132,7 @@ class ParticleSampler:
         self._require_memory(populations * particles, dtype, device, chunk)
         asker = Asker(self.target, self.proposer, chunk)
         kind = self.control_kind(populations * particles)
-        theta = self._coefficients(kind, seed, dtype, device, asker)
+        theta = self._coefficients(kind, dtype, device, asker)
         numbers = Numbers(seed, populations, particles, device, dtype, first)
         march = March(self._course(kind), asker, numbers, theta)
         with progress.task("particles", len(self.sigma) - 1, "steps") as step:
@@ -185,6 +185,10 @@ class ParticleSampler:
             *self._notes,
             *degeneracy(path[-1], state.log_weights, state.roots, resampled, self.weights.kind != "none"),
         ]
+        if march.course.control != "none" and not self.control.frozen:
+            said.append(
+                "log Z is biased: the control was fitted to the particles that it moved; frozen=True is unbiased"
+            )
         dividing = [type(t.model).__name__ for t in self.target.terms if bool(t.at(self.sigma[-1]) < 0)]
         if dividing and any("log Z is uncertain" in one for one in said):
             said.append(
@@ -226,17 +230,17 @@ class ParticleSampler:
         return "ecg" if able and particles >= self.control.pilot else "none"
 
     def _coefficients(
-        self, kind: str, seed: int, dtype: torch.dtype, device: torch.device, asker: Asker
+        self, kind: str, dtype: torch.dtype, device: torch.device, asker: Asker
     ) -> Float[Tensor, "t 1 k"] | None:
-        """θ of every step from a pilot, which is run once for the target, grid and seed; None where there is none, or
+        """θ of every step from a pilot, which is run once for the target and grid; None where there is none, or
         every population fits its own."""
         if kind == "none" or not self.control.frozen:
             return None
-        key = (kind, seed, dtype, str(device))
+        key = (kind, dtype, str(device))
         if key not in self._pilots:
             size = self.control.pilot
             pilot = Asker(self.target, None, asker.chunk)
-            numbers = Numbers(key_of(seed, "pilot") >> 1, 1, size, device, dtype)
+            numbers = Numbers(key_of(self.control.seed, "pilot") >> 1, 1, size, device, dtype)
             march = March(self._course(kind), pilot, numbers, None)
             with progress.task("pilot of the control", len(self.sigma) - 1, "steps") as step:
                 self._begin(march, numbers, None)

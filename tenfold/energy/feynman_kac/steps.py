@@ -72,6 +72,11 @@ class Moved:
     span: NoiseStep
 
 
+def square_norm(x: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+    """‖x‖² of each sample, float64, without a copy of x in it."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64).square()
+
+
 def exact_increment(
     moved: Moved,
     log_density: Float[Tensor, " n"],
@@ -88,8 +93,8 @@ def exact_increment(
     back = moved.x_next - moved.x
     if drift_next is not None:
         back = back - moved.affine.variance.to(back.dtype) * drift_next
-    gone = back.flatten(1).double().square().sum(1) / moved.span.v
-    drawn = moved.z.flatten(1).double().square().sum(1)
+    gone = square_norm(back) / moved.span.v
+    drawn = square_norm(moved.z)
     normaliser = d * (moved.affine.variance / moved.span.v).log()
     return log_density_next - log_density + (drawn - gone + normaliser) / 2
 
