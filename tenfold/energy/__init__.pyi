@@ -4,6 +4,7 @@ from .config import DenoisingConfig as DenoisingConfig
 from .config import EnergyConfig as EnergyConfig
 from .density import Density as Density
 from .density import Score as Score
+from .examples.heads import energy_heads as energy_heads
 from .foreign.teachers import AdaptedScore as AdaptedScore
 from .foreign.teachers import read_teacher as read_teacher
 from .foreign.weights import read_published as read_published

@@ -4,7 +4,7 @@ from tenfold import energy
 from tenfold.energy import recipes
 from tenfold.energy.options import EnergySampling, EnergyScoring
 from tenfold.energy.results import JOBS
-from tenfold.runs.system import System
+from tenfold.runs.system import Example, System
 
 _PAPER = "arXiv:2502.12786"
 
@@ -20,6 +20,13 @@ SYSTEMS = (
         recipes=recipes.RECIPES,
         plain=recipes.EnergyRecipe(),
         jobs=JOBS,
+        examples={
+            "energy-heads": Example(
+                "analyse",
+                "heads, starts and losses of energies on the digits, against one teacher",
+                lambda: energy.energy_heads,
+            )
+        },
         benchmarks=("energy_training",),
     ),
     System(

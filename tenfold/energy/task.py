@@ -19,7 +19,7 @@ from tenfold.energy.foreign.teachers import read_teacher
 from tenfold.energy.model import DenoisingModel, EnergyAndDenoised, EnergyModel, Preconditioned
 from tenfold.energy.options import EnergyObjective, EnergySampling, EnergyScoring
 from tenfold.energy.recipes import DenoisingRecipe, EnergyRecipe
-from tenfold.energy.sampling import calibrated, write_samples
+from tenfold.energy.sampling import keep_normalisers, write_samples
 from tenfold.energy.stability import GradientWatch
 from tenfold.energy.worlds.read import read_world
 from tenfold.energy.worlds.rows import World
@@ -309,7 +309,7 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         """Write the model folder, with log Z of the classes where the recipe asks for it."""
         model, particles = self.model, self.recipe.evaluation.calibrate
         if particles:
-            calibrated(model.eval(), particles, range(-1, model.config.classes))
+            keep_normalisers(model.eval(), particles, 2 * self.recipe.evaluation.steps, range(-1, model.config.classes))
         super().export(folder)
 
     def evaluate(self) -> list[Measurement]:

@@ -14,7 +14,7 @@ from tenfold.energy.composition.algebra import Composable, mixture
 from tenfold.energy.feynman_kac.result import ParticleRun
 from tenfold.energy.model import EnergyModel
 from tenfold.energy.options import EnergyEvaluation, EnergySampling
-from tenfold.energy.sampling import calibrated, sampler_of
+from tenfold.energy.sampling import keep_normalisers, sampler_of
 from tenfold.energy.worlds.rows import World, to_pixels, to_unit
 from tenfold.metrics.features import ClassifierFeatures, shared_classifier
 from tenfold.runs.measurement import Measurement
@@ -45,7 +45,7 @@ def runs_of(
     """Every target by every method, with the same numbers: its words, the class that satisfies it, and the runs.
     Classes that were not calibrated are first."""
     missing = [label for label in (THREE, EIGHT, NINE) if label not in model.normalisers]
-    calibrated(model, max(64, options.calibrate), missing)
+    keep_normalisers(model, max(64, options.calibrate), 2 * options.steps, missing)
     device = next(model.parameters()).device
     found = {}
     for name, (words, target, satisfied) in progress.track(targets(model).items(), "compositions", "targets"):

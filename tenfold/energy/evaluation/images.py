@@ -59,8 +59,8 @@ def outlier_rows(
     data_scale: float,
     device: torch.device,
 ) -> list[Measurement]:
-    """ "auroc" of test images against sets that do not belong, by log p_σ (up to a constant) of each density, and by a
-    Gaussian fitted to the training images."""
+    """The "auroc" of test images against sets that do not belong, by log p_σ (up to a constant) of each density, and by
+    a Gaussian fitted to the training images."""
     images = world.images
     if images is None:
         return []

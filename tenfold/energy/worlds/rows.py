@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer, UInt8
 from torch import Tensor
 
 from tenfold.data.images.config import ImageDataConfig
@@ -28,7 +28,7 @@ class SampleRows:
         return len(self.samples)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """ "x" and "label" of the records."""
+        """The records: "x" and "label"."""
         rows = torch.as_tensor(np.asarray(indices), dtype=torch.int64)
         return {"x": self.samples[rows], "label": self.labels[rows]}
 
@@ -43,17 +43,17 @@ class UnitImages:
         return len(self.source)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """ "x" and "label" of the records."""
+        """The records: "x" and "label"."""
         found = self.source.batch(indices)
         return {"x": to_unit(found["image"], self.levels), "label": found["label"]}
 
 
-def to_unit(pixels: Int[Tensor, "n c h w"], levels: int) -> Float[Tensor, "n c h w"]:
+def to_unit(pixels: Integer[Tensor, "n c h w"], levels: int) -> Float[Tensor, "n c h w"]:
     """Integer levels to [−1, 1], float32."""
     return pixels.float() * (2 / (levels - 1)) - 1
 
 
-def to_pixels(x: Float[Tensor, "n c h w"], levels: int) -> Int[Tensor, "n c h w"]:
+def to_pixels(x: Float[Tensor, "n c h w"], levels: int) -> UInt8[Tensor, "n c h w"]:
     """The nearest level of every value, uint8."""
     return ((x.clamp(-1, 1) + 1) * ((levels - 1) / 2)).round().to(torch.uint8)
 
