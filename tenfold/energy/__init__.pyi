@@ -20,6 +20,5 @@ from .options import EnergyScoring as EnergyScoring
 from .recipes import DenoisingRecipe as DenoisingRecipe
 from .recipes import EnergyPipeline as EnergyPipeline
 from .recipes import EnergyRecipe as EnergyRecipe
-from .system import SYSTEMS as SYSTEMS
 from .task import DenoisingTask as DenoisingTask
 from .task import EnergyTask as EnergyTask

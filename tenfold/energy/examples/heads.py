@@ -19,7 +19,7 @@ from tenfold.energy.evaluation.denoising import evaluated, noised
 from tenfold.energy.evaluation.measure import denoiser_of
 from tenfold.energy.model import DenoisingModel, EnergyModel
 from tenfold.energy.options import DIGITS, DenoisingObjective
-from tenfold.energy.worlds.rows import World, image_world
+from tenfold.energy.worlds.rows import SampleWorld, image_world
 from tenfold.figures.panels import Curve, Panel, draw
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
@@ -50,7 +50,7 @@ STUDENTS = {
 
 
 def fit(
-    model: nn.Module, wanted: Callable[[Tensor, Tensor, Tensor], Tensor], world: World, steps: int, seed: int
+    model: nn.Module, wanted: Callable[[Tensor, Tensor, Tensor], Tensor], world: SampleWorld, steps: int, seed: int
 ) -> list[float]:
     """Adam on the scaled error of D(x_σ, σ) against ``wanted(clean, noisy, sigma)``, with a linear decay; the model
     ends as its moving average. The gradient norms."""

@@ -3,11 +3,11 @@
 from tenfold.energy.config import DenoisingConfig
 from tenfold.energy.options import EnergyDataConfig
 from tenfold.energy.worlds.known import known_world
-from tenfold.energy.worlds.rows import World, image_world
+from tenfold.energy.worlds.rows import SampleWorld, image_world
 from tenfold.errors import UsageError
 
 
-def read_world(data: EnergyDataConfig, model: DenoisingConfig) -> World:
+def read_world(data: EnergyDataConfig, model: DenoisingConfig) -> SampleWorld:
     """The samples, checked against a model's geometry. Raises UsageError where they do not fit."""
     world = image_world(data.images) if data.kind == "images" else known_world(data)
     if tuple(world.shape) != model.shape:

@@ -59,7 +59,7 @@ def to_pixels(x: Float[Tensor, "n c h w"], levels: int) -> UInt8[Tensor, "n c h 
 
 
 @dataclass(frozen=True)
-class World:
+class SampleWorld:
     """Training, validation and test samples of one ``shape``; ``known`` is their density where there is a closed form,
     ``images`` the pixels behind them where they are images."""
 
@@ -78,7 +78,7 @@ class World:
         return found["x"], found["label"]
 
 
-def image_world(config: ImageDataConfig) -> World:
+def image_world(config: ImageDataConfig) -> SampleWorld:
     """Images on [−1, 1]. Raises UsageError for streams."""
     images = load_images(config)
     if not isinstance(images.train, MapSource):
@@ -86,4 +86,4 @@ def image_world(config: ImageDataConfig) -> World:
     train, validation, test = (
         UnitImages(part, images.levels) for part in (images.train, images.validation, images.test)
     )
-    return World(train, validation, test, shape=images.shape, classes=images.classes, images=images)
+    return SampleWorld(train, validation, test, shape=images.shape, classes=images.classes, images=images)
