@@ -100,7 +100,7 @@ def sigma_of(scale: Float[Tensor, "*n"], noise: Float[Tensor, "*n"]) -> Float[Te
 
 @dataclass(frozen=True)
 class LinearBeta:
-    """The VP process dx = −½ β(t) x dt + √β(t) dW with β(t) = β_min + t (β_max − β_min), 0 ≤ t ≤ 1 (Song et al. 2021)."""
+    """dx = −½ β(t) x dt + √β(t) dW with β(t) = β_min + t (β_max − β_min), t in [0, 1]: VP (Song et al. 2021)."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0

@@ -1,13 +1,14 @@
 """Resampling where it is needed, and only there: a mask, so that no population waits for another or for the device."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from tenfold.smc.resampling import draw_ancestors
-from tenfold.smc.weights import effective_sample_size, log_mean_weight
+from tenfold.smc.resampling import ancestors_of, check_uniforms
+from tenfold.smc.weights import scaled_weights
 
 
 class Resampled(NamedTuple):
@@ -42,12 +43,16 @@ def resample_where(
     Jasra 2012).
     """
     n = log_weights.shape[-1]
-    size = effective_sample_size(log_weights)
+    check_uniforms(uniforms, scheme, n)
+    weights, top = scaled_weights(log_weights)
+    total, squares = weights.sum(-1), torch.linalg.vector_norm(weights, dim=-1).square()
+    size = total.square() / torch.where(squares == 0, 1.0, squares)
     mask = size < threshold * n
-    drawn = draw_ancestors(log_weights, uniforms, scheme)
+    drawn = ancestors_of(weights, uniforms.double(), scheme, n)
     ancestors = torch.where(mask[..., None], drawn, torch.arange(n, device=drawn.device))
     after = torch.where(mask[..., None], 0.0, log_weights)
-    return Resampled(ancestors, after, torch.where(mask, log_mean_weight(log_weights), 0.0), mask, size)
+    log_mean = total.log() + top[..., 0] - math.log(n)
+    return Resampled(ancestors, after, torch.where(mask, log_mean, 0.0), mask, size)
 
 
 def gather_particles(
@@ -58,5 +63,8 @@ def gather_particles(
     >>> gather_particles(torch.tensor([[5.0, 6.0]]), torch.tensor([[1, 1, 0]]))
     tensor([[6., 6., 5.]])
     """
-    rows = torch.arange(len(ancestors), device=ancestors.device)[:, None]
-    return values[rows, ancestors]
+    if values.ndim == 2:
+        return values.gather(1, ancestors)
+    m, n = values.shape[:2]
+    rows = ancestors + n * torch.arange(m, device=ancestors.device)[:, None]
+    return values.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, ancestors.shape)

@@ -1,7 +1,7 @@
 """Ancestors of a new generation, in five ways, for many populations at once.
 
 Every scheme is unbiased: particle i is chosen M W_i times on average, and never where its weight is 0. The first four
-differ in the points at which the distribution function C of the weights is inverted, A_j = min {i : C_i ≥ point_j}:
+differ in the points at which the distribution function C of the weights is inverted, A_j = min {i : C_i > point_j}:
 systematic has (j + u)/M with one u, stratified (j + u_j)/M, multinomial independent ones, and residual gives ⌊M W_i⌋
 copies to each particle before it does one of these with what is left (Douc, Cappé, Moulines 2005).
 """
@@ -13,10 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
-from tenfold.smc.weights import normalised_weights
+from tenfold.smc.weights import scaled_weights
 
 Scheme = Literal["systematic", "stratified", "residual-systematic", "residual-multinomial", "multinomial"]
 SCHEMES = get_args(Scheme)
+# Points stay within: beyond, rounding would decide, and might choose a particle that has no weight.
+_TINY, _BELOW_ONE = 1e-300, 1 - 2**-53
 _ONE_NUMBER = ("systematic", "residual-systematic")
 
 
@@ -29,6 +31,15 @@ def uniforms_of(scheme: str, count: int) -> int:
     if scheme not in SCHEMES:
         raise UsageError(f"scheme is {scheme!r}{suggest(str(scheme), SCHEMES)}")
     return 1 if scheme in _ONE_NUMBER else count
+
+
+def check_uniforms(uniforms: Float[Tensor, "*m u"], scheme: str, count: int) -> None:
+    """Raise UsageError unless there are as many numbers a population as the scheme reads."""
+    if uniforms.shape[-1] != uniforms_of(scheme, count):
+        raise UsageError(
+            f"{scheme} resampling to {count} particles reads {uniforms_of(scheme, count)} numbers a population, "
+            f"{uniforms.shape[-1]} were given"
+        )
 
 
 def draw_ancestors(
@@ -58,29 +69,44 @@ def draw_ancestors(
     count = n if count is None else count
     if count < 1:
         raise UsageError(f"count is {count}; a generation has at least one particle")
-    if uniforms.shape[-1] != uniforms_of(scheme, count):
-        raise UsageError(
-            f"{scheme} resampling to {count} particles reads {uniforms_of(scheme, count)} numbers a population, "
-            f"{uniforms.shape[-1]} were given"
-        )
-    weights, numbers = normalised_weights(log_weights), uniforms.double()
+    check_uniforms(uniforms, scheme, count)
+    weights, _ = scaled_weights(log_weights)
+    return ancestors_of(weights, uniforms.double(), scheme, count)
+
+
+def ancestors_of(
+    weights: Float[Tensor, "*m n"], uniforms: Float[Tensor, "*m u"], scheme: str, count: int
+) -> Int[Tensor, "*m k"]:
+    """The same of float64 weights that are at least 0 and need not sum to 1, without the checks."""
+    levels = weights.cumsum(-1)
+    total = levels[..., -1:]
+    alive = total > 0  # not of NaN either
+    levels = torch.where(alive, levels / total, 0.0)
     index = torch.arange(count, device=weights.device)
-    if scheme.startswith("residual"):
-        found = _residual(weights, numbers, index)
+    if scheme == "systematic":
+        found = _systematic(levels, uniforms, count)
+    elif scheme.startswith("residual"):
+        found = _residual(weights / torch.where(alive, total, 1.0), uniforms, index)
     else:
-        points = numbers if scheme == "multinomial" else (index + numbers) / count
-        found = _inverted(weights.cumsum(-1), points)
-    dead = (weights.amax(-1) == 0)[..., None]
-    return torch.where(dead, index % n, found)
+        found = _inverted(levels, uniforms if scheme == "multinomial" else (index + uniforms) / count)
+    return torch.where(alive, found, index % weights.shape[-1])
+
+
+def _systematic(levels: Float[Tensor, "*m n"], uniform: Float[Tensor, "*m 1"], count: int) -> Int[Tensor, "*m k"]:
+    """Without a search: ⌈M C_i − u⌉ points lie below C_i, and the ancestor of point j is the number of particles below
+    whose C_i there are at most j. M − u stays above M − 1 in spite of rounding, so that the last point is somebody's."""
+    below = (levels * count).sub_(uniform.clamp(_TINY, 1 - count * 2**-52)).ceil_().long()
+    rows = below.view(-1, below.shape[-1])
+    rows += torch.arange(len(rows), device=rows.device)[:, None] * (count + 1)
+    many = torch.zeros(len(rows) * (count + 1), dtype=torch.int64, device=rows.device)
+    many.scatter_add_(0, rows.flatten(), many.new_ones(1).expand(rows.numel()))
+    return many.view(*levels.shape[:-1], count + 1).cumsum(-1)[..., :-1]
 
 
 def _inverted(levels: Float[Tensor, "*m n"], points: Float[Tensor, "*m k"]) -> Int[Tensor, "*m k"]:
-    """min {i : C_i ≥ point} of the cumulative weights, without particles of weight 0: the last entry is made 1, so that
-    no point is above, and a point of 0 is put above the zeros that may stand at the beginning."""
-    total = levels[..., -1:]
-    scaled = levels / torch.where(total == 0, 1.0, total)
-    points = points.clamp(min=torch.finfo(torch.float64).tiny)
-    found = torch.searchsorted(scaled, points.expand(*levels.shape[:-1], points.shape[-1]).contiguous())
+    """min {i : C_i > point}; rounding may have made a point 1, which is above all."""
+    points = points.clamp(_TINY, _BELOW_ONE)
+    found = torch.searchsorted(levels, points.expand(*levels.shape[:-1], points.shape[-1]).contiguous(), right=True)
     return found.clamp(max=levels.shape[-1] - 1)
 
 
@@ -98,4 +124,6 @@ def _residual(
         points = ((rank - sure + uniforms) / (len(index) - sure).clamp(min=1)).clamp(0, 1)
     else:
         points = uniforms
-    return torch.where(rank < sure, copied, _inverted((expected - copies).cumsum(-1), points))
+    rest = (expected - copies).cumsum(-1)
+    whole = rest[..., -1:]
+    return torch.where(rank < sure, copied, _inverted(rest / torch.where(whole == 0, 1.0, whole), points))

@@ -19,7 +19,7 @@ def normalised_weights(log_weights: Float[Tensor, "*m n"]) -> Float[Tensor, "*m 
     >>> normalised_weights(torch.tensor([0.0, 0.0, -torch.inf])).tolist()
     [0.5, 0.5, 0.0]
     """
-    weights = _scaled(log_weights)
+    weights, _ = scaled_weights(log_weights)
     total = weights.sum(-1, keepdim=True)
     return weights / torch.where(total == 0, 1.0, total)
 
@@ -30,16 +30,17 @@ def effective_sample_size(log_weights: Float[Tensor, "*m n"]) -> Float[Tensor, "
     >>> effective_sample_size(torch.tensor([1e4, 1e4, 1e4 - 1e3])).item()
     2.0
     """
-    weights = _scaled(log_weights)
+    weights, _ = scaled_weights(log_weights)
     squares = weights.square().sum(-1)
     return weights.sum(-1).square() / torch.where(squares == 0, 1.0, squares)
 
 
-def _scaled(log_weights: Float[Tensor, "*m n"]) -> Float[Tensor, "*m n"]:
-    """w / max w; the sum of large logs would lose the digits that tell the weights apart."""
-    logs = log_weights.double()
-    top = logs.amax(-1, keepdim=True)
-    return (logs - torch.where(top == -torch.inf, 0.0, top)).exp()
+def scaled_weights(log_weights: Float[Tensor, "*m n"]) -> tuple[Float[Tensor, "*m n"], Float[Tensor, "*m 1"]]:
+    """w / max w, float64, and log max w (0 where every particle is dead): sums of large logs would lose the digits that
+    tell the weights apart."""
+    top = log_weights.amax(-1, keepdim=True).double()
+    top = torch.where(top == -torch.inf, 0.0, top)
+    return (log_weights - top).exp_(), top
 
 
 def log_mean_weight(log_weights: Float[Tensor, "*m n"]) -> Float[Tensor, "*m"]:

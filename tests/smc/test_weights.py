@@ -113,15 +113,15 @@ def test_tempering_of_an_asymmetric_target(skew: float) -> None:
 def test_tempering_to_the_end_estimates_the_evidence() -> None:
     """N(0, 1) to N(0, 1) L with log L = −2 (x − 1)²: log Z = −½ log 5 − 2/5."""
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(8, 4000, generator=generator, dtype=torch.float64)
-    log_l, logs, exponent = -2 * (x - 1).square(), torch.zeros(8, 4000, dtype=torch.float64), torch.zeros(8).double()
+    x = torch.randn(8, 1000, generator=generator, dtype=torch.float64)
+    log_l, logs, exponent = -2 * (x - 1).square(), torch.zeros(8, 1000, dtype=torch.float64), torch.zeros(8).double()
     for _ in range(40):
         further = next_exponent(logs, log_l, exponent, keep=0.95)
         logs, exponent = logs + (further - exponent)[:, None] * log_l, further
     assert bool((exponent == 1).all())
     found = evidence_of(log_mean_weight(logs))
     assert found.standard_error is not None
-    assert abs(found.log_z + 0.5 * math.log(5) + 0.4) < 4 * found.standard_error < 0.05
+    assert abs(found.log_z + 0.5 * math.log(5) + 0.4) < 4 * found.standard_error < 0.1
 
 
 def test_evidence_over_populations() -> None:

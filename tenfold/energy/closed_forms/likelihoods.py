@@ -35,14 +35,14 @@ class LinearLikelihood:
     ) -> None:
         if operator.shape[1:] != prior.shape or not 0 < noise_std < math.inf:
             raise UsageError(
-                f"an observation of samples {tuple(operator.shape[1:])} with noise {noise_std} does not fit a mixture of "
-                f"samples {prior.shape}; the noise must be positive"
+                f"an observation of samples {tuple(operator.shape[1:])} with noise {noise_std} does not fit a mixture "
+                f"of samples {prior.shape}; the noise must be positive"
             )
         self.prior, self.operator, self.observation = prior, operator.double(), observation.double()
         self.noise_std = noise_std
 
     def log_twist(self, x: Float[Tensor, "n d"], sigma: Float[Tensor, ""]) -> Float[Tensor, " n"]:
-        """log p(y | x_σ = x): given x_σ and component k, x_0 is N(m_k + G (x − m_k), C_k − G C_k), G = C_k (C_k + σ² I)⁻¹."""
+        """log p(y | x_σ = x): in component k, x_0 is N(m_k + G (x − m_k), C_k − G C_k) with G = C_k (C_k + σ² I)⁻¹."""
         prior, d = self.prior, self.prior.shape[0]
         means, covariances, h = prior.means.to(x), prior.covariances.to(x), self.operator.to(x)
         noisy = covariances + sigma.to(x).square() * torch.eye(d).to(x)

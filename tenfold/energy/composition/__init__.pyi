@@ -1,8 +1,6 @@
 from .algebra import Composable as Composable
 from .algebra import Composition as Composition
-from .algebra import Evaluated as Evaluated
 from .algebra import Mixture as Mixture
-from .algebra import Term as Term
 from .algebra import composed as composed
 from .algebra import guidance as guidance
 from .algebra import mixture as mixture
@@ -13,3 +11,5 @@ from .rewards import Annealed as Annealed
 from .rewards import LookAhead as LookAhead
 from .rewards import RewardPath as RewardPath
 from .rewards import reward as reward
+from .terms import Evaluated as Evaluated
+from .terms import Term as Term

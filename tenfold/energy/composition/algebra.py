@@ -9,10 +9,11 @@
 own diffusion.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,74 +21,24 @@ from torch import Tensor, nn
 
 from tenfold.energy.composition.constraints import Bound, InBox, InHalfSpace
 from tenfold.energy.composition.rewards import RewardPath
+from tenfold.energy.composition.terms import (
+    Evaluated,
+    Power,
+    Term,
+    Wanted,
+    ask_model,
+    energy_of,
+    sum_of_powers,
+    times,
+    weighted,
+)
 from tenfold.energy.density import Density, Score
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
-Power = float | Callable[[Tensor], Tensor]
-"""β, or β(σ) from a tensor () to a tensor ()."""
-Wanted = Literal["both", "density", "score"]
-
-
-class Term(NamedTuple):
-    """A model and the power of its density."""
-
-    model: Score
-    power: Power
-
-    def at(self, sigma: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """β(σ), float64."""
-        value = self.power(sigma) if callable(self.power) else self.power
-        return torch.as_tensor(value, dtype=torch.float64, device=sigma.device)
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A target at samples x (n, ...) of one level; None for what was not asked for.
-
-    Attributes:
-        log_models: Σ β_i log p_i, float64 (n,).
-        score: Σ β_i ∇ log p_i.
-        reward: Σ r, float64 (n,), None without rewards.
-        ascent: Σ ∇r.
-        logs: log p_i of each model (n, k), float64.
-        scores: ∇ log p_i of each model (n, k, ...).
-    """
-
-    log_models: Tensor | None = None
-    score: Tensor | None = None
-    reward: Tensor | None = None
-    ascent: Tensor | None = None
-    logs: Tensor | None = None
-    scores: Tensor | None = None
-
-    @property
-    def log_density(self) -> Tensor:
-        """log γ, float64 (n,)."""
-        assert self.log_models is not None
-        return self.log_models if self.reward is None else self.log_models + self.reward
-
-    @property
-    def full_score(self) -> Tensor:
-        """∇ log γ, the rewards' directions included."""
-        assert self.score is not None
-        return self.score if self.ascent is None else self.score + self.ascent
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Evaluated":
-        """Every tensor changed in the same way."""
-        return Evaluated(**{k: None if v is None else function(v) for k, v in vars(self).items()})
-
-    def where(self, chosen: Tensor, other: "Evaluated") -> "Evaluated":
-        """This where ``chosen`` (n,), and the other elsewhere."""
-        made = {}
-        for name, own in vars(self).items():
-            theirs = getattr(other, name)
-            made[name] = None if own is None else torch.where(chosen.view(-1, *(1,) * (own.ndim - 1)), own, theirs)
-        return Evaluated(**made)
-
 
 class Composable:
-    """The operators. Energies, closed forms and compositions inherit them; anything else is made one by ``composed``."""
+    """The operators. Energies, closed forms and compositions inherit them; ``composed`` makes one of anything else."""
 
     def __and__(self, other: Any) -> "Composition":
         return composed(self)._joined(composed(other))
@@ -154,8 +105,8 @@ class Composition(Composable):
         scales = [float(t.model.data_scale) for t in self.terms if isinstance(t.model, nn.Module)]
         if scales and max(scales) > 1.01 * min(scales):
             raise UsageError(
-                f"networks with sigma_data {min(scales):g} and {max(scales):g} cannot be composed; they were trained on "
-                "differently scaled data"
+                f"networks with sigma_data {min(scales):g} and {max(scales):g} cannot be composed; they were trained "
+                "on differently scaled data"
             )
 
     @property
@@ -225,10 +176,10 @@ class Composition(Composable):
             denoised: D(x, σ) for rewards that look ahead, where scores are not asked for.
         """
         level, powers = sigma.to(x), self.powers(sigma)
-        found = [_ask(term.model, x, level, wanted) for term in self.terms]
+        found = [ask_model(term.model, x, level, wanted) for term in self.terms]
         logs = torch.stack([log for log, _ in found], 1) if wanted != "score" else None
         scores = torch.stack([score for _, score in found], 1) if wanted != "density" else None
-        score = None if scores is None else _weighted(scores, powers)
+        score = None if scores is None else weighted(scores, powers)
         made = Evaluated(
             None if logs is None else torch.where(powers == 0, 0.0, logs * powers).sum(1),
             score,
@@ -246,12 +197,12 @@ class Composition(Composable):
     def score(self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, "*n"]) -> Float[Tensor, "n *shape"]:
         """Σ β_i ∇ log p_i; powers that depend on σ need one σ for all."""
         self._plain()
-        return _weighted(torch.stack([t.model.score(x, sigma) for t in self.terms], 1), self._powers(sigma))
+        return weighted(torch.stack([t.model.score(x, sigma) for t in self.terms], 1), self._powers(sigma))
 
     def log_density(self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, "*n"]) -> Float[Tensor, " n"]:
         """Σ β_i log p_i."""
         self._plain()
-        logs = torch.stack([_energy(t.model).log_density(x, sigma) for t in self.terms], 1)
+        logs = torch.stack([energy_of(t.model).log_density(x, sigma) for t in self.terms], 1)
         return (logs * self._powers(sigma).to(logs)).sum(1)
 
     def log_density_and_score(
@@ -259,10 +210,10 @@ class Composition(Composable):
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n *shape"]]:
         """Both."""
         self._plain()
-        found = [_energy(t.model).log_density_and_score(x, sigma) for t in self.terms]
+        found = [energy_of(t.model).log_density_and_score(x, sigma) for t in self.terms]
         powers = self._powers(sigma)
         logs = torch.stack([log for log, _ in found], 1)
-        return (logs * powers.to(logs)).sum(1), _weighted(torch.stack([s for _, s in found], 1), powers)
+        return (logs * powers.to(logs)).sum(1), weighted(torch.stack([s for _, s in found], 1), powers)
 
     def _powers(self, sigma: Tensor) -> Tensor:
         if sigma.ndim and any(callable(term.power) for term in self.terms):
@@ -279,17 +230,17 @@ class Composition(Composable):
         powers: dict[int, tuple[Score, list[Power]]] = {}
         for term in (*self.terms, *other.terms):
             powers.setdefault(id(term.model), (term.model, []))[1].append(term.power)
-        terms = [Term(model, _sum(of)) for model, of in powers.values()]
+        terms = [Term(model, sum_of_powers(of)) for model, of in powers.values()]
         return Composition(tuple(t for t in terms if t.power != 0), (*self.rewards, *other.rewards))
 
     def _raised(self, power: Any) -> "Composition":
-        if not callable(power) and (
-            not isinstance(power, Real) or isinstance(power, bool) or not abs(power) < torch.inf
-        ):
+        if isinstance(power, Score):
+            raise UsageError("densities are multiplied by a & b; * raises a density to a power")
+        if not callable(power) and not _is_finite(power):
             raise UsageError(f"a power is {power!r}; expected a finite number or a function of sigma")
         if self.rewards and power != 1:
             raise UsageError("raise the models to their powers first, and add rewards and constraints last")
-        terms = [Term(t.model, _times(t.power, power)) for t in self.terms]
+        terms = [Term(t.model, times(t.power, power)) for t in self.terms]
         return replace(self, terms=tuple(t for t in terms if t.power != 0))
 
 
@@ -358,7 +309,7 @@ def mixture(components: Sequence[Any], weights: Sequence[float] | None = None) -
     for part in components:
         if isinstance(part, Composition) and part.rewards:
             raise UsageError("a mixture is made of energies; add rewards and constraints to the whole of it")
-        parts.append(_energy(part))
+        parts.append(energy_of(part))
     if len({tuple(part.shape) for part in parts}) != 1:
         raise UsageError(
             f"a mixture of samples {sorted({tuple(p.shape) for p in parts})}; all must be of one data space"
@@ -386,7 +337,8 @@ def composed(model: Any) -> Composition:
         return model
     if not isinstance(model, Score):
         raise UsageError(
-            f"{type(model).__name__} cannot be composed; expected an energy or a score (score(x, sigma), shape, data_scale)"
+            f"{type(model).__name__} cannot be composed; expected an energy or a score, with score(x, sigma), "
+            "shape and data_scale"
         )
     return Composition((Term(model, 1.0),))
 
@@ -401,34 +353,6 @@ def guidance(unconditional: Any, conditional: Any, weight: float) -> Composition
     )
 
 
-def _ask(model: Score, x: Tensor, sigma: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
-    """log p float64 and the score of one model; an empty tensor for what is not wanted."""
-    empty = x.new_empty(0)
-    if wanted == "score":
-        return empty, model.score(x, sigma)
-    energy = _energy(model)
-    log, score = (
-        (energy.log_density(x, sigma), empty) if wanted == "density" else energy.log_density_and_score(x, sigma)
-    )
-    if log.shape != x.shape[:1]:
-        raise UsageError(
-            f"{type(model).__name__} returned log densities of shape {tuple(log.shape)} for {len(x)} samples; an energy "
-            f"is one number a sample, ({len(x)},)"
-        )
-    if log.dtype == torch.float16:
-        raise UsageError(f"{type(model).__name__} computes energies in float16, which overflow; sum them in float32")
-    return log.double(), score
-
-
-def _energy(model: Any) -> Density:
-    if not isinstance(model, Density):
-        raise UsageError(
-            f"{type(model).__name__} is a score without an energy; distil it into one first, or choose weights that need "
-            "scores alone ('twisted' or 'continuous')"
-        )
-    return model
-
-
 def _order(model: Score, sigma: Tensor) -> Tensor:
     if isinstance(model, Composition):
         return model.order(sigma)
@@ -437,21 +361,5 @@ def _order(model: Score, sigma: Tensor) -> Tensor:
     return torch.ones((), dtype=torch.float64, device=sigma.device)
 
 
-def _weighted(scores: Tensor, powers: Tensor) -> Tensor:
-    return (scores * powers.to(scores).view(1, -1, *(1,) * (scores.ndim - 2))).sum(1)
-
-
-def _sum(powers: list[Power]) -> Power:
-    if any(callable(p) for p in powers):
-        return lambda sigma: sum((_value(p, sigma) for p in powers), sigma.new_zeros(()))
-    return float(sum(powers))  # type: ignore[arg-type]
-
-
-def _times(power: Power, factor: Power) -> Power:
-    if callable(power) or callable(factor):
-        return lambda sigma: _value(power, sigma) * _value(factor, sigma)
-    return float(power) * float(factor)
-
-
-def _value(power: Power, sigma: Tensor) -> Tensor:
-    return torch.as_tensor(power(sigma) if callable(power) else power, dtype=sigma.dtype, device=sigma.device)
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

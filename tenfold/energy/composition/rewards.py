@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -112,7 +112,7 @@ class Annealed(_Scalable):
 
 
 def reward(
-    function: Function, path: Literal["look-ahead", "annealed"] = "look-ahead", weight: float = 1.0, scale: float = 1.0
+    function: Function, path: str = "look-ahead", weight: float = 1.0, scale: float = 1.0
 ) -> LookAhead | Annealed:
     """A reward of clean samples as a path over noise levels; ``target + reward(f)`` is the target times e^f.
 

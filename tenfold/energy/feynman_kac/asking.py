@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tenfold.energy.composition.algebra import Composition, Evaluated, Wanted
+from tenfold.energy.composition.algebra import Composition
+from tenfold.energy.composition.terms import Evaluated, Wanted
 from tenfold.errors import UsageError
 
 _CHANGES_WITH_THE_BATCH = (nn.Dropout, nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -59,22 +60,20 @@ def check_models(target: Composition, grid: Tensor, strict: bool) -> list[str]:
     """What is to be said about the models of a target on a grid.
 
     Raises:
-        UsageError: powers whose sum is not positive at the first level; networks in training mode that draw or depend on
-            the batch; a grid beyond what a model was trained on, if ``strict``.
+        UsageError: powers whose sum is not positive at the first level; networks in training mode that draw, or depend
+            on the batch; a grid beyond what a model was trained on, if ``strict``.
     """
     order = float(target.order(grid[0]))
     if not order > 0:
         raise UsageError(
-            f"the powers of the target sum to {order:g}; at high noise it is normalisable only if they sum to more than 0"
+            f"the powers of the target sum to {order:g}; at high noise it can be normalised only if that is above 0"
         )
     said = []
     for term in target.terms:
         name = type(term.model).__name__
-        if isinstance(term.model, nn.Module) and term.model.training:
-            if any(isinstance(part, _CHANGES_WITH_THE_BATCH) and part.training for part in term.model.modules()):
-                raise UsageError(
-                    f"{name} is in training mode with dropout or batch normalisation; call its eval() first"
-                )
+        parts = list(term.model.modules()) if isinstance(term.model, nn.Module) else []
+        if any(isinstance(part, _CHANGES_WITH_THE_BATCH) and part.training for part in parts):
+            raise UsageError(f"{name} is in training mode with dropout or batch normalisation; call its eval() first")
         low, high = getattr(term.model, "sigma_range", None) or (0.0, torch.inf)
         if float(grid[-1]) < low or float(grid[0]) > high:
             sentence = (

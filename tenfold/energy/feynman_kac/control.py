@@ -4,8 +4,8 @@ particles (DriftLite, arXiv 2509.21655; here with exact discrete weights).
 For normalised γ and tame b, h_b = s · b + ∇ · b has mean 0 under γ, so adding b to the drift and h_b to the rate of the
 weights changes nothing but their spread. The b_i are the scores of the models, x, and the ascent of the rewards: the
 gradients of log p_i, ‖x‖²/2 and r. The exact weights of ``steps`` hold for any mean of the proposal; they need no
-∇ · b, and a poor θ costs variance alone. Fitted on the particles that it then moves it does bias the evidence; fitted in
-a pilot it does not.
+∇ · b, and a poor θ costs variance alone. Fitted on the particles that it then moves it does bias the evidence; fitted
+in a pilot it does not.
 """
 
 from typing import NamedTuple
@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenfold.energy.composition.algebra import Composition, Evaluated
-from tenfold.energy.feynman_kac.steps import Span, rate
+from tenfold.energy.composition.algebra import Composition
+from tenfold.energy.composition.terms import Evaluated
+from tenfold.energy.feynman_kac.steps import NoiseStep, rate
 from tenfold.smc.weights import normalised_weights
 
 HALF = 0.5
@@ -60,7 +61,7 @@ def drift(found: Evaluated, x: Float[Tensor, "n *shape"], theta: Float[Tensor, "
 
 
 def reward_rate(
-    target: Composition, x: Float[Tensor, "n *shape"], found: Evaluated, span: Span, last: bool
+    target: Composition, x: Float[Tensor, "n *shape"], found: Evaluated, span: NoiseStep, last: bool
 ) -> Float[Tensor, " n"]:
     """∂_τ r + ½ s̄ · ∇r per unit of v: how r changes along the flow of the models. 0 for rewards that look ahead: along
     the flow the denoised sample hardly moves."""
@@ -76,7 +77,7 @@ def reward_rate(
 
 
 def total_rate(
-    target: Composition, x: Float[Tensor, "n *shape"], found: Evaluated, span: Span, last: bool
+    target: Composition, x: Float[Tensor, "n *shape"], found: Evaluated, span: NoiseStep, last: bool
 ) -> Float[Tensor, " n"]:
     """The log-weight rate per unit of v at half twist: of products and powers, of powers that change with σ, and of
     rewards."""
@@ -118,7 +119,7 @@ def variance_control(
     return _solved(gram, right, ridge)
 
 
-def stein(found: Evaluated, bases: Bases, laplacians: Float[Tensor, "n k"], dimensions: int) -> Float[Tensor, "m n k"]:
+def stein(found: Evaluated, bases: Bases, laplacians: Float[Tensor, "q j"], dimensions: int) -> Float[Tensor, "m n k"]:
     """h_i = s · b_i + ∇ · b_i, of mean 0 under γ; ``laplacians`` are Δ log p_i, and Δ r where there is a reward."""
     m = len(bases.fields)
     score = found.full_score.flatten(1).double().unflatten(0, (m, -1))

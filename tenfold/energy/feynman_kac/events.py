@@ -32,7 +32,7 @@ _LAWS = {
 
 @dataclass(frozen=True)
 class EventProbability:
-    """P(E) as the mean over populations, its standard error, each population's estimate, and the law that was measured."""
+    """P(E) as the mean over populations, its standard error, each population's estimate, and what law it is of."""
 
     probability: float
     standard_error: float

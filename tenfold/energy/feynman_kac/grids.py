@@ -7,11 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.energy.composition.algebra import Evaluated, composed
+from tenfold.energy.composition.algebra import composed
+from tenfold.energy.composition.terms import Evaluated
 from tenfold.energy.feynman_kac.asking import Asker, check_models
 from tenfold.energy.feynman_kac.options import ProposalOptions
 from tenfold.energy.feynman_kac.randomness import Numbers
-from tenfold.energy.feynman_kac.steps import Moved, Span, exact_increment, proposal
+from tenfold.energy.feynman_kac.steps import Moved, NoiseStep, exact_increment, proposal
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 from tenfold.smc.adaptive import gather_particles, resample_where
@@ -35,8 +36,8 @@ def adaptive_grid(
     device: str = "cpu",
     chunk: int | None = None,
 ) -> Float[Tensor, " t1"]:
-    """Levels for which each step of one pilot population keeps a conditional effective size of keep · n under the weights
-    it has by then; float64. Run the sampler on them with another seed: the pilot's own evidence would be biased.
+    """Levels for which each step of one pilot population keeps a conditional effective size of keep · n under
+    the weights it has by then; float64. Run the sampler on them with another seed: the pilot's own evidence is biased.
 
     Args:
         target: energies, composed.
@@ -51,8 +52,8 @@ def adaptive_grid(
     """
     if not 0 < sigma_min < sigma_max or not 0 < keep < 1:
         raise UsageError(
-            f"sigma_min is {sigma_min}, sigma_max {sigma_max} and keep {keep}; 0 < sigma_min < sigma_max and 0 < keep < 1 "
-            "are needed"
+            f"sigma_min is {sigma_min}, sigma_max {sigma_max} and keep {keep}; 0 < sigma_min < sigma_max and "
+            "0 < keep < 1 are needed"
         )
     wanted, options = composed(target), proposal_options or ProposalOptions()
     place = torch.device(device)
@@ -68,7 +69,7 @@ def adaptive_grid(
     delta = options.delta or wanted.data_scale
 
     def tried(to: float, step: int) -> tuple[Tensor, Evaluated, Tensor]:
-        span = Span(sigma, torch.tensor(to, dtype=torch.float64, device=place))
+        span = NoiseStep(sigma, torch.tensor(to, dtype=torch.float64, device=place))
         affine = proposal(options.kind, span, wanted.order(sigma), delta)
         noise = numbers.normal("step", step, wanted.shape)
         next_x = x + affine.pull.to(dtype) * found.full_score + affine.variance.sqrt().to(dtype) * noise

@@ -48,8 +48,8 @@ def flow_log_likelihood(
 ) -> Float[Tensor, " n"]:
     """log p at the last level of the grid, in nats, by Heun's rule along dx/dσ = −σ s(x, σ); float64.
 
-    log p_{σ_min}(x) = log N(x_T; 0, (σ_max² + σ_d²) I) − ∫ σ ∇ · s dσ along the flow (Song et al. 2021). The error is that
-    of the grid, of σ_max, and of the score; with "probe" also that of one random direction a sample.
+    log p_{σ_min}(x) = log N(x_T; 0, (σ_max² + σ_d²) I) − ∫ σ ∇ · s dσ along the flow (Song et al. 2021). The error is
+    that of the grid, of σ_max, and of the score; with "probe" also that of one random direction a sample.
 
     Args:
         model: a score.

@@ -1,23 +1,25 @@
 """The steps of a run: the particles' state, one step after another, and the trace that they leave."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from tenfold.energy.composition.algebra import Composition, Evaluated, Wanted
+from tenfold.energy.composition.algebra import Composition
+from tenfold.energy.composition.terms import Evaluated, Wanted
 from tenfold.energy.feynman_kac import control as controls
 from tenfold.energy.feynman_kac.asking import Asker
 from tenfold.energy.feynman_kac.divergence import along, divergence, width_at
 from tenfold.energy.feynman_kac.moves import adapted, mala, step_size
 from tenfold.energy.feynman_kac.options import MoveOptions, ProposalOptions, ResamplingOptions, WeightOptions
 from tenfold.energy.feynman_kac.randomness import Numbers
-from tenfold.energy.feynman_kac.steering import Steered, log_potential, unsteered
+from tenfold.energy.feynman_kac.result import Swarm, Trace
+from tenfold.energy.feynman_kac.steering import log_potential, unsteered
 from tenfold.energy.feynman_kac.steps import (
     Affine,
     Moved,
-    Span,
+    NoiseStep,
     check_affine,
     exact_increment,
     proposal,
@@ -63,6 +65,14 @@ class Course:
         return self.control != "none" or self.weights.kind in ("continuous", "telescoping")
 
     @property
+    def twist(self) -> float:
+        """How much of the rewards' ascent joins the score: half under control, which finds the rest, and none where
+        weights take the models' own step for granted."""
+        if self.weights.kind in ("telescoping", "steering"):
+            return 0.0
+        return self.proposal.twist if self.control == "none" else controls.HALF
+
+    @property
     def euler(self) -> bool:
         """Whether particles follow the continuous dynamics and not a proposal."""
         return self.weights.kind in ("continuous", "escorted")
@@ -76,34 +86,6 @@ class Course:
             return "density"
         changing = self.weights.kind == "continuous" and any(callable(term.power) for term in self.target.terms)
         return "both" if self.weighs_energies or changing else "score"
-
-
-@dataclass
-class Swarm:
-    """Particles at one level: places x (m n, ...), what the target says there, log weights (m, n) since the last
-    resampling, log Z (m,) until then, who descends from whom, and c of the moves."""
-
-    x: Float[Tensor, "n *shape"]
-    found: Evaluated
-    log_weights: Float[Tensor, "m k"]
-    log_z: Float[Tensor, " m"]
-    roots: Int[Tensor, "m k"]
-    step_scale: Float[Tensor, " m"]
-    steered: Steered | None = None
-
-
-@dataclass
-class Trace:
-    """What every step leaves: tensors on the device."""
-
-    log_path: list[Tensor] = field(default_factory=list)
-    ess: list[Tensor] = field(default_factory=list)
-    resampled: list[Tensor] = field(default_factory=list)
-    ancestors: list[Tensor] = field(default_factory=list)
-    acceptance: list[Tensor] = field(default_factory=list)
-    theta: list[Tensor] = field(default_factory=list)
-    failures: list[Tensor] = field(default_factory=list)
-    bad: list[tuple[int, Tensor]] = field(default_factory=list)
 
 
 class March:
@@ -152,7 +134,7 @@ class March:
     @torch.no_grad()
     def step(self, k: int) -> None:
         """From level k to k + 1: propose, weigh, resample, move."""
-        span, last = Span(self.sigma[k], self.sigma[k + 1]), k + 2 == len(self.sigma)
+        span, last = NoiseStep(self.sigma[k], self.sigma[k + 1]), k + 2 == len(self.sigma)
         course = self.course
         theta = None if course.control == "none" else self._coefficients(k, span, last)
         moved, increment = self._proposed(k, span, last, theta)
@@ -173,7 +155,7 @@ class March:
 
     # --- propose and weigh --------------------------------------------------------------------------------------
 
-    def _proposed(self, k: int, span: Span, last: bool, theta: Tensor | None) -> tuple[Moved, Tensor]:
+    def _proposed(self, k: int, span: NoiseStep, last: bool, theta: Tensor | None) -> tuple[Moved, Tensor]:
         """A step of every particle, and the part of its increment that is known where it begins."""
         course, state, found = self.course, self.state, self.state.found
         assert found.score is not None
@@ -187,7 +169,7 @@ class March:
             affine = proposal(course.proposal.kind, span, order, course.delta)
             if state.x.device.type == "cpu":
                 check_affine(affine, span, course.proposal.kind, order)
-            up = affine.pull * (course.proposal.twist if course.control == "none" else controls.HALF)
+            up = affine.pull * course.twist
         score = found.score
         if course.proposal.kind == "base" and found.scores is not None:
             score = found.scores[:, 0]
@@ -200,7 +182,7 @@ class March:
         z = self.numbers.normal("step", k, course.target.shape)
         return Moved(state.x, mean + affine.variance.sqrt().to(dtype) * z, z, affine, span), start
 
-    def _rate(self, span: Span, last: bool, k: int) -> Tensor:
+    def _rate(self, span: NoiseStep, last: bool, k: int) -> Tensor:
         """The log-weight rate of the continuous kinds per unit of v, where a step begins."""
         course, state = self.course, self.state
         if course.weights.kind == "continuous":
@@ -240,7 +222,7 @@ class March:
             assert before.reward is not None
             assert after.reward is not None
             assert before.ascent is not None
-            return twisted_increment(moved, before.reward, after.reward, before.ascent, self.course.proposal.twist)
+            return twisted_increment(moved, before.reward, after.reward, before.ascent, self.course.twist)
         if kind == "steering":
             assert after.reward is not None
             assert self.state.steered is not None
@@ -253,7 +235,7 @@ class March:
 
     # --- control ------------------------------------------------------------------------------------------------
 
-    def _coefficients(self, k: int, span: Span, last: bool) -> Float[Tensor, "q k"]:
+    def _coefficients(self, k: int, span: NoiseStep, last: bool) -> Float[Tensor, "q k"]:
         """θ: of the pilot, or fitted to the particles as they are."""
         if self.theta is not None:
             self.trace.theta.append(self.theta[k])
@@ -324,12 +306,12 @@ class March:
     def _gathered(self, values: Tensor, ancestors: Tensor) -> Tensor:
         return gather_particles(values.unflatten(0, (self.m, -1)), ancestors).flatten(0, 1)
 
-    def _step_sizes(self, span: Span) -> Float[Tensor, " m"]:
+    def _step_sizes(self, span: NoiseStep) -> Float[Tensor, " m"]:
         target = self.course.target
         return step_size(self.state.step_scale, span.sigma_next, target.order(span.sigma_next))
 
     def _moved(
-        self, x: Tensor, found: Evaluated, name: str, k: int, span: Span, last: bool
+        self, x: Tensor, found: Evaluated, name: str, k: int, span: NoiseStep, last: bool
     ) -> tuple[Tensor, Evaluated]:
         """One move of some particles of every population, the first numbers of which are theirs."""
         course, count = self.course, len(x) // self.m
@@ -348,13 +330,15 @@ class March:
         self.trace.acceptance.append(accepted.double().mean(1))
         return done.x, done.found
 
-    def _move(self, k: int, turn: int, span: Span, last: bool) -> None:
+    def _move(self, k: int, turn: int, span: NoiseStep, last: bool) -> None:
         state = self.state
         state.x, state.found = self._moved(state.x, state.found, f"move {turn}", k, span, last)
 
-    def _resample_and_spread(self, k: int, span: Span, last: bool) -> None:
-        """Waste-free: N/P ancestors, and all states of the P − 1 moves of each, at every step that may resample. Were it
-        done only where weights are uneven, kernels would depend on what they are applied to, and log Z be too small."""
+    def _resample_and_spread(self, k: int, span: NoiseStep, last: bool) -> None:
+        """Waste-free: N/P ancestors, and all states of the P − 1 moves of each, at every step that may resample.
+
+        Were it done only where weights are uneven, kernels would depend on what they are applied to, and log Z be too
+        small."""
         options, state, count = self.course.resampling, self.state, self.course.moves.waste_free
         few = self.n // count
         uniforms = self.numbers.shared("resampling", k, uniforms_of(options.scheme, few))
@@ -415,6 +399,6 @@ class March:
                 names = ", ".join(type(one).__name__ for one in self.course.target.rewards)
                 of = f", under {names}" if names else ""
                 raise UsageError(
-                    f"{dead} population(s) died {where}{of}: every particle has weight 0; use more particles, more steps, "
-                    "or a weaker constraint"
+                    f"{dead} population(s) died {where}{of}: every particle has weight 0; use more particles, more "
+                    "steps, or a weaker constraint"
                 )

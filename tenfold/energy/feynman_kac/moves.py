@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tenfold.energy.composition.algebra import Evaluated
+from tenfold.energy.composition.terms import Evaluated
 
 Ask = Callable[[Tensor], Evaluated]
 
@@ -42,8 +42,8 @@ def mala(
         x, found: where particles are, and what the target says there.
         h: step size of each.
         z, uniforms: standard normal and U[0, 1) numbers.
-        from_score: take ½ (s(x) + s(y)) · (y − x) for log γ(y) − log γ(x): exact to third order in the step if the score
-            is a gradient, and only then about γ.
+        from_score: take ½ (s(x) + s(y)) · (y − x) for log γ(y) − log γ(x): exact to third order in the step if the
+            score is a gradient, and only then about γ.
     """
     wide = h.to(x.dtype).view(-1, *(1,) * (x.ndim - 1))
     here = found.full_score

@@ -102,7 +102,7 @@ class ResamplingOptions:
         threshold: resample populations whose effective size is below this share of their particles; 0 for never.
         first: step from which on.
         last: step after which no more; none for the last step but one.
-        every_end: whether the last step resamples too (its weights are returned otherwise).
+        every_end: whether the last step resamples too, by the threshold (its weights are returned otherwise).
         jump: let single particles die and be replaced by their rates, in place of whole populations (continuous
             weights).
     """
@@ -158,17 +158,20 @@ class ControlOptions:
 
     Attributes:
         kind: "ecg" from energies, without second derivatives; "vcg" from scores and one probe of their divergence;
-            "auto" is "ecg" where all models are energies, the weights exact, and a run is at least as large as the pilot.
+            "auto" is "ecg" where all models are energies, the weights exact, and a run no smaller than the pilot.
         frozen: whether coefficients come from a pilot with draws of its own; otherwise each population fits its own
             as it goes, which biases its evidence.
         pilot: particles of the pilot.
-        ridge: added to the scaled Gram matrix.
+        seed: of the pilot, apart from those of the runs that it serves.
+        ridge: added to the scaled Gram matrix; with less, scores that are nearly collinear at high noise get large
+            coefficients of opposite signs, which cancel among the particles of the pilot and nowhere else.
     """
 
     kind: ControlKind = "auto"
     frozen: bool = True
     pilot: int = 512
-    ridge: float = 1e-4
+    seed: int = 0
+    ridge: float = 1e-2
 
     def __post_init__(self) -> None:
         _one_of(self.kind, "kind", ControlKind)

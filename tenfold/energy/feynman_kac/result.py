@@ -1,4 +1,4 @@
-"""What a run of the sampler returns."""
+"""What a run of the sampler holds while it goes, what every step leaves, and what it returns."""
 
 from dataclasses import dataclass, field
 
@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from tenfold.energy.composition.terms import Evaluated
+from tenfold.energy.feynman_kac.steering import Steered
 from tenfold.smc.ancestry import genealogies, relative_variance, unique_ancestors
 from tenfold.smc.evidence import Evidence, evidence_of
 from tenfold.smc.particles import WeightedParticles
@@ -19,6 +21,34 @@ LAWS = {
     "steering": "the discretised sampler, tilted by the reward",
     "none": "the guided sampler as it is, without weights",
 }
+
+
+@dataclass
+class Swarm:
+    """Particles at one level: places x (m n, ...), what the target says there, log weights (m, n) since the last
+    resampling, log Z (m,) until then, who descends from whom, and c of the moves."""
+
+    x: Float[Tensor, "n *shape"]
+    found: Evaluated
+    log_weights: Float[Tensor, "m k"]
+    log_z: Float[Tensor, " m"]
+    roots: Int[Tensor, "m k"]
+    step_scale: Float[Tensor, " m"]
+    steered: Steered | None = None
+
+
+@dataclass
+class Trace:
+    """What every step leaves: tensors on the device."""
+
+    log_path: list[Tensor] = field(default_factory=list)
+    ess: list[Tensor] = field(default_factory=list)
+    resampled: list[Tensor] = field(default_factory=list)
+    ancestors: list[Tensor] = field(default_factory=list)
+    acceptance: list[Tensor] = field(default_factory=list)
+    theta: list[Tensor] = field(default_factory=list)
+    failures: list[Tensor] = field(default_factory=list)
+    bad: list[tuple[int, Tensor]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -124,6 +154,6 @@ def degeneracy(
         error = float(relative_variance(log_weights, roots, resampled.sum(0)).sqrt()[0])
     if error >= 1 - 1e-9 and n > 1:
         said.append(
-            f"log Z is uncertain by {error:.2g} or more; use more particles or populations, more steps, moves or control"
+            f"log Z is uncertain by {error:.2g} or more; use more particles or populations, steps, moves or control"
         )
     return said

@@ -120,8 +120,8 @@ class ParticleSampler:
         device = torch.device(device)
         if populations < 1 or particles < 1 or (particles < 2 and self.resampling.threshold > 0):
             raise UsageError(
-                f"{populations} population(s) of {particles} particle(s); at least one of two is needed, or threshold=0 "
-                "for particles that are not resampled"
+                f"{populations} population(s) of {particles} particle(s); at least one of two is needed, or "
+                "threshold=0 for particles that are not resampled"
             )
         if self.moves.waste_free and particles % self.moves.waste_free:
             raise UsageError(
@@ -132,7 +132,7 @@ class ParticleSampler:
         self._require_memory(populations * particles, dtype, device, chunk)
         asker = Asker(self.target, self.proposer, chunk)
         kind = self.control_kind(populations * particles)
-        theta = self._coefficients(kind, seed, dtype, device, asker)
+        theta = self._coefficients(kind, dtype, device, asker)
         numbers = Numbers(seed, populations, particles, device, dtype, first)
         march = March(self._course(kind), asker, numbers, theta)
         with progress.task("particles", len(self.sigma) - 1, "steps") as step:
@@ -178,12 +178,19 @@ class ParticleSampler:
 
     def _result(self, march: March, asker: Asker) -> ParticleRun:
         trace, state = march.trace, march.state
-        weighted = WeightedParticles(march.particles, state.log_weights, bool(self.resampling.every_end))
         path, resampled = torch.stack(trace.log_path), torch.stack(trace.resampled)
+        # Said of all populations: one that kept its weights makes them count.
+        weighted = WeightedParticles(march.particles, state.log_weights, bool(resampled[-1].all()))
         said = [
             *self._notes,
             *degeneracy(path[-1], state.log_weights, state.roots, resampled, self.weights.kind != "none"),
         ]
+        dividing = [type(t.model).__name__ for t in self.target.terms if bool(t.at(self.sigma[-1]) < 0)]
+        if dividing and any("log Z is uncertain" in one for one in said):
+            said.append(
+                f"the target divides by {', '.join(dividing)}: where that is narrower than the rest it cannot be "
+                "normalised; bring its negative power nearer to 0"
+            )
         failures = int(torch.stack(trace.failures).sum()) if trace.failures else 0
         if failures:
             said.append(f"the control had no solution {failures} time(s); those steps ran without it")
@@ -219,17 +226,17 @@ class ParticleSampler:
         return "ecg" if able and particles >= self.control.pilot else "none"
 
     def _coefficients(
-        self, kind: str, seed: int, dtype: torch.dtype, device: torch.device, asker: Asker
+        self, kind: str, dtype: torch.dtype, device: torch.device, asker: Asker
     ) -> Float[Tensor, "t 1 k"] | None:
-        """θ of every step from a pilot, which is run once for the target, grid and seed; None where there is none, or
+        """θ of every step from a pilot, which is run once for the target and grid; None where there is none, or
         every population fits its own."""
         if kind == "none" or not self.control.frozen:
             return None
-        key = (kind, seed, dtype, str(device))
+        key = (kind, dtype, str(device))
         if key not in self._pilots:
             size = self.control.pilot
             pilot = Asker(self.target, None, asker.chunk)
-            numbers = Numbers(key_of(seed, "pilot") >> 1, 1, size, device, dtype)
+            numbers = Numbers(key_of(self.control.seed, "pilot") >> 1, 1, size, device, dtype)
             march = March(self._course(kind), pilot, numbers, None)
             with progress.task("pilot of the control", len(self.sigma) - 1, "steps") as step:
                 self._begin(march, numbers, None)
@@ -258,8 +265,8 @@ class ParticleSampler:
             )
         if kind in ("continuous", "escorted") and target.looks_ahead:
             raise UsageError(
-                f"{kind} weights need the change of a reward with sigma, which one that looks ahead does not give; choose "
-                "reward(..., path='annealed'), or exact weights"
+                f"{kind} weights need the change of a reward with sigma, which one that looks ahead does not give; "
+                "choose reward(..., path='annealed'), or exact weights"
             )
         if control in ("ecg", "vcg"):
             if self.proposer is not None:
@@ -275,8 +282,8 @@ class ParticleSampler:
             raise UsageError(f"jump resampling needs the rates of continuous weights, not {kind} ones")
         if self.proposer is not None and self.proposer.shape != target.shape:
             raise UsageError(
-                f"the proposer moves samples {self.proposer.shape}, the target weighs samples {target.shape}; both must be "
-                "of one data space"
+                f"the proposer moves samples {self.proposer.shape}, the target weighs samples {target.shape}; both "
+                "must be of one data space"
             )
         if self.proposer is not None and kind not in ("exact", "none"):
             raise UsageError(f"a proposer of its own goes with exact weights, not {kind} ones")
@@ -291,6 +298,6 @@ def composed_energy(model: Any, kind: str) -> None:
     """Raise UsageError for a score without an energy."""
     if not hasattr(model, "log_density"):
         raise UsageError(
-            f"{type(model).__name__} is a score without an energy, which {kind} weights and moves need; distil it into one "
-            "first, choose weights 'twisted', 'continuous' or 'none', or moves with from_score=True"
+            f"{type(model).__name__} is a score without an energy, which {kind} weights and moves need; distil it into "
+            "one first, choose weights 'twisted', 'continuous' or 'none', or moves with from_score=True"
         )

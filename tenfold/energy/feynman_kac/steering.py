@@ -49,10 +49,7 @@ def log_potential(
     """log G of this step, and what is remembered then."""
     if potential not in POTENTIALS:
         raise UsageError(f"potential is {potential!r}{suggest(str(potential), POTENTIALS)}")
-    if potential == "max":
-        summary = torch.maximum(past.summary, rewards)
-    else:
-        summary = past.summary + rewards
+    summary = torch.maximum(past.summary, rewards) if potential == "max" else past.summary + rewards
     if potential == "difference":
         found = strength * (rewards - past.rewards)
     elif last:

@@ -1,6 +1,7 @@
 """One step from level σ to σ' < σ: the proposals N(μ, V I) with μ = x + pull · s̄, and the weights that belong to them.
 
-v = σ² − σ'² throughout; B is the order of the target, Σ β_i. The backward kernel is the noising one but for control, N(x; x', v I).
+v = σ² − σ'² throughout; B is the order of the target, Σ β_i. The backward kernel is the noising one, N(x; x', v I), but
+for control.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 from tenfold.errors import UsageError
 
 
-class Span(NamedTuple):
+class NoiseStep(NamedTuple):
     """A step of the grid, float64 numbers on the device of the particles."""
 
     sigma: Tensor
@@ -32,7 +33,7 @@ class Affine(NamedTuple):
     variance: Tensor
 
 
-def gaussian(span: Span, order: Tensor, delta: float | Tensor) -> Affine:
+def gaussian(span: NoiseStep, order: Tensor, delta: float | Tensor) -> Affine:
     """The step that is exact for γ = N(m, δ² I)^B: with q = σ'² + δ², pull = v (σ² + δ²)/(q + B v), V = v q/(q + B v).
 
     δ → 0 is ``ancestral``, δ → ∞ is ``euler_maruyama``.
@@ -41,17 +42,17 @@ def gaussian(span: Span, order: Tensor, delta: float | Tensor) -> Affine:
     return Affine(span.v * (q + span.v) / (q + order * span.v), span.v * q / (q + order * span.v))
 
 
-def ancestral(span: Span, order: Tensor) -> Affine:
+def ancestral(span: NoiseStep, order: Tensor) -> Affine:
     """pull = v σ²/(σ'² + B v), V = v σ'²/(σ'² + B v): the posterior step of DDPM where B = 1."""
     return gaussian(span, order, 0.0)
 
 
-def euler_maruyama(span: Span) -> Affine:
+def euler_maruyama(span: NoiseStep) -> Affine:
     """pull = V = v."""
     return Affine(span.v, span.v)
 
 
-def proposal(kind: str, span: Span, order: Tensor, delta: float) -> Affine:
+def proposal(kind: str, span: NoiseStep, order: Tensor, delta: float) -> Affine:
     """By name; "base" is the ancestral step of one model, B = 1."""
     if kind == "em":
         return euler_maruyama(span)
@@ -68,7 +69,12 @@ class Moved:
     x_next: Float[Tensor, "n *shape"]
     z: Float[Tensor, "n *shape"]
     affine: Affine
-    span: Span
+    span: NoiseStep
+
+
+def square_norm(x: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+    """‖x‖² of each sample, float64, without a copy of x in it."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64).square()
 
 
 def exact_increment(
@@ -79,16 +85,16 @@ def exact_increment(
 ) -> Float[Tensor, " n"]:
     """log G = log γ'(x') − log γ(x) + log N(x; x' − V b(x'), v I) − log N(x'; μ, V I), float64.
 
-    Unbiased for Z'/Z whatever μ and b are. ‖x' − μ‖²/V is ‖z‖² by construction. Without control b = 0. With it, b is the
-    drift that it added, taken at x': against the noising kernel alone every step would carry the noise −√v ⟨b, z⟩,
+    Unbiased for Z'/Z whatever μ and b are. ‖x' − μ‖²/V is ‖z‖² by construction. Without control b = 0. With it, b is
+    the drift that it added, taken at x': against the noising kernel alone every step would carry the noise −√v ⟨b, z⟩,
     which the time reversal of the controlled process does not have.
     """
     d = moved.x[0].numel()
     back = moved.x_next - moved.x
     if drift_next is not None:
         back = back - moved.affine.variance.to(back.dtype) * drift_next
-    gone = back.flatten(1).double().square().sum(1) / moved.span.v
-    drawn = moved.z.flatten(1).double().square().sum(1)
+    gone = square_norm(back) / moved.span.v
+    drawn = square_norm(moved.z)
     normaliser = d * (moved.affine.variance / moved.span.v).log()
     return log_density_next - log_density + (drawn - gone + normaliser) / 2
 
@@ -120,7 +126,7 @@ def twisted_increment(
     return reward_next - reward - zeta.square() * up.square().sum(1) / 2 - zeta * (up * z).sum(1)
 
 
-def check_affine(affine: Affine, span: Span, kind: str, order: Tensor) -> None:
+def check_affine(affine: Affine, span: NoiseStep, kind: str, order: Tensor) -> None:
     """Raise UsageError where a step has no variance or an infinite mean."""
     if not bool((affine.variance > 0) & affine.variance.isfinite() & affine.pull.isfinite()):
         raise UsageError(

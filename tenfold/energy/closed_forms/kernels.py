@@ -74,7 +74,7 @@ class KernelDensity(Composable):
         return sigma.to(x.device).double().reshape(-1, 1).square() + self.bandwidth**2
 
     def _logs(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """log (1/N) N(x; x_i, (σ² + h²) I), (n, N) in float64: squares of distances are differences of large numbers."""
+        """log (1/N) N(x; x_i, (σ² + h²) I), (n, N) in float64: squared distances are differences of large numbers."""
         data, rows, variance = self.data.to(x.device), x.double().flatten(1), self._variance(x, sigma)
         squares = rows.square().sum(1, keepdim=True) + data.square().sum(1) - 2 * rows @ data.mT
         size = math.log(len(data)) + data.shape[1] * (math.log(2 * math.pi) + variance.log()) / 2
