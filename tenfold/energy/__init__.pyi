@@ -17,6 +17,7 @@ from .config import EnergyConfig as EnergyConfig
 from .density import Density as Density
 from .density import Score as Score
 from .examples.events import energy_rare_event as energy_rare_event
+from .examples.heads import energy_heads as energy_heads
 from .examples.weights import energy_weights as energy_weights
 from .feynman_kac.calibration import Calibrated as Calibrated
 from .feynman_kac.calibration import calibrate as calibrate

@@ -32,7 +32,7 @@ from tenfold.files import check_writable, disk_errors, json_text, write_output
 from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import key_of
 
-CALIBRATION_STEPS, PILOT = 64, 256
+PILOT = 256
 WHOLE = "all"
 """What the model without a class is called in a target."""
 
@@ -50,12 +50,14 @@ def grid_of(model: Preconditioned, steps: int) -> GridOptions:
 
 
 @read_arguments
-def measured_normaliser(model: EnergyModel, label: int | None = None, particles: int = 64, seed: int = 0) -> Normaliser:
+def measured_normaliser(
+    model: EnergyModel, label: int | None = None, particles: int = 64, steps: int = 64, seed: int = 0
+) -> Normaliser:
     """log Z(σ) of a class's energy, from noise to the least level: see ``feynman_kac.calibrate``."""
     given, device = model.given(label), next(model.parameters()).device
     given.normaliser, given.normalised = None, False
     found = calibrate(
-        given, grid_of(model, CALIBRATION_STEPS), particles=particles, seed=key_of(seed, label) >> 1,
+        given, grid_of(model, steps), particles=particles, seed=key_of(seed, label) >> 1,
         control=ControlOptions(kind="none"), device=str(device),
     )  # fmt: skip
     return Normaliser(*(tuple(part.tolist()) for part in (found.sigma, found.log_z, found.standard_error)))
@@ -133,10 +135,10 @@ def heaviest(run: ParticleRun, path: Path, columns: int = 16, rows: int = 8) -> 
     return image_grid(drawn.flatten(0, 1).clamp(-1, 1).float().cpu(), path, columns=count)
 
 
-def calibrated(model: EnergyModel, particles: int, labels: Sequence[int]) -> None:
+def keep_normalisers(model: EnergyModel, particles: int, steps: int, labels: Sequence[int]) -> None:
     """Measure and keep log Z of classes."""
     for label in progress.track(labels, "calibrating", "classes"):
-        model.normalisers[label] = measured_normaliser(model, label, particles)
+        model.normalisers[label] = measured_normaliser(model, label, particles, steps)
 
 
 def log_density_at(

@@ -28,6 +28,11 @@ SYSTEMS = (
                 "the probability of a half-space under a mixture, by steered particles and by counting",
                 lambda: energy.energy_rare_event,
             ),
+            "energy-heads": Example(
+                "analyse",
+                "heads, starts and losses of energies on the digits, against one teacher",
+                lambda: energy.energy_heads,
+            ),
         },
         recipes=recipes.RECIPES,
         plain=recipes.EnergyRecipe(),

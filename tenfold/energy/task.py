@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tenfold.data.images.inputs import InputSource
 from tenfold.energy import loss
-from tenfold.energy.evaluation.compositions import composition_rows
+from tenfold.energy.evaluation.compositions import Judged, composition_rows, runs_of
 from tenfold.energy.evaluation.cooling import cooling_rows
 from tenfold.energy.evaluation.measure import TEACHER, measure
 from tenfold.energy.evaluation.pictures import draw
@@ -21,10 +21,10 @@ from tenfold.energy.foreign.teachers import read_teacher
 from tenfold.energy.model import DenoisingModel, EnergyAndDenoised, EnergyModel, Preconditioned
 from tenfold.energy.options import EnergyObjective, EnergySampling, EnergyScoring
 from tenfold.energy.recipes import DenoisingRecipe, EnergyRecipe
-from tenfold.energy.sampling import calibrated, write_samples
+from tenfold.energy.sampling import keep_normalisers, write_samples
 from tenfold.energy.stability import GradientWatch
 from tenfold.energy.worlds.read import read_world
-from tenfold.energy.worlds.rows import World
+from tenfold.energy.worlds.rows import SampleWorld
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.nn.cost import traced
@@ -42,7 +42,7 @@ VALIDATION_DRAWS = 4
 _COUNTED = 64
 
 
-class Noised:
+class SamplesWithNoise:
     """A batch with noise: clean and noisy samples, noise levels, labels with some left out."""
 
     def __init__(self, recipe: DenoisingRecipe | EnergyRecipe, batch: Batch, draws: Draws, purpose: str = "") -> None:
@@ -71,7 +71,7 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
         self.watch = GradientWatch()
 
     @cached_property
-    def world(self) -> World:
+    def world(self) -> SampleWorld:
         """The samples."""
         return read_world(self.recipe.data, self.recipe.model)
 
@@ -117,9 +117,9 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
         """Restore ``state_dict``."""
         self.watch.load_state_dict(state)
 
-    def noised(self, batch: Batch, draws: Draws, purpose: str = "") -> Noised:
+    def noised(self, batch: Batch, draws: Draws, purpose: str = "") -> SamplesWithNoise:
         """The batch with noise."""
-        return Noised(self.recipe, batch, draws, purpose)
+        return SamplesWithNoise(self.recipe, batch, draws, purpose)
 
     def by_level(self, values: Float[Tensor, " n"], sigma: Float[Tensor, " n"]) -> dict[str, Tensor]:
         """The loss at five ranges of noise levels."""
@@ -168,9 +168,14 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
         """What denoisers and energies are measured by, on the test split."""
         return measure(self.compared(), self.world, self.recipe.evaluation, self.device)
 
+    @property
+    def compositions(self) -> dict[str, Judged]:
+        """Targets of the model's classes; a denoiser has no weights for them."""
+        return {}
+
     def figures(self, directory: Path) -> list[Path]:
         """What the models make of noise, and what they say: PNG files with captions."""
-        return draw(self.compared(), self.world, self.recipe.evaluation, directory, self.device)
+        return draw(self.compared(), self.compositions, self.world, self.recipe.evaluation, directory, self.device)
 
     def sample(self, options: EnergySampling, folder: Path) -> list[Path]:
         """Particles of the model, or of a target of its classes: see ``sampling.write_samples``."""
@@ -339,7 +344,7 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         """Write the model folder, with log Z of the classes where the recipe asks for it."""
         model, particles = self.model, self.recipe.evaluation.calibrate
         if particles:
-            calibrated(model.eval(), particles, range(-1, model.config.classes))
+            keep_normalisers(model.eval(), particles, 2 * self.recipe.evaluation.steps, range(-1, model.config.classes))
         super().export(folder)
 
     def evaluate(self) -> list[Measurement]:
@@ -348,13 +353,19 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         if self.recipe.objective.teacher and self.recipe.objective.start:
             before["before training"] = self.fresh().to(self.device).eval()
         rows = measure(self.compared(), self.world, options, self.device, before)
-        if options.compositions:
-            rows += composition_rows(self.model, self.world, options, self.name)
         if self.world.particles is not None:
             levels = self.recipe.model.sigma_min, self.recipe.model.sigma_max
             own = self.model.eval().given(None)
             rows += cooling_rows(own, self.world.particles, self.recipe.data, options, levels, self.device, self.name)
-        return rows
+        return rows + composition_rows(self.compositions, self.world, options)
+
+    @cached_property
+    def compositions(self) -> dict[str, Judged]:
+        """AND, NOT and low temperature of three classes by every method, of a model of ten; sampled once for numbers
+        and pictures."""
+        if not self.recipe.evaluation.compositions or self.recipe.model.classes != 10 or self.world.images is None:
+            return {}
+        return runs_of(self.model.eval(), self.recipe.evaluation)
 
     def score(self, options: EnergyScoring, source: InputSource, picture: Path | None = None) -> Scores:
         """log p_σ of images or vectors, or the logarithm of a ratio of two classes' densities; their ranks among test
@@ -381,7 +392,7 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
     def _least(self, x: Tensor) -> Tensor:
         return torch.tensor(self.recipe.model.sigma_min, dtype=x.dtype, device=x.device)
 
-    def _pinned(self, module: nn.Module, seen: Noised, draws: Draws, index: Tensor) -> Float[Tensor, " n"]:
+    def _pinned(self, module: nn.Module, seen: SamplesWithNoise, draws: Draws, index: Tensor) -> Float[Tensor, " n"]:
         """(E + log p)² per dimension at samples of the least noise level."""
         least = self._least(seen.clean)
         x = seen.clean + least * draws.normal("pinning", index, tuple(seen.clean.shape[1:]))

@@ -296,16 +296,25 @@ def test_normalisers_are_interpolated_and_subtracted() -> None:
     model = energy()
     assert not model.normalised
     assert not model.given(0).normalised
-    model.normalisers = {0: Normaliser((0.1, 1.0, 10.0), (1.0, 3.0, 4.0), (0.0, 0.0, 0.0))}
+    curve = lambda log: 2 + log - 0.5 * log**2 + 0.1 * log**3  # noqa: E731  (a spline reproduces cubics)
+    places = torch.linspace(-2, 2, 6, dtype=torch.float64)
+    model.normalisers = {0: Normaliser(tuple(places.exp().tolist()), tuple(curve(places).tolist()), (0.0,) * 6)}
     one = model.given(0)
     assert one.normalised
     assert not model.given(1).normalised
     x = torch.randn(4, 5, dtype=torch.float64)
-    for sigma, wanted in [(0.01, 1.0), (0.1, 1.0), (10**-0.5, 2.0), (1.0, 3.0), (10**0.25, 3.25), (100.0, 4.0)]:
-        at = torch.tensor(sigma, dtype=torch.float64)
+    for log, wanted in [
+        (-3.0, curve(-2.0)),
+        (-1.7, curve(-1.7)),
+        (0.4, curve(0.4)),
+        (2.0, curve(2.0)),
+        (5.0, curve(2.0)),
+    ]:
+        at = torch.tensor(log, dtype=torch.float64).exp()
         difference = model.log_density(x, at, torch.zeros(4, dtype=torch.int64)) - one.log_density(x, at)
         torch.testing.assert_close(difference, torch.full((4,), wanted, dtype=torch.float64))
         torch.testing.assert_close(one.log_density_and_score(x, at)[0], one.log_density(x, at))
+    torch.testing.assert_close(Normaliser((1.0,), (3.0,), (0.0,)).log_z(torch.ones(2)), torch.full((2,), 3.0))
     with pytest.raises(UsageError, match="rising positive noise levels"):
         Normaliser((1.0, 0.5), (1.0, 2.0), (0.0, 0.0))
 

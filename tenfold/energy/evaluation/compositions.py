@@ -1,8 +1,9 @@
 """Compositions of an energy's classes, judged by a classifier that saw neither the energy nor its teacher."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,8 +15,8 @@ from tenfold.energy.composition.algebra import Composable, mixture
 from tenfold.energy.feynman_kac.result import ParticleRun
 from tenfold.energy.model import EnergyModel
 from tenfold.energy.options import EnergyEvaluation, EnergySampling
-from tenfold.energy.sampling import calibrated, sampler_of
-from tenfold.energy.worlds.rows import World, to_pixels, to_unit
+from tenfold.energy.sampling import keep_normalisers, sampler_of
+from tenfold.energy.worlds.rows import SampleWorld, to_pixels, to_unit
 from tenfold.metrics.features import ClassifierFeatures, shared_classifier
 from tenfold.runs.measurement import Measurement
 
@@ -39,13 +40,18 @@ def targets(model: EnergyModel) -> dict[str, tuple[str, Composable, int]]:
     }
 
 
-def runs_of(
-    model: EnergyModel, options: EnergyEvaluation, seed: int = 0
-) -> dict[str, tuple[str, int, dict[str, ParticleRun]]]:
-    """Every target by every method, with the same numbers: its words, the class that satisfies it, and the runs.
-    Classes that were not calibrated are first."""
+class Judged(NamedTuple):
+    """A target in words, the class that satisfies it, and its runs by method."""
+
+    words: str
+    satisfied: int
+    runs: dict[str, ParticleRun]
+
+
+def runs_of(model: EnergyModel, options: EnergyEvaluation, seed: int = 0) -> dict[str, Judged]:
+    """Every target by every method, with the same numbers. Classes that were not calibrated are first."""
     missing = [label for label in (THREE, EIGHT, NINE) if label not in model.normalisers]
-    calibrated(model, max(64, options.calibrate), missing)
+    keep_normalisers(model, max(64, options.calibrate), 2 * options.steps, missing)
     device = next(model.parameters()).device
     found = {}
     for name, (words, target, satisfied) in progress.track(targets(model).items(), "compositions", "targets"):
@@ -53,7 +59,7 @@ def runs_of(
         for method, settings in METHODS.items():
             sampler = sampler_of(target, model, replace(settings, steps=options.steps, particles=options.particles))
             runs[method] = sampler.sample(options.populations, options.particles, seed, device=device)
-        found[name] = (words, satisfied, runs)
+        found[name] = Judged(words, satisfied, runs)
     return found
 
 
@@ -71,17 +77,17 @@ def diversity(x: Float[Tensor, "n *shape"]) -> float:
     return float(distances.sum() / (len(x) * (len(x) - 1)) / math.sqrt(flat.shape[1]))
 
 
-def composition_rows(model: EnergyModel, world: World, options: EnergyEvaluation, name: str) -> list[Measurement]:
+def composition_rows(found: Mapping[str, Judged], world: SampleWorld, options: EnergyEvaluation) -> list[Measurement]:
     """Of every target and method: "share" that satisfies the target (± over populations), "diversity" of particles that
     were drawn by their weights over all populations, "ess" at the end, "unique_ancestors" and "evaluations" of networks
     a particle, in forward passes; for AND, how many standard errors exact weights lie above plain guidance."""
     images = world.images
-    if images is None or images.classes != 10:
+    if images is None or not found:
         return []
     judge = shared_classifier(images)
     rows, m, n = [], options.populations, options.particles
     pixels, labels = read_all(images.test)
-    for target, (words, satisfied, runs) in runs_of(model, options).items():
+    for target, (words, satisfied, runs) in found.items():
         shares = {}
         for method, run in runs.items():
             shares[method] = judged(run, judge, images.levels, satisfied)

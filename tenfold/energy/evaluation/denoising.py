@@ -100,7 +100,7 @@ def curl_rows(
     label: Int[Tensor, " n"] | None,
     levels: Sequence[float],
 ) -> list[Measurement]:
-    """ "relative_curl" of every model at every noise level, at noisy samples."""
+    """Of every model at every noise level, at noisy samples: "relative_curl"."""
     return [
         Measurement(
             f"relative_curl_{sigma:g}", asymmetry(denoise, noised(x, sigma, 0), sigma, label), "", "test", name,

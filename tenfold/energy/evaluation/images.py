@@ -14,7 +14,7 @@ from tenfold.energy.evaluation.ranking import auroc_rows, gaussian_score
 from tenfold.energy.generation import generate
 from tenfold.energy.noise import karras_grid
 from tenfold.energy.options import EnergyEvaluation
-from tenfold.energy.worlds.rows import World, to_pixels, to_unit
+from tenfold.energy.worlds.rows import SampleWorld, to_pixels, to_unit
 from tenfold.errors import UsageError
 from tenfold.metrics.features import shared_classifier
 from tenfold.metrics.images import real_floor, sample_metrics
@@ -27,7 +27,7 @@ RANKED_AT = 0.2
 
 def sample_rows(
     models: Mapping[str, Callable[[int], Score]],
-    world: World,
+    world: SampleWorld,
     options: EnergyEvaluation,
     levels: tuple[float, float],
     device: torch.device,
@@ -55,12 +55,12 @@ def sample_rows(
 
 def outlier_rows(
     densities: Mapping[str, Callable[[Tensor, float], Float[Tensor, " n"]]],
-    world: World,
+    world: SampleWorld,
     data_scale: float,
     device: torch.device,
 ) -> list[Measurement]:
-    """ "auroc" of test images against sets that do not belong, by log p_σ (up to a constant) of each density, and by a
-    Gaussian fitted to the training images."""
+    """The "auroc" of test images against sets that do not belong, by log p_σ (up to a constant) of each density, and by
+    a Gaussian fitted to the training images."""
     images = world.images
     if images is None:
         return []

@@ -11,7 +11,7 @@ from tenfold.energy.evaluation.images import outlier_rows, sample_rows
 from tenfold.energy.evaluation.ranking import agreement_rows, score_error_rows
 from tenfold.energy.model import EnergyModel, Preconditioned
 from tenfold.energy.options import EnergyEvaluation
-from tenfold.energy.worlds.rows import World
+from tenfold.energy.worlds.rows import SampleWorld
 from tenfold.runs.measurement import Measurement
 
 TEACHER = "teacher"
@@ -32,7 +32,7 @@ def denoiser_of(model: Preconditioned) -> Denoise:
 
 def measure(
     models: Mapping[str, Any],
-    world: World,
+    world: SampleWorld,
     options: EnergyEvaluation,
     device: torch.device,
     before: Mapping[str, Any] | None = None,

@@ -9,7 +9,7 @@ import torch
 
 from tenfold import progress
 from tenfold.energy.density import Density
-from tenfold.energy.evaluation.compositions import runs_of
+from tenfold.energy.evaluation.compositions import Judged
 from tenfold.energy.evaluation.denoising import error_rows, noised
 from tenfold.energy.evaluation.measure import TEACHER, denoiser_of
 from tenfold.energy.evaluation.ranking import log_densities
@@ -18,7 +18,7 @@ from tenfold.energy.generation import generate
 from tenfold.energy.model import EnergyModel
 from tenfold.energy.noise import karras_grid
 from tenfold.energy.options import EnergyEvaluation
-from tenfold.energy.worlds.rows import World
+from tenfold.energy.worlds.rows import SampleWorld
 from tenfold.figures.images import image_grid
 from tenfold.figures.panels import Curve, Panel
 from tenfold.figures.panels import draw as panels
@@ -30,14 +30,19 @@ _TITLES = {"and": "AND", "not": "NOT", "cold": "COLD"}
 
 
 def draw(
-    models: Mapping[str, Any], world: World, options: EnergyEvaluation, directory: Path, device: torch.device
+    models: Mapping[str, Any],
+    compositions: Mapping[str, Judged],
+    world: SampleWorld,
+    options: EnergyEvaluation,
+    directory: Path,
+    device: torch.device,
 ) -> list[Path]:
     """All pictures that fit the models, the first of which is measured; PNG files with captions beside them."""
     directory.mkdir(parents=True, exist_ok=True)
     first = next(iter(models.values()))
     captions: dict[str, str] = {}
-    if isinstance(first, EnergyModel) and options.compositions and world.images is not None and world.classes == 10:
-        captions |= _compositions(first, options, directory)
+    if compositions:
+        captions |= _compositions(compositions, options, directory)
     captions |= _errors(models, world, options, directory, device)
     if world.images is not None:
         captions |= _samples(models, options, directory, device)
@@ -49,9 +54,9 @@ def draw(
     return [directory / name for name in captions]
 
 
-def _compositions(model: EnergyModel, options: EnergyEvaluation, directory: Path) -> dict[str, str]:
+def _compositions(found: Mapping[str, Judged], options: EnergyEvaluation, directory: Path) -> dict[str, str]:
     """AND, NOT and low temperature by every method, and what happened to the particles' weights."""
-    found, rows, titles = runs_of(model, options), [], []
+    rows, titles = [], []
     for name, (_, _, runs) in found.items():
         for method, run in runs.items():
             drawn = run.weighted.resample(max(1, math.ceil(_SHOWN / options.populations))).particles
@@ -68,7 +73,7 @@ def _compositions(model: EnergyModel, options: EnergyEvaluation, directory: Path
         "particle, drawn by its weight, of each population in turn.",
         "weights.png": "Effective size of the particles, before resampling, as noise falls (mean over populations).",
     }
-    return captions | _over_time(model, found["and"][2], directory)
+    return captions | _over_time(found["and"].runs, directory)
 
 
 def _weight_panel(title: str, runs: Mapping[str, ParticleRun]) -> Panel:
@@ -81,7 +86,7 @@ def _weight_panel(title: str, runs: Mapping[str, ParticleRun]) -> Panel:
     return Panel(title, "σ", f"effective size, of {size}", curves, xscale="log", ylim=(0, 1.05 * size))
 
 
-def _over_time(model: EnergyModel, runs: Mapping[str, ParticleRun], directory: Path) -> dict[str, str]:
+def _over_time(runs: Mapping[str, ParticleRun], directory: Path) -> dict[str, str]:
     """How many lines of the first generation are left, and the estimate of log Z."""
     curves, evidence = [], []
     for method, run in runs.items():
@@ -105,7 +110,7 @@ def _over_time(model: EnergyModel, runs: Mapping[str, ParticleRun], directory: P
 
 
 def _errors(
-    models: Mapping[str, Any], world: World, options: EnergyEvaluation, directory: Path, device: torch.device
+    models: Mapping[str, Any], world: SampleWorld, options: EnergyEvaluation, directory: Path, device: torch.device
 ) -> dict[str, str]:
     config = next(iter(models.values())).config
     x, label = (part.to(device) for part in world.some("test", options.rows))
@@ -147,7 +152,7 @@ def _samples(
 
 
 def _agreement(
-    model: EnergyModel, known: Density, world: World, directory: Path, device: torch.device
+    model: EnergyModel, known: Density, world: SampleWorld, directory: Path, device: torch.device
 ) -> dict[str, str]:
     shown = []
     x = world.some("test", 1000)[0].to(device)

@@ -33,7 +33,7 @@ def auroc(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> float:
 def auroc_rows(
     scores: Mapping[str, Callable[[Tensor], Tensor]], inside: Tensor, outside: Mapping[str, Tensor], note: str
 ) -> list[Measurement]:
-    """ "auroc" of every score (a function of samples, larger for what belongs) against every set of ``outside``."""
+    """The "auroc" of every score (a function of samples, larger for what belongs) against every set of ``outside``."""
     rows = []
     for name, score in scores.items():
         belongs = score(inside)
@@ -82,7 +82,7 @@ def agreement_rows(
 def score_error_rows(
     models: Mapping[str, Score], known: Density, x: Float[Tensor, "n *shape"], levels: Sequence[float]
 ) -> list[Measurement]:
-    """ "score_error": |score − that of the closed form| over the latter's norm, at noisy samples."""
+    """|score − that of the closed form| over the latter's norm, at noisy samples: "score_error"."""
     rows = []
     for sigma in levels:
         noisy, level = noised(x, sigma, 0), torch.tensor(sigma, dtype=torch.float64, device=x.device)

@@ -12,7 +12,7 @@ from tenfold.data.images.inputs import InputSource, read_inputs
 from tenfold.energy.model import EnergyModel
 from tenfold.energy.options import EnergyScoring
 from tenfold.energy.sampling import log_density_at
-from tenfold.energy.worlds.rows import World, to_unit
+from tenfold.energy.worlds.rows import SampleWorld, to_unit
 from tenfold.errors import UsageError
 from tenfold.figures.images import ranked
 from tenfold.runs.scores import Scores
@@ -22,7 +22,7 @@ _COMPARED = 2000
 
 def score(
     model: EnergyModel,
-    world: World,
+    world: SampleWorld,
     options: EnergyScoring,
     source: InputSource,
     levels: int,

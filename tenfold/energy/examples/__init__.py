@@ -1,1 +1,1 @@
-"""Worked examples of energies whose every density is known."""
+"""Worked examples of energies."""

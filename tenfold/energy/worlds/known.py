@@ -14,7 +14,7 @@ from tenfold.data.load import load_images
 from tenfold.energy.closed_forms.gaussian_mixtures import GaussianMixture
 from tenfold.energy.density import Density
 from tenfold.energy.options import DIGITS, EnergyDataConfig
-from tenfold.energy.worlds.rows import SampleRows, World, to_unit
+from tenfold.energy.worlds.rows import SampleRows, SampleWorld, to_unit
 from tenfold.errors import UsageError
 
 _STRETCH = (0.35, 0.1)  # of a Gaussian on the ring: along it, and across
@@ -55,7 +55,7 @@ def _scaled(weights: Tensor, means: Tensor, covariances: Tensor) -> GaussianMixt
     return GaussianMixture(weights, (means - plain.mean) / plain.data_scale, covariances / plain.data_scale**2)
 
 
-def known_world(data: EnergyDataConfig) -> World:
+def known_world(data: EnergyDataConfig) -> SampleWorld:
     """Samples of the mixture that ``data`` describes, and its closed form."""
     if data.kind == "mixture":
         known = ring(data.components, data.seed)
@@ -63,4 +63,4 @@ def known_world(data: EnergyDataConfig) -> World:
         known = pca_digits(data.dimensions, data.components, data.seed)
     sizes = (data.samples, data.held_out, data.held_out)
     train, validation, test = (SampleRows(part) for part in known.sample(sum(sizes), seed=data.seed).split(sizes))
-    return World(train, validation, test, shape=known.shape, classes=0, known=cast(Density, known))
+    return SampleWorld(train, validation, test, shape=known.shape, classes=0, known=cast(Density, known))

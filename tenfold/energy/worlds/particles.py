@@ -6,7 +6,7 @@ from tenfold import progress
 from tenfold.energy.molecules.chains import Chains, replica_exchange
 from tenfold.energy.molecules.systems import SYSTEMS
 from tenfold.energy.options import EnergyDataConfig
-from tenfold.energy.worlds.rows import SampleRows, World
+from tenfold.energy.worlds.rows import SampleRows, SampleWorld
 
 _LADDERS = {"dw4": (1.0, 0.6, 0.36, 0.2, 0.1), "lj13": (1.0, 0.9, 0.8, 0.7, 0.6)}
 """Inverse temperatures that exchange states, relative to the first: far enough up that nothing stays where it is."""
@@ -30,11 +30,11 @@ def configurations(kind: str, inverse_temperature: float, count: int, seed: int)
     return found
 
 
-def particle_world(data: EnergyDataConfig) -> World:
+def particle_world(data: EnergyDataConfig) -> SampleWorld:
     """Configurations at ``data.temperature``; training, validation and test samples are of different chains."""
     system, held = SYSTEMS[data.kind](), data.held_out
     drawn = configurations(data.kind, 1 / data.temperature, data.samples + 2 * held, data.seed)
     # Chain after chain, so that a split shares at most one chain with its neighbour.
     rows = drawn.samples.transpose(0, 1).flatten(0, 1)[: data.samples + 2 * held]
     train, validation, test = (SampleRows(part) for part in rows.split((data.samples, held, held)))
-    return World(train, validation, test, shape=(system.dimensions,), classes=0, particles=system)
+    return SampleWorld(train, validation, test, shape=(system.dimensions,), classes=0, particles=system)

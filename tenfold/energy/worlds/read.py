@@ -5,11 +5,11 @@ from tenfold.energy.molecules.systems import SYSTEMS
 from tenfold.energy.options import EnergyDataConfig
 from tenfold.energy.worlds.known import known_world
 from tenfold.energy.worlds.particles import particle_world
-from tenfold.energy.worlds.rows import World, image_world
+from tenfold.energy.worlds.rows import SampleWorld, image_world
 from tenfold.errors import UsageError
 
 
-def read_world(data: EnergyDataConfig, model: DenoisingConfig) -> World:
+def read_world(data: EnergyDataConfig, model: DenoisingConfig) -> SampleWorld:
     """The samples, checked against a model's geometry. Raises UsageError where they do not fit."""
     if data.kind in SYSTEMS:
         world = particle_world(data)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer, UInt8
 from torch import Tensor
 
 from tenfold.data.images.config import ImageDataConfig
@@ -29,7 +29,7 @@ class SampleRows:
         return len(self.samples)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """ "x" and "label" of the records."""
+        """The records: "x" and "label"."""
         rows = torch.as_tensor(np.asarray(indices), dtype=torch.int64)
         return {"x": self.samples[rows], "label": self.labels[rows]}
 
@@ -44,23 +44,23 @@ class UnitImages:
         return len(self.source)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """ "x" and "label" of the records."""
+        """The records: "x" and "label"."""
         found = self.source.batch(indices)
         return {"x": to_unit(found["image"], self.levels), "label": found["label"]}
 
 
-def to_unit(pixels: Int[Tensor, "n c h w"], levels: int) -> Float[Tensor, "n c h w"]:
+def to_unit(pixels: Integer[Tensor, "n c h w"], levels: int) -> Float[Tensor, "n c h w"]:
     """Integer levels to [−1, 1], float32."""
     return pixels.float() * (2 / (levels - 1)) - 1
 
 
-def to_pixels(x: Float[Tensor, "n c h w"], levels: int) -> Int[Tensor, "n c h w"]:
+def to_pixels(x: Float[Tensor, "n c h w"], levels: int) -> UInt8[Tensor, "n c h w"]:
     """The nearest level of every value, uint8."""
     return ((x.clamp(-1, 1) + 1) * ((levels - 1) / 2)).round().to(torch.uint8)
 
 
 @dataclass(frozen=True)
-class World:
+class SampleWorld:
     """Training, validation and test samples of one ``shape``; ``known`` is their density where there is a closed form,
     ``images`` the pixels behind them where they are images, ``particles`` the system where they are configurations."""
 
@@ -80,7 +80,7 @@ class World:
         return found["x"], found["label"]
 
 
-def image_world(config: ImageDataConfig) -> World:
+def image_world(config: ImageDataConfig) -> SampleWorld:
     """Images on [−1, 1]. Raises UsageError for streams."""
     images = load_images(config)
     if not isinstance(images.train, MapSource):
@@ -88,4 +88,4 @@ def image_world(config: ImageDataConfig) -> World:
     train, validation, test = (
         UnitImages(part, images.levels) for part in (images.train, images.validation, images.test)
     )
-    return World(train, validation, test, shape=images.shape, classes=images.classes, images=images)
+    return SampleWorld(train, validation, test, shape=images.shape, classes=images.classes, images=images)
