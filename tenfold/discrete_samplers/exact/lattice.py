@@ -39,6 +39,7 @@ class LatticeValues(NamedTuple):
 
 
 @read_arguments
+@torch.enable_grad()
 def ising_lattice(height: int, width: int, beta: float) -> LatticeValues:
     """The closed form, with derivatives to β by differentiating it; 2·height·width bonds, doubled where a side is 2, and
     loops where it is 1, as ``targets.binary.Ising`` has them.
