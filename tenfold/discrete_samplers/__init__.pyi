@@ -14,6 +14,7 @@ from .classical.optimise import simulated_annealing as simulated_annealing
 from .classical.repair import improved as improved
 from .classical.repair import repaired as repaired
 from .classical.tempering import parallel_tempering as parallel_tempering
+from .comparison import compare as compare
 from .config import LatticeEvaluation as LatticeEvaluation
 from .config import LatticeFlowConfig as LatticeFlowConfig
 from .config import LatticeSampling as LatticeSampling
@@ -34,6 +35,8 @@ from .networks.published import read_transformer as read_transformer
 from .networks.transformer import EquivariantTransformer as EquivariantTransformer
 from .recipes import LatticeFlowRecipe as LatticeFlowRecipe
 from .result import SamplerResult as SamplerResult
+from .solving import Solution as Solution
+from .solving import solve as solve
 from .targets.binary import Ising as Ising
 from .targets.binary import qubo as qubo
 from .targets.binary import spin_glass as spin_glass

@@ -1,9 +1,10 @@
 """What the room is to the verbs. Imports nothing heavy."""
 
 from tenfold import discrete_samplers
+from tenfold.discrete_samplers import commands
 from tenfold.discrete_samplers.config import LatticeSampling
 from tenfold.discrete_samplers.recipes import RECIPES, LatticeFlowRecipe
-from tenfold.runs.system import System
+from tenfold.runs.system import Command, System
 
 SYSTEMS = (
     System(
@@ -16,5 +17,11 @@ SYSTEMS = (
         options={"sample": LatticeSampling},
         recipes=RECIPES,
         plain=LatticeFlowRecipe(),
+        commands={
+            "compare": Command("samplers of a lattice at equal seconds", lambda argv: commands.run_compare(argv)),
+            "solve": Command(
+                "independent sets, cliques and cuts of a graph, with a proof", lambda argv: commands.run_solve(argv)
+            ),
+        },
     ),
 )
