@@ -111,7 +111,7 @@ class LatticeEvaluation:
 
     samples: int = 4096
     steps: int = 64
-    floor: float = 0.02
+    floor: float = 1.0
     baselines: bool = True
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class LatticeSampling:
     method: Literal["flow", "smc"] = "flow"
     populations: int = 8
     refine: int = 0
-    floor: float = 0.02
+    floor: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -98,7 +98,7 @@ def sample_flow(
     grid: Tensor | None = None,
     prior: ProductPrior | None = None,
     step: str = "exact",
-    floor: float = 0.05,
+    floor: float = 1.0,
     threshold: float = 0.0,
     populations: int = 1,
     refine: Kernel | None = None,
@@ -115,7 +115,9 @@ def sample_flow(
         grid: times from 0 to 1; 64 equal steps by default.
         step: "exact" leaps with a floor, whose weights are unbiased for any grid; "euler" the reference's steps with
             left-endpoint sums of ξ, whose log Z has an error of the order of a step.
-        floor: ε of the reversible rates that make the supports match.
+        floor: ε of the reversible rates that make the supports match. Where neighbours change in one step, G may have
+            another sign at its end than at its beginning, and such jumps weigh about G/ε: a small floor makes seldom
+            and large weights, one of the size of G does not. Its own jumps, about ε/2 a site, leave every p_t alone.
         threshold: populations resample where their effective share is below; log Z is kept.
         refine: moves that leave p_t invariant, after every step, ``refinements`` of them; weights stay.
         first: number of the first population.
