@@ -11,12 +11,13 @@ SYSTEMS = (
         name="dnfs",
         title="DNFS: discrete neural flow samplers",
         paper="arXiv:2505.17741",
-        state="lattices are trained; graphs and energy models are sampled by the classical side",
+        state="training on graphs and of energy models is missing",
         task=lambda: discrete_samplers.LatticeFlowTask,
         model=lambda: discrete_samplers.LatticeFlow,
         options={"sample": LatticeSampling},
         recipes=RECIPES,
         plain=LatticeFlowRecipe(),
+        benchmarks=("discrete_samplers",),
         commands={
             "compare": Command("samplers of a lattice at equal seconds", lambda argv: commands.run_compare(argv)),
             "solve": Command(

@@ -15,7 +15,7 @@ from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
 from tenfold.discrete_samplers.exact.enumeration import all_states, enumerate_states, log_probabilities, state_numbers
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
-from tenfold.discrete_samplers.flow.process import FlowProcess, Seen, see
+from tenfold.discrete_samplers.flow.process import FlowProcess, see
 from tenfold.discrete_samplers.flow.residual import (
     best_coefficient,
     clamped_share,
