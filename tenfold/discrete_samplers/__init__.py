@@ -1,4 +1,8 @@
-"""DNFS: discrete neural flow samplers (arXiv:2505.17741). Not built yet."""
+"""Samplers of unnormalised discrete laws: discrete neural flow samplers (DNFS, arXiv 2505.17741), and the classical
+ones beside them with the same targets, results and accounts of cost.
+
+Names are imported on first use, so that the package itself imports no PyTorch. The guide is docs/discrete-samplers.md.
+"""
 
 import lazy_loader
 

@@ -20,8 +20,8 @@ _LARGEST_GAP = 1.0
 
 @dataclass
 class Counts:
-    """What was asked for, in rows: log-probabilities, ratios to all neighbours (a part of the sites counts as its share)
-    and forward passes of a network."""
+    """What was asked for, in rows: log-probabilities, ratios to all neighbours (some sites count as their share) and
+    forward passes of a network."""
 
     log_probs: float = 0.0
     ratios: float = 0.0

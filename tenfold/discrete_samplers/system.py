@@ -1,12 +1,28 @@
-"""What the system is. Imports nothing heavy."""
+"""What the room is to the verbs. Imports nothing heavy."""
 
-from tenfold.runs.system import System
+from tenfold import discrete_samplers
+from tenfold.discrete_samplers import commands
+from tenfold.discrete_samplers.config import LatticeSampling
+from tenfold.discrete_samplers.recipes import RECIPES, LatticeFlowRecipe
+from tenfold.runs.system import Command, System
 
 SYSTEMS = (
     System(
         name="dnfs",
         title="DNFS: discrete neural flow samplers",
         paper="arXiv:2505.17741",
-        state="not yet",
+        state="training on graphs and of energy models is missing",
+        task=lambda: discrete_samplers.LatticeFlowTask,
+        model=lambda: discrete_samplers.LatticeFlow,
+        options={"sample": LatticeSampling},
+        recipes=RECIPES,
+        plain=LatticeFlowRecipe(),
+        benchmarks=("discrete_samplers",),
+        commands={
+            "compare": Command("samplers of a lattice at equal seconds", lambda argv: commands.run_compare(argv)),
+            "solve": Command(
+                "independent sets, cliques and cuts of a graph, with a proof", lambda argv: commands.run_solve(argv)
+            ),
+        },
     ),
 )

@@ -28,7 +28,7 @@ from tenfold.discrete_samplers.classical.repair import improved, repaired
 from tenfold.discrete_samplers.classical.tempering import parallel_tempering
 from tenfold.discrete_samplers.exact.enumeration import all_states, log_probabilities, state_numbers
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
-from tenfold.discrete_samplers.targets.annealed import Annealed, uniform
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, uniform
 from tenfold.discrete_samplers.targets.binary import Ising, spin_glass
 from tenfold.discrete_samplers.targets.couplings import Couplings
 from tenfold.discrete_samplers.targets.functions import CallableTarget
@@ -193,7 +193,7 @@ def test_clusters_are_connected_components() -> None:
 def test_cluster_moves_on_a_path_are_those_of_its_couplings() -> None:
     target, x = Ising(4, 4, 0.8), torch.randint(2, (6, 16))
     draws = ChainDraws(3, torch.arange(6), 2)
-    path = Annealed(target, uniform(16, 2), torch.full((6,), 0.5))
+    path = AnnealedTarget(target, uniform(16, 2), torch.full((6,), 0.5))
     assert torch.equal(SwendsenWang()(path, x, draws).x, SwendsenWang()(Ising(4, 4, 0.4), x, draws).x)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.discrete_samplers.targets.annealed import Annealed, ProductPrior, uniform
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, uniform
 from tenfold.discrete_samplers.targets.binary import Ising, PairwiseBinary, qubo, spin_glass
 from tenfold.discrete_samplers.targets.couplings import Couplings
 from tenfold.discrete_samplers.targets.files import read_graph
@@ -56,7 +56,7 @@ def all_targets() -> dict[str, Any]:
         "energy": NeuralEnergy(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 1)), 4, 3),
         "function": CallableTarget(lambda x: (x.double() * x.double().roll(1, 1)).sum(1), 5, 3, chunk=7),
         "product": ProductPrior(torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])),
-        "annealed": Annealed(potts_lattice(3, 3, 3, 0.7), uniform(9, 3), torch.tensor(0.3)),
+        "annealed": AnnealedTarget(potts_lattice(3, 3, 3, 0.7), uniform(9, 3), torch.tensor(0.3)),
     }
 
 
@@ -154,11 +154,11 @@ def test_forbidden_states() -> None:
 def test_a_path_forgets_at_its_beginning_what_is_forbidden() -> None:
     target = CallableTarget(lambda x: torch.where(x[:, 0] == 1, 0.0, -torch.inf), 2)
     x = torch.tensor([[0, 0], [1, 0]])
-    path = Annealed(target, uniform(2, 2), torch.tensor([0.0, 0.5]))
+    path = AnnealedTarget(target, uniform(2, 2), torch.tensor([0.0, 0.5]))
     assert path.log_prob(x).isfinite().all()
     assert path.neighbour_log_ratio(x)[0].isfinite().all()
     assert path.neighbour_log_ratio(x)[1, 0, 0] == -math.inf
-    assert Annealed(target, uniform(2, 2), torch.tensor(0.5)).log_prob(x).tolist()[0] == -math.inf
+    assert AnnealedTarget(target, uniform(2, 2), torch.tensor(0.5)).log_prob(x).tolist()[0] == -math.inf
 
 
 def test_differences_of_forbidden_states() -> None:

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, Kernel
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel
 from tenfold.discrete_samplers.result import CountedTarget, Counts, SamplerResult, weighted_result
-from tenfold.discrete_samplers.targets.annealed import Annealed, ProductPrior, check_prior
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_tokens
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
@@ -33,7 +33,7 @@ def check_schedule(betas: Tensor) -> Float[Tensor, " k"]:
 @torch.no_grad()
 def annealed_sampling(
     target: DiscreteTarget,
-    kernel: Kernel,
+    kernel: ChainKernel,
     particles: int = 1024,
     populations: int = 1,
     betas: Tensor | None = None,
@@ -95,7 +95,7 @@ def annealed_sampling(
             x = gather_particles(x.view(m, n, -1), found.ancestors).flatten(0, 1)
             weights, log_z = found.log_weights, log_z + found.log_mean
             resamplings += float(found.mask.double().mean())
-            path = Annealed(counted, prior, beta.to(prior.log_probs.dtype).repeat_interleave(n))
+            path = AnnealedTarget(counted, prior, beta.to(prior.log_probs.dtype).repeat_interleave(n))
             for repeat in range(moves):
                 moved = kernel(path, x, draws.at(turn * moves + repeat))
                 x, accepted = moved.x, accepted + float(moved.accepted.mean())
@@ -123,7 +123,7 @@ class UpperBound(NamedTuple):
 @torch.no_grad()
 def reverse_annealing(
     target: DiscreteTarget,
-    kernel: Kernel,
+    kernel: ChainKernel,
     samples: Tensor,
     betas: Tensor,
     prior: ProductPrior | None = None,
@@ -146,7 +146,7 @@ def reverse_annealing(
     draws = ChainDraws(seed, torch.arange(len(x), device=x.device))
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for turn in range(len(schedule) - 1, 0, -1):
-        path = Annealed(counted, prior, schedule[turn].to(prior.log_probs.dtype))
+        path = AnnealedTarget(counted, prior, schedule[turn].to(prior.log_probs.dtype))
         x = kernel(path, x, draws.at(turn)).x
         gain = (counted.log_prob(x) - prior.log_prob(x)).double()
         total += (schedule[turn] - schedule[turn - 1]) * gain

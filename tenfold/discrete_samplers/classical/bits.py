@@ -43,10 +43,9 @@ def packed_gibbs(
     if chains < 2 or sweeps < 1:
         raise UsageError(f"chains and sweeps are {chains} and {sweeps}; give at least 2 and 1")
     block = _WORD * _WORDS
-    parts = []
-    with progress.task("packed Gibbs", sweeps * math.ceil(chains / block), "sweeps") as step:
-        for number in range(math.ceil(chains / block)):
-            parts.append(_block(target, sweeps, Draws(seed, number).generator("packed gibbs", device), step))
+    blocks = range(math.ceil(chains / block))
+    with progress.task("packed Gibbs", sweeps * len(blocks), "sweeps") as step:
+        parts = [_block(target, sweeps, Draws(seed, k).generator("packed gibbs", device), step) for k in blocks]
     samples = torch.cat(parts)[:chains]
     note = one_mode(samples, 2)
     zeros = torch.zeros(chains, dtype=torch.float64, device=samples.device)

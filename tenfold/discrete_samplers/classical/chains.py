@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, Kernel
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult, one_mode
 from tenfold.discrete_samplers.targets.annealed import uniform
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_tokens
@@ -21,7 +21,7 @@ _LARGEST_R_HAT = 1.05
 @torch.no_grad()
 def run_chains(
     target: DiscreteTarget,
-    kernel: Kernel,
+    kernel: ChainKernel,
     chains: int = 256,
     moves: int = 256,
     burn_in: int | None = None,

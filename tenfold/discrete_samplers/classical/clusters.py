@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from tenfold.discrete_samplers.classical.kernels import ChainDraws, Moved, drawn
-from tenfold.discrete_samplers.targets.annealed import Annealed
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget
 from tenfold.discrete_samplers.targets.binary import PairwiseBinary
 from tenfold.discrete_samplers.targets.potts import Potts
 from tenfold.errors import UsageError
@@ -20,7 +20,7 @@ def _parts(target: Any) -> tuple[Any, Float[Tensor, "r m"], Float[Tensor, "r d s
     """Couplings, −log of the probability that a bond between equal ends stays closed, and log-fields of the tokens, of
     a target or an annealed one (a row each)."""
     beta = torch.ones(1)
-    if isinstance(target, Annealed):
+    if isinstance(target, AnnealedTarget):
         if bool((target.prior.log_probs != target.prior.log_probs[:1, :1]).any()):
             raise UsageError("cluster moves of a path start from the uniform prior; leave the prior out")
         target, beta = target.target, target.beta.reshape(-1).cpu()

@@ -43,7 +43,7 @@ class Moved(NamedTuple):
 
 
 @runtime_checkable
-class Kernel(Protocol):
+class ChainKernel(Protocol):
     """A move that leaves a target's law invariant."""
 
     def __call__(self, target: DiscreteTarget, x: Tensor, draws: ChainDraws) -> Moved:

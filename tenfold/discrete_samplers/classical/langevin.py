@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, Kernel, Moved, drawn, metropolis
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel, Moved, drawn, metropolis
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, log_difference
 from tenfold.errors import UsageError
 from tenfold.settings.checks import settings
@@ -93,7 +93,7 @@ def tuned(
     Roberts and Rosenthal 1998), by Robbins and Monro's averages over ``rounds`` moves of a warm-up; and the chains
     after it. Keep the step fixed from then on: a step that follows the chain leaves no law invariant."""
     size = kernel.step if isinstance(kernel, Langevin) else kernel.time
-    made: Kernel = kernel
+    made: ChainKernel = kernel
     for round in range(rounds):
         moved = made(target, x, draws.at(draws.turn + round))
         x = moved.x

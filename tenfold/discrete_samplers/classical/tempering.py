@@ -5,9 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, Kernel
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult, one_mode
-from tenfold.discrete_samplers.targets.annealed import Annealed, ProductPrior, check_prior
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
@@ -17,7 +17,7 @@ from tenfold.settings.arguments import read_arguments
 @torch.no_grad()
 def parallel_tempering(
     target: DiscreteTarget,
-    kernel: Kernel,
+    kernel: ChainKernel,
     chains: int = 64,
     moves: int = 256,
     ladder: Tensor | None = None,
@@ -48,7 +48,7 @@ def parallel_tempering(
     # A copy's draws are those of its place on its ladder: number of the chain times K + 1, plus the place.
     index = torch.arange(first * k, (first + chains) * k, device=device)
     copies, ladders = ChainDraws(seed, index), ChainDraws(seed, torch.arange(first, first + chains, device=device))
-    path = Annealed(counted, prior, betas.repeat(chains))
+    path = AnnealedTarget(counted, prior, betas.repeat(chains))
     x = prior.draw(copies.uniform("start", target.sites))
     accepted, swapped = torch.zeros((), device=device), torch.zeros(k - 1, device=device)
     with progress.task("parallel tempering", moves, "moves") as step:

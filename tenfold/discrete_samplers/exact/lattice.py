@@ -1,6 +1,7 @@
 """The Ising model on a periodic lattice without a field, in closed form (Kaufman 1949, Phys. Rev. 76, 1232).
 
-    Z = ½ (2 sinh 2β)^{mn/2} (Π 2cosh(m γ_{2r+1}/2) + Π 2sinh(m γ_{2r+1}/2) + Π 2cosh(m γ_{2r}/2) + Π 2sinh(m γ_{2r}/2)),
+    Z = ½ (2 sinh 2β)^{mn/2} (Π 2cosh(m γ_{2r+1}/2) + Π 2sinh(m γ_{2r+1}/2)
+                              + Π 2cosh(m γ_{2r}/2) + Π 2sinh(m γ_{2r}/2)),
 
 r = 0 ... n−1, cosh γ_l = cosh 2β coth 2β − cos(π l/n), and γ_0 negative above the critical temperature. In half
 angles, sinh²(γ_l/2) = (s−1)²/(2s) + sin²(π l/2n) with s = sinh 2β, which loses no digits. All of it is in logs: nothing
@@ -39,9 +40,10 @@ class LatticeValues(NamedTuple):
 
 
 @read_arguments
+@torch.enable_grad()
 def ising_lattice(height: int, width: int, beta: float) -> LatticeValues:
-    """The closed form, with derivatives to β by differentiating it; 2·height·width bonds, doubled where a side is 2, and
-    loops where it is 1, as ``targets.binary.Ising`` has them.
+    """The closed form, and its derivatives to β; 2·height·width bonds, doubled where a side is 2, and loops where it
+    is 1, as ``targets.binary.Ising`` has them.
 
     Raises UsageError for sides below 1, and for β outside [0, 100]; where both sides are even, −β has the values of β
     with U of the other sign.

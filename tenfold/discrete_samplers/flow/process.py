@@ -14,7 +14,7 @@ from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
 _ALMOST_FORBIDDEN = 30.0
 
 
-class Seen(NamedTuple):
+class StateFacts(NamedTuple):
     """What a state is asked for at a time, once for simulation, estimate and weights.
 
     Attributes:
@@ -69,7 +69,7 @@ def see(
     prior: ProductPrior,
     x: Int[Tensor, "b d"],
     t: Float[Tensor, " b"],
-) -> Seen:
+) -> StateFacts:
     """All that is needed of states at their times: one call of the network, one of the target's ratios."""
     with torch.no_grad():
         mine, theirs = target.neighbour_log_ratio(x), prior.neighbour_log_ratio(x)
@@ -78,4 +78,4 @@ def see(
         log_prob = tempered(eta, rho, t)
         log_prob = torch.where((log_prob == -torch.inf) & (t < 1), eta - _ALMOST_FORBIDDEN, log_prob)
     g = process(x, t, mine, theirs)
-    return Seen(g, log_ratio, log_prob, rho - eta)
+    return StateFacts(g, log_ratio, log_prob, rho - eta)

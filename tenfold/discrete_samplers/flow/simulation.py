@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold import progress
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, Kernel, drawn
-from tenfold.discrete_samplers.flow.process import Seen, see
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel, drawn
+from tenfold.discrete_samplers.flow.process import StateFacts, see
 from tenfold.discrete_samplers.flow.steps import (
     backward_log_rates,
     chosen_log_probability,
@@ -25,7 +25,7 @@ from tenfold.discrete_samplers.flow.steps import (
     overflow_share,
 )
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult, one_mode, weighted_result
-from tenfold.discrete_samplers.targets.annealed import Annealed, ProductPrior, check_prior
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_tokens
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
@@ -73,8 +73,8 @@ def check_grid(grid: Tensor) -> Float[Tensor, " k"]:
 
 
 def exact_increment(
-    before: Seen,
-    after: Seen,
+    before: StateFacts,
+    after: StateFacts,
     x: Int[Tensor, "b d"],
     y: Int[Tensor, "b d"],
     span: Float[Tensor, " b"],
@@ -98,10 +98,10 @@ def sample_flow(
     grid: Tensor | None = None,
     prior: ProductPrior | None = None,
     step: str = "exact",
-    floor: float = 0.05,
+    floor: float = 1.0,
     threshold: float = 0.0,
     populations: int = 1,
-    refine: Kernel | None = None,
+    refine: ChainKernel | None = None,
     refinements: int = 1,
     seed: int = 0,
     first: int = 0,
@@ -115,7 +115,9 @@ def sample_flow(
         grid: times from 0 to 1; 64 equal steps by default.
         step: "exact" leaps with a floor, whose weights are unbiased for any grid; "euler" the reference's steps with
             left-endpoint sums of ξ, whose log Z has an error of the order of a step.
-        floor: ε of the reversible rates that make the supports match.
+        floor: ε of the reversible rates that make the supports match. Where neighbours change in one step, G may have
+            another sign at its end than at its beginning, and such jumps weigh about G/ε: a small floor makes seldom
+            and large weights, one of the size of G does not. Its own jumps, about ε/2 a site, leave every p_t alone.
         threshold: populations resample where their effective share is below; log Z is kept.
         refine: moves that leave p_t invariant, after every step, ``refinements`` of them; weights stay.
         first: number of the first population.
@@ -177,19 +179,19 @@ class _Simulation:
         self.draws = ChainDraws(seed, numbers)
         self.dtype = self.prior.log_probs.dtype
 
-    def _see(self, x: Tensor, k: int) -> Seen:
+    def _see(self, x: Tensor, k: int) -> StateFacts:
         t = torch.full((len(x),), float(self.grid[k]), dtype=self.dtype, device=x.device)
         self.counted.counts.network += len(x)
         return see(self.process, self.counted, self.prior, x, t)
 
-    def _advance(self, x: Tensor, seen: Seen, k: int) -> tuple[Tensor, Tensor]:
+    def _advance(self, x: Tensor, seen: StateFacts, k: int) -> tuple[Tensor, Tensor]:
         span = torch.full((len(x),), float(self.grid[k + 1] - self.grid[k]), dtype=self.dtype, device=x.device)
         uniforms = self.draws.at(k + 1).uniform("jump", x.shape[1])
         if not self.exact:
             return drawn(euler_probabilities(seen.g, x, span), uniforms), span
         return leap(forward_log_rates(seen.g, seen.log_ratio, x, self.floor), x, span, uniforms), span
 
-    def _increment(self, before: Seen, after: Seen, x: Tensor, y: Tensor, span: Tensor) -> Tensor:
+    def _increment(self, before: StateFacts, after: StateFacts, x: Tensor, y: Tensor, span: Tensor) -> Tensor:
         if self.exact:
             return exact_increment(before, after, x, y, span, self.floor)
         return span.double() * before.xi().double()
@@ -212,7 +214,7 @@ class _Simulation:
             weights.append(weight)
         return Trajectories(torch.stack(states), torch.stack(found), torch.stack(weights))
 
-    def run(self, threshold: float, refine: Kernel | None, refinements: int) -> SamplerResult:
+    def run(self, threshold: float, refine: ChainKernel | None, refinements: int) -> SamplerResult:
         m, n = self.m, self.n
         x = self.start()
         seen = self._see(x, 0)
@@ -231,14 +233,14 @@ class _Simulation:
                     uniforms = Draws(self.seed, k + 1).uniform("resample", self.populations, (1,))
                     made = resample_where(weights, uniforms, threshold)
                     y = gather_particles(y.view(m, n, -1), made.ancestors).flatten(0, 1)
-                    after = Seen(
+                    after = StateFacts(
                         *(gather_particles(v.unflatten(0, (m, n)), made.ancestors).flatten(0, 1) for v in after)
                     )
                     weights, log_z = made.log_weights, log_z + made.log_mean
                     resamplings += made.mask.float().mean()
                 if refine is not None:
                     beta = torch.full((len(y),), float(self.grid[k + 1]), dtype=self.dtype, device=y.device)
-                    path = Annealed(self.counted, self.prior, beta)
+                    path = AnnealedTarget(self.counted, self.prior, beta)
                     for repeat in range(refinements):
                         y = refine(path, y, self.draws.at((k + 1) * refinements + repeat)).x
                     after = after if last else self._see(y, k + 1)
@@ -274,7 +276,7 @@ def data_bound(
     grid, draws = check_grid(grid), ChainDraws(seed, torch.arange(len(data), device=data.device))
     dtype = prior.log_probs.dtype
 
-    def at(state: Tensor, k: int) -> Seen:
+    def at(state: Tensor, k: int) -> StateFacts:
         return see(process, target, prior, state, torch.full((len(state),), float(grid[k]), dtype=dtype))
 
     total, seen = torch.zeros(len(x), dtype=torch.float64), at(x, len(grid) - 1)

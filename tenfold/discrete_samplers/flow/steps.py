@@ -48,7 +48,9 @@ def _with_floor(
     logs: Float[Tensor, "b d s"], log_ratio: Float[Tensor, "b d s"], x: Int[Tensor, "b d"], floor: float
 ) -> Float[Tensor, "b d s"]:
     if floor > 0:
-        base = logsigmoid(log_ratio.clamp(-_STEEPEST, _STEEPEST)) + torch.log(torch.tensor(floor, dtype=logs.dtype, device=logs.device))
+        base = logsigmoid(log_ratio.clamp(-_STEEPEST, _STEEPEST)) + torch.log(
+            torch.tensor(floor, dtype=logs.dtype, device=logs.device)
+        )
         logs = torch.logaddexp(logs.clamp(min=_NEVER), base.clamp(min=_NEVER))
     return logs.clamp(min=_NEVER, max=_AT_ONCE).scatter(-1, x[..., None], _NEVER)
 

@@ -66,7 +66,7 @@ class TimeKernel(nn.Module):
 
 
 class ChosenConvolution(nn.Module):
-    """Σ_j κ_j v_j over the neighbours of a site, κ = SiLU(A a + b1) + b2 + (time), of features a of the site itself; the
+    """Σ_j κ_j v_j over the neighbours of a site, κ = SiLU(A a + b1) + b2 + (time), of features a of the site; the
     centre's κ is 0."""
 
     def __init__(self, channels: int, kernel: int) -> None:
@@ -88,6 +88,18 @@ class ChosenConvolution(nn.Module):
         return (kappa * neighbours[:, None, None] * windows(raw, self.kernel)).sum(2)
 
 
+class TokenEmbedding(nn.Module):
+    """Raw values of tokens, by the name of the reference."""
+
+    def __init__(self, states: int, raw: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(states, raw)
+
+    def forward(self, x: Int[Tensor, "b l w"]) -> Float[Tensor, "b r l w"]:
+        """Channels before the lattice."""
+        return self.embedding(x).permute(0, 3, 1, 2)
+
+
 class ConvolutionStack(nn.Module):
     """The stages in the reference's names: hollow features (b, c, l, w) of raw values."""
 
@@ -98,8 +110,7 @@ class ConvolutionStack(nn.Module):
         shape = (channels,) if raw == 1 else (states, channels)
         self.linear = nn.Parameter(torch.randn(shape) / channels**0.5)
         if raw > 1:
-            self.emb = nn.Module()
-            self.emb.embedding = nn.Embedding(states, raw)
+            self.emb = TokenEmbedding(states, raw)
 
     def forward(self, raw: Float[Tensor, "b r l w"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c l w"]:
         """Features."""
@@ -143,7 +154,7 @@ class EquivariantConvolution(nn.Module):
         lattice = x.unflatten(1, self.shape)
         if self.states == 2:
             return (2 * lattice - 1).to(self.network.linear.dtype)[:, None]
-        return self.network.emb.embedding(lattice).permute(0, 3, 1, 2)
+        return self.network.emb(lattice)
 
     def hollow(self, x: Int[Tensor, "b d"], t: Float[Tensor, " b"]) -> Float[Tensor, "b d c"]:
         """Features whose row i does not depend on x_i."""

@@ -26,7 +26,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Float[Tensor, " b"]) -> Float[Tensor, "b h"]:
         """In the layers' own precision."""
-        return self.mlp(time_features(t).to(self.mlp[0].weight.dtype))
+        return self.mlp(time_features(t).to(next(self.parameters()).dtype))
 
 
 class TokenTable(nn.Module):

@@ -13,7 +13,7 @@ from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
 
-class CausalAttention(nn.Module):
+class StreamAttention(nn.Module):
     """Pre-norm multi-head attention; q, k, v are the thirds of one projection, heads inside each."""
 
     def __init__(self, hidden: int, head: int) -> None:
@@ -35,7 +35,7 @@ class CausalLayer(nn.Module):
 
     def __init__(self, hidden: int, head: int) -> None:
         super().__init__()
-        self.attention = CausalAttention(hidden, head)
+        self.attention = StreamAttention(hidden, head)
         self.mlp = PointwiseBlock(hidden)
 
     def forward(self, u: Float[Tensor, "b n h"], bias: Float[Tensor, "n n"] | None) -> Float[Tensor, "b n h"]:
@@ -120,8 +120,8 @@ class EquivariantTransformer(nn.Module):
         UsageError: a head that does not divide the width, distances of another shape.
     """
 
-    causal: Tensor
     distance: Tensor
+    distance_bias: nn.Parameter | None
 
     @read_arguments
     def __init__(
@@ -150,7 +150,7 @@ class EquivariantTransformer(nn.Module):
             self.register_buffer("distance", torch.where(distances < 0, int(distances.max()) + 1, distances))
             self.distance_bias = nn.Parameter(torch.zeros(int(self.distance.max()) + 1))
         else:
-            self.distance_bias = None
+            self.register_parameter("distance_bias", None)
 
     def streams(
         self, x: Int[Tensor, "b d"], c: Float[Tensor, "b h"]

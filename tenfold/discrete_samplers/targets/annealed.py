@@ -61,7 +61,7 @@ def uniform(sites: int, states: int, dtype: torch.dtype = torch.float32) -> Prod
     return ProductPrior(torch.full((sites, states), 1 / states, dtype=dtype))
 
 
-class Annealed:
+class AnnealedTarget:
     """log p_t up to log Z_t of a path between prior and target at given times, itself a ``DiscreteTarget``.
 
     Args:

@@ -1,0 +1,59 @@
+"""Options of ``compare`` and ``solve``. Imports no PyTorch."""
+
+from typing import Literal
+
+from tenfold.errors import UsageError
+from tenfold.settings.checks import at_least, settings
+
+
+@settings
+class CompareOptions:
+    """What is compared, and for how long.
+
+    Attributes:
+        size: side of the lattice.
+        beta: coupling of a bond.
+        field: h of spins.
+        states: colours of Potts models.
+        seconds: of every sampler.
+        chains: of every sampler.
+        samplers: their names; all that fit by default.
+        seed: of all draws.
+    """
+
+    size: int = 10
+    beta: float = 0.4407
+    field: float = 0.0
+    states: int = 3
+    seconds: float = 5.0
+    chains: int = 256
+    samplers: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "", size=1, chains=16, states=2)
+        if not self.seconds > 0:
+            raise UsageError(f"seconds is {self.seconds}; give a positive number")
+
+
+@settings
+class SolveOptions:
+    """How a graph problem is solved.
+
+    Attributes:
+        chains: of simulated annealing.
+        sweeps: of each.
+        seconds: for the proof; 0 leaves it out.
+        seed: of all draws.
+    """
+
+    chains: int = 64
+    sweeps: int = 200
+    seconds: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "", chains=1, sweeps=1, seconds=0)
+
+
+Problem = Literal["mis", "clique", "cut"]

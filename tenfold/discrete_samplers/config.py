@@ -1,0 +1,152 @@
+"""What a trained sampler of a lattice is made of. Imports no PyTorch."""
+
+from typing import Literal
+
+from tenfold.errors import UsageError
+from tenfold.settings.checks import at_least, settings
+
+Network = Literal["convolution", "transformer", "perceptron", "attention", "scan", "none"]
+
+
+@settings
+class LatticeFlowConfig:
+    """A target on a periodic lattice, and the jump process to it.
+
+    Attributes:
+        target: "ising", exp(β Σ s s' + h Σ s) of spins, or "potts", exp(β · bonds whose ends agree).
+        height: rows of the lattice.
+        width: columns.
+        beta: coupling of a bond; a published σ of J = σ · adjacency is β/2.
+        field: h of spins.
+        states: colours of Potts models; 2 for spins.
+        network: what is added to the rates of the conditionals.
+        channels: features of the convolution.
+        kernels: widths of the convolution's stages, odd and no wider than the lattice.
+        hidden: width of the other networks.
+        head: width of a transformer's head.
+        blocks: of the transformer, or layers of the scan.
+        conditional: a(t) of the rates of the conditionals at the beginning of training; none leaves them out.
+    """
+
+    target: Literal["ising", "potts"] = "ising"
+    height: int = 4
+    width: int = 4
+    beta: float = 0.2
+    field: float = 0.0
+    states: int = 2
+    network: Network = "convolution"
+    channels: int = 8
+    kernels: tuple[int, ...] = (3, 3, 3)
+    hidden: int = 64
+    head: int = 16
+    blocks: int = 3
+    conditional: float | None = 0.5
+
+    def __post_init__(self) -> None:
+        at_least(self, "model", height=1, width=1, states=2, channels=1, hidden=1, head=1, blocks=1)
+        if self.target == "ising" and self.states != 2:
+            raise UsageError(f"model.states is {self.states}; spins have 2, set --model.target potts for more")
+        if self.target == "potts" and self.field:
+            raise UsageError(f"model.field is {self.field}; Potts lattices have none, leave it at 0")
+        if self.network == "none" and self.conditional is None:
+            raise UsageError("model.network and model.conditional are both none; nothing would move")
+        if self.network == "transformer" and self.hidden % self.head:
+            raise UsageError(f"model.head is {self.head}; it must divide model.hidden, {self.hidden}")
+        side = min(self.height, self.width)
+        if self.network == "convolution" and not all(k % 2 and 1 < k <= side for k in self.kernels):
+            raise UsageError(f"model.kernels are {self.kernels}; give odd widths from 3 to the lattice's side, {side}")
+
+
+@settings
+class ResidualObjective:
+    """How a jump process is trained (arXiv 2505.17741, algorithm 1).
+
+    Attributes:
+        trajectories: simulated afresh in every refresh.
+        steps: of the time grid.
+        inner: updates between two refreshes.
+        buffer: trajectories that are kept, the oldest go.
+        clamp: of log-ratios in the loss (the reference: 5); none leaves them.
+        rate: c_t, the estimate of d/dt log Z: "batch", the mean of ξ over fresh trajectories, "ema", its moving mean,
+            "weighted", the mean under their weights, "network", learned with the loss (LEAPS).
+        decay: of the moving mean.
+        curriculum: share of the training over which the coupling grows from ``start`` of its value to the whole.
+        start: share of the coupling at the beginning.
+    """
+
+    trajectories: int = 128
+    steps: int = 32
+    inner: int = 25
+    buffer: int = 512
+    clamp: float | None = 5.0
+    rate: Literal["batch", "ema", "weighted", "network"] = "batch"
+    decay: float = 0.9
+    curriculum: float = 0.0
+    start: float = 0.5
+
+    def __post_init__(self) -> None:
+        at_least(self, "objective", trajectories=2, steps=1, inner=1, buffer=2)
+        if self.buffer < self.trajectories:
+            raise UsageError(f"objective.buffer is {self.buffer}; it holds at least one refresh, {self.trajectories}")
+        if self.clamp is not None and not self.clamp > 0:
+            raise UsageError(f"objective.clamp is {self.clamp}; give a positive log-ratio, or none")
+        if not 0 <= self.decay < 1:
+            raise UsageError(f"objective.decay is {self.decay}; give a decay in [0, 1)")
+        if not 0 <= self.curriculum <= 1 or not 0 < self.start <= 1:
+            raise UsageError(
+                f"objective.curriculum and start are {self.curriculum} and {self.start}; give shares of at most 1"
+            )
+
+
+@settings
+class LatticeEvaluation:
+    """What a trained sampler is measured by.
+
+    Attributes:
+        samples: with exact weights.
+        steps: of the time grid.
+        floor: ε of the reversible rates.
+        baselines: whether annealed importance sampling is measured beside it, at as many steps.
+    """
+
+    samples: int = 4096
+    steps: int = 64
+    floor: float = 1.0
+    baselines: bool = True
+
+    def __post_init__(self) -> None:
+        at_least(self, "evaluation", samples=2, steps=1)
+        if not self.floor > 0:
+            raise UsageError(f"evaluation.floor is {self.floor}; exact weights need one above 0")
+
+
+@settings
+class LatticeSampling:
+    """Options of ``sample``.
+
+    Attributes:
+        num: samples.
+        steps: of the time grid.
+        method: "flow" gives every sample its weight, "smc" resamples on the way, and keeps log Z.
+        populations: of "smc", whose spread is the error of log Z; they share the samples.
+        refine: sweeps of Gibbs sampling after every step.
+        floor: ε of the reversible rates.
+        seed: of all draws.
+    """
+
+    num: int = 2048
+    steps: int = 64
+    method: Literal["flow", "smc"] = "flow"
+    populations: int = 8
+    refine: int = 0
+    floor: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "", num=2, steps=1, populations=1, refine=0)
+        if not self.floor > 0:
+            raise UsageError(f"floor is {self.floor}; exact weights need one above 0")
+        if self.method == "smc" and (self.num % self.populations or self.num < 2 * self.populations):
+            raise UsageError(
+                f"num is {self.num}; give a multiple of the populations, {self.populations}, twice at least"
+            )

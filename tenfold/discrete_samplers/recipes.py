@@ -1,0 +1,63 @@
+"""Recipes of neural samplers of lattices (arXiv 2505.17741)."""
+
+from dataclasses import field, replace
+from typing import ClassVar
+
+from tenfold.discrete_samplers.config import LatticeEvaluation, LatticeFlowConfig, ResidualObjective
+from tenfold.runs.recipe import Recipe
+from tenfold.runs.system import Named
+from tenfold.settings.checks import settings
+from tenfold.training.config import TrainingConfig
+
+_TRAIN = TrainingConfig(
+    steps=1500,
+    batch_size=256,
+    learning_rate=3e-3,
+    weight_decay=1e-4,
+    clip=10.0,
+    ema=0.99,
+    validate_every=0,
+    checkpoint_every=500,
+)
+
+
+@settings
+class LatticeFlowRecipe(Recipe):
+    """Everything a run is made of."""
+
+    system: ClassVar[str] = "dnfs"
+    model: LatticeFlowConfig = field(default_factory=LatticeFlowConfig)
+    objective: ResidualObjective = field(default_factory=ResidualObjective)
+    train: TrainingConfig = field(default_factory=lambda: _TRAIN)
+    evaluation: LatticeEvaluation = field(default_factory=LatticeEvaluation)
+
+
+_SMALL = LatticeFlowRecipe()
+_CRITICAL = LatticeFlowRecipe(
+    model=LatticeFlowConfig(height=3, width=3, beta=0.4461),
+    objective=ResidualObjective(clamp=None),
+)
+_LARGE = LatticeFlowRecipe(
+    model=LatticeFlowConfig(height=10, width=10, kernels=(3, 5, 7), channels=12),
+    objective=ResidualObjective(steps=64, trajectories=64, buffer=256),
+    train=replace(_TRAIN, steps=3000, batch_size=128),
+)
+_LARGE_CRITICAL = LatticeFlowRecipe(
+    model=LatticeFlowConfig(height=10, width=10, beta=0.4461, kernels=(3, 5, 7, 9), channels=16),
+    objective=ResidualObjective(steps=128, trajectories=64, buffer=256, clamp=None, curriculum=0.7, start=0.45),
+    train=replace(_TRAIN, steps=12000, batch_size=128, learning_rate=2e-3),
+    evaluation=LatticeEvaluation(steps=128),
+)
+_POTTS = LatticeFlowRecipe(model=LatticeFlowConfig(target="potts", states=3, beta=0.5))
+_TRANSFORMER = replace(
+    _SMALL, model=LatticeFlowConfig(network="transformer", hidden=32, head=8, blocks=1, conditional=None)
+)
+
+RECIPES = {
+    "ising-4x4": Named("spins on 4 x 4 at beta 0.2, minutes on a CPU", _SMALL),
+    "ising-3x3-critical": Named("spins on 3 x 3 at beta 0.4461, minutes on a CPU", _CRITICAL),
+    "ising-4x4-transformer": Named("the same by the published transformer alone", _TRANSFORMER),
+    "ising-10x10": Named("spins on 10 x 10 at beta 0.2, the published size", _LARGE),
+    "ising-10x10-critical": Named("spins on 10 x 10 at beta 0.4461, by a growing coupling", _LARGE_CRITICAL),
+    "potts-4x4": Named("three colours on 4 x 4 at beta 0.5", _POTTS),
+}

@@ -1,0 +1,224 @@
+"""A neural sampler of a lattice as the training loop and the verbs see it."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenfold.discrete_samplers.classical.gibbs import Gibbs
+from tenfold.discrete_samplers.classical.kernels import ChainDraws
+from tenfold.discrete_samplers.config import LatticeSampling
+from tenfold.discrete_samplers.evaluation import bond_energy, measure
+from tenfold.discrete_samplers.flow.residual import joint_loss, residual_loss
+from tenfold.discrete_samplers.flow.simulation import sample_flow, times, trajectories
+from tenfold.discrete_samplers.model import LatticeFlow, RateNetwork
+from tenfold.discrete_samplers.recipes import LatticeFlowRecipe
+from tenfold.discrete_samplers.replay import Replay
+from tenfold.figures import histograms, lines, write_captions
+from tenfold.files import write_json
+from tenfold.nn.cost import traced, training_bytes
+from tenfold.runs.measurement import Measurement
+from tenfold.training.optimizers import adamw_of_matrices
+from tenfold.training.streams import Draws
+from tenfold.training.task import Batch, Update, device_of
+
+
+class LatticeFlowTask:
+    """Coordinate descent on the Kolmogorov residual: trajectories and c_t from time to time, updates on them between.
+
+    The last weights are kept: there is no held-out data to choose by."""
+
+    def __init__(self, recipe: LatticeFlowRecipe, name: str = "dnfs") -> None:
+        self.recipe, self.name = recipe, name
+        self.grid = times(recipe.objective.steps)
+        model = recipe.model
+        self.replay = Replay(recipe.objective.buffer, self.grid, model.height * model.width)
+
+    @cached_property
+    def model(self) -> LatticeFlow:
+        """The sampler: fresh, or what ``load`` read."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.train.seed)
+            return LatticeFlow(self.recipe.model)
+
+    @cached_property
+    def rate(self) -> RateNetwork:
+        """c_t, where it is learned."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.train.seed + 1)
+            return RateNetwork()
+
+    # --- training ---------------------------------------------------------------------------------------------
+
+    @property
+    def _joint(self) -> bool:
+        return self.recipe.objective.rate == "network"
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The sampler, and c_t where it is learned."""
+        return {"flow": self.model, "rate": self.rate} if self._joint else {"flow": self.model}
+
+    def optimizers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """AdamW over both."""
+        parameters = [p for module in modules.values() for p in module.parameters()]
+        return {"flow": adamw_of_matrices(parameters, self.recipe.train)}
+
+    def train_source(self) -> None:
+        """There are no data: it learns from the target."""
+
+    def validation_source(self) -> None:
+        """None: the last weights are kept."""
+
+    def share(self, step: int) -> float:
+        """The share of the coupling at a step."""
+        settings = self.recipe.objective
+        length = settings.curriculum * self.recipe.train.steps
+        if step >= length:
+            return 1.0
+        return settings.start + (1 - settings.start) * step / length
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
+        """One update on states of the buffer; every ``inner`` steps it is refreshed first."""
+        settings, index = self.recipe.objective, batch["index"]
+        if draws.step % settings.inner == 0 or not self.replay.filled:
+            self.model.couple(self.share(draws.step))
+            self.refresh(draws, index.device)
+        x, place = self.replay.draw(draws.uniform("replay", index, (2,)))
+        t = self.grid.to(index.device)[place].float()
+        values = modules["flow"](x, t, settings.clamp)
+        if self._joint:
+            loss = joint_loss(values, modules["rate"](t))
+        else:
+            loss = residual_loss(values, self.replay.rates[place])
+        yield Update("flow", loss.mean(), {"log_z": self._log_z()}, {"xi": values.detach()})
+
+    @torch.no_grad()
+    def refresh(self, draws: Draws, device: torch.device) -> None:
+        """Simulate with the present weights, and estimate c_t."""
+        settings = self.recipe.objective
+        numbers = torch.arange(settings.trajectories, device=device) + draws.step * settings.trajectories
+        made = trajectories(
+            self.model.process, self.model.target, settings.trajectories, self.grid, self.model.prior,
+            ChainDraws(self.recipe.train.seed, numbers),
+        )  # fmt: skip
+        if settings.clamp is not None:
+            flat = made.states.flatten(0, 1)
+            t = self.grid.to(device).float().repeat_interleave(settings.trajectories)
+            clamped = torch.cat(
+                [self.model(*p, settings.clamp) for p in zip(flat.split(4096), t.split(4096), strict=True)]
+            )
+            made = made._replace(xi=clamped.view_as(made.xi))
+        self.replay.add(made, settings.rate, settings.decay)
+
+    def _log_z(self) -> Tensor:
+        """∫ c dt by trapezia: what training takes log Z for."""
+        return torch.trapezoid(self.replay.rates, self.grid.to(self.replay.rates))
+
+    def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Nothing is validated."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The buffer, and the share of the coupling."""
+        return {**self.replay.state_dict(), "coupling": torch.tensor(self.model._coupling, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore them."""
+        self.replay.load_state_dict(state)
+        self.model.couple(float(state["coupling"]))
+
+    # --- use --------------------------------------------------------------------------------------------------
+
+    def export(self, folder: Path) -> None:
+        """Write the model folder."""
+        self.model.save_pretrained(folder, {"name": self.name})
+
+    def load(self, folder: Path | str) -> None:
+        """Take the model of a folder."""
+        self.model = LatticeFlow.from_pretrained(folder)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
+        """Move the sampler."""
+        self.model.to(device, dtype)
+
+    def evaluate(self) -> list[Measurement]:
+        """Effective size, log Z, energies, beside exact values and annealing."""
+        self.model.couple(1.0)
+        return measure(self.model.eval(), self.recipe.evaluation, self.name)
+
+    def figures(self, directory: Path) -> list[Path]:
+        """Energies of samples, and c_t."""
+        self.model.couple(1.0)
+        settings, flow = self.recipe.evaluation, self.model.eval()
+        device = device_of(flow)
+        found = sample_flow(
+            flow.process, flow.target, min(2048, settings.samples), times(settings.steps), flow.prior,
+            floor=settings.floor, device=device,
+        )  # fmt: skip
+        weights = found.log_weights - found.log_weights.mean()
+        files = [
+            histograms({"samples": bond_energy(flow.config, found.samples)}, directory / "energy.png", "energy"),
+            histograms({"log weights": weights}, directory / "weights.png", "log weight, less its mean"),
+        ]
+        made = trajectories(
+            flow.process, flow.target, 256, self.grid, flow.prior, ChainDraws(5, torch.arange(256, device=device))
+        )
+        spread = {"sd of the residual": (self.grid.numpy(), made.xi.std(1).cpu().numpy())}
+        files.append(lines(spread, directory / "residual.png", "t", "nats"))
+        captions = {
+            "energy.png": "Energies of samples, before they are weighted.",
+            "weights.png": "Log weights of the path, exact for this number of steps; a narrow peak is a good sampler.",
+            "residual.png": "Spread of the residual along the path; where it is large, time steps should be short.",
+        }
+        write_captions(directory, captions)
+        return files
+
+    def sample(self, options: LatticeSampling, folder: Path) -> list[Path]:
+        """``samples.npz`` (tokens and log weights) and ``samples.json`` (log Z and what it cost)."""
+        self.model.couple(1.0)
+        flow, smc = self.model.eval(), options.method == "smc"
+        found = sample_flow(
+            flow.process, flow.target, options.num // options.populations if smc else options.num,
+            times(options.steps), flow.prior, floor=options.floor, threshold=0.5 if smc else 0.0,
+            populations=options.populations if smc else 1, refine=Gibbs() if options.refine else None,
+            refinements=max(1, options.refine), seed=options.seed, device=device_of(flow),
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [folder / "samples.npz", folder / "samples.json"]
+        lattice = found.samples.view(-1, flow.config.height, flow.config.width)
+        np.savez_compressed(
+            files[0], tokens=lattice.to(torch.uint8).cpu().numpy(), log_weights=found.log_weights.cpu().numpy()
+        )
+        about = {"log_z": found.log_z, "log_z_standard_error": found.log_z_standard_error, "elbo": found.elbo}
+        more = {"ess": found.ess, "diagnostics": dict(found.diagnostics), "notes": list(found.notes)}
+        write_json(
+            files[1], {"model": self.name, "options": vars(options), **about, **more, "counts": vars(found.counts)}
+        )
+        return files
+
+    @staticmethod
+    def describe(recipe: LatticeFlowRecipe) -> dict[str, Any]:
+        """Size and cost of a recipe, from a network on the meta device."""
+        train, config = recipe.train, recipe.model
+        sites = config.height * config.width
+        flow = LatticeFlow(config)
+        parameters = sum(p.numel() for p in flow.parameters())
+        network = flow.process.network
+        flops, kept = 0, 8 * sites * config.states
+        if network is not None:
+            x, t = torch.zeros(1, sites, dtype=torch.int64, device="meta"), torch.zeros(1, device="meta")
+            network = network.to("meta")
+            flops, kept = traced(lambda: network(x, t))
+        simulated = recipe.objective.trajectories * (recipe.objective.steps + 1) / recipe.objective.inner
+        return {
+            "parameters": parameters,
+            "forward_flops_per_state": flops,
+            "flops_per_step": int(flops * (3 * train.batch_size + simulated)),
+            "row_activation_bytes": kept,
+            **training_bytes(parameters, parameters, kept, train.batch_size // train.accumulate, train.ema is not None),
+            "batch_size": train.batch_size,
+        }
