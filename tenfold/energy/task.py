@@ -197,7 +197,8 @@ class LearningTask(Generic[AnyModel, AnyRecipe]):
 
         A denoiser's step takes three forward passes of the network. An energy's takes six: forward and backward for
         the gradient, and twice as much to go back through both; on each node of a path. The teacher's is one more."""
-        task, train, config = cls(recipe), recipe.train, recipe.model  # type: ignore[call-arg]
+        task: Any = cls(recipe)  # type: ignore[call-arg]
+        train, config = recipe.train, recipe.model
 
         def batch(rows: int) -> Batch:
             label, index = torch.zeros(2, rows, dtype=torch.int64).unbind(0)

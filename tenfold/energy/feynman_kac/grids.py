@@ -12,7 +12,7 @@ from tenfold.energy.composition.terms import Evaluated
 from tenfold.energy.feynman_kac.asking import Asker, check_models
 from tenfold.energy.feynman_kac.options import ProposalOptions
 from tenfold.energy.feynman_kac.randomness import Numbers
-from tenfold.energy.feynman_kac.steps import Moved, NoiseStep, exact_increment, proposal
+from tenfold.energy.feynman_kac.steps import ProposedStep, NoiseStep, exact_increment, proposal
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 from tenfold.smc.adaptive import gather_particles, resample_where
@@ -74,7 +74,7 @@ def adaptive_grid(
         noise = numbers.normal("step", step, wanted.shape)
         next_x = x + affine.pull.to(dtype) * found.full_score + affine.variance.sqrt().to(dtype) * noise
         after = ask(next_x, span.sigma_next)
-        moved = Moved(x, next_x, noise, affine, span)
+        moved = ProposedStep(x, next_x, noise, affine, span)
         return next_x, after, exact_increment(moved, found.log_density, after.log_density)[None]
 
     with progress.task("levels", None, "steps") as done:

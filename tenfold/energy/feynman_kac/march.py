@@ -18,7 +18,7 @@ from tenfold.energy.feynman_kac.result import Swarm, Trace
 from tenfold.energy.feynman_kac.steering import log_potential, unsteered
 from tenfold.energy.feynman_kac.steps import (
     Affine,
-    Moved,
+    ProposedStep,
     NoiseStep,
     check_affine,
     exact_increment,
@@ -157,7 +157,7 @@ class March:
 
     # --- propose and weigh --------------------------------------------------------------------------------------
 
-    def _proposed(self, k: int, span: NoiseStep, last: bool, theta: Tensor | None) -> tuple[Moved, Tensor]:
+    def _proposed(self, k: int, span: NoiseStep, last: bool, theta: Tensor | None) -> tuple[ProposedStep, Tensor]:
         """A step of every particle, and the part of its increment that is known where it begins."""
         course, state, found = self.course, self.state, self.state.found
         assert found.score is not None
@@ -182,7 +182,7 @@ class March:
         if theta is not None:
             mean = mean + affine.variance.to(dtype) * controls.drift(found, state.x, theta)
         z = self.numbers.normal("step", k, course.target.shape)
-        return Moved(state.x, mean + affine.variance.sqrt().to(dtype) * z, z, affine, span), start
+        return ProposedStep(state.x, mean + affine.variance.sqrt().to(dtype) * z, z, affine, span), start
 
     def _rate(self, span: NoiseStep, last: bool, k: int) -> Tensor:
         """The log-weight rate of the continuous kinds per unit of v, where a step begins."""
@@ -209,7 +209,7 @@ class March:
         return found.scores * powers.view(1, -1, *(1,) * (x.ndim - 1))
 
     def _increment(
-        self, moved: Moved, after: Evaluated, start: Tensor, last: bool, theta: Tensor | None
+        self, moved: ProposedStep, after: Evaluated, start: Tensor, last: bool, theta: Tensor | None
     ) -> Float[Tensor, " n"]:
         """log G of the step."""
         kind, before = self.course.weights.kind, self.state.found

@@ -62,7 +62,7 @@ def proposal(kind: str, span: NoiseStep, order: Tensor, delta: float) -> Affine:
 
 
 @dataclass(frozen=True)
-class Moved:
+class ProposedStep:
     """A proposed step: where from, where to, and by which standard normal numbers."""
 
     x: Float[Tensor, "n *shape"]
@@ -78,7 +78,7 @@ def square_norm(x: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
 
 
 def exact_increment(
-    moved: Moved,
+    moved: ProposedStep,
     log_density: Float[Tensor, " n"],
     log_density_next: Float[Tensor, " n"],
     drift_next: Float[Tensor, "n *shape"] | None = None,
@@ -111,7 +111,7 @@ def rate(
 
 
 def twisted_increment(
-    moved: Moved,
+    moved: ProposedStep,
     reward: Float[Tensor, " n"],
     reward_next: Float[Tensor, " n"],
     ascent: Float[Tensor, "n *shape"],

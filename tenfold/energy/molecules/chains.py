@@ -70,7 +70,7 @@ def replica_exchange(
         raise UsageError(f"warmup is {warmup}; give at least 0")
     beta = torch.tensor(ladder, dtype=torch.float64)[:, None]
     index = torch.arange(chains)[None] * 1024 + torch.arange(len(ladder))[:, None]
-    walk = _Walk(system, beta, index, seed)
+    walk = _Ladder(system, beta, index, seed)
     samples, energies = [], []
     moves = warmup + kept * every
     for move in progress.track(range(moves), f"chains of {system.name}", "moves"):
@@ -92,7 +92,7 @@ def replica_exchange(
     )
 
 
-class _Walk:
+class _Ladder:
     """The state of all chains: x (ladder, chains, k)."""
 
     def __init__(self, system: ParticleSystem, beta: Tensor, index: Tensor, seed: int) -> None:
