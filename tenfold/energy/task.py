@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tenfold.data.images.inputs import InputSource
 from tenfold.energy import loss
+from tenfold.energy.config import DenoisingConfig
 from tenfold.energy.evaluation.compositions import Judged, composition_rows, runs_of
 from tenfold.energy.evaluation.cooling import cooling_rows
 from tenfold.energy.evaluation.measure import TEACHER, measure
