@@ -73,8 +73,9 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], Sequence[Tensor] | None]
     file = Path(path)
     if not file.is_file():
         file = hub.resolve(path) / hub.WEIGHTS
-    averaged = None if file.suffix == ".safetensors" else _shadow(file)
+    # Whatever is wrong with the file is said here, before it is looked into for averages.
     named = unwrapped(hub.read_state_dict(file), r"(?:vocab_embed|sigma_map|rotary_emb|blocks|output_layer)\.")
+    averaged = None if file.suffix == ".safetensors" else _shadow(file)
     # "noise." is an empty parameter of the schedule.
     found = {name: tensor for name, tensor in named.items() if not name.startswith("noise.")}
     if _FIRST not in found:
@@ -88,13 +89,7 @@ def _shadow(file: Path) -> Sequence[Tensor] | None:
     """``ema.shadow_params`` of a training checkpoint, if the file is one."""
     try:
         whole: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-    ):  # hub.read_state_dict says what is wrong
+    except (pickle.UnpicklingError, RuntimeError):  # no pickle, so that there is nothing besides the weights
         return None
     average = whole.get("ema") if isinstance(whole, dict) else None
     shadow = average.get("shadow_params") if isinstance(average, dict) else None
