@@ -81,21 +81,25 @@ def ancestors_of(
     levels = weights.cumsum(-1)
     total = levels[..., -1:]
     alive = total > 0  # not of NaN either
-    levels = torch.where(alive, levels / total, 0.0)
     index = torch.arange(count, device=weights.device)
     if scheme == "systematic":
-        found = _systematic(levels, uniforms, count)
+        found = _systematic(levels, torch.where(alive, count / total, 0.0), uniforms, count)
     elif scheme.startswith("residual"):
         found = _residual(weights / torch.where(alive, total, 1.0), uniforms, index)
     else:
+        levels = torch.where(alive, levels / total, 0.0)
         found = _inverted(levels, uniforms if scheme == "multinomial" else (index + uniforms) / count)
     return torch.where(alive, found, index % weights.shape[-1])
 
 
-def _systematic(levels: Float[Tensor, "*m n"], uniform: Float[Tensor, "*m 1"], count: int) -> Int[Tensor, "*m k"]:
+def _systematic(
+    levels: Float[Tensor, "*m n"], scale: Float[Tensor, "*m 1"], uniform: Float[Tensor, "*m 1"], count: int
+) -> Int[Tensor, "*m k"]:
     """Without a search: ⌈M C_i − u⌉ points lie below C_i, and the ancestor of point j is the number of particles below
-    whose C_i there are at most j. M − u stays above M − 1 in spite of rounding, so that no point is nobody's."""
-    below = (levels * count).sub_(uniform.clamp(_TINY, 1 - count * 2**-52)).ceil_().long()
+    whose C_i there are at most j. M − u stays above M − 1 in spite of rounding, so that no point is nobody's.
+
+    ``levels`` times ``scale`` is M C; they are overwritten."""
+    below = levels.mul_(scale).sub_(uniform.clamp(_TINY, 1 - count * 2**-50)).ceil_().long().clamp_(0, count)
     rows = below.view(-1, below.shape[-1])
     rows += torch.arange(len(rows), device=rows.device)[:, None] * (count + 1)
     many = torch.zeros(len(rows) * (count + 1), dtype=torch.int64, device=rows.device)

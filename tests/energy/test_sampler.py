@@ -78,13 +78,13 @@ class Shifted:
 def test_one_exact_model_needs_no_weights() -> None:
     a, _ = pair()
     spreads = []
-    for steps in (16, 64, 256):
-        run = run_of(a, GridOptions(steps, 0.02, 40.0), m=8, n=128, resampling=ResamplingOptions(threshold=0.0))
+    for steps in (16, 64, 192):
+        run = run_of(a, GridOptions(steps, 0.02, 40.0), m=8, n=64, resampling=ResamplingOptions(threshold=0.0))
         spreads.append(float(run.log_weights.std(1).mean()))
         assert run.evidence.standard_error is not None
         assert abs(run.evidence.log_z) < 4 * run.evidence.standard_error
     assert spreads[0] > spreads[1] > spreads[2]
-    assert float(run.weighted.effective_size.min()) > 0.9 * 128
+    assert float(run.weighted.effective_size.min()) > 0.85 * 64
 
 
 @pytest.mark.parametrize("control", ["none", "ecg"])
@@ -161,10 +161,10 @@ def test_each_step_uses_its_numbers_whether_needed_or_not() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("steps", [6, 12])
 def test_the_evidence_of_tiny_runs_is_unbiased(scheme: str, steps: int) -> None:
-    """E[Ẑ] = Z for 16 particles and a coarse grid: 3,000 populations at once."""
+    """E[Ẑ] = Z for 16 particles and a coarse grid: 1,500 populations at once."""
     a, b = pair()
     run = run_of(
-        a & b, GridOptions(steps, 0.02, 20.0), 3000, 16, seed=steps, resampling=ResamplingOptions(scheme=scheme)
+        a & b, GridOptions(steps, 0.02, 20.0), 1500, 16, seed=steps, resampling=ResamplingOptions(scheme=scheme)
     )
     unbiased(run.log_z, product_at(a, b, 0.02)[0])
 
@@ -185,7 +185,8 @@ def test_control_halves_the_spread(target: str) -> None:
     made = a & b if target == "product" else 2 * a
     truth = product_at(a, b if target == "product" else a, 0.02)[0]
     plain = run_of(made, GridOptions(64, 0.02, 40.0), 32, 256, seed=2)
-    for control in (ControlOptions("ecg"), ControlOptions("ecg", frozen=False), ControlOptions("vcg")):
+    kinds = {"product": ControlOptions("vcg"), "beta2": ControlOptions("ecg", frozen=False)}
+    for control in (ControlOptions("ecg"), kinds[target]):
         run = run_of(made, GridOptions(64, 0.02, 40.0), 32, 256, seed=2, control=control)
         assert run.log_z.std() < 0.6 * plain.log_z.std()
         assert run.control_failures == 0
@@ -317,7 +318,7 @@ def test_escorted_weights_are_the_continuous_ones() -> None:
     """∂ log γ/∂τ and the divergence of the probability flow cancel into the rate that has neither."""
     a, b = pair()
     options = {"m": 1, "n": 32, "resampling": ResamplingOptions(threshold=0.0)}
-    grid = GridOptions(200, 0.2, 20.0)
+    grid = GridOptions(80, 0.5, 10.0)
     plain = run_of(a & b, grid, weights=WeightOptions("continuous"), **options)
     full = run_of(a & b, grid, weights=WeightOptions("escorted"), **options)
     close(full.particles, plain.particles)
@@ -330,7 +331,7 @@ def test_escorted_weights_are_the_continuous_ones() -> None:
 def test_jumps_touch_poor_particles_alone() -> None:
     a, b = pair()
     options = {"weights": WeightOptions("continuous"), "resampling": ResamplingOptions(jump=True, every_end=True)}
-    run = run_of(a & b, GridOptions(300, 0.02, 40.0), 8, 128, **options)
+    run = run_of(a & b, GridOptions(200, 0.02, 40.0), 8, 128, **options)
     moved = (run.ancestors != torch.arange(128)).double().mean(2)
     assert 0 < float(moved.mean()) < 0.1
     assert bool((run.log_weights == run.log_weights[:, :1]).all())
