@@ -12,5 +12,6 @@ JOBS: dict[str, Job] = {
     "energy-2d": Training("energy-2d", seeded=_STAGES),
     "energy-mnist": Training("energy-mnist", seeded=_STAGES),
     "energy-mnist-direct": Training("energy-mnist-direct"),
+    "benchmark-energy": Benchmark("energy"),
     "benchmark-energy-training": Benchmark("energy_training"),
 }

@@ -13,6 +13,7 @@ SYSTEMS = (
         name="energy",
         title="Distilled energy diffusion with Feynman-Kac SMC",
         paper=_PAPER,
+        state="no molecules yet",
         task=lambda: energy.EnergyTask,
         model=lambda: energy.EnergyModel,
         published=lambda: energy.read_published,
@@ -27,7 +28,7 @@ SYSTEMS = (
                 lambda: energy.energy_heads,
             )
         },
-        benchmarks=("energy_training",),
+        benchmarks=("energy", "energy_training"),
     ),
     System(
         name="energy-denoiser",
