@@ -20,7 +20,7 @@ from tenfold.training.streams import Draws
 
 _WORD = 64
 _WORDS = 32  # of a block, which has a generator of its own
-_BITS = 32  # of a random number: probabilities are rounded to 2^-32
+_BITS = 24  # of a random number, as float32 ones have: probabilities are rounded to 2^-24
 
 
 @read_arguments
@@ -59,10 +59,12 @@ def _block(target: Ising, sweeps: int, generator: torch.Generator, step: progres
     thresholds = [_digits(_up(target, 2 * n - 4)) for n in range(5)]
     even, odd = _random(shape, generator), _random(shape, generator)
     masks = [torch.empty_like(even) for _ in thresholds]
-    word = torch.empty_like(even)
+    words = even.new_empty(_BITS, *shape)
+    # Without a field p_{4−n} = 1 − p_n, and a site compares with one of them: the complement of the mask serves.
+    compared = thresholds[:3] if target.field == 0 else thresholds
     for _ in range(sweeps):
-        even = _half_sweep(even, odd, 0, thresholds, masks, word, generator)
-        odd = _half_sweep(odd, even, 1, thresholds, masks, word, generator)
+        even = _half_sweep(even, odd, 0, compared, masks, words, generator)
+        odd = _half_sweep(odd, even, 1, compared, masks, words, generator)
         step()
     return _unpacked(even, odd)
 
@@ -91,7 +93,7 @@ def _half_sweep(
     parity: int,
     thresholds: list[list[bool] | bool],
     masks: list[Tensor],
-    word: Int[Tensor, "h w n"],
+    words: Int[Tensor, "k h w n"],
     generator: torch.Generator,
 ) -> Int[Tensor, "h w n"]:
     """One colour drawn anew. Site (i, j) of a colour lies in column 2j + (i + parity) mod 2: beside it in its row are
@@ -107,7 +109,9 @@ def _half_sweep(
     four = (carries[0] & carries[1]) | (carries[2] & (carries[0] ^ carries[1]))
     none = ~(low | two | four)
     where = (none, low & ~two, two & ~low, low & two, four)
-    _compare(masks, thresholds, word, generator)
+    _compare(masks, thresholds, words, generator)
+    for n in range(len(thresholds), len(masks)):
+        torch.bitwise_not(masks[len(masks) - 1 - n], out=masks[n])
     new = where[0] & masks[0]
     for place, mask in zip(where[1:], masks[1:], strict=True):
         new |= place & mask
@@ -115,18 +119,18 @@ def _half_sweep(
 
 
 def _compare(
-    masks: list[Tensor], thresholds: list[list[bool] | bool], word: Int[Tensor, "h w n"], generator: torch.Generator
+    masks: list[Tensor], thresholds: list[list[bool] | bool], words: Int[Tensor, "k h w n"], generator: torch.Generator
 ) -> None:
     """masks[c] gets bits that are 1 with probability p_c: with random words r, from the last binary digit of p to the
     first, m ← r | m where the digit is 1 and r & m where it is 0."""
-    for mask, digits in zip(masks, thresholds, strict=True):
+    for mask, digits in zip(masks, thresholds, strict=False):
         mask.fill_(-1 if digits is True else 0)
-    for k in range(_BITS):
-        word.random_(-(2**63), None, generator=generator)
-        for mask, digits in zip(masks, thresholds, strict=True):
-            if isinstance(digits, bool) or (at := k - _BITS + len(digits)) < 0:
-                continue
-            if digits[at]:
+    words.random_(-(2**63), None, generator=generator)
+    for mask, digits in zip(masks, thresholds, strict=False):
+        if isinstance(digits, bool):
+            continue
+        for word, digit in zip(words[_BITS - len(digits) :], digits, strict=True):
+            if digit:
                 mask |= word
             else:
                 mask &= word
