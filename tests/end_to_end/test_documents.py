@@ -62,6 +62,12 @@ GUIDES = {
             "draws=32": "draws=2",
         },
     ),
+    "discrete-samplers.md": Run(
+        lambda made: abs(float(made["weighted"].log_z) - float(made["ising_lattice"](10, 10, 0.4).log_z)) < 1
+    ),
+    "energy.md": Run(
+        lambda made: 0 < made["run"].evidence.standard_error < 1 and made["run"].particles.shape == (4, 128, 2)
+    ),
     "quasiperiodic.md": Run(lambda made: 0 < made["packet"].error_bound < 1e-9, shown="a priori"),
     "semialgebraic.md": Run(lambda made: made["found"].certified and made["found"].count == 1961, shown="1961 True"),
     "starflow.md": Run(lambda made: made["latents"].shape == (3, 4, 2, 6) and made["nats"].shape == (3,)),
