@@ -25,6 +25,10 @@ class Replay:
         self.rates = torch.zeros(len(times))
         self.filled = self.written = 0
 
+    def stale(self, step: int, every: int) -> bool:
+        """Whether trajectories are simulated before a step: every so often, and where there are none yet."""
+        return step % every == 0 or not self.filled
+
     def add(self, made: Trajectories, rate: str, decay: float) -> None:
         """Put trajectories in, and estimate c_t from them."""
         self.to(made.states.device)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from tenfold.discrete_samplers.classical.gibbs import Gibbs
@@ -20,9 +21,10 @@ from tenfold.discrete_samplers.recipes import LatticeFlowRecipe
 from tenfold.discrete_samplers.replay import Replay
 from tenfold.figures import histograms, lines, write_captions
 from tenfold.files import write_json
-from tenfold.nn.cost import traced, training_bytes
+from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.training.optimizers import adamw_of_matrices
+from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
 from tenfold.training.task import Batch, Update, device_of
 
@@ -84,7 +86,7 @@ class LatticeFlowTask:
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update on states of the buffer; every ``inner`` steps it is refreshed first."""
         settings, index = self.recipe.objective, batch["index"]
-        if draws.step % settings.inner == 0 or not self.replay.filled:
+        if self.replay.stale(draws.step, settings.inner):
             self.model.couple(self.share(draws.step))
             self.refresh(draws, index.device)
         x, place = self.replay.draw(draws.uniform("replay", index, (2,)))
@@ -108,9 +110,9 @@ class LatticeFlowTask:
         if settings.clamp is not None:
             flat = made.states.flatten(0, 1)
             t = self.grid.to(device).float().repeat_interleave(settings.trajectories)
-            clamped = torch.cat(
-                [self.model(*p, settings.clamp) for p in zip(flat.split(4096), t.split(4096), strict=True)]
-            )
+            once = self.recipe.train.batch_size // self.recipe.train.accumulate  # what a step holds, with gradients
+            parts = zip(flat.split(once), t.split(once), strict=True)
+            clamped = torch.cat([self.model(*part, settings.clamp) for part in parts])
             made = made._replace(xi=clamped.view_as(made.xi))
         self.replay.add(made, settings.rate, settings.decay)
 
@@ -202,23 +204,51 @@ class LatticeFlowTask:
 
     @staticmethod
     def describe(recipe: LatticeFlowRecipe) -> dict[str, Any]:
-        """Size and cost of a recipe, from a network on the meta device."""
-        train, config = recipe.train, recipe.model
-        sites = config.height * config.width
-        flow = LatticeFlow(config)
-        parameters = sum(p.numel() for p in flow.parameters())
-        network = flow.process.network
-        flops, kept = 0, 8 * sites * config.states
+        """Size and cost of a recipe, from a network on the meta device; bytes: see ``tenfold.training.rehearsal``, with
+        the trajectories that are kept."""
+        train, settings, sites = recipe.train, recipe.objective, recipe.model.height * recipe.model.width
+        task = LatticeFlowTask(recipe)
+        task.model.to("meta")
+        task.rate.to("meta")
+        _ = task.model.prior  # made before numbers are none
+        task.replay = Rehearsed(settings.buffer, task.grid, sites)
+        network = task.model.process.network
+        flops = 0
         if network is not None:
             x, t = torch.zeros(1, sites, dtype=torch.int64, device="meta"), torch.zeros(1, device="meta")
-            network = network.to("meta")
-            flops, kept = traced(lambda: network(x, t))
-        simulated = recipe.objective.trajectories * (recipe.objective.steps + 1) / recipe.objective.inner
+            flops, _ = traced(lambda: network(x, t))
+        simulated = settings.trajectories * (settings.steps + 1) / settings.inner
+
+        def batch(rows: int) -> Batch:
+            return {"index": torch.zeros(rows, dtype=torch.int64)}
+
+        found = rehearsed(task, task.modules(), batch, train)
+        kept = 8 * sites * (settings.steps + 1) * (settings.buffer + settings.trajectories)
         return {
-            "parameters": parameters,
+            "parameters": sum(p.numel() for p in task.model.parameters()),
             "forward_flops_per_state": flops,
             "flops_per_step": int(flops * (3 * train.batch_size + simulated)),
-            "row_activation_bytes": kept,
-            **training_bytes(parameters, parameters, kept, train.batch_size // train.accumulate, train.ema is not None),
+            **found,
+            "trajectory_bytes": kept,
+            "total_bytes": found["total_bytes"] + kept,
             "batch_size": train.batch_size,
         }
+
+
+class Rehearsed(Replay):
+    """A buffer on the meta device that is always full."""
+
+    def __init__(self, capacity: int, times: Tensor, sites: int) -> None:
+        with torch.device("meta"):
+            super().__init__(1, times, sites)
+        self.filled = capacity
+
+    def stale(self, step: int, every: int) -> bool:
+        """Never."""
+        return False
+
+    def draw(self, uniforms: Tensor) -> tuple[Int[Tensor, "b d"], Int[Tensor, " b"]]:
+        """As many states."""
+        count = len(uniforms)
+        states = torch.empty(count, self.states.shape[-1], dtype=torch.int64, device="meta")
+        return states, torch.empty(count, dtype=torch.int64, device="meta")
