@@ -105,6 +105,14 @@ def taught(path: Path) -> dict[str, Any]:
     return {**diffusion(path), "objective": objective}
 
 
+def energies(path: Path) -> dict[str, Any]:
+    """A denoiser of the digits, and its energy."""
+    model = {"network": {"width": 16, "layers": 1}}
+    few = {"levels": [0.5], "rows": 16, "draws": 1, "probes": 2, "samples": 0, "steps": 2, "compositions": False}
+    shared = {"model": model, "train": TRAIN, "evaluation": {**few, "calibrate": 0}}
+    return {"teacher": shared, "energy": shared}
+
+
 @dataclass(frozen=True)
 class Case:
     """A recipe, made small by ``settings``; ``stage`` of it, with further ``changes``; what is done with it besides
@@ -176,6 +184,13 @@ CASES: dict[str, Case] = {
     "reward-weights": Case("kjv-reward-weights", pooled, verbs=()),
     "groups": Case("kjv-groups", grouped),
     "preference": Case("kjv-preference", pooled),
+    "energy-denoiser": Case(
+        "energy-digits", energies, "teacher", sample={"method": "plain", "particles": 4, "steps": 2}
+    ),
+    "energy": Case(
+        "energy-digits", energies, "energy", sample={"target": "eights & threes", "particles": 4, "steps": 2},
+        score=IMAGES, scoring={"classes": 3, "against": 8},
+    ),
     "ratio": Case("kjv-ratio", ratio, sample={**WRITE, "candidates": 2}),
 }  # fmt: skip
 
@@ -194,6 +209,7 @@ def write_sources(path: Path) -> None:
         ("masked-lm", "code"),
         ("autoencoder", "autoencoder/model"),
         ("decoder", "decoder/model"),
+        ("energy-denoiser", "teacher/model"),
     ):
         (path / folder).mkdir(parents=True)
         CASES[case].task(path).export(path / folder)
