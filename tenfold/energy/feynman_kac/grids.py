@@ -12,7 +12,7 @@ from tenfold.energy.composition.terms import Evaluated
 from tenfold.energy.feynman_kac.asking import Asker, check_models
 from tenfold.energy.feynman_kac.options import ProposalOptions
 from tenfold.energy.feynman_kac.randomness import Numbers
-from tenfold.energy.feynman_kac.steps import ProposedStep, NoiseStep, exact_increment, proposal
+from tenfold.energy.feynman_kac.steps import NoiseStep, ProposedStep, exact_increment, proposal
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 from tenfold.smc.adaptive import gather_particles, resample_where

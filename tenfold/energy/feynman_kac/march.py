@@ -18,8 +18,8 @@ from tenfold.energy.feynman_kac.result import Swarm, Trace
 from tenfold.energy.feynman_kac.steering import log_potential, unsteered
 from tenfold.energy.feynman_kac.steps import (
     Affine,
-    ProposedStep,
     NoiseStep,
+    ProposedStep,
     check_affine,
     exact_increment,
     proposal,
