@@ -1,5 +1,6 @@
 """What a trained sampler of a lattice is made of. Imports no PyTorch."""
 
+import math
 from typing import Literal
 
 from tenfold.errors import UsageError
@@ -144,8 +145,8 @@ class LatticeSampling:
 
     def __post_init__(self) -> None:
         at_least(self, "", num=2, steps=1, populations=1, refine=0)
-        if not self.floor > 0:
-            raise UsageError(f"floor is {self.floor}; exact weights need one above 0")
+        if not 0 < self.floor < math.inf:
+            raise UsageError(f"floor is {self.floor}; exact weights need one above 0, and finite")
         if self.method == "smc" and (self.num % self.populations or self.num < 2 * self.populations):
             raise UsageError(
                 f"num is {self.num}; give a multiple of the populations, {self.populations}, twice at least"

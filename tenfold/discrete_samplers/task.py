@@ -20,8 +20,9 @@ from tenfold.discrete_samplers.model import LatticeFlow, RateNetwork
 from tenfold.discrete_samplers.recipes import LatticeFlowRecipe
 from tenfold.discrete_samplers.replay import Replay
 from tenfold.figures import histograms, lines, write_captions
-from tenfold.files import write_json
+from tenfold.files import check_writable, write_json
 from tenfold.nn.cost import traced
+from tenfold.nn.memory import require
 from tenfold.runs.measurement import Measurement
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
@@ -150,7 +151,15 @@ class LatticeFlowTask:
     def evaluate(self) -> list[Measurement]:
         """Effective size, log Z, energies, beside exact values and annealing."""
         self.model.couple(1.0)
+        self._require(self.recipe.evaluation.samples, "lower evaluation.samples")
         return measure(self.model.eval(), self.recipe.evaluation, self.name)
+
+    def _require(self, samples: int, instead: str) -> None:
+        """Raise UsageError where so many samples at once are beyond the memory at hand: each takes what a state of
+        training takes, without its gradients, at most."""
+        train = self.recipe.train
+        each = self.describe(self.recipe)["activation_bytes"] * train.accumulate // train.batch_size
+        require(samples * each, device_of(self.model), f"{samples} samples at once", instead)
 
     def figures(self, directory: Path) -> list[Path]:
         """Energies of samples, and c_t."""
@@ -181,6 +190,8 @@ class LatticeFlowTask:
 
     def sample(self, options: LatticeSampling, folder: Path) -> list[Path]:
         """``samples.npz`` (tokens and log weights) and ``samples.json`` (log Z and what it cost)."""
+        check_writable(folder, "samples", folder=True)
+        self._require(options.num, "take fewer (--num)")
         self.model.couple(1.0)
         flow, smc = self.model.eval(), options.method == "smc"
         found = sample_flow(
