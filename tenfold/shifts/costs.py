@@ -67,6 +67,12 @@ def say(seconds: float, what: str, cheaper: str) -> bool:
     return True
 
 
+def hopeless(count: float, what: str, cheaper: str) -> None:
+    """Refuse, before it begins, work of so many steps that it would take days at a nanosecond each."""
+    if count * 1e-9 > _DAYS.get() * 86400:
+        say(count * 1e-9, what, cheaper)
+
+
 def foresee(
     part: Callable[[int], object], size: int, power: float, what: str, cheaper: str, small: int = 256, count: float = 1
 ) -> None:

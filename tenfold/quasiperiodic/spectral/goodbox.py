@@ -15,10 +15,11 @@ from tenfold.quasiperiodic.operators.hopping import Hopping, Kernel
 from tenfold.quasiperiodic.operators.long_range import Box, LongRange
 from tenfold.quasiperiodic.operators.potentials import TrigPolynomial
 from tenfold.quasiperiodic.operators.windows import NORMS
-from tenfold.shifts.costs import Watch, foresee, require
+from tenfold.shifts.costs import Watch, foresee, hopeless, require
 
 _MOST = 2000
 _SOME = 300  # sites of a box whose test is a short measurement
+_PIECE = 1 << 14  # sites between two looks at the clock
 _TOGETHER = 1 << 22  # values of the potential that are held together
 
 
@@ -174,9 +175,11 @@ def determinant_scan(
     potential = operator.potential
     degree = side * potential.degree if isinstance(potential, TrigPolynomial) else None
     strength, moved, many = _neighbours(hopping), operator.at(rows.tolist()), len(rows)
-    watch = Watch(f"determinants of {side:,} sites at {many:,} theta", "fewer theta are quicker, on a coarser grid")
+    told = f"determinants of {side:,} sites at {many:,} theta", "fewer theta are quicker, on a coarser grid"
+    hopeless(1e3 * side, *told)  # a microsecond each
+    watch = Watch(*told)
     if strength is not None:
-        count = min(side, max(1, _TOGETHER // many))
+        count = min(side, max(1, _TOGETHER // many), _PIECE)
         require(64 * many * count, f"determinants at {many:,} theta", "give fewer theta")
         chain = Determinants(many, strength)
         for first in range(0, side, count):

@@ -16,7 +16,7 @@ from tenfold.quasiperiodic.facts import facts
 from tenfold.quasiperiodic.operators.border import Numbers, Whole, amplitudes, whole
 from tenfold.quasiperiodic.operators.hopping import Kernel
 from tenfold.quasiperiodic.operators.long_range import LongRange
-from tenfold.shifts.costs import Watch, require
+from tenfold.shifts.costs import Watch, hopeless, require
 
 _TOGETHER = 8  # transfer matrices multiplied between two orthonormalisations
 _BATCHES = 32
@@ -79,10 +79,12 @@ def lyapunov_exponents(
     require(
         8.0 * many * (2 * _BATCHES * reach + 16 * _TOGETHER * reach**2), f"exponents at {many:,} energies and theta"
     )
-    watch = Watch(
+    told = (
         f"{steps:,} steps at {len(flat):,} energies",
         "fewer are quicker, with an error that grows as one over their root",
     )
+    hopeless(float(steps) * many, *told)
+    watch = Watch(*told)
     sums, stretch = np.zeros((_BATCHES, *shape, reach)), steps // _BATCHES
     # The potential in pieces, so that a long orbit needs no long array.
     piece = max(_TOGETHER, min(steps, (1 << 20) // max(1, many * 4 * reach * reach)) // _TOGETHER * _TOGETHER)
