@@ -300,8 +300,6 @@ def _relation(frequency: Frequency) -> tuple[int, ...] | None:
         half = [size] * frequency.dim + [max(1, noise << BITS - known if modulus == 1 << BITS else noise)]
         return (signed(v[:-1]) for v, _ in in_box(rows, half) if any(v[:-1]) and (noise or not v[-1]))
 
-    if not any(within(reach)):
-        return None
     # Small boxes first: a rational vector has so many relations in the large one.
     for size in sorted({min(size, reach) for size in (1, 8, 128, 4096)}):
         found = [k for k in within(size) if _holds(frequency, k)]
