@@ -230,7 +230,7 @@ def test_what_is_counted_or_written_takes_little(line: str, tmp_path: Path, caps
     lambda: room.bloch_spectrum(OPERATOR, 377, [0.0]),
     lambda: room.green_columns(OPERATOR.box(1000), [1j] * 99),
     lambda: room.torch_states(OPERATOR.box(1000), None, [50.0]),
-    lambda: room.determinant_scan(OPERATOR, 10**6, 0.1, [0.1]),
+    lambda: room.determinant_scan(OPERATOR, 10**6, 0.1, [0.1] * 1000),
     lambda: room.theta_grid(100, 3),
     lambda: room.discrepancy(np.zeros((5, 2)), exact=False, budget=10**5),
     lambda: room.time_averaged(OPERATOR.box(500), None, [1.0] * 999, method="resolvent"),
