@@ -11,6 +11,7 @@ from tenfold import hub
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.starflow.model import StarFlow
+from tenfold.training.streams import Draws, index_of
 from tests.starflow.helpers import random_flow, small_config
 
 SMALL = ("--train.steps", "2", "--train.tracker", "none")
@@ -164,7 +165,7 @@ def test_scores_of_images(tenfold, class_model, tmp_path):
         latents = autoencoder.encode(torch.from_numpy(images) / 127.5 - 1)
         expected = torch.zeros(3)
         for k in range(2):
-            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(k))
+            noise = Draws(0, k).normal("noise", index_of(images), tuple(latents.shape[1:]))
             each = [flow.log_prob(latents + 0.3 * noise, torch.full((3,), c)) for c in range(3)]
             expected += (torch.stack(each).logsumexp(0) - np.log(3)) / 2
     row = {row["name"]: row["log_prob"] for row in found["scores"]}
