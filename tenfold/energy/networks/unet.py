@@ -18,7 +18,7 @@ class ConvolutionBlock(nn.Module):
 
     def __init__(self, inward: int, outward: int, width: int, activation: str) -> None:
         super().__init__()
-        self.first, self.second = nn.GroupNorm(_GROUPS, inward), nn.GroupNorm(_GROUPS, outward)
+        self.norm_in, self.norm_out = nn.GroupNorm(_GROUPS, inward), nn.GroupNorm(_GROUPS, outward)
         self.inner = nn.Conv2d(inward, outward, 3, padding=1)
         self.outer = nn.Conv2d(outward, outward, 3, padding=1)
         self.condition = nn.Linear(width, 2 * outward)
@@ -28,8 +28,8 @@ class ConvolutionBlock(nn.Module):
     def forward(self, h: Float[Tensor, "n c h w"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n o h w"]:
         """One block."""
         scale, shift = self.condition(condition)[:, :, None, None].chunk(2, 1)
-        inside = self.inner(self.activation(self.first(h)))
-        inside = self.activation(self.second(inside) * (1 + scale) + shift)
+        inside = self.inner(self.activation(self.norm_in(h)))
+        inside = self.activation(self.norm_out(inside) * (1 + scale) + shift)
         out: Tensor = self.skip(h) + self.outer(inside)
         return out
 
