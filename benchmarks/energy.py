@@ -23,7 +23,7 @@ from tenfold.energy.feynman_kac import (
     ParticleSampler,
     WeightOptions,
 )
-from tenfold.energy.feynman_kac.steps import Moved, NoiseStep, exact_increment, proposal
+from tenfold.energy.feynman_kac.steps import NoiseStep, ProposedStep, exact_increment, proposal
 from tenfold.smc.adaptive import gather_particles, resample_where
 from tenfold.smc.resampling import draw_ancestors
 from tenfold.smc.weights import log_mean_weight
@@ -188,7 +188,7 @@ def step_pita(emit: Emit, quick: bool) -> None:
     def ours() -> Tensor:
         moved = x + affine.pull.float() * found.full_score + affine.variance.sqrt().float() * z
         after = target.evaluate(moved, span.sigma_next)
-        step = Moved(x, moved, z, affine, span)
+        step = ProposedStep(x, moved, z, affine, span)
         return exact_increment(step, found.log_density, after.log_density)
 
     def other() -> Tensor:
@@ -223,7 +223,7 @@ def overhead(emit: Emit, quick: bool) -> None:
 
     def bookkeeping() -> None:
         moved = x + affine.pull.float() * found.full_score + affine.variance.sqrt().float() * z
-        step = Moved(x, moved, z, affine, span)
+        step = ProposedStep(x, moved, z, affine, span)
         more = logs + exact_increment(step, found.log_density, found.log_density)
         done = resample_where(more, numbers, 1.0)
         gather_particles(x[None], done.ancestors)

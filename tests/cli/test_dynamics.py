@@ -10,7 +10,9 @@ import pytest
 from tenfold.quasiperiodic.commands.config import ACTIONS, MODEL_USED, USED, ModelOptions, WorkOptions
 from tenfold.quasiperiodic.commands.dynamics import EXAMPLES
 from tenfold.quasiperiodic.dynamics.evolution import evolve
-from tenfold.quasiperiodic.operators import memory, presets
+from tenfold.quasiperiodic.operators import presets
+from tenfold.runs import machine
+from tenfold.shifts import costs
 from tests.test_imports import command
 from tests.test_imports import run as blocked
 
@@ -251,8 +253,9 @@ def test_a_box_that_is_too_small_fails_after_the_work(tenfold, tmp_path: Path) -
 
 
 def test_memory_is_told_before_it_is_taken(refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 1 << 20)
-    assert "would need" in refused("dynamics", "evolve", "--box", 1_000_000, "--times", 1)
+    monkeypatch.setattr(costs, "LITTLE", 0)
+    monkeypatch.setattr(machine, "free_memory", lambda: 1 << 20)
+    assert "of memory, but" in refused("dynamics", "evolve", "--box", 1_000_000, "--times", 1)
 
 
 def test_a_folder_that_holds_a_run(refused, tenfold, tmp_path: Path) -> None:

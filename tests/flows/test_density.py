@@ -17,7 +17,7 @@ from tenfold.flows.density import (
     score,
     token_nll,
 )
-from tenfold.flows.evaluation import bits_per_dim_rows
+from tenfold.flows.evaluation import bits_per_dim_rows, uniform_noise
 from tenfold.flows.loss import dequantise, discrete_log_prob, to_levels, to_unit_range
 from tenfold.tarflow.config import TarFlowConfig
 from tests.flows.helpers import linear_flow, random_flow
@@ -160,6 +160,6 @@ def test_bits_per_dim_rows_name_their_bounds():
     assert table["bits_per_dim"].draws == 16
     assert table["bits_per_dim"].standard_error > 0
     assert table["bits_per_dim_importance"].value <= table["bits_per_dim"].value
-    uniform = lambda k: torch.rand(pixels.shape, generator=torch.Generator().manual_seed(k))  # noqa: E731
+    uniform = uniform_noise(pixels, 0)
     by_hand = -discrete_log_probs(flow, pixels, 17, uniform, 16, mixture=True).detach().mean() / 16 / math.log(2)
     assert abs(float(by_hand) - table["bits_per_dim"].value) < 1e-4
