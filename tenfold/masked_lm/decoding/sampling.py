@@ -239,8 +239,9 @@ def require_batch(model: MaskedLM, rows: int, masks: int, fix: str) -> None:
     """Raises UsageError where the logits of all masks of a pass, their probabilities, a layer's states and the rows
     themselves take more memory than there is."""
     each = 8 * model.vocab_size + 64
-    if isinstance(model, MaskedLM):  # what only answers like one has no layers that are known
-        each += 4 * (6 * model.network.config.hidden_size + 3 * model.network.config.intermediate_size)
+    network = getattr(model, "network", None)
+    if network is not None:  # what only answers like a model has no layers that are known
+        each += 4 * (6 * network.config.hidden_size + 3 * network.config.intermediate_size)
     require(masks * each, model.device, f"filling in {rows} rows at once", fix)
 
 
