@@ -30,7 +30,7 @@ class LevelAndClass(nn.Module):
 
     def forward(self, noise: Float[Tensor, " n"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n width"]:
         """c_noise and labels in [−1, classes) to vectors; no labels are −1 everywhere."""
-        angles = noise[:, None] * self.frequencies.to(noise.dtype)
+        angles = noise[:, None] * self.frequencies.to(noise)
         vector: Tensor = self.level(torch.cat([angles.sin(), angles.cos()], 1))
         if self.label is None:
             return vector
