@@ -13,7 +13,10 @@ def test_the_ten_lines_train_sample_and_score(
 ) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len([line for line in block.splitlines() if line.strip()]) <= 10
-    quick = 'train={"steps": 3, "tracker": "none"}, evaluation={"baselines": False, "draws": 2, "importance": 2}'
+    quick = (
+        'model={"blocks": 2, "layers": 1}, train={"steps": 3, "tracker": "none"}, data={"test": 60, "validation": 20}, '
+        'evaluation={"baselines": False, "draws": 2, "importance": 2, "samples": 40}'
+    )
     shortened = block.replace('train={"steps": 300}', quick)
     assert shortened != block
     monkeypatch.chdir(tmp_path)

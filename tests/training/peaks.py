@@ -172,7 +172,7 @@ CASES: dict[str, Case] = {
     "denoiser": Case("energy-digits-teacher", 4096),
     "energy": Case("energy-digits", 4096, stage="energy"),
     "energy of a unet": Case("energy-mnist-direct", 24),
-    "lattice flow": Case("ising-10x10", 512, lambda _: {"objective": {"trajectories": 32, "buffer": 64}}),
+    "lattice flow": Case("ising-10x10", 96, lambda _: {"objective": {"trajectories": 8, "buffer": 16}}),
     "ratio": Case("kjv-ratio", 16, lambda p: steered(p, draws=2)),
 }
 
