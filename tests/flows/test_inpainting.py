@@ -17,7 +17,7 @@ KS_LIMIT = 1.63 / math.sqrt(CHAINS)  # 1 % level
 
 def grid_distribution(flow, known: float):
     """Values and cumulative distribution of x_1 given x_0 = known."""
-    axis = torch.linspace(-12, 12, 4001, dtype=torch.float64)
+    axis = torch.linspace(-12, 12, 2001, dtype=torch.float64)
     points = torch.stack([torch.full_like(axis, known), axis], dim=1).unsqueeze(-1)
     with torch.no_grad():
         density = (log_prob(flow, points) - log_prob(flow, points).max()).exp()
@@ -48,7 +48,7 @@ def run(flow, method, **options):
 @pytest.mark.parametrize("method", ["mh", "mala"])
 def test_metropolis_methods_are_exact(method):
     flow = curved_flow()
-    result = run(flow, method, steps=80, warmup=40, step=0.8)
+    result = run(flow, method, steps=50, warmup=25, step=0.8)
     assert result.exact
     assert torch.equal(result.x[:, 0], torch.full((CHAINS, 1), 0.8, dtype=torch.float64))
     assert 0.15 < float(result.acceptance.mean()) < 0.9
@@ -57,7 +57,7 @@ def test_metropolis_methods_are_exact(method):
 
 def test_published_chain_is_biased_for_two_blocks():
     flow = curved_flow()
-    result = run(flow, "published", steps=80, step=1.0)
+    result = run(flow, "published", steps=40, step=1.0)
     assert not result.exact
     assert ks(result.x[:, 1, 0], *grid_distribution(flow, 0.8)) > 2 * KS_LIMIT
 
@@ -65,7 +65,7 @@ def test_published_chain_is_biased_for_two_blocks():
 @pytest.mark.parametrize("method", ["published", "mh"])
 def test_both_are_exact_for_one_block_and_one_token(method):
     flow = linear_flow(0.7, -0.4)
-    result = run(flow, method, steps=60, warmup=30, step=1.0)
+    result = run(flow, method, steps=40, warmup=20, step=1.0)
     assert ks(result.x[:, 1, 0], *grid_distribution(flow, 0.8)) < KS_LIMIT
 
 
