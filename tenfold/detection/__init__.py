@@ -1,4 +1,8 @@
-"""AI-TOD-R and DCFL: oriented tiny objects (arXiv:2412.11582). Not built yet."""
+"""Oriented tiny objects, AI-TOD-R and DCFL (arXiv 2412.11582): geometry of rotated boxes, and evaluation.
+
+``geometry`` and ``evaluation`` serve those who keep their own detector. Names are imported on first use, so that the
+package itself imports no PyTorch.
+"""
 
 import lazy_loader
 
