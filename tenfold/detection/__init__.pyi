@@ -1,3 +1,6 @@
+from .data.options import LabelReading as LabelReading
+from .data.reading import read_detections as read_detections
+from .data.reading import read_labels as read_labels
 from .evaluation.intervals import bootstrap_intervals as bootstrap_intervals
 from .evaluation.matching import match_detections as match_detections
 from .evaluation.metrics import DetectionMetric as DetectionMetric
@@ -14,5 +17,8 @@ from .geometry.quads import from_quads as from_quads
 from .geometry.quads import to_quads as to_quads
 from .geometry.suppression import rotated_nms as rotated_nms
 from .geometry.suppression import soft_nms as soft_nms
+from .options import DetectionScoring as DetectionScoring
+from .scoring import DetectionScores as DetectionScores
+from .scoring import score_detections as score_detections
 from .tables import Detections as Detections
 from .tables import Labels as Labels

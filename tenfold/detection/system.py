@@ -1,9 +1,20 @@
 """What the system is. Imports nothing heavy."""
 
-from tenfold.runs.system import System
+from tenfold.detection import commands
+from tenfold.runs.system import Command, System
 
 SYSTEMS = (
     System(
-        name="detection", title="AI-TOD-R and DCFL: oriented tiny objects", paper="arXiv:2412.11582", state="not yet"
+        name="detection",
+        title="AI-TOD-R and DCFL: oriented tiny objects",
+        paper="arXiv:2412.11582",
+        state="geometry, evaluation, data; no detector yet",
+        commands={
+            "score-detections": Command(
+                "anybody's oriented boxes against labels: AP by size, recalls, errors",
+                lambda argv: commands.run_score_detections(argv),
+            ),
+            "data": Command("labels of oriented boxes, looked over or converted", lambda argv: commands.run_data(argv)),
+        },
     ),
 )
