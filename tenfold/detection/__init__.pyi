@@ -1,3 +1,5 @@
+from .data.aerotiny.config import AeroTinyConfig as AeroTinyConfig
+from .data.aerotiny.scene import AeroTiny as AeroTiny
 from .data.options import LabelReading as LabelReading
 from .data.reading import read_detections as read_detections
 from .data.reading import read_labels as read_labels

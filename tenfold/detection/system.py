@@ -14,7 +14,10 @@ SYSTEMS = (
                 "anybody's oriented boxes against labels: AP by size, recalls, errors",
                 lambda argv: commands.run_score_detections(argv),
             ),
-            "data": Command("labels of oriented boxes, looked over or converted", lambda argv: commands.run_data(argv)),
+            "data": Command(
+                "labels of oriented boxes, looked over, converted, or rendered with pictures",
+                lambda argv: commands.run_data(argv),
+            ),
         },
     ),
 )

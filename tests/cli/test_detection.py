@@ -88,6 +88,14 @@ def test_convert(tenfold, folder, to):
     assert as_json(tenfold("data", "check", out, "--json"))["objects"] == 4
 
 
+def test_render(tenfold, tmp_path):
+    words = ("--size", 64, "--pictures", 2, "--objects", 600)
+    found = as_json(tenfold("data", "render", tmp_path / "made", *words, "--json"))
+    checked = as_json(tenfold("data", "check", tmp_path / "made", "--split", "train", "--json"))
+    assert checked["pictures"] == found["pictures"] == 2
+    assert checked["objects"] == found["objects"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -95,6 +103,8 @@ def test_convert(tenfold, folder, to):
         (["data", "check", "x", "--to", "coco"], "check does not use --to"),
         (["data", "convert", "x", "--to", "voc"], "--to is 'voc'; choose one of dota"),
         (["data", "convert", "x", "--to", "coco"], "--out is missing"),
+        (["data", "render", "x", "--method", "edges"], "render does not use --method"),
+        (["data", "render", "x", "--size", "10"], "size"),
         (["data", "check", "nowhere"], "nowhere is no folder"),
         (["score-detections", "x", "y", "--metric", "dota"], "metric is 'dota'"),
         (["score-detections", "x", "y", "--threshold", "0.5"], "the metric aitod does not use --threshold"),

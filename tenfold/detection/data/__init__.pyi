@@ -1,3 +1,6 @@
+from .aerotiny.config import AeroTinyConfig as AeroTinyConfig
+from .aerotiny.scene import AeroTiny as AeroTiny
+from .aerotiny.writing import write_aerotiny as write_aerotiny
 from .checking import Finding as Finding
 from .checking import LabelStatistics as LabelStatistics
 from .checking import statistics as statistics

@@ -23,8 +23,8 @@ SQUARE = 1.05  # sides of a smaller ratio do not tell the width from the height
 def fold(angles: Float[Tensor, "*n"], start: float, period: float = math.pi) -> Float[Tensor, "*n"]:
     """Angles modulo ``period`` in [start, start + period).
 
-    >>> fold(torch.tensor([3.0, -2.0]), -torch.pi / 2).round(decimals=4).tolist()
-    [-0.1416, 1.1416]
+    >>> fold(torch.tensor([3.0, -2.0]), -torch.pi / 2)
+    tensor([-0.1416,  1.1416])
     """
     rest = torch.remainder(angles - start, period)
     folded = torch.where(rest >= period, 0.0, rest) + start  # −1e−20 has the remainder π, and a sum may round up to it
@@ -44,8 +44,8 @@ def to_convention(boxes: Float[Tensor, "*n 5"], convention: str) -> Float[Tensor
 
     Raises UsageError for another name.
 
-    >>> to_convention(torch.tensor([0.0, 0.0, 2.0, 4.0, 0.0]), "le135").round(decimals=4).tolist()
-    [0.0, 0.0, 4.0, 2.0, 1.5708]
+    >>> to_convention(torch.tensor([0.0, 0.0, 2.0, 4.0, 0.0]), "le135")
+    tensor([0.0000, 0.0000, 4.0000, 2.0000, 1.5708])
     """
     if convention in START:
         ordered = long_side_first(boxes)
