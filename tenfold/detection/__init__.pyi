@@ -1,3 +1,14 @@
+from .assign.audit import audit_assignment as audit_assignment
+from .assign.choosing import assign_priors as assign_priors
+from .assign.options import AtssOptions as AtssOptions
+from .assign.options import DcflOptions as DcflOptions
+from .assign.options import GaussianRankingOptions as GaussianRankingOptions
+from .assign.options import MaxIouOptions as MaxIouOptions
+from .assign.options import TaskAlignedOptions as TaskAlignedOptions
+from .assign.options import WassersteinRankingOptions as WassersteinRankingOptions
+from .assign.priors import Predictions as Predictions
+from .assign.priors import Priors as Priors
+from .assign.priors import grid_priors as grid_priors
 from .data.aerotiny.config import AeroTinyConfig as AeroTinyConfig
 from .data.aerotiny.scene import AeroTiny as AeroTiny
 from .data.options import LabelReading as LabelReading
