@@ -43,6 +43,20 @@ def test_float32_far_from_the_origin(known: dict[str, Tensor]) -> None:
     assert relative(found.double(), known["gjsd"]) < 1e-4
 
 
+def test_the_quick_divergence_is_the_careful_one() -> None:
+    first, second = (torch.from_numpy(part)[:300] for part in polygons.random_pairs(300, seed=2))
+    careful = geometry.bhattacharyya(first[:, None], second[None])
+    assert relative(geometry.gjsd(first, second), careful) < 1e-7
+    usual = [b[(b[:, 2] / b[:, 3] < 8) & (b[:, 3] / b[:, 2] < 8)] for b in (first, second)]
+    careful = geometry.bhattacharyya(usual[0][:, None], usual[1][None])
+    assert float(((geometry.gjsd(*(b.float() for b in usual)) - careful).abs() / (1 + careful)).max()) < 2e-5
+    slivers = torch.tensor([[0.0, 0, 1e4, 1e-3, 0.7], [1, 1, 1e4, 1e-3, 0.7]])
+    assert bool((geometry.gjsd(slivers, slivers) >= 0).all())
+    assert geometry.gjsd(slivers[:0], slivers).shape == (0, 2)
+    one, other = (part[10:14].clone().requires_grad_() for part in (first, second))
+    assert torch.autograd.gradcheck(geometry.gjsd, (one, other), atol=1e-6)
+
+
 KINDS = {"kld": "kl", "jd": "jeffreys", "kldmax": "kl_max", "kldmin": "kl_min"}
 
 

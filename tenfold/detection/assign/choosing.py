@@ -36,9 +36,10 @@ def assign_priors(
     Raises:
         UsageError: where predictions are needed and there are none.
 
+    >>> import torch
     >>> objects, labels = torch.tensor([[9.0, 9, 10, 8, 0.3]]), torch.tensor([0])
     >>> from tenfold.detection.assign.priors import grid_priors
-    >>> assign_priors(objects, labels, grid_priors([(2, 2)], [8]), MaxIouOptions()).tolist()
+    >>> assign_priors(objects, labels, grid_priors([(2, 2)], [8], 1.0), MaxIouOptions()).tolist()
     [-1, -1, -1, 0]
     """
     needs = isinstance(options, TaskAlignedOptions) or (isinstance(options, DcflOptions) and options.posterior)

@@ -19,6 +19,7 @@ from torch import Tensor
 from tenfold.detection.geometry.boxes import at_least_float32
 
 _LONGEST = 1e7
+_AT_ONCE = 1 << 16  # pairs, so that what is between lies in the cache
 
 
 def sides_of(boxes: Float[Tensor, "*n 5"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
@@ -128,8 +129,36 @@ def gjsd(objects: Float[Tensor, "g 5"], priors: Float[Tensor, "n 5"]) -> Float[T
     With α = ½ the divergence, ½[KL(N_α ‖ N1) + KL(N_α ‖ N2)] to the Gaussian N_α of mean inverse covariance, is the
     Bhattacharyya distance, which is computed instead: the published expansion loses all digits in float32 far from the
     origin. Similarity is 1 / (1 + gjsd).
+
+    Made for many pairs, from sums of covariances: in float32 its error grows with the square of the boxes' aspect, to
+    about 1e−5 at 8:1, where ``bhattacharyya`` loses nothing.
     """
-    return bhattacharyya(objects[:, None], priors[None])
+    objects, priors = at_least_float32(objects), at_least_float32(priors)
+    theirs = _moments(priors)
+    rows = max(1, _AT_ONCE // max(1, len(priors)))
+    parts = [_pairwise(tuple(c[:, None] for c in _moments(part)), theirs) for part in objects.split(rows)]
+    return torch.cat(parts) if len(objects) else objects.new_zeros(0, len(priors))
+
+
+def _moments(boxes: Float[Tensor, "n 5"]) -> tuple[Tensor, ...]:
+    """x, y, the covariance's xx, xy, yy, √|S|, and ½ ln(2 √|S|)."""
+    mean, covariance = gaussian_of(boxes)
+    w, h = sides_of(boxes)
+    root = w * h / 4
+    return (
+        mean[:, 0], mean[:, 1], covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1], root,
+        (2 * root).log() / 2,
+    )  # fmt: skip
+
+
+def _pairwise(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Tensor:
+    x1, y1, xx1, xy1, yy1, root1, log1 = one
+    x2, y2, xx2, xy2, yy2, root2, log2 = other
+    dx, dy, xx, xy, yy = x1 - x2, y1 - y2, xx1 + xx2, xy1 + xy2, yy1 + yy2
+    # √|S1 + S2| is at least √|S1| + √|S2| (Minkowski), however it is rounded.
+    determinant = torch.maximum(torch.addcmul(xx * yy, xy, xy, value=-1), (root1 + root2).square())
+    form = torch.addcmul(xx * dy * dy, torch.addcmul(yy * dx, xy, dy, value=-2), dx)
+    return torch.addcdiv((determinant.log() / 2 - log1 - log2).clamp(min=0), form.clamp(min=0), determinant, value=0.25)
 
 
 def probiou(first: Float[Tensor, "*#n 5"], second: Float[Tensor, "*#n 5"]) -> Float[Tensor, "..."]:
