@@ -1,7 +1,7 @@
-"""Oriented tiny objects, AI-TOD-R and DCFL (arXiv 2412.11582): geometry of rotated boxes, and evaluation.
+"""Oriented tiny objects, AI-TOD-R and DCFL (arXiv 2412.11582): rotated boxes, labels, evaluation, assignment.
 
-``geometry`` and ``evaluation`` serve those who keep their own detector. Names are imported on first use, so that the
-package itself imports no PyTorch.
+``geometry``, ``data``, ``evaluation`` and ``assign`` each serve those who keep their own detector. Names are imported
+on first use, so that the package itself imports no PyTorch. The guide is docs/detection.md.
 """
 
 import lazy_loader

@@ -8,7 +8,8 @@ SYSTEMS = (
         name="detection",
         title="AI-TOD-R and DCFL: oriented tiny objects",
         paper="arXiv:2412.11582",
-        state="geometry, evaluation, data; no detector yet",
+        state="geometry, data, evaluation and assignment work; no detector yet",
+        benchmarks=("detection",),
         commands={
             "score-detections": Command(
                 "anybody's oriented boxes against labels: AP by size, recalls, errors",
