@@ -20,6 +20,7 @@ from .evaluation.metrics import DetectionMetric as DetectionMetric
 from .evaluation.precision import precision_curves as precision_curves
 from .evaluation.recalls import recall_tables as recall_tables
 from .evaluation.voc import voc_average_precision as voc_average_precision
+from .explaining import explain_assignment as explain_assignment
 from .geometry.angles import to_convention as to_convention
 from .geometry.gaussians import bhattacharyya as bhattacharyya
 from .geometry.gaussians import gjsd as gjsd
@@ -30,6 +31,7 @@ from .geometry.quads import from_quads as from_quads
 from .geometry.quads import to_quads as to_quads
 from .geometry.suppression import rotated_nms as rotated_nms
 from .geometry.suppression import soft_nms as soft_nms
+from .options import AssignmentExplaining as AssignmentExplaining
 from .options import DetectionScoring as DetectionScoring
 from .scoring import DetectionScores as DetectionScores
 from .scoring import score_detections as score_detections

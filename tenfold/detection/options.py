@@ -1,4 +1,4 @@
-"""Options of ``score-detections``. Imports no PyTorch."""
+"""Options of ``score-detections`` and ``explain-assignment``. Imports no PyTorch."""
 
 from tenfold.detection.evaluation.metrics import DetectionMetric
 from tenfold.errors import UsageError, suggest
@@ -50,3 +50,34 @@ class DetectionScoring:
         """Bins, number of detections and compatibility."""
         most = self.max_detections or (100 if self.metric == "coco" else 1500)
         return DetectionMetric("coco" if self.metric == "coco" else "aitod", most, self.compat)
+
+
+ASSIGNERS = ("dcfl", "max-iou", "atss", "tal", "gaussians", "wasserstein")
+
+
+@settings
+class AssignmentExplaining:
+    """Which assigner gives which priors to the objects of labels.
+
+    Attributes:
+        assigner: dcfl, max-iou, atss, tal, gaussians (in the manner of RFLA), or wasserstein (NWD-RKA).
+        strides: of the levels, pixels from one prior to the next.
+        scale: sides of the square priors, in strides.
+        min_positives: of dcfl: an object left with fewer keeps so many of its best candidates; 0 is as published.
+        seed: of the scores of the untrained head that dcfl and tal rank by.
+    """
+
+    assigner: str = "dcfl"
+    strides: tuple[int, ...] = (8, 16, 32, 64, 128)
+    scale: float = 4.0
+    min_positives: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.assigner not in ASSIGNERS:
+            raise UsageError(f"assigner is {self.assigner!r}{suggest(self.assigner, ASSIGNERS)}")
+        if not self.strides or min(self.strides) < 1:
+            raise UsageError(f"strides are {self.strides}; give pixels, 8,16,32 say")
+        if not self.scale > 0:
+            raise UsageError(f"scale is {self.scale:g}; give a positive number")
+        at_least(self, "", min_positives=0)

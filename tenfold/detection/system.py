@@ -15,6 +15,10 @@ SYSTEMS = (
                 "anybody's oriented boxes against labels: AP by size, recalls, errors",
                 lambda argv: commands.run_score_detections(argv),
             ),
+            "explain-assignment": Command(
+                "which objects of labels get positive priors, and which get none",
+                lambda argv: commands.run_explain_assignment(argv),
+            ),
             "data": Command(
                 "labels of oriented boxes, looked over, converted, or rendered with pictures",
                 lambda argv: commands.run_data(argv),

@@ -31,7 +31,7 @@ def as_json(done):
     return json.loads(done.out)
 
 
-@pytest.mark.parametrize("verb", ["score-detections", "data"])
+@pytest.mark.parametrize("verb", ["score-detections", "explain-assignment", "data"])
 def test_help_has_examples(tenfold, verb):
     done = tenfold(verb, "--help")
     assert done.code == 0
@@ -88,6 +88,21 @@ def test_convert(tenfold, folder, to):
     assert as_json(tenfold("data", "check", out, "--json"))["objects"] == 4
 
 
+def test_explain(tenfold, folder):
+    line = ("explain-assignment", folder / "set", "--split", "test", "--strides", "8,16")
+    found = as_json(tenfold(*line, "--json"))
+    assert found["total"]["objects"] == 4
+    assert found["total"]["without"] == 0
+    assert sum(found["levels"]) == pytest.approx(1)
+    published = as_json(tenfold(*line, "--min-positives", 0, "--json"))
+    assert published["total"]["positives"] <= found["total"]["positives"]
+    shown = tenfold(*line, "--assigner", "max-iou").out
+    assert "max-iou: 4 objects" in shown
+    assert "positives by stride: 8: " in shown
+    for assigner in ("atss", "tal", "gaussians", "wasserstein"):
+        assert as_json(tenfold(*line, "--assigner", assigner, "--json"))["assigner"] == assigner
+
+
 def test_render(tenfold, tmp_path):
     words = ("--size", 64, "--pictures", 2, "--objects", 600)
     found = as_json(tenfold("data", "render", tmp_path / "made", *words, "--json"))
@@ -112,6 +127,9 @@ def test_render(tenfold, tmp_path):
         (["score-detections", "x", "y", "--metric", "coco", "--compat", "ids"], "of the metric aitod"),
         (["score-detections", "x", "y", "--bootstrap", "1"], "bootstrap is 1"),
         (["score-detections", "x"], "missing detections"),
+        (["explain-assignment", "x", "--assigner", "dcfl2"], "assigner is 'dcfl2'; did you mean 'dcfl'"),
+        (["explain-assignment", "x", "--assigner", "atss", "--min-positives", "2"], "does not use --min-positives"),
+        (["explain-assignment", "x", "--strides", "0"], "strides are (0,)"),
     ],
 )
 def test_refused_lines(refused, words, message):

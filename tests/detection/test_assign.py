@@ -269,7 +269,7 @@ def test_audit(grid: Priors, objects: Tensor) -> None:
     labels = torch.zeros(4).long()
     pictures = [objects, objects[2:3], objects[:0]]
     assigned = [assign_priors(p, labels[: len(p)], grid, MaxIouOptions(match_best=False)) for p in pictures]
-    found = audit_assignment(pictures, grid, assigned)
+    found = audit_assignment(pictures, [grid] * 3, assigned)
     positives = torch.cat([counts(a, len(p)) for a, p in zip(assigned, pictures, strict=True)]).double()
     assert found.total.objects == 5
     assert found.total.positives == pytest.approx(float(positives.mean()))

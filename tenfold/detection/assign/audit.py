@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from tenfold.detection.assign.priors import Priors
 from tenfold.detection.geometry.angles import SQUARE, long_side_first
 from tenfold.detection.geometry.boxes import areas
+from tenfold.errors import UsageError
 
 SIZE_EDGES = (0.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 32.0, 64.0, math.inf)
 ANGLE_EDGES = tuple(float(angle) for angle in range(0, 91, 15))
@@ -45,16 +45,21 @@ class AssignmentAudit(NamedTuple):
 
 
 def audit_assignment(
-    objects: Sequence[Tensor], priors: Priors, assigned: Sequence[Int[Tensor, " n"]]
+    objects: Sequence[Tensor], priors: Sequence[Priors], assigned: Sequence[Tensor]
 ) -> AssignmentAudit:
-    """Of pictures that share their priors: ``objects`` (g, 5), and what ``assign_priors`` said of each picture."""
-    counts, distances, levels = [], [], torch.zeros(len(priors.levels), dtype=torch.float64)
-    for boxes, owner in zip(objects, assigned, strict=True):
+    """Of each picture its ``objects`` (g, 5), its priors, everywhere of as many levels, and what the assigner said.
+
+    Raises UsageError without pictures.
+    """
+    if not len(objects):
+        raise UsageError("there are no pictures to look at; give at least one")
+    counts, distances, levels = [], [], torch.zeros(len(priors[0].levels), dtype=torch.float64)
+    for boxes, prior, owner in zip(objects, priors, assigned, strict=True):
         rows = (owner >= 0).nonzero()[:, 0]
         counts.append(torch.bincount(owner[rows], minlength=len(boxes)).double().cpu())
-        away = priors.boxes[rows, :2] - boxes[owner[rows], :2]
+        away = prior.boxes[rows, :2] - boxes[owner[rows], :2]
         distances.append(torch.linalg.vector_norm(away.double(), dim=1).cpu())
-        levels += torch.bincount(priors.level[rows], minlength=len(priors.levels)).cpu()
+        levels += torch.bincount(prior.level[rows], minlength=len(levels)).cpu()
     every, positives, far = torch.cat([*objects]).double().cpu(), torch.cat(counts), torch.cat(distances)
     crowd = torch.cat([torch.full((len(boxes),), float(len(boxes))) for boxes in objects])
     boxes = long_side_first(every)

@@ -1,4 +1,4 @@
-"""The room's own verbs, ``score-detections`` and ``data``. Imports no PyTorch."""
+"""The room's own verbs, ``score-detections``, ``explain-assignment`` and ``data``. Imports no PyTorch."""
 
 import lazy_loader
 

@@ -11,7 +11,7 @@ from tenfold.errors import UsageError, suggest
 from tenfold.settings.arguments import read_arguments
 
 OVER = ("union", "first", "smaller")
-_CHUNK = 1 << 15  # pairs at once, so that what is between lies in the cache
+_CHUNK = 1 << 13  # pairs at once, so that what is between lies in the cache
 
 
 @read_arguments
@@ -50,7 +50,7 @@ def sparse_iou(
     check_boxes(first, "first")
     check_boxes(second, "second")
     pairs = near_pairs(first, second, first_group, second_group)
-    return pairs, _of_pairs(first, second, pairs, over)
+    return pairs, iou_of_pairs(first, second, pairs, over)
 
 
 def box_iou(first: Float[Tensor, "n 5"], second: Float[Tensor, "m 5"], over: str = "union") -> Float[Tensor, "n m"]:
@@ -65,8 +65,9 @@ def box_iou(first: Float[Tensor, "n 5"], second: Float[Tensor, "m 5"], over: str
     return values.new_zeros(len(first), len(second)).index_put((pairs[0], pairs[1]), values)
 
 
-def _of_pairs(
+def iou_of_pairs(
     first: Float[Tensor, "n 5"], second: Float[Tensor, "m 5"], pairs: Int[Tensor, "2 p"], over: str
 ) -> Float[Tensor, " p"]:
+    """IoU of first[i] and second[j] for pairs (i, j), in pieces; boxes are not checked."""
     parts = [paired_iou(first[i], second[j], over) for i, j in (part.unbind(0) for part in pairs.split(_CHUNK, 1))]
     return torch.cat(parts) if parts else at_least_float32(first).new_zeros(0)

@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.detection.geometry.overlap import sparse_iou
+from tenfold.detection.geometry.boxes import check_boxes
+from tenfold.detection.geometry.neighbours import near_pairs
+from tenfold.detection.geometry.overlap import iou_of_pairs
 from tenfold.errors import UsageError, suggest
 from tenfold.settings.arguments import read_arguments
 
@@ -116,10 +118,10 @@ def soft_nms(
 
 def _edges(boxes: Tensor, labels: Tensor | None, over: str) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs i < j of one class that may overlap, and their IoU."""
-    pairs, iou = sparse_iou(boxes, boxes, over, labels, labels)
-    once = pairs[0] < pairs[1]
-    i, j = pairs[:, once]
-    return i, j, iou[once]
+    check_boxes(boxes)
+    pairs = near_pairs(boxes, boxes, labels, labels)
+    pairs = pairs[:, pairs[0] < pairs[1]]
+    return pairs[0], pairs[1], iou_of_pairs(boxes, boxes, pairs, over)
 
 
 def _check(boxes: Tensor, scores: Tensor, labels: Tensor | None) -> None:
