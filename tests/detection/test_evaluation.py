@@ -138,7 +138,7 @@ def with_loops(labels: Labels, detections: Detections, metric: DetectionMetric) 
 
 @pytest.mark.parametrize(("seed", "most"), [(1, 1500), (2, 3)])
 def test_transcription_with_loops(seed: int, most: int) -> None:
-    labels, detections = tables(*world(seed))
+    labels, detections = tables(*world(seed, pictures=3, objects=30, found=70))
     metric = DetectionMetric(max_detections=most)
     matches = match_detections(labels, detections, metric)
     assert (matches.left_out > 0) == (most == 3)

@@ -19,7 +19,7 @@ from torch import Tensor
 from tenfold.detection.geometry.boxes import at_least_float32
 
 _LONGEST = 1e7
-_AT_ONCE = 1 << 16  # pairs, so that what is between lies in the cache
+_AT_ONCE = 1 << 17  # pairs, so that what is between lies in the cache
 
 
 def sides_of(boxes: Float[Tensor, "*n 5"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
