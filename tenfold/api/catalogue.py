@@ -132,8 +132,8 @@ def plain(name: str) -> Recipe:
 
     Raises UsageError for a system that has none."""
     found = {other: known.plain for other, known in systems().items() if known.plain is not None}
-    if name in systems() and systems()[name].state == "not yet":
-        raise UsageError(f"{name} has no models: it is not yet there")
+    if name not in found and name in systems():
+        raise UsageError(f"{name} has no models to use: its state is {systems()[name].state!r}")
     if name not in found:
         raise UsageError(f"there is no system {name!r} to use this model with{suggest(name, found)}")
     return found[name]

@@ -1,4 +1,8 @@
-"""AI-TOD-R and DCFL: oriented tiny objects (arXiv:2412.11582). Not built yet."""
+"""Oriented tiny objects, AI-TOD-R and DCFL (arXiv 2412.11582): rotated boxes, labels, evaluation, assignment.
+
+``geometry``, ``data``, ``evaluation`` and ``assign`` each serve those who keep their own detector. Names are imported
+on first use, so that the package itself imports no PyTorch. The guide is docs/detection.md.
+"""
 
 import lazy_loader
 

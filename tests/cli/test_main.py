@@ -52,13 +52,16 @@ def test_list_says_what_there_is(tenfold) -> None:
 
 
 def test_systems_that_are_there_have_their_parts_and_others_none() -> None:
-    # Two are trained as components of other names, and one has nothing to train, but verbs.
+    # Two are trained as components of other names; one has nothing to train, and one nothing yet, but verbs.
     made_of = {"diffucoder": catalogue.systems()["masked-lm"], "tcsm": catalogue.systems()["discrete-diffusion"]}
     for name, system in SYSTEMS.items():
         parts = made_of.get(name, system)
         there = system.state != "not yet"
         if name == "quasiperiodic":
             assert there == ({"discrepancy", "dynamics", "shifts"} <= set(COMMANDS))
+            assert not parts.task
+        elif name == "detection":
+            assert there == ({"data", "explain-assignment", "score-detections"} <= set(COMMANDS))
             assert not parts.task
         elif name in made_of:
             assert parts.state == f"a part of {name}"

@@ -62,6 +62,9 @@ GUIDES = {
             "draws=32": "draws=2",
         },
     ),
+    "detection.md": Run(
+        lambda made: made["kept"].tolist() == [0, 1] and int((made["assigned"] >= 0).sum()) >= 2, shown="1.0"
+    ),
     "discrete-samplers.md": Run(
         lambda made: abs(float(made["weighted"].log_z) - float(made["ising_lattice"](10, 10, 0.4).log_z)) < 1
     ),

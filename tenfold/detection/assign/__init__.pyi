@@ -1,0 +1,16 @@
+from .audit import AssignmentAudit as AssignmentAudit
+from .audit import audit_assignment as audit_assignment
+from .choosing import assign_priors as assign_priors
+from .dcfl import DcflStages as DcflStages
+from .dcfl import dcfl_stages as dcfl_stages
+from .options import AtssOptions as AtssOptions
+from .options import DcflOptions as DcflOptions
+from .options import GaussianRankingOptions as GaussianRankingOptions
+from .options import MaxIouOptions as MaxIouOptions
+from .options import TaskAlignedOptions as TaskAlignedOptions
+from .options import WassersteinRankingOptions as WassersteinRankingOptions
+from .priors import BACKGROUND as BACKGROUND
+from .priors import IGNORED as IGNORED
+from .priors import Predictions as Predictions
+from .priors import Priors as Priors
+from .priors import grid_priors as grid_priors

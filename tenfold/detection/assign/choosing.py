@@ -1,0 +1,59 @@
+"""One call for all assigners."""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tenfold.detection.assign.dcfl import dcfl_stages
+from tenfold.detection.assign.options import (
+    AssignerOptions,
+    AtssOptions,
+    DcflOptions,
+    GaussianRankingOptions,
+    MaxIouOptions,
+    TaskAlignedOptions,
+)
+from tenfold.detection.assign.overlaps import by_atss, by_max_iou, by_task_alignment
+from tenfold.detection.assign.priors import Predictions, Priors
+from tenfold.detection.assign.ranking import by_gaussians, by_wasserstein
+from tenfold.errors import UsageError
+
+
+def assign_priors(
+    objects: Float[Tensor, "g 5"],
+    labels: Int[Tensor, " g"],
+    priors: Priors,
+    options: AssignerOptions,
+    predictions: Predictions | None = None,
+) -> Int[Tensor, " n"]:
+    """For each prior the number of its object, BACKGROUND or IGNORED. Nothing is differentiated.
+
+    Args:
+        objects, labels: of one picture.
+        priors: of all levels.
+        options: of the assigner, which they choose.
+        predictions: needed by DCFL with its posterior, and by TAL.
+
+    Raises:
+        UsageError: where predictions are needed and there are none.
+
+    >>> import torch
+    >>> objects, labels = torch.tensor([[9.0, 9, 10, 8, 0.3]]), torch.tensor([0])
+    >>> from tenfold.detection.assign.priors import grid_priors
+    >>> assign_priors(objects, labels, grid_priors([(2, 2)], [8], 1.0), MaxIouOptions()).tolist()
+    [-1, -1, -1, 0]
+    """
+    needs = isinstance(options, TaskAlignedOptions) or (isinstance(options, DcflOptions) and options.posterior)
+    if needs and predictions is None:
+        raise UsageError(f"{type(options).__name__} ranks by predictions; give them, or choose another assigner")
+    if isinstance(options, DcflOptions):
+        return dcfl_stages(objects, priors, predictions, options).fine
+    if isinstance(options, TaskAlignedOptions):
+        assert predictions is not None
+        return by_task_alignment(objects, labels, priors, predictions, options)
+    if isinstance(options, MaxIouOptions):
+        return by_max_iou(objects, priors, options)
+    if isinstance(options, AtssOptions):
+        return by_atss(objects, priors, options)
+    if isinstance(options, GaussianRankingOptions):
+        return by_gaussians(objects, priors, options)
+    return by_wasserstein(objects, priors, options)

@@ -1,0 +1,17 @@
+from .aerotiny.config import AeroTinyConfig as AeroTinyConfig
+from .aerotiny.scene import AeroTiny as AeroTiny
+from .aerotiny.writing import write_aerotiny as write_aerotiny
+from .checking import Finding as Finding
+from .checking import LabelStatistics as LabelStatistics
+from .checking import statistics as statistics
+from .coco import write_coco_labels as write_coco_labels
+from .coco import write_coco_results as write_coco_results
+from .dota import write_dota_labels as write_dota_labels
+from .dota import write_dota_results as write_dota_results
+from .geojson import write_geojson as write_geojson
+from .options import LabelReading as LabelReading
+from .reading import AITODR_CLASSES as AITODR_CLASSES
+from .reading import ReadLabels as ReadLabels
+from .reading import read_detections as read_detections
+from .reading import read_labels as read_labels
+from .yolo import write_yolo_labels as write_yolo_labels

@@ -1,0 +1,14 @@
+from .errors import ErrorBreakdown as ErrorBreakdown
+from .errors import error_breakdown as error_breakdown
+from .intervals import Interval as Interval
+from .intervals import bootstrap_intervals as bootstrap_intervals
+from .matching import Matches as Matches
+from .matching import match_detections as match_detections
+from .metrics import DetectionMetric as DetectionMetric
+from .metrics import SizeBin as SizeBin
+from .precision import PrecisionCurves as PrecisionCurves
+from .precision import precision_curves as precision_curves
+from .recalls import RecallRow as RecallRow
+from .recalls import recall_tables as recall_tables
+from .voc import VocPrecision as VocPrecision
+from .voc import voc_average_precision as voc_average_precision
