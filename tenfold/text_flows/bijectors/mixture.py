@@ -116,7 +116,7 @@ def checked_outer(outer: str) -> Outer:
     """Raises UsageError for another base distribution."""
     for name in get_args(Outer):
         if outer == name:
-            return name  # type: ignore[no-any-return]
+            return name
     raise UsageError(f"outer is {outer!r}; give 'probit' or 'logit'")
 
 

@@ -22,7 +22,7 @@ CHUNK = 2**21
 
 @read_all_arguments
 class MixtureRosenblatt:
-    """The triangular map of R^d that takes Σ_k π_k N(m_k, s_k² I) to the base distribution, a dimension after the other.
+    """The triangular map of R^d that takes Σ_k π_k N(m_k, s_k² I) to the base distribution, dimension by dimension.
 
     With a_k the weights after the dimensions before i: F_i = Σ_k a_k Φ((z_i − m_ki) / s_k), u_i = G⁻¹(F_i), and then
     a_k ∝ a_k N(z_i; m_ki, s_k²). The order of the dimensions changes u, not the density; the order of the components
