@@ -1,4 +1,7 @@
-"""TarFlowLM: language modelling with continuous flows (arXiv:2507.00425). Not built yet."""
+"""TarFlowLM: language modelling with continuous flows (arXiv:2507.00425). Its bijections are here, the model is not.
+
+Names are imported on first use. The guide is docs/mixture-flows.md.
+"""
 
 import lazy_loader
 

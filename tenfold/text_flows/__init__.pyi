@@ -1,1 +1,2 @@
-from .system import SYSTEMS as SYSTEMS
+from .bijectors.mixture import MixtureCDF as MixtureCDF
+from .bijectors.rosenblatt import MixtureRosenblatt as MixtureRosenblatt

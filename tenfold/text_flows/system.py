@@ -7,6 +7,7 @@ SYSTEMS = (
         name="tarflowlm",
         title="TarFlowLM: language modelling with continuous flows",
         paper="arXiv:2507.00425",
-        state="not yet",
+        state="the mixture bijectors work; the language model is missing",
+        benchmarks=("text_flows",),
     ),
 )

@@ -52,6 +52,7 @@ GUIDES = {
         lambda made: made["found"].completions.shape == (1, 32) and made["found"].nfe <= 32, shown=" "
     ),
     "masked-lm.md": Run(lambda made: bool((made["bound"].nats > 100).all()), model_of_bytes, shown="tensor"),
+    "mixture-flows.md": Run(lambda made: float(made["loss"].detach()) < 2.0),
     "python-api.md": Run(
         lambda made: bool(made["rows"]) and made["page"].exists() and len(made["scores"].names) == 2,
         photos,

@@ -1,0 +1,136 @@
+"""What the maps of mixtures cost: their inverse against bisection, the memory of the d-dimensional one.
+
+``inverse-bisection``: seconds to a residual of 1e-9 in float64, of guarded Newton steps against bisection in the same
+bracket with the same tail-safe map; ``-fast`` gives bisection our quicker map too. ``rosenblatt-memory``: peak of a
+forward and backward pass, against the direct form: all components of all positions and dimensions at once.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.harness import Record, main, paired
+from tenfold.text_flows.bijectors import inverse
+from tenfold.text_flows.bijectors.normal import log_pdf
+from tenfold.text_flows.bijectors.rosenblatt import MixtureRosenblatt
+from tenfold.text_flows.bijectors.scalar import log_density, log_tails, to_base
+
+TOLERANCE = 1e-9
+Map = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def tail_safe(z: Tensor, log_weights: Tensor, weights: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Φ⁻¹(F(z)) and log p(z) by the logarithms of both tails."""
+    log_p = log_density(z, log_weights, mean, scale)
+    return to_base(log_p, *log_tails(z, log_weights, mean, scale)).u, log_p
+
+
+def bisection(u: Tensor, log_weights: Tensor, mean: Tensor, scale: Tensor, evaluate: Map) -> Tensor:
+    """Halve the bracket of all lanes until each is within the tolerance."""
+    weights, ends = log_weights.exp(), mean + scale * u[:, None]
+    low, high = ends.amin(-1), ends.amax(-1)
+    for _ in range(100):
+        z = (low + high) / 2
+        gap = evaluate(z, log_weights, weights, mean, scale)[0] - u
+        if bool((gap.abs() <= TOLERANCE).all()):
+            break
+        low, high = torch.where(gap < 0, z, low), torch.where(gap > 0, z, high)
+    return z
+
+
+def inverse_records(count: int, lanes: int, repeats: int) -> list[Record]:
+    """Mixtures of ``count`` components, their means spread over some ten scales."""
+    g = torch.Generator().manual_seed(count)
+    logits, mean, log_scale = (torch.randn(lanes, count, generator=g, dtype=torch.float64) for _ in range(3))
+    mixture = logits.log_softmax(-1), 8 * mean, (0.7 * log_scale).exp()
+    u = torch.randn(lanes, generator=g, dtype=torch.float64)
+
+    def ours() -> Tensor:
+        return inverse._solved(u, *mixture, TOLERANCE)
+
+    residual = float((tail_safe(ours(), mixture[0], mixture[0].exp(), *mixture[1:])[0] - u).abs().amax())
+    records = []
+    for name, evaluate in (("", tail_safe), ("-fast", inverse._mapped)):
+        seconds = paired(ours, lambda evaluate=evaluate: bisection(u, *mixture, evaluate), repeats)  # type: ignore[misc]
+        sizes = {"components": count, "lanes": lanes}
+        records.append(Record(f"inverse-bisection{name}-{count}", *seconds, "s", residual, sizes))
+    return records
+
+
+def direct(z: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Σ u² + Σ log det of Rosenblatt's map with every component of every dimension and position at once."""
+    t = (z[..., None, :] - mean) / scale[:, None]
+    log_normal = log_pdf(t) - scale.log()[:, None]
+    before = torch.cat([torch.zeros_like(log_normal[..., :1]), log_normal.cumsum(-1)[..., :-1]], -1)
+    logs = (logits.log_softmax(-1)[..., None] + before).log_softmax(-2)
+    log_p = (logs + log_normal).logsumexp(-2)
+    tails = [(logs + torch.special.log_ndtr(sign * t)).logsumexp(-2) for sign in (1, -1)]
+    u, logdet = to_base(log_p, *tails)
+    return u.square().sum() + logdet.sum()
+
+
+def chunked(z: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """The same by ours."""
+    u, logdet = MixtureRosenblatt(logits, mean, scale).forward(z)
+    return u.square().sum() + logdet.sum()
+
+
+def peak(work: Callable[..., Tensor], inputs: list[Tensor]) -> tuple[float, float, list[Tensor]]:
+    """MiB of resident memory above the start, seconds, and the gradients of a pass both ways."""
+    highest, done = [0], threading.Event()
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def watch() -> None:
+        while not done.is_set():
+            highest[0] = max(highest[0], resident())
+            time.sleep(0.002)
+
+    base, watcher = resident(), threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    gradients = list(torch.autograd.grad(work(*inputs), inputs))
+    seconds = time.perf_counter() - began
+    done.set()
+    watcher.join()
+    return (max(highest[0], resident()) - base) / 2**20, seconds, gradients
+
+
+def memory_record(rows: int, count: int, dims: int) -> Record:
+    """A pass of both kinds, ours first: what the other leaves to the allocator would hide ours."""
+    g = torch.Generator().manual_seed(0)
+    shapes = ((rows, dims), (rows, count), (count, dims), (count,))
+    z, logits, mean, log_scale = (torch.randn(shape, generator=g) for shape in shapes)
+    inputs = [x.requires_grad_() for x in (z, logits, mean, (0.3 * log_scale).exp())]
+    chunked(*inputs)
+    ours, our_seconds, found = peak(chunked, inputs)
+    other, other_seconds, expected = peak(direct, inputs)
+    error = max(float((a - b).abs().amax() / b.abs().amax()) for a, b in zip(found, expected, strict=True))
+    return Record(
+        "rosenblatt-memory",
+        ours,
+        other,
+        "MiB",
+        error,
+        {"rows": rows, "components": count, "dimensions": dims},
+        {"ours_seconds": our_seconds, "other_seconds": other_seconds},
+        "forward and backward, float32; the error is that of the gradients, relative to the largest",
+    )
+
+
+def benchmarks(quick: bool, emit: Callable[[Record], None]) -> None:
+    """All records."""
+    emit(memory_record(64 if quick else 512, 512 if quick else 4096, 16))
+    for count in (2, 27, 64):
+        for record in inverse_records(count, 500 if quick else 6000, 2 if quick else 7):
+            emit(record)
+
+
+if __name__ == "__main__":
+    sys.exit(main("text_flows", benchmarks))
