@@ -37,11 +37,11 @@ class EnergyRecipe(Recipe):
     evaluation: EnergyEvaluation = field(default_factory=EnergyEvaluation)
 
     def __post_init__(self) -> None:
-        known = self.data.kind in ("mixture", "pca-digits")
+        known = self.data.kind != "images"
         for name in ("target_score", "pinning"):
             if getattr(self.objective, name) and not known:
                 raise UsageError(
-                    f"objective.{name} needs data of known density, which {self.data.kind} has not; set it to 0, or "
+                    f"objective.{name} needs data of known density, which images have not; set it to 0, or "
                     "--data.kind mixture"
                 )
         if self.train.parallel == "fsdp":

@@ -29,8 +29,10 @@ from tenfold.energy.feynman_kac import (
 from tenfold.energy.feynman_kac import control as controls
 from tenfold.energy.feynman_kac.divergence import divergence
 from tenfold.energy.feynman_kac.moves import mala
+from tenfold.energy.feynman_kac.randomness import Numbers
 from tenfold.energy.feynman_kac.steps import NoiseStep
 from tenfold.energy.noise import karras_grid, variance_preserving
+from tenfold.smc.adaptive import resample_where
 from tenfold.smc.resampling import SCHEMES
 from tests.energy.forms import close, number, pair
 from tests.energy.test_composition import ScoreOnly
@@ -120,7 +122,60 @@ def test_variance_preserving_noise_is_the_same_run() -> None:
     close(there - proposal - here, ((order - 1) * d * (scale / scale_next).log()).expand(30))
 
 
-def test_order_of_models_and_particles() -> None:
+def test_a_run_in_variance_preserving_noise_is_the_same() -> None:
+    """A whole run on x_t = α x_0 + s n, written out with densities, kernels and proposals of its own, from the same
+    numbers: the same ancestors and normalised weights; log Z differs by (B − 1) d log α."""
+    a, b = pair()
+    target, order, d, n = 1.5 * a & 0.5 * b, 2.0, 2, 64
+    run = run_of(target, m=1, n=n)
+    numbers = Numbers(0, 1, n, torch.device("cpu"), torch.float64)
+    noise = [variance_preserving(sigma) for sigma in run.sigma]
+    models = [
+        [
+            (power, GaussianMixture(one.weights, here.scale * one.means, here.scale.square() * one.covariances))
+            for power, one in ((1.5, a), (0.5, b))
+        ]
+        for here in noise
+    ]
+
+    def said(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        found = [(p, *model.log_density_and_score(x, noise[k].noise)) for p, model in models[k]]
+        return sum(p * log for p, log, _ in found), sum(p * score for p, _, score in found)  # type: ignore[return-value]
+
+    def log_normal(x: Tensor, variance: Tensor) -> Tensor:
+        return -(x.square().sum(1) / variance + d * (2 * math.pi * variance).log()) / 2
+
+    # At the first level α² (σ² + σ_d²) is s² + (α σ_d)².
+    first = noise[0]
+    variance = (first.noise.square() + (first.scale * target.data_scale) ** 2) / order
+    x = variance.sqrt() * numbers.normal("start", 0, (2,))
+    log, score = said(x, 0)
+    logs, log_z = log - log_normal(x, variance), number(0.0)
+    began, delta = logs.logsumexp(0) - math.log(n), target.data_scale
+    for k in range(len(noise) - 1):
+        here, there = noise[k], noise[k + 1]
+        ratio = there.scale / here.scale
+        kept = here.noise.square() - (there.noise / ratio).square()  # noising of x_t from x_t' in units of x_t
+        wide = (there.noise / ratio).square() + (here.scale * delta) ** 2
+        pull, spread = kept * (wide + kept) / (wide + order * kept), kept * wide / (wide + order * kept)
+        step = pull * score + spread.sqrt() * numbers.normal("step", k, (2,))
+        after = ratio * (x + step)
+        log_after, score_after = said(after, k + 1)
+        forward = log_normal(ratio * (step - pull * score), ratio.square() * spread)
+        logs = logs + log_after - log + log_normal(x - after / ratio, kept) - forward
+        last = k + 2 == len(noise)
+        done = resample_where(logs[None], numbers.shared("resampling", k, 1), 0.0 if last else 0.5)
+        assert torch.equal(done.ancestors, run.ancestors[k])
+        logs, log_z = done.log_weights[0], log_z + done.log_mean[0]
+        x, log, score = (part[done.ancestors[0]] for part in (after, log_after, score_after))
+    close(x / noise[-1].scale, run.particles[0], 1e-7)
+    close(logs.softmax(0), run.weighted.weights[0], 1e-7)
+    found = log_z + logs.logsumexp(0) - math.log(n)
+    shift = (order - 1) * d * (noise[0].scale / noise[-1].scale).log()
+    close(found - began - run.log_ratio[0], shift, 1e-7)
+
+
+def test_order_of_models_and_particles(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pair()
     one, other = run_of(a & b), run_of(b & a)
     close(one.particles, other.particles)
@@ -128,6 +183,16 @@ def test_order_of_models_and_particles() -> None:
     assert torch.equal(one.ancestors, other.ancestors)
     for first, second in permutations((2 * a, a & a), 2):
         close(run_of(first).particles, run_of(second).particles)
+    # Particles with permuted numbers are permuted, until ancestors are drawn; a control fitted to them is the same.
+    options = {"control": ControlOptions("ecg", frozen=False), "resampling": ResamplingOptions(threshold=0.0)}
+    plain, order = run_of(a & b, m=1, **options), torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    normal = Numbers.normal
+    monkeypatch.setattr(Numbers, "normal", lambda *given: normal(*given)[order])
+    permuted = run_of(a & b, m=1, **options)
+    close(permuted.particles, plain.particles[:, order])
+    close(permuted.log_weights, plain.log_weights[:, order])
+    close(permuted.theta, plain.theta)
+    close(permuted.log_z, plain.log_z)
 
 
 def test_chunks_and_populations_change_nothing() -> None:

@@ -111,7 +111,7 @@ def energy_heads(figures: Path, quick: bool = False, progress: Callable[[float],
         config = DenoisingConfig(shape=(1, 8, 8), data_scale=0.752)
         teacher = DenoisingModel(config)
         fit(teacher, lambda clean, noisy, sigma: clean, world, steps[0], seed)
-        said = _silent(teacher)
+        said = silent(teacher)
         for sigma, error in zip(LEVELS, distances(teacher, teacher, x)[1], strict=True):
             values.setdefault((f"denoising_mse_{sigma:g}", "teacher"), []).append(error)
         for name, student in STUDENTS.items():
@@ -145,7 +145,9 @@ def energy_heads(figures: Path, quick: bool = False, progress: Callable[[float],
     return Outcome(rows, {picture.name: caption}, {"system": "energy", "seeds": seeds, "steps": list(steps)})
 
 
-def _silent(teacher: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def silent(teacher: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What a teacher's denoiser says of noisy samples, without gradients, as ``fit`` wants it."""
+
     def said(clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         with torch.no_grad():
             found: Tensor = teacher(noisy, sigma)
