@@ -143,10 +143,10 @@ _PLANE = _pair(
     EnergyEvaluation(samples=0, compositions=False, rows=2000),
 )
 _PCA = _pair(
-    DenoisingConfig(shape=(8,), data_scale=1.0, sigma_max=20.0, sigma_min=0.02, network=BackboneConfig(width=192)),
+    DenoisingConfig(shape=(8,), data_scale=1.0, sigma_max=20.0, sigma_min=0.02, network=BackboneConfig(width=128)),
     EnergyDataConfig(kind="pca-digits", components=10),
-    replace(_KNOWN_TRAIN, steps=8000, learning_rate=2e-3, ema=0.998),
-    2500,
+    replace(_KNOWN_TRAIN, steps=12_000, batch_size=256, learning_rate=2e-3, ema=0.998),
+    2000,
     EnergyEvaluation(samples=0, compositions=False, rows=2000),
 )
 

@@ -1,5 +1,6 @@
 """The worked examples: their truths, and what they are told for."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_rare_event(tmp_path: Path) -> None:
     for row in exact:
         assert row.standard_error is not None
         assert abs(row.value - PROBABILITY) < 4 * row.standard_error < 4 * PROBABILITY
+    # An energy of digits: what is steered measures the same as what is not.
+    ink = {row.model: row for row in outcome.rows if row.name == "ink_probability"}
+    assert len(ink) == 3
+    steered, *others = (ink[name] for name in sorted(ink, reverse=True))
+    for row in others:
+        assert abs(row.value - steered.value) < 4 * math.hypot(row.standard_error, steered.standard_error)
+    assert 0 < steered.standard_error < steered.value < 1
     # By counting, one million plain samples would do: the offset is where it should be.
     density, normal = mixtures()[0].noised(LEAST), torch.tensor([1.0, 0.5], dtype=torch.float64)
     offset = offset_of(density, normal, PROBABILITY)

@@ -236,7 +236,7 @@ def test_a_short_training_learns_and_resumes_in_the_same_bits(tmp_path: Path, mo
     pipeline = EnergyPipeline(
         teacher=DenoisingRecipe(model=DenoisingConfig(**MODEL), data=PLANE, train=SHORT),
         energy=replace(
-            energy(start=True, distillation=1.0, denoising=0.0), train=replace(SHORT, steps=40, checkpoint_every=10)
+            energy(start=True, distillation=1.0, denoising=0.0), train=replace(SHORT, steps=40, checkpoint_every=20)
         ),
     )
     run = train(pipeline, tmp_path / "a", evaluate=False, device="cpu")
@@ -323,11 +323,11 @@ def test_data_must_fit_the_model() -> None:
         EnergyTask(wrong).train_source()
 
 
-def test_every_recipe_is_described() -> None:
-    for name in ("energy-digits", "energy-mnist", "energy-2d", "energy-pca-digits", "energy-dw4", "energy-lj13"):
+def test_recipes_of_every_network_are_described() -> None:
+    for name in ("energy-mnist", "energy-lj13", "energy-digits"):
         found = recipe(name)
         told = EnergyTask.describe(found.energy)
         assert told["parameters"] > 1000
         assert told["total_bytes"] > told["activation_bytes"] > 0
-        path = change(found.energy, {"model": {"head": "path"}})
-        assert EnergyTask.describe(path)["activation_bytes"] > 1.5 * told["activation_bytes"]
+    path = change(found.energy, {"model": {"head": "path"}})
+    assert EnergyTask.describe(path)["activation_bytes"] > 1.5 * told["activation_bytes"]

@@ -80,13 +80,13 @@ class Shifted:
 def test_one_exact_model_needs_no_weights() -> None:
     a, _ = pair()
     spreads = []
-    for steps in (16, 64, 192):
+    for steps in (12, 36, 108):
         run = run_of(a, GridOptions(steps, 0.02, 40.0), m=8, n=64, resampling=ResamplingOptions(threshold=0.0))
         spreads.append(float(run.log_weights.std(1).mean()))
         assert run.evidence.standard_error is not None
         assert abs(run.evidence.log_z) < 4 * run.evidence.standard_error
     assert spreads[0] > spreads[1] > spreads[2]
-    assert float(run.weighted.effective_size.min()) > 0.85 * 64
+    assert float(run.weighted.effective_size.min()) > 0.8 * 64
 
 
 @pytest.mark.parametrize("control", ["none", "ecg"])
@@ -327,8 +327,8 @@ def test_moves_keep_the_density_and_accept_one_by_one() -> None:
 def test_moves_help(moves: MoveOptions) -> None:
     a, _ = pair()
     truth = product_at(a, a, 0.02)[0]
-    plain = run_of(2 * a, GridOptions(48, 0.02, 40.0), 64, 128, seed=3)
-    run = run_of(2 * a, GridOptions(48, 0.02, 40.0), 64, 128, seed=3, moves=moves)
+    plain = run_of(2 * a, GridOptions(32, 0.02, 40.0), 32, 128, seed=3)
+    run = run_of(2 * a, GridOptions(32, 0.02, 40.0), 32, 128, seed=3, moves=moves)
     unbiased(run.log_z, truth)
     assert run.log_z.std() < 0.6 * plain.log_z.std()
     assert 0.4 < float(run.acceptance.mean()) < 0.75
@@ -367,15 +367,15 @@ def test_continuous_weights_tend_to_the_exact_ones() -> None:
     a, b = pair()
     truth = product_at(a, b, 0.02)[0]
     errors = []
-    for steps in (50, 400):
+    for steps in (30, 150):
         options = {"weights": WeightOptions("continuous")}
-        run = run_of(a & b, GridOptions(steps, 0.02, 40.0), 16, 128, seed=1, **options)
+        run = run_of(a & b, GridOptions(steps, 0.02, 40.0), 8, 128, seed=1, **options)
         errors.append(float((run.log_z - truth).mean()))
-    assert errors[0] > 0.5
-    assert abs(errors[1]) < 0.4
+    assert errors[0] > 1.5
+    assert abs(errors[1]) < 0.6
     one = GaussianMixture(torch.ones(1), torch.zeros(1, 1), torch.eye(1)[None])
     for noise in (1.0, 1.3):
-        less = run_of(2 * one, GridOptions(300, 0.05, 20.0), 2, 1024, weights=WeightOptions("continuous", noise=noise))
+        less = run_of(2 * one, GridOptions(150, 0.05, 20.0), 2, 512, weights=WeightOptions("continuous", noise=noise))
         assert abs(float((less.log_z - product_at(one, one, 0.05)[0]).mean())) < 0.35
 
 
@@ -383,7 +383,7 @@ def test_escorted_weights_are_the_continuous_ones() -> None:
     """∂ log γ/∂τ and the divergence of the probability flow cancel into the rate that has neither."""
     a, b = pair()
     options = {"m": 1, "n": 32, "resampling": ResamplingOptions(threshold=0.0)}
-    grid = GridOptions(80, 0.5, 10.0)
+    grid = GridOptions(48, 0.5, 10.0)
     plain = run_of(a & b, grid, weights=WeightOptions("continuous"), **options)
     full = run_of(a & b, grid, weights=WeightOptions("escorted"), **options)
     close(full.particles, plain.particles)
@@ -396,7 +396,7 @@ def test_escorted_weights_are_the_continuous_ones() -> None:
 def test_jumps_touch_poor_particles_alone() -> None:
     a, b = pair()
     options = {"weights": WeightOptions("continuous"), "resampling": ResamplingOptions(jump=True, every_end=True)}
-    run = run_of(a & b, GridOptions(200, 0.02, 40.0), 8, 128, **options)
+    run = run_of(a & b, GridOptions(120, 0.02, 40.0), 8, 128, **options)
     moved = (run.ancestors != torch.arange(128)).double().mean(2)
     assert 0 < float(moved.mean()) < 0.1
     assert bool((run.log_weights == run.log_weights[:, :1]).all())
@@ -409,7 +409,7 @@ def test_the_base_proposal_is_the_first_model_alone() -> None:
     options = {"proposal": ProposalOptions("base"), "resampling": ResamplingOptions(threshold=0.0)}
     start = Start(20 * torch.randn(4, 64, 2, dtype=torch.float64))
     close(run_of(a & b, start=start, **options).particles, run_of(a, start=start, **options).particles)
-    unbiased(run_of(a, GridOptions(24, 0.02, 40.0), 400, 32, proposal=ProposalOptions("base")).log_z, number(0.0))
+    unbiased(run_of(a, GridOptions(24, 0.02, 40.0), 200, 32, proposal=ProposalOptions("base")).log_z, number(0.0))
 
 
 @pytest.mark.parametrize("moves", [0, 1])
@@ -418,12 +418,12 @@ def test_teacher_proposes_energy_weighs(moves: int) -> None:
     a, b = pair()
     worse = GaussianMixture(a.weights, a.means + 0.1, 1.2 * a.covariances)
     options = {"moves": MoveOptions(moves)}
-    run = run_of(a, GridOptions(24, 0.02, 40.0), 400, 32, proposer=ScoreOnly(worse), **options)
+    run = run_of(a, GridOptions(16, 0.02, 40.0), 200, 32, proposer=ScoreOnly(worse), **options)
     unbiased(run.log_z, number(0.0))
-    plain = run_of(a, GridOptions(24, 0.02, 40.0), 400, 32, **options)
+    plain = run_of(a, GridOptions(16, 0.02, 40.0), 200, 32, **options)
     assert run.units == pytest.approx(2 / 3 * plain.units, rel=0.02)
-    both = run_of(a & b, m=64, n=64, proposer=composed(ScoreOnly(a)) & ScoreOnly(b))
-    close(both.log_z, run_of(a & b, m=64, n=64).log_z)
+    both = run_of(a & b, m=16, n=64, proposer=composed(ScoreOnly(a)) & ScoreOnly(b))
+    close(both.log_z, run_of(a & b, m=16, n=64).log_z)
 
 
 def test_rewards_tilt_and_exact_twists_are_exact() -> None:
@@ -431,10 +431,10 @@ def test_rewards_tilt_and_exact_twists_are_exact() -> None:
     a, _ = pair()
     seen = LinearLikelihood(a, torch.tensor([[1.0, -0.5]]), torch.tensor([0.8]), 0.3)
     target, spreads = a + seen, []
-    for steps in (16, 128):
+    for steps in (12, 72):
         run = run_of(target, GridOptions(steps, 0.002, 80.0), 16, 128)
         spreads.append(float(run.log_z.std()))
-        if steps == 128:
+        if steps == 72:
             unbiased(run.log_z, seen.log_evidence)
     assert spreads[1] < 0.6 * spreads[0]
     found = run.weighted.pooled(run.log_z).mean()[0]
@@ -442,9 +442,9 @@ def test_rewards_tilt_and_exact_twists_are_exact() -> None:
     # By scores alone, under the discretised sampler: near the same for a fine grid.
     alone = composed(ScoreOnly(a)) + seen
     options = {"weights": WeightOptions("twisted"), "proposal": ProposalOptions("em")}
-    twisted = run_of(alone, GridOptions(200, 0.002, 80.0), 16, 128, **options)
-    assert abs(float(twisted.log_z.mean() - seen.log_evidence)) < 0.1
-    assert twisted.units < run.units * 200 / 128
+    twisted = run_of(alone, GridOptions(100, 0.002, 80.0), 16, 128, **options)
+    assert abs(float(twisted.log_z.mean() - seen.log_evidence)) < 0.15
+    assert twisted.units < run.units * 100 / 72
 
 
 def test_a_reward_of_clean_samples() -> None:
@@ -453,31 +453,32 @@ def test_a_reward_of_clean_samples() -> None:
     truth = number(-1 / 3 - 0.5 * math.log(3))
     for path in ("look-ahead", "annealed"):
         target = one + reward(lambda x: -(x - 1).square().sum(1), path)
-        run = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64)
+        run = run_of(target, GridOptions(32, 0.02, 40.0), 64, 64)
         unbiased(run.log_z, truth)
         assert abs(float(run.weighted.pooled(run.log_z).mean()) - 2 / 3) < 0.05
-        controlled = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64, control=ControlOptions("ecg"))
+        controlled = run_of(target, GridOptions(32, 0.02, 40.0), 64, 64, control=ControlOptions("ecg", pilot=256))
         unbiased(controlled.log_z, truth)
     target = one + reward(lambda x: -(x - 1).square().sum(1))
-    run = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64, weights=WeightOptions("steering"))
+    run = run_of(target, GridOptions(32, 0.02, 40.0), 64, 64, weights=WeightOptions("steering"))
     assert abs(float(run.weighted.pooled(run.log_z).mean()) - 2 / 3) < 0.1
 
 
 def test_annealed_rewards_with_continuous_weights() -> None:
     one = GaussianMixture(torch.ones(1), torch.zeros(1, 1), torch.eye(1)[None])
     target = one + reward(lambda x: -(x - 1).square().sum(1), "annealed")
-    run = run_of(target, GridOptions(400, 0.02, 40.0), 4, 128, weights=WeightOptions("continuous"))
-    assert abs(float(run.log_z.mean()) - (-1 / 3 - 0.5 * math.log(3))) < 0.15
+    run = run_of(target, GridOptions(100, 0.02, 40.0), 4, 128, weights=WeightOptions("continuous"))
+    # Euler's error: −0.26 at 100 steps, −0.13 at 200.
+    assert abs(float(run.log_z.mean()) - (-1 / 3 - 0.5 * math.log(3))) < 0.35
 
 
 def test_powers_that_change_with_sigma_end_at_the_target() -> None:
     a, _ = pair()
     target = (lambda sigma: 1 + 1 / (1 + sigma)) * a
     truth = product_at(a, a, 0.02)[0]
-    run = run_of(target, GridOptions(48, 0.02, 40.0), 16, 128, control=ControlOptions("ecg"))
+    run = run_of(target, GridOptions(24, 0.02, 40.0), 8, 128, control=ControlOptions("ecg", pilot=256))
     power = 1 + 1 / 1.02  # nearly 2
     assert abs(float(run.evidence.log_z) - float(truth) * (power - 1)) < 0.2
-    rate = run_of(target, GridOptions(300, 0.02, 40.0), 8, 128, weights=WeightOptions("continuous"))
+    rate = run_of(target, GridOptions(100, 0.02, 40.0), 8, 128, weights=WeightOptions("continuous"))
     assert abs(float(rate.log_z.mean()) - run.evidence.log_z) < 0.4
 
 
@@ -502,11 +503,11 @@ def test_a_rare_event_has_its_probability() -> None:
     half = InHalfSpace(normal, offset)
     event = lambda x: x[:, 0] >= offset  # noqa: E731
     options = {"populations": 64, "particles": 64, "dtype": torch.float64}
-    found = event_probability(a, event, half, grid=GridOptions(48, 0.002, 40.0), **options)
+    found = event_probability(a, event, half, grid=GridOptions(32, 0.002, 40.0), **options)
     assert abs(found.probability - truth) < 4 * found.standard_error < 0.6 * truth
     assert "density" in found.law
     gaps = []
-    for steps in (24, 200):
+    for steps in (24, 120):
         base = event_probability(
             ScoreOnly(a), event, half, weights="base", proposal=ProposalOptions("em"),
             grid=GridOptions(steps, 0.002, 40.0), **options,
@@ -514,7 +515,7 @@ def test_a_rare_event_has_its_probability() -> None:
         gaps.append(abs(base.probability - truth))
     assert gaps[1] < 0.5 * gaps[0]
     assert "discretised" in base.law
-    assert gaps[1] < 0.5 * truth
+    assert gaps[1] < 0.75 * truth
 
 
 def test_calibration_finds_the_constants() -> None:
@@ -541,7 +542,7 @@ def test_likelihoods_by_energy_and_by_flow() -> None:
     x = a.sample(12, 0.05, seed=2)
     truth = a.log_density(x, number(0.05))
     close(energy_log_likelihood(a, x, 0.05, chunk=5), truth)
-    grid = karras_grid(160, 0.05, 80.0)
+    grid = karras_grid(96, 0.05, 80.0)
     full = flow_log_likelihood(ScoreOnly(a), x, grid)
     assert (full - truth).abs().max() < 0.05
     probe = flow_log_likelihood(ScoreOnly(a), x, grid, "probe", seed=1)
@@ -570,7 +571,7 @@ def test_three_or_eight_and_eight_or_nine_is_eight() -> None:
     data, labels = torch.tensor(digits.data, dtype=torch.float64) / 8 - 1, torch.tensor(digits.target)
     of = lambda *classes: KernelDensity(data[torch.isin(labels, torch.tensor(classes))])  # noqa: E731
     target = of(3, 8) & of(8, 9)
-    sampler = ParticleSampler(target, GridOptions(48, 0.1, 20.0), control=ControlOptions("ecg", pilot=256))
+    sampler = ParticleSampler(target, GridOptions(32, 0.1, 20.0), control=ControlOptions("ecg", pilot=256))
     run = sampler.sample(4, 128, seed=0)
     drawn = run.weighted.pooled(run.log_z).resample(400).particles[0]
     nearest = torch.cdist(drawn.double(), data).argmin(1)
