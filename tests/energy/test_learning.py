@@ -240,6 +240,7 @@ def test_a_short_training_learns_and_resumes_in_the_same_bits(tmp_path: Path, mo
         ),
     )
     run = train(pipeline, tmp_path / "a", evaluate=False, device="cpu")
+    recipe = pipeline.stage("energy", str(tmp_path / "a"))
     records = [json.loads(line) for line in (tmp_path / "a" / "energy" / "metrics.jsonl").read_text().splitlines()]
     losses = [record["loss"] for record in records if record["kind"] == "train"]
     assert losses[-1] < 0.8 * losses[0]
@@ -260,13 +261,12 @@ def test_a_short_training_learns_and_resumes_in_the_same_bits(tmp_path: Path, mo
     with monkeypatch.context() as patched:
         patched.setattr(EnergyTask, "step", stopping)
         with pytest.raises(Stopped):
-            train(pipeline, tmp_path / "b", evaluate=False, device="cpu")
-    assert not (tmp_path / "b" / "energy" / "model").exists()
+            train(recipe, tmp_path / "b", evaluate=False, device="cpu")
+    assert not (tmp_path / "b" / "model").exists()
     resume(tmp_path / "b", evaluate=False, device="cpu")
-    for stage in ("teacher", "energy"):
-        one, other = (tmp_path / name / stage / "model" / "model.safetensors" for name in "ab")
-        assert one.read_bytes() == other.read_bytes()
-    again = [json.loads(line) for line in (tmp_path / "b" / "energy" / "metrics.jsonl").read_text().splitlines()]
+    one, other = (tmp_path / name / "model" / "model.safetensors" for name in ("a/energy", "b"))
+    assert one.read_bytes() == other.read_bytes()
+    again = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
     kept = ("kind", "step", "loss", "gradient_norm")
     told = [{(r["step"], r["kind"]): [r.get(key) for key in kept] for r in part} for part in (records, again)]
     assert told[0] == told[1]

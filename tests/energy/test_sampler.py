@@ -198,19 +198,20 @@ def test_order_of_models_and_particles(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_chunks_and_populations_change_nothing() -> None:
     a, b = pair()
     options = {"control": ControlOptions("ecg", pilot=64), "moves": MoveOptions(1)}
-    whole = run_of(a & b, **options)
-    pieces = run_of(a & b, chunk=37, **options)
+    grid = GridOptions(10, 0.02, 40.0)
+    whole = run_of(a & b, grid, **options)
+    pieces = run_of(a & b, grid, chunk=37, **options)
     close(pieces.particles, whole.particles)
     close(pieces.log_path, whole.log_path)
     assert torch.equal(pieces.ancestors, whole.ancestors)
-    sampler = ParticleSampler(a & b, GRID, **options)
+    sampler = ParticleSampler(a & b, grid, **options)
     first, again = (sampler.sample(4, 64, seed, dtype=torch.float64) for seed in (7, 0))
     close(again.particles, whole.particles)
-    assert first.units - again.units == 64 * 49 * 6  # the pilot runs once
-    later = run_of(a & b, m=2, first=2, **options)
+    assert first.units - again.units == 64 * 21 * 6  # the pilot runs once
+    later = run_of(a & b, grid, m=2, first=2, **options)
     close(later.particles, whole.particles[2:])
     close(later.log_path, whole.log_path[:, 2:])
-    assert not torch.equal(run_of(a & b, seed=1, **options).particles, whole.particles)
+    assert not torch.equal(first.particles, whole.particles)
 
 
 def test_each_step_uses_its_numbers_whether_needed_or_not() -> None:
@@ -453,13 +454,13 @@ def test_a_reward_of_clean_samples() -> None:
     truth = number(-1 / 3 - 0.5 * math.log(3))
     for path in ("look-ahead", "annealed"):
         target = one + reward(lambda x: -(x - 1).square().sum(1), path)
-        run = run_of(target, GridOptions(32, 0.02, 40.0), 64, 64)
+        run = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64)
         unbiased(run.log_z, truth)
         assert abs(float(run.weighted.pooled(run.log_z).mean()) - 2 / 3) < 0.05
-        controlled = run_of(target, GridOptions(32, 0.02, 40.0), 64, 64, control=ControlOptions("ecg", pilot=256))
+        controlled = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64, control=ControlOptions("ecg", pilot=256))
         unbiased(controlled.log_z, truth)
     target = one + reward(lambda x: -(x - 1).square().sum(1))
-    run = run_of(target, GridOptions(32, 0.02, 40.0), 64, 64, weights=WeightOptions("steering"))
+    run = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64, weights=WeightOptions("steering"))
     assert abs(float(run.weighted.pooled(run.log_z).mean()) - 2 / 3) < 0.1
 
 
