@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 
-
 _LEAST = torch.finfo(torch.float64).min
 
 

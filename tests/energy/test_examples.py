@@ -8,6 +8,7 @@ import torch
 
 from tenfold.energy.closed_forms import quadrature_moments
 from tenfold.energy.examples.events import PROBABILITY, energy_rare_event, half_space_probability, offset_of
+from tenfold.energy.examples.heads import FINE, LEVELS, energy_heads
 from tenfold.energy.examples.weights import LEAST, energy_weights, mixtures, problems
 
 
@@ -30,6 +31,23 @@ def test_weights(tmp_path: Path) -> None:
         # At 16 steps continuous weights are far off, and what they say is no matter of luck.
         assert abs(of("log_z_bias", "continuous weights")) > 2 * of("log_z_sd", "continuous weights")
         assert max(of("log_z_rmse", way) for way in ("exact weights", "exact weights, control")) < 1
+
+
+def test_heads(tmp_path: Path) -> None:
+    outcome = energy_heads(tmp_path, quick=True)
+    assert set(outcome.captions) == {file.name for file in tmp_path.glob("*.png")}
+    value = {(row.name, row.model): row.value for row in outcome.rows}
+    starts, ends = (
+        {name: sum(value[f"{what}_{s:g}", name] for s in LEVELS) for name in ("dot", "dot, denoising", "path")}
+        for what in ("start_distance", "distance")
+    )
+    assert all(ends[name] < starts[name] for name in starts)
+    assert starts["path"] < starts["dot"] == starts["dot, denoising"]
+    # More nodes change nothing: what a path lacks is the teacher's curl.
+    for sigma in LEVELS[1:]:
+        path, fine = (value[f"start_distance_{sigma:g}", name] for name in ("path", f"path of {FINE} nodes"))
+        assert path == pytest.approx(fine, rel=0.05)
+    assert value["gradient_norm", "dot"] < value["gradient_norm", "dot, denoising"]
 
 
 def test_rare_event(tmp_path: Path) -> None:
