@@ -138,7 +138,7 @@ _KNOWN_TRAIN = TrainingConfig(
 _PLANE = _pair(
     DenoisingConfig(shape=(2,), data_scale=1.0, sigma_max=20.0, sigma_min=0.02, network=BackboneConfig(width=128)),
     EnergyDataConfig(kind="mixture"),
-    _KNOWN_TRAIN,
+    replace(_KNOWN_TRAIN, batch_size=256),
     2000,
     EnergyEvaluation(samples=0, compositions=False, rows=2000),
 )
