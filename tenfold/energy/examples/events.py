@@ -47,7 +47,7 @@ def energy_rare_event(
     last = model.noised(LEAST)
     offset = offset_of(last, normal, PROBABILITY)
     event = lambda x: x.double() @ normal >= offset  # noqa: E731
-    populations, particles, rows = (16, 64, []) if quick else (64, 256, [])
+    populations, particles, rows = (16, 64, []) if quick else (32, 256, [])
     curves: dict[str, list[tuple[int, float, float]]] = {"exact": [], "base": []}
     steps = (16, 64) if quick else (25, 50, 100, 200)
     for number, count in enumerate(steps):
