@@ -23,7 +23,7 @@ from tenfold.energy.feynman_kac import (
     ParticleSampler,
     WeightOptions,
 )
-from tenfold.energy.feynman_kac.steps import NoiseStep, ProposedStep, exact_increment, proposal
+from tenfold.energy.feynman_kac.steps import NoiseStep, ProposedStep, exact_increment, proposal, shifted
 from tenfold.smc.adaptive import gather_particles, resample_where
 from tenfold.smc.resampling import draw_ancestors
 from tenfold.smc.weights import log_mean_weight
@@ -186,7 +186,7 @@ def step_pita(emit: Emit, quick: bool) -> None:
     affine = proposal("gaussian", span, torch.tensor(beta, dtype=torch.float64), 1.0)
 
     def ours() -> Tensor:
-        moved = x + affine.pull.float() * found.full_score + affine.variance.sqrt().float() * z
+        moved = shifted(shifted(x, affine.pull, found.full_score), affine.variance.sqrt(), z)
         after = target.evaluate(moved, span.sigma_next)
         step = ProposedStep(x, moved, z, affine, span)
         return exact_increment(step, found.log_density, after.log_density)
@@ -222,7 +222,7 @@ def overhead(emit: Emit, quick: bool) -> None:
         composed(model).evaluate(x, span.sigma_next)
 
     def bookkeeping() -> None:
-        moved = x + affine.pull.float() * found.full_score + affine.variance.sqrt().float() * z
+        moved = shifted(shifted(x, affine.pull, found.full_score), affine.variance.sqrt(), z)
         step = ProposedStep(x, moved, z, affine, span)
         more = logs + exact_increment(step, found.log_density, found.log_density)
         done = resample_where(more, numbers, 1.0)

@@ -35,6 +35,7 @@ from .feynman_kac.options import WeightOptions as WeightOptions
 from .feynman_kac.result import ParticleRun as ParticleRun
 from .feynman_kac.sampler import ParticleSampler as ParticleSampler
 from .feynman_kac.sampler import Start as Start
+from .foreign.fkc import fkc_guidance as fkc_guidance
 from .foreign.teachers import AdaptedScore as AdaptedScore
 from .foreign.teachers import read_teacher as read_teacher
 from .foreign.weights import read_published as read_published

@@ -73,7 +73,8 @@ class EnergyObjective(DenoisingObjective):
         start: whether the network starts as the teacher's.
         distillation: weight of the distance to the teacher's denoiser (arXiv 2502.12786).
         denoising: weight of denoising score matching.
-        target_score: weight of the target score at low noise, of data whose density is known.
+        target_score: weight of the target score at low noise, of data whose density is known, up to a constant at
+            least: mixtures and particles.
         target_score_below: the largest σ, in units of σ_d, at which it counts.
         pinning: weight of the squared difference between the energy and −log p at the least noise level, of data whose
             density is known, per dimension.

@@ -37,11 +37,11 @@ class EnergyRecipe(Recipe):
     evaluation: EnergyEvaluation = field(default_factory=EnergyEvaluation)
 
     def __post_init__(self) -> None:
-        known = self.data.kind in ("mixture", "pca-digits")
+        known = self.data.kind != "images"
         for name in ("target_score", "pinning"):
             if getattr(self.objective, name) and not known:
                 raise UsageError(
-                    f"objective.{name} needs data of known density, which {self.data.kind} has not; set it to 0, or "
+                    f"objective.{name} needs data of known density, which images have not; set it to 0, or "
                     "--data.kind mixture"
                 )
         if self.train.parallel == "fsdp":
@@ -138,15 +138,15 @@ _KNOWN_TRAIN = TrainingConfig(
 _PLANE = _pair(
     DenoisingConfig(shape=(2,), data_scale=1.0, sigma_max=20.0, sigma_min=0.02, network=BackboneConfig(width=128)),
     EnergyDataConfig(kind="mixture"),
-    _KNOWN_TRAIN,
+    replace(_KNOWN_TRAIN, batch_size=256),
     2000,
     EnergyEvaluation(samples=0, compositions=False, rows=2000),
 )
 _PCA = _pair(
-    DenoisingConfig(shape=(8,), data_scale=1.0, sigma_max=20.0, sigma_min=0.02, network=BackboneConfig(width=192)),
+    DenoisingConfig(shape=(8,), data_scale=1.0, sigma_max=20.0, sigma_min=0.02, network=BackboneConfig(width=128)),
     EnergyDataConfig(kind="pca-digits", components=10),
-    replace(_KNOWN_TRAIN, steps=8000, learning_rate=2e-3, ema=0.998),
-    2500,
+    replace(_KNOWN_TRAIN, steps=12_000, batch_size=256, learning_rate=2e-3, ema=0.998),
+    2000,
     EnergyEvaluation(samples=0, compositions=False, rows=2000),
 )
 

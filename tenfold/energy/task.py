@@ -24,6 +24,7 @@ from tenfold.energy.options import EnergyObjective, EnergySampling, EnergyScorin
 from tenfold.energy.recipes import DenoisingRecipe, EnergyRecipe
 from tenfold.energy.sampling import keep_normalisers, write_samples
 from tenfold.energy.stability import GradientWatch
+from tenfold.energy.worlds.particles import Boltzmann
 from tenfold.energy.worlds.read import read_world
 from tenfold.energy.worlds.rows import SampleWorld
 from tenfold.errors import UsageError
@@ -388,7 +389,9 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
 
     @cached_property
     def known(self) -> Any:
-        """The closed form of the data's density, which the recipe made sure of."""
+        """The closed form of the data's density, or e^{−U/T} of particles: the recipe made sure of one."""
+        if self.world.particles is not None:
+            return Boltzmann(self.world.particles, self.recipe.data.temperature)
         return self.world.known
 
     def _least(self, x: Tensor) -> Tensor:

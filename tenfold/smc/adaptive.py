@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from tenfold.smc.resampling import ancestors_of, check_uniforms
-from tenfold.smc.weights import scaled_weights
+from tenfold.smc.weights import scaled_weights, size_of
 
 
 class Resampled(NamedTuple):
@@ -45,8 +45,8 @@ def resample_where(
     n = log_weights.shape[-1]
     check_uniforms(uniforms, scheme, n)
     weights, top = scaled_weights(log_weights)
-    total, squares = weights.sum(-1), torch.linalg.vector_norm(weights, dim=-1).square()
-    size = total.square() / torch.where(squares == 0, 1.0, squares)
+    total = weights.sum(-1)
+    size = size_of(weights, total)
     mask = size < threshold * n
     drawn = ancestors_of(weights, uniforms.double(), scheme, n)
     ancestors = torch.where(mask[..., None], drawn, torch.arange(n, device=drawn.device))

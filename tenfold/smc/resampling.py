@@ -9,7 +9,7 @@ copies to each particle before it does one of these with what is left (Douc, Cap
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold.errors import UsageError, suggest
@@ -83,7 +83,9 @@ def ancestors_of(
     alive = total > 0  # not of NaN either
     index = torch.arange(count, device=weights.device)
     if scheme == "systematic":
-        found = _systematic(levels, torch.where(alive, count / total, 0.0), uniforms, count)
+        found = _systematic(levels, count / total, uniforms, count, alive)
+        if count <= weights.shape[-1]:
+            return found
     elif scheme.startswith("residual"):
         found = _residual(weights / torch.where(alive, total, 1.0), uniforms, index)
     else:
@@ -93,18 +95,24 @@ def ancestors_of(
 
 
 def _systematic(
-    levels: Float[Tensor, "*m n"], scale: Float[Tensor, "*m 1"], uniform: Float[Tensor, "*m 1"], count: int
+    levels: Float[Tensor, "*m n"],
+    scale: Float[Tensor, "*m 1"],
+    uniform: Float[Tensor, "*m 1"],
+    count: int,
+    alive: Bool[Tensor, "*m 1"],
 ) -> Int[Tensor, "*m k"]:
     """Without a search: ⌈M C_i − u⌉ points lie below C_i, and the ancestor of point j is the number of particles below
-    whose C_i there are at most j. M − u stays above M − 1 in spite of rounding, so that no point is nobody's.
+    whose C_i there are at most j. M − u stays above M − 1 in spite of rounding, so that no point is nobody's. The dead
+    have one point each, as far as there are points.
 
-    ``levels`` times ``scale`` is M C; they are overwritten."""
-    below = levels.mul_(scale).sub_(uniform.clamp(_TINY, 1 - count * 2**-50)).ceil_().long().clamp_(0, count)
-    rows = below.view(-1, below.shape[-1])
-    rows += torch.arange(len(rows), device=rows.device)[:, None] * (count + 1)
-    many = torch.zeros(len(rows) * (count + 1), dtype=torch.int64, device=rows.device)
-    many.scatter_add_(0, rows.flatten(), many.new_ones(1).expand(rows.numel()))
-    return many.view(*levels.shape[:-1], count + 1).cumsum(-1)[..., :-1]
+    ``levels`` times ``scale`` is M C; they are overwritten. Whole numbers are counted in float64, whose sums are
+    vectorised."""
+    below = levels.mul_(scale).sub_(uniform.clamp(_TINY, 1 - count * 2**-50)).ceil_().clamp_(max=count)
+    one_each = torch.arange(1, levels.shape[-1] + 1, dtype=levels.dtype, device=levels.device).clamp_(max=count)
+    below = torch.where(alive, below, one_each)
+    many = levels.new_zeros(*levels.shape[:-1], count + 1)
+    many.scatter_add_(-1, below.long(), many.new_ones(()).expand(below.shape))
+    return many.cumsum(-1)[..., :-1].long()
 
 
 def _inverted(levels: Float[Tensor, "*m n"], points: Float[Tensor, "*m k"]) -> Int[Tensor, "*m k"]:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 
+_LEAST = torch.finfo(torch.float64).min
+
 
 def normalised_weights(log_weights: Float[Tensor, "*m n"]) -> Float[Tensor, "*m n"]:
     """W_i = w_i / Σ w, float64; 0 for all where every particle is dead.
@@ -31,15 +33,18 @@ def effective_sample_size(log_weights: Float[Tensor, "*m n"]) -> Float[Tensor, "
     2.0
     """
     weights, _ = scaled_weights(log_weights)
-    squares = weights.square().sum(-1)
-    return weights.sum(-1).square() / torch.where(squares == 0, 1.0, squares)
+    return size_of(weights, weights.sum(-1))
+
+
+def size_of(weights: Float[Tensor, "*m n"], total: Float[Tensor, "*m"]) -> Float[Tensor, "*m"]:
+    """(Σ w)²/Σ w² of weights whose largest is 1, and of their sum; 0 where all are 0."""
+    return total.square() / torch.linalg.vecdot(weights, weights).clamp_(min=1)
 
 
 def scaled_weights(log_weights: Float[Tensor, "*m n"]) -> tuple[Float[Tensor, "*m n"], Float[Tensor, "*m 1"]]:
-    """w / max w, float64, and log max w (0 where every particle is dead): sums of large logs would lose the digits that
-    tell the weights apart."""
-    top = log_weights.amax(-1, keepdim=True).double()
-    top = torch.where(top == -torch.inf, 0.0, top)
+    """w / max w, float64, and log max w (finite, where every particle is dead too): sums of large logs would lose the
+    digits that tell the weights apart."""
+    top = log_weights.amax(-1, keepdim=True).double().clamp_(min=_LEAST)
     return (log_weights - top).exp_(), top
 
 

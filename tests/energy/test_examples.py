@@ -1,5 +1,6 @@
 """The worked examples: their truths, and what they are told for."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from tenfold.energy.closed_forms import quadrature_moments
 from tenfold.energy.examples.events import PROBABILITY, energy_rare_event, half_space_probability, offset_of
+from tenfold.energy.examples.heads import FINE, LEVELS, energy_heads
 from tenfold.energy.examples.weights import LEAST, energy_weights, mixtures, problems
 
 
@@ -31,6 +33,23 @@ def test_weights(tmp_path: Path) -> None:
         assert max(of("log_z_rmse", way) for way in ("exact weights", "exact weights, control")) < 1
 
 
+def test_heads(tmp_path: Path) -> None:
+    outcome = energy_heads(tmp_path, quick=True)
+    assert set(outcome.captions) == {file.name for file in tmp_path.glob("*.png")}
+    value = {(row.name, row.model): row.value for row in outcome.rows}
+    starts, ends = (
+        {name: sum(value[f"{what}_{s:g}", name] for s in LEVELS) for name in ("dot", "dot, denoising", "path")}
+        for what in ("start_distance", "distance")
+    )
+    assert all(ends[name] < starts[name] for name in starts)
+    assert starts["path"] < starts["dot"] == starts["dot, denoising"]
+    # More nodes change nothing: what a path lacks is the teacher's curl.
+    for sigma in LEVELS[1:]:
+        path, fine = (value[f"start_distance_{sigma:g}", name] for name in ("path", f"path of {FINE} nodes"))
+        assert path == pytest.approx(fine, rel=0.05)
+    assert value["gradient_norm", "dot"] < value["gradient_norm", "dot, denoising"]
+
+
 def test_rare_event(tmp_path: Path) -> None:
     outcome = energy_rare_event(tmp_path, quick=True)
     exact = [row for row in outcome.rows if row.name == "probability" and row.model == "exact weights"]
@@ -38,6 +57,13 @@ def test_rare_event(tmp_path: Path) -> None:
     for row in exact:
         assert row.standard_error is not None
         assert abs(row.value - PROBABILITY) < 4 * row.standard_error < 4 * PROBABILITY
+    # An energy of digits: what is steered measures the same as what is not.
+    ink = {row.model: row for row in outcome.rows if row.name == "ink_probability"}
+    assert len(ink) == 3
+    steered, *others = (ink[name] for name in sorted(ink, reverse=True))
+    for row in others:
+        assert abs(row.value - steered.value) < 4 * math.hypot(row.standard_error, steered.standard_error)
+    assert 0 < steered.standard_error < steered.value < 1
     # By counting, one million plain samples would do: the offset is where it should be.
     density, normal = mixtures()[0].noised(LEAST), torch.tensor([1.0, 0.5], dtype=torch.float64)
     offset = offset_of(density, normal, PROBABILITY)

@@ -13,6 +13,9 @@ from tenfold.energy import (
     EnergyConfig,
     EnergyDataConfig,
     EnergyEvaluation,
+    EnergyObjective,
+    EnergyRecipe,
+    EnergyTask,
     GaussianMixture,
 )
 from tenfold.energy.evaluation import cooling
@@ -34,6 +37,7 @@ from tenfold.energy.molecules.chains import split_r_hat
 from tenfold.energy.worlds import particles
 from tenfold.energy.worlds.read import read_world
 from tenfold.errors import UsageError
+from tenfold.training.streams import Draws
 
 RANDOM = torch.Generator().manual_seed(0)
 
@@ -63,7 +67,7 @@ def test_forces_are_minus_the_gradient(name: str) -> None:
     z = (system.spacing * draw(6, system.dimensions)).requires_grad_()
     energy, force = system.energy_and_force(z)
     (gradient,) = torch.autograd.grad(energy.sum(), z)
-    assert float((force + gradient).abs().max()) < 1e-12 * float(gradient.abs().max())
+    assert float((force + gradient).detach().abs().max()) < 1e-12 * float(gradient.abs().max())
     with pytest.raises(UsageError, match=f"{name} has {system.dimensions}"):
         system.energy(draw(3, system.dimensions + 1))
 
@@ -217,7 +221,26 @@ def test_worlds_of_particles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(math.isfinite(value) for value in found.values())
     with pytest.raises(UsageError, match=r"model\.shape is"):
         read_world(data, EnergyConfig(shape=(8,)))
+    # What an energy may learn from besides samples: U itself, its slope and its value.
+    objective = EnergyObjective(start=False, distillation=0.0, target_score=1.0, pinning=1.0)
+    task = EnergyTask(EnergyRecipe(model=config, data=data, objective=objective))
+    batch = {**task.train_source().batch(np.arange(8)), "index": torch.arange(8)}
+    (update,) = task.step(task.modules(), batch, Draws(0, 0))
+    assert {"target_score", "pinning"} <= set(update.metrics)
+    energies = world.particles.energy(batch["x"].double())
+    found = task.known.log_density(batch["x"], torch.tensor(0.01))
+    torch.testing.assert_close(found.double(), -energies, rtol=1e-6, atol=1e-5)
     particles.configurations.cache_clear()
+
+
+def test_the_law_of_particles_without_noise() -> None:
+    """e^{−U/T}: its score is the gradient of its logarithm."""
+    law = particles.Boltzmann(lennard_jones(), 0.5)
+    z = (lennard_jones().spacing * draw(5, *law.shape)).requires_grad_()
+    log, score = law.log_density_and_score(z, torch.tensor(0.0))
+    torch.testing.assert_close(log, -2 * lennard_jones().energy(z))
+    (gradient,) = torch.autograd.grad(log.sum(), z)
+    assert float((score - gradient).detach().abs().max()) < 1e-12 * float(gradient.abs().max())
 
 
 def test_the_true_energy_at_the_end() -> None:

@@ -29,8 +29,10 @@ from tenfold.energy.feynman_kac import (
 from tenfold.energy.feynman_kac import control as controls
 from tenfold.energy.feynman_kac.divergence import divergence
 from tenfold.energy.feynman_kac.moves import mala
+from tenfold.energy.feynman_kac.randomness import Numbers
 from tenfold.energy.feynman_kac.steps import NoiseStep
 from tenfold.energy.noise import karras_grid, variance_preserving
+from tenfold.smc.adaptive import resample_where
 from tenfold.smc.resampling import SCHEMES
 from tests.energy.forms import close, number, pair
 from tests.energy.test_composition import ScoreOnly
@@ -78,13 +80,13 @@ class Shifted:
 def test_one_exact_model_needs_no_weights() -> None:
     a, _ = pair()
     spreads = []
-    for steps in (16, 64, 192):
+    for steps in (12, 36, 108):
         run = run_of(a, GridOptions(steps, 0.02, 40.0), m=8, n=64, resampling=ResamplingOptions(threshold=0.0))
         spreads.append(float(run.log_weights.std(1).mean()))
         assert run.evidence.standard_error is not None
         assert abs(run.evidence.log_z) < 4 * run.evidence.standard_error
     assert spreads[0] > spreads[1] > spreads[2]
-    assert float(run.weighted.effective_size.min()) > 0.85 * 64
+    assert float(run.weighted.effective_size.min()) > 0.8 * 64
 
 
 @pytest.mark.parametrize("control", ["none", "ecg"])
@@ -120,7 +122,60 @@ def test_variance_preserving_noise_is_the_same_run() -> None:
     close(there - proposal - here, ((order - 1) * d * (scale / scale_next).log()).expand(30))
 
 
-def test_order_of_models_and_particles() -> None:
+def test_a_run_in_variance_preserving_noise_is_the_same() -> None:
+    """A whole run on x_t = α x_0 + s n, written out with densities, kernels and proposals of its own, from the same
+    numbers: the same ancestors and normalised weights; log Z differs by (B − 1) d log α."""
+    a, b = pair()
+    target, order, d, n = 1.5 * a & 0.5 * b, 2.0, 2, 64
+    run = run_of(target, m=1, n=n)
+    numbers = Numbers(0, 1, n, torch.device("cpu"), torch.float64)
+    noise = [variance_preserving(sigma) for sigma in run.sigma]
+    models = [
+        [
+            (power, GaussianMixture(one.weights, here.scale * one.means, here.scale.square() * one.covariances))
+            for power, one in ((1.5, a), (0.5, b))
+        ]
+        for here in noise
+    ]
+
+    def said(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        found = [(p, *model.log_density_and_score(x, noise[k].noise)) for p, model in models[k]]
+        return sum(p * log for p, log, _ in found), sum(p * score for p, _, score in found)  # type: ignore[return-value]
+
+    def log_normal(x: Tensor, variance: Tensor) -> Tensor:
+        return -(x.square().sum(1) / variance + d * (2 * math.pi * variance).log()) / 2
+
+    # At the first level α² (σ² + σ_d²) is s² + (α σ_d)².
+    first = noise[0]
+    variance = (first.noise.square() + (first.scale * target.data_scale) ** 2) / order
+    x = variance.sqrt() * numbers.normal("start", 0, (2,))
+    log, score = said(x, 0)
+    logs, log_z = log - log_normal(x, variance), number(0.0)
+    began, delta = logs.logsumexp(0) - math.log(n), target.data_scale
+    for k in range(len(noise) - 1):
+        here, there = noise[k], noise[k + 1]
+        ratio = there.scale / here.scale
+        kept = here.noise.square() - (there.noise / ratio).square()  # noising of x_t from x_t' in units of x_t
+        wide = (there.noise / ratio).square() + (here.scale * delta) ** 2
+        pull, spread = kept * (wide + kept) / (wide + order * kept), kept * wide / (wide + order * kept)
+        step = pull * score + spread.sqrt() * numbers.normal("step", k, (2,))
+        after = ratio * (x + step)
+        log_after, score_after = said(after, k + 1)
+        forward = log_normal(ratio * (step - pull * score), ratio.square() * spread)
+        logs = logs + log_after - log + log_normal(x - after / ratio, kept) - forward
+        last = k + 2 == len(noise)
+        done = resample_where(logs[None], numbers.shared("resampling", k, 1), 0.0 if last else 0.5)
+        assert torch.equal(done.ancestors, run.ancestors[k])
+        logs, log_z = done.log_weights[0], log_z + done.log_mean[0]
+        x, log, score = (part[done.ancestors[0]] for part in (after, log_after, score_after))
+    close(x / noise[-1].scale, run.particles[0], 1e-7)
+    close(logs.softmax(0), run.weighted.weights[0], 1e-7)
+    found = log_z + logs.logsumexp(0) - math.log(n)
+    shift = (order - 1) * d * (noise[0].scale / noise[-1].scale).log()
+    close(found - began - run.log_ratio[0], shift, 1e-7)
+
+
+def test_order_of_models_and_particles(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pair()
     one, other = run_of(a & b), run_of(b & a)
     close(one.particles, other.particles)
@@ -128,24 +183,35 @@ def test_order_of_models_and_particles() -> None:
     assert torch.equal(one.ancestors, other.ancestors)
     for first, second in permutations((2 * a, a & a), 2):
         close(run_of(first).particles, run_of(second).particles)
+    # Particles with permuted numbers are permuted, until ancestors are drawn; a control fitted to them is the same.
+    options = {"control": ControlOptions("ecg", frozen=False), "resampling": ResamplingOptions(threshold=0.0)}
+    plain, order = run_of(a & b, m=1, **options), torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    normal = Numbers.normal
+    monkeypatch.setattr(Numbers, "normal", lambda *given: normal(*given)[order])
+    permuted = run_of(a & b, m=1, **options)
+    close(permuted.particles, plain.particles[:, order])
+    close(permuted.log_weights, plain.log_weights[:, order])
+    close(permuted.theta, plain.theta)
+    close(permuted.log_z, plain.log_z)
 
 
 def test_chunks_and_populations_change_nothing() -> None:
     a, b = pair()
     options = {"control": ControlOptions("ecg", pilot=64), "moves": MoveOptions(1)}
-    whole = run_of(a & b, **options)
-    pieces = run_of(a & b, chunk=37, **options)
+    grid = GridOptions(10, 0.02, 40.0)
+    whole = run_of(a & b, grid, **options)
+    pieces = run_of(a & b, grid, chunk=37, **options)
     close(pieces.particles, whole.particles)
     close(pieces.log_path, whole.log_path)
     assert torch.equal(pieces.ancestors, whole.ancestors)
-    sampler = ParticleSampler(a & b, GRID, **options)
+    sampler = ParticleSampler(a & b, grid, **options)
     first, again = (sampler.sample(4, 64, seed, dtype=torch.float64) for seed in (7, 0))
     close(again.particles, whole.particles)
-    assert first.units - again.units == 64 * 49 * 6  # the pilot runs once
-    later = run_of(a & b, m=2, first=2, **options)
+    assert first.units - again.units == 64 * 21 * 6  # the pilot runs once
+    later = run_of(a & b, grid, m=2, first=2, **options)
     close(later.particles, whole.particles[2:])
     close(later.log_path, whole.log_path[:, 2:])
-    assert not torch.equal(run_of(a & b, seed=1, **options).particles, whole.particles)
+    assert not torch.equal(first.particles, whole.particles)
 
 
 def test_each_step_uses_its_numbers_whether_needed_or_not() -> None:
@@ -262,8 +328,8 @@ def test_moves_keep_the_density_and_accept_one_by_one() -> None:
 def test_moves_help(moves: MoveOptions) -> None:
     a, _ = pair()
     truth = product_at(a, a, 0.02)[0]
-    plain = run_of(2 * a, GridOptions(48, 0.02, 40.0), 64, 128, seed=3)
-    run = run_of(2 * a, GridOptions(48, 0.02, 40.0), 64, 128, seed=3, moves=moves)
+    plain = run_of(2 * a, GridOptions(32, 0.02, 40.0), 32, 128, seed=3)
+    run = run_of(2 * a, GridOptions(32, 0.02, 40.0), 32, 128, seed=3, moves=moves)
     unbiased(run.log_z, truth)
     assert run.log_z.std() < 0.6 * plain.log_z.std()
     assert 0.4 < float(run.acceptance.mean()) < 0.75
@@ -302,15 +368,15 @@ def test_continuous_weights_tend_to_the_exact_ones() -> None:
     a, b = pair()
     truth = product_at(a, b, 0.02)[0]
     errors = []
-    for steps in (50, 400):
+    for steps in (30, 150):
         options = {"weights": WeightOptions("continuous")}
-        run = run_of(a & b, GridOptions(steps, 0.02, 40.0), 16, 128, seed=1, **options)
+        run = run_of(a & b, GridOptions(steps, 0.02, 40.0), 8, 128, seed=1, **options)
         errors.append(float((run.log_z - truth).mean()))
-    assert errors[0] > 0.5
-    assert abs(errors[1]) < 0.4
+    assert errors[0] > 1.5
+    assert abs(errors[1]) < 0.6
     one = GaussianMixture(torch.ones(1), torch.zeros(1, 1), torch.eye(1)[None])
     for noise in (1.0, 1.3):
-        less = run_of(2 * one, GridOptions(300, 0.05, 20.0), 2, 1024, weights=WeightOptions("continuous", noise=noise))
+        less = run_of(2 * one, GridOptions(150, 0.05, 20.0), 2, 512, weights=WeightOptions("continuous", noise=noise))
         assert abs(float((less.log_z - product_at(one, one, 0.05)[0]).mean())) < 0.35
 
 
@@ -318,7 +384,7 @@ def test_escorted_weights_are_the_continuous_ones() -> None:
     """∂ log γ/∂τ and the divergence of the probability flow cancel into the rate that has neither."""
     a, b = pair()
     options = {"m": 1, "n": 32, "resampling": ResamplingOptions(threshold=0.0)}
-    grid = GridOptions(80, 0.5, 10.0)
+    grid = GridOptions(48, 0.5, 10.0)
     plain = run_of(a & b, grid, weights=WeightOptions("continuous"), **options)
     full = run_of(a & b, grid, weights=WeightOptions("escorted"), **options)
     close(full.particles, plain.particles)
@@ -331,7 +397,7 @@ def test_escorted_weights_are_the_continuous_ones() -> None:
 def test_jumps_touch_poor_particles_alone() -> None:
     a, b = pair()
     options = {"weights": WeightOptions("continuous"), "resampling": ResamplingOptions(jump=True, every_end=True)}
-    run = run_of(a & b, GridOptions(200, 0.02, 40.0), 8, 128, **options)
+    run = run_of(a & b, GridOptions(120, 0.02, 40.0), 8, 128, **options)
     moved = (run.ancestors != torch.arange(128)).double().mean(2)
     assert 0 < float(moved.mean()) < 0.1
     assert bool((run.log_weights == run.log_weights[:, :1]).all())
@@ -344,7 +410,7 @@ def test_the_base_proposal_is_the_first_model_alone() -> None:
     options = {"proposal": ProposalOptions("base"), "resampling": ResamplingOptions(threshold=0.0)}
     start = Start(20 * torch.randn(4, 64, 2, dtype=torch.float64))
     close(run_of(a & b, start=start, **options).particles, run_of(a, start=start, **options).particles)
-    unbiased(run_of(a, GridOptions(24, 0.02, 40.0), 400, 32, proposal=ProposalOptions("base")).log_z, number(0.0))
+    unbiased(run_of(a, GridOptions(24, 0.02, 40.0), 200, 32, proposal=ProposalOptions("base")).log_z, number(0.0))
 
 
 @pytest.mark.parametrize("moves", [0, 1])
@@ -353,12 +419,12 @@ def test_teacher_proposes_energy_weighs(moves: int) -> None:
     a, b = pair()
     worse = GaussianMixture(a.weights, a.means + 0.1, 1.2 * a.covariances)
     options = {"moves": MoveOptions(moves)}
-    run = run_of(a, GridOptions(24, 0.02, 40.0), 400, 32, proposer=ScoreOnly(worse), **options)
+    run = run_of(a, GridOptions(16, 0.02, 40.0), 200, 32, proposer=ScoreOnly(worse), **options)
     unbiased(run.log_z, number(0.0))
-    plain = run_of(a, GridOptions(24, 0.02, 40.0), 400, 32, **options)
+    plain = run_of(a, GridOptions(16, 0.02, 40.0), 200, 32, **options)
     assert run.units == pytest.approx(2 / 3 * plain.units, rel=0.02)
-    both = run_of(a & b, m=64, n=64, proposer=composed(ScoreOnly(a)) & ScoreOnly(b))
-    close(both.log_z, run_of(a & b, m=64, n=64).log_z)
+    both = run_of(a & b, m=16, n=64, proposer=composed(ScoreOnly(a)) & ScoreOnly(b))
+    close(both.log_z, run_of(a & b, m=16, n=64).log_z)
 
 
 def test_rewards_tilt_and_exact_twists_are_exact() -> None:
@@ -366,10 +432,10 @@ def test_rewards_tilt_and_exact_twists_are_exact() -> None:
     a, _ = pair()
     seen = LinearLikelihood(a, torch.tensor([[1.0, -0.5]]), torch.tensor([0.8]), 0.3)
     target, spreads = a + seen, []
-    for steps in (16, 128):
+    for steps in (12, 72):
         run = run_of(target, GridOptions(steps, 0.002, 80.0), 16, 128)
         spreads.append(float(run.log_z.std()))
-        if steps == 128:
+        if steps == 72:
             unbiased(run.log_z, seen.log_evidence)
     assert spreads[1] < 0.6 * spreads[0]
     found = run.weighted.pooled(run.log_z).mean()[0]
@@ -377,9 +443,9 @@ def test_rewards_tilt_and_exact_twists_are_exact() -> None:
     # By scores alone, under the discretised sampler: near the same for a fine grid.
     alone = composed(ScoreOnly(a)) + seen
     options = {"weights": WeightOptions("twisted"), "proposal": ProposalOptions("em")}
-    twisted = run_of(alone, GridOptions(200, 0.002, 80.0), 16, 128, **options)
-    assert abs(float(twisted.log_z.mean() - seen.log_evidence)) < 0.1
-    assert twisted.units < run.units * 200 / 128
+    twisted = run_of(alone, GridOptions(100, 0.002, 80.0), 16, 128, **options)
+    assert abs(float(twisted.log_z.mean() - seen.log_evidence)) < 0.15
+    assert twisted.units < run.units * 100 / 72
 
 
 def test_a_reward_of_clean_samples() -> None:
@@ -391,7 +457,7 @@ def test_a_reward_of_clean_samples() -> None:
         run = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64)
         unbiased(run.log_z, truth)
         assert abs(float(run.weighted.pooled(run.log_z).mean()) - 2 / 3) < 0.05
-        controlled = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64, control=ControlOptions("ecg"))
+        controlled = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64, control=ControlOptions("ecg", pilot=256))
         unbiased(controlled.log_z, truth)
     target = one + reward(lambda x: -(x - 1).square().sum(1))
     run = run_of(target, GridOptions(48, 0.02, 40.0), 64, 64, weights=WeightOptions("steering"))
@@ -401,18 +467,19 @@ def test_a_reward_of_clean_samples() -> None:
 def test_annealed_rewards_with_continuous_weights() -> None:
     one = GaussianMixture(torch.ones(1), torch.zeros(1, 1), torch.eye(1)[None])
     target = one + reward(lambda x: -(x - 1).square().sum(1), "annealed")
-    run = run_of(target, GridOptions(400, 0.02, 40.0), 4, 128, weights=WeightOptions("continuous"))
-    assert abs(float(run.log_z.mean()) - (-1 / 3 - 0.5 * math.log(3))) < 0.15
+    run = run_of(target, GridOptions(100, 0.02, 40.0), 4, 128, weights=WeightOptions("continuous"))
+    # Euler's error: −0.26 at 100 steps, −0.13 at 200.
+    assert abs(float(run.log_z.mean()) - (-1 / 3 - 0.5 * math.log(3))) < 0.35
 
 
 def test_powers_that_change_with_sigma_end_at_the_target() -> None:
     a, _ = pair()
     target = (lambda sigma: 1 + 1 / (1 + sigma)) * a
     truth = product_at(a, a, 0.02)[0]
-    run = run_of(target, GridOptions(48, 0.02, 40.0), 16, 128, control=ControlOptions("ecg"))
+    run = run_of(target, GridOptions(24, 0.02, 40.0), 8, 128, control=ControlOptions("ecg", pilot=256))
     power = 1 + 1 / 1.02  # nearly 2
     assert abs(float(run.evidence.log_z) - float(truth) * (power - 1)) < 0.2
-    rate = run_of(target, GridOptions(300, 0.02, 40.0), 8, 128, weights=WeightOptions("continuous"))
+    rate = run_of(target, GridOptions(100, 0.02, 40.0), 8, 128, weights=WeightOptions("continuous"))
     assert abs(float(rate.log_z.mean()) - run.evidence.log_z) < 0.4
 
 
@@ -437,11 +504,11 @@ def test_a_rare_event_has_its_probability() -> None:
     half = InHalfSpace(normal, offset)
     event = lambda x: x[:, 0] >= offset  # noqa: E731
     options = {"populations": 64, "particles": 64, "dtype": torch.float64}
-    found = event_probability(a, event, half, grid=GridOptions(48, 0.002, 40.0), **options)
+    found = event_probability(a, event, half, grid=GridOptions(32, 0.002, 40.0), **options)
     assert abs(found.probability - truth) < 4 * found.standard_error < 0.6 * truth
     assert "density" in found.law
     gaps = []
-    for steps in (24, 200):
+    for steps in (24, 120):
         base = event_probability(
             ScoreOnly(a), event, half, weights="base", proposal=ProposalOptions("em"),
             grid=GridOptions(steps, 0.002, 40.0), **options,
@@ -449,7 +516,7 @@ def test_a_rare_event_has_its_probability() -> None:
         gaps.append(abs(base.probability - truth))
     assert gaps[1] < 0.5 * gaps[0]
     assert "discretised" in base.law
-    assert gaps[1] < 0.5 * truth
+    assert gaps[1] < 0.75 * truth
 
 
 def test_calibration_finds_the_constants() -> None:
@@ -476,7 +543,7 @@ def test_likelihoods_by_energy_and_by_flow() -> None:
     x = a.sample(12, 0.05, seed=2)
     truth = a.log_density(x, number(0.05))
     close(energy_log_likelihood(a, x, 0.05, chunk=5), truth)
-    grid = karras_grid(160, 0.05, 80.0)
+    grid = karras_grid(96, 0.05, 80.0)
     full = flow_log_likelihood(ScoreOnly(a), x, grid)
     assert (full - truth).abs().max() < 0.05
     probe = flow_log_likelihood(ScoreOnly(a), x, grid, "probe", seed=1)
@@ -505,7 +572,7 @@ def test_three_or_eight_and_eight_or_nine_is_eight() -> None:
     data, labels = torch.tensor(digits.data, dtype=torch.float64) / 8 - 1, torch.tensor(digits.target)
     of = lambda *classes: KernelDensity(data[torch.isin(labels, torch.tensor(classes))])  # noqa: E731
     target = of(3, 8) & of(8, 9)
-    sampler = ParticleSampler(target, GridOptions(48, 0.1, 20.0), control=ControlOptions("ecg", pilot=256))
+    sampler = ParticleSampler(target, GridOptions(32, 0.1, 20.0), control=ControlOptions("ecg", pilot=256))
     run = sampler.sample(4, 128, seed=0)
     drawn = run.weighted.pooled(run.log_z).resample(400).particles[0]
     nearest = torch.cdist(drawn.double(), data).argmin(1)

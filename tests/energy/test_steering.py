@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from tenfold.energy.closed_forms import GaussianMixture
 from tenfold.energy.composition import guidance
 from tenfold.energy.feynman_kac.steering import log_potential, unsteered
 from tenfold.energy.feynman_kac.steps import NoiseStep, rate
+from tenfold.energy.foreign.fkc import fkc_guidance
 from tenfold.errors import UsageError
 from tests.energy.forms import close, recorded
 
@@ -39,9 +41,7 @@ def test_all_potentials_end_at_the_same_weight(potential: str) -> None:
 
 def test_recorded_rates_of_guidance() -> None:
     ref = recorded("fkc_cfg_sampler")
-    cond, uncond = (
-        GaussianMixture(ref[f"{k}_weights"], ref[f"{k}_means"], ref[f"{k}_covs"]) for k in ("cond", "uncond")
-    )
+    uncond, cond = mixtures_of(ref)
     target, levels = guidance(uncond, cond, float(ref["guidance"])), ref["t_steps"]
     x = ref["init_noise"] * levels[0]
     for k in range(11):
@@ -51,6 +51,29 @@ def test_recorded_rates_of_guidance() -> None:
         # The reference steps by 2 t dt, we by the difference of squares.
         close(rates * 2 * span.sigma * (span.sigma - span.sigma_next), -ref["da_raw"][k] * sign(ref), 1e-8)
         x = ref["x_pre"][k][ref["choice"][k]]
+
+
+def mixtures_of(ref: dict[str, Tensor]) -> tuple[GaussianMixture, GaussianMixture]:
+    """The unconditional and the conditional one."""
+    return tuple(  # type: ignore[return-value]
+        GaussianMixture(ref[f"{k}_weights"], ref[f"{k}_means"], ref[f"{k}_covs"]) for k in ("uncond", "cond")
+    )
+
+
+def test_a_recorded_run_of_guidance() -> None:
+    """The published sampler step by step: increments, ancestors, particles."""
+    ref = {name: value.squeeze(-1).squeeze(-1) if value.ndim >= 4 else value
+           for name, value in recorded("fkc_cfg_sampler").items()}  # fmt: skip
+    weight, levels = float(ref["guidance"]), ref["t_steps"]
+    how = (levels, ref["init_noise"] * levels[0], ref["noise"], ref["u"])
+    run = fkc_guidance(*mixtures_of(ref), weight, *how)
+    assert torch.equal(run.ancestors, ref["choice"])
+    for ours, name in ((run.increments, "da_raw"), (run.proposed, "x_pre"), (run.particles, "final_x")):
+        close(ours, ref[name], 1e-9)
+    with pytest.raises(UsageError, match="12 draws of noise and 10 uniforms were given for 12 steps; give 12 and 11"):
+        fkc_guidance(*mixtures_of(ref), weight, *how[:3], ref["u"][1:])
+    with pytest.raises(UsageError, match="do not fall"):
+        fkc_guidance(*mixtures_of(ref), weight, levels.flip(0), *how[1:])
 
 
 def sign(ref) -> float:

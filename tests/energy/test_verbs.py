@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ _FEW = {
     "populations": 2, "calibrate": 4,
 }  # fmt: skip
 _SMALL = {"network": {"width": 24, "layers": 1}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_training_curves() -> Iterator[None]:
+    """Reports draw the curves of a training once for each page; here they are not what is looked at."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tenfold.reports.html.curves", lambda records, path: None)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tenfold.energy.options import EnergyDataConfig, EnergyEvaluation
 from tenfold.energy.worlds.particles import configurations
 from tenfold.runs.measurement import Measurement
 
-_TRUTH, _SHOWN = 16_384, 2048
+_TRUTH = 16_384
 
 WAYS: dict[str, dict[str, object]] = {
     "guidance alone": {"weights": WeightOptions("none"), "resampling": ResamplingOptions(threshold=0.0)},
@@ -70,16 +70,16 @@ def cooling_rows(
     name: str,
 ) -> list[Measurement]:
     """Distances of samples of p^γ to long chains at that temperature, for every γ of ``options.cooling`` and every way
-    of ``WAYS``, with γ = 1 for the model itself; below them the distances of two sets of chains, which no sampler can
-    be expected to beat. Effective sizes and network evaluations stand beside them."""
+    of ``WAYS``, with γ = 1 for the model itself; below them the distances of as many configurations of other chains,
+    which no sampler can be expected to beat. Effective sizes and network evaluations stand beside them."""
     rows, (least, largest) = [], levels
-    grid = GridOptions(steps=options.steps, sigma_min=least, sigma_max=largest)
+    grid, count = GridOptions(options.steps, least, largest), options.populations * options.particles
     for gamma in (1.0, *options.cooling):
         split = f"γ = {gamma:g}"
         wanted = truth(data, gamma, data.seed + 1)
         floor = truth(data, gamma, data.seed + 2)
-        few = wanted[:: max(1, len(wanted) // _SHOWN)]
-        rows += _labelled(energy_distance_rows(system, floor[:_SHOWN], few, "long chains"), split)
+        spread = floor[:: max(1, len(floor) // count)][:count]
+        rows += _labelled(energy_distance_rows(system, spread, wanted, "long chains"), split)
         for way, how in {**WAYS, TRUE_END: WAYS["exact weights, control"]}.items():
             target = gamma * composed(model)
             if way == TRUE_END:
@@ -89,7 +89,7 @@ def cooling_rows(
             pooled = run.weighted.pooled(run.log_z if run.weights != "none" else torch.zeros_like(run.log_z))
             particles, weights = pooled.particles[0].cpu(), pooled.weights[0].cpu()
             label = f"{name}, {way}"
-            rows += _labelled(energy_distance_rows(system, particles, few, label, weights), split)
+            rows += _labelled(energy_distance_rows(system, particles, wanted, label, weights), split)
             share = float(weights.sum().square() / weights.square().sum()) / len(weights)
             rows.append(Measurement("effective_share", share, "share of particles", split, label))
             rows.append(Measurement("network_passes", run.units / len(weights), "a sample", split, label))

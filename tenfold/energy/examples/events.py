@@ -1,4 +1,4 @@
-"""A rare event whose probability is known: a half-space that holds 2e-4 of a Gaussian mixture.
+"""Rare events: a half-space that holds 2e-4 of a Gaussian mixture, and digits with much ink (``ink``).
 
 Particles are steered into it and their weights take the steering back. Exact weights measure the density itself, base
 weights the discretised sampler; drawing from the sampler and counting, at the same number of network evaluations, is
@@ -13,6 +13,7 @@ import torch
 
 from tenfold.energy.closed_forms.gaussian_mixtures import GaussianMixture
 from tenfold.energy.composition.constraints import InHalfSpace
+from tenfold.energy.examples.ink import ink_rows
 from tenfold.energy.examples.weights import LEAST, mixtures
 from tenfold.energy.feynman_kac.events import event_probability
 from tenfold.energy.feynman_kac.options import GridOptions
@@ -46,7 +47,7 @@ def energy_rare_event(
     last = model.noised(LEAST)
     offset = offset_of(last, normal, PROBABILITY)
     event = lambda x: x.double() @ normal >= offset  # noqa: E731
-    populations, particles, rows = (16, 64, []) if quick else (64, 256, [])
+    populations, particles, rows = (16, 64, []) if quick else (32, 256, [])
     curves: dict[str, list[tuple[int, float, float]]] = {"exact": [], "base": []}
     steps = (16, 64) if quick else (25, 50, 100, 200)
     for number, count in enumerate(steps):
@@ -68,8 +69,10 @@ def energy_rare_event(
             rows.append(
                 Measurement("variance_ratio", ratio, "", split, f"{weights} weights", note="of counting at equal cost")
             )
-        progress((number + 1) / len(steps))
+        progress((number + 1) / (len(steps) + 2))
     rows.append(Measurement("probability", PROBABILITY, "", "exact", "closed form"))
+    rows += ink_rows(quick)
+    progress(1.0)
     path = panels.draw(
         [
             panels.Panel(

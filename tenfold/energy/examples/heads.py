@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.energy import loss
-from tenfold.energy.config import DenoisingConfig, EnergyConfig
+from tenfold.energy.config import BackboneConfig, DenoisingConfig, EnergyConfig
 from tenfold.energy.evaluation.denoising import evaluated, noised
 from tenfold.energy.evaluation.measure import denoiser_of
 from tenfold.energy.model import DenoisingModel, EnergyModel
@@ -26,6 +26,8 @@ from tenfold.runs.outcome import Outcome
 from tenfold.training.streams import Draws
 
 LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+FINE = 16
+_FEW = ("dot", "dot, denoising", "path")
 _BATCH, _WARM_UP, _RATE, _EMA, _CLIP, _LAST = 128, 100, 1e-3, 0.98, 10.0, 200
 
 
@@ -103,18 +105,24 @@ def energy_heads(figures: Path, quick: bool = False, progress: Callable[[float],
     """The example "energy-heads": rows are means over three seeds of the teacher and its students."""
     seeds, steps = (1, (60, 30)) if quick else (3, (2500, 500))
     world = image_world(DIGITS)
-    x = world.some("test", len(world.test))[0]
+    x = world.some("test", 64 if quick else len(world.test))[0]
+    students = {name: one for name, one in STUDENTS.items() if name in _FEW or not quick}
     values: dict[tuple[str, str], list[float]] = {}
     done = 0
     for seed in range(seeds):
         torch.manual_seed(seed)
-        config = DenoisingConfig(shape=(1, 8, 8), data_scale=0.752)
+        config = DenoisingConfig(shape=(1, 8, 8), data_scale=0.752, network=BackboneConfig(width=32 if quick else 160))
         teacher = DenoisingModel(config)
         fit(teacher, lambda clean, noisy, sigma: clean, world, steps[0], seed)
-        said = _silent(teacher)
+        said = silent(teacher)
+        # Whether what a path's start lacks is its quadrature, or the teacher's curl, which no quadrature removes.
+        fine: Any = EnergyModel(EnergyConfig(**{**vars(config), "head": "path", "nodes": FINE}))
+        fine.start_from(teacher)
+        for sigma, distance in zip(LEVELS, distances(fine, teacher, x)[0], strict=True):
+            values.setdefault((f"start_distance_{sigma:g}", f"path of {FINE} nodes"), []).append(distance)
         for sigma, error in zip(LEVELS, distances(teacher, teacher, x)[1], strict=True):
             values.setdefault((f"denoising_mse_{sigma:g}", "teacher"), []).append(error)
-        for name, student in STUDENTS.items():
+        for name, student in students.items():
             torch.manual_seed(seed)
             made: Any = EnergyModel(EnergyConfig(**{**vars(config), "head": student.head, "scale": student.scale}))
             if student.start:
@@ -129,12 +137,12 @@ def energy_heads(figures: Path, quick: bool = False, progress: Callable[[float],
                 values.setdefault((f"denoising_mse_{sigma:g}", name), []).append(errors[i])
             values.setdefault(("gradient_norm", name), []).append(statistics.fmean(norms[-_LAST:]))
             done += 1
-            progress(done / (seeds * len(STUDENTS)))
+            progress(done / (seeds * len(students)))
     rows = [_row(name, model, found) for (name, model), found in values.items()]
     mean = {key: statistics.fmean(found) for key, found in values.items()}
     panels = [
         Panel(title, "σ", "scaled squared distance",
-              [Curve(LEVELS, [mean[f"{what}_{s:g}", name] for s in LEVELS], name, "both") for name in STUDENTS],
+              [Curve(LEVELS, [mean[f"{what}_{s:g}", name] for s in LEVELS], name, "both") for name in students],
               xscale="log", yscale="log")
         for title, what in (("Before training", "start_distance"), ("After", "distance"))
     ]  # fmt: skip
@@ -145,7 +153,9 @@ def energy_heads(figures: Path, quick: bool = False, progress: Callable[[float],
     return Outcome(rows, {picture.name: caption}, {"system": "energy", "seeds": seeds, "steps": list(steps)})
 
 
-def _silent(teacher: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def silent(teacher: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What a teacher's denoiser says of noisy samples, without gradients, as ``fit`` wants it."""
+
     def said(clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         with torch.no_grad():
             found: Tensor = teacher(noisy, sigma)

@@ -82,7 +82,7 @@ def measured(problem: Problem, run: ParticleRun) -> dict[str, float]:
 
 def _cases(quick: bool) -> dict[str, list[tuple[int, int]]]:
     """What is varied: sizes, (steps, particles)."""
-    steps, particles, usual = ((8, 16), (32, 64), (16, 64)) if quick else (STEPS, PARTICLES, (64, 256))
+    steps, particles, usual = ((8, 16), (16, 64), (16, 64)) if quick else (STEPS, PARTICLES, (64, 256))
     return {"steps": [(count, usual[1]) for count in steps], "particles": [(usual[0], count) for count in particles]}
 
 

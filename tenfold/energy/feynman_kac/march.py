@@ -23,6 +23,7 @@ from tenfold.energy.feynman_kac.steps import (
     check_affine,
     exact_increment,
     proposal,
+    shifted,
     twisted_increment,
 )
 from tenfold.errors import UsageError
@@ -175,14 +176,13 @@ class March:
         score = found.score
         if course.proposal.kind == "base" and found.scores is not None:
             score = found.scores[:, 0]
-        dtype = state.x.dtype
-        mean = state.x + affine.pull.to(dtype) * score
+        mean = shifted(state.x, affine.pull, score)
         if found.ascent is not None:
-            mean = mean + up.to(dtype) * found.ascent
+            mean = shifted(mean, up, found.ascent)
         if theta is not None:
-            mean = mean + affine.variance.to(dtype) * controls.drift(found, state.x, theta)
+            mean = shifted(mean, affine.variance, controls.drift(found, state.x, theta))
         z = self.numbers.normal("step", k, course.target.shape)
-        return ProposedStep(state.x, mean + affine.variance.sqrt().to(dtype) * z, z, affine, span), start
+        return ProposedStep(state.x, shifted(mean, affine.variance.sqrt(), z), z, affine, span), start
 
     def _rate(self, span: NoiseStep, last: bool, k: int) -> Tensor:
         """The log-weight rate of the continuous kinds per unit of v, where a step begins."""

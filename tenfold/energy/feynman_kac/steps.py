@@ -72,9 +72,14 @@ class ProposedStep:
     span: NoiseStep
 
 
+def shifted(x: Float[Tensor, "n *shape"], by: Tensor, along: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+    """x + by · along, with a number in float64 that is rounded to the type of x."""
+    return torch.addcmul(x, along, by.to(x.dtype))
+
+
 def square_norm(x: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
-    """‖x‖² of each sample, float64, without a copy of x in it."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64).square()
+    """‖x‖² of each sample as float64, summed in the type of x: pairwise, so that it is as exact as its terms."""
+    return x.flatten(1).square().sum(1).double()
 
 
 def exact_increment(
@@ -92,7 +97,7 @@ def exact_increment(
     d = moved.x[0].numel()
     back = moved.x_next - moved.x
     if drift_next is not None:
-        back = back - moved.affine.variance.to(back.dtype) * drift_next
+        back = shifted(back, -moved.affine.variance, drift_next)
     gone = square_norm(back) / moved.span.v
     drawn = square_norm(moved.z)
     normaliser = d * (moved.affine.variance / moved.span.v).log()

@@ -1,10 +1,14 @@
 """Worlds of particles: configurations that long chains drew, and their energy."""
 
+from dataclasses import dataclass
 from functools import lru_cache
+
+from jaxtyping import Float
+from torch import Tensor
 
 from tenfold import progress
 from tenfold.energy.molecules.chains import Chains, replica_exchange
-from tenfold.energy.molecules.systems import SYSTEMS
+from tenfold.energy.molecules.systems import SYSTEMS, ParticleSystem
 from tenfold.energy.options import EnergyDataConfig
 from tenfold.energy.worlds.rows import SampleRows, SampleWorld
 
@@ -28,6 +32,41 @@ def configurations(kind: str, inverse_temperature: float, count: int, seed: int)
             f"the chains of {kind} do not agree yet (R-hat {max(found.r_hat):.3f}): more data.samples, or another seed"
         )
     return found
+
+
+@dataclass(frozen=True)
+class Boltzmann:
+    """e^{−U/T} of configurations without noise: what energies at the least noise level are taught, of which it differs
+    by the square of that level. Up to a constant.
+
+    Attributes:
+        system: of U.
+        temperature: T.
+    """
+
+    system: ParticleSystem
+    temperature: float
+    data_scale, normalised = 1.0, False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one configuration."""
+        return (self.system.dimensions,)
+
+    def score(self, x: Float[Tensor, "n k"], sigma: Float[Tensor, "*n"]) -> Float[Tensor, "n k"]:
+        """−∇U/T."""
+        return self.log_density_and_score(x, sigma)[1]
+
+    def log_density(self, x: Float[Tensor, "n k"], sigma: Float[Tensor, "*n"]) -> Float[Tensor, " n"]:
+        """−U/T."""
+        return self.log_density_and_score(x, sigma)[0]
+
+    def log_density_and_score(
+        self, x: Float[Tensor, "n k"], sigma: Float[Tensor, "*n"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n k"]]:
+        """Both; in float64 inside, as energies are large where particles are near."""
+        energy, force = self.system.energy_and_force(x.double())
+        return (-energy / self.temperature).to(x.dtype), (force / self.temperature).to(x.dtype)
 
 
 def particle_world(data: EnergyDataConfig) -> SampleWorld:
