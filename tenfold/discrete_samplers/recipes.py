@@ -10,7 +10,7 @@ from tenfold.settings.checks import settings
 from tenfold.training.config import TrainingConfig
 
 _TRAIN = TrainingConfig(
-    steps=1500,
+    steps=1000,
     batch_size=256,
     learning_rate=3e-3,
     weight_decay=1e-4,
@@ -33,24 +33,26 @@ class LatticeFlowRecipe(Recipe):
 
 
 _SMALL = LatticeFlowRecipe()
-_CRITICAL = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=3, width=3, beta=0.4461),
-    objective=ResidualObjective(clamp=None),
-)
+_CRITICAL = LatticeFlowRecipe(model=LatticeFlowConfig(height=3, width=3, beta=0.4461, network="cavity"))
 _LARGE = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=10, width=10, kernels=(3, 5, 7), channels=12),
+    model=LatticeFlowConfig(height=10, width=10, network="cavity"),
     objective=ResidualObjective(steps=64, trajectories=64, buffer=256),
-    train=replace(_TRAIN, steps=3000, batch_size=128),
+    train=replace(_TRAIN, steps=1500),
 )
 _LARGE_CRITICAL = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=10, width=10, beta=0.4461, kernels=(3, 5, 7, 9), channels=16),
-    objective=ResidualObjective(steps=128, trajectories=64, buffer=256, clamp=None, curriculum=0.7, start=0.45),
-    train=replace(_TRAIN, steps=12000, batch_size=128, learning_rate=2e-3),
+    model=LatticeFlowConfig(height=10, width=10, beta=0.4461, network="cavity"),
+    objective=ResidualObjective(steps=64, trajectories=64, inner=20, buffer=256, curriculum=0.6, start=0.45),
+    train=replace(_TRAIN, steps=6000, ema=0.995),
     evaluation=LatticeEvaluation(steps=128),
 )
-_POTTS = LatticeFlowRecipe(model=LatticeFlowConfig(target="potts", states=3, beta=0.5))
-_TRANSFORMER = replace(
-    _SMALL, model=LatticeFlowConfig(network="transformer", hidden=32, head=8, blocks=1, conditional=None)
+_POTTS = LatticeFlowRecipe(
+    model=LatticeFlowConfig(target="potts", states=3, beta=0.5, network="convolution"),
+    train=replace(_TRAIN, steps=1500),
+)
+_TRANSFORMER = LatticeFlowRecipe(
+    model=LatticeFlowConfig(network="transformer", hidden=32, head=8, blocks=1, conditional=None),
+    objective=ResidualObjective(clamp=5.0),
+    train=replace(_TRAIN, steps=1500),
 )
 
 RECIPES = {

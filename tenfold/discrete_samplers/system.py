@@ -3,6 +3,9 @@
 from tenfold import discrete_samplers
 from tenfold.discrete_samplers import commands
 from tenfold.discrete_samplers.config import LatticeSampling
+from tenfold.discrete_samplers.ordered.config import OrderedSampling
+from tenfold.discrete_samplers.ordered.recipes import RECIPES as ORDERED_RECIPES
+from tenfold.discrete_samplers.ordered.recipes import OrderedRecipe
 from tenfold.discrete_samplers.recipes import RECIPES, LatticeFlowRecipe
 from tenfold.runs.system import Command, System
 
@@ -24,5 +27,17 @@ SYSTEMS = (
                 "independent sets, cliques and cuts of a graph, with a proof", lambda argv: commands.run_solve(argv)
             ),
         },
+    ),
+    System(
+        name="ordered-sampler",
+        title="Masked and autoregressive samplers of discrete laws",
+        paper="arXiv:2508.10684",
+        state="a part of dnfs",
+        part_of="dnfs",
+        task=lambda: discrete_samplers.OrderedTask,
+        model=lambda: discrete_samplers.OrderedSampler,
+        options={"sample": OrderedSampling},
+        recipes=ORDERED_RECIPES,
+        plain=OrderedRecipe(),
     ),
 )

@@ -28,9 +28,10 @@ from tenfold.discrete_samplers.flow.residual import (
 )
 from tenfold.discrete_samplers.flow.simulation import (
     adapted_times,
+    colours_of,
     data_bound,
-    exact_increment,
     gillespie,
+    leap_kernels,
     sample_flow,
     times,
     trajectories,
@@ -198,19 +199,25 @@ def all_steps(process: nn.Module, target: Any, prior: Any, grid: torch.Tensor, f
     states = all_states(target.sites, target.states)
     n = len(states)
     mass = prior.log_prob(states).double()
+    x, y = states.repeat_interleave(n, 0), states.repeat(n, 1)
     for now, then in pairwise(grid.tolist()):
-        x, y = states.repeat_interleave(n, 0), states.repeat(n, 1)
-        before = see(process, target, prior, x, torch.full((n * n,), now, dtype=torch.float64))
-        after = see(process, target, prior, y, torch.full((n * n,), then, dtype=torch.float64))
+        middle = torch.full((n * n,), (now + then) / 2, dtype=torch.float64)
         span = torch.full((n * n,), then - now, dtype=torch.float64)
-        kernel = leap_log_probabilities(forward_log_rates(before.g, before.log_ratio, x, floor), x, span)
-        step = exact_increment(before, after, x, y, span, floor) + chosen_log_probability(kernel, y)
-        mass = (mass[:, None] + step.view(n, n)).logsumexp(0)
+        before, after = (see(process, target, prior, state, middle) for state in (x, y))
+        mass = mass - before.log_prob(now).view(n, n)[:, 0]
+        for sites in colours_of(target):
+            rates = forward_log_rates(before.g[:, sites], before.log_ratio[:, sites], x[:, sites], floor)
+            ahead = chosen_log_probability(leap_log_probabilities(rates, x[:, sites], span), y[:, sites])
+            others = torch.ones(target.sites, dtype=torch.bool).index_fill(0, sites, False)
+            reached = (x[:, others] == y[:, others]).all(1)
+            step = leap_kernels(before, after, x, y, span, floor, sites) + torch.where(reached, ahead, -torch.inf)
+            mass = (mass[:, None] + step.view(n, n)).logsumexp(0)
+        mass = mass + after.log_prob(then)[:n]
     return float(mass.logsumexp(0))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-@pytest.mark.parametrize("kind", ["binary", "potts", "forbidden"])
+@pytest.mark.parametrize("kind", ["binary", "potts", "forbidden", "colours"])
 def test_weights_are_unbiased_for_every_number_of_steps(steps: int, kind: str) -> None:
     torch.manual_seed(steps)
     table = torch.randn(8, dtype=torch.float64)
@@ -219,7 +226,9 @@ def test_weights_are_unbiased_for_every_number_of_steps(steps: int, kind: str) -
         "binary": CallableTarget(lambda x: 2 * torch.sin(1.0 + state_numbers(x, 2).double() ** 2), 3),
         "potts": potts_lattice(1, 2, 3, 0.9, torch.float64),
         "forbidden": CallableTarget(lambda x: table[state_numbers(x, 2)], 3),
+        "colours": Ising(2, 2, 0.7, 0.3, torch.float64),
     }[kind]
+    assert len(colours_of(target)) > 1
     prior = ProductPrior(torch.rand(target.sites, target.states, dtype=torch.float64).add(0.2).softmax(-1))
     process = Wild(target.sites, target.states)
     with torch.no_grad():

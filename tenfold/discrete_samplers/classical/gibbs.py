@@ -11,6 +11,7 @@ from tenfold.discrete_samplers.targets.protocol import (
     colour_classes,
     conditional,
     site_log_ratio,
+    site_odds,
 )
 from tenfold.errors import UsageError
 from tenfold.settings.checks import at_least, settings
@@ -28,7 +29,10 @@ class Gibbs:
         x = x.clone()
         for sites in colour_classes(target):
             here = sites.to(x.device)
-            x[:, here] = drawn(conditional(site_log_ratio(target, x, here)), uniforms[:, here])
+            if target.states == 2:  # a logistic function instead of two exponentials and their sum
+                x[:, here] = (uniforms[:, here] < torch.sigmoid(site_odds(target, x, here))).to(x.dtype)
+            else:
+                x[:, here] = drawn(conditional(site_log_ratio(target, x, here)), uniforms[:, here])
         return Moved(x, torch.ones(len(x), device=x.device))
 
 
