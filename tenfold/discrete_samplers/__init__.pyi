@@ -25,8 +25,9 @@ from .exact.lattice import ising_lattice as ising_lattice
 from .exact.proof import prove as prove
 from .exact.transfer import ising_strip as ising_strip
 from .exact.transfer import potts_strip as potts_strip
+from .flow.paths import data_bound as data_bound
 from .flow.process import FlowProcess as FlowProcess
-from .flow.simulation import data_bound as data_bound
+from .flow.simulation import adapted_grid as adapted_grid
 from .flow.simulation import sample_flow as sample_flow
 from .flow.simulation import times as times
 from .model import LatticeFlow as LatticeFlow
@@ -52,6 +53,7 @@ from .solving import solve as solve
 from .targets.binary import Ising as Ising
 from .targets.binary import qubo as qubo
 from .targets.binary import spin_glass as spin_glass
+from .targets.couplings import spread_sites as spread_sites
 from .targets.files import read_graph as read_graph
 from .targets.functions import CallableTarget as CallableTarget
 from .targets.functions import NeuralEnergy as NeuralEnergy

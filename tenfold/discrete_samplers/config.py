@@ -161,17 +161,22 @@ class LatticeEvaluation:
     Attributes:
         samples: with exact weights.
         steps: of the time grid.
+        grid: "even", or "adapted", steps short where weights vary, by a pilot run of 256 trajectories.
+        apart: sites that leap together are more than so many bonds apart. A network that sees far wants 2, where only
+            neighbours matter 1 does; a step takes one call of the network for each set of sites, and one more.
         floor: ε of the reversible rates.
         baselines: whether annealed importance sampling is measured beside it, at as many steps.
     """
 
     samples: int = 4096
     steps: int = 64
+    grid: Literal["even", "adapted"] = "even"
+    apart: int = 1
     floor: float = 0.2
     baselines: bool = True
 
     def __post_init__(self) -> None:
-        at_least(self, "evaluation", samples=2, steps=1)
+        at_least(self, "evaluation", samples=2, steps=1, apart=1)
         if not self.floor > 0:
             raise UsageError(f"evaluation.floor is {self.floor}; exact weights need one above 0")
 
@@ -186,6 +191,8 @@ class LatticeSampling:
         method: "flow" gives every sample its weight, "smc" resamples on the way, and keeps log Z.
         populations: of "smc", whose spread is the error of log Z; they share the samples.
         refine: sweeps of Gibbs sampling after every step.
+        grid: "even", or "adapted" by a pilot run of 256 trajectories.
+        apart: sites that leap together are more than so many bonds apart.
         floor: ε of the reversible rates.
         seed: of all draws.
     """
@@ -195,11 +202,13 @@ class LatticeSampling:
     method: Literal["flow", "smc"] = "flow"
     populations: int = 8
     refine: int = 0
+    grid: Literal["even", "adapted"] = "even"
+    apart: int = 1
     floor: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(self, "", num=2, steps=1, populations=1, refine=0)
+        at_least(self, "", num=2, steps=1, populations=1, refine=0, apart=1)
         if not 0 < self.floor < math.inf:
             raise UsageError(f"floor is {self.floor}; exact weights need one above 0, and finite")
         if self.method == "smc" and (self.num % self.populations or self.num < 2 * self.populations):

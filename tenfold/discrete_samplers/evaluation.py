@@ -12,7 +12,7 @@ from torch import Tensor
 from tenfold.discrete_samplers.classical.annealing import annealed_sampling
 from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.config import Lattice, LatticeEvaluation
-from tenfold.discrete_samplers.flow.simulation import sample_flow, times
+from tenfold.discrete_samplers.flow.simulation import sample_flow
 from tenfold.discrete_samplers.model import LatticeFlow, exact_values, lattice_target
 from tenfold.discrete_samplers.result import SamplerResult
 from tenfold.runs.measurement import Measurement
@@ -49,11 +49,9 @@ def rows_of(found: SamplerResult, config: Lattice, model: str, note: str = "") -
 @torch.no_grad()
 def measure(flow: LatticeFlow, settings: LatticeEvaluation, name: str) -> list[Measurement]:
     """Rows of the trained sampler, the exact values where they are known, and baselines."""
-    config, device = flow.config, next(flow.parameters()).device
-    found = sample_flow(
-        flow.process, flow.target, settings.samples, times(settings.steps), flow.prior,
-        floor=settings.floor, seed=1, device=device,
-    )  # fmt: skip
+    config = flow.config
+    way = flow.way(settings.steps, settings.grid, settings.apart, settings.floor)
+    found = sample_flow(num=settings.samples, seed=1, **way)
     rows = rows_of(found, config, name, "; ".join(found.notes))
     return rows + rows_beside(config, flow.target, settings.samples, settings.steps if settings.baselines else 0)
 

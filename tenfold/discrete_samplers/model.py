@@ -13,6 +13,7 @@ from tenfold.discrete_samplers.config import Curriculum, Lattice, LatticeFlowCon
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
 from tenfold.discrete_samplers.exact.transfer import ising_strip, potts_strip
 from tenfold.discrete_samplers.flow.process import FlowProcess, see
+from tenfold.discrete_samplers.flow.simulation import adapted_grid, times
 from tenfold.discrete_samplers.networks.cavity import EquivariantCavity
 from tenfold.discrete_samplers.networks.convolution import EquivariantConvolution
 from tenfold.discrete_samplers.networks.scan import EquivariantScan
@@ -20,6 +21,7 @@ from tenfold.discrete_samplers.networks.single import EquivariantAttention, Equi
 from tenfold.discrete_samplers.networks.transformer import EquivariantTransformer
 from tenfold.discrete_samplers.targets.annealed import ProductPrior, uniform
 from tenfold.discrete_samplers.targets.binary import Ising
+from tenfold.discrete_samplers.targets.couplings import spread_sites
 from tenfold.discrete_samplers.targets.potts import Potts, potts_lattice
 from tenfold.errors import UsageError
 
@@ -161,6 +163,17 @@ class LatticeFlow(nn.Module):
     def forward(self, x: Int[Tensor, "b d"], t: Float[Tensor, " b"], clamp: float | None = None) -> Float[Tensor, " b"]:
         """ξ_t(x), of which training makes a constant."""
         return see(self.process, self.target, self.prior, x, t).xi(clamp)
+
+    def way(self, steps: int, grid: str = "even", apart: int = 1, floor: float = 0.2, seed: int = 0) -> dict[str, Any]:
+        """Arguments of ``sample_flow``: the process, where it leads and from where, times, sites that leap together."""
+        config, device = self.config, next(self.parameters()).device
+        groups = None
+        if apart > 1:
+            groups = [sites.to(device) for sites in spread_sites(config.height, config.width, apart)]
+        kept = {"process": self.process, "target": self.target, "prior": self.prior, "floor": floor, "groups": groups}
+        adapted = grid == "adapted"
+        made = adapted_grid(**kept, steps=steps, seed=seed, device=device) if adapted else times(steps)
+        return {**kept, "grid": made, "device": device}
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "LatticeFlow":

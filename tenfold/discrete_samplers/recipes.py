@@ -32,18 +32,21 @@ class LatticeFlowRecipe(Recipe):
     evaluation: LatticeEvaluation = field(default_factory=LatticeEvaluation)
 
 
-_SMALL = LatticeFlowRecipe()
-_CRITICAL = LatticeFlowRecipe(model=LatticeFlowConfig(height=3, width=3, beta=0.4461, network="cavity"))
+_SMALL = LatticeFlowRecipe(evaluation=LatticeEvaluation(samples=20000, steps=32))
+_CRITICAL = LatticeFlowRecipe(
+    model=LatticeFlowConfig(height=3, width=3, beta=0.4461), evaluation=LatticeEvaluation(samples=20000, steps=32)
+)
 _LARGE = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=10, width=10, network="cavity"),
+    model=LatticeFlowConfig(height=10, width=10),
     objective=ResidualObjective(steps=64, trajectories=64, buffer=256),
     train=replace(_TRAIN, steps=1500),
+    evaluation=LatticeEvaluation(samples=2048, apart=2),
 )
 _LARGE_CRITICAL = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=10, width=10, beta=0.4461, network="cavity"),
+    model=LatticeFlowConfig(height=10, width=10, beta=0.4461),
     objective=ResidualObjective(steps=64, trajectories=64, inner=20, buffer=256, curriculum=0.6, start=0.45),
-    train=replace(_TRAIN, steps=6000, ema=0.995),
-    evaluation=LatticeEvaluation(steps=128),
+    train=replace(_TRAIN, steps=3000, ema=0.995),
+    evaluation=LatticeEvaluation(samples=2048, steps=128, grid="adapted", apart=2),
 )
 _POTTS = LatticeFlowRecipe(
     model=LatticeFlowConfig(target="potts", states=3, beta=0.5, network="convolution"),

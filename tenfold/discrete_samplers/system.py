@@ -7,6 +7,7 @@ from tenfold.discrete_samplers.ordered.config import OrderedSampling
 from tenfold.discrete_samplers.ordered.recipes import RECIPES as ORDERED_RECIPES
 from tenfold.discrete_samplers.ordered.recipes import OrderedRecipe
 from tenfold.discrete_samplers.recipes import RECIPES, LatticeFlowRecipe
+from tenfold.discrete_samplers.results import JOBS
 from tenfold.runs.system import Command, System
 
 SYSTEMS = (
@@ -20,6 +21,7 @@ SYSTEMS = (
         options={"sample": LatticeSampling},
         recipes=RECIPES,
         plain=LatticeFlowRecipe(),
+        jobs=JOBS,
         benchmarks=("discrete_samplers",),
         commands={
             "compare": Command("samplers of a lattice at equal seconds", lambda argv: commands.run_compare(argv)),

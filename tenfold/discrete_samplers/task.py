@@ -166,10 +166,8 @@ class LatticeFlowTask:
         self.model.couple(1.0)
         settings, flow = self.recipe.evaluation, self.model.eval()
         device = device_of(flow)
-        found = sample_flow(
-            flow.process, flow.target, min(2048, settings.samples), times(settings.steps), flow.prior,
-            floor=settings.floor, device=device,
-        )  # fmt: skip
+        way = flow.way(settings.steps, settings.grid, settings.apart, settings.floor)
+        found = sample_flow(num=min(1024, settings.samples), **way)
         weights = found.log_weights - found.log_weights.mean()
         files = [
             histograms({"samples": bond_energy(flow.config, found.samples)}, directory / "energy.png", "energy"),
@@ -195,11 +193,14 @@ class LatticeFlowTask:
         self.model.couple(1.0)
         flow, smc = self.model.eval(), options.method == "smc"
         found = sample_flow(
-            flow.process, flow.target, options.num // options.populations if smc else options.num,
-            times(options.steps), flow.prior, floor=options.floor, threshold=0.5 if smc else 0.0,
-            populations=options.populations if smc else 1, refine=Gibbs() if options.refine else None,
-            refinements=max(1, options.refine), seed=options.seed, device=device_of(flow),
-        )  # fmt: skip
+            num=options.num // options.populations if smc else options.num,
+            threshold=0.5 if smc else 0.0,
+            populations=options.populations if smc else 1,
+            refine=Gibbs() if options.refine else None,
+            refinements=max(1, options.refine),
+            seed=options.seed,
+            **flow.way(options.steps, options.grid, options.apart, options.floor, options.seed),
+        )
         return write_samples(found, flow.config, self.name, options, folder)
 
     @staticmethod

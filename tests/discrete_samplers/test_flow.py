@@ -15,6 +15,7 @@ from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
 from tenfold.discrete_samplers.exact.enumeration import all_states, enumerate_states, log_probabilities, state_numbers
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
+from tenfold.discrete_samplers.flow.paths import data_bound, gillespie
 from tenfold.discrete_samplers.flow.process import FlowProcess, see
 from tenfold.discrete_samplers.flow.residual import (
     best_coefficient,
@@ -27,10 +28,9 @@ from tenfold.discrete_samplers.flow.residual import (
     xi,
 )
 from tenfold.discrete_samplers.flow.simulation import (
+    adapted_grid,
     adapted_times,
     colours_of,
-    data_bound,
-    gillespie,
     leap_kernels,
     sample_flow,
     times,
@@ -47,7 +47,7 @@ from tenfold.discrete_samplers.networks.published import read_transformer
 from tenfold.discrete_samplers.networks.transformer import EquivariantTransformer
 from tenfold.discrete_samplers.targets.annealed import ProductPrior, uniform
 from tenfold.discrete_samplers.targets.binary import Ising, PairwiseBinary
-from tenfold.discrete_samplers.targets.couplings import Couplings
+from tenfold.discrete_samplers.targets.couplings import Couplings, spread_sites
 from tenfold.discrete_samplers.targets.functions import CallableTarget
 from tenfold.discrete_samplers.targets.potts import potts_lattice
 from tenfold.errors import UsageError
@@ -341,6 +341,35 @@ def test_times_follow_the_work() -> None:
     late = adapted_times(grid, torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0]), 4)
     assert float(late[1]) > 0.5
     assert bool((late.diff() > 0).all())
+
+
+def test_a_pilot_finds_where_steps_should_be_short() -> None:
+    target, process = Ising(4, 4, 0.6), FlowProcess(None, 0.5)
+    grid = adapted_grid(process, target, 16)
+    assert len(grid) == 17
+    assert float(grid[0]) == 0
+    assert float(grid[-1]) == 1
+    assert float(grid.diff()[-1]) < float(grid.diff()[0])  # neighbours decide together at the end
+    assert torch.equal(grid, adapted_grid(process, target, 16))
+
+
+def test_sites_that_leap_together_are_apart() -> None:
+    for apart in (1, 2, 3):
+        for height, width in ((4, 6), (5, 5), (5, 7)):
+            groups = spread_sites(height, width, apart)
+            assert torch.equal(torch.cat(groups).sort().values, torch.arange(height * width))
+            for sites in groups:
+                row, column = sites // width, sites % width
+                down = (row[:, None] - row).abs()
+                right = (column[:, None] - column).abs()
+                far = torch.minimum(down, height - down) + torch.minimum(right, width - right)
+                assert bool((far[~torch.eye(len(sites), dtype=torch.bool)] > apart).all())
+    target = Ising(4, 4, 0.3, dtype=torch.float64)
+    found = sample_flow(FlowProcess(None, 0.5), target, 2000, times(8), groups=spread_sites(4, 4, 2))
+    assert found.log_z is not None
+    assert abs(found.log_z - ising_lattice(4, 4, 0.3).log_z) < 4 * (found.log_z_standard_error or 0)
+    with pytest.raises(UsageError, match="make a partition"):
+        sample_flow(FlowProcess(None, 0.5), target, 10, groups=[torch.arange(15)])
 
 
 def test_parts_are_parts_of_the_whole_and_resampling_is_keyed() -> None:

@@ -28,12 +28,12 @@ from tenfold.discrete_samplers.flow.steps import (
 )
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult, one_mode, weighted_result
 from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_tokens, colour_classes
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, colour_classes
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 from tenfold.smc.adaptive import gather_particles, resample_where
 from tenfold.smc.weights import log_mean_weight
-from tenfold.training.streams import Draws
+from tenfold.training.streams import Draws, key_of
 
 _LARGEST_OVERFLOW = 0.01
 _MOST_COLOURS = 4
@@ -74,8 +74,13 @@ def check_grid(grid: Tensor) -> Float[Tensor, " k"]:
     return grid.double()
 
 
-def colours_of(target: DiscreteTarget) -> list[Tensor]:
-    """Sets of sites that leap together: the target's colours where they are few, otherwise all sites at once."""
+def colours_of(target: DiscreteTarget, groups: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """Sets of sites that leap together: the target's colours where they are few, otherwise all sites at once; or those
+    given. Raises UsageError unless every site is in one of these."""
+    if groups is not None:
+        if not torch.equal(torch.cat(list(groups)).sort().values.cpu(), torch.arange(target.sites)):
+            raise UsageError(f"the groups do not hold each of {target.sites} sites once; make a partition of them")
+        return list(groups)
     found = colour_classes(target)
     return found if len(found) <= _MOST_COLOURS else [torch.arange(target.sites)]
 
@@ -111,6 +116,7 @@ def sample_flow(
     populations: int = 1,
     refine: ChainKernel | None = None,
     refinements: int = 1,
+    groups: Sequence[Tensor] | None = None,
     seed: int = 0,
     first: int = 0,
     device: str | torch.device = "cpu",
@@ -129,6 +135,10 @@ def sample_flow(
             large weights. Its own jumps, about ε/2 a site over the whole path, leave every p_t alone.
         threshold: populations resample where their effective share is below; log Z is kept.
         refine: moves that leave p_t invariant, after every step, ``refinements`` of them; weights stay.
+        groups: sites that leap together, a partition; the target's colours by default. Where sites of a group influence
+            each other's rates, through what a network sees, leaps of two of them at once are what weights vary by:
+            sites further apart (``targets.couplings.spread_sites``) cost more calls, and are worth more than as many
+            more steps.
         first: number of the first population.
 
     Returns:
@@ -137,8 +147,34 @@ def sample_flow(
     Raises:
         UsageError: settings that do not fit, G that is NaN.
     """
-    made = _Simulation(process, target, num, grid, prior, step, floor, populations, seed, first, device)
+    made = _Simulation(process, target, num, grid, prior, step, floor, populations, seed, first, device, groups)
     return made.run(threshold, refine, refinements)
+
+
+@torch.no_grad()
+def adapted_grid(
+    process: nn.Module,
+    target: DiscreteTarget,
+    steps: int,
+    prior: ProductPrior | None = None,
+    floor: float = 1.0,
+    groups: Sequence[Tensor] | None = None,
+    pilot: int = 256,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Float[Tensor, " k"]:
+    """Times at which steps add alike to the variance of the log weights, from so many trajectories in a quarter of the
+    steps. Where leaps of two sites at once are what they vary by, a step adds as the square of its length: steps are in
+    inverse proportion to the deviations of the pilot's. Its seed is its own, so that the weights stay unbiased.
+
+    Raises UsageError as ``sample_flow`` does."""
+    coarse = times(max(8, steps // 4))
+    key = key_of("pilot", seed) >> 1
+    made = _Simulation(process, target, pilot, coarse, prior, "exact", floor, 1, key, 0, device, groups)
+    spread = made.increments().std(1).float().cpu()
+    spread = spread + 0.1 * spread.mean()
+    smooth = torch.nn.functional.pad(spread[None], (2, 2), mode="replicate").unfold(1, 5, 1).mean(-1)[0]
+    return adapted_times(coarse, torch.cat([smooth[:1], smooth]), steps)
 
 
 @torch.no_grad()
@@ -171,6 +207,7 @@ class _Simulation:
         seed: int,
         first: int,
         device: str | torch.device,
+        groups: Sequence[Tensor] | None = None,
     ) -> None:
         if step not in ("exact", "euler"):
             raise UsageError(f"step is {step!r}; choose exact or euler")
@@ -186,7 +223,7 @@ class _Simulation:
         self.populations = torch.arange(first, first + populations, device=device)
         self.draws = ChainDraws(seed, numbers)
         self.dtype = self.prior.log_probs.dtype
-        self.colours = [sites.to(device) for sites in colours_of(target)]
+        self.colours = [sites.to(device) for sites in colours_of(target, groups)]
         self.overflow = torch.zeros((), device=device)
 
     def _see(self, x: Tensor, t: float) -> StateFacts:
@@ -235,6 +272,14 @@ class _Simulation:
             weights.append(weight)
         return Trajectories(torch.stack(states), torch.stack(found), torch.stack(weights))
 
+    def increments(self) -> Tensor:
+        """What every step adds to the log weight of every trajectory, (k, n)."""
+        x, found = self.start(), []
+        for k in range(len(self.grid) - 1):
+            x, step = self._advance(x, k)
+            found.append(step)
+        return torch.stack(found)
+
     def _advance(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if self.exact:
             return self._leaps(x, k)
@@ -278,68 +323,3 @@ class _Simulation:
         total = log_z + log_mean_weight(weights) if threshold > 0 else None
         shaped = x.view(m, n, -1)
         return weighted_result(shaped, weights, self.counted.counts, total, None, diagnostics, tuple(notes))
-
-
-@torch.no_grad()
-def data_bound(
-    process: nn.Module,
-    target: DiscreteTarget,
-    data: Tensor,
-    grid: Tensor,
-    prior: ProductPrior | None = None,
-    floor: float = 0.05,
-    seed: int = 0,
-) -> Float[Tensor, " n"]:
-    """A lower bound, in expectation, of the log-probability with which the process' exact steps end in each row of
-    ``data``: the chain backwards from it, log η(x_0) + Σ log K(x_{k+1} | x_k) − log L(x_k | x_{k+1}); float64."""
-    x, prior = check_tokens(data, target), check_prior(target, prior)
-    grid, draws = check_grid(grid), ChainDraws(seed, torch.arange(len(data), device=data.device))
-    dtype, colours = prior.log_probs.dtype, [sites.to(x.device) for sites in colours_of(target)]
-
-    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for k in range(len(grid) - 2, -1, -1):
-        span = torch.full((len(x),), float(grid[k + 1] - grid[k]), dtype=dtype, device=x.device)
-        middle = torch.full_like(span, float(grid[k + 1] + grid[k]) / 2)
-        uniforms = draws.at(k + 1).uniform("backward", x.shape[1])
-        seen = see(process, target, prior, x, middle)
-        for sites in colours[::-1] if k % 2 == 0 else colours:
-            back = backward_log_rates(seen.g[:, sites], seen.log_ratio[:, sites], x[:, sites], floor)
-            y = x.index_copy(1, sites, leap(back, x[:, sites], span, uniforms[:, sites]))
-            before = see(process, target, prior, y, middle)
-            total -= leap_kernels(before, seen, y, x, span, floor, sites)
-            x, seen = y, before
-    return total + prior.log_prob(x).double()
-
-
-def gillespie(
-    process: nn.Module,
-    target: DiscreteTarget,
-    x: Int[Tensor, "b d"],
-    grid: Sequence[float],
-    prior: ProductPrior,
-    draws: ChainDraws,
-    most: int = 10_000,
-) -> Int[Tensor, "b d"]:
-    """One jump after another: exact for rates that are frozen at the beginning of each span of the grid, whose states
-    they follow. For tests and small systems: every jump of the busiest chain is a call of the network.
-
-    Raises UsageError for more than ``most`` jumps in a span."""
-    dtype = prior.log_probs.dtype
-    for k in range(len(grid) - 1):
-        left = torch.full((len(x),), grid[k + 1] - grid[k], dtype=torch.float64)
-        t = torch.full((len(x),), grid[k], dtype=dtype)
-        for jump in range(most):
-            with torch.no_grad():
-                rates = see(process, target, prior, x, t).g.clamp(min=0).flatten(1).double()
-            numbers = draws.at(k * most + jump + 1).uniform("gillespie", 2, dtype=torch.float64)
-            wait = -torch.log1p(-numbers[:, 0]) / rates.sum(1).clamp(min=1e-300)
-            go = wait < left
-            if not bool(go.any()):
-                break
-            chosen = drawn(rates.clamp(min=0) + (~go)[:, None], numbers[:, 1])
-            site, token = chosen // target.states, chosen % target.states
-            x = torch.where(go[:, None], x.scatter(1, site[:, None], token[:, None]), x)
-            left = torch.where(go, left - wait, 0.0)
-        else:
-            raise UsageError(f"a chain jumped {most} times in the span from t = {grid[k]}: the rates diverge")
-    return x
