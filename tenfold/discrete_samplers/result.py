@@ -61,7 +61,7 @@ class CountedTarget:
         return site_odds(self.target, x, chosen)
 
     def _count(self, x: Tensor, chosen: Tensor) -> None:
-        short = hasattr(self.target, "site_log_ratio")
+        short = hasattr(self.target, "site_log_ratio") or hasattr(self.target, "site_odds")
         self.counts.ratios += len(x) * (len(chosen) / self.sites if short else 1)
 
 

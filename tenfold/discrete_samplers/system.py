@@ -3,6 +3,9 @@
 from tenfold import discrete_samplers
 from tenfold.discrete_samplers import commands
 from tenfold.discrete_samplers.config import LatticeSampling
+from tenfold.discrete_samplers.learning.config import EnergySampleOptions
+from tenfold.discrete_samplers.learning.recipes import RECIPES as ENERGY_RECIPES
+from tenfold.discrete_samplers.learning.recipes import DiscreteEnergyRecipe
 from tenfold.discrete_samplers.ordered.config import OrderedSampling
 from tenfold.discrete_samplers.ordered.recipes import RECIPES as ORDERED_RECIPES
 from tenfold.discrete_samplers.ordered.recipes import OrderedRecipe
@@ -41,5 +44,17 @@ SYSTEMS = (
         options={"sample": OrderedSampling},
         recipes=ORDERED_RECIPES,
         plain=OrderedRecipe(),
+    ),
+    System(
+        name="discrete-energy",
+        title="Energies of bits, learned by particles that follow them",
+        paper="arXiv:2505.17741",
+        state="a part of dnfs",
+        part_of="dnfs",
+        task=lambda: discrete_samplers.DiscreteEnergyTask,
+        model=lambda: discrete_samplers.DiscreteEnergy,
+        options={"sample": EnergySampleOptions},
+        recipes=ENERGY_RECIPES,
+        plain=DiscreteEnergyRecipe(),
     ),
 )
