@@ -6,6 +6,7 @@ from .classical.clusters import SwendsenWang as SwendsenWang
 from .classical.clusters import Wolff as Wolff
 from .classical.gibbs import BlockGibbs as BlockGibbs
 from .classical.gibbs import Gibbs as Gibbs
+from .classical.gibbs import HiddenGibbs as HiddenGibbs
 from .classical.informed import Informed as Informed
 from .classical.kernels import ChainDraws as ChainDraws
 from .classical.langevin import Jumps as Jumps

@@ -167,7 +167,7 @@ class LatticeFlowTask:
         settings, flow = self.recipe.evaluation, self.model.eval()
         device = device_of(flow)
         way = flow.way(settings.steps, settings.grid, settings.apart, settings.floor)
-        found = sample_flow(num=min(1024, settings.samples), **way)
+        found = sample_flow(num=min(512, settings.samples), **way)
         weights = found.log_weights - found.log_weights.mean()
         files = [
             histograms({"samples": bond_energy(flow.config, found.samples)}, directory / "energy.png", "energy"),

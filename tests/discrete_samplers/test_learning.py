@@ -11,7 +11,15 @@ import torch
 
 import tenfold
 from tenfold.cli.main import main
-from tenfold.discrete_samplers.exact.enumeration import all_states, enumerate_states, machine_log_z
+from tenfold.discrete_samplers.classical.gibbs import HiddenGibbs
+from tenfold.discrete_samplers.classical.kernels import ChainDraws
+from tenfold.discrete_samplers.exact.enumeration import (
+    all_states,
+    enumerate_states,
+    log_probabilities,
+    machine_log_z,
+    state_numbers,
+)
 from tenfold.discrete_samplers.learning.config import (
     DENSITIES,
     DiscreteEnergyConfig,
@@ -95,6 +103,16 @@ def test_weighted_particles_follow_a_law_that_changes() -> None:
         each.follow(machine(6, 3, 2.2), 9)
     assert torch.equal(phase.x, again.x)
     assert torch.equal(phase.log_weights, again.log_weights)
+
+
+def test_hidden_bits_leave_a_machine_as_it_is() -> None:
+    law = machine(4, 3)
+    p = log_probabilities(law).exp()
+    index = torch.multinomial(p, 20000, True)
+    x = HiddenGibbs()(law, all_states(4, 2)[index], ChainDraws(0, torch.arange(20000))).x
+    assert float((x != all_states(4, 2)[index]).double().mean()) > 0.05
+    counts = torch.bincount(state_numbers(x, 2), minlength=16).double() / 20000
+    assert float(((counts - p).abs() / (p * (1 - p) / 20000).sqrt()).max()) < 4.5
 
 
 def test_persistent_particles_count_alike() -> None:

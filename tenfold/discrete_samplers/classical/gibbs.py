@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tenfold.discrete_samplers.classical.kernels import ChainDraws, Moved, drawn
 from tenfold.discrete_samplers.exact.enumeration import all_states
+from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
 from tenfold.discrete_samplers.targets.protocol import (
     DiscreteTarget,
     colour_classes,
@@ -33,6 +34,19 @@ class Gibbs:
                 x[:, here] = (uniforms[:, here] < torch.sigmoid(site_odds(target, x, here))).to(x.dtype)
             else:
                 x[:, here] = drawn(conditional(site_log_ratio(target, x, here)), uniforms[:, here])
+        return Moved(x, torch.ones(len(x), device=x.device))
+
+
+class HiddenGibbs:
+    """A sweep of a Boltzmann machine: its hidden bits given the visible ones, then these given the hidden ones, all at
+    once. Two matrix products, where ``Gibbs`` goes from site to site."""
+
+    def __call__(self, target: BoltzmannMachine, x: Int[Tensor, "b d"], draws: ChainDraws) -> Moved:
+        """One sweep."""
+        first = draws.uniform("hidden", len(target.hidden))
+        hidden = (first < target.hidden_probabilities(x)).to(target.weights.dtype)
+        second = draws.uniform("visible", target.sites)
+        x = (second < target.visible_probabilities(hidden)).to(x.dtype)
         return Moved(x, torch.ones(len(x), device=x.device))
 
 

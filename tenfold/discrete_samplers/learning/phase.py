@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.discrete_samplers.classical.gibbs import Gibbs
+from tenfold.discrete_samplers.classical.gibbs import Gibbs, HiddenGibbs
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
 from tenfold.discrete_samplers.learning.config import LikelihoodObjective
 from tenfold.discrete_samplers.targets.annealed import uniform
+from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
 from tenfold.smc.adaptive import gather_particles, resample_where
 from tenfold.smc.weights import log_mean_weight, normalised_weights
@@ -40,9 +41,10 @@ class NegativePhase:
             made = resample_where(self.log_weights[None], uniforms, self.settings.threshold)
             self.x = gather_particles(self.x[None], made.ancestors)[0]
             self.log_weights, self.log_z = made.log_weights[0], self.log_z + made.log_mean[0]
-        kernel, moves = Gibbs(), self.settings.moves
-        for move in range(moves):
-            self.x = kernel(target, self.x, self.draws.at(1 + step * moves + move)).x
+        moves = self.settings.moves
+        for draws in (self.draws.at(1 + step * moves + move) for move in range(moves)):
+            machine = isinstance(target, BoltzmannMachine)
+            self.x = HiddenGibbs()(target, self.x, draws).x if machine else Gibbs()(target, self.x, draws).x
         self.log_prob = target.log_prob(self.x).double()
 
     def weights(self) -> Float[Tensor, " n"]:
