@@ -252,17 +252,17 @@ def test_kernels_are_distributions() -> None:
 def test_the_estimate_is_unbiased_by_sampling() -> None:
     target = Ising(2, 3, 0.4, dtype=torch.float64)
     exact = ising_lattice(2, 3, 0.4).log_z
-    found = sample_flow(Wild(6, 2, 0.5), target, 6000, times(4), uniform(6, 2, torch.float64), floor=0.5)
+    found = sample_flow(Wild(6, 2, 0.5), target, 1500, times(4), uniform(6, 2, torch.float64), floor=0.5)
     assert found.log_z is not None
     assert abs(found.log_z - exact) < 4 * (found.log_z_standard_error or 0)
     resampled = sample_flow(
-        Wild(6, 2, 0.5), target, 600, times(6), uniform(6, 2, torch.float64), floor=0.5, threshold=0.9, populations=8
+        Wild(6, 2, 0.5), target, 150, times(6), uniform(6, 2, torch.float64), floor=0.5, threshold=0.9, populations=8
     )
     assert resampled.diagnostics["resamplings"] > 0
     assert resampled.log_z is not None
     assert abs(resampled.log_z - exact) < 4 * (resampled.log_z_standard_error or 0)
     refined = sample_flow(
-        Wild(6, 2, 0.5), target, 3000, times(4), uniform(6, 2, torch.float64), floor=0.5, refine=Gibbs()
+        Wild(6, 2, 0.5), target, 800, times(4), uniform(6, 2, torch.float64), floor=0.5, refine=Gibbs()
     )
     assert refined.log_z is not None
     assert abs(refined.log_z - exact) < 4 * (refined.log_z_standard_error or 0)
@@ -284,12 +284,12 @@ def test_independent_sites_have_a_closed_form() -> None:
         at = torch.full((16,), t, dtype=torch.float64)
         residual = see(process, target, prior, x, at).xi()
         torch.testing.assert_close(residual, residual[0].expand(16), rtol=1e-10, atol=1e-10)
-    found = sample_flow(process, target, 4000, times(64), prior, floor=1e-3)
+    found = sample_flow(process, target, 600, times(64), prior, floor=1e-3)
     assert found.log_z is not None
     assert abs(found.log_z - log_z) < 1e-3
     assert found.ess > 0.999
     rough = [
-        abs((sample_flow(process, target, 4000, times(k), prior, step="euler", floor=0.0).log_z or 0) - log_z)
+        abs((sample_flow(process, target, 200, times(k), prior, step="euler", floor=0.0).log_z or 0) - log_z)
         for k in (8, 16, 32)
     ]
     assert 1.7 < rough[0] / rough[1] < 2.4
@@ -299,11 +299,11 @@ def test_independent_sites_have_a_closed_form() -> None:
 def test_conditional_rates_alone_move_to_the_lattice() -> None:
     """Without any training: the published head's effective sizes, left-endpoint weights."""
     target = Ising(4, 4, 0.2)
-    with_head = sample_flow(FlowProcess(None, 0.6), target, 1000, times(64), step="euler", floor=0.0)
-    without = sample_flow(FlowProcess(None, 0.0), target, 1000, times(64), step="euler", floor=0.0)
+    with_head = sample_flow(FlowProcess(None, 0.6), target, 400, times(64), step="euler", floor=0.0)
+    without = sample_flow(FlowProcess(None, 0.0), target, 400, times(64), step="euler", floor=0.0)
     assert with_head.ess > 0.8
     assert without.ess < 0.3
-    exact = sample_flow(FlowProcess(None, 0.6), target, 1000, times(32))
+    exact = sample_flow(FlowProcess(None, 0.6), target, 400, times(32))
     assert exact.log_z is not None
     assert abs(exact.log_z - ising_lattice(4, 4, 0.2).log_z) < 4 * (exact.log_z_standard_error or 0)
 

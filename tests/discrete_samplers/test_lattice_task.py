@@ -79,14 +79,14 @@ def test_training_lowers_the_residual(rate: Any) -> None:
     modules = task.modules()
     optimizer = torch.optim.Adam([p for m in modules.values() for p in m.parameters()], lr=5e-3)
     losses = []
-    for step in range(80):
-        index = torch.arange(64) + 64 * step
+    for step in range(50):
+        index = torch.arange(48) + 48 * step
         for update in task.step(modules, {"index": index}, Draws(0, step)):
             optimizer.zero_grad()
             update.loss.backward()
             optimizer.step()
             losses.append(float(update.loss.detach()))
-            assert update.check["xi"].shape == (64,)
+            assert update.check["xi"].shape == (48,)
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
     if rate != "network":
         log_z = float(task._log_z())
@@ -201,7 +201,6 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert about["log_z_standard_error"] > 0
     colours = len(lattice_target(LatticeFlowConfig(height=3, width=3)).colours)
     assert about["counts"]["network"] == 32 * 4 * (1 + colours)
-    assert main(["report", run]) == 0
     rows = tenfold.evaluate(run)
     assert any(row.name == "ess" for row in rows)
 

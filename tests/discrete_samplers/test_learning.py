@@ -175,7 +175,7 @@ def small(**objective: Any) -> DiscreteEnergyRecipe:
 def test_couplings_are_recovered(negative: Any) -> None:
     task = DiscreteEnergyTask(small(negative=negative))
     optimizer = torch.optim.Adam(task.model.parameters(), lr=2e-2)
-    for step in range(120):
+    for step in range(80):
         index = (torch.arange(400) + 400 * step) % 4000
         batch = {"index": index, **task.train_source().batch(index.numpy())}
         for update in task.step(task.modules(), batch, Draws(0, step)):
@@ -187,7 +187,7 @@ def test_couplings_are_recovered(negative: Any) -> None:
     assert float(gap.square().mean().sqrt()) < 0.05
     if negative == "weighted":
         with torch.no_grad():
-            task.phase.follow(task.model.target, 120)
+            task.phase.follow(task.model.target, 80)
             assert abs(float(task.phase.estimate()) - enumerate_states(law).log_z) < 0.5
 
 
