@@ -299,11 +299,11 @@ def test_independent_sites_have_a_closed_form() -> None:
 def test_conditional_rates_alone_move_to_the_lattice() -> None:
     """Without any training: the published head's effective sizes, left-endpoint weights."""
     target = Ising(4, 4, 0.2)
-    with_head = sample_flow(FlowProcess(None, 0.6), target, 400, times(64), step="euler", floor=0.0)
-    without = sample_flow(FlowProcess(None, 0.0), target, 400, times(64), step="euler", floor=0.0)
+    with_head = sample_flow(FlowProcess(None, 0.6), target, 250, times(64), step="euler", floor=0.0)
+    without = sample_flow(FlowProcess(None, 0.0), target, 250, times(64), step="euler", floor=0.0)
     assert with_head.ess > 0.8
     assert without.ess < 0.3
-    exact = sample_flow(FlowProcess(None, 0.6), target, 400, times(32))
+    exact = sample_flow(FlowProcess(None, 0.6), target, 250, times(32))
     assert exact.log_z is not None
     assert abs(exact.log_z - ising_lattice(4, 4, 0.2).log_z) < 4 * (exact.log_z_standard_error or 0)
 
@@ -365,7 +365,7 @@ def test_sites_that_leap_together_are_apart() -> None:
                 far = torch.minimum(down, height - down) + torch.minimum(right, width - right)
                 assert bool((far[~torch.eye(len(sites), dtype=torch.bool)] > apart).all())
     target = Ising(4, 4, 0.3, dtype=torch.float64)
-    found = sample_flow(FlowProcess(None, 0.5), target, 2000, times(8), groups=spread_sites(4, 4, 2))
+    found = sample_flow(FlowProcess(None, 0.5), target, 1000, times(8), groups=spread_sites(4, 4, 2))
     assert found.log_z is not None
     assert abs(found.log_z - ising_lattice(4, 4, 0.3).log_z) < 4 * (found.log_z_standard_error or 0)
     with pytest.raises(UsageError, match="make a partition"):
