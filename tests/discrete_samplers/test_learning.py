@@ -11,6 +11,7 @@ import torch
 
 import tenfold
 from tenfold.cli.main import main
+from tenfold.discrete_samplers.classical.chains import run_chains
 from tenfold.discrete_samplers.classical.gibbs import HiddenGibbs
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
 from tenfold.discrete_samplers.exact.enumeration import (
@@ -113,6 +114,9 @@ def test_hidden_bits_leave_a_machine_as_it_is() -> None:
     assert float((x != all_states(4, 2)[index]).double().mean()) > 0.05
     counts = torch.bincount(state_numbers(x, 2), minlength=16).double() / 20000
     assert float(((counts - p).abs() / (p * (1 - p) / 20000).sqrt()).max()) < 4.5
+    assert run_chains(law, HiddenGibbs(), 10, 3).counts.ratios == 30
+    with pytest.raises(UsageError, match="LearnedCouplings has no hidden bits"):
+        run_chains(LearnedCouplings(4), HiddenGibbs(), 10, 3)
 
 
 def test_persistent_particles_count_alike() -> None:

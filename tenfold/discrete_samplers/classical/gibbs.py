@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tenfold.discrete_samplers.classical.kernels import ChainDraws, Moved, drawn
 from tenfold.discrete_samplers.exact.enumeration import all_states
+from tenfold.discrete_samplers.result import CountedTarget
 from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
 from tenfold.discrete_samplers.targets.protocol import (
     DiscreteTarget,
@@ -39,14 +40,21 @@ class Gibbs:
 
 class HiddenGibbs:
     """A sweep of a Boltzmann machine: its hidden bits given the visible ones, then these given the hidden ones, all at
-    once. Two matrix products, where ``Gibbs`` goes from site to site."""
+    once. Two matrix products, where ``Gibbs`` goes from site to site.
 
-    def __call__(self, target: BoltzmannMachine, x: Int[Tensor, "b d"], draws: ChainDraws) -> Moved:
+    Raises UsageError for other targets; a tempered machine is none."""
+
+    def __call__(self, target: DiscreteTarget, x: Int[Tensor, "b d"], draws: ChainDraws) -> Moved:
         """One sweep."""
-        first = draws.uniform("hidden", len(target.hidden))
-        hidden = (first < target.hidden_probabilities(x)).to(target.weights.dtype)
-        second = draws.uniform("visible", target.sites)
-        x = (second < target.visible_probabilities(hidden)).to(x.dtype)
+        machine: object = target
+        if isinstance(target, CountedTarget):
+            machine, target.counts.ratios = target.target, target.counts.ratios + len(x)
+        if not isinstance(machine, BoltzmannMachine):
+            raise UsageError(f"{type(machine).__name__} has no hidden bits; use Gibbs, HiddenGibbs is for machines")
+        first = draws.uniform("hidden", len(machine.hidden))
+        hidden = (first < machine.hidden_probabilities(x)).to(machine.weights.dtype)
+        second = draws.uniform("visible", machine.sites)
+        x = (second < machine.visible_probabilities(hidden)).to(x.dtype)
         return Moved(x, torch.ones(len(x), device=x.device))
 
 
