@@ -4,6 +4,7 @@ The transformer has the released sizes (width 64, heads of 16, three blocks) and
 depend on them.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,13 @@ import torch
 
 from benchmarks import reference_discrete_samplers as reference
 from benchmarks.harness import Record, main, paired
+from tenfold.discrete_samplers.classical.annealing import annealed_sampling
 from tenfold.discrete_samplers.classical.bits import packed_gibbs
 from tenfold.discrete_samplers.classical.chains import run_chains
 from tenfold.discrete_samplers.classical.clusters import SwendsenWang
 from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
+from tenfold.discrete_samplers.exact.lattice import ising_lattice
 from tenfold.discrete_samplers.flow.process import FlowProcess, see
 from tenfold.discrete_samplers.flow.residual import residual_loss
 from tenfold.discrete_samplers.flow.simulation import sample_flow, times, trajectories
@@ -115,6 +118,24 @@ def gibbs(emit: Emit, side: int, chains: int, sweeps: int, repeats: int) -> None
     emit(Record("gibbs-keyed", *paired(keyed, other, repeats), "seconds", None, sizes, {}, note))
 
 
+def log_z(emit: Emit, side: int, steps: int, scale: int, repeats: int) -> None:
+    """log Z a little beyond the critical coupling: resampling populations, and annealed importance sampling without
+    resampling, as many steps; root mean square errors over four seeds."""
+    target, exact = Ising(side, side, 0.4461), ising_lattice(side, side, 0.4461).log_z
+    betas = torch.linspace(0, 1, steps + 1)
+
+    def ours(seed: int = 0) -> float:
+        return annealed_sampling(target, Gibbs(), 64 * scale, 4, betas=betas, seed=seed).log_z or math.nan
+
+    def other(seed: int = 0) -> float:
+        return annealed_sampling(target, Gibbs(), 512 * scale, betas=betas, threshold=0.0, seed=seed).log_z or math.nan
+
+    errors = [math.sqrt(sum((run(seed) - exact) ** 2 for seed in range(4)) / 4) for run in (ours, other)]
+    sizes = {"sites": side**2, "steps": steps, "particles": 256 * scale, "other_particles": 512 * scale}
+    details = {"error_nats": errors[0], "other_error_nats": errors[1]}
+    emit(Record("logz-ais", *paired(ours, other, repeats), "seconds", errors[0], sizes, details))
+
+
 def clusters(emit: Emit, side: int, chains: int, sweeps: int, repeats: int) -> None:
     """All clusters of many lattices."""
     target, start = Ising(side, side, 0.4407), torch.randint(2, (chains, side, side)).float() * 2 - 1
@@ -131,6 +152,7 @@ def benchmarks(quick: bool, emit: Emit) -> None:
     epoch(emit, 4, 16 if quick else 64, 8 if quick else 63, 4 if quick else 100, 32 if quick else 128, min(repeats, 3))
     sampling(emit, side, 16 if quick else 128, 4 if quick else 63, min(repeats, 3))
     gibbs(emit, side, 2048, 4 if quick else 64, repeats)
+    log_z(emit, side, 8 if quick else 256, 1 if quick else 4, min(repeats, 3))
     clusters(emit, side, 8 if quick else 64, 2 if quick else 16, repeats)
 
 

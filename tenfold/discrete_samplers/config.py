@@ -1,12 +1,64 @@
 """What a trained sampler of a lattice is made of. Imports no PyTorch."""
 
 import math
-from typing import Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from tenfold.errors import UsageError
 from tenfold.settings.checks import at_least, settings
 
-Network = Literal["convolution", "transformer", "perceptron", "attention", "scan", "none"]
+Network = Literal["cavity", "convolution", "transformer", "perceptron", "attention", "scan", "none"]
+
+
+@runtime_checkable
+class Lattice(Protocol):
+    """What a configuration tells of its target."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def target(self) -> Literal["ising", "potts"]:
+        """Which law."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def beta(self) -> float:
+        """Coupling of a bond."""
+
+    @property
+    def field(self) -> float:
+        """h of spins."""
+
+    @property
+    def states(self) -> int:
+        """Colours."""
+
+
+@runtime_checkable
+class Curriculum(Protocol):
+    """What an objective tells of its coupling."""
+
+    @property
+    def curriculum(self) -> float:
+        """Share of the training over which it grows."""
+
+    @property
+    def start(self) -> float:
+        """Its share at the beginning."""
+
+
+def check_lattice(config: Lattice) -> None:
+    """Raise UsageError for spins of more than two states and for Potts models in a field."""
+    if config.target == "ising" and config.states != 2:
+        raise UsageError(f"model.states is {config.states}; spins have 2, set --model.target potts for more")
+    if config.target == "potts" and config.field:
+        raise UsageError(f"model.field is {config.field}; Potts lattices have none, leave it at 0")
 
 
 @settings
@@ -20,8 +72,9 @@ class LatticeFlowConfig:
         beta: coupling of a bond; a published σ of J = σ · adjacency is β/2.
         field: h of spins.
         states: colours of Potts models; 2 for spins.
-        network: what is added to the rates of the conditionals.
-        channels: features of the convolution.
+        network: what is added to the potentials of the conditionals; "cavity", for spins, knows the symmetries of the
+            lattice and is trained in a fraction of the others' time.
+        channels: features of the cavity network's sums and of the convolution.
         kernels: widths of the convolution's stages, odd and no wider than the lattice.
         hidden: width of the other networks.
         head: width of a transformer's head.
@@ -35,25 +88,27 @@ class LatticeFlowConfig:
     beta: float = 0.2
     field: float = 0.0
     states: int = 2
-    network: Network = "convolution"
+    network: Network = "cavity"
     channels: int = 8
     kernels: tuple[int, ...] = (3, 3, 3)
-    hidden: int = 64
+    hidden: int = 48
     head: int = 16
     blocks: int = 3
     conditional: float | None = 0.5
 
     def __post_init__(self) -> None:
         at_least(self, "model", height=1, width=1, states=2, channels=1, hidden=1, head=1, blocks=1)
-        if self.target == "ising" and self.states != 2:
-            raise UsageError(f"model.states is {self.states}; spins have 2, set --model.target potts for more")
-        if self.target == "potts" and self.field:
-            raise UsageError(f"model.field is {self.field}; Potts lattices have none, leave it at 0")
+        check_lattice(self)
         if self.network == "none" and self.conditional is None:
             raise UsageError("model.network and model.conditional are both none; nothing would move")
         if self.network == "transformer" and self.hidden % self.head:
             raise UsageError(f"model.head is {self.head}; it must divide model.hidden, {self.hidden}")
         side = min(self.height, self.width)
+        if self.network == "cavity" and (self.target != "ising" or side < 3):
+            raise UsageError(
+                f"model.network is cavity on a {self.target} lattice of side {side}; it is for spins and sides of at "
+                "least 3, choose convolution or transformer otherwise"
+            )
         if self.network == "convolution" and not all(k % 2 and 1 < k <= side for k in self.kernels):
             raise UsageError(f"model.kernels are {self.kernels}; give odd widths from 3 to the lattice's side, {side}")
 
@@ -67,7 +122,7 @@ class ResidualObjective:
         steps: of the time grid.
         inner: updates between two refreshes.
         buffer: trajectories that are kept, the oldest go.
-        clamp: of log-ratios in the loss (the reference: 5); none leaves them.
+        clamp: of log-ratios in the loss (the reference: 5, which biases steep targets); none leaves them.
         rate: c_t, the estimate of d/dt log Z: "batch", the mean of ξ over fresh trajectories, "ema", its moving mean,
             "weighted", the mean under their weights, "network", learned with the loss (LEAPS).
         decay: of the moving mean.
@@ -79,7 +134,7 @@ class ResidualObjective:
     steps: int = 32
     inner: int = 25
     buffer: int = 512
-    clamp: float | None = 5.0
+    clamp: float | None = None
     rate: Literal["batch", "ema", "weighted", "network"] = "batch"
     decay: float = 0.9
     curriculum: float = 0.0
@@ -106,17 +161,22 @@ class LatticeEvaluation:
     Attributes:
         samples: with exact weights.
         steps: of the time grid.
+        grid: "even", or "adapted", steps short where weights vary, by a pilot run of 256 trajectories.
+        apart: sites that leap together are more than so many bonds apart. A network that sees far wants 2, where only
+            neighbours matter 1 does; a step takes one call of the network for each set of sites, and one more.
         floor: ε of the reversible rates.
         baselines: whether annealed importance sampling is measured beside it, at as many steps.
     """
 
     samples: int = 4096
     steps: int = 64
-    floor: float = 1.0
+    grid: Literal["even", "adapted"] = "even"
+    apart: int = 1
+    floor: float = 0.2
     baselines: bool = True
 
     def __post_init__(self) -> None:
-        at_least(self, "evaluation", samples=2, steps=1)
+        at_least(self, "evaluation", samples=2, steps=1, apart=1)
         if not self.floor > 0:
             raise UsageError(f"evaluation.floor is {self.floor}; exact weights need one above 0")
 
@@ -131,6 +191,8 @@ class LatticeSampling:
         method: "flow" gives every sample its weight, "smc" resamples on the way, and keeps log Z.
         populations: of "smc", whose spread is the error of log Z; they share the samples.
         refine: sweeps of Gibbs sampling after every step.
+        grid: "even", or "adapted" by a pilot run of 256 trajectories.
+        apart: sites that leap together are more than so many bonds apart.
         floor: ε of the reversible rates.
         seed: of all draws.
     """
@@ -140,11 +202,13 @@ class LatticeSampling:
     method: Literal["flow", "smc"] = "flow"
     populations: int = 8
     refine: int = 0
-    floor: float = 1.0
+    grid: Literal["even", "adapted"] = "even"
+    apart: int = 1
+    floor: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(self, "", num=2, steps=1, populations=1, refine=0)
+        at_least(self, "", num=2, steps=1, populations=1, refine=0, apart=1)
         if not 0 < self.floor < math.inf:
             raise UsageError(f"floor is {self.floor}; exact weights need one above 0, and finite")
         if self.method == "smc" and (self.num % self.populations or self.num < 2 * self.populations):

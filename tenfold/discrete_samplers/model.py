@@ -9,28 +9,53 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold import hub
-from tenfold.discrete_samplers.config import LatticeFlowConfig
+from tenfold.discrete_samplers.config import Curriculum, Lattice, LatticeFlowConfig
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
 from tenfold.discrete_samplers.exact.transfer import ising_strip, potts_strip
 from tenfold.discrete_samplers.flow.process import FlowProcess, see
+from tenfold.discrete_samplers.flow.simulation import adapted_grid, times
+from tenfold.discrete_samplers.networks.cavity import EquivariantCavity
 from tenfold.discrete_samplers.networks.convolution import EquivariantConvolution
 from tenfold.discrete_samplers.networks.scan import EquivariantScan
 from tenfold.discrete_samplers.networks.single import EquivariantAttention, EquivariantPerceptron
 from tenfold.discrete_samplers.networks.transformer import EquivariantTransformer
 from tenfold.discrete_samplers.targets.annealed import ProductPrior, uniform
 from tenfold.discrete_samplers.targets.binary import Ising
+from tenfold.discrete_samplers.targets.couplings import spread_sites
 from tenfold.discrete_samplers.targets.potts import Potts, potts_lattice
 from tenfold.errors import UsageError
 
 
-def lattice_target(config: LatticeFlowConfig, share: float = 1.0) -> Ising | Potts:
+def lattice_target(config: Lattice, share: float = 1.0) -> Ising | Potts:
     """The target with a share of its coupling (and field)."""
     if config.target == "ising":
         return Ising(config.height, config.width, share * config.beta, share * config.field)
     return potts_lattice(config.height, config.width, config.states, share * config.beta)
 
 
-def exact_values(config: LatticeFlowConfig) -> tuple[float, float] | None:
+def share_of_coupling(objective: Curriculum, step: int, steps: int) -> float:
+    """The share of the coupling at a step of so many: from ``start`` to the whole by a straight line."""
+    length = objective.curriculum * steps
+    return 1.0 if step >= length else objective.start + (1 - objective.start) * step / length
+
+
+def lattice_state(config: Lattice) -> Float[Tensor, "6"]:
+    """What a checkpoint remembers of its target."""
+    potts = float(config.target == "potts")
+    return torch.tensor([potts, config.height, config.width, config.beta, config.field, config.states]).double()
+
+
+def check_same_target(config: Lattice, state: Mapping[str, Any]) -> None:
+    """Raise UsageError where a checkpoint's target is another than that of a configuration."""
+    mine = lattice_state(config)
+    theirs = state.get("target", mine)  # older checkpoints did not tell
+    if not torch.equal(theirs.cpu().double(), mine):
+        names = ("potts", "height", "width", "beta", "field", "states")
+        told = [f"{n} {b:g} instead of {a:g}" for n, a, b in zip(names, mine, theirs, strict=True) if a != b]
+        raise UsageError(f"the checkpoint is of another target ({', '.join(told)}); begin a run of its own (--out)")
+
+
+def exact_values(config: Lattice) -> tuple[float, float] | None:
     """log Z and U = −⟨bonds⟩ where they are known exactly; None where no oracle reaches."""
     small = config.states**config.width <= 1024
     if config.target == "ising" and not config.field and config.beta >= 0:
@@ -53,6 +78,9 @@ def network_of(config: LatticeFlowConfig) -> nn.Module | None:
     if config.network == "convolution":
         made: Any = EquivariantConvolution(config.height, config.width, states, config.channels, config.kernels)
         last = made.network.linear
+    elif config.network == "cavity":
+        made = EquivariantCavity(config.height, config.width, config.channels, config.hidden, config.field != 0)
+        last = made.last.weight
     elif config.network == "transformer":
         made = EquivariantTransformer(sites, states, config.hidden, config.head, config.blocks)
         last = made.output_layer.ommega_embedder.embedding
@@ -101,21 +129,22 @@ class LatticeFlow(nn.Module):
         super().__init__()
         self.config = config
         self.process = FlowProcess(network_of(config), config.conditional)
-        self._coupling = 1.0
+        self.coupling = 1.0
         self._fixed: tuple[Any, ProductPrior] | None = None
 
     def couple(self, share: float) -> None:
         """Set the share of the coupling that training is at; a curriculum ends at 1."""
         if not 0 < share <= 1:
             raise UsageError(f"share is {share}; give one in (0, 1]")
-        if share != self._coupling:
-            self._coupling, self._fixed = share, None
+        if share != self.coupling:
+            self.coupling, self._fixed = share, None
+            self.process.horizon = share
 
     def _parts(self) -> tuple[Any, ProductPrior]:
         # Neither is a weight: they are made from the configuration, and where the weights are.
         like = next(self.parameters())
         if self._fixed is None or self._fixed[1].log_probs.device != like.device:
-            target = lattice_target(self.config, self._coupling).to(like.device)
+            target = lattice_target(self.config, self.coupling).to(like.device)
             prior = uniform(self.config.height * self.config.width, self.config.states).to(like.device)
             object.__setattr__(self, "_fixed", (target, prior))
         assert self._fixed is not None
@@ -134,6 +163,17 @@ class LatticeFlow(nn.Module):
     def forward(self, x: Int[Tensor, "b d"], t: Float[Tensor, " b"], clamp: float | None = None) -> Float[Tensor, " b"]:
         """ξ_t(x), of which training makes a constant."""
         return see(self.process, self.target, self.prior, x, t).xi(clamp)
+
+    def way(self, steps: int, grid: str = "even", apart: int = 1, floor: float = 0.2, seed: int = 0) -> dict[str, Any]:
+        """Arguments of ``sample_flow``: the process, where it leads and from where, times, sites that leap together."""
+        config, device = self.config, next(self.parameters()).device
+        groups = None
+        if apart > 1:
+            groups = [sites.to(device) for sites in spread_sites(config.height, config.width, apart)]
+        kept = {"process": self.process, "target": self.target, "prior": self.prior, "floor": floor, "groups": groups}
+        adapted = grid == "adapted"
+        made = adapted_grid(**kept, steps=steps, seed=seed, device=device) if adapted else times(steps)
+        return {**kept, "grid": made, "device": device}
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "LatticeFlow":

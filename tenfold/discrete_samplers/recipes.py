@@ -10,7 +10,7 @@ from tenfold.settings.checks import settings
 from tenfold.training.config import TrainingConfig
 
 _TRAIN = TrainingConfig(
-    steps=1500,
+    steps=1000,
     batch_size=256,
     learning_rate=3e-3,
     weight_decay=1e-4,
@@ -32,25 +32,30 @@ class LatticeFlowRecipe(Recipe):
     evaluation: LatticeEvaluation = field(default_factory=LatticeEvaluation)
 
 
-_SMALL = LatticeFlowRecipe()
+_SMALL = LatticeFlowRecipe(evaluation=LatticeEvaluation(samples=20000, steps=32))
 _CRITICAL = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=3, width=3, beta=0.4461),
-    objective=ResidualObjective(clamp=None),
+    model=LatticeFlowConfig(height=3, width=3, beta=0.4461), evaluation=LatticeEvaluation(samples=20000, steps=32)
 )
 _LARGE = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=10, width=10, kernels=(3, 5, 7), channels=12),
+    model=LatticeFlowConfig(height=10, width=10),
     objective=ResidualObjective(steps=64, trajectories=64, buffer=256),
-    train=replace(_TRAIN, steps=3000, batch_size=128),
+    train=replace(_TRAIN, steps=1500),
+    evaluation=LatticeEvaluation(samples=2048, apart=2),
 )
 _LARGE_CRITICAL = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=10, width=10, beta=0.4461, kernels=(3, 5, 7, 9), channels=16),
-    objective=ResidualObjective(steps=128, trajectories=64, buffer=256, clamp=None, curriculum=0.7, start=0.45),
-    train=replace(_TRAIN, steps=12000, batch_size=128, learning_rate=2e-3),
-    evaluation=LatticeEvaluation(steps=128),
+    model=LatticeFlowConfig(height=10, width=10, beta=0.4461),
+    objective=ResidualObjective(steps=64, trajectories=64, inner=20, buffer=256, curriculum=0.6, start=0.45),
+    train=replace(_TRAIN, steps=3000, ema=0.995),
+    evaluation=LatticeEvaluation(samples=2048, steps=128, grid="adapted", apart=2),
 )
-_POTTS = LatticeFlowRecipe(model=LatticeFlowConfig(target="potts", states=3, beta=0.5))
-_TRANSFORMER = replace(
-    _SMALL, model=LatticeFlowConfig(network="transformer", hidden=32, head=8, blocks=1, conditional=None)
+_POTTS = LatticeFlowRecipe(
+    model=LatticeFlowConfig(target="potts", states=3, beta=0.5, network="convolution"),
+    train=replace(_TRAIN, steps=1500),
+)
+_TRANSFORMER = LatticeFlowRecipe(
+    model=LatticeFlowConfig(network="transformer", hidden=32, head=8, blocks=1, conditional=None),
+    objective=ResidualObjective(clamp=5.0),
+    train=replace(_TRAIN, steps=1500),
 )
 
 RECIPES = {

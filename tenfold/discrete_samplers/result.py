@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, colour_classes, site_log_ratio
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, colour_classes, site_log_ratio, site_odds
 from tenfold.errors import UsageError
 from tenfold.smc.evidence import evidence_of
 from tenfold.smc.weights import effective_sample_size, log_mean_weight, normalised_weights
@@ -52,9 +52,17 @@ class CountedTarget:
 
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m s"]:
         """Counted by the share of the sites, where the target has a short way; as a whole where it has none."""
-        short = hasattr(self.target, "site_log_ratio")
-        self.counts.ratios += len(x) * (len(chosen) / self.sites if short else 1)
+        self._count(x, chosen)
         return site_log_ratio(self.target, x, chosen)
+
+    def site_odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        """Counted as ``site_log_ratio`` is."""
+        self._count(x, chosen)
+        return site_odds(self.target, x, chosen)
+
+    def _count(self, x: Tensor, chosen: Tensor) -> None:
+        short = hasattr(self.target, "site_log_ratio") or hasattr(self.target, "site_odds")
+        self.counts.ratios += len(x) * (len(chosen) / self.sites if short else 1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,14 @@
 from tenfold import discrete_samplers
 from tenfold.discrete_samplers import commands
 from tenfold.discrete_samplers.config import LatticeSampling
+from tenfold.discrete_samplers.learning.config import EnergySampleOptions
+from tenfold.discrete_samplers.learning.recipes import RECIPES as ENERGY_RECIPES
+from tenfold.discrete_samplers.learning.recipes import DiscreteEnergyRecipe
+from tenfold.discrete_samplers.ordered.config import OrderedSampling
+from tenfold.discrete_samplers.ordered.recipes import RECIPES as ORDERED_RECIPES
+from tenfold.discrete_samplers.ordered.recipes import OrderedRecipe
 from tenfold.discrete_samplers.recipes import RECIPES, LatticeFlowRecipe
+from tenfold.discrete_samplers.results import JOBS
 from tenfold.runs.system import Command, System
 
 SYSTEMS = (
@@ -11,12 +18,13 @@ SYSTEMS = (
         name="dnfs",
         title="DNFS: discrete neural flow samplers",
         paper="arXiv:2505.17741",
-        state="training on graphs and of energy models is missing",
+        state="training on graphs is missing",
         task=lambda: discrete_samplers.LatticeFlowTask,
         model=lambda: discrete_samplers.LatticeFlow,
         options={"sample": LatticeSampling},
         recipes=RECIPES,
         plain=LatticeFlowRecipe(),
+        jobs=JOBS,
         benchmarks=("discrete_samplers",),
         commands={
             "compare": Command("samplers of a lattice at equal seconds", lambda argv: commands.run_compare(argv)),
@@ -24,5 +32,29 @@ SYSTEMS = (
                 "independent sets, cliques and cuts of a graph, with a proof", lambda argv: commands.run_solve(argv)
             ),
         },
+    ),
+    System(
+        name="ordered-sampler",
+        title="Masked and autoregressive samplers of discrete laws",
+        paper="arXiv:2508.10684",
+        state="a part of dnfs",
+        part_of="dnfs",
+        task=lambda: discrete_samplers.OrderedTask,
+        model=lambda: discrete_samplers.OrderedSampler,
+        options={"sample": OrderedSampling},
+        recipes=ORDERED_RECIPES,
+        plain=OrderedRecipe(),
+    ),
+    System(
+        name="discrete-energy",
+        title="Energies of bits, learned by particles that follow them",
+        paper="arXiv:2505.17741",
+        state="a part of dnfs",
+        part_of="dnfs",
+        task=lambda: discrete_samplers.DiscreteEnergyTask,
+        model=lambda: discrete_samplers.DiscreteEnergy,
+        options={"sample": EnergySampleOptions},
+        recipes=ENERGY_RECIPES,
+        plain=DiscreteEnergyRecipe(),
     ),
 )

@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -16,11 +15,18 @@ from tenfold.discrete_samplers.config import LatticeSampling
 from tenfold.discrete_samplers.evaluation import bond_energy, measure
 from tenfold.discrete_samplers.flow.residual import joint_loss, residual_loss
 from tenfold.discrete_samplers.flow.simulation import sample_flow, times, trajectories
-from tenfold.discrete_samplers.model import LatticeFlow, RateNetwork
+from tenfold.discrete_samplers.model import (
+    LatticeFlow,
+    RateNetwork,
+    check_same_target,
+    lattice_state,
+    share_of_coupling,
+)
 from tenfold.discrete_samplers.recipes import LatticeFlowRecipe
 from tenfold.discrete_samplers.replay import Replay
+from tenfold.discrete_samplers.saving import write_samples
 from tenfold.figures import histograms, lines, write_captions
-from tenfold.files import check_writable, write_json
+from tenfold.files import check_writable
 from tenfold.nn.cost import traced
 from tenfold.nn.memory import require
 from tenfold.runs.measurement import Measurement
@@ -76,19 +82,11 @@ class LatticeFlowTask:
     def validation_source(self) -> None:
         """None: the last weights are kept."""
 
-    def share(self, step: int) -> float:
-        """The share of the coupling at a step."""
-        settings = self.recipe.objective
-        length = settings.curriculum * self.recipe.train.steps
-        if step >= length:
-            return 1.0
-        return settings.start + (1 - settings.start) * step / length
-
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update on states of the buffer; every ``inner`` steps it is refreshed first."""
         settings, index = self.recipe.objective, batch["index"]
         if self.replay.stale(draws.step, settings.inner):
-            self.model.couple(self.share(draws.step))
+            self.model.couple(share_of_coupling(settings, draws.step, self.recipe.train.steps))
             self.refresh(draws, index.device)
         x, place = self.replay.draw(draws.uniform("replay", index, (2,)))
         t = self.grid.to(index.device)[place].float()
@@ -126,11 +124,13 @@ class LatticeFlowTask:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The buffer, and the share of the coupling."""
-        return {**self.replay.state_dict(), "coupling": torch.tensor(self.model._coupling, dtype=torch.float64)}
+        """The buffer, the share of the coupling, and what it is a share of."""
+        share = torch.tensor(self.model.coupling, dtype=torch.float64)
+        return {**self.replay.state_dict(), "coupling": share, "target": lattice_state(self.recipe.model)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
+        """Restore them. Raises UsageError for those of another target."""
+        check_same_target(self.recipe.model, state)
         self.replay.load_state_dict(state)
         self.model.couple(float(state["coupling"]))
 
@@ -166,10 +166,8 @@ class LatticeFlowTask:
         self.model.couple(1.0)
         settings, flow = self.recipe.evaluation, self.model.eval()
         device = device_of(flow)
-        found = sample_flow(
-            flow.process, flow.target, min(2048, settings.samples), times(settings.steps), flow.prior,
-            floor=settings.floor, device=device,
-        )  # fmt: skip
+        way = flow.way(settings.steps, settings.grid, settings.apart, settings.floor)
+        found = sample_flow(num=min(512, settings.samples), **way)
         weights = found.log_weights - found.log_weights.mean()
         files = [
             histograms({"samples": bond_energy(flow.config, found.samples)}, directory / "energy.png", "energy"),
@@ -195,23 +193,15 @@ class LatticeFlowTask:
         self.model.couple(1.0)
         flow, smc = self.model.eval(), options.method == "smc"
         found = sample_flow(
-            flow.process, flow.target, options.num // options.populations if smc else options.num,
-            times(options.steps), flow.prior, floor=options.floor, threshold=0.5 if smc else 0.0,
-            populations=options.populations if smc else 1, refine=Gibbs() if options.refine else None,
-            refinements=max(1, options.refine), seed=options.seed, device=device_of(flow),
-        )  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / "samples.npz", folder / "samples.json"]
-        lattice = found.samples.view(-1, flow.config.height, flow.config.width)
-        np.savez_compressed(
-            files[0], tokens=lattice.to(torch.uint8).cpu().numpy(), log_weights=found.log_weights.cpu().numpy()
+            num=options.num // options.populations if smc else options.num,
+            threshold=0.5 if smc else 0.0,
+            populations=options.populations if smc else 1,
+            refine=Gibbs() if options.refine else None,
+            refinements=max(1, options.refine),
+            seed=options.seed,
+            **flow.way(options.steps, options.grid, options.apart, options.floor, options.seed),
         )
-        about = {"log_z": found.log_z, "log_z_standard_error": found.log_z_standard_error, "elbo": found.elbo}
-        more = {"ess": found.ess, "diagnostics": dict(found.diagnostics), "notes": list(found.notes)}
-        write_json(
-            files[1], {"model": self.name, "options": vars(options), **about, **more, "counts": vars(found.counts)}
-        )
-        return files
+        return write_samples(found, flow.config, self.name, options, folder)
 
     @staticmethod
     def describe(recipe: LatticeFlowRecipe) -> dict[str, Any]:

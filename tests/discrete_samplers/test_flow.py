@@ -15,6 +15,7 @@ from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
 from tenfold.discrete_samplers.exact.enumeration import all_states, enumerate_states, log_probabilities, state_numbers
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
+from tenfold.discrete_samplers.flow.paths import data_bound, gillespie
 from tenfold.discrete_samplers.flow.process import FlowProcess, see
 from tenfold.discrete_samplers.flow.residual import (
     best_coefficient,
@@ -27,10 +28,10 @@ from tenfold.discrete_samplers.flow.residual import (
     xi,
 )
 from tenfold.discrete_samplers.flow.simulation import (
+    adapted_grid,
     adapted_times,
-    data_bound,
-    exact_increment,
-    gillespie,
+    colours_of,
+    leap_kernels,
     sample_flow,
     times,
     trajectories,
@@ -46,7 +47,7 @@ from tenfold.discrete_samplers.networks.published import read_transformer
 from tenfold.discrete_samplers.networks.transformer import EquivariantTransformer
 from tenfold.discrete_samplers.targets.annealed import ProductPrior, uniform
 from tenfold.discrete_samplers.targets.binary import Ising, PairwiseBinary
-from tenfold.discrete_samplers.targets.couplings import Couplings
+from tenfold.discrete_samplers.targets.couplings import Couplings, spread_sites
 from tenfold.discrete_samplers.targets.functions import CallableTarget
 from tenfold.discrete_samplers.targets.potts import potts_lattice
 from tenfold.errors import UsageError
@@ -198,19 +199,25 @@ def all_steps(process: nn.Module, target: Any, prior: Any, grid: torch.Tensor, f
     states = all_states(target.sites, target.states)
     n = len(states)
     mass = prior.log_prob(states).double()
+    x, y = states.repeat_interleave(n, 0), states.repeat(n, 1)
     for now, then in pairwise(grid.tolist()):
-        x, y = states.repeat_interleave(n, 0), states.repeat(n, 1)
-        before = see(process, target, prior, x, torch.full((n * n,), now, dtype=torch.float64))
-        after = see(process, target, prior, y, torch.full((n * n,), then, dtype=torch.float64))
+        middle = torch.full((n * n,), (now + then) / 2, dtype=torch.float64)
         span = torch.full((n * n,), then - now, dtype=torch.float64)
-        kernel = leap_log_probabilities(forward_log_rates(before.g, before.log_ratio, x, floor), x, span)
-        step = exact_increment(before, after, x, y, span, floor) + chosen_log_probability(kernel, y)
-        mass = (mass[:, None] + step.view(n, n)).logsumexp(0)
+        before, after = (see(process, target, prior, state, middle) for state in (x, y))
+        mass = mass - before.log_prob(now).view(n, n)[:, 0]
+        for sites in colours_of(target):
+            rates = forward_log_rates(before.g[:, sites], before.log_ratio[:, sites], x[:, sites], floor)
+            ahead = chosen_log_probability(leap_log_probabilities(rates, x[:, sites], span), y[:, sites])
+            others = torch.ones(target.sites, dtype=torch.bool).index_fill(0, sites, False)
+            reached = (x[:, others] == y[:, others]).all(1)
+            step = leap_kernels(before, after, x, y, span, floor, sites) + torch.where(reached, ahead, -torch.inf)
+            mass = (mass[:, None] + step.view(n, n)).logsumexp(0)
+        mass = mass + after.log_prob(then)[:n]
     return float(mass.logsumexp(0))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-@pytest.mark.parametrize("kind", ["binary", "potts", "forbidden"])
+@pytest.mark.parametrize("kind", ["binary", "potts", "forbidden", "colours"])
 def test_weights_are_unbiased_for_every_number_of_steps(steps: int, kind: str) -> None:
     torch.manual_seed(steps)
     table = torch.randn(8, dtype=torch.float64)
@@ -219,7 +226,9 @@ def test_weights_are_unbiased_for_every_number_of_steps(steps: int, kind: str) -
         "binary": CallableTarget(lambda x: 2 * torch.sin(1.0 + state_numbers(x, 2).double() ** 2), 3),
         "potts": potts_lattice(1, 2, 3, 0.9, torch.float64),
         "forbidden": CallableTarget(lambda x: table[state_numbers(x, 2)], 3),
+        "colours": Ising(2, 2, 0.7, 0.3, torch.float64),
     }[kind]
+    assert len(colours_of(target)) > 1
     prior = ProductPrior(torch.rand(target.sites, target.states, dtype=torch.float64).add(0.2).softmax(-1))
     process = Wild(target.sites, target.states)
     with torch.no_grad():
@@ -243,17 +252,17 @@ def test_kernels_are_distributions() -> None:
 def test_the_estimate_is_unbiased_by_sampling() -> None:
     target = Ising(2, 3, 0.4, dtype=torch.float64)
     exact = ising_lattice(2, 3, 0.4).log_z
-    found = sample_flow(Wild(6, 2, 0.5), target, 6000, times(4), uniform(6, 2, torch.float64), floor=0.5)
+    found = sample_flow(Wild(6, 2, 0.5), target, 1500, times(4), uniform(6, 2, torch.float64), floor=0.5)
     assert found.log_z is not None
     assert abs(found.log_z - exact) < 4 * (found.log_z_standard_error or 0)
     resampled = sample_flow(
-        Wild(6, 2, 0.5), target, 600, times(6), uniform(6, 2, torch.float64), floor=0.5, threshold=0.9, populations=8
+        Wild(6, 2, 0.5), target, 150, times(6), uniform(6, 2, torch.float64), floor=0.5, threshold=0.9, populations=8
     )
     assert resampled.diagnostics["resamplings"] > 0
     assert resampled.log_z is not None
     assert abs(resampled.log_z - exact) < 4 * (resampled.log_z_standard_error or 0)
     refined = sample_flow(
-        Wild(6, 2, 0.5), target, 3000, times(4), uniform(6, 2, torch.float64), floor=0.5, refine=Gibbs()
+        Wild(6, 2, 0.5), target, 800, times(4), uniform(6, 2, torch.float64), floor=0.5, refine=Gibbs()
     )
     assert refined.log_z is not None
     assert abs(refined.log_z - exact) < 4 * (refined.log_z_standard_error or 0)
@@ -275,12 +284,12 @@ def test_independent_sites_have_a_closed_form() -> None:
         at = torch.full((16,), t, dtype=torch.float64)
         residual = see(process, target, prior, x, at).xi()
         torch.testing.assert_close(residual, residual[0].expand(16), rtol=1e-10, atol=1e-10)
-    found = sample_flow(process, target, 4000, times(64), prior, floor=1e-3)
+    found = sample_flow(process, target, 600, times(64), prior, floor=1e-3)
     assert found.log_z is not None
     assert abs(found.log_z - log_z) < 1e-3
     assert found.ess > 0.999
     rough = [
-        abs((sample_flow(process, target, 4000, times(k), prior, step="euler", floor=0.0).log_z or 0) - log_z)
+        abs((sample_flow(process, target, 200, times(k), prior, step="euler", floor=0.0).log_z or 0) - log_z)
         for k in (8, 16, 32)
     ]
     assert 1.7 < rough[0] / rough[1] < 2.4
@@ -290,11 +299,11 @@ def test_independent_sites_have_a_closed_form() -> None:
 def test_conditional_rates_alone_move_to_the_lattice() -> None:
     """Without any training: the published head's effective sizes, left-endpoint weights."""
     target = Ising(4, 4, 0.2)
-    with_head = sample_flow(FlowProcess(None, 0.6), target, 1000, times(64), step="euler", floor=0.0)
-    without = sample_flow(FlowProcess(None, 0.0), target, 1000, times(64), step="euler", floor=0.0)
+    with_head = sample_flow(FlowProcess(None, 0.6), target, 250, times(64), step="euler", floor=0.0)
+    without = sample_flow(FlowProcess(None, 0.0), target, 250, times(64), step="euler", floor=0.0)
     assert with_head.ess > 0.8
     assert without.ess < 0.3
-    exact = sample_flow(FlowProcess(None, 0.6), target, 1000, times(32))
+    exact = sample_flow(FlowProcess(None, 0.6), target, 250, times(32))
     assert exact.log_z is not None
     assert abs(exact.log_z - ising_lattice(4, 4, 0.2).log_z) < 4 * (exact.log_z_standard_error or 0)
 
@@ -332,6 +341,35 @@ def test_times_follow_the_work() -> None:
     late = adapted_times(grid, torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0]), 4)
     assert float(late[1]) > 0.5
     assert bool((late.diff() > 0).all())
+
+
+def test_a_pilot_finds_where_steps_should_be_short() -> None:
+    target, process = Ising(4, 4, 0.6), FlowProcess(None, 0.5)
+    grid = adapted_grid(process, target, 16)
+    assert len(grid) == 17
+    assert float(grid[0]) == 0
+    assert float(grid[-1]) == 1
+    assert float(grid.diff()[-1]) < float(grid.diff()[0])  # neighbours decide together at the end
+    assert torch.equal(grid, adapted_grid(process, target, 16))
+
+
+def test_sites_that_leap_together_are_apart() -> None:
+    for apart in (1, 2, 3):
+        for height, width in ((4, 6), (5, 5), (5, 7)):
+            groups = spread_sites(height, width, apart)
+            assert torch.equal(torch.cat(groups).sort().values, torch.arange(height * width))
+            for sites in groups:
+                row, column = sites // width, sites % width
+                down = (row[:, None] - row).abs()
+                right = (column[:, None] - column).abs()
+                far = torch.minimum(down, height - down) + torch.minimum(right, width - right)
+                assert bool((far[~torch.eye(len(sites), dtype=torch.bool)] > apart).all())
+    target = Ising(4, 4, 0.3, dtype=torch.float64)
+    found = sample_flow(FlowProcess(None, 0.5), target, 1000, times(8), groups=spread_sites(4, 4, 2))
+    assert found.log_z is not None
+    assert abs(found.log_z - ising_lattice(4, 4, 0.3).log_z) < 4 * (found.log_z_standard_error or 0)
+    with pytest.raises(UsageError, match="make a partition"):
+        sample_flow(FlowProcess(None, 0.5), target, 10, groups=[torch.arange(15)])
 
 
 def test_parts_are_parts_of_the_whole_and_resampling_is_keyed() -> None:

@@ -1,6 +1,7 @@
 """The neural sampler of lattices as the loop and the verbs see it, and the room's own verbs."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tenfold.discrete_samplers.evaluation import bond_energy, measure
 from tenfold.discrete_samplers.exact.enumeration import enumerate_states
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
 from tenfold.discrete_samplers.flow.simulation import Trajectories, times
-from tenfold.discrete_samplers.model import LatticeFlow, RateNetwork, exact_values, lattice_target
+from tenfold.discrete_samplers.model import LatticeFlow, RateNetwork, exact_values, lattice_target, share_of_coupling
 from tenfold.discrete_samplers.recipes import RECIPES, LatticeFlowRecipe
 from tenfold.discrete_samplers.replay import Replay
 from tenfold.discrete_samplers.solving import solve
@@ -42,14 +43,14 @@ TINY = (
 
 def small(**objective: Any) -> LatticeFlowRecipe:
     return LatticeFlowRecipe(
-        model=LatticeFlowConfig(height=3, width=3, beta=0.3, channels=3),
+        model=LatticeFlowConfig(height=3, width=3, beta=0.3, channels=3, hidden=16, conditional=0.1),
         objective=ResidualObjective(trajectories=16, buffer=32, steps=6, inner=4, **objective),
         train=TrainingConfig(steps=12, batch_size=16, threads=1),
         evaluation=LatticeEvaluation(samples=64, steps=4),
     )
 
 
-@pytest.mark.parametrize("network", ["convolution", "transformer", "perceptron", "attention", "scan", "none"])
+@pytest.mark.parametrize("network", ["cavity", "convolution", "transformer", "perceptron", "attention", "scan", "none"])
 def test_every_network_makes_a_sampler(network: Any, tmp_path: Path) -> None:
     config = LatticeFlowConfig(height=3, width=3, network=network, hidden=16, head=8, blocks=1, channels=3)
     flow = LatticeFlow(config)
@@ -76,16 +77,16 @@ def test_training_lowers_the_residual(rate: Any) -> None:
     torch.manual_seed(0)
     task = LatticeFlowTask(small(rate=rate))
     modules = task.modules()
-    optimizer = torch.optim.Adam([p for m in modules.values() for p in m.parameters()], lr=5e-3)
+    optimizer = torch.optim.Adam([p for m in modules.values() for p in m.parameters()], lr=1e-2)
     losses = []
-    for step in range(80):
-        index = torch.arange(64) + 64 * step
+    for step in range(36):
+        index = torch.arange(48) + 48 * step
         for update in task.step(modules, {"index": index}, Draws(0, step)):
             optimizer.zero_grad()
             update.loss.backward()
             optimizer.step()
-            losses.append(float(update.loss))
-            assert update.check["xi"].shape == (64,)
+            losses.append(float(update.loss.detach()))
+            assert update.check["xi"].shape == (48,)
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
     if rate != "network":
         log_z = float(task._log_z())
@@ -102,7 +103,7 @@ def test_the_state_restores_the_run() -> None:
                 optimizer.zero_grad()
                 update.loss.backward()
                 optimizer.step()
-                found.append(float(update.loss))
+                found.append(float(update.loss.detach()))
         return found
 
     def optimizer_of(task: LatticeFlowTask) -> Any:
@@ -146,11 +147,30 @@ def test_the_learned_rate_is_a_slope() -> None:
 
 def test_the_curriculum_ends_at_the_target() -> None:
     task = LatticeFlowTask(small(curriculum=0.5, start=0.4))
-    assert [round(task.share(step), 3) for step in (0, 3, 6, 12)] == [0.4, 0.7, 1.0, 1.0]
+    shares = [share_of_coupling(task.recipe.objective, step, 12) for step in (0, 3, 6, 12)]
+    assert [round(share, 3) for share in shares] == [0.4, 0.7, 1.0, 1.0]
     task.model.couple(0.5)
     assert task.model.target.beta == pytest.approx(0.15)
     task.evaluate()
     assert task.model.target.beta == pytest.approx(0.3)
+
+
+def test_another_target_is_refused() -> None:
+    state, other = LatticeFlowTask(small()).state_dict(), LatticeFlowTask(LatticeFlowRecipe())
+    with pytest.raises(UsageError, match=r"height 3 instead of 4, width 3 instead of 4, beta 0\.3 instead of 0\.2"):
+        other.load_state_dict(state)
+
+
+def test_a_share_of_the_coupling_is_a_share_of_the_path() -> None:
+    """ξ of the path to ρ^h at t is h ξ of the path to ρ at h t: one network serves all smaller couplings."""
+    torch.manual_seed(0)
+    flow = LatticeFlow(LatticeFlowConfig(beta=0.4)).double()
+    x, t = torch.randint(2, (5, 16)), torch.rand(5, dtype=torch.float64)
+    with torch.no_grad():
+        whole = flow(x, 0.3 * t) - 16 * math.log(2)
+        flow.couple(0.3)
+        share = flow(x, t) - 16 * math.log(2)
+    torch.testing.assert_close(share, 0.3 * whole, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_have_exact_values_and_baselines_beside_them() -> None:
@@ -179,8 +199,8 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert arrays["tokens"].shape == (32, 3, 3)
     about = json.loads((tmp_path / "run" / "samples" / "samples.json").read_text())
     assert about["log_z_standard_error"] > 0
-    assert about["counts"]["network"] == 32 * 5
-    assert main(["report", run]) == 0
+    colours = len(lattice_target(LatticeFlowConfig(height=3, width=3)).colours)
+    assert about["counts"]["network"] == 32 * 4 * (1 + colours)
     rows = tenfold.evaluate(run)
     assert any(row.name == "ess" for row in rows)
 
@@ -232,7 +252,9 @@ def test_samplers_fit_their_targets() -> None:
     [
         lambda: LatticeFlowConfig(states=3),
         lambda: LatticeFlowConfig(target="potts", states=3, field=0.1),
-        lambda: LatticeFlowConfig(kernels=(3, 5)),
+        lambda: LatticeFlowConfig(network="convolution", kernels=(3, 5)),
+        lambda: LatticeFlowConfig(height=2),
+        lambda: LatticeFlowConfig(target="potts", states=3),
         lambda: LatticeFlowConfig(network="none", conditional=None),
         lambda: LatticeFlowConfig(network="transformer", head=5),
         lambda: ResidualObjective(buffer=64),

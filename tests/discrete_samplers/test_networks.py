@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tenfold.discrete_samplers.networks.conditional import TimeScale, conditional_rates
+from tenfold.discrete_samplers.flow.residual import stein_term
+from tenfold.discrete_samplers.networks.cavity import EquivariantCavity, distance_classes, moved_sites
+from tenfold.discrete_samplers.networks.conditional import TimeScale, conditional_rates, conditional_slope
 from tenfold.discrete_samplers.networks.convolution import EquivariantConvolution
 from tenfold.discrete_samplers.networks.parts import time_features
 from tenfold.discrete_samplers.networks.published import read_convolution, read_transformer
@@ -90,6 +92,8 @@ def networks() -> dict[str, Any]:
         "transformer": EquivariantTransformer(9, 3, 16, 8, 2, layers=2),
         "graph": graph,
         "ising": EquivariantConvolution(3, 3, 2, 4, (3, 3, 3)),
+        "cavity": EquivariantCavity(3, 3, 4, 8),
+        "cavity in a field": EquivariantCavity(3, 3, 4, 8, field=True),
         "potts": EquivariantConvolution(3, 3, 3, 4, (3, 3, 3)),
         "perceptron": EquivariantPerceptron(9, 3, 8),
         "attention": EquivariantAttention(9, 3, 8),
@@ -173,7 +177,9 @@ def test_conditional_rates_carry_the_conditionals() -> None:
         for i in range(9):
             y = x.clone()
             y[:, i] = token
-            g = conditional_rates(target.neighbour_log_ratio(y), prior.neighbour_log_ratio(y), y, beta)
+            theirs = prior.neighbour_log_ratio(y)
+            slope = conditional_slope(target.neighbour_log_ratio(y), theirs)
+            g = conditional_rates(slope, slope, theirs, y, beta)
             per_site.append(g[:, i])
         tables.append(torch.stack(per_site, 1))
     for token, g in enumerate(tables):
@@ -183,6 +189,35 @@ def test_conditional_rates_carry_the_conditionals() -> None:
             torch.testing.assert_close(g[..., other], -tables[other][..., token])
     slope = (marginal(beta + step) - marginal(beta - step)) / (2 * step)
     torch.testing.assert_close(change, slope, rtol=1e-6, atol=1e-8)
+
+
+def test_rates_of_potentials_are_linear_in_the_residual() -> None:
+    """Σ [G]₊ − [−G]₊ p(y)/p(x) is Σ_τ u_τ (n_τ − n_x), of any potentials."""
+    target, prior = potts_lattice(3, 3, 3, 0.8, torch.float64), uniform(9, 3, torch.float64)
+    x, beta = torch.randint(3, (5, 9)), torch.rand(5, dtype=torch.float64)
+    mine, theirs = target.neighbour_log_ratio(x), prior.neighbour_log_ratio(x)
+    slope, n = conditional_slope(mine, theirs), torch.randn(5, 9, 3, dtype=torch.float64)
+    difference = n - n.gather(-1, x[..., None])
+    ratio = beta[:, None, None] * mine
+    found = stein_term(conditional_rates(difference, slope, theirs, x, beta), ratio)
+    torch.testing.assert_close(found, (ratio.softmax(-1) * difference).sum((1, 2)))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 4), (5, 5), (3, 5)])
+def test_cavities_have_the_symmetries_of_the_lattice(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    network = EquivariantCavity(*shape, 3, 8).double()
+    x, t = torch.randint(2, (6, math.prod(shape))), torch.rand(6, dtype=torch.float64)
+    with torch.no_grad():
+        here = network.hollow(x, t)[..., 0].unflatten(1, shape)
+        torch.testing.assert_close(network.hollow(1 - x, t)[..., 0].unflatten(1, shape), -here)
+        moves = [lambda v: v.roll((1, 2), (1, 2)), lambda v: v.flip(1), lambda v: v.flip(2)]
+        if shape[0] == shape[1]:
+            moves.append(lambda v: v.transpose(1, 2))
+        for move in moves:
+            moved = network.hollow(move(x.unflatten(1, shape)).flatten(1), t)[..., 0]
+            torch.testing.assert_close(moved.unflatten(1, shape), move(here))
+    assert bool(distance_classes(*shape)[0, moved_sites(*shape, 0, 1)[0]] > 0)
 
 
 def test_time_scales() -> None:
@@ -197,6 +232,7 @@ def test_time_scales() -> None:
     [
         (lambda: EquivariantTransformer(9, 2, 16, 5), "head is 5 and hidden 16"),
         (lambda: EquivariantTransformer(9, 2, 16, 8, distances=torch.zeros(8, 8)), "distances have shape"),
+        (lambda: EquivariantCavity(2, 4), "the lattice is 2 x 4"),
         (lambda: EquivariantConvolution(4, 4, kernels=(3, 4)), "kernel 4 on a lattice of side 4"),
         (lambda: EquivariantConvolution(4, 4, kernels=(3, 5)), "kernel 5 on a lattice of side 4"),
     ],

@@ -172,7 +172,9 @@ CASES: dict[str, Case] = {
     "denoiser": Case("energy-digits-teacher", 4096),
     "energy": Case("energy-digits", 4096, stage="energy"),
     "energy of a unet": Case("energy-mnist-direct", 24),
-    "lattice flow": Case("ising-10x10", 96, lambda _: {"objective": {"trajectories": 8, "buffer": 16}}),
+    "lattice flow": Case("ising-10x10", 128, lambda _: {"objective": {"trajectories": 8, "buffer": 16}}),
+    "masked sampler": Case("ising-10x10-masked", 256, lambda _: {"objective": {"samples": 16}}),
+    "energy of bits": Case("plane-2spirals", 16384, lambda _: {"objective": {"particles": 64}}),
     "ratio": Case("kjv-ratio", 16, lambda p: steered(p, draws=2)),
 }
 

@@ -7,8 +7,9 @@ heat-bath probabilities.
 
 import math
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt64
 from torch import Tensor
 
 from tenfold import progress
@@ -16,11 +17,12 @@ from tenfold.discrete_samplers.result import Counts, SamplerResult, one_mode
 from tenfold.discrete_samplers.targets.binary import Ising
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
-from tenfold.training.streams import Draws
+from tenfold.training.streams import key_of
 
 _WORD = 64
 _WORDS = 32  # of a block, which has a generator of its own
 _BITS = 24  # of a random number, as float32 ones have: probabilities are rounded to 2^-24
+Words = UInt64[np.ndarray, "h w n"]
 
 
 @read_arguments
@@ -29,8 +31,8 @@ def packed_gibbs(
 ) -> SamplerResult:
     """Chains of checkerboard heat-bath sweeps, from random spins, where they end.
 
-    Chains go in blocks of 2048 with random numbers of their own: the first n chains are the same however many are
-    asked for.
+    Words are computed on the CPU, by NumPy; samples lie on ``device``. Chains go in blocks of 2048 with random numbers
+    of their own: the first n chains are the same however many are asked for.
 
     Raises:
         UsageError: a lattice with an odd side, or one of 2 (whose bonds are double), no ``Ising``, fewer than 2 chains.
@@ -45,28 +47,38 @@ def packed_gibbs(
     block = _WORD * _WORDS
     blocks = range(math.ceil(chains / block))
     with progress.task("packed Gibbs", sweeps * len(blocks), "sweeps") as step:
-        parts = [_block(target, sweeps, Draws(seed, k).generator("packed gibbs", device), step) for k in blocks]
-    samples = torch.cat(parts)[:chains]
+        parts = [_block(target, sweeps, np.random.SFC64(key_of(seed, "packed gibbs", k)), step) for k in blocks]
+    samples = torch.cat(parts)[:chains].to(device)
     note = one_mode(samples, 2)
     zeros = torch.zeros(chains, dtype=torch.float64, device=samples.device)
     counts = Counts(ratios=float(chains * sweeps))
     return SamplerResult(samples, zeros, counts, notes=(note,) if note else ())
 
 
-def _block(target: Ising, sweeps: int, generator: torch.Generator, step: progress.Meter) -> Int[Tensor, "c d"]:
+def _block(target: Ising, sweeps: int, generator: np.random.BitGenerator, step: progress.Meter) -> Int[Tensor, "c d"]:
     height, half = target.height, target.width // 2
     shape = (height, half, _WORDS)
     thresholds = [_digits(_up(target, 2 * n - 4)) for n in range(5)]
-    even, odd = _random(shape, generator), _random(shape, generator)
-    masks = [torch.empty_like(even) for _ in thresholds]
-    words = even.new_empty(_BITS, *shape)
     # Without a field p_{4−n} = 1 − p_n, and a site compares with one of them: the complement of the mask serves.
     compared = thresholds[:3] if target.field == 0 else thresholds
+    colours = [_random(shape, generator) for _ in range(2)]
+    work = _BitPlanes(shape)
     for _ in range(sweeps):
-        even = _half_sweep(even, odd, 0, compared, masks, words, generator)
-        odd = _half_sweep(odd, even, 1, compared, masks, words, generator)
+        for parity in (0, 1):
+            _compare(work.masks, compared, _random((_BITS, *shape), generator))
+            _half_sweep(colours[parity], colours[1 - parity], parity, len(compared), work)
         step()
-    return _unpacked(even, odd)
+    return _unpacked(*colours)
+
+
+class _BitPlanes:
+    """Arrays that are written over and over: nothing is allocated in a sweep but its random words."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.masks = [np.empty(shape, np.uint64) for _ in range(5)]
+        self.beside, self.above, self.below, self.x, self.y, self.low, self.two, self.four, self.more = (
+            np.empty(shape, np.uint64) for _ in range(9)
+        )
 
 
 def _up(target: Ising, neighbours: int) -> float:
@@ -83,64 +95,66 @@ def _digits(probability: float) -> list[bool] | bool:
     return digits[digits.index(True) :]  # zeros at the end change nothing
 
 
-def _random(shape: tuple[int, ...], generator: torch.Generator) -> Int[Tensor, "h w n"]:
-    return torch.empty(shape, dtype=torch.int64, device=generator.device).random_(-(2**63), None, generator=generator)
+def _random(shape: tuple[int, ...], generator: np.random.BitGenerator) -> UInt64[np.ndarray, "*s"]:
+    return generator.random_raw(math.prod(shape)).reshape(shape)
 
 
-def _half_sweep(
-    mine: Int[Tensor, "h w n"],
-    others: Int[Tensor, "h w n"],
-    parity: int,
-    thresholds: list[list[bool] | bool],
-    masks: list[Tensor],
-    words: Int[Tensor, "k h w n"],
-    generator: torch.Generator,
-) -> Int[Tensor, "h w n"]:
-    """One colour drawn anew. Site (i, j) of a colour lies in column 2j + (i + parity) mod 2: beside it in its row are
-    the others' (i, j), and (i, j − 1) in rows where it is first, (i, j + 1) where it is second."""
-    beside = torch.empty_like(others)
-    first, second = slice(parity, None, 2), slice(1 - parity, None, 2)
-    beside[first] = others[first].roll(1, 1)
-    beside[second] = others[second].roll(-1, 1)
-    a, b, c, d = others, beside, others.roll(1, 0), others.roll(-1, 0)
-    x, y = a ^ b, c ^ d
-    low, carries = x ^ y, (a & b, c & d, x & y)
-    two = carries[0] ^ carries[1] ^ carries[2]
-    four = (carries[0] & carries[1]) | (carries[2] & (carries[0] ^ carries[1]))
-    none = ~(low | two | four)
-    where = (none, low & ~two, two & ~low, low & two, four)
-    _compare(masks, thresholds, words, generator)
-    for n in range(len(thresholds), len(masks)):
-        torch.bitwise_not(masks[len(masks) - 1 - n], out=masks[n])
-    new = where[0] & masks[0]
-    for place, mask in zip(where[1:], masks[1:], strict=True):
-        new |= place & mask
-    return new
-
-
-def _compare(
-    masks: list[Tensor], thresholds: list[list[bool] | bool], words: Int[Tensor, "k h w n"], generator: torch.Generator
-) -> None:
+def _compare(masks: list[Words], thresholds: list[list[bool] | bool], words: UInt64[np.ndarray, "k h w n"]) -> None:
     """masks[c] gets bits that are 1 with probability p_c: with random words r, from the last binary digit of p to the
     first, m ← r | m where the digit is 1 and r & m where it is 0."""
     for mask, digits in zip(masks, thresholds, strict=False):
-        mask.fill_(-1 if digits is True else 0)
-    words.random_(-(2**63), None, generator=generator)
-    for mask, digits in zip(masks, thresholds, strict=False):
+        mask.fill(0xFFFFFFFFFFFFFFFF if digits is True else 0)
         if isinstance(digits, bool):
             continue
         for word, digit in zip(words[_BITS - len(digits) :], digits, strict=True):
-            if digit:
-                mask |= word
-            else:
-                mask &= word
+            (np.bitwise_or if digit else np.bitwise_and)(mask, word, out=mask)
 
 
-def _unpacked(even: Int[Tensor, "h w n"], odd: Int[Tensor, "h w n"]) -> Int[Tensor, "c d"]:
+def _half_sweep(mine: Words, others: Words, parity: int, compared: int, work: _BitPlanes) -> None:
+    """One colour drawn anew, in place. Site (i, j) of a colour lies in column 2j + (i + parity) mod 2: beside it in its
+    row are the others' (i, j), and (i, j − 1) in rows where it is first, (i, j + 1) where it is second."""
+    beside, above, below = work.beside, work.above, work.below
+    first, second = slice(parity, None, 2), slice(1 - parity, None, 2)
+    beside[first, 1:], beside[first, 0] = others[first, :-1], others[first, -1]
+    beside[second, :-1], beside[second, -1] = others[second, 1:], others[second, 0]
+    above[1:], above[0] = others[:-1], others[-1]
+    below[:-1], below[-1] = others[1:], others[0]
+    x, y, low, two, four, more = work.x, work.y, work.low, work.two, work.four, work.more
+    # The number of neighbours that are up, in binary: low + 2 two + 4 four; x, y and more hold carries in turn.
+    np.bitwise_xor(others, beside, out=x)
+    np.bitwise_xor(above, below, out=y)
+    np.bitwise_xor(x, y, out=low)
+    np.bitwise_and(x, y, out=more)
+    np.bitwise_and(others, beside, out=x)
+    np.bitwise_and(above, below, out=y)
+    np.bitwise_xor(x, y, out=two)
+    np.bitwise_and(x, y, out=four)
+    np.bitwise_and(more, two, out=x)
+    np.bitwise_or(four, x, out=four)
+    np.bitwise_xor(two, more, out=two)
+    masks = work.masks
+    if compared < len(masks):
+        for n in range(compared, len(masks)):
+            np.bitwise_not(masks[len(masks) - 1 - n], out=masks[n])
+    # Each site takes the mask of its number: 3 = low & two, 2, 1, 4, 0.
+    _choose(masks[1], masks[3], two, x)
+    _choose(masks[0], masks[2], two, y)
+    _choose(y, x, low, y)
+    _choose(y, masks[4], four, mine)
+
+
+def _choose(zero: Words, one: Words, where: Words, out: Words) -> None:
+    """Bits of ``one`` where ``where`` has 1, of ``zero`` elsewhere; ``out`` may be ``zero``."""
+    change = zero ^ one
+    change &= where
+    np.bitwise_xor(zero, change, out=out)
+
+
+def _unpacked(even: Words, odd: Words) -> Int[Tensor, "c d"]:
     height, half, words = even.shape
-    lattice = torch.empty(height, 2 * half, words, dtype=torch.int64, device=even.device)
+    lattice = np.empty((height, 2 * half, words), np.uint64)
     for parity, colour in ((0, even), (1, odd)):
         lattice[0::2, parity::2] = colour[0::2]
         lattice[1::2, 1 - parity :: 2] = colour[1::2]
-    bits = lattice[..., None] >> torch.arange(_WORD, device=even.device) & 1
-    return bits.flatten(0, 1).flatten(1).T.contiguous()
+    bits = lattice[..., None] >> np.arange(_WORD, dtype=np.uint64) & np.uint64(1)
+    return torch.from_numpy(bits.reshape(height * 2 * half, -1).T.astype(np.int64))

@@ -6,11 +6,14 @@ from torch import Tensor
 
 from tenfold.discrete_samplers.classical.kernels import ChainDraws, Moved, drawn
 from tenfold.discrete_samplers.exact.enumeration import all_states
+from tenfold.discrete_samplers.result import CountedTarget
+from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
 from tenfold.discrete_samplers.targets.protocol import (
     DiscreteTarget,
     colour_classes,
     conditional,
     site_log_ratio,
+    site_odds,
 )
 from tenfold.errors import UsageError
 from tenfold.settings.checks import at_least, settings
@@ -28,7 +31,30 @@ class Gibbs:
         x = x.clone()
         for sites in colour_classes(target):
             here = sites.to(x.device)
-            x[:, here] = drawn(conditional(site_log_ratio(target, x, here)), uniforms[:, here])
+            if target.states == 2:  # a logistic function instead of two exponentials and their sum
+                x[:, here] = (uniforms[:, here] < torch.sigmoid(site_odds(target, x, here))).to(x.dtype)
+            else:
+                x[:, here] = drawn(conditional(site_log_ratio(target, x, here)), uniforms[:, here])
+        return Moved(x, torch.ones(len(x), device=x.device))
+
+
+class HiddenGibbs:
+    """A sweep of a Boltzmann machine: its hidden bits given the visible ones, then these given the hidden ones, all at
+    once. Two matrix products, where ``Gibbs`` goes from site to site.
+
+    Raises UsageError for other targets; a tempered machine is none."""
+
+    def __call__(self, target: DiscreteTarget, x: Int[Tensor, "b d"], draws: ChainDraws) -> Moved:
+        """One sweep."""
+        machine: object = target
+        if isinstance(target, CountedTarget):
+            machine, target.counts.ratios = target.target, target.counts.ratios + len(x)
+        if not isinstance(machine, BoltzmannMachine):
+            raise UsageError(f"{type(machine).__name__} has no hidden bits; use Gibbs, HiddenGibbs is for machines")
+        first = draws.uniform("hidden", len(machine.hidden))
+        hidden = (first < machine.hidden_probabilities(x)).to(machine.weights.dtype)
+        second = draws.uniform("visible", machine.sites)
+        x = (second < machine.visible_probabilities(hidden)).to(x.dtype)
         return Moved(x, torch.ones(len(x), device=x.device))
 
 

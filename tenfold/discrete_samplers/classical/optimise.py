@@ -11,7 +11,7 @@ from tenfold.discrete_samplers.classical.repair import improved, repaired
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult
 from tenfold.discrete_samplers.targets.annealed import uniform
 from tenfold.discrete_samplers.targets.graphs import GraphProblem
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, colour_classes, site_log_ratio
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, colour_classes, site_log_ratio, site_odds
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
@@ -39,6 +39,10 @@ class Scaled:
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m s"]:
         """Scaled."""
         return self.scale * site_log_ratio(self.target, x, chosen)
+
+    def site_odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        """Scaled."""
+        return self.scale * site_odds(self.target, x, chosen)
 
 
 def temperatures(sweeps: int, hot: float, cold: float) -> list[float]:

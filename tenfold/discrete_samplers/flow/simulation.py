@@ -1,12 +1,14 @@
 """From the prior to the target by a jump process: samples, and weights that are exact for any number of steps.
 
-With kernels K (forward, at t_k) and L (backward, at t_{k+1}) that share their supports,
-w += log p̃_{k+1}(y) − log p̃_k(x) + log L(x | y) − log K(y | x) has E e^w = Z for every grid (Neal 2001; Del Moral,
-Doucet, Jasra 2006). The state at t_{k+1} is looked at once: K + 1 calls of the network for K steps.
+In the middle m of a step, sites that do not interact among themselves leap by themselves, colour after colour, with
+kernels K(y | x) forward and L(x | y) backward that share their supports:
+w += log p̃_{k+1}(x_{k+1}) − log p̃_k(x_k) + Σ over colours of log L(x | y) − log K(y | x) has E e^w = Z for every grid
+(Neal 2001; Del Moral, Doucet, Jasra 2006). Rates of both directions are those of one time, so that a single jump weighs
+p̃_m(x)/p̃_m(y) and no more, and steps are of second order.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -26,15 +28,15 @@ from tenfold.discrete_samplers.flow.steps import (
 )
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult, one_mode, weighted_result
 from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_tokens
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, colour_classes
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 from tenfold.smc.adaptive import gather_particles, resample_where
 from tenfold.smc.weights import log_mean_weight
-from tenfold.training.streams import Draws
+from tenfold.training.streams import Draws, key_of
 
-Step = Literal["exact", "euler"]
 _LARGEST_OVERFLOW = 0.01
+_MOST_COLOURS = 4
 
 
 class Trajectories(NamedTuple):
@@ -72,21 +74,32 @@ def check_grid(grid: Tensor) -> Float[Tensor, " k"]:
     return grid.double()
 
 
-def exact_increment(
+def colours_of(target: DiscreteTarget, groups: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """Sets of sites that leap together: the target's colours where they are few, otherwise all sites at once; or those
+    given. Raises UsageError unless every site is in one of these."""
+    if groups is not None:
+        if not torch.equal(torch.cat(list(groups)).sort().values.cpu(), torch.arange(target.sites)):
+            raise UsageError(f"the groups do not hold each of {target.sites} sites once; make a partition of them")
+        return list(groups)
+    found = colour_classes(target)
+    return found if len(found) <= _MOST_COLOURS else [torch.arange(target.sites)]
+
+
+def leap_kernels(
     before: StateFacts,
     after: StateFacts,
     x: Int[Tensor, "b d"],
     y: Int[Tensor, "b d"],
     span: Float[Tensor, " b"],
     floor: float,
+    sites: Int[Tensor, " m"],
 ) -> Float[Tensor, " b"]:
-    """What a step from x to y adds to the log weight, float64; −∞ where y is forbidden
-    at the end."""
-    forward = leap_log_probabilities(forward_log_rates(before.g, before.log_ratio, x, floor), x, span)
-    backward = leap_log_probabilities(backward_log_rates(after.g, after.log_ratio, y, floor), y, span)
-    change = after.log_prob.double() - before.log_prob.double()
-    found = change + chosen_log_probability(backward, x) - chosen_log_probability(forward, y)
-    return torch.where(after.log_prob == -torch.inf, -torch.inf, found)
+    """log L(x | y) − log K(y | x), float64, of a leap of some sites from x to y, seen before and after at one time."""
+    here, there = x[:, sites], y[:, sites]
+    forward = forward_log_rates(before.g[:, sites], before.log_ratio[:, sites], here, floor)
+    backward = backward_log_rates(after.g[:, sites], after.log_ratio[:, sites], there, floor)
+    ahead = chosen_log_probability(leap_log_probabilities(forward, here, span), there)
+    return chosen_log_probability(leap_log_probabilities(backward, there, span), here) - ahead
 
 
 @read_arguments
@@ -103,6 +116,7 @@ def sample_flow(
     populations: int = 1,
     refine: ChainKernel | None = None,
     refinements: int = 1,
+    groups: Sequence[Tensor] | None = None,
     seed: int = 0,
     first: int = 0,
     device: str | torch.device = "cpu",
@@ -113,13 +127,18 @@ def sample_flow(
         process: ``FlowProcess``, or any module of (tokens, times, target's ratios, prior's ratios) that gives G.
         num: samples of each population.
         grid: times from 0 to 1; 64 equal steps by default.
-        step: "exact" leaps with a floor, whose weights are unbiased for any grid; "euler" the reference's steps with
-            left-endpoint sums of ξ, whose log Z has an error of the order of a step.
-        floor: ε of the reversible rates that make the supports match. Where neighbours change in one step, G may have
-            another sign at its end than at its beginning, and such jumps weigh about G/ε: a small floor makes seldom
-            and large weights, one of the size of G does not. Its own jumps, about ε/2 a site, leave every p_t alone.
+        step: "exact" leaps with a floor, whose weights are unbiased for any grid, in 1 + (colours) calls of the network
+            a step; "euler" the reference's steps with left-endpoint sums of ξ, whose log Z has an error of the order of
+            a step, in one call.
+        floor: ε of the reversible rates that make the supports match. Where other sites of its colour change with it, a
+            jump may have G of another sign after than before, and weighs about G/ε: a small floor makes seldom and
+            large weights. Its own jumps, about ε/2 a site over the whole path, leave every p_t alone.
         threshold: populations resample where their effective share is below; log Z is kept.
         refine: moves that leave p_t invariant, after every step, ``refinements`` of them; weights stay.
+        groups: sites that leap together, a partition; the target's colours by default. Where sites of a group influence
+            each other's rates, through what a network sees, leaps of two of them at once are what weights vary by:
+            sites further apart (``targets.couplings.spread_sites``) cost more calls, and are worth more than as many
+            more steps.
         first: number of the first population.
 
     Returns:
@@ -128,8 +147,34 @@ def sample_flow(
     Raises:
         UsageError: settings that do not fit, G that is NaN.
     """
-    made = _Simulation(process, target, num, grid, prior, step, floor, populations, seed, first, device)
+    made = _Simulation(process, target, num, grid, prior, step, floor, populations, seed, first, device, groups)
     return made.run(threshold, refine, refinements)
+
+
+@torch.no_grad()
+def adapted_grid(
+    process: nn.Module,
+    target: DiscreteTarget,
+    steps: int,
+    prior: ProductPrior | None = None,
+    floor: float = 1.0,
+    groups: Sequence[Tensor] | None = None,
+    pilot: int = 256,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Float[Tensor, " k"]:
+    """Times at which steps add alike to the variance of the log weights, from so many trajectories in a quarter of the
+    steps. Where leaps of two sites at once are what they vary by, a step adds as the square of its length: steps are in
+    inverse proportion to the deviations of the pilot's. Its seed is its own, so that the weights stay unbiased.
+
+    Raises UsageError as ``sample_flow`` does."""
+    coarse = times(max(8, steps // 4))
+    key = key_of("pilot", seed) >> 1
+    made = _Simulation(process, target, pilot, coarse, prior, "exact", floor, 1, key, 0, device, groups)
+    spread = made.increments().std(1).float().cpu()
+    spread = spread + 0.1 * spread.mean()
+    smooth = torch.nn.functional.pad(spread[None], (2, 2), mode="replicate").unfold(1, 5, 1).mean(-1)[0]
+    return adapted_times(coarse, torch.cat([smooth[:1], smooth]), steps)
 
 
 @torch.no_grad()
@@ -140,11 +185,10 @@ def trajectories(
     grid: Tensor,
     prior: ProductPrior,
     draws: ChainDraws,
-    step: Step = "euler",
-    floor: float = 0.0,
 ) -> Trajectories:
-    """What training learns from: states on the grid, with ξ and weights by the way, one call of the network a state."""
-    made = _Simulation(process, target, num, grid, prior, step, floor, 1, draws.seed, 0, draws.index.device)
+    """What training learns from: states on the grid by Euler steps, with ξ and weights by the way, one call of the
+    network a state."""
+    made = _Simulation(process, target, num, grid, prior, "euler", 0.0, 1, draws.seed, 0, draws.index.device)
     made.draws = draws
     return made.record()
 
@@ -163,6 +207,7 @@ class _Simulation:
         seed: int,
         first: int,
         device: str | torch.device,
+        groups: Sequence[Tensor] | None = None,
     ) -> None:
         if step not in ("exact", "euler"):
             raise UsageError(f"step is {step!r}; choose exact or euler")
@@ -178,23 +223,38 @@ class _Simulation:
         self.populations = torch.arange(first, first + populations, device=device)
         self.draws = ChainDraws(seed, numbers)
         self.dtype = self.prior.log_probs.dtype
+        self.colours = [sites.to(device) for sites in colours_of(target, groups)]
+        self.overflow = torch.zeros((), device=device)
 
-    def _see(self, x: Tensor, k: int) -> StateFacts:
-        t = torch.full((len(x),), float(self.grid[k]), dtype=self.dtype, device=x.device)
+    def _see(self, x: Tensor, t: float) -> StateFacts:
+        times = torch.full((len(x),), t, dtype=self.dtype, device=x.device)
         self.counted.counts.network += len(x)
-        return see(self.process, self.counted, self.prior, x, t)
+        return see(self.process, self.counted, self.prior, x, times)
 
-    def _advance(self, x: Tensor, seen: StateFacts, k: int) -> tuple[Tensor, Tensor]:
-        span = torch.full((len(x),), float(self.grid[k + 1] - self.grid[k]), dtype=self.dtype, device=x.device)
+    def _span(self, x: Tensor, k: int) -> Tensor:
+        return torch.full((len(x),), float(self.grid[k + 1] - self.grid[k]), dtype=self.dtype, device=x.device)
+
+    def _euler(self, x: Tensor, seen: StateFacts, k: int) -> tuple[Tensor, Tensor]:
+        span = self._span(x, k)
         uniforms = self.draws.at(k + 1).uniform("jump", x.shape[1])
-        if not self.exact:
-            return drawn(euler_probabilities(seen.g, x, span), uniforms), span
-        return leap(forward_log_rates(seen.g, seen.log_ratio, x, self.floor), x, span, uniforms), span
+        step = span.double() * seen.xi().double()
+        return drawn(euler_probabilities(seen.g, x, span), uniforms), step
 
-    def _increment(self, before: StateFacts, after: StateFacts, x: Tensor, y: Tensor, span: Tensor) -> Tensor:
-        if self.exact:
-            return exact_increment(before, after, x, y, span, self.floor)
-        return span.double() * before.xi().double()
+    def _leaps(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        now, then = float(self.grid[k]), float(self.grid[k + 1])
+        middle, span = (now + then) / 2, self._span(x, k)
+        uniforms = self.draws.at(k + 1).uniform("jump", x.shape[1])
+        seen = self._see(x, middle)
+        self.overflow = torch.maximum(self.overflow, overflow_share(seen.g, span))
+        weight = -seen.log_prob(now)
+        # The order alternates, which makes the splitting of the colours of second order too.
+        for sites in self.colours if k % 2 == 0 else self.colours[::-1]:
+            rates = forward_log_rates(seen.g[:, sites], seen.log_ratio[:, sites], x[:, sites], self.floor)
+            y = x.index_copy(1, sites, leap(rates, x[:, sites], span, uniforms[:, sites]))
+            after = self._see(y, middle)
+            weight = weight + leap_kernels(seen, after, x, y, span, self.floor, sites)
+            x, seen = y, after
+        return x, weight + seen.log_prob(then)
 
     def start(self) -> Tensor:
         """From the prior."""
@@ -202,50 +262,55 @@ class _Simulation:
 
     def record(self) -> Trajectories:
         x = self.start()
-        seen, weight = self._see(x, 0), torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        seen, weight = self._see(x, 0.0), torch.zeros(len(x), dtype=torch.float64, device=x.device)
         states, found, weights = [x], [seen.xi()], [weight]
         for k in range(len(self.grid) - 1):
-            y, span = self._advance(x, seen, k)
-            after = self._see(y, k + 1)
-            weight = weight + self._increment(seen, after, x, y, span)
-            x, seen = y, after
+            x, step = self._euler(x, seen, k)
+            seen, weight = self._see(x, float(self.grid[k + 1])), weight + step
             states.append(x)
             found.append(seen.xi())
             weights.append(weight)
         return Trajectories(torch.stack(states), torch.stack(found), torch.stack(weights))
 
+    def increments(self) -> Tensor:
+        """What every step adds to the log weight of every trajectory, (k, n)."""
+        x, found = self.start(), []
+        for k in range(len(self.grid) - 1):
+            x, step = self._advance(x, k)
+            found.append(step)
+        return torch.stack(found)
+
+    def _advance(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        if self.exact:
+            return self._leaps(x, k)
+        seen = self._see(x, float(self.grid[k]))
+        self.overflow = torch.maximum(self.overflow, overflow_share(seen.g, self._span(x, k)))
+        return self._euler(x, seen, k)
+
     def run(self, threshold: float, refine: ChainKernel | None, refinements: int) -> SamplerResult:
         m, n = self.m, self.n
         x = self.start()
-        seen = self._see(x, 0)
         weights = torch.zeros(m, n, dtype=torch.float64, device=x.device)
         log_z = torch.zeros(m, dtype=torch.float64, device=x.device)
-        overflow, resamplings = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
+        resamplings = torch.zeros((), device=x.device)
         with progress.task("sampling", len(self.grid) - 1, "steps") as meter:
             for k in range(len(self.grid) - 1):
-                y, span = self._advance(x, seen, k)
-                overflow = torch.maximum(overflow, overflow_share(seen.g, span))
-                after = self._see(y, k + 1)
-                step = self._increment(seen, after, x, y, span).view(m, n)
+                x, step = self._advance(x, k)
+                step = step.view(m, n)
                 weights = torch.where(weights == -torch.inf, weights, weights + step)
-                last = k == len(self.grid) - 2
-                if threshold > 0 and not last:
+                if threshold > 0 and k < len(self.grid) - 2:
                     uniforms = Draws(self.seed, k + 1).uniform("resample", self.populations, (1,))
                     made = resample_where(weights, uniforms, threshold)
-                    y = gather_particles(y.view(m, n, -1), made.ancestors).flatten(0, 1)
-                    after = StateFacts(
-                        *(gather_particles(v.unflatten(0, (m, n)), made.ancestors).flatten(0, 1) for v in after)
-                    )
+                    x = gather_particles(x.view(m, n, -1), made.ancestors).flatten(0, 1)
                     weights, log_z = made.log_weights, log_z + made.log_mean
                     resamplings += made.mask.float().mean()
                 if refine is not None:
-                    beta = torch.full((len(y),), float(self.grid[k + 1]), dtype=self.dtype, device=y.device)
+                    beta = torch.full((len(x),), float(self.grid[k + 1]), dtype=self.dtype, device=x.device)
                     path = AnnealedTarget(self.counted, self.prior, beta)
                     for repeat in range(refinements):
-                        y = refine(path, y, self.draws.at((k + 1) * refinements + repeat)).x
-                    after = after if last else self._see(y, k + 1)
-                x, seen = y, after
+                        x = refine(path, x, self.draws.at((k + 1) * refinements + repeat)).x
                 meter()
+        overflow = self.overflow
         diagnostics = {"overflow": float(overflow), "resamplings": float(resamplings)}
         notes = []
         if float(overflow) > _LARGEST_OVERFLOW:
@@ -258,68 +323,3 @@ class _Simulation:
         total = log_z + log_mean_weight(weights) if threshold > 0 else None
         shaped = x.view(m, n, -1)
         return weighted_result(shaped, weights, self.counted.counts, total, None, diagnostics, tuple(notes))
-
-
-@torch.no_grad()
-def data_bound(
-    process: nn.Module,
-    target: DiscreteTarget,
-    data: Tensor,
-    grid: Tensor,
-    prior: ProductPrior | None = None,
-    floor: float = 0.05,
-    seed: int = 0,
-) -> Float[Tensor, " n"]:
-    """A lower bound, in expectation, of the log-probability with which the process' exact steps end in each row of
-    ``data``: the chain backwards from it, log η(x_0) + Σ log K(x_{k+1} | x_k) − log L(x_k | x_{k+1}); float64."""
-    x, prior = check_tokens(data, target), check_prior(target, prior)
-    grid, draws = check_grid(grid), ChainDraws(seed, torch.arange(len(data), device=data.device))
-    dtype = prior.log_probs.dtype
-
-    def at(state: Tensor, k: int) -> StateFacts:
-        return see(process, target, prior, state, torch.full((len(state),), float(grid[k]), dtype=dtype))
-
-    total, seen = torch.zeros(len(x), dtype=torch.float64), at(x, len(grid) - 1)
-    for k in range(len(grid) - 2, -1, -1):
-        span = torch.full((len(x),), float(grid[k + 1] - grid[k]), dtype=dtype)
-        back = leap_log_probabilities(backward_log_rates(seen.g, seen.log_ratio, x, floor), x, span)
-        y = drawn(back.exp(), draws.at(k + 1).uniform("backward", x.shape[1]))
-        before = at(y, k)
-        ahead = leap_log_probabilities(forward_log_rates(before.g, before.log_ratio, y, floor), y, span)
-        total += chosen_log_probability(ahead, x) - chosen_log_probability(back, y)
-        x, seen = y, before
-    return total + prior.log_prob(x).double()
-
-
-def gillespie(
-    process: nn.Module,
-    target: DiscreteTarget,
-    x: Int[Tensor, "b d"],
-    grid: Sequence[float],
-    prior: ProductPrior,
-    draws: ChainDraws,
-    most: int = 10_000,
-) -> Int[Tensor, "b d"]:
-    """One jump after another: exact for rates that are frozen at the beginning of each span of the grid, whose states
-    they follow. For tests and small systems: every jump of the busiest chain is a call of the network.
-
-    Raises UsageError for more than ``most`` jumps in a span."""
-    dtype = prior.log_probs.dtype
-    for k in range(len(grid) - 1):
-        left = torch.full((len(x),), grid[k + 1] - grid[k], dtype=torch.float64)
-        t = torch.full((len(x),), grid[k], dtype=dtype)
-        for jump in range(most):
-            with torch.no_grad():
-                rates = see(process, target, prior, x, t).g.clamp(min=0).flatten(1).double()
-            numbers = draws.at(k * most + jump + 1).uniform("gillespie", 2, dtype=torch.float64)
-            wait = -torch.log1p(-numbers[:, 0]) / rates.sum(1).clamp(min=1e-300)
-            go = wait < left
-            if not bool(go.any()):
-                break
-            chosen = drawn(rates.clamp(min=0) + (~go)[:, None], numbers[:, 1])
-            site, token = chosen // target.states, chosen % target.states
-            x = torch.where(go[:, None], x.scatter(1, site[:, None], token[:, None]), x)
-            left = torch.where(go, left - wait, 0.0)
-        else:
-            raise UsageError(f"a chain jumped {most} times in the span from t = {grid[k]}: the rates diverge")
-    return x

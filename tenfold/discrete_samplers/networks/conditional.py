@@ -7,30 +7,33 @@ from torch import Tensor, nn
 _LARGEST = 60.0  # log-ratios beyond: a site is decided either way
 
 
+def conditional_slope(
+    target_ratios: Float[Tensor, "b d s"], prior_ratios: Float[Tensor, "b d s"]
+) -> Float[Tensor, "b d s"]:
+    """∂_β log p_β ratios to all neighbours, cut at ±60, so that what is forbidden leaves quickly and enters never."""
+    return (target_ratios - prior_ratios).clamp(-_LARGEST, _LARGEST)
+
+
 def conditional_rates(
-    target_ratios: Float[Tensor, "b d s"],
+    difference: Float[Tensor, "b d s"],
+    slope: Float[Tensor, "b d s"],
     prior_ratios: Float[Tensor, "b d s"],
     x: Int[Tensor, "b d"],
     beta: Float[Tensor, " b"],
 ) -> Float[Tensor, "b d s"]:
-    """G by site of p_t(x_i | others) = u: the flux J_{τσ} = (∂u_τ − ∂u_σ)/S between tokens carries u along, and a
-    one-way rate is the flux over the probability of the token that it leaves.
+    """G of the fluxes u_τ u_σ (n_τ − n_σ) between the tokens of a site, with u = p_β(x_i | all others) and potentials n
+    that do not depend on x_i; ``difference`` is n_τ − n_{x_i}.
 
-    ∂u_τ = u_τ (l_τ − Σ u l) with l the target's log-ratio less the prior's, and u = softmax(prior + β l). None of it
-    depends on x_i but for which rate is which: G is locally equivariant. For spins it is 2 f u (1 − u) over u of the
-    donor. Ratios are cut at ±60, so that what is forbidden leaves quickly and enters never.
+    A one-way rate is the flux over the probability of the token that it leaves: (n_τ − n_{x_i}) u of the receiver.
+    It is bounded, and Σ [G]₊ − [−G]₊ p(y)/p(x) = Σ_τ u_τ (n_τ − n_{x_i}), linear in n: the residual is a regression.
+    With n = the log-ratios' ``slope`` in β the flux carries u along: ∂u_τ = u_τ (l_τ − Σ u l).
 
     Args:
-        target_ratios, prior_ratios: to all neighbours.
-        beta: the exponents of the path; multiply G by β'(t) where the path is not β = t.
+        slope, prior_ratios: to all neighbours, ``conditional_slope`` and the prior's.
+        beta: the exponents of the path.
     """
-    slope = (target_ratios - prior_ratios).clamp(-_LARGEST, _LARGEST)
     u = (prior_ratios + beta[:, None, None] * slope).softmax(-1)
-    change = u * (slope - (u * slope).sum(-1, keepdim=True))
-    flux = (change - change.gather(-1, x[..., None])) / u.shape[-1]
-    here = u.gather(-1, x[..., None])
-    donor = torch.where(flux > 0, here, u).clamp(min=torch.finfo(u.dtype).tiny)
-    return (flux / donor).clamp(-1e6, 1e6)
+    return difference * torch.where(difference > 0, u, u.gather(-1, x[..., None]))
 
 
 class TimeScale(nn.Module):

@@ -6,19 +6,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.discrete.masking import mask_exactly
-from tenfold.smc.weights import normalised_weights
 
 
-def weighted_cross_entropy(
+def masked_cross_entropy(
     network: nn.Module,
     x: Int[Tensor, "b d"],
-    log_weights: Float[Tensor, " b"],
     states: int,
     counts: Float[Tensor, " b"],
     uniforms: Float[Tensor, "b d"],
 ) -> Float[Tensor, " b"]:
-    """b W_i · (d/m) Σ_{masks} −log p(x_i | the rest), with m ~ U{1, ..., d} masks: an unbiased estimate of
-    E_target −log q(x | order) over uniform orders, to a constant weight (arXiv 2508.10684, eq. 15).
+    """(d/m) Σ_{masks} −log p(x_i | the rest), with m ~ U{1, ..., d} masks: an unbiased estimate of −log q(x | order)
+    over uniform orders (arXiv 2508.10684, eq. 15).
 
     Args:
         counts: U[0, 1) numbers that choose m.
@@ -28,8 +26,7 @@ def weighted_cross_entropy(
     masks = (counts * d).long().clamp(max=d - 1) + 1
     hidden = mask_exactly(torch.ones_like(x, dtype=torch.bool), masks, uniforms)
     logs = network(torch.where(hidden, states, x)).gather(-1, x[..., None])[..., 0]
-    loss = -torch.where(hidden, logs, 0.0).sum(1) * d / masks
-    return len(x) * normalised_weights(log_weights).to(loss) * loss
+    return -torch.where(hidden, logs, 0.0).sum(1) * d / masks
 
 
 def log_variance(log_rho: Float[Tensor, " b"], log_q: Float[Tensor, " b"]) -> Float[Tensor, ""]:

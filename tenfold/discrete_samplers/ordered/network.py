@@ -70,9 +70,9 @@ class CausalConditionals(nn.Module):
         nn.init.zeros_(self.readout.bias)
 
     def forward(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d s"]:
-        """Row i does not depend on x_{≥i}."""
+        """Row i does not depend on x_{≥i}; the first tokens alone may be given, for the first rows."""
         begin = torch.full_like(x[:, :1], self.states)
-        u = self.tokens(torch.cat([begin, x[:, :-1]], 1)) + self.place
+        u = self.tokens(torch.cat([begin, x[:, :-1]], 1)) + self.place[: x.shape[1]]
         for layer in self.layers:
             u = layer(u, None)
         return self.readout(self.norm(u)).log_softmax(-1)

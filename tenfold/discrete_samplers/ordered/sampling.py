@@ -22,6 +22,11 @@ def orders(draws: ChainDraws, sites: int) -> Int[Tensor, "b d"]:
     return draws.uniform("order", sites, dtype=torch.float64).argsort(1)
 
 
+def orders_of(seed: int, first: int, x: Int[Tensor, "b d"]) -> Int[Tensor, "b d"]:
+    """The orders in which ``sample_masked`` revealed its samples ``first``, ..."""
+    return orders(ChainDraws(seed, torch.arange(first, first + len(x), device=x.device)), x.shape[1])
+
+
 @read_arguments
 @torch.no_grad()
 def sample_masked(
@@ -68,7 +73,7 @@ def sample_causal(
     first: int = 0,
     device: str | torch.device = "cpu",
 ) -> SamplerResult:
-    """Site after site; a pass of the whole network each.
+    """Site after site; a pass of the network over those before it each.
 
     Raises UsageError for a network of other sites and fewer than 2 samples."""
     _check(network, target, num)
@@ -78,7 +83,7 @@ def sample_causal(
     with progress.task("revealing", target.sites, "sites") as step:
         for i in range(target.sites):
             counted.counts.network += num
-            x[:, i] = drawn(network(x)[:, i].exp(), uniforms[:, i])
+            x[:, i] = drawn(network(x[:, : i + 1])[:, i].exp(), uniforms[:, i])
             step()
     weights = counted.log_prob(x).double() - causal_log_prob(network, x)
     return weighted_result(x[None], weights[None], counted.counts)

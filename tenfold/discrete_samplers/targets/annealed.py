@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.discrete.masking import categorical
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, site_log_ratio
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, site_log_ratio, site_odds
 from tenfold.errors import UsageError
 from tenfold.nn.border import floats
 
@@ -50,6 +50,10 @@ class ProductPrior(nn.Module):
         """At some sites alone."""
         table = self.log_probs[chosen].expand(len(x), -1, -1)
         return table - table.gather(-1, x[:, chosen, None])
+
+    def site_odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        """Of binary sites, log-odds of token 1."""
+        return (self.log_probs[chosen, 1] - self.log_probs[chosen, 0]).expand(len(x), -1)
 
     def draw(self, uniforms: Float[Tensor, "b d"]) -> Int[Tensor, "b d"]:
         """Samples from U[0, 1) numbers."""
@@ -95,6 +99,10 @@ class AnnealedTarget:
         return tempered(
             self.prior.site_log_ratio(x, chosen), site_log_ratio(self.target, x, chosen), self.beta[..., None, None]
         )
+
+    def site_odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        """Of binary sites, log-odds of token 1."""
+        return tempered(self.prior.site_odds(x, chosen), site_odds(self.target, x, chosen), self.beta[..., None])
 
 
 def tempered(prior: Float[Tensor, "*b"], target: Float[Tensor, "*b"], beta: Tensor) -> Float[Tensor, "*b"]:

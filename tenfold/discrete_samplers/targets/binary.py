@@ -50,7 +50,7 @@ class PairwiseBinary(nn.Module):
 
     def values(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """What the tokens stand for."""
-        return (self.low + (1 - self.low) * x).to(self.linear.dtype)
+        return x.to(self.linear.dtype) * (1 - self.low) + self.low
 
     def log_prob(self, x: Int[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """log ρ(x), from ½ v·(W v) + a·v."""
@@ -72,8 +72,12 @@ class PairwiseBinary(nn.Module):
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m 2"]:
         """At some sites alone."""
         here = x[:, chosen]
+        return of_flips((1 - 2 * here) * self.site_odds(x, chosen), here)
+
+    def site_odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        """log ρ with token 1 less that with token 0 at some sites, (v' − v) f."""
         field = self.linear[chosen] + self.couplings.sums_at(self.values(x), chosen)
-        return of_flips((1 - self.low) * (1 - 2 * here) * field, here)
+        return field if self.low == 0 else 2 * field
 
 
 class Ising(PairwiseBinary):

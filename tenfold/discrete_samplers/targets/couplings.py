@@ -106,6 +106,23 @@ def colouring(sites: int, edges: Int[Tensor, "m 2"]) -> list[Int[Tensor, " k"]]:
     return [(found == c).nonzero()[:, 0] for c in range(int(found.max()) + 1)]
 
 
+def spread_sites(height: int, width: int, apart: int) -> list[Int[Tensor, " k"]]:
+    """Sets of sites of a periodic lattice that are more than ``apart`` bonds from each other: by the perfect code
+    where there is one (2 apart, sides that 5 divides: five sets), greedily otherwise.
+
+    >>> [len(sites) for sites in spread_sites(10, 10, 2)]
+    [20, 20, 20, 20, 20]
+    """
+    site = torch.arange(height * width)
+    row, column = site // width, site % width
+    if apart == 2 and height % 5 == 0 and width % 5 == 0:
+        kind = (row + 2 * column) % 5
+        return [(kind == k).nonzero()[:, 0] for k in range(5)]
+    down, right = ((place[:, None] - place[None]).abs() for place in (row, column))
+    near = torch.minimum(down, height - down) + torch.minimum(right, width - right) <= apart
+    return colouring(height * width, near.triu(1).nonzero())
+
+
 def lattice_edges(height: int, width: int) -> Int[Tensor, "m 2"]:
     """The edges of a periodic lattice, site i w + j in row i and column j. With 2 rows (columns) both bonds between a
     pair are one edge, with 1 there is none: ``lattice_bonds`` says how many bonds each edge stands for."""

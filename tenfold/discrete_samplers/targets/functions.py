@@ -56,6 +56,18 @@ class CallableTarget:
         tokens = (x[..., None] + torch.arange(1, self.states, device=x.device)) % self.states
         return torch.zeros(*x.shape, self.states, dtype=here.dtype, device=x.device).scatter_(-1, tokens, ratios)
 
+    @torch.no_grad()
+    def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m s"]:
+        """The neighbours at some sites alone, in chunks."""
+        here, sites = self.log_prob(x), chosen.tolist()
+        found = x.new_zeros(len(x), len(sites), self.states).to(here.dtype)
+        for place, site in enumerate(sites):
+            for shift in range(1, self.states):
+                token = (x[:, site] + shift) % self.states
+                there = self.log_prob(x.index_copy(1, chosen[place : place + 1], token[:, None]))
+                found[:, place].scatter_(1, token[:, None], log_difference(there, here)[:, None])
+        return found
+
 
 class NeuralEnergy(CallableTarget):
     """ρ = exp(−E(x)/T) of a network E that maps one-hot tokens (b, d, S), float32, to energies (b,) or (b, 1)."""

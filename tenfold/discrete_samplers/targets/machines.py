@@ -50,6 +50,13 @@ class BoltzmannMachine(nn.Module):
         """As the protocol says."""
         return of_flips(self.flip_log_ratio(x), x)
 
+    def site_odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        """Log-odds of token 1 at some sites, from the activations without them."""
+        v, weights = x.to(self.weights.dtype), self.weights.T[chosen]
+        without = (v @ self.weights.T + self.hidden)[:, None] - v[:, chosen, None] * weights
+        softplus = nn.functional.softplus
+        return self.visible[chosen] + (softplus(without + weights) - softplus(without)).sum(-1)
+
     def hidden_probabilities(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         """p(h_k = 1 | x)."""
         return torch.sigmoid(x.to(self.weights.dtype) @ self.weights.T + self.hidden)

@@ -19,8 +19,9 @@ from tenfold.nn.border import visible, whole
 class DiscreteTarget(Protocol):
     """An unnormalised law of ``sites`` tokens, each one of ``states``.
 
-    Targets may besides have ``site_log_ratio(x, chosen)``, the ratios at some sites alone, and ``colours``, sets of
-    sites that do not interact among themselves: ``site_log_ratio`` and ``colour_classes`` here ask for them."""
+    Targets may besides have ``site_log_ratio(x, chosen)``, the ratios at some sites alone, ``site_odds(x, chosen)``,
+    the log-odds of token 1 of binary ones, and ``colours``, sets of sites that do not interact among themselves: the
+    functions ``site_log_ratio``, ``site_odds`` and ``colour_classes`` here ask for them."""
 
     sites: int
     states: int
@@ -91,6 +92,16 @@ def site_log_ratio(target: DiscreteTarget, x: Int[Tensor, "b d"], chosen: Int[Te
     """The ratios of neighbours at some sites: by the target's own short way where it has one."""
     own = getattr(target, "site_log_ratio", None)
     return target.neighbour_log_ratio(x)[:, chosen] if own is None else own(x, chosen)
+
+
+def site_odds(target: DiscreteTarget, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+    """Of binary sites, log ρ(x with token 1) − log ρ(x with token 0) at some of them: by the target's own short way
+    where it has one. Between two forbidden states it is 0."""
+    own = getattr(target, "site_odds", None)
+    if own is not None:
+        return own(x, chosen)
+    ratios = site_log_ratio(target, x, chosen)
+    return ratios[..., 1] - ratios[..., 0]
 
 
 def colour_classes(target: DiscreteTarget) -> list[Tensor]:

@@ -1,0 +1,29 @@
+"""What is measured for the guide of the samplers of discrete laws, and how."""
+
+from tenfold.runs.jobs import Benchmark, Comparison, Job, Training
+
+JOBS: dict[str, Job] = {
+    "ising-4x4": Training("ising-4x4"),
+    "ising-3x3-critical": Training("ising-3x3-critical"),
+    "ising-10x10": Training("ising-10x10", seeds=(0,)),
+    "ising-10x10-critical": Training("ising-10x10-critical", seeds=(0,)),
+    "ising-4x4-masked": Training("ising-4x4-masked", seeds=(0,)),
+    "ising-4x4-autoregressive": Training("ising-4x4-autoregressive", seeds=(0,)),
+    "digits-machine": Comparison(
+        {
+            "weighted": Training("digits-machine"),
+            "persistent": Training("digits-machine", ("--objective.negative", "persistent")),
+        },
+        ("nll", "log_z"),
+        models={"weighted": "digits-machine", "persistent": "digits-machine"},
+    ),
+    "ising-couplings": Comparison(
+        {
+            "weighted": Training("ising-couplings", seeds=(0,)),
+            "persistent": Training("ising-couplings", ("--objective.negative", "persistent"), seeds=(0,)),
+        },
+        ("minus_log_rmse", "nll"),
+        models={"weighted": "ising-couplings", "persistent": "ising-couplings"},
+    ),
+    "benchmark-discrete-samplers": Benchmark("discrete_samplers"),
+}
