@@ -1,11 +1,11 @@
 """DiffuCoder, and the masked language model that it is trained as."""
 
-from tenfold import masked_lm
+from tenfold import masked_lm, sandbox
 from tenfold.data.text.texts import TextScoring
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
 from tenfold.masked_lm.recipes import RECIPES, MaskedLMRecipe
 from tenfold.masked_lm.results import JOBS
-from tenfold.runs.system import System
+from tenfold.runs.system import Command, System
 
 SYSTEMS = (
     System(
@@ -15,6 +15,11 @@ SYSTEMS = (
         state="all but coupled-GRPO",
         jobs=JOBS,
         benchmarks=("masked_lm", "masked_lm_loading"),
+        commands={
+            "sandbox": Command(
+                "run untrusted programs against tests, or say what isolates them", lambda argv: sandbox.run(argv)
+            )
+        },
     ),
     System(
         name="masked-lm",
