@@ -8,7 +8,7 @@ import ast
 import builtins
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tenfold.errors import UsageError
 from tenfold.sandbox.inside import guest, judge, wire
@@ -86,20 +86,18 @@ class Bench:
     """A worker: one judge that stays, and a fresh jail for each program."""
 
     def __init__(self, limits: Limits, slot: int = 0) -> None:
-        self.limits, self._slot, self._judge = limits, slot, None
-
-    _judge: Jail | None
+        self.limits, self._slot = limits, slot
+        self._judge: Jail | None = None
+        self._midway = False  # whether the judge is in a case
 
     def judge(self, submission: Submission) -> Verdict:
         """The verdict of a submission. Raises JailError where no jail can be made."""
         began = time.monotonic()
         try:
             status, text = self._judged(submission)
-        except BaseException:
-            self.close()
-            raise
-        if status in ("timed out", "no verdict", "killed"):
-            self.close()  # the judge may be in the middle of a case
+        finally:
+            if self._midway:
+                self.close()  # what the judge says next would be of this case
         return Verdict(status, text, time.monotonic() - began)
 
     def _judged(self, submission: Submission) -> tuple[Status, str]:
@@ -112,6 +110,7 @@ class Bench:
             if loaded != _LOADED:
                 return _not_loaded(loaded)
             functions = list(submission.functions or free_names(submission.tests, submission.context))
+            self._midway = True
             judging.send(wire.encode([submission.context, submission.tests, functions]), end)
             return self._relayed(program, judging, end)
         except Late:
@@ -131,13 +130,16 @@ class Bench:
                 said: Any = wire.decode(judging.receive(end))
             except Gone:
                 return "no verdict", "the tests ended the judge"
+            except (ValueError, TypeError, RecursionError):
+                return "no verdict", "the tests wrote to descriptors that are not their own"
             match said:
                 case ["call", name, given, named]:
                     program.send(wire.encode([name, given, named]), end)
                     judging.send(program.receive(end), end)
-                case ["verdict", status, text]:
+                case ["verdict", status, str(text)] if status in get_args(Status):
                     verdict = status, text
                 case ["over", _]:
+                    self._midway = False
                     return verdict
 
     def _ready(self) -> Jail:
@@ -156,7 +158,7 @@ class Bench:
         """End the judge."""
         if self._judge is not None:
             self._judge.close()
-            self._judge = None
+            self._judge, self._midway = None, False
 
 
 _LOADED = wire.encode({"value": None})

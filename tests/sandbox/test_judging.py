@@ -67,6 +67,20 @@ def test_verdicts_say_what_happened(sandbox: Sandbox) -> None:
 
 
 @needs_jails
+def test_no_case_is_told_of_the_one_before() -> None:
+    right = Submission("def f(x): return x", "assert f(1) == 1", ("f",))
+    enders = [
+        "def f(x): return 'x' * 3_000_000",
+        "import os\ndef f(x): os._exit(0)",
+        "import os\ndef f(x):\n    for n in range(9):\n        try: os.write(n, b'9' * 99)\n        except OSError: pass",
+        "def f(x):\n    while True: pass",
+    ]
+    with Sandbox(Limits(seconds=1.0), workers=1) as one:
+        found = one.judge(s for program in enders for s in (Submission(program, "f(1)", ("f",)), right))
+    assert [v.passed for v in found] == [False, True] * len(enders)
+
+
+@needs_jails
 def test_programs_know_nothing_of_each_other(sandbox: Sandbox) -> None:
     one = Submission("open('/tmp/x', 'w').write('1')\nimport random\ndef f(): return 1", "assert f() == 1")
     two = Submission("import os\ndef f(): return os.listdir('/tmp')", "assert f() == []")
