@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tenfold.sandbox.inside.wire import Uncrossable, decode, encode
@@ -36,6 +36,7 @@ def exactly(value: Any) -> Any:
     return type(value), repr(value)
 
 
+@settings(deadline=None)
 @given(LITERALS)
 def test_literals_cross(value: Any) -> None:
     found = decode(encode(value))
@@ -59,6 +60,7 @@ def test_others_do_not(value: object) -> None:
         encode(value)
 
 
+@settings(deadline=None)
 @given(some.binary(max_size=40) | some.text("NTFifcsbltezd;:0123456789x.p-", max_size=40).map(str.encode))
 def test_any_bytes_are_a_literal_or_refused(data: bytes) -> None:
     try:
