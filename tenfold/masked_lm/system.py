@@ -2,6 +2,7 @@
 
 from tenfold import masked_lm, sandbox
 from tenfold.data.text.texts import TextScoring
+from tenfold.masked_lm.grpo.recipes import RECIPES as GRPO_RECIPES
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
 from tenfold.masked_lm.recipes import RECIPES, MaskedLMRecipe
 from tenfold.masked_lm.results import JOBS
@@ -33,5 +34,16 @@ SYSTEMS = (
         options={"sample": MaskedSampling, "score": TextScoring, "analyse": MaskedAnalysis},
         recipes=RECIPES,
         plain=MaskedLMRecipe(),
+    ),
+    System(
+        name="masked-grpo",
+        title="Masked diffusion language model tuned by coupled-GRPO",
+        paper="arXiv:2506.20639",
+        state="a part of diffucoder",
+        part_of="diffucoder",
+        task=lambda: masked_lm.CoupledGrpoTask,
+        model=lambda: masked_lm.MaskedLM,
+        options={"sample": MaskedSampling, "score": TextScoring},
+        recipes=GRPO_RECIPES,
     ),
 )

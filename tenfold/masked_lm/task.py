@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.data.text.config import CodeDataConfig
 from tenfold.data.text.texts import TextScoring, read_texts
-from tenfold.data.text.token_rows import RowBatch, TokenRows, cut_to_random_length, keep_random_prefix
+from tenfold.data.text.token_rows import RowBatch, cut_to_random_length, keep_random_prefix
 from tenfold.discrete import masking
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
@@ -37,7 +37,7 @@ from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, Update
+from tenfold.training.task import Batch, MapSource, Update
 
 # Of the tokens, those that are predicted: by times, half of them on average.
 _SHARES = {"masked": 0.5, "autoregressive": 1.0}
@@ -98,11 +98,11 @@ class MaskedLMTask:
         """AdamW over what is trained; norms and biases do not decay."""
         return {"model": adamw_of_matrices(modules["model"].parameters(), self.recipe.train)}
 
-    def train_source(self) -> TokenRows:
+    def train_source(self) -> MapSource:
         """Rows of the training texts."""
         return self.data.train
 
-    def validation_source(self) -> TokenRows:
+    def validation_source(self) -> MapSource:
         """Rows of the validation texts, not more than the data's settings say."""
         return self.data.validation.some(self.recipe.data.validation_rows)
 
