@@ -20,6 +20,7 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
 from tenfold.masked_lm.analysis.study import draw, study
 from tenfold.masked_lm.completion.batch_files import write_samples
+from tenfold.masked_lm.solving.problems import solve_problems
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.data import CodeRows, read_rows
 from tenfold.masked_lm.evaluation import measure, score
@@ -27,7 +28,7 @@ from tenfold.masked_lm.likelihood import sampled_losses
 from tenfold.masked_lm.loss import Noised
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.network import add_lora
-from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
+from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling, ProblemSolving
 from tenfold.masked_lm.recipes import MaskedLMRecipe
 from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
@@ -242,6 +243,11 @@ class MaskedLMTask:
         """Complete or infill text: ``samples.txt`` and ``samples.json``, or a file of completions."""
         self._require_masked()
         return write_samples(self._whole(), options, folder, self.name)
+
+    def problems(self, options: ProblemSolving, inputs: str | None, figures: Path) -> Outcome:
+        """pass@k on problems with tests, which run in the sandbox."""
+        self._require_masked()
+        return solve_problems(self._whole(), options, self.name)
 
     def analyse(self, options: MaskedAnalysis, figures: Path) -> Outcome:
         """How the model decodes held-out texts: measurements, and pictures in the folder ``figures``."""

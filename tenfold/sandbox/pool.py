@@ -17,9 +17,8 @@ from tenfold.settings.arguments import read_all_arguments
 class Sandbox:
     """Runs untrusted programs and judges them, ``workers`` at a time.
 
-    >>> with Sandbox() as sandbox:  # doctest: +SKIP
-    ...     sandbox.judge([Submission("def twice(x): return 2 * x", "assert twice(3) == 6")])[0].status
-    'passed'
+    ``with Sandbox() as sandbox: sandbox.judge([Submission("def twice(x): return 2 * x", "assert twice(3) == 6")])``
+    gives a list with one verdict, "passed".
 
     Args:
         limits: of each program.

@@ -192,8 +192,8 @@ def test_pipeline_and_verbs(tmp_path: Path) -> None:
 
 def test_bracket_rewards(start: str) -> None:
     reward = reward_of(PromptConfig(most_tokens=6))
-    found = reward(["}])}])extra", "", "}]", ")))"], [{"prompt": "([{([{"}] * 4)
-    assert found == [12 / 16, 0.0, 4 / 16, 0.0]
+    found = reward(["([{}])()()", "", "()", ")))(((", "([)]", "()" * 9], [{}] * 6)
+    assert found == [1.0, 0.0, 0.2, 0.0, 0.2, 1.0]
     assert matched_share("([)]", 4) == 0.5
     splits = read_prompts(PromptConfig(most_tokens=6), ByteTokenizer(), 256)
     prompts = [{p["prompt"] for p in rows.problems} for rows in (splits.train, splits.validation, splits.test)]
@@ -256,7 +256,7 @@ def test_bad_starts_and_data(start: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a path belongs to source 'jsonl', which needs one"):
         PromptConfig(source="jsonl")
     with pytest.raises(UsageError, match="split of brackets is empty"):
-        read_prompts(PromptConfig(most_tokens=1), ByteTokenizer(), 256)
+        read_prompts(PromptConfig(most_tokens=1, count=10, validation=0.01), ByteTokenizer(), 256)
     file = tmp_path / "bad.jsonl"
     for line, told in (('{"prompt": "x"}', "line 1 of"), ('{"prompt": "x", "tests": [1]}', 'a list of "tests"')):
         file.write_text(line)

@@ -15,7 +15,7 @@ class PromptConfig:
     """What is completed, and how a completion is rewarded.
 
     Attributes:
-        source: "brackets" (beginnings of strings of three kinds of brackets; the reward is the share of brackets that
+        source: "brackets" (strings of brackets to go on from; the reward is the share of a completion's brackets that
             match), or "jsonl" (a file; each line an object with "prompt", "tests", and perhaps "functions" and
             "context"; the reward is the weighted sum of tests passed in the sandbox and of the form).
         path: the JSON lines.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.data.text.brackets import OPEN, bracket_texts, matched_share
+from tenfold.data.text.brackets import bracket_texts, matched_share
 from tenfold.data.text.reading import json_objects
 from tenfold.errors import UsageError
 from tenfold.files import sha256
@@ -95,9 +95,8 @@ def _split(prompt: str, config: PromptConfig) -> str:
 
 
 def _brackets(config: PromptConfig) -> list[Problem]:
-    """Beginnings of bracket strings that can still be closed: as many openings as half the string at the most."""
-    size = min(config.most_tokens, (config.most_tokens + config.tokens) // 2, OPEN)
-    return [{"prompt": text} for text in bracket_texts(config.count, size, config.split_seed)]
+    """Strings of brackets to go on from."""
+    return [{"prompt": text} for text in bracket_texts(config.count, config.most_tokens, config.split_seed)]
 
 
 def _lines(path: str) -> list[Problem]:
@@ -112,14 +111,6 @@ def _lines(path: str) -> list[Problem]:
             raise UsageError(f'line {number} of {path} has no "prompt" string with a list of "tests"')
         found.append(record)
     return found
-
-
-def bracket_reward(texts: Sequence[str], problems: Sequence[Problem]) -> list[float]:
-    """The share of brackets that match, of prompt and completion together, over the length that was asked for."""
-    return [
-        matched_share(problem["prompt"] + text, len(problem["prompt"]) + problem["tokens"])
-        for text, problem in zip(texts, problems, strict=True)
-    ]
 
 
 class ContinuedReward:
@@ -139,7 +130,7 @@ def reward_of(config: PromptConfig) -> TextReward:
 
     Raises TenfoldError where programs are to be run and this machine cannot hold them."""
     if config.source == "brackets":
-        return lambda texts, problems: bracket_reward(texts, [{**p, "tokens": config.tokens} for p in problems])
+        return lambda texts, problems: [matched_share(text, config.tokens) for text in texts]
     tests: TextReward = TestReward(Sandbox(Limits(seconds=config.seconds)), fenced=config.form == "fenced")
     form: TextReward = form_only if config.form == "fenced" else _parsing
     whole = WeightedReward({"tests": (config.tests_weight, tests), "form": (config.form_weight, form)})
