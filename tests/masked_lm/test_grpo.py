@@ -251,8 +251,8 @@ def test_bad_starts_and_data(start: str, tmp_path: Path) -> None:
         _ = CoupledGrpoTask(settings("")).model
     with pytest.raises(UsageError, match="but the recipe's model is"):
         _ = CoupledGrpoTask(change(settings(start), {"model": {"layers": 2}})).model
-    with pytest.raises(UsageError, match=r"which are not kept sharded; set --objective.beta 0"):
-        CoupledGrpoTask(settings(start, {"parallel": "fsdp"}, beta=0.1))
+    with pytest.raises(UsageError, match=r"completions are drawn from whole weights; set --train.parallel ddp"):
+        CoupledGrpoTask(settings(start, {"parallel": "fsdp"}))
     with pytest.raises(UsageError, match="a path belongs to source 'jsonl', which needs one"):
         PromptConfig(source="jsonl")
     with pytest.raises(UsageError, match="split of brackets is empty"):

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tenfold.masked_lm import MaskedLM, MaskedLMConfig
+from tests.masked_lm.grpo_processes import MODEL
 
 
 def test_two_processes_train_the_same_model(tmp_path: Path) -> None:
@@ -31,3 +35,22 @@ def test_two_processes_train_the_same_model(tmp_path: Path) -> None:
         assert all(rank["dtensors"])
         assert rank["fsdp_units"] == 3  # two layers and the rest
         assert rank["local"] == pytest.approx(rank["numel"] / 2, rel=0.05)
+
+
+def test_two_processes_tune_the_same_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    MaskedLM.from_config(MaskedLMConfig(**MODEL)).save_pretrained(tmp_path / "start")
+    command = [sys.executable, "-W", "ignore", "-m", "tests.masked_lm.grpo_processes"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(tmp_path), str(tmp_path / "start")],
+        capture_output=True, text=True, env=environment, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    reports = json.loads(done.stdout.splitlines()[-1])
+    crashes = [rank["crash"] for report in reports.values() for rank in report["ranks"] if "crash" in rank]
+    assert not crashes, crashes[0]
+    assert len(reports["single"]["losses"]) == 3
+    assert reports["ddp"]["losses"] == pytest.approx(reports["single"]["losses"], abs=1e-4)
+    first, second = (set(rank["indices"]) for rank in reports["ddp"]["ranks"])
+    assert not first & second

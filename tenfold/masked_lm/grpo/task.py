@@ -48,10 +48,10 @@ class CoupledGrpoTask(MaskedLMTask):
         self.recipe, self.name = recipe, name
         self._updates: nn.Module | None = None
         self._place: dict[str, Any] = {}
-        if recipe.objective.beta and recipe.train.parallel == "fsdp":
+        if recipe.train.parallel == "fsdp":
             raise UsageError(
-                "objective.beta needs the reference's weights, which are not kept sharded; set --objective.beta 0, or "
-                "--train.parallel ddp"
+                "train.parallel is fsdp, but completions are drawn from whole weights; set --train.parallel ddp, and "
+                "--objective.lora_rank 16 where memory is short"
             )
         self.reference = ReferencePolicy()
         self._step, self._rounds = -1, dict[int, Round]()  # of the micro-batches of a step
