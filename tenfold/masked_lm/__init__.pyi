@@ -23,7 +23,6 @@ from .completion.complete import as_events as as_events
 from .completion.complete import complete_texts as complete_texts
 from .completion.complete import create_completion as create_completion
 from .completion.harness import harness_model as harness_model
-from .solving.problems import solve_problems as solve_problems
 from .config import MaskedLMConfig as MaskedLMConfig
 from .config import SpecialIds as SpecialIds
 from .convert import read_published as read_published
@@ -85,4 +84,5 @@ from .options import MaskedSampling as MaskedSampling
 from .options import ProblemSolving as ProblemSolving
 from .recipes import MaskedLMPipeline as MaskedLMPipeline
 from .recipes import MaskedLMRecipe as MaskedLMRecipe
+from .solving.problems import solve_problems as solve_problems
 from .task import MaskedLMTask as MaskedLMTask

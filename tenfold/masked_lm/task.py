@@ -20,7 +20,6 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
 from tenfold.masked_lm.analysis.study import draw, study
 from tenfold.masked_lm.completion.batch_files import write_samples
-from tenfold.masked_lm.solving.problems import solve_problems
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.data import CodeRows, read_rows
 from tenfold.masked_lm.evaluation import measure, score
@@ -30,6 +29,7 @@ from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.network import add_lora
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling, ProblemSolving
 from tenfold.masked_lm.recipes import MaskedLMRecipe
+from tenfold.masked_lm.solving.problems import solve_problems
 from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
