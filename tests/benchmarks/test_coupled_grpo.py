@@ -21,7 +21,7 @@ def test_the_recreation_reproduces_recorded_estimates(fixtures: Path, number: in
 
 
 def test_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coupled_grpo, "VOCABULARY", 1024)
+    monkeypatch.setattr(coupled_grpo, "VOCABULARY", 16384)
     records = []
     coupled_grpo.coupled(records.append, True)
     assert [record.name for record in records] == ["coupled-memory", "coupled-step"]
