@@ -31,6 +31,7 @@ LAYERS = (
     ("data",),
     ("metrics",),
     ("text",),
+    ("sandbox",),
     ("discrete",),
     ("smc", "rl"),
     ("shifts", "flows"),

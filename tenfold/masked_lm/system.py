@@ -1,20 +1,33 @@
 """DiffuCoder, and the masked language model that it is trained as."""
 
-from tenfold import masked_lm
+from tenfold import masked_lm, sandbox
 from tenfold.data.text.texts import TextScoring
-from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
+from tenfold.masked_lm.grpo.recipes import RECIPES as GRPO_RECIPES
+from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling, ProblemSolving
 from tenfold.masked_lm.recipes import RECIPES, MaskedLMRecipe
 from tenfold.masked_lm.results import JOBS
-from tenfold.runs.system import System
+from tenfold.runs.system import Command, System, Verb
 
+_PROBLEMS = Verb(
+    "solve problems with tests, run in the sandbox: pass@k",
+    ProblemSolving,
+    examples="  tenfold problems runs/code --first 20\n"
+    "  tenfold problems runs/code --num 10 --k 1,10 --temperature 1.0 --json\n"
+    "  tenfold problems runs/code --suite file --path problems.jsonl\n",
+)
 SYSTEMS = (
     System(
         name="diffucoder",
         title="DiffuCoder: masked diffusion for code",
         paper="arXiv:2506.20639",
-        state="all but coupled-GRPO",
+        state="works; coupled-GRPO on real problems is not measured yet",
         jobs=JOBS,
-        benchmarks=("masked_lm", "masked_lm_loading"),
+        benchmarks=("masked_lm", "masked_lm_loading", "coupled_grpo"),
+        commands={
+            "sandbox": Command(
+                "run untrusted programs against tests, or say what isolates them", lambda argv: sandbox.run(argv)
+            )
+        },
     ),
     System(
         name="masked-lm",
@@ -26,7 +39,20 @@ SYSTEMS = (
         model=lambda: masked_lm.MaskedLM,
         published=lambda: masked_lm.read_published,
         options={"sample": MaskedSampling, "score": TextScoring, "analyse": MaskedAnalysis},
+        verbs={"problems": _PROBLEMS},
         recipes=RECIPES,
         plain=MaskedLMRecipe(),
+    ),
+    System(
+        name="masked-grpo",
+        title="Masked diffusion language model tuned by coupled-GRPO",
+        paper="arXiv:2506.20639",
+        state="a part of diffucoder",
+        part_of="diffucoder",
+        task=lambda: masked_lm.CoupledGrpoTask,
+        model=lambda: masked_lm.MaskedLM,
+        options={"sample": MaskedSampling, "score": TextScoring},
+        verbs={"problems": _PROBLEMS},
+        recipes=GRPO_RECIPES,
     ),
 )

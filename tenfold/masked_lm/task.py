@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.data.text.config import CodeDataConfig
 from tenfold.data.text.texts import TextScoring, read_texts
-from tenfold.data.text.token_rows import RowBatch, TokenRows, cut_to_random_length, keep_random_prefix
+from tenfold.data.text.token_rows import RowBatch, cut_to_random_length, keep_random_prefix
 from tenfold.discrete import masking
 from tenfold.discrete.objectives import cross_entropy
 from tenfold.errors import UsageError
@@ -27,8 +27,9 @@ from tenfold.masked_lm.likelihood import sampled_losses
 from tenfold.masked_lm.loss import Noised
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.network import add_lora
-from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling
+from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling, ProblemSolving
 from tenfold.masked_lm.recipes import MaskedLMRecipe
+from tenfold.masked_lm.solving.problems import solve_problems
 from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
@@ -37,7 +38,7 @@ from tenfold.runs.scores import Scores
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, Update
+from tenfold.training.task import Batch, MapSource, Update
 
 # Of the tokens, those that are predicted: by times, half of them on average.
 _SHARES = {"masked": 0.5, "autoregressive": 1.0}
@@ -98,11 +99,11 @@ class MaskedLMTask:
         """AdamW over what is trained; norms and biases do not decay."""
         return {"model": adamw_of_matrices(modules["model"].parameters(), self.recipe.train)}
 
-    def train_source(self) -> TokenRows:
+    def train_source(self) -> MapSource:
         """Rows of the training texts."""
         return self.data.train
 
-    def validation_source(self) -> TokenRows:
+    def validation_source(self) -> MapSource:
         """Rows of the validation texts, not more than the data's settings say."""
         return self.data.validation.some(self.recipe.data.validation_rows)
 
@@ -242,6 +243,11 @@ class MaskedLMTask:
         """Complete or infill text: ``samples.txt`` and ``samples.json``, or a file of completions."""
         self._require_masked()
         return write_samples(self._whole(), options, folder, self.name)
+
+    def problems(self, options: ProblemSolving, inputs: str | None, figures: Path) -> Outcome:
+        """pass@k on problems with tests, which run in the sandbox."""
+        self._require_masked()
+        return solve_problems(self._whole(), options, self.name)
 
     def analyse(self, options: MaskedAnalysis, figures: Path) -> Outcome:
         """How the model decodes held-out texts: measurements, and pictures in the folder ``figures``."""

@@ -1,3 +1,15 @@
+from .policy import PolicyLoss as PolicyLoss
+from .policy import advantages as advantages
+from .policy import policy_loss as policy_loss
+from .policy import reference_penalty as reference_penalty
+from .policy import surrogate as surrogate
+from .policy import until_end as until_end
+from .programs import TestReward as TestReward
+from .programs import TextReward as TextReward
+from .programs import WeightedReward as WeightedReward
+from .programs import fenced_program as fenced_program
+from .programs import form_only as form_only
+from .programs import format_reward as format_reward
 from .reference import Pairs as Pairs
 from .reference import check_frozen as check_frozen
 from .reference import drift as drift

@@ -49,6 +49,9 @@ class Use:
 
     def called(self, folder: Path, out: Path) -> None:
         """In Python."""
+        if self.verb in catalogue.verbs():  # of a room's own
+            api.perform(self.verb, api.open_source(folder / self.model, "cpu"), None, out, **self.options)
+            return
         verb: Callable[..., Any] = getattr(tenfold, self.verb)
         given = [folder / self.source] if self.source else []
         where = {"sample": [out], "analyse": [out]}.get(self.verb, [])
@@ -57,7 +60,7 @@ class Use:
     def line(self, folder: Path, out: Path) -> list[str]:
         """The same on the command line."""
         given = [str(folder / self.source)] if self.source else []
-        where = ["--out", str(out)] if self.verb in ("sample", "analyse") else []
+        where = ["--out", str(out)] if self.verb in ("sample", "analyse", *catalogue.verbs()) else []
         options = [part for name, value in self.options.items() for part in (f"--{name}", str(value))]
         return [self.verb, str(folder / self.model), *given, *where, *options, "--device", "cpu"]
 
@@ -72,6 +75,7 @@ SMALL = {
     "sample a language model": Use("sample", "model-masked-lm", {"prompt": "def f", "tokens": 8}),
     "score under a language model": Use("score", "model-masked-lm", source="words.txt"),
     "analyse a language model": Use("analyse", "run-masked-lm"),
+    "solve problems": Use("problems", "run-masked-lm", {"first": 1}),
     **{f"{verb} {name}": Use(verb, f"run-{name}") for verb in ("evaluate", "report") for name in RUNS},
 }
 # More than there is, of a machine that holds the model well.

@@ -7,7 +7,7 @@ saw, and the losses.
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch.distributed.fsdp
 
 from tenfold import api, hub
 from tenfold.api.catalogue import recipe
+from tenfold.masked_lm import MaskedLM, MaskedLMConfig
 from tenfold.nn.autoencoder import Autoencoder
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.runs.run_folder import RunFolder
@@ -28,18 +29,28 @@ WORLDS = {"single": 1, "ddp": 2, "fsdp": 2}
 TRAIN = {"steps": 4, "log_every": 1, "tracker": "none", "threads": 1}
 DIGITS = {"source": "digits", "levels": 17, "validation": 16, "test": 16, "height": 0, "width": 0}
 SEQUENCE = {"width": 32, "layers": 2, "heads": 2}
+BYTES = {**SEQUENCE, "intermediate": 64, "positions": 64}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe with changed settings, a function of the folder with the sources, and how many units FSDP makes of its
-    first module."""
+    """A recipe, or one ``stage`` of it, with changed settings, a function of the folder with the sources, and how many
+    units FSDP makes of its first module. What is in ``replaced`` takes the place of the task's own."""
 
     recipe: str
     settings: Callable[[Path], Mapping[str, Any]]
     rows: int = 8
     units: int = 3  # two layers and the rest
     ways: tuple[str, ...] = tuple(WORLDS)
+    stage: str = ""
+    replaced: Mapping[str, Any] = field(default_factory=dict)
+
+    def made(self, sources: Path, parallel: str) -> Any:
+        """The recipe."""
+        made, settings = recipe(self.recipe), self.settings(sources)
+        made = made.stage(self.stage, "") if self.stage else made
+        own = {**TRAIN, "batch_size": self.rows, "parallel": parallel, **settings.get("train", {})}
+        return change(made, {**settings, "train": own})
 
 
 def pixels(folder: Path) -> dict[str, Any]:
@@ -61,7 +72,7 @@ def latents(folder: Path) -> dict[str, Any]:
 def code(folder: Path) -> dict[str, Any]:
     """Normalised row by row, so that the mean over processes is the mean over the batch."""
     return {
-        "model": {**SEQUENCE, "intermediate": 64, "positions": 64, "tied": True},
+        "model": {**BYTES, "tied": True},
         "data": {"source": "jsonl", "path": str(folder / "texts.jsonl"), "length": 32, "stride": 0},
         "objective": {"anneal_steps": 2, "cut_share": 0.2, "normaliser": "sequence"},
     }
@@ -73,10 +84,24 @@ def text(folder: Path) -> dict[str, Any]:
     return {"model": {**SEQUENCE, "length": 16, "local_mixing": 3}, "data": data}
 
 
+def tuned(folder: Path) -> dict[str, Any]:
+    """Rounds of coupled-GRPO. Tokens are revealed at random: ranks of an untrained model are within rounding."""
+    objective = {"start": str(folder / "masked"), "group": 4, "steps": 3, "beta": 0.1, "sync": 2, "alg": "origin"}
+    return {"model": BYTES, "objective": objective, "train": {"validate_every": 0, "warmup_steps": 0}}
+
+
+def odd(texts: Any, problems: Any) -> list[float]:
+    """A reward that a random model meets now and then."""
+    return [sum(len(text) % k == 0 for k in (2, 3, 5)) + len(text.encode()) / 64 for text in texts]
+
+
 CASES = {
     "flow": Case("tarflow-digits-noise", pixels, rows=16, units=3),
     "latent flow": Case("starflow-mnist-flow", latents, rows=16, units=4),
     "masked language model": Case("code-bytes", code),
+    "coupled-GRPO": Case(
+        "grpo-brackets", tuned, rows=4, ways=("single", "ddp"), stage="tuned", replaced={"reward": odd}
+    ),
     "discrete diffusion": Case("kjv-mdlm", text),
     "discrete diffusion by scores": Case("kjv-sedd", text, ways=("single", "fsdp")),
     "denoiser": Case("energy-digits-teacher", lambda _: {}, rows=16, ways=("single", "ddp")),
@@ -97,14 +122,14 @@ def write_sources(folder: Path) -> None:
     (folder / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     autoencoder = Autoencoder(AutoencoderConfig(latent_channels=4, widths=(8, 8), norm_groups=4))
     hub.save_pretrained(autoencoder, folder / "autoencoder")
+    MaskedLM.from_config(MaskedLMConfig(**BYTES)).save_pretrained(folder / "masked")
 
 
 def trained(case: Case, sources: Path, folder: Path, parallel: str) -> dict[str, Any]:
     """Train, and tell what this process saw."""
-    settings = case.settings(sources)
-    own = {**TRAIN, "batch_size": case.rows, "parallel": parallel, **settings.get("train", {})}
-    made = change(recipe(case.recipe), {**settings, "train": own})
+    made = case.made(sources, parallel)
     task, seen = api.make_task(made.system, made), {}
+    vars(task).update(case.replaced)
     step = task.step
 
     def spying(modules: Any, batch: Any, draws: Any) -> Any:
@@ -120,7 +145,7 @@ def main(folder: Path) -> None:
     """Every case, each way."""
     write_sources(folder / "sources")
     for case in CASES.values():  # what they import is imported once, before the processes fork
-        made = change(recipe(case.recipe), case.settings(folder / "sources"))
+        made = case.made(folder / "sources", "auto")
         parameters = [p for module in api.make_task(made.system, made).modules().values() for p in module.parameters()]
         torch.optim.AdamW(parameters)
     reports: dict[str, dict[str, Any]] = {}

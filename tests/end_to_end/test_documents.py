@@ -12,6 +12,7 @@ from PIL import Image
 
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.model import MaskedLM
+from tests.sandbox.machine import WHY_NOT
 from tests.test_docs import DOCUMENTS
 
 
@@ -42,6 +43,10 @@ class Run:
 MEASURED = '{"baselines": False, "draws": 2, "importance": 2, "samples": 0, "calibrate": 0}'
 QUICK = f'train={{"steps": 3, "tracker": "none"}}, evaluation={MEASURED}'
 GUIDES = {
+    "coupled-grpo.md": Run(
+        lambda made: float(made["metrics"]["ratio"]) == 1 and made["verdicts"]([]) == [] if not WHY_NOT else True,
+        shown="1.0",
+    ),
     "discrete-diffusion-steering.md": Run(
         lambda made: made["found"].tokens.shape == (4, 64) and not made["found"].tokens[:, :8].any(), shown="[4, 64]"
     ),

@@ -57,7 +57,9 @@ EXCUSED = {
     *("as_events", "complete_file", "complete_texts", "create_completion", "write_form", "harness_model"),
     *("cut_holes", "example_chain", "infill_exact_match", "left_to_right_exact_match", "read_published"),
     *("global_ar", "local_ar", "orders", "orders_of_steps", "pass_at_k", "sink_score", "steps_of_history"),
-    *("tokens_per_pass",),
+    *("tokens_per_pass", "ProblemSolving", "solve_problems", "Estimate", "MaskViews", "coupled_views", "d1_views"),
+    *("decoupled_views", "draw_views", "estimate", "full_views", "require_same_views", "GrpoEvaluation"),
+    *("GrpoObjective", "PromptConfig", "GrpoPipeline", "GrpoRecipe", "CoupledGrpoTask"),
 }
 
 

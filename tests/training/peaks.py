@@ -92,6 +92,13 @@ def code(folder: Path, **objective: Any) -> dict[str, Any]:
     return {"data": data, "objective": objective} if objective else {"data": data}
 
 
+def rewarded(folder: Path, **objective: Any) -> dict[str, Any]:
+    """A masked language model of bytes that learns from rewards of 120 tokens, drawn in two passes."""
+    model = vars(catalogue.recipe("code-bytes").model)  # type: ignore[attr-defined]
+    start = {"start": str(folder / "autoregressive"), "steps": 2, "group": 4, **objective}
+    return {"model": dict(model), "data": {"tokens": 120}, "objective": start}
+
+
 def tokens(folder: Path) -> dict[str, Any]:
     """Rows of a tokenizer's tokens."""
     return {
@@ -152,6 +159,8 @@ CASES: dict[str, Case] = {
     "language model from left to right": Case("code-bytes-ar", 8, code),
     "language model opened at once": Case("code-bytes-from-ar-at-once", 8, code, stage="masked"),
     "low-rank updates": Case("code-bytes", 8, lambda p: code(p, lora_rank=8, start=str(p / "autoregressive"))),
+    "rewards": Case("grpo-brackets", 4, rewarded, stage="tuned"),
+    "rewards without a reference": Case("grpo-brackets", 8, lambda p: rewarded(p, beta=0.0, top_p=0.9), stage="tuned"),
     "many weights": Case("kjv-masked", 1, lambda p: text(p, width=512, layers=4)),
     "masked diffusion": Case("kjv-masked", 32, lambda p: text(p, width=256)),
     "uniform diffusion": Case("kjv-udlm", 48, text),

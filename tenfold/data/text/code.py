@@ -11,11 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from tenfold import progress
+from tenfold.data.text.brackets import bracket_texts
 from tenfold.data.text.config import CodeDataConfig
 from tenfold.data.text.reading import json_objects
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 
+_BRACKETS = 8000  # strings
 _SKIPPED = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"}
 
 
@@ -46,6 +48,9 @@ def load_code(config: CodeDataConfig) -> CodeSplits:
     Raises UsageError for files that are missing or are not as described, and for an empty split."""
     if config.source == "stdlib":
         groups = list(_stdlib(Path(sysconfig.get_paths()["stdlib"]), config.functions))
+    elif config.source == "brackets":
+        texts = bracket_texts(_BRACKETS, seed=config.split_seed)
+        groups = [(f"{number}", Document(text)) for number, text in enumerate(texts)]
     else:
         groups = list(json_lines(config.path))
     parts: dict[str, list[Document]] = {"train": [], "validation": [], "test": []}

@@ -88,8 +88,9 @@ class CodeDataConfig:
     """Where texts come from, and how they become rows of equally many tokens.
 
     Attributes:
-        source: "stdlib" (functions of the running Python's standard library, split by file) or "jsonl" (a file, or a
-            folder of .jsonl files; each line an object with "text", or with "prompt" and "completion").
+        source: "stdlib" (functions of the running Python's standard library, split by file), "jsonl" (a file, or a
+            folder of .jsonl files; each line an object with "text", or with "prompt" and "completion"), or "brackets"
+            (random strings of brackets, a toy).
         path: the JSON lines.
         length: tokens of a row.
         functions: of the standard library, those with a docstring ("documented") or "all".
@@ -105,7 +106,7 @@ class CodeDataConfig:
         split_seed: seed of the split.
     """
 
-    source: Literal["stdlib", "jsonl"] = "stdlib"
+    source: Literal["stdlib", "jsonl", "brackets"] = "stdlib"
     path: str = ""
     length: int = 256
     functions: Literal["documented", "all"] = "documented"
@@ -120,8 +121,8 @@ class CodeDataConfig:
 
     def __post_init__(self) -> None:
         _check_path(self.path, self.source, "jsonl")
-        if self.source == "jsonl" and self.functions != "documented":
-            raise UsageError("data.functions is of the standard library; leave it out for data.source jsonl")
+        if self.source != "stdlib" and self.functions != "documented":
+            raise UsageError(f"data.functions is of the standard library; leave it out for data.source {self.source}")
         if self.stride and not self.packed:
             raise UsageError(
                 f"data.stride is {self.stride}, but rows of one text have none; leave it out, or pack rows"

@@ -1,0 +1,292 @@
+"""Coupled-GRPO as the training loop and the verbs see it (arXiv 2506.20639, section 4.2).
+
+A step is a round: (1) G completions of each prompt, (2) their rewards, (3) advantages in each group, (4) masks for μ
+updates, and estimates of the policy as it is and of the reference with them, (5) μ updates of the clipped surrogate."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import UsageError
+from tenfold.masked_lm.convert import read_published
+from tenfold.masked_lm.decoding.proposals import filtered
+from tenfold.masked_lm.grpo.estimators import Estimate, MaskViews, draw_views, estimate, require_same_views
+from tenfold.masked_lm.grpo.evaluation import draw_rewards, measure_rewards
+from tenfold.masked_lm.grpo.prompts import Problem, PromptRows, PromptSplits, read_prompts, reward_of
+from tenfold.masked_lm.grpo.recipes import GrpoRecipe
+from tenfold.masked_lm.grpo.reference import ReferencePolicy
+from tenfold.masked_lm.grpo.rollouts import Completed, complete, rewarded
+from tenfold.masked_lm.model import MaskedLM
+from tenfold.masked_lm.task import MaskedLMTask
+from tenfold.nn.cost import traced
+from tenfold.rl.policy import advantages, policy_loss, until_end
+from tenfold.rl.programs import TextReward
+from tenfold.runs.measurement import Measurement
+from tenfold.training.rehearsal import rehearsed
+from tenfold.training.streams import Draws, key_of
+from tenfold.training.task import Batch, Metric, Update, mean_count
+
+
+class Round:
+    """What a round has drawn."""
+
+    def __init__(self, drawn: Completed, rewards: Tensor, index: Tensor) -> None:
+        self.drawn, self.rewards, self.index = drawn, rewards, index
+
+
+class CoupledGrpoTask(MaskedLMTask):
+    """A masked language model tuned by groups of its own completions."""
+
+    recipe: Any
+    metric = Metric("reward", larger_is_better=True)
+
+    def __init__(self, recipe: GrpoRecipe, name: str = "masked-grpo") -> None:
+        self.recipe, self.name = recipe, name
+        self._updates: nn.Module | None = None
+        self._place: dict[str, Any] = {}
+        if recipe.train.parallel == "fsdp":
+            raise UsageError(
+                "train.parallel is fsdp, but completions are drawn from whole weights; set --train.parallel ddp, and "
+                "--objective.lora_rank 16 where memory is short"
+            )
+        self.reference = ReferencePolicy()
+        self._step, self._rounds = -1, dict[int, Round]()  # of the micro-batches of a step
+
+    @cached_property
+    def model(self) -> MaskedLM:
+        """The network: what tuning starts from, or what ``load`` read."""
+        start = self.recipe.objective.start
+        if not start:
+            raise UsageError("objective.start is empty; name the run or model folder of a masked model to tune")
+        model = read_published(start)
+        if model.config != self.recipe.model:
+            raise UsageError(
+                f"objective.start {start} holds {model.config}, but the recipe's model is {self.recipe.model}"
+            )
+        if model.tokenizer is None:
+            raise UsageError(f"{start} has no tokenizer, so its completions are no texts that can be rewarded")
+        return self._placed(model.float())
+
+    @cached_property
+    def prompts(self) -> PromptSplits:
+        """The prompts of the three splits."""
+        special, tokenizer = self.model.special, self.model.tokenizer
+        assert tokenizer is not None
+        pad = special.pad if special.pad is not None else special.mask
+        return read_prompts(self.recipe.data, tokenizer, pad)
+
+    @cached_property
+    def reward(self) -> TextReward:
+        """The reward of completions."""
+        return reward_of(self.recipe.data)
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def train_source(self) -> PromptRows:
+        """Training prompts."""
+        _ = self.reward  # says what is missing, before any work
+        return self.prompts.train
+
+    def validation_source(self) -> PromptRows:
+        """Held-out prompts."""
+        return self.prompts.validation
+
+    def counts(self, batch: Mapping[str, Tensor], draws: Draws) -> dict[str, Tensor]:
+        """Valid tokens of the completions: draws them, and ``step`` goes on with the same."""
+        return {"valid": self._begun(batch, draws).drawn.valid.sum()}
+
+    def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
+        """One round: ``inner`` updates on a group of completions of each prompt."""
+        settings = self.recipe.objective
+        if settings.beta and not (self.reference.weights and (not settings.sync or draws.step % settings.sync)):
+            self.reference.take(self.model)
+        begun = self._begun(batch, draws)
+        drawn, rewards = begun.drawn, begun.rewards
+        advantage = advantages(rewards, settings.baseline, settings.scaled).flatten()
+        views = [self._views(begun, draws, number) for number in range(settings.inner)]
+        old = [self._estimated(self.model, drawn, view) for view in views] if settings.inner > 1 else []
+        reference = self._of_reference(drawn, views)
+        about = _about(rewards, drawn)
+        for number, view in enumerate(views):
+            with torch.enable_grad():
+                now = estimate(modules["model"], drawn.prompts, drawn.completions, view, self._mask, drawn.real)
+            before = old[number] if old else Estimate(now.log_p.detach(), view)
+            require_same_views(now, before)
+            loss, metrics = policy_loss(
+                now.log_p,
+                before.log_p,
+                advantage,
+                drawn.valid,
+                (settings.clip_low, settings.clip_high),
+                settings.beta,
+                reference[number].log_p if reference else None,
+                mean_count(batch, "valid", drawn.valid.sum()),
+            )
+            yield Update("model", loss, {**about, **metrics}, {"log_p": now.log_p.detach()})
+
+    @property
+    def _mask(self) -> int:
+        return self.model.special.mask
+
+    def _begun(self, batch: Batch, draws: Draws) -> Round:
+        """The completions of a batch and their rewards, drawn once in a step."""
+        if draws.step != self._step:
+            self._step, self._rounds = draws.step, {}
+        first = int(batch["index"][0])
+        if first not in self._rounds:
+            self._rounds[first] = self._drawn(batch, draws)
+        return self._rounds[first]
+
+    def _drawn(self, batch: Batch, draws: Draws) -> Round:
+        settings = self.recipe.objective
+        drawn = complete(
+            self.model,
+            batch["prompts"],
+            batch["real"],
+            settings.group,
+            settings.generation(self.recipe.data.tokens),
+            key_of(draws.seed, "rollouts", draws.step) >> 2,
+            batch["index"].tolist(),
+            settings.rollout_batch,
+        )
+        problems = _problems(self.prompts.train, batch)
+        return Round(drawn, rewarded(self.model, drawn, problems, settings.group, self.reward), batch["index"])
+
+    def _views(self, begun: Round, draws: Draws, number: int) -> MaskViews:
+        """The masks of an update, keyed by the completion."""
+        settings, drawn = self.recipe.objective, begun.drawn
+        each = torch.arange(settings.group, device=begun.index.device)
+        rows = (begun.index[:, None] * settings.group + each).flatten()
+        return draw_views(
+            settings.estimator,
+            drawn.prompts,
+            drawn.completions,
+            lambda purpose, shape: draws.uniform(f"{purpose} {number}", rows, shape),
+            settings.pairs,
+            settings.least_time,
+            settings.stratified,
+            settings.normalised,
+        )
+
+    @torch.no_grad()
+    def _estimated(self, model: nn.Module, drawn: Completed, views: MaskViews) -> Estimate:
+        return estimate(model, drawn.prompts, drawn.completions, views, self._mask, drawn.real)
+
+    def _of_reference(self, drawn: Completed, views: list[MaskViews]) -> list[Estimate]:
+        if not self.recipe.objective.beta:
+            return []
+        with torch.no_grad(), self.reference.in_place(self.model):
+            return [self._estimated(self.model, drawn, view) for view in views]
+
+    @torch.no_grad()
+    def validate(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Tensor], draws: Draws
+    ) -> dict[str, Tensor]:
+        """Per prompt: "reward", the mean of a group of completions."""
+        settings = self.recipe.objective
+        options = settings.generation(self.recipe.data.tokens)
+        seed = key_of(draws.seed, "validation") >> 2
+        index = batch["index"].tolist()
+        given = batch["prompts"], batch["real"], settings.group, options, seed, index, settings.rollout_batch
+        drawn = complete(self.model, *given)
+        problems = _problems(self.prompts.validation, batch)
+        return {"reward": rewarded(self.model, drawn, problems, settings.group, self.reward).mean(1)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The reference's weights. (Rounds begin anew after a checkpoint: completions are keyed by the step.)"""
+        return {"reference": self.reference.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore them."""
+        self.reference.load_state_dict(state.get("reference", {}))
+
+    # --- the verbs ----------------------------------------------------------------------------------------
+
+    def evaluate(self) -> list[Measurement]:
+        """Rewards, AR-ness and lengths on the test prompts, of the tuned model and of the one before."""
+        recipe = self.recipe
+        start = self._placed(read_published(recipe.objective.start).float()) if recipe.objective.start else None
+        models = {self.name: self._whole(), **({"start": start} if start is not None else {})}
+        return measure_rewards(models, self.prompts.test, recipe.data.tokens, recipe.evaluation, self.reward)
+
+    def figures(self, directory: Path) -> list[Path]:
+        """Rewards of the test prompts, as a histogram of completions."""
+        recipe = self.recipe
+        return draw_rewards(
+            self._whole(), self.prompts.test, recipe.data.tokens, recipe.evaluation, self.reward, directory
+        )
+
+    @staticmethod
+    def describe(recipe: GrpoRecipe) -> dict[str, Any]:  # type: ignore[override]
+        """Size and cost of a recipe, from a network on the meta device: parameters, and the bytes of a round with its
+        completions, estimates and updates; see ``tenfold.training.rehearsal``."""
+        task = _Rehearsed(recipe)
+        size = recipe.data.length
+
+        def batch(rows: int) -> Batch:
+            prompts = torch.zeros(rows, recipe.data.most_tokens, dtype=torch.long)
+            real = torch.ones_like(prompts, dtype=torch.bool)
+            return {"prompts": prompts, "real": real, "index": prompts[:, 0], "mean_valid": torch.ones(())}
+
+        with torch.device("meta"):
+            model = task.model = MaskedLM.from_config(recipe.model)
+            modules = task.modules()
+            forward, _ = traced(lambda: model.logits(model.hidden(torch.zeros(1, size, dtype=torch.long))))
+        parameters = sum(p.numel() for p in model.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        found = rehearsed(task, modules, batch, recipe.train, (), _share(recipe))
+        passes = recipe.objective.steps or recipe.data.tokens
+        rows = recipe.train.batch_size * recipe.objective.group
+        return {
+            "parameters": parameters,
+            "trained_parameters": trained,
+            "forward_flops_per_token": forward // size,
+            "rollout_flops_per_step": forward * passes * rows,
+            "bf16_weights_bytes": 2 * parameters,
+            **found,
+            "row_tokens": size,
+            "batch_size": recipe.train.batch_size,
+        }
+
+
+class _Rehearsed(CoupledGrpoTask):
+    """The same with one pass in place of a whole completion: every pass takes what the first does."""
+
+    def _drawn(self, batch: Batch, draws: Draws) -> Round:
+        group, tokens = self.recipe.objective.group, self.recipe.data.tokens
+        prompts = batch["prompts"].repeat_interleave(group, 0)
+        completions = prompts.new_zeros(len(prompts), tokens)
+        with torch.no_grad():
+            for part in prompts.split(self.recipe.objective.rollout_batch):
+                rows = torch.cat([part, part.new_zeros(len(part), tokens)], 1)
+                hidden = self.model.hidden(rows)[:, -tokens - 1 : -1].flatten(0, 1)
+                filtered(self.model.logits(hidden).float(), 1.0, self.recipe.objective.top_p).softmax(-1)
+        real = batch["real"].repeat_interleave(group, 0)
+        drawn = Completed(prompts, real, completions, until_end(completions, (0,)), completions, completions.float())
+        return Round(drawn, torch.zeros(len(batch["index"]), group), batch["index"])
+
+
+def _share(recipe: GrpoRecipe) -> float:
+    """Of the tokens of all views, those that are predicted."""
+    objective, length = recipe.objective, recipe.data.length
+    views = 2 * objective.pairs + 1 if objective.estimator in ("coupled", "decoupled") else 1
+    covered = objective.pairs + 1 if objective.estimator in ("coupled", "decoupled") else 1
+    return covered / views * recipe.data.tokens / length
+
+
+def _problems(rows: PromptRows, batch: Mapping[str, Tensor]) -> list[Problem]:
+    return [rows.problems[number] for number in batch["problem"].tolist()]
+
+
+def _about(rewards: Tensor, drawn: Completed) -> dict[str, Tensor]:
+    """What to watch of a round."""
+    return {
+        "reward": rewards.mean(),
+        "reward_spread": rewards.std(1).mean(),
+        "useful_groups": (rewards != rewards[:, :1]).any(1).float().mean(),
+        "completion_tokens": drawn.valid.sum(1).float().mean(),
+    }

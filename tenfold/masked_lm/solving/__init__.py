@@ -1,0 +1,1 @@
+"""Problems with tests, solved by a model and judged in the sandbox."""

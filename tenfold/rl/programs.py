@@ -1,0 +1,126 @@
+"""Rewards of texts that hold programs: their form, the tests that they pass, and weighted sums of any rewards.
+
+A reward of texts is a function ``reward(texts, tasks)``: for each text, with what is known of its task, a finite
+number; a text without one is an error."""
+
+import ast
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from tenfold.errors import UsageError
+from tenfold.sandbox.judging import Submission
+from tenfold.sandbox.pool import Sandbox
+
+_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+_SHAPE = re.compile(r"(?:(?!```).)*```python\n(?:(?!```).)*```\n", re.DOTALL)
+
+
+@runtime_checkable
+class TextReward(Protocol):
+    """Any function of texts and of what is known of their tasks."""
+
+    def __call__(self, texts: Sequence[str], tasks: Sequence[Mapping[str, Any]], /) -> Sequence[float]: ...
+
+
+def fenced_program(text: str) -> str:
+    """The first block of Python in a text; "" without one.
+
+    >>> fenced_program("Here:\\n```python\\nx = 1\\n```\\n")
+    'x = 1\\n'
+    """
+    found = _BLOCK.search(text)
+    return found[1] if found else ""
+
+
+def parses(program: str) -> bool:
+    """Whether a text is Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def format_reward(text: str) -> float:
+    """1 for a text that ends in its only block of Python, which parses; 0.5 where that is no Python; else 0
+    (arXiv 2506.20639, appendix B, before weighting)."""
+    if not _SHAPE.fullmatch(text):
+        return 0.0
+    return 1.0 if parses(fenced_program(text)) else 0.5
+
+
+class TestReward:
+    """The share of a task's tests that a program passes, each in a jail of its own; 1 or 0 with ``whole``.
+
+    A task has "tests" (a list of Python sources, an assert each say), and perhaps "functions" and "context" (see
+    ``tenfold.sandbox.Submission``). A test that times out costs that test.
+
+    Args:
+        sandbox: where programs run.
+        whole: 1 only where all tests pass.
+        fenced: the program is a text's fenced block, and texts that are not of the right form count 0 without being
+            run; else the whole text is the program.
+    """
+
+    __test__ = False  # for pytest
+
+    def __init__(self, sandbox: Sandbox, whole: bool = False, fenced: bool = True) -> None:
+        self.sandbox, self.whole, self.fenced = sandbox, whole, fenced
+
+    def __call__(self, texts: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> list[float]:
+        """A number in [0, 1] for each text. Raises UsageError for a task without tests."""
+        places: list[tuple[int, int]] = []
+        cases: list[Submission] = []
+        for text, task in zip(texts, tasks, strict=True):
+            tests = task.get("tests")
+            if not isinstance(tests, list | tuple) or not tests or not all(isinstance(test, str) for test in tests):
+                raise UsageError('a task has no "tests"; give a list of Python sources, an assert each say')
+            first, program = len(cases), text
+            if self.fenced:
+                program = fenced_program(text) if format_reward(text) == 1.0 else ""
+            if not self.fenced or program:
+                more = tuple(task.get("functions", ())), str(task.get("context", ""))
+                cases += [Submission(program, test, *more) for test in tests]
+            places.append((first, len(cases)))
+        passed = [verdict.passed for verdict in self.sandbox.judge(cases)]
+        shares = [sum(passed[first:last]) / (last - first) if last > first else 0.0 for first, last in places]
+        return [float(share == 1.0) for share in shares] if self.whole else shares
+
+
+class WeightedReward:
+    """Σ_i w_i R_i of named rewards of texts. Published for code: {"tests": (2.0, …), "format": (0.5, …)}."""
+
+    def __init__(self, parts: Mapping[str, tuple[float, TextReward]]) -> None:
+        if not parts:
+            raise UsageError("a weighted reward has no parts; give at least one")
+        self.parts = dict(parts)
+
+    def __call__(self, texts: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> list[float]:
+        """The sum for each text. Raises UsageError for a part that leaves a text without a finite number."""
+        total = [0.0] * len(texts)
+        for name, (weight, reward) in self.parts.items():
+            found = checked_rewards(reward(texts, tasks), len(texts), name)
+            total = [sum_ + weight * value for sum_, value in zip(total, found, strict=True)]
+        return total
+
+
+def checked_rewards(found: Sequence[object], count: int, name: str) -> list[float]:
+    """Rewards as floats. Raises UsageError where one is missing, no number, NaN or infinite."""
+    if len(found) != count:
+        raise UsageError(f"the reward {name!r} gave {len(found)} numbers for {count} texts; give one for each")
+    made = []
+    for place, value in enumerate(found):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UsageError(f"the reward {name!r} gave {value!r} for text {place}; every text needs a finite number")
+        made.append(float(value))
+    return made
+
+
+def form_only(texts: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> list[float]:
+    """``format_reward`` as a reward of texts."""
+    return [format_reward(text) for text in texts]

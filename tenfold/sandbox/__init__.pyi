@@ -1,0 +1,9 @@
+from .capabilities import SandboxLayer as SandboxLayer
+from .capabilities import layers as layers
+from .capabilities import require_layers as require_layers
+from .command import run as run
+from .judging import Submission as Submission
+from .judging import Verdict as Verdict
+from .judging import free_names as free_names
+from .limits import Limits as Limits
+from .pool import Sandbox as Sandbox

@@ -1,0 +1,123 @@
+"""What isolates programs on this machine, found out by a program in a jail that tries to break out."""
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from tenfold.errors import TenfoldError
+from tenfold.sandbox.bubblewrap import ENVIRONMENT
+from tenfold.sandbox.inside import guest, wire
+from tenfold.sandbox.jail import Gone, Jail, Late, TooLong
+from tenfold.sandbox.limits import Limits
+
+_TRIES = """
+import ctypes, os, resource, signal, socket
+
+C = ctypes.CDLL(None, use_errno=True)
+
+def refused(work):
+    try:
+        work()
+    except OSError:
+        return True
+    return False
+
+def called(number, *arguments):
+    if C.syscall(number, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+def children(most):
+    made = []
+    try:
+        for _ in range(most):
+            child = os.fork()
+            if child == 0:
+                signal.pause()
+            made.append(child)
+    except OSError:
+        pass
+    for child in made:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return len(made)
+
+def fill(path, size):
+    with open(path, "wb") as file:
+        file.write(bytes(size))
+
+def tries(processes, memory, disk):
+    found = {}
+    found["user"] = os.geteuid() != 0 or refused(lambda: os.setuid(0) or called(165, b"none", b"/tmp", b"tmpfs", 0, 0))
+    found["processes"] = os.getpid() < 5 and not os.path.exists("/proc/self")
+    found["files"] = refused(lambda: os.listdir("/home")) and refused(lambda: fill("/usr/lib/tenfold", 1)) and refused(
+        lambda: fill("/tenfold", 1))
+    found["network"] = refused(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    found["system calls"] = C.prctl(21, 0, 0, 0, 0) == 2
+    found["privileges"] = C.prctl(39, 0, 0, 0, 0) == 1
+    found["environment"] = sorted(os.environ) == %(environment)r and refused(lambda: os.fstat(7))
+    found["process limit"] = children(processes + 8) <= processes
+    try:
+        bytearray(memory)
+        found["memory limit"] = False
+    except MemoryError:
+        found["memory limit"] = True
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    found["disk limit"] = refused(lambda: [fill(f"/tmp/{k}", disk // 2 + 4096) for k in range(3)])
+    return found
+"""
+
+
+@dataclass(frozen=True)
+class SandboxLayer:
+    """One layer of the isolation: what it is for, and whether it holds here."""
+
+    name: str
+    what: str
+    holds: bool
+
+
+_LAYERS = {
+    "user": "an unprivileged user",
+    "processes": "a namespace of processes without /proc, which ends with its first process",
+    "files": "read-only system files, no home directory",
+    "network": "no network",
+    "system calls": "a filter of system calls (seccomp)",
+    "privileges": "no new privileges (setuid)",
+    "environment": "no environment, no descriptors",
+    "process limit": "a limit of processes",
+    "memory limit": "a limit of memory of each process",
+    "disk limit": "a limit of the private temporary directory",
+}
+
+
+@cache
+def layers() -> tuple[SandboxLayer, ...]:
+    """Every layer, tried in a jail; all of them are required.
+
+    Raises TenfoldError where no jail can be made."""
+    limits, end = Limits(seconds=20.0), time.monotonic() + 20.0
+    jail = Jail(guest, limits)
+    try:
+        jail.begin(_TRIES % {"environment": sorted([*ENVIRONMENT, "PWD"])}, end)
+        jail.receive(end)
+        sizes = [limits.processes, limits.memory << 20, limits.disk << 20]
+        jail.send(wire.encode(["tries", sizes, {}]), end)
+        answer: Any = wire.decode(jail.receive(end))
+    except (Late, Gone, TooLong) as error:
+        raise TenfoldError(f"the sandbox's jail does not work on this machine ({type(error).__name__})") from None
+    finally:
+        jail.close()
+    if "value" not in answer:
+        raise TenfoldError(f"the sandbox's jail does not work on this machine: {answer['error']}: {answer['text']}")
+    return tuple(SandboxLayer(name, what, answer["value"].get(name) is True) for name, what in _LAYERS.items())
+
+
+def require_layers() -> None:
+    """Raises TenfoldError unless every layer holds."""
+    missing = [layer.what for layer in layers() if not layer.holds]
+    if missing:
+        raise TenfoldError(
+            f"the sandbox runs no untrusted program here, because it lacks {'; '.join(missing)}; run it on a Linux "
+            "machine that allows namespaces"
+        )

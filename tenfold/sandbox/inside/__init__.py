@@ -1,0 +1,1 @@
+"""What runs in the jails: standard library only, read as text by the launcher and never imported by programs."""

@@ -1,0 +1,266 @@
+"""Coupled-GRPO on the training loop: rounds, resuming, batches, the verbs, what is refused."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tenfold import api
+from tenfold.api import catalogue
+from tenfold.data.text.brackets import matched_share
+from tenfold.errors import UsageError
+from tenfold.masked_lm import CoupledGrpoTask, GrpoObjective, GrpoRecipe, MaskedLM, MaskedLMConfig, PromptConfig
+from tenfold.masked_lm.grpo.prompts import read_prompts, reward_of
+from tenfold.masked_lm.grpo.rollouts import complete
+from tenfold.runs.run_folder import RunFolder
+from tenfold.settings.changes import change
+from tenfold.text.tokenizer import ByteTokenizer
+from tenfold.training.loop import train
+from tenfold.training.streams import Draws
+from tests.sandbox.machine import needs_jails
+
+MODEL = {"width": 32, "layers": 1, "heads": 2, "intermediate": 64, "positions": 64}
+TRAIN = {"steps": 4, "batch_size": 4, "tracker": "none", "threads": 1, "log_every": 1, "validate_every": 0,
+         "warmup_steps": 0, "checkpoint_every": 1, "keep_last": 9}  # fmt: skip
+PENALTY = {"beta": 0.1, "sync": 2}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("start")
+    torch.manual_seed(0)
+    MaskedLM.from_config(MaskedLMConfig(**MODEL)).save_pretrained(folder)
+    return str(folder)
+
+
+def settings(start: str, train: dict[str, Any] | None = None, **objective: Any) -> GrpoRecipe:
+    made = change(
+        catalogue.recipe("grpo-brackets").stage("tuned", ""),
+        {
+            "model": MODEL,
+            "objective": {"start": start, "group": 4, "steps": 3, **objective},
+            "train": {**TRAIN, **(train or {})},
+            "evaluation": {"prompts": 6, "samples": 2},
+        },
+    )
+    assert isinstance(made, GrpoRecipe)
+    return made
+
+
+def odd(texts: Any, problems: Any) -> list[float]:
+    """A reward that a random model meets now and then."""
+    return [sum(len(text) % k == 0 for k in (2, 3, 5)) + len(text.encode()) / 64 for text in texts]
+
+
+def trained(recipe: GrpoRecipe, folder: Path, resume: bool = False) -> dict[str, torch.Tensor]:
+    task = CoupledGrpoTask(recipe)
+    vars(task)["reward"] = odd
+    train(task, recipe.train, RunFolder(folder), resume=resume, show=False)
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def losses(folder: Path) -> list[float]:
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [record["loss"] for record in records if record["kind"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def whole(start: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, trained(settings(start, **PENALTY), folder)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_resuming_is_exact(step: int, start: str, whole: tuple[Path, Any], tmp_path: Path) -> None:
+    """Before and behind the step at which the reference is taken anew."""
+    folder, expected = tmp_path / "run", whole[1]
+    shutil.copytree(whole[0], folder)
+    shutil.rmtree(folder / "model")
+    for path in (folder / "checkpoints").iterdir():
+        if path.is_dir() and int("".join(c for c in path.name if c.isdigit())) > step:
+            shutil.rmtree(path)
+    found = trained(settings(start, **PENALTY), folder, resume=True)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert losses(folder) == losses(whole[0])
+
+
+def test_training_changes_the_model(whole: tuple[Path, dict[str, torch.Tensor]], start: str) -> None:
+    before = load_file(Path(start) / "model.safetensors")
+    assert any(not torch.equal(before[name], whole[1][name]) for name in before)
+
+
+def test_a_batch_is_one_however_it_is_split(start: str, tmp_path: Path) -> None:
+    """Completions of one round are the same, and so is what is learnt from them. (The next round's are drawn by weights
+    that differ in their last bits.)"""
+    one, two = (
+        trained(settings(start, {"steps": 1, **more}, rollout_batch=batch, **PENALTY), tmp_path / f"{batch}")
+        for more, batch in (({}, 64), ({"accumulate": 2}, 3))
+    )
+    assert losses(tmp_path / "3") == pytest.approx(losses(tmp_path / "64"), abs=1e-6)
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=0)
+
+
+def batch_of(task: CoupledGrpoTask, rows: int = 3) -> dict[str, torch.Tensor]:
+    return {**task.train_source().batch(np.arange(rows)), "index": torch.arange(rows)}
+
+
+def test_completions_do_not_depend_on_the_batch(start: str) -> None:
+    task = CoupledGrpoTask(settings(start))
+    rows = batch_of(task, 5)
+    options = task.recipe.objective.generation(10)
+    every = complete(task.model, rows["prompts"], rows["real"], 4, options, 7, range(5), 64)
+    parts = complete(task.model, rows["prompts"], rows["real"], 4, options, 7, range(5), 3)
+    alone = complete(task.model, rows["prompts"][2:3], rows["real"][2:3], 4, options, 7, [2], 64)
+    assert torch.equal(every.completions, parts.completions)
+    assert torch.equal(every.completions[8:12], alone.completions)
+    assert len(every.completions[:4].unique(dim=0)) > 1  # a group differs
+
+
+def updates(task: CoupledGrpoTask) -> Iterator[Any]:
+    vars(task)["reward"] = odd
+    return task.step(task.modules(), batch_of(task), Draws(0, 0))
+
+
+@pytest.mark.parametrize("estimator", ["coupled", "decoupled", "full", "d1"])
+@pytest.mark.parametrize("stratified", [False, True])
+def test_the_first_update_is_on_the_policy_itself(estimator: str, stratified: bool, start: str) -> None:
+    task = CoupledGrpoTask(settings(start, estimator=estimator, stratified=stratified, inner=2, beta=0.1))
+    made = list(updates(task))
+    assert len(made) == 2
+    for update in made:  # no weights were changed between
+        assert update.metrics["ratio"] == pytest.approx(1, abs=1e-5)
+        assert update.metrics["kl"] == pytest.approx(0, abs=1e-9)
+        assert update.metrics["clipped_low"] == update.metrics["clipped_high"] == 0
+    made[0].loss.backward()
+    assert any(p.grad is not None and bool((p.grad != 0).any()) for p in task.model.parameters())
+
+
+def test_a_step_towards_what_was_rewarded(start: str) -> None:
+    """A small step along the gradient makes better completions likelier than worse ones of their group."""
+    task = CoupledGrpoTask(settings(start, inner=1, beta=0.0))
+    (update,) = updates(task)
+    update.loss.backward()
+    begun = task._rounds[0]
+    view = task._views(begun, Draws(0, 0), 0)
+    before = task._estimated(task.model, begun.drawn, view).log_p
+    with torch.no_grad():
+        for p in task.model.parameters():
+            p -= 0.05 * p.grad
+    after = task._estimated(task.model, begun.drawn, view).log_p
+    rise = torch.where(begun.drawn.valid, after - before, 0.0).sum(1).view(-1, 4)
+    rewards = begun.rewards - begun.rewards.mean(1, keepdim=True)
+    assert (rise * rewards).sum() > 0
+
+
+def test_low_rank_updates(start: str, tmp_path: Path) -> None:
+    recipe = settings(start, {"steps": 2}, lora_rank=2, **PENALTY)
+    found = trained(recipe, tmp_path / "run")
+    before = load_file(Path(start) / "model.safetensors")
+    assert set(found) == set(before)
+    changed = {name for name in before if not torch.equal(before[name], found[name])}
+    assert changed
+    assert all("proj" in name for name in changed)
+
+
+def test_pipeline_and_verbs(tmp_path: Path) -> None:
+    recipe = change(
+        catalogue.recipe("grpo-brackets"),
+        {
+            "start": {"model": MODEL, "train": {**TRAIN, "steps": 3, "batch_size": 8}, "evaluation": {"rows": 8}},
+            "tuned": {
+                "model": MODEL,
+                "train": {**TRAIN, "steps": 2},
+                "objective": {"group": 3},
+                "evaluation": {"prompts": 6, "samples": 2},
+            },
+        },
+    )
+    run = api.train(recipe, tmp_path / "run", device="cpu")
+    rows = {(row.name, row.model) for row in run.measurements}
+    assert {("mean_reward", "start"), ("mean_reward", "masked-grpo"), ("global_ar", "start")} <= rows
+    made = api.sample(tmp_path / "run", tmp_path / "out", prompt="([{", tokens=6, num=2, device="cpu")
+    assert all(path.exists() for path in made)
+    assert api.describe(recipe)["tuned"]["parameters"] == api.describe(recipe)["start"]["parameters"]
+
+
+def test_bracket_rewards(start: str) -> None:
+    reward = reward_of(PromptConfig(most_tokens=6))
+    found = reward(["([{}])()()", "", "()", ")))(((", "([)]", "()" * 9], [{}] * 6)
+    assert found == [1.0, 0.0, 0.2, 0.0, 0.2, 1.0]
+    assert matched_share("([)]", 4) == 0.5
+    splits = read_prompts(PromptConfig(most_tokens=6), ByteTokenizer(), 256)
+    prompts = [{p["prompt"] for p in rows.problems} for rows in (splits.train, splits.validation, splits.test)]
+    assert not prompts[0] & prompts[1]
+    assert not (prompts[0] | prompts[1]) & prompts[2]
+    assert all(prompts)
+    assert all(len(prompt) == 6 for prompt in prompts[0])
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> str:
+    file = tmp_path / "problems.jsonl"
+    lines = [
+        {"prompt": f"# add {n}\ndef f(x):\n    return x", "tests": [f"assert f({k}) == {k + n % 2}" for k in range(3)]}
+        for n in range(40)
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return str(file)
+
+
+@needs_jails
+def test_problems_with_tests(problems: str, start: str) -> None:
+    data = PromptConfig(source="jsonl", path=problems, form="continued", validation=0.2, test=0.2)
+    reward = reward_of(data)
+    task = {"prompt": "def f(x):\n    return x", "tests": ["assert f(1) == 1", "assert f(2) == 3"]}
+    assert reward(["\n", " + 1\n", " +\n"], [task] * 3) == [1.5, 1.5, 0.0]
+    made = CoupledGrpoTask(change(settings(start), {"data": vars(data), "objective": {"group": 2}}))
+    (rows,) = [batch_of(made, 2)]
+    assert rows["prompts"].shape == (2, made.train_source().tokens.shape[1])
+    assert not rows["real"].all() or len({len(p["prompt"]) for p in made.prompts.train.problems}) == 1
+    assert len(list(made.step(made.modules(), rows, Draws(0, 0)))) == 2
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        ({"group": 1}, "objective.group is 1; give at least 2"),
+        ({"least_time": 0.5}, "objective.least_time is 0.5; give a time between 0 and 0.5"),
+        ({"temperature": 0.0}, "completions of a group have to differ"),
+        ({"clip_low": 1.0}, "1 − clip_low, which is above 0"),
+        ({"estimator": "full", "pairs": 2}, "estimator 'full' has no pairs"),
+        ({"lora_dropout": 0.1}, "which dropout would blur; set it to 0"),
+        ({"estimator": "couple"}, "coupled"),
+        ({"inner": 0}, "objective.inner is 0"),
+        ({"beta": float("nan")}, "beta"),
+    ],
+)
+def test_bad_objectives(objective: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        GrpoObjective(**objective)
+
+
+def test_bad_starts_and_data(start: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"objective.start is empty; name the run or model folder"):
+        _ = CoupledGrpoTask(settings("")).model
+    with pytest.raises(UsageError, match="but the recipe's model is"):
+        _ = CoupledGrpoTask(change(settings(start), {"model": {"layers": 2}})).model
+    with pytest.raises(UsageError, match=r"completions are drawn from whole weights; set --train.parallel ddp"):
+        CoupledGrpoTask(settings(start, {"parallel": "fsdp"}))
+    with pytest.raises(UsageError, match="a path belongs to source 'jsonl', which needs one"):
+        PromptConfig(source="jsonl")
+    with pytest.raises(UsageError, match="split of brackets is empty"):
+        read_prompts(PromptConfig(most_tokens=1, count=10, validation=0.01), ByteTokenizer(), 256)
+    file = tmp_path / "bad.jsonl"
+    for line, told in (('{"prompt": "x"}', "line 1 of"), ('{"prompt": "x", "tests": [1]}', 'a list of "tests"')):
+        file.write_text(line)
+        with pytest.raises(UsageError, match=told):
+            read_prompts(PromptConfig(source="jsonl", path=str(file)), ByteTokenizer(), 256)
+    with pytest.raises(UsageError, match="does not exist or is no file"):
+        read_prompts(PromptConfig(source="jsonl", path=str(tmp_path / "none")), ByteTokenizer(), 256)
