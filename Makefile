@@ -18,7 +18,7 @@ demo: .venv/.demo
 
 # Two processes of one thread: the tests are many small ones, and threads that wait for each other slow them down.
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -22,3 +22,8 @@ def _seeded() -> None:
 @pytest.fixture
 def fixtures() -> Path:
     return FIXTURES
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that are marked as long begin first, so that no process waits at the end for one of them."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # stable: files stay together

@@ -11,6 +11,8 @@ from tenfold import api
 from tenfold.api import catalogue
 from tests.starflow.autoencoder.published import diffusers_folder, small
 
+pytestmark = pytest.mark.long
+
 QUICK = [
     *("--data.source", "digits", "--data.levels", 17, "--data.validation", 20, "--data.test", 60),
     *("--train.steps", 2, "--train.batch_size", 8, "--train.tracker", "none", "--train.threads", 1),

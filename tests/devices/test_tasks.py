@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tests.devices.tasks import CASES, USES, VERBS, write_sources
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

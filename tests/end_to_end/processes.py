@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import accelerate  # noqa: F401
 import torch
-import torch.distributed.fsdp
 
 from tenfold import api, hub
 from tenfold.api.catalogue import recipe

@@ -8,6 +8,8 @@ from tenfold import api
 from tenfold.cli import demo
 from tenfold.errors import TenfoldError, UsageError
 
+pytestmark = pytest.mark.long
+
 
 def test_the_demonstration_ends_with_a_table_and_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in demo.RECIPES:

@@ -12,6 +12,8 @@ import pytest
 
 from tests.end_to_end.processes import CASES
 
+pytestmark = pytest.mark.long
+
 PARALLEL = [(name, way) for name, case in CASES.items() for way in case.ways if way != "single"]
 
 

@@ -16,6 +16,8 @@ from tenfold.energy import EnergyModel
 from tenfold.energy.options import EnergySampling, EnergyScoring
 from tenfold.errors import UsageError
 
+pytestmark = pytest.mark.long
+
 _HOW = {"tracker": "none", "threads": 1, "validate_every": 0, "batch_size": 64, "warmup_steps": 5}
 _FEW = {
     "levels": [0.2, 1.0], "rows": 32, "draws": 1, "probes": 4, "samples": 40, "steps": 4, "particles": 8,

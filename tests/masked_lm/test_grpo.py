@@ -25,6 +25,8 @@ from tenfold.training.loop import train
 from tenfold.training.streams import Draws
 from tests.sandbox.machine import needs_jails
 
+pytestmark = pytest.mark.long
+
 MODEL = {"width": 32, "layers": 1, "heads": 2, "intermediate": 64, "positions": 64}
 TRAIN = {"steps": 4, "batch_size": 4, "tracker": "none", "threads": 1, "log_every": 1, "validate_every": 0,
          "warmup_steps": 0, "checkpoint_every": 1, "keep_last": 9}  # fmt: skip

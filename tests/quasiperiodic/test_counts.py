@@ -111,7 +111,7 @@ def problems(draw):
     return Set(clauses), orbit, start, draw(st.integers(50, 1500))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(problems())
 def test_three_methods_agree_and_bounds_hold(problem):
     region, orbit, start, length = problem

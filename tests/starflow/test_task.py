@@ -13,6 +13,8 @@ from tenfold.errors import UsageError
 from tenfold.settings.changes import change
 from tenfold.starflow.generator import ImageGenerator
 
+pytestmark = pytest.mark.long
+
 DIGITS = {"source": "digits", "levels": 17, "validation": 20, "test": 60, "height": 0, "width": 0}
 SHORT = {"steps": 4, "batch_size": 16, "validate_every": 2, "checkpoint_every": 2, "tracker": "none", "threads": 1}
 LAYER = {"width": 32, "head_size": 32, "dropout": 0.0}

@@ -14,6 +14,8 @@ from tenfold.flows.loss import dequantise, negative_log_likelihood, to_unit_rang
 from tenfold.tarflow.config import TarFlowConfig
 from tenfold.tarflow.model import TarFlow
 
+pytestmark = pytest.mark.long
+
 GAUSSIAN_BITS = 2.93  # full-covariance Gaussian on the same test images
 
 

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import accelerate  # noqa: F401  what every process needs is imported once, before they fork
 import numpy as np
+import torch._dynamo  # noqa: F401
 
 from tenfold.training.checkpoints import checkpoint
 from tenfold.training.config import TrainingConfig

@@ -14,9 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import accelerate  # noqa: F401  what every process needs is imported once, before they fork
 import numpy as np
 import torch
+import torch._dynamo
 import torch.distributed as dist
+import torch.distributed.fsdp
 from torch.distributed.tensor import DTensor
 
 from tenfold.errors import TenfoldError

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.training.killing import CONFIG, POINTS
+
+pytestmark = pytest.mark.long
 
 
 def test_killed_runs_end_in_the_same_weights(tmp_path: Path) -> None:

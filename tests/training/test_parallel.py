@@ -16,6 +16,8 @@ from tenfold.training.checkpoints import checkpoint
 from tests.training.processes import CONFIG, free_port
 from tests.training.toys import configuration, difference, digest, weights
 
+pytestmark = pytest.mark.long
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

@@ -11,6 +11,8 @@ import pytest
 from tenfold.api import catalogue
 from tests.training.peaks import CASES
 
+pytestmark = pytest.mark.long
+
 
 def test_every_task_has_a_case() -> None:
     """A new system is measured too."""

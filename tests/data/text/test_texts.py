@@ -49,7 +49,7 @@ def test_what_is_no_text(tmp_path):
 
 def test_lines_are_scored_as_they_are_read(tmp_path):
     peaks = []
-    for count in (20_000, 40_000):
+    for count in (5_000, 10_000):
         file = tmp_path / f"{count}.txt"
         file.write_text("in the beginning was the word\n" * count)
         tracemalloc.start()
