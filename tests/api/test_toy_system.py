@@ -13,6 +13,8 @@ import torch
 
 import tenfold
 
+pytestmark = pytest.mark.long
+
 Line = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -137,8 +139,6 @@ def test_convert(house: Path, line: Line) -> None:
 def test_python(house: Path) -> None:
     code = """
 import tenfold
-
-pytestmark = pytest.mark.long
 run = tenfold.train("toy-line", out="runs/python", train={"steps": 3}, device="cpu")
 assert [row.name for row in run.measurements] == ["squared_error"]
 run = tenfold.resume("runs/python", train={"steps": 5})
