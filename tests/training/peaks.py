@@ -147,7 +147,7 @@ def decoded(folder: Path) -> dict[str, Any]:
 ADVERSARIAL = {"adversarial_weight": 0.1, "discriminator_layers": 1, "perceptual": ""}
 CASES: dict[str, Case] = {
     "flow": Case("tarflow-digits", 128, lambda _: {"model": FLOW}),
-    "flow in rounds": Case("tarflow-digits", 384, lambda _: {"model": FLOW}, train={"accumulate": 4}),
+    "flow in rounds": Case("tarflow-digits", 192, lambda _: {"model": FLOW}, train={"accumulate": 4}),
     "latent flow by class": Case("starflow-mnist-flow", 160, latents),
     "latent flow by text": Case("starflow-mnist-flow", 24, captioned),
     "autoencoder": Case("autoencoder-mnist", 256, lambda p: digits(p, model=WIDTHS)),
