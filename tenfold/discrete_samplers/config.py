@@ -53,6 +53,15 @@ class Curriculum(Protocol):
         """Its share at the beginning."""
 
 
+def check_curriculum(objective: Curriculum) -> None:
+    """Raise UsageError for shares outside [0, 1], and for a path that starts from no coupling at all."""
+    if not 0 <= objective.curriculum <= 1 or not 0 < objective.start <= 1:
+        raise UsageError(
+            f"objective.curriculum and start are {objective.curriculum} and {objective.start}; give shares "
+            "from 0 to 1, and a start above 0"
+        )
+
+
 def check_lattice(config: Lattice) -> None:
     """Raise UsageError for spins of more than two states and for Potts models in a field."""
     if config.target == "ising" and config.states != 2:
@@ -148,10 +157,7 @@ class ResidualObjective:
             raise UsageError(f"objective.clamp is {self.clamp}; give a positive log-ratio, or none")
         if not 0 <= self.decay < 1:
             raise UsageError(f"objective.decay is {self.decay}; give a decay in [0, 1)")
-        if not 0 <= self.curriculum <= 1 or not 0 < self.start <= 1:
-            raise UsageError(
-                f"objective.curriculum and start are {self.curriculum} and {self.start}; give shares of at most 1"
-            )
+        check_curriculum(self)
 
 
 @settings

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tenfold.discrete_samplers.config import check_lattice
+from tenfold.discrete_samplers.config import check_curriculum, check_lattice
 from tenfold.errors import UsageError
 from tenfold.settings.checks import at_least, settings
 
@@ -64,10 +64,7 @@ class OrderedObjective:
 
     def __post_init__(self) -> None:
         at_least(self, "objective", samples=2, inner=1)
-        if not 0 <= self.curriculum <= 1 or not 0 < self.start <= 1:
-            raise UsageError(
-                f"objective.curriculum and start are {self.curriculum} and {self.start}; give shares of at most 1"
-            )
+        check_curriculum(self)
 
 
 @settings

@@ -42,6 +42,7 @@ def told(error: BaseException) -> dict[str, object]:
     try:
         text = str(error)[:_TEXT]
     except BaseException:
+        # Its __str__ is the program's, and may raise whatever it likes: the name is told all the same.
         text = ""
     return {"error": str(type(error).__name__), "text": "".join(text)}
 
