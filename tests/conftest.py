@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 
-from tests import numeric_tower
+from tests.checked import checked
 
-install_import_hook("tenfold", f"{numeric_tower.__name__}.checked")
+jaxtyping.jaxtyped = checked  # type: ignore[assignment]
+jaxtyping.install_import_hook("tenfold", "tests.checked.checked")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
