@@ -1,6 +1,6 @@
 """The ``tenfold`` command: finds the verb, runs it, and turns every failure into one line and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 bad arguments (found before any work).
+Exit codes: 0 done, 1 failed, 2 bad arguments (found before any work), 130 interrupted.
 """
 
 import os
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from tenfold.api import catalogue
-from tenfold.cli import bench, convert, evaluate, report, train, use
+from tenfold.cli import bench, convert, doctor, evaluate, report, train, use
 from tenfold.cli import list as list_
 from tenfold.errors import TenfoldError, suggest
 from tenfold.runs.sampled_loss import SampledLoss, read_losses_by
@@ -28,7 +28,11 @@ VERBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "report": (report.run, "write a run's figures and its self-contained HTML page"),
     "convert": (convert.run, "turn a published checkpoint into a model folder"),
     "bench": (bench.run, "compare speed with the reference algorithm (source checkout)"),
+    "doctor": (doctor.run, "what this installation runs on, and what it lacks"),
 }
+
+INTERRUPTED = 130  # as shells have it: 128, and the number of the signal
+FRAME = ("--help", "--version")
 
 EXAMPLES = """\
 examples:
@@ -74,7 +78,7 @@ def guarded(run: Callable[[list[str]], int], argv: list[str]) -> int:
     except TenfoldError as error:
         return _fail(str(error), error.exit_code, error)
     except KeyboardInterrupt as error:
-        return _fail(str(error) or "interrupted", 1)
+        return _fail(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to complain about
         return 1
@@ -88,17 +92,21 @@ def guarded(run: Callable[[list[str]], int], argv: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] in ("-h", "--help") or arguments == ["help"]:
         print(usage(), end="")
         return 0 if arguments else 2
     name, *rest = arguments
-    if name == "--version":
+    if name in ("--version", "-V"):
         print(f"tenfold {__version__}")
         return 0
+    if name == "help":
+        name, rest = rest[0], ["--help"]
     known = verbs()
     if name not in known:
-        kind = "option" if name.startswith("-") else "command"
-        return _fail(f"there is no {kind} {name!r}{suggest(name, known)}", 2)
+        asked = name.startswith("-")
+        return _fail(
+            f"there is no {'option' if asked else 'command'} {name!r}{suggest(name, FRAME if asked else known)}", 2
+        )
     run, _ = known[name]
     return run(rest)
 

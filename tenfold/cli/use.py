@@ -111,7 +111,7 @@ def _given(
     if len(named) < (2 if told.inputs else 1) and "help" not in asked:
         also = ", and data," if told.inputs else ""
         example = told.examples.strip().splitlines()[0].strip().split(" --")[0]
-        raise UsageError(f"name a run, a model folder or a hub id{also} to {_to(verb)}, as in '{example}'")
+        raise UsageError(f"name a run, a model folder or a hub id{also} {_to(verb)}, as in '{example}'")
     opened = api.open_source(named[0]) if named else None
     systems = catalogue.systems_with(verb) if opened is None else [opened.system]
     kinds = [catalogue.options_of(system, verb) for system in systems]
@@ -138,7 +138,12 @@ def _parser(verb: str, told: Page) -> CommandParser:
 
 
 def _to(verb: str) -> str:
-    return {"sample": "sample from"}.get(verb, verb)
+    """The end of "name a run".
+
+    >>> _to("sample"), _to("problems")
+    ('to sample from', "for 'tenfold problems'")
+    """
+    return {"sample": "to sample from", "score": "to score", "analyse": "to analyse"}.get(verb, f"for 'tenfold {verb}'")
 
 
 def _tell_files(files: Sequence[Path], as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """The parser of one verb: ``argparse``, with the values read by ``values.read``."""
 
-from argparse import SUPPRESS, Action, ArgumentParser, Namespace
+import textwrap
+from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn, get_type_hints
@@ -37,7 +38,14 @@ class CommandParser(ArgumentParser):
 
     def __init__(self, verb: str = "", arguments: str = "", summary: str = "", examples: str = "") -> None:
         line = f"tenfold {verb}"
-        super().__init__(line, f"{line} {arguments}", summary, allow_abbrev=False, argument_default=SUPPRESS)
+        super().__init__(
+            line,
+            f"{line} {arguments}",
+            summary,
+            allow_abbrev=False,
+            argument_default=SUPPRESS,
+            formatter_class=_Unbroken,
+        )
         self.register("action", "config", _Config)
         self._examples = examples.rstrip("\n")
         self._typed: dict[str, tuple[str, Any]] = {}
@@ -55,7 +63,8 @@ class CommandParser(ArgumentParser):
         name = option[2:]
         says = "" if default is None or default is False or default in ("", ()) else f"default: {write(default)}"
         about = "; ".join(part for part in ("" if hint is bool else expected(hint), says) if part)
-        shown = f"{help or ''} {f'({about})' if about else ''}".strip().replace("%", "%%")
+        plain = (help or "").replace("``", "")  # names in docstrings stand in double backquotes
+        shown = f"{plain} {f'({about})' if about else ''}".strip().replace("%", "%%")
         word = "true|false" if hint is bool else name.rpartition(".")[2].replace("-", "_").upper()
         bare: dict[str, Any] = {"nargs": "?", "const": "true"} if hint is bool else {}
         (group or self).add_argument(option, metavar=word, help=shown, **bare)
@@ -78,7 +87,7 @@ class CommandParser(ArgumentParser):
             if is_dataclass(value):
                 self.add_settings(value, name)
                 continue
-            section = section or self.add_argument_group(title)
+            section = section or self.add_argument_group(title.replace("``", ""))
             self.add_option(f"--{name}", hints[f.name], value, helps.get(f.name), section)
             self._settings[name] = hints[f.name]
 
@@ -100,9 +109,10 @@ class CommandParser(ArgumentParser):
         if any(option in ("-h", "--help") for option, _ in options):
             self.print_help()
             self.exit()
-        needed = [a.dest for a in self._actions if not a.option_strings and a.nargs != "?"]
+        needed = [a for a in self._actions if not a.option_strings and a.nargs != "?"]
         if len(arguments) < len(needed):
-            self.error(f"missing {', '.join(needed[len(arguments) :])}")
+            missing = [f"{a.metavar} ({a.help})" if a.help else str(a.metavar) for a in needed[len(arguments) :]]
+            self.error(f"missing {' and '.join(missing)}; '{self.prog} --help' shows examples")
         line = [*arguments]
         for option, values in options:
             if option not in self._option_string_actions:
@@ -180,6 +190,13 @@ class CommandParser(ArgumentParser):
     def format_help(self) -> str:
         """argparse's page, and the examples."""
         return f"{super().format_help().rstrip()}\n\nexamples:\n{self._examples}\n"
+
+
+class _Unbroken(HelpFormatter):
+    """argparse's layout, with names that hold hyphens in one piece."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
 
 
 class _Config(Action):

@@ -9,7 +9,10 @@ from tenfold.errors import TenfoldError
 
 
 class Interrupted(TenfoldError):
-    """The run was stopped by a signal after its state had been saved; the message says how to resume."""
+    """The run was stopped by a signal after its state had been saved; the message says how to resume. The command
+    leaves with 130 as after SIGINT, as shells have it, whichever signal it was: the same line goes on."""
+
+    exit_code = 130
 
 
 class StopSignals:

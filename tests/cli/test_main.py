@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tenfold.api import catalogue
 from tenfold.cli import main as cli
+from tenfold.cli.doctor import optional_table
 from tenfold.cli.main import guarded, verbs
 from tenfold.errors import TenfoldError, UsageError
 
@@ -32,7 +34,7 @@ def test_every_command_has_help_with_an_example(tenfold, name: str) -> None:
     done = tenfold(name, "--help")
     assert done.code == 0
     assert done.out.startswith(f"usage: tenfold {name}")
-    assert f"examples:\n  tenfold {name} " in done.out or name == "list"
+    assert f"examples:\n  tenfold {name} " in done.out or name in ("list", "doctor")
     assert "(default: null)" not in done.out
 
 
@@ -40,6 +42,36 @@ def test_version(tenfold) -> None:
     import tenfold as package
 
     assert tenfold("--version").out == f"tenfold {package.__version__}\n"
+
+
+def test_what_people_type_first(tenfold, refused) -> None:
+    assert tenfold("-V").out == tenfold("--version").out
+    assert tenfold("help", "train").out == tenfold("train", "--help").out
+    assert "did you mean '--version'?" in refused("--verison")
+    assert "'trian'; did you mean 'train'?" in refused("help", "trian")
+    assert "missing ACTION (check, convert or render)" in refused("data")
+
+
+def test_recipes_are_in_one_piece(tenfold) -> None:
+    words = tenfold("train", "--help").out.replace(",", " ").replace(";", " ").split()
+    assert set(RECIPES) <= set(words)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "train kjv-reward", "train grpo-brackets", "train energy-digits"])
+def test_help_is_for_people(tenfold, name: str) -> None:
+    text = tenfold(*name.split(), "--help").out
+    assert "``" not in text
+    assert "Literal[" not in text
+
+
+def test_doctor(tenfold) -> None:
+    found = json.loads(tenfold("doctor", "--json").out)
+    assert found["torch"] == torch.__version__
+    assert found["devices"][-1] == "cpu"
+    assert set(found["systems_ready"]) == {name for name, system in SYSTEMS.items() if system.state == "ready"}
+    assert found["extras"]["lm"]["transformers"]
+    states = optional_table({"none": {"no-such-package": None}, "one": {"torch": "2"}}).columns[2]._cells
+    assert states == ["missing no-such-package: pip install 'tenfold\\[none]'", "here"]
 
 
 def test_list_says_what_there_is(tenfold) -> None:
@@ -124,7 +156,7 @@ def raising(error: BaseException):
     [
         (TenfoldError("the disk\nis full"), 1, "tenfold: the disk is full\n"),
         (UsageError("no"), 2, "tenfold: no\n"),
-        (KeyboardInterrupt(), 1, "tenfold: interrupted\n"),
+        (KeyboardInterrupt(), 130, "tenfold: interrupted\n"),
         (OSError(28, "No space left on device", "a.txt"), 1, "tenfold: a.txt: No space left on device\n"),
         (SystemExit("a reason"), 1, "tenfold: a reason\n"),
         (SystemExit(3), 3, ""),

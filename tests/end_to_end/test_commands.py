@@ -167,7 +167,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 1, err
+    assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
     assert f"tenfold train --resume {folder}" in err.splitlines()[-1]

@@ -96,7 +96,7 @@ def test_one_option(argv: list[str], name: str, value: object, first: bool) -> N
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        ([], "missing source"),
+        ([], "missing RUN"),
         (["a", "b", "c"], "unexpected argument 'c'; options start with --"),
         (["a", "--num"], "--num needs a value"),
         (["a", "--out"], "--out needs a value"),

@@ -198,7 +198,7 @@ def test_a_signal_saves_and_says_how_to_resume(tmp_path: Path, number: signal.Si
     task = Regression(configuration(), at={5: lambda: os.kill(os.getpid(), number)})
     with pytest.raises(Interrupted) as error:
         run(tmp_path / "a", task)
-    assert error.value.exit_code == 1
+    assert error.value.exit_code == 130
     assert number.name in str(error.value)
     assert "at step 6" in str(error.value)
     assert f"tenfold train --resume {tmp_path / 'a'}" in str(error.value)
