@@ -33,6 +33,8 @@ def in_context(function: Callable[..., Any]) -> Callable[..., Any]:
     inner = tower(function)
     if inner is function:  # nothing is annotated
         return function
+    if any("{" in str(hint) for hint in function.__annotations__.values()):  # sizes that are arguments' values
+        return jaxtyped(inner, typechecker=None)
 
     @wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:

@@ -27,6 +27,12 @@ def later(x: "Float[Tensor, 'n']", y: "Float[Tensor, 'n']", unknown: "Fraction |
     """Its annotations are strings."""
 
 
+@checked
+def ones(count: int, given: int) -> Float[Tensor, "{count}"]:
+    """As many as it is told to, or should be."""
+    return torch.ones(given)
+
+
 @checked(typechecker=None)
 @dataclass
 class Row:
@@ -44,6 +50,12 @@ def test_shapes_agree_within_one_call() -> None:
         halves(torch.ones(2, 4), "1")
     with pytest.raises(BeartypeCallHintReturnViolation):
         halves(torch.ones(3, 4))
+
+
+def test_sizes_by_the_values_of_arguments() -> None:
+    assert ones(3, 3).shape == (3,)
+    with pytest.raises(BeartypeCallHintReturnViolation):
+        ones(3, 4)
 
 
 def test_strings_and_fields() -> None:
