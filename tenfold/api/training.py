@@ -111,7 +111,7 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
     from tenfold.training.loop import train as loop
 
     task = cast("Task", run.task)
-    _refuse_beyond_memory(run)
+    _refuse_what_cannot_be(run)
     with progress.shown("reading the data") if _is_main() else nullcontext():
         task.train_source()
     settings = settings_of(run.name, run.recipe)
@@ -130,11 +130,14 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
         run.has_weights = True
 
 
-def _refuse_beyond_memory(run: Run) -> None:
+def _refuse_what_cannot_be(run: Run) -> None:
     """Raise UsageError, before any work, for a training that takes more memory than there is, by more than the dry
-    run's estimate may err."""
+    run's estimate may err; and for one whose tracker is missing."""
     from tenfold.nn.memory import require
     from tenfold.training.devices import device_named
+    from tenfold.training.metrics import check_tracker
+
+    check_tracker(run.recipe.train.tracker)  # type: ignore[attr-defined]
 
     try:
         told = catalogue.task_of(run.recipe).describe(run.recipe).get("total_bytes", 0)
@@ -151,7 +154,7 @@ def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
 
     settings = settings_of(run.name, run.recipe)
     for stage in run.stages:
-        _refuse_beyond_memory(stage)
+        _refuse_what_cannot_be(stage)
     if _is_main():
         if resume:
             run.folder.write_config(settings)

@@ -33,7 +33,8 @@ class TrainingConfig:
         validate_every: steps between validations; 0 validates at the end only.
         checkpoint_every: steps between checkpoints; 0 keeps the last one only.
         keep_last: how many periodic checkpoints stay on disk (the best one stays too).
-        tracker: where metrics go besides metrics.jsonl.
+        tracker: where metrics go besides metrics.jsonl: "tensorboard" (into the run folder), or "wandb", "mlflow" or
+            "trackio", whose package and account are yours; "none" for nowhere.
         threads: CPU threads; 0 leaves PyTorch's choice.
     """
 
@@ -58,7 +59,7 @@ class TrainingConfig:
     validate_every: int = 200
     checkpoint_every: int = 500
     keep_last: int = 2
-    tracker: Literal["tensorboard", "none"] = "tensorboard"
+    tracker: Literal["tensorboard", "wandb", "mlflow", "trackio", "none"] = "tensorboard"
     threads: int = 0
 
     def __post_init__(self) -> None:

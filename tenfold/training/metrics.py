@@ -1,14 +1,16 @@
 """Means of the metrics since the last record, kept on the device; and the tracker they go to."""
 
+import importlib.util
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import LoggerType
 from torch import Tensor
 
-from tenfold.errors import TenfoldError
+from tenfold.errors import TenfoldError, UsageError
 from tenfold.runs.run_folder import RunFolder
 from tenfold.training.parallel import World
 
@@ -51,8 +53,18 @@ class Metrics:
         self._counts = {name: int(count or 0) for name, (_, count) in state.items()}
 
 
+def check_tracker(kind: str) -> None:
+    """Raise UsageError where a tracker's package is missing."""
+    if kind not in ("none", "tensorboard") and importlib.util.find_spec(kind) is None:
+        raise UsageError(f"train.tracker is {kind}, whose package is missing; run: pip install {kind}")
+
+
 class Tracker:
-    """Accelerate's tracker in the run folder (``tensorboard/``); silent for "none". Main process only."""
+    """Accelerate's tracker of a run; silent for "none". Main process only.
+
+    "tensorboard" writes into the run folder; the others file the run under the project ``tenfold`` by the folder's
+    name, where their own environment variables say (WANDB_MODE, MLFLOW_TRACKING_URI, ...), and go on with it where they
+    can."""
 
     def __init__(self, run: RunFolder, world: World, kind: str, step: int) -> None:
         self._accelerator: Any = None
@@ -60,11 +72,19 @@ class Tracker:
             return
         self._accelerator = world.accelerator
         logging.getLogger("tensorboard").setLevel(logging.ERROR)
-        world.accelerator.log_with = [kind]
+        world.accelerator.log_with = [LoggerType(kind)]
         world.accelerator.project_configuration.logging_dir = str(run.path)
-        # Events after the step that a run resumes from belong to the future it lost.
-        options = {"tensorboard": {"purge_step": step + 1}}
-        world.accelerator.init_trackers("tensorboard", init_kwargs=options)
+        name = run.path.resolve().name
+        options = {
+            # Events after the step that a run resumes from belong to the future it lost.
+            "tensorboard": {"purge_step": step + 1},
+            "wandb": {"name": name, "id": name, "resume": "allow", "dir": str(run.path)},
+            "mlflow": {"run_name": name},
+            "trackio": {"name": name, "resume": "allow"},
+        }
+        # The name of a project, but for TensorBoard, where it is that of the folder of events.
+        project = kind if kind == "tensorboard" else "tenfold"
+        world.accelerator.init_trackers(project, init_kwargs={kind: options[kind]})
 
     def log(self, kind: str, record: dict[str, float], step: int) -> None:
         """Send one record as ``train/loss`` and so on."""

@@ -272,7 +272,7 @@ def measured(folder: Path, recipe: Recipe) -> tuple[int, int]:
     watcher = threading.Thread(target=watching)
     watcher.start()
     try:
-        with patch.object(loop._Training, "_validate", saving), patch.object(training, "_refuse_beyond_memory"):
+        with patch.object(loop._Training, "_validate", saving), patch.object(training, "_refuse_what_cannot_be"):
             api.train(recipe, folder, evaluate=False, device="cpu")
     except Enough:
         pass

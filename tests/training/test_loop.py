@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 
+from tenfold import api
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.runs.run_folder import RunFolder, load_config
 from tenfold.training.interrupt import Interrupted
+from tenfold.training.metrics import check_tracker
 from tenfold.training.schedule import learning_rate_factor
 from tenfold.training.streams import Draws
 from tenfold.training.task import Update
@@ -504,6 +507,55 @@ def test_tensorboard_by_default(tmp_path: Path) -> None:
     scalars = {event.step: event.value for event in events.Scalars("train/loss")}
     assert scalars.keys() == told.keys()
     assert all(math.isclose(scalars[s], told[s], rel_tol=1e-6) for s in told)
+
+
+RECORDER = """
+import json, pathlib
+file = pathlib.Path(__file__).parent / "told.jsonl"
+def told(what, **more):
+    with file.open("a") as out:
+        out.write(json.dumps({"what": what, **more}) + "\\n")
+class Run:
+    def __init__(self, **how): told("begun", **how)
+    def log(self, values, **more): told("values", values=values, step=more.get("step"))
+    def finish(self): told("finished")
+def init(**how): return Run(**how)
+def finish(): told("finished")
+"""
+
+
+@pytest.mark.parametrize("kind", ["wandb", "trackio"])
+def test_trackers_of_other_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A package that records what Accelerate tells it stands for the real one."""
+    package = tmp_path / "packages" / kind
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(RECORDER)
+    about = tmp_path / "packages" / f"{kind}-9.9.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {kind}\nVersion: 9.9\n")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.delitem(sys.modules, kind, raising=False)
+    check_tracker(kind)
+    run(tmp_path / "a-run", Regression(configuration(tracker=kind), validation=Table(9, "v")))
+    told = [json.loads(line) for line in (package / "told.jsonl").read_text().splitlines()]
+    sys.modules.pop(kind)
+    assert told[0]["what"] == "begun"
+    assert told[0]["project"] == "tenfold"
+    assert told[0]["name"] == "a-run"
+    assert told[-1]["what"] == "finished"
+    wanted = {r["step"]: r["loss"] for r in RunFolder(tmp_path / "a-run").read_metrics() if r["kind"] == "train"}
+    found = {line["step"]: line["values"]["train/loss"] for line in told if "train/loss" in line.get("values", {})}
+    assert found == pytest.approx(wanted)
+
+
+def test_a_missing_tracker_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"train\.tracker is mlflow, whose package is missing; run: pip install mlflow"
+    ):
+        check_tracker("mlflow")
+    with pytest.raises(UsageError, match="tracker is mlflow"):
+        api.train("tarflow-digits", tmp_path / "run", train={"tracker": "mlflow"})
+    assert not (tmp_path / "run").exists()
 
 
 def test_progress_lines_without_a_terminal(
