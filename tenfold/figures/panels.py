@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tenfold.figures.style import PALETTE, new_figure, save, styled
+from tenfold.figures.ticks import plain_ticks
 
 Scale = Literal["linear", "log"]
 
@@ -50,6 +51,10 @@ def draw(panels: Sequence[Panel], path: str | os.PathLike[str], columns: int = 2
                 _add(axes, panel, curve, number if curve.colour is None else curve.colour)
             axes.set_xscale(panel.xscale)
             axes.set_yscale(panel.yscale)
+            if panel.xscale == "log":
+                plain_ticks(axes.xaxis, [x for curve in panel.curves for x in curve.x])
+            if panel.yscale == "log":
+                plain_ticks(axes.yaxis)
             axes.set_title(panel.title)
             axes.set_xlabel(panel.xlabel)
             axes.set_ylabel(panel.ylabel)

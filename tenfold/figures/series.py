@@ -9,6 +9,7 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.figures.style import PALETTE, SOFT, Path_, as_array, new_figure, save, styled
+from tenfold.figures.ticks import plain_ticks
 
 _NO_CURVE = ("step", "kind", "seconds", "time", "epoch", "samples", "eta")
 
@@ -80,24 +81,12 @@ def lines(
         ):
             if logarithmic:
                 scale("log")
-                axis.set_major_formatter(_plain_ticks())
-                axis.set_minor_formatter(_plain_ticks())
+                plain_ticks(axis)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.set_title(title)
         axes.legend(**({"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if crowded else {}))
         return save(figure, path)
-
-
-def _plain_ticks() -> Any:
-    """Labels of a logarithmic axis as plain numbers, where matplotlib would have any."""
-    from matplotlib.ticker import LogFormatter
-
-    class Plain(LogFormatter):
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
-
-    return Plain(labelOnlyBase=False)
 
 
 def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
