@@ -40,6 +40,7 @@ LAYERS = (
     ("api",),
     ("tenfold",),
     ("cli",),
+    ("__main__",),
 )
 OPEN_TO_ROOMS = ("task", "config", "optimizers", "rehearsal", "streams")  # of training
 MOST_FILES, MOST_LINES = 16, 500

@@ -16,7 +16,7 @@ def plain_ticks(axis: Any, values: Sequence[float] = ()) -> None:
     places = np.unique(np.asarray(values, dtype=np.float64))
     places = places[places > 0]
     if 1 < len(places) <= _FEW and float((places[1:] / places[:-1]).min()) > 1.3:
-        axis.set_major_locator(FixedLocator(places))
+        axis.set_major_locator(FixedLocator(places.tolist()))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda x, pos: f"{x:g}"))
         return
