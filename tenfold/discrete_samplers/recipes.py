@@ -45,8 +45,8 @@ _LARGE = LatticeFlowRecipe(
 _LARGE_CRITICAL = LatticeFlowRecipe(
     model=LatticeFlowConfig(height=10, width=10, beta=0.4461),
     objective=ResidualObjective(steps=64, trajectories=64, inner=20, buffer=256, curriculum=0.6, start=0.45),
-    train=replace(_TRAIN, steps=3000, ema=0.995),
-    evaluation=LatticeEvaluation(samples=2048, steps=128, grid="adapted", apart=2),
+    train=replace(_TRAIN, steps=9000, ema=0.998),
+    evaluation=LatticeEvaluation(samples=1024, steps=128, grid="adapted", apart=3),
 )
 _POTTS = LatticeFlowRecipe(
     model=LatticeFlowConfig(target="potts", states=3, beta=0.5, network="convolution"),
