@@ -31,6 +31,18 @@ from .flow.process import FlowProcess as FlowProcess
 from .flow.simulation import adapted_grid as adapted_grid
 from .flow.simulation import sample_flow as sample_flow
 from .flow.simulation import times as times
+from .graphs.config import GraphEvaluation as GraphEvaluation
+from .graphs.config import GraphFlowConfig as GraphFlowConfig
+from .graphs.config import GraphObjective as GraphObjective
+from .graphs.config import GraphSampling as GraphSampling
+from .graphs.config import GraphSetSettings as GraphSetSettings
+from .graphs.model import GraphFlow as GraphFlow
+from .graphs.network import GraphTransformer as GraphTransformer
+from .graphs.recipes import GraphFlowRecipe as GraphFlowRecipe
+from .graphs.sampling import flow_choices as flow_choices
+from .graphs.sampling import moved_choices as moved_choices
+from .graphs.sets import random_graphs as random_graphs
+from .graphs.task import GraphFlowTask as GraphFlowTask
 from .learning.config import DiscreteEnergyConfig as DiscreteEnergyConfig
 from .learning.config import EnergyDataSettings as EnergyDataSettings
 from .learning.config import EnergySampleOptions as EnergySampleOptions
@@ -70,6 +82,8 @@ from .targets.couplings import spread_sites as spread_sites
 from .targets.files import read_graph as read_graph
 from .targets.functions import CallableTarget as CallableTarget
 from .targets.functions import NeuralEnergy as NeuralEnergy
+from .targets.graph_laws import GraphLaws as GraphLaws
+from .targets.graph_laws import graph_laws as graph_laws
 from .targets.graphs import Graph as Graph
 from .targets.graphs import MaximumClique as MaximumClique
 from .targets.graphs import MaximumCut as MaximumCut

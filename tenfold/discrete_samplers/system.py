@@ -3,6 +3,9 @@
 from tenfold import discrete_samplers
 from tenfold.discrete_samplers import commands
 from tenfold.discrete_samplers.config import LatticeSampling
+from tenfold.discrete_samplers.graphs.config import GraphSampling
+from tenfold.discrete_samplers.graphs.recipes import RECIPES as GRAPH_RECIPES
+from tenfold.discrete_samplers.graphs.recipes import GraphFlowRecipe
 from tenfold.discrete_samplers.learning.config import EnergySampleOptions
 from tenfold.discrete_samplers.learning.recipes import RECIPES as ENERGY_RECIPES
 from tenfold.discrete_samplers.learning.recipes import DiscreteEnergyRecipe
@@ -56,5 +59,17 @@ SYSTEMS = (
         options={"sample": EnergySampleOptions},
         recipes=ENERGY_RECIPES,
         plain=DiscreteEnergyRecipe(),
+    ),
+    System(
+        name="graph-flow",
+        title="Flow samplers of graph problems, conditioned on the graph",
+        paper="arXiv:2505.17741",
+        state="a part of dnfs",
+        part_of="dnfs",
+        task=lambda: discrete_samplers.GraphFlowTask,
+        model=lambda: discrete_samplers.GraphFlow,
+        options={"sample": GraphSampling},
+        recipes=GRAPH_RECIPES,
+        plain=GraphFlowRecipe(),
     ),
 )
