@@ -53,6 +53,8 @@ class GraphFlow(nn.Module):
         with torch.no_grad():
             self.network.output_layer.ommega_embedder.embedding *= 0.1  # the conditional rates begin
         self.scale = TimeScale(config.conditional)
+        self.prior = uniform(config.nodes, 2)
+        self.prior.register_buffer("log_probs", self.prior.log_probs, persistent=False)  # it is no weight
 
     def problems(self, graphs: Sequence[Graph]) -> list[GraphProblem]:
         """exp(−E/T) on each graph."""
@@ -73,8 +75,7 @@ class GraphFlow(nn.Module):
         self, x: Int[Tensor, "b d"], t: Float[Tensor, " b"], laws: GraphLaws, clamp: float | None = None
     ) -> Float[Tensor, " b"]:
         """ξ_t(x), of which training makes a constant on every graph."""
-        prior = uniform(laws.sites, 2).to(x.device)
-        return see(self.process(laws), laws, prior, x, t).xi(clamp)
+        return see(self.process(laws), laws, self.prior, x, t).xi(clamp)
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "GraphFlow":

@@ -20,7 +20,6 @@ from tenfold.discrete_samplers.graphs.recipes import GraphFlowRecipe
 from tenfold.discrete_samplers.graphs.replay import GraphReplay
 from tenfold.discrete_samplers.graphs.sampling import flow_choices, values_of
 from tenfold.discrete_samplers.graphs.sets import random_graphs
-from tenfold.discrete_samplers.targets.annealed import uniform
 from tenfold.discrete_samplers.targets.files import read_graph
 from tenfold.discrete_samplers.targets.graph_laws import GraphLaws
 from tenfold.discrete_samplers.targets.graphs import Graph
@@ -92,11 +91,12 @@ class GraphFlowTask:
         numbers = torch.arange(settings.graphs, device=device) + draws.step * settings.graphs
         chosen = (draws.uniform("graphs", numbers) * len(self.laws.constant)).long()
         graph = chosen.clamp(max=len(self.laws.constant) - 1).repeat_interleave(settings.copies)
-        laws, prior = self.laws.of(graph), uniform(self.recipe.model.nodes, 2).to(device)
+        laws = self.laws.of(graph)
         chains = torch.arange(len(graph), device=device) + draws.step * len(graph)
         made = trajectories(
-            self.model.process(laws), laws, len(graph), self.grid, prior, ChainDraws(self.recipe.train.seed, chains)
-        )
+            self.model.process(laws), laws, len(graph), self.grid, self.model.prior,
+            ChainDraws(self.recipe.train.seed, chains),
+        )  # fmt: skip
         self.replay.add(made, graph, settings.copies)
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
@@ -150,7 +150,7 @@ class GraphFlowTask:
         values = values_of(flow.problems(graph), flow_choices(process, laws, settings.steps), 256)
         files = [histograms({"samples": values[0].float()}, directory / "objective.png", "objective")]
         chains = ChainDraws(5, torch.arange(256, device=device))
-        made = trajectories(process, laws, 256, self.grid, uniform(laws.sites, 2).to(device), chains)
+        made = trajectories(process, laws, 256, self.grid, flow.prior, chains)
         spread = {"sd of the residual": (self.grid.numpy(), made.xi.std(1).cpu().numpy())}
         files.append(lines(spread, directory / "residual.png", "t", "nats"))
         captions = {
