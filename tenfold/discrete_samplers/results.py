@@ -1,6 +1,6 @@
 """What is measured for the guide of the samplers of discrete laws, and how."""
 
-from tenfold.runs.jobs import Benchmark, Comparison, Job, Training
+from tenfold.runs.jobs import Benchmark, Comparison, Job, Training, Worked
 
 JOBS: dict[str, Job] = {
     "ising-4x4": Training("ising-4x4"),
@@ -25,5 +25,7 @@ JOBS: dict[str, Job] = {
         ("minus_log_rmse", "nll"),
         models={"weighted": "ising-couplings", "persistent": "ising-couplings"},
     ),
+    "graphs-mis": Training("graphs-mis", seeds=(0,)),
+    "sampler-comparison": Worked("analyse", "sampler-comparison"),
     "benchmark-discrete-samplers": Benchmark("discrete_samplers"),
 }

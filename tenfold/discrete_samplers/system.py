@@ -14,7 +14,7 @@ from tenfold.discrete_samplers.ordered.recipes import RECIPES as ORDERED_RECIPES
 from tenfold.discrete_samplers.ordered.recipes import OrderedRecipe
 from tenfold.discrete_samplers.recipes import RECIPES, LatticeFlowRecipe
 from tenfold.discrete_samplers.results import JOBS
-from tenfold.runs.system import Command, System
+from tenfold.runs.system import Command, Example, System
 
 SYSTEMS = (
     System(
@@ -25,6 +25,13 @@ SYSTEMS = (
         task=lambda: discrete_samplers.LatticeFlowTask,
         model=lambda: discrete_samplers.LatticeFlow,
         options={"sample": LatticeSampling},
+        examples={
+            "sampler-comparison": Example(
+                "analyse",
+                "every sampler that fits, at equal seconds, on laws whose exact values are known",
+                lambda: discrete_samplers.sampler_comparison,
+            ),
+        },
         recipes=RECIPES,
         plain=LatticeFlowRecipe(),
         jobs=JOBS,
