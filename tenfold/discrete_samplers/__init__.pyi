@@ -21,6 +21,7 @@ from .config import LatticeFlowConfig as LatticeFlowConfig
 from .config import LatticeSampling as LatticeSampling
 from .config import ResidualObjective as ResidualObjective
 from .examples.comparisons import sampler_comparison as sampler_comparison
+from .examples.graph_sets import graph_sets as graph_sets
 from .exact.enumeration import enumerate_states as enumerate_states
 from .exact.enumeration import machine_log_z as machine_log_z
 from .exact.lattice import ising_lattice as ising_lattice

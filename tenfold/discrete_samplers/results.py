@@ -27,5 +27,6 @@ JOBS: dict[str, Job] = {
     ),
     "graphs-mis": Training("graphs-mis", seeds=(0,)),
     "sampler-comparison": Worked("analyse", "sampler-comparison"),
+    "graph-sets": Worked("analyse", "graph-sets"),
     "benchmark-discrete-samplers": Benchmark("discrete_samplers"),
 }

@@ -31,6 +31,11 @@ SYSTEMS = (
                 "every sampler that fits, at equal seconds, on laws whose exact values are known",
                 lambda: discrete_samplers.sampler_comparison,
             ),
+            "graph-sets": Example(
+                "analyse",
+                "independent sets and cuts of random graphs: optima, annealing, and published ratios",
+                lambda: discrete_samplers.graph_sets,
+            ),
         },
         recipes=RECIPES,
         plain=LatticeFlowRecipe(),
