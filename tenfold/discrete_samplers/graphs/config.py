@@ -131,7 +131,7 @@ class GraphSampling:
     """Options of ``sample``.
 
     Attributes:
-        graph: a file, an edge list, GraphML or DIMACS.
+        graph: a file, which must be named: an edge list, GraphML or DIMACS.
         num: samples.
         steps: of the time grid.
         refine: DMALA moves after every step.
@@ -148,7 +148,5 @@ class GraphSampling:
 
     def __post_init__(self) -> None:
         at_least(self, "", num=2, steps=1, refine=0)
-        if not self.graph:
-            raise UsageError("name the graph's file with --graph: an edge list, GraphML or DIMACS")
         if not self.alpha > 0:
             raise UsageError(f"alpha is {self.alpha}; give a positive step")

@@ -45,27 +45,29 @@ def measure_graphs(flow: GraphFlow, graphs: Sequence[Graph], settings: GraphEval
     laws, found = laws.of(rows), []
     best = torch.tensor([prove(problem, settings.seconds).bound for problem in progress.track(problems, "optima")])
 
-    def told(model: str, made: Callable[[], Tensor]) -> None:
+    def told(model: str, made: Callable[[], Int[Tensor, "g c"]]) -> None:
         began = time.perf_counter()
-        values = values_of(problems, made(), copies)
-        found.extend(value_rows(values, best, model, f"{time.perf_counter() - began:.1f} s"))
+        values = made()
+        found.append(Measurement("seconds", time.perf_counter() - began, "s", "", model))
+        found.extend(value_rows(values, best, model))
+
+    def valued(x: Int[Tensor, "b n"]) -> Int[Tensor, "g c"]:
+        return values_of(problems, x, copies)
 
     free = FlowProcess(None, flow.config.conditional).to(laws.constant.device)
     for model, process in (("conditional rates", free), (name, flow.process(laws))):
         for moves in (0, *settings.moves):
             label = f"{model}, {moves} DMALA moves a step" if moves else model
-            told(label, lambda p=process, m=moves: flow_choices(p, laws, settings.steps, m, settings.alpha, 1))
+            told(label, lambda p=process, m=moves: valued(flow_choices(p, laws, settings.steps, m, settings.alpha, 1)))
     for moves in settings.moves:
         told(
             f"DMALA alone, {moves} moves a step",
-            lambda m=moves: moved_choices(laws, settings.steps, m, settings.alpha, 1),
+            lambda m=moves: valued(moved_choices(laws, settings.steps, m, settings.alpha, 1)),
         )
 
-    began = time.perf_counter()
-    annealed = [simulated_annealing(p, copies, settings.steps, seed=1) for p in progress.track(problems, "annealing")]
-    values = torch.stack([p.objective(a.samples) for p, a in zip(problems, annealed, strict=True)])
-    found += value_rows(values, best, "simulated annealing", f"{time.perf_counter() - began:.1f} s")
-    return [
-        *found,
-        Measurement("objective", float(best.double().mean()), "", "", "optimum", None, len(graphs)),
-    ]
+    def annealed() -> Int[Tensor, "g c"]:
+        parts = [simulated_annealing(p, copies, settings.steps, seed=1) for p in progress.track(problems, "annealing")]
+        return torch.stack([p.objective(part.samples) for p, part in zip(problems, parts, strict=True)])
+
+    told("simulated annealing", annealed)
+    return [*found, Measurement("objective", float(best.double().mean()), "", "", "optimum", None, len(graphs))]

@@ -162,6 +162,8 @@ class GraphFlowTask:
 
     def sample(self, options: GraphSampling, folder: Path) -> list[Path]:
         """``samples.npz``: feasible choices of nodes and their objective; ``samples.json``: the best."""
+        if not options.graph:
+            raise UsageError("name the graph's file with --graph: an edge list, GraphML or DIMACS")
         check_writable(folder, "samples", folder=True)
         graph = read_graph(options.graph)
         if graph.nodes > self.recipe.model.nodes:
