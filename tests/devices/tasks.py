@@ -129,6 +129,23 @@ def on_a_lattice(path: Path) -> dict[str, Any]:
     return {"model": model, "objective": objective, "evaluation": {"samples": 16, "steps": 3}, "train": TRAIN}
 
 
+def in_order(path: Path) -> dict[str, Any]:
+    """Spins, one after another."""
+    model = {"height": 3, "width": 3, "hidden": 16, "layers": 1}
+    evaluation = {"samples": 16, "steps": 3}
+    return {"model": model, "objective": {"samples": 8}, "evaluation": evaluation, "train": TRAIN}
+
+
+def of_bits(path: Path) -> dict[str, Any]:
+    """An energy of the digits."""
+    return {
+        "model": {"hidden": 4},
+        "objective": {"particles": 8},
+        "evaluation": {"samples": 8, "steps": 3},
+        "train": TRAIN,
+    }
+
+
 @dataclass(frozen=True)
 class Case:
     """A recipe, made small by ``settings``; ``stage`` of it, with further ``changes``; what is done with it besides
@@ -210,6 +227,8 @@ CASES: dict[str, Case] = {
     "ratio": Case("kjv-ratio", ratio, sample={**WRITE, "candidates": 2}),
     "lattice-flow": Case("ising-4x4", on_a_lattice, sample={"num": 4, "steps": 2}, verbs=ALL),
     "graph-flow": Case("graphs-mis", on_graphs, verbs=ALL),
+    "ordered-sampler": Case("ising-4x4-masked", in_order, sample={"num": 4}),
+    "discrete-energy": Case("digits-machine", of_bits, sample={"num": 4, "steps": 2}),
 }  # fmt: skip
 
 

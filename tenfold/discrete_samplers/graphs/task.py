@@ -119,7 +119,7 @@ class GraphFlowTask:
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
-        self.model = GraphFlow.from_pretrained(folder)
+        self.model = GraphFlow.from_pretrained(folder).to(device_of(self.model))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the sampler, and the graphs if there are any yet."""
