@@ -5,6 +5,7 @@ from tenfold.runs.jobs import Benchmark, Comparison, Job, Training, Worked
 JOBS: dict[str, Job] = {
     "ising-4x4": Training("ising-4x4"),
     "ising-3x3-critical": Training("ising-3x3-critical"),
+    "ising-4x4-field": Training("ising-4x4-field", seeds=(0,)),
     "ising-10x10": Training("ising-10x10", seeds=(0,)),
     "ising-10x10-critical": Training("ising-10x10-critical", seeds=(0,)),
     "ising-4x4-masked": Training("ising-4x4-masked", seeds=(0,)),
