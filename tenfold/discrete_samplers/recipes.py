@@ -43,12 +43,14 @@ class LatticeFlowRecipe(Recipe):
 
 _SMALL = LatticeFlowRecipe(evaluation=LatticeEvaluation(samples=20000, steps=32))
 _CRITICAL = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=3, width=3, beta=0.4461), evaluation=LatticeEvaluation(samples=20000, steps=32)
+    model=LatticeFlowConfig(height=3, width=3, beta=0.4461),
+    evaluation=LatticeEvaluation(samples=20000, steps=32, apart=2),
 )
 _FIELD = LatticeFlowRecipe(
     model=LatticeFlowConfig(beta=0.6, field=0.06),
     objective=ResidualObjective(curriculum=0.5, start=0.3),
-    evaluation=LatticeEvaluation(samples=20000, steps=32, grid="adapted", distances=2**16),
+    train=replace(_TRAIN, steps=3000, ema=0.995),
+    evaluation=LatticeEvaluation(samples=20000, steps=32, apart=2, distances=2**16),
 )
 _LARGE = LatticeFlowRecipe(
     model=LatticeFlowConfig(height=10, width=10),
