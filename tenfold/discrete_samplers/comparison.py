@@ -167,7 +167,9 @@ def _timed(
         found = run(work, seed)
         last = time.perf_counter() - start
         spent += last
-    spread = float((found.mean(lambda x: observable(x).double() ** 2) - found.mean(observable) ** 2).clamp(min=0).sqrt())
+    spread = float(
+        (found.mean(lambda x: observable(x).double() ** 2) - found.mean(observable) ** 2).clamp(min=0).sqrt()
+    )
     if found.chain_means is None:
         mean, error = float(found.mean(observable)), float(found.standard_error(observable))
     else:

@@ -64,7 +64,9 @@ def distance_rows(flow: LatticeFlow, way: dict[str, object], total: int, name: s
         number = state_numbers(found.samples, target.states)
         masses["raw"] += _counted(number, count)
         masses["weighted"] += _counted(number, count, found.log_weights.exp())
-        chains = run_chains(target, Gibbs(), size, _SWEEPS, _SWEEPS, seed=3, first=k * size, device=found.samples.device)
+        chains = run_chains(
+            target, Gibbs(), size, _SWEEPS, _SWEEPS, seed=3, first=k * size, device=found.samples.device
+        )
         masses["gibbs"] += _counted(state_numbers(chains.samples, target.states), count)
         uniforms = Draws(4, k).uniform("exact", torch.arange(size), (1,), dtype=torch.float64)[:, 0]
         masses["exact"] += _counted(torch.searchsorted(levels, uniforms * levels[-1], right=True), count)

@@ -210,6 +210,11 @@ def test_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["best"] == len(found["nodes_chosen"]) == 2
     assert np.load(folder / "samples.npz")["tokens"].shape == (16, 4)
     capsys.readouterr()
+    assert main(["solve", "mis", str(file), "--run", str(run), "--chains", "8", "--sweeps", "4", "--json"]) == 0
+    solved = json.loads(capsys.readouterr().out)
+    assert (solved["value"], solved["annealed"], solved["sampled"], solved["proven"]) == (2, 2, 2, True)
+    assert main(["solve", "cut", str(file), "--run", str(run)]) != 0
+    assert "trained for mis" in capsys.readouterr().err
     assert main(["sample", str(run)]) == 2
     assert "--graph" in capsys.readouterr().err
     file.write_text("\n".join(f"{i} {i + 1}" for i in range(9)))
