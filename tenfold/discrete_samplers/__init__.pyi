@@ -20,14 +20,14 @@ from .config import LatticeEvaluation as LatticeEvaluation
 from .config import LatticeFlowConfig as LatticeFlowConfig
 from .config import LatticeSampling as LatticeSampling
 from .config import ResidualObjective as ResidualObjective
-from .examples.comparisons import sampler_comparison as sampler_comparison
-from .examples.graph_sets import graph_sets as graph_sets
 from .exact.enumeration import enumerate_states as enumerate_states
 from .exact.enumeration import machine_log_z as machine_log_z
 from .exact.lattice import ising_lattice as ising_lattice
 from .exact.proof import prove as prove
 from .exact.transfer import ising_strip as ising_strip
 from .exact.transfer import potts_strip as potts_strip
+from .examples.comparisons import sampler_comparison as sampler_comparison
+from .examples.graph_sets import graph_sets as graph_sets
 from .flow.paths import data_bound as data_bound
 from .flow.process import FlowProcess as FlowProcess
 from .flow.simulation import adapted_grid as adapted_grid

@@ -36,8 +36,8 @@ class LatticeFlowRecipe(Recipe):
         sites = self.model.height * self.model.width
         if self.evaluation.distances and self.model.states**sites > 2**16:
             raise UsageError(
-                f"evaluation.distances is {self.evaluation.distances} on {self.model.states}^{sites} states; up to 2^16 "
-                "are counted, set it to 0"
+                f"evaluation.distances is {self.evaluation.distances} on {self.model.states}^{sites} states; up to "
+                "2^16 are counted, set it to 0"
             )
 
 

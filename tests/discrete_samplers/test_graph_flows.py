@@ -56,7 +56,7 @@ def random_network(nodes: int = 6) -> GraphTransformer:
     network = GraphTransformer(nodes, 16, 8, 2, farthest=3)
     with torch.no_grad():
         network.distance_bias.normal_()
-        network.output_layer.ommega_embedder.embedding *= 4
+        network.output_layer.ommega_embedder.embedding.mul_(4)
     return network
 
 
@@ -118,7 +118,7 @@ def test_distances_and_degrees_matter() -> None:
 def test_weights_are_exact_on_every_graph() -> None:
     flow = GraphFlow(GraphFlowConfig(nodes=6, hidden=16, head=8, blocks=1, inverse_temperature=1.0))
     with torch.no_grad():
-        flow.network.output_layer.ommega_embedder.embedding *= 3
+        flow.network.output_layer.ommega_embedder.embedding.mul_(3)
     laws = flow.laws(GRAPHS[:1]).of(torch.zeros(6000, dtype=torch.int64))
     found = sample_flow(flow.process(laws), laws, 6000, times(4), flow.prior, floor=0.3)
     (problem,) = flow.problems(GRAPHS[:1])

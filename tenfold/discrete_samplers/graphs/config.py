@@ -43,8 +43,8 @@ class GraphSetSettings:
     """Random graphs.
 
     Attributes:
-        kind: "er", G(n, p); "ba", preferential attachment (Barabási and Albert); "rb", cliques with random edges between
-            them (Xu's model RB), hard independent sets whose size is at most the number of cliques.
+        kind: "er", G(n, p); "ba", preferential attachment (Barabási and Albert); "rb", cliques with random edges
+            between them (Xu's model RB), hard independent sets whose size is at most the number of cliques.
         least: nodes at least.
         most: nodes at most.
         probability: p of "er", the tightness of "rb".

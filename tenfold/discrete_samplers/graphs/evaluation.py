@@ -3,10 +3,11 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.discrete_samplers.classical.optimise import simulated_annealing
@@ -45,29 +46,24 @@ def measure_graphs(flow: GraphFlow, graphs: Sequence[Graph], settings: GraphEval
     laws, found = laws.of(rows), []
     best = torch.tensor([prove(problem, settings.seconds).bound for problem in progress.track(problems, "optima")])
 
-    def told(model: str, made: Callable[[], Int[Tensor, "g c"]]) -> None:
+    def told(model: str, made: Callable[[], Int[Tensor, "b n"]]) -> None:
         began = time.perf_counter()
-        values = made()
+        values = values_of(problems, made(), copies)
         found.append(Measurement("seconds", time.perf_counter() - began, "s", "", model))
         found.extend(value_rows(values, best, model))
 
-    def valued(x: Int[Tensor, "b n"]) -> Int[Tensor, "g c"]:
-        return values_of(problems, x, copies)
-
     free = FlowProcess(None, flow.config.conditional).to(laws.constant.device)
+    steps, alpha = settings.steps, settings.alpha
     for model, process in (("conditional rates", free), (name, flow.process(laws))):
         for moves in (0, *settings.moves):
             label = f"{model}, {moves} DMALA moves a step" if moves else model
-            told(label, lambda p=process, m=moves: valued(flow_choices(p, laws, settings.steps, m, settings.alpha, 1)))
+            told(label, partial(flow_choices, process, laws, steps, moves, alpha, 1))
     for moves in settings.moves:
-        told(
-            f"DMALA alone, {moves} moves a step",
-            lambda m=moves: valued(moved_choices(laws, settings.steps, m, settings.alpha, 1)),
-        )
+        told(f"DMALA alone, {moves} moves a step", partial(moved_choices, laws, steps, moves, alpha, 1))
 
-    def annealed() -> Int[Tensor, "g c"]:
-        parts = [simulated_annealing(p, copies, settings.steps, seed=1) for p in progress.track(problems, "annealing")]
-        return torch.stack([p.objective(part.samples) for p, part in zip(problems, parts, strict=True)])
+    def annealed() -> Int[Tensor, "b n"]:
+        found = [simulated_annealing(p, copies, steps, seed=1) for p in progress.track(problems, "annealing")]
+        return torch.cat([nn.functional.pad(part.samples, (0, laws.sites - part.samples.shape[1])) for part in found])
 
     told("simulated annealing", annealed)
     return [*found, Measurement("objective", float(best.double().mean()), "", "", "optimum", None, len(graphs))]

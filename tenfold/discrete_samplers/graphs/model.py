@@ -51,7 +51,7 @@ class GraphFlow(nn.Module):
             config.nodes, config.hidden, config.head, config.blocks, farthest=config.farthest
         )
         with torch.no_grad():
-            self.network.output_layer.ommega_embedder.embedding *= 0.1  # the conditional rates begin
+            self.network.output_layer.ommega_embedder.embedding.mul_(0.1)  # the conditional rates begin
         self.scale = TimeScale(config.conditional)
         self.prior = uniform(config.nodes, 2)
         self.prior.register_buffer("log_probs", self.prior.log_probs, persistent=False)  # it is no weight

@@ -1,8 +1,7 @@
 """Many graph problems at once: row b of the tokens belongs to graph b, graphs of fewer nodes are padded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,7 +13,7 @@ from tenfold.discrete_samplers.targets.protocol import of_flips
 from tenfold.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass
 class GraphLaws:
     """A ``DiscreteTarget`` whose rows have laws of their own, log ρ_b = constant_b + Σ_i a_bi v_i + ½ v'W_b v.
 
@@ -33,12 +32,11 @@ class GraphLaws:
     constant: Float[Tensor, " b"]
     present: Bool[Tensor, "b n"]
     distance: Int[Tensor, "b n n"]
-    states: ClassVar[int] = 2
+    sites: int = field(init=False)
+    states: int = field(default=2, init=False)
 
-    @property
-    def sites(self) -> int:
-        """n."""
-        return self.matrix.shape[-1]
+    def __post_init__(self) -> None:
+        self.sites = self.matrix.shape[-1]
 
     @property
     def degree(self) -> Int[Tensor, "b n"]:
