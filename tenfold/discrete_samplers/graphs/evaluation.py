@@ -21,8 +21,7 @@ from tenfold.runs.measurement import Measurement
 
 
 def value_rows(values: Int[Tensor, "g c"], best: Int[Tensor, " g"], model: str, note: str = "") -> list[Measurement]:
-    """The objective of one sample and of the best of all, and the latter over the best that is known, means over
-    graphs."""
+    """The objective of one sample and of the best of all, and both over the best that is known, means over graphs."""
     single, top = values.double().mean(1), values.double().amax(1)
 
     def row(name: str, of: Tensor, split: str) -> Measurement:
@@ -32,6 +31,7 @@ def value_rows(values: Int[Tensor, "g c"], best: Int[Tensor, " g"], model: str, 
     return [
         row("objective", single, "one sample"),
         row("objective", top, f"best of {values.shape[1]}"),
+        row("ratio", single / best, "one sample"),
         row("ratio", top / best, f"best of {values.shape[1]}"),
     ]
 

@@ -33,10 +33,12 @@ def flow_choices(
 
 
 @torch.no_grad()
-def moved_choices(laws: GraphLaws, steps: int, moves: int, alpha: float = 0.5, seed: int = 0) -> Int[Tensor, "b n"]:
-    """The same path by DMALA moves alone, as many at each of its times."""
+def moved_choices(
+    laws: GraphLaws, steps: int, moves: int, alpha: float = 0.5, seed: int = 0, first: int = 0
+) -> Int[Tensor, "b n"]:
+    """The same path by DMALA moves alone, as many at each of its times; rows are numbers ``first``, ...."""
     rows, device = len(laws.constant), laws.constant.device
-    draws, prior = ChainDraws(seed, torch.arange(rows, device=device)), uniform(laws.sites, 2).to(device)
+    draws, prior = ChainDraws(seed, torch.arange(first, first + rows, device=device)), uniform(laws.sites, 2).to(device)
     x, kernel = prior.draw(draws.uniform("prior", laws.sites)), Langevin(alpha)
     for k, t in enumerate(times(steps)[1:].tolist()):
         path = AnnealedTarget(laws, prior, torch.full((rows,), t, device=device))
