@@ -1,5 +1,6 @@
 """What is measured for the guide of the samplers of discrete laws, and how."""
 
+from tenfold.discrete_samplers.learning.config import DENSITIES
 from tenfold.runs.jobs import Benchmark, Comparison, Job, Training, Worked
 
 JOBS: dict[str, Job] = {
@@ -26,6 +27,7 @@ JOBS: dict[str, Job] = {
         ("minus_log_rmse", "nll"),
         models={"weighted": "ising-couplings", "persistent": "ising-couplings"},
     ),
+    **{f"plane-{name}": Training(f"plane-{name}", seeds=(0,)) for name in DENSITIES},
     "graphs-mis": Training("graphs-mis", seeds=(0,)),
     "sampler-comparison": Worked("analyse", "sampler-comparison"),
     "graph-sets": Worked("analyse", "graph-sets"),
