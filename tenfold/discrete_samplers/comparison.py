@@ -15,7 +15,7 @@ from tenfold.discrete_samplers.classical.annealing import annealed_sampling
 from tenfold.discrete_samplers.classical.bits import packed_gibbs
 from tenfold.discrete_samplers.classical.chains import run_chains
 from tenfold.discrete_samplers.classical.clusters import SwendsenWang, Wolff
-from tenfold.discrete_samplers.classical.gibbs import Gibbs
+from tenfold.discrete_samplers.classical.gibbs import Gibbs, HiddenGibbs
 from tenfold.discrete_samplers.classical.informed import Informed
 from tenfold.discrete_samplers.classical.langevin import Jumps, Langevin
 from tenfold.discrete_samplers.classical.tempering import parallel_tempering
@@ -23,6 +23,7 @@ from tenfold.discrete_samplers.flow.process import FlowProcess
 from tenfold.discrete_samplers.flow.simulation import sample_flow, times
 from tenfold.discrete_samplers.result import SamplerResult
 from tenfold.discrete_samplers.targets.binary import Ising, PairwiseBinary
+from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
 from tenfold.discrete_samplers.targets.potts import Potts
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
 from tenfold.errors import UsageError
@@ -41,7 +42,8 @@ class Compared:
         sampler: its name.
         seconds: that it ran.
         work: moves, or steps of the schedule.
-        mean: of the observable, with its standard error over independent chains or weighted samples.
+        mean: of the observable, over the second half of every chain or over weighted samples, with its standard error
+            between chains or samples.
         bias: mean less the exact value, in standard errors; None where nothing exact is known.
         draws_per_second: (sd of the observable/standard error)² a second: independent draws.
         log_z: estimate, or None; ``log_z_error`` its standard error.
@@ -62,11 +64,16 @@ class Compared:
     notes: tuple[str, ...]
 
 
-def samplers_for(target: DiscreteTarget, chains: int, flow: FlowProcess | None = None) -> dict[str, Run]:
+def samplers_for(
+    target: DiscreteTarget,
+    chains: int,
+    flow: FlowProcess | None = None,
+    watched: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, Run]:
     """Every sampler that fits a target, as a function of (work, seed)."""
 
     def chain(kernel: Any) -> Run:
-        return lambda work, seed: run_chains(target, kernel, chains, work, seed=seed)
+        return lambda work, seed: run_chains(target, kernel, chains, work, seed=seed, watched=watched)
 
     def schedule(work: int) -> Tensor:
         return torch.linspace(0, 1, work + 1)
@@ -78,7 +85,7 @@ def samplers_for(target: DiscreteTarget, chains: int, flow: FlowProcess | None =
         "dmala": chain(Langevin(0.4)),
         "dlmc": chain(Jumps(0.4)),
         "parallel tempering": lambda work, seed: parallel_tempering(
-            target, Gibbs(), max(2, chains // 8), work, torch.linspace(0, 1, 8), seed=seed
+            target, Gibbs(), max(2, chains // 8), work, torch.linspace(0, 1, 8), seed=seed, watched=watched
         ),
         "annealed importance sampling": lambda work, seed: annealed_sampling(
             target, Gibbs(), chains, betas=schedule(work), threshold=0.0, seed=seed
@@ -92,6 +99,8 @@ def samplers_for(target: DiscreteTarget, chains: int, flow: FlowProcess | None =
         found["swendsen-wang"] = chain(SwendsenWang())
         if not isinstance(target, PairwiseBinary) or not bool(target.linear.any()):
             found["wolff"] = chain(Wolff())
+    if isinstance(target, BoltzmannMachine):
+        found["hidden gibbs"] = chain(HiddenGibbs())
     if (
         isinstance(target, Ising)
         and not (target.height % 2 or target.width % 2)
@@ -133,7 +142,7 @@ def compare(
     """
     if not seconds > 0:
         raise UsageError(f"seconds is {seconds}; give a positive number")
-    known = samplers_for(target, chains, flow)
+    known = samplers_for(target, chains, flow, observable)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"{unknown[0]!r} does not fit this target; choose of {', '.join(known)}")
@@ -158,9 +167,14 @@ def _timed(
         found = run(work, seed)
         last = time.perf_counter() - start
         spent += last
-    mean = float(found.mean(observable))
-    error = float(found.standard_error(observable))
-    spread = float(((found.mean(lambda x: observable(x).double() ** 2) - mean**2).clamp(min=0)).sqrt())
+    spread = float(
+        (found.mean(lambda x: observable(x).double() ** 2) - found.mean(observable) ** 2).clamp(min=0).sqrt()
+    )
+    if found.chain_means is None:
+        mean, error = float(found.mean(observable)), float(found.standard_error(observable))
+    else:
+        mean = float(found.chain_means.mean())
+        error = float(found.chain_means.std()) / math.sqrt(len(found.chain_means))
     draws = (spread / error) ** 2 / last if error > 0 else math.nan
     calls = found.counts.ratios + found.counts.log_probs
     bias = None if exact is None or error == 0 else (mean - exact) / error

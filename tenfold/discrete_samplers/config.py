@@ -172,6 +172,7 @@ class LatticeEvaluation:
             neighbours matter 1 does; a step takes one call of the network for each set of sites, and one more.
         floor: ε of the reversible rates.
         baselines: whether annealed importance sampling is measured beside it, at as many steps.
+        distances: samples whose empirical law is compared with that of a lattice of up to 2^16 states; 0 for none.
     """
 
     samples: int = 4096
@@ -180,9 +181,10 @@ class LatticeEvaluation:
     apart: int = 1
     floor: float = 0.2
     baselines: bool = True
+    distances: int = 0
 
     def __post_init__(self) -> None:
-        at_least(self, "evaluation", samples=2, steps=1, apart=1)
+        at_least(self, "evaluation", samples=2, steps=1, apart=1, distances=0)
         if not self.floor > 0:
             raise UsageError(f"evaluation.floor is {self.floor}; exact weights need one above 0")
 

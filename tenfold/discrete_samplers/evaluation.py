@@ -12,6 +12,7 @@ from torch import Tensor
 from tenfold.discrete_samplers.classical.annealing import annealed_sampling
 from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.config import Lattice, LatticeEvaluation
+from tenfold.discrete_samplers.distances import distance_rows
 from tenfold.discrete_samplers.flow.simulation import sample_flow
 from tenfold.discrete_samplers.model import LatticeFlow, exact_values, lattice_target
 from tenfold.discrete_samplers.result import SamplerResult
@@ -53,6 +54,8 @@ def measure(flow: LatticeFlow, settings: LatticeEvaluation, name: str) -> list[M
     way = flow.way(settings.steps, settings.grid, settings.apart, settings.floor)
     found = sample_flow(num=settings.samples, seed=1, **way)
     rows = rows_of(found, config, name, "; ".join(found.notes))
+    if settings.distances:
+        rows += distance_rows(flow, way, settings.distances, name)
     return rows + rows_beside(config, flow.target, settings.samples, settings.steps if settings.baselines else 0)
 
 

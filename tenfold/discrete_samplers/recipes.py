@@ -4,6 +4,7 @@ from dataclasses import field, replace
 from typing import ClassVar
 
 from tenfold.discrete_samplers.config import LatticeEvaluation, LatticeFlowConfig, ResidualObjective
+from tenfold.errors import UsageError
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import settings
@@ -31,10 +32,25 @@ class LatticeFlowRecipe(Recipe):
     train: TrainingConfig = field(default_factory=lambda: _TRAIN)
     evaluation: LatticeEvaluation = field(default_factory=LatticeEvaluation)
 
+    def __post_init__(self) -> None:
+        sites = self.model.height * self.model.width
+        if self.evaluation.distances and self.model.states**sites > 2**16:
+            raise UsageError(
+                f"evaluation.distances is {self.evaluation.distances} on {self.model.states}^{sites} states; up to "
+                "2^16 are counted, set it to 0"
+            )
+
 
 _SMALL = LatticeFlowRecipe(evaluation=LatticeEvaluation(samples=20000, steps=32))
 _CRITICAL = LatticeFlowRecipe(
-    model=LatticeFlowConfig(height=3, width=3, beta=0.4461), evaluation=LatticeEvaluation(samples=20000, steps=32)
+    model=LatticeFlowConfig(height=3, width=3, beta=0.4461),
+    evaluation=LatticeEvaluation(samples=20000, steps=32, apart=2),
+)
+_FIELD = LatticeFlowRecipe(
+    model=LatticeFlowConfig(beta=0.6, field=0.06),
+    objective=ResidualObjective(curriculum=0.5, start=0.3),
+    train=replace(_TRAIN, steps=3000, ema=0.995),
+    evaluation=LatticeEvaluation(samples=8192, steps=64, distances=2**15),
 )
 _LARGE = LatticeFlowRecipe(
     model=LatticeFlowConfig(height=10, width=10),
@@ -61,6 +77,7 @@ _TRANSFORMER = LatticeFlowRecipe(
 RECIPES = {
     "ising-4x4": Named("spins on 4 x 4 at beta 0.2, minutes on a CPU", _SMALL),
     "ising-3x3-critical": Named("spins on 3 x 3 at beta 0.4461, minutes on a CPU", _CRITICAL),
+    "ising-4x4-field": Named("spins on 4 x 4 at beta 0.6 in a field, and distances from the exact law", _FIELD),
     "ising-4x4-transformer": Named("the same by the published transformer alone", _TRANSFORMER),
     "ising-10x10": Named("spins on 10 x 10 at beta 0.2, the published size", _LARGE),
     "ising-10x10-critical": Named("spins on 10 x 10 at beta 0.4461, by a growing coupling", _LARGE_CRITICAL),

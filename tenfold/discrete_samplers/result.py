@@ -78,6 +78,7 @@ class SamplerResult:
             samples carry the estimate.
         diagnostics: numbers by name.
         notes: what is suspicious, a sentence each.
+        chain_means: (n,) float64, of chains that were watched: the mean of what was watched over each, burn-in apart.
     """
 
     samples: Int[Tensor, "n d"]
@@ -88,6 +89,7 @@ class SamplerResult:
     elbo: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    chain_means: Float[Tensor, " n"] | None = None
 
     @property
     def effective_size(self) -> float:

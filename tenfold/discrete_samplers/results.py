@@ -1,10 +1,12 @@
 """What is measured for the guide of the samplers of discrete laws, and how."""
 
-from tenfold.runs.jobs import Benchmark, Comparison, Job, Training
+from tenfold.discrete_samplers.learning.config import DENSITIES
+from tenfold.runs.jobs import Benchmark, Comparison, Job, Training, Worked
 
 JOBS: dict[str, Job] = {
     "ising-4x4": Training("ising-4x4"),
     "ising-3x3-critical": Training("ising-3x3-critical"),
+    "ising-4x4-field": Training("ising-4x4-field", seeds=(0,)),
     "ising-10x10": Training("ising-10x10", seeds=(0,)),
     "ising-10x10-critical": Training("ising-10x10-critical", seeds=(0,)),
     "ising-4x4-masked": Training("ising-4x4-masked", seeds=(0,)),
@@ -25,5 +27,9 @@ JOBS: dict[str, Job] = {
         ("minus_log_rmse", "nll"),
         models={"weighted": "ising-couplings", "persistent": "ising-couplings"},
     ),
+    **{f"plane-{name}": Training(f"plane-{name}", seeds=(0,)) for name in DENSITIES},
+    "graphs-mis": Training("graphs-mis", seeds=(0,)),
+    "sampler-comparison": Worked("analyse", "sampler-comparison"),
+    "graph-sets": Worked("analyse", "graph-sets"),
     "benchmark-discrete-samplers": Benchmark("discrete_samplers"),
 }

@@ -142,7 +142,7 @@ class LatticeFlowTask:
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
-        self.model = LatticeFlow.from_pretrained(folder)
+        self.model = LatticeFlow.from_pretrained(folder).to(device_of(self.model))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the sampler."""

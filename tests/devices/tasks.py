@@ -113,6 +113,39 @@ def energies(path: Path) -> dict[str, Any]:
     return {"teacher": shared, "energy": shared}
 
 
+def on_graphs(path: Path) -> dict[str, Any]:
+    """Independent sets."""
+    model = {"nodes": 8, "hidden": 16, "head": 8, "blocks": 1}
+    objective = {"graphs": 2, "copies": 2, "steps": 3, "buffer": 8}
+    evaluation = {"copies": 2, "steps": 3, "moves": [1]}
+    data = {"least": 6, "most": 8, "train": 3, "test": 2}
+    return {"model": model, "data": data, "objective": objective, "evaluation": evaluation, "train": TRAIN}
+
+
+def on_a_lattice(path: Path) -> dict[str, Any]:
+    """Spins."""
+    model = {"height": 3, "width": 3, "channels": 3, "hidden": 16}
+    objective = {"trajectories": 4, "steps": 3, "buffer": 8}
+    return {"model": model, "objective": objective, "evaluation": {"samples": 16, "steps": 3}, "train": TRAIN}
+
+
+def in_order(path: Path) -> dict[str, Any]:
+    """Spins, one after another."""
+    model = {"height": 3, "width": 3, "hidden": 16, "layers": 1}
+    evaluation = {"samples": 16, "steps": 3}
+    return {"model": model, "objective": {"samples": 8}, "evaluation": evaluation, "train": TRAIN}
+
+
+def of_bits(path: Path) -> dict[str, Any]:
+    """An energy of the digits."""
+    return {
+        "model": {"hidden": 4},
+        "objective": {"particles": 8},
+        "evaluation": {"samples": 8, "steps": 3},
+        "train": TRAIN,
+    }
+
+
 @dataclass(frozen=True)
 class Case:
     """A recipe, made small by ``settings``; ``stage`` of it, with further ``changes``; what is done with it besides
@@ -192,6 +225,10 @@ CASES: dict[str, Case] = {
         score=IMAGES, scoring={"classes": 3, "against": 8},
     ),
     "ratio": Case("kjv-ratio", ratio, sample={**WRITE, "candidates": 2}),
+    "lattice-flow": Case("ising-4x4", on_a_lattice, sample={"num": 4, "steps": 2}, verbs=ALL),
+    "graph-flow": Case("graphs-mis", on_graphs, verbs=ALL),
+    "ordered-sampler": Case("ising-4x4-masked", in_order, sample={"num": 4}),
+    "discrete-energy": Case("digits-machine", of_bits, sample={"num": 4, "steps": 2}),
 }  # fmt: skip
 
 
@@ -308,7 +345,9 @@ def assert_on(device: torch.device, modules: Mapping[str, torch.nn.Module]) -> N
 
 
 def _batch(source: Any, device: torch.device) -> dict[str, Tensor]:
-    """The first eight records, as the loop moves them."""
+    """The first eight records, as the loop moves them; where there are no data, their numbers."""
+    if source is None:
+        return {"index": torch.arange(8, device=device)}
     number = min(8, len(source))
     groups = getattr(source, "groups", None)
     rows = np.arange(number) if groups is None else np.flatnonzero(groups == groups[0])[:number]

@@ -19,6 +19,7 @@ from tenfold.discrete_samplers.config import (
     LatticeSampling,
     ResidualObjective,
 )
+from tenfold.discrete_samplers.distances import distance_rows, distances
 from tenfold.discrete_samplers.evaluation import bond_energy, measure
 from tenfold.discrete_samplers.exact.enumeration import enumerate_states
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
@@ -259,6 +260,7 @@ def test_samplers_fit_their_targets() -> None:
         lambda: LatticeFlowConfig(network="transformer", head=5),
         lambda: ResidualObjective(buffer=64),
         lambda: ResidualObjective(clamp=0.0),
+        lambda: LatticeFlowRecipe(model=LatticeFlowConfig(height=5), evaluation=LatticeEvaluation(distances=8)),
         lambda: ResidualObjective(curriculum=2.0),
         lambda: LatticeEvaluation(floor=0.0),
         lambda: LatticeSampling(method="smc", num=10),
@@ -273,3 +275,25 @@ def test_settings_that_do_not_fit(make: Any) -> None:
 def test_recipes_describe_themselves() -> None:
     for named in RECIPES.values():
         assert LatticeFlowTask.describe(named.recipe)["parameters"] > 0  # type: ignore[arg-type]
+
+
+def test_distances_of_empirical_laws() -> None:
+    p = torch.tensor([0.5, 0.25, 0.25]).double()
+    found = distances(p.log(), torch.tensor([2.0, 2.0, 0.0]).double())
+    assert found == pytest.approx((0.25, 0.5 * math.log(1.0) + 0.5 * math.log(2.0), 0.5))
+    assert distances(p.log(), 7 * p) == pytest.approx((0.0, 0.0, 0.0))
+
+
+def test_distances_of_a_sampler_are_near_those_of_exact_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenfold.discrete_samplers.distances._CHUNK", 2048)
+    monkeypatch.setattr("tenfold.discrete_samplers.distances._SWEEPS", 8)
+    flow = LatticeFlow(LatticeFlowConfig(height=3, width=3, beta=0.05, channels=3, hidden=8)).eval()
+    rows = distance_rows(flow, flow.way(3), 4000, "mine")
+    assert len(rows) == 12
+    assert all(row.draws == 4096 for row in rows)
+    floor = {row.name: row.value for row in rows if row.model == "independent exact draws"}
+    # χ² of n exact draws is (states − 1)/n on the mean.
+    assert floor["chi2"] == pytest.approx(511 / 4096, rel=0.3)
+    for row in rows:
+        if row.split == "weighted" or row.model.startswith("Gibbs"):
+            assert row.value < 1.3 * floor[row.name] + 1e-3

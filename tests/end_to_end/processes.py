@@ -109,6 +109,16 @@ CASES = {
         rows=16,
         ways=("single", "ddp"),
     ),
+    "flow on graphs": Case(
+        "graphs-mis",
+        lambda _: {
+            "model": {"nodes": 8, "hidden": 16, "head": 8, "blocks": 1},
+            "data": {"least": 6, "most": 8, "train": 8},
+            "objective": {"graphs": 2, "copies": 4, "steps": 4, "buffer": 16},
+        },
+        rows=16,
+        ways=("single", "ddp"),
+    ),
 }
 
 

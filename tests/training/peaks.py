@@ -182,6 +182,7 @@ CASES: dict[str, Case] = {
     "energy": Case("energy-digits", 4096, stage="energy"),
     "energy of a unet": Case("energy-mnist-direct", 24),
     "lattice flow": Case("ising-10x10", 512, lambda _: {"objective": {"trajectories": 8, "buffer": 16}}),
+    "flow on graphs": Case("graphs-mis", 512, lambda _: {"objective": {"graphs": 2, "copies": 4, "buffer": 16}}),
     "masked sampler": Case("ising-10x10-masked", 96, lambda _: {"objective": {"samples": 16}}),
     "energy of bits": Case("plane-2spirals", 16384, lambda _: {"objective": {"particles": 64}}),
     "ratio": Case("kjv-ratio", 16, lambda p: steered(p, draws=2)),

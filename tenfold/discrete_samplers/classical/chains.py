@@ -1,6 +1,7 @@
 """Chains of moves, and what they tell of their own convergence."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,7 @@ def run_chains(
     seed: int = 0,
     first: int = 0,
     start: Tensor | None = None,
+    watched: Callable[[Tensor], Tensor] | None = None,
     device: str | torch.device = "cpu",
 ) -> SamplerResult:
     """Independent chains; the samples are where they end.
@@ -40,6 +42,7 @@ def run_chains(
         burn_in: moves whose log-probabilities the diagnostics leave out; half by default.
         seed: of all draws.
         start: (chains, d) tokens; uniform by default.
+        watched: tokens (n, d) to (n,), whose mean over every chain after the burn-in is told.
 
     Returns:
         ``SamplerResult`` without weights; diagnostics "acceptance", "r_hat" of log ρ over halves of chains (Gelman and
@@ -62,6 +65,7 @@ def run_chains(
             raise UsageError(f"start has {len(x)} rows for {chains} chains; give one a chain")
     skip = moves // 2 if burn_in is None else burn_in
     trace, accepted = [], torch.zeros(chains, device=device)
+    total = torch.zeros(chains, dtype=torch.float64, device=device)
     with progress.task("chains", moves, "moves") as step:
         for turn in range(moves):
             moved = kernel(counted, x, draws.at(turn + 1))
@@ -69,6 +73,7 @@ def run_chains(
             accepted += moved.accepted
             if turn >= skip:
                 trace.append(target.log_prob(x).double())
+                total += 0.0 if watched is None else watched(x)
             step()
     diagnostics = {"acceptance": float(accepted.mean()) / moves}
     notes = [sentence for sentence in (one_mode(x, target.states),) if sentence]
@@ -81,7 +86,8 @@ def run_chains(
                     f"R-hat of log rho is {diagnostics['r_hat']:.3f}: the chains have not mixed, use more moves"
                 )
     zeros = torch.zeros(chains, dtype=torch.float64, device=device)
-    return SamplerResult(x, zeros, counted.counts, diagnostics=diagnostics, notes=tuple(notes))
+    means = None if watched is None or not trace else total / len(trace)
+    return SamplerResult(x, zeros, counted.counts, diagnostics=diagnostics, notes=tuple(notes), chain_means=means)
 
 
 def split_r_hat(trace: Float[Tensor, "c t"]) -> float:

@@ -1,5 +1,7 @@
 """Parallel tempering: copies at several temperatures that swap (Geyer 1991)."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -24,6 +26,7 @@ def parallel_tempering(
     prior: ProductPrior | None = None,
     seed: int = 0,
     first: int = 0,
+    watched: Callable[[Tensor], Tensor] | None = None,
     device: str | torch.device = "cpu",
 ) -> SamplerResult:
     """Each chain is a ladder of copies at exponents 0 = β_0 < ... < β_K = 1 of p ∝ η^{1−β} ρ^β; neighbours swap after
@@ -31,6 +34,7 @@ def parallel_tempering(
 
     Args:
         ladder: (K + 1,) exponents; 16 equally spaced ones by default.
+        watched: tokens (n, d) to (n,), whose mean over the second half of every chain at β = 1 is told.
 
     Returns:
         ``SamplerResult``; diagnostics "acceptance", and "swaps", the least share of accepted swaps between neighbours.
@@ -51,6 +55,7 @@ def parallel_tempering(
     path = AnnealedTarget(counted, prior, betas.repeat(chains))
     x = prior.draw(copies.uniform("start", target.sites))
     accepted, swapped = torch.zeros((), device=device), torch.zeros(k - 1, device=device)
+    total = torch.zeros(chains, dtype=torch.float64, device=device)
     with progress.task("parallel tempering", moves, "moves") as step:
         for turn in range(moves):
             moved = kernel(path, x, copies.at(turn + 1))
@@ -60,13 +65,17 @@ def parallel_tempering(
             swapped += swaps
             places = order + k * torch.arange(chains, device=device)[:, None]
             x = moved.x[places.flatten()]
+            if watched is not None and turn >= moves // 2:
+                total += watched(x.view(chains, k, -1)[:, -1])
             step()
     cold = x.view(chains, k, -1)[:, -1]
     attempts = torch.tensor([(moves + 1 - pair % 2) // 2 for pair in range(k - 1)], device=device).clamp(min=1)
     diagnostics = {"acceptance": float(accepted) / moves, "swaps": float((swapped / (attempts * chains)).min())}
     note = one_mode(cold, target.states)
     zeros = torch.zeros(chains, dtype=torch.float64, device=device)
-    return SamplerResult(cold, zeros, counted.counts, diagnostics=diagnostics, notes=(note,) if note else ())
+    means = None if watched is None else total / (moves - moves // 2)
+    notes = (note,) if note else ()
+    return SamplerResult(cold, zeros, counted.counts, diagnostics=diagnostics, notes=notes, chain_means=means)
 
 
 def swap_places(

@@ -44,12 +44,15 @@ class SolveOptions:
         chains: of simulated annealing.
         sweeps: of each.
         seconds: for the proof; 0 leaves it out.
+        run: of a sampler that was trained for the problem (graphs-mis, graphs-cut), or its model folder; it is asked
+            for as many samples as there are chains. None by default.
         seed: of all draws.
     """
 
     chains: int = 64
     sweeps: int = 200
     seconds: float = 10.0
+    run: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

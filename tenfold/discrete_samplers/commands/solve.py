@@ -17,6 +17,7 @@ EXAMPLES = """\
   tenfold solve mis karate.txt
   tenfold solve cut network.graphml --sweeps 1000 --seconds 60
   tenfold solve clique brock200_2.clq --json
+  tenfold solve mis small.txt --run runs/graphs
 """
 
 
@@ -32,18 +33,22 @@ def run_solve(argv: list[str]) -> int:
         raise UsageError(f"problem is {given.problem!r}{suggest(given.problem, NAMES)}")
     options = SolveOptions(**given.options(SolveOptions))
 
+    from tenfold.discrete_samplers.graphs.model import GraphFlow
     from tenfold.discrete_samplers.solving import solve
     from tenfold.discrete_samplers.targets.files import read_graph
+    from tenfold.hub.fetch import model_folder
 
     graph = read_graph(given.graph)
+    flow = None if options.run is None else GraphFlow.from_pretrained(model_folder(options.run))
     with show.busy(f"solve {given.problem}"):
-        found = solve(graph, given.problem, options.chains, options.sweeps, options.seconds, options.seed)
+        found = solve(graph, given.problem, options.chains, options.sweeps, options.seconds, options.seed, flow)
     chosen = [graph.names[i] if graph.names else str(i) for i in found.choice.nonzero()[:, 0].tolist()]
     if given.json:
         facts = {"problem": given.problem, "nodes": graph.nodes, "edges": len(graph.edges), "value": found.value}
         show.as_json(
-            {**facts, "bound": found.bound, "proven": found.proven, "annealed": found.annealed, "nodes_chosen": chosen}
-        )
+            {**facts, "bound": found.bound, "proven": found.proven, "annealed": found.annealed,
+             "sampled": found.sampled, "nodes_chosen": chosen}
+        )  # fmt: skip
         return 0
     what = NAMES[given.problem]
     print(f"{what} of {found.value} on {graph.nodes} nodes and {len(graph.edges)} edges")
@@ -53,5 +58,7 @@ def run_solve(argv: list[str]) -> int:
         print(f"not proven: no {what} is above {found.bound}; give the proof more --seconds")
     else:
         print("no proof was asked for; give it --seconds")
+    if found.sampled is not None:
+        print(f"annealing alone found {found.annealed}, the trained sampler {found.sampled}")
     print("nodes: " + " ".join(chosen))
     return 0

@@ -89,7 +89,7 @@ def machine_log_z(machine: BoltzmannMachine, chunk: int = 16384) -> float:
     w, b, c = (p.double() for p in (machine.weights, machine.visible, machine.hidden))
     parts = []
     for states in _chunks(count, hidden, 2, chunk):
-        h = states.double()
+        h = states.to(w)
         parts.append((h @ c + nn.functional.softplus(h @ w + b).sum(1)).logsumexp(0))
     return float(torch.stack(parts).logsumexp(0))
 

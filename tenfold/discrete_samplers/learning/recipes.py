@@ -51,12 +51,13 @@ _COUPLINGS = DiscreteEnergyRecipe(
 
 def _plane(source: str) -> DiscreteEnergyRecipe:
     return DiscreteEnergyRecipe(
-        model=DiscreteEnergyConfig(sites=32, kind="network", hidden=256, layers=3),
+        model=DiscreteEnergyConfig(sites=32, kind="network", hidden=128, layers=3),
         data=EnergyDataSettings(source=source, rows=20000, test=4000),  # type: ignore[arg-type]
+        objective=LikelihoodObjective(particles=128),
         train=TrainingConfig(
-            steps=10000, batch_size=128, learning_rate=1e-3, weight_decay=0.0, ema=0.999, validate_every=0
+            steps=4000, batch_size=128, learning_rate=1e-3, weight_decay=0.0, ema=0.999, validate_every=0
         ),
-        evaluation=LikelihoodEvaluation(samples=4000, steps=500),
+        evaluation=LikelihoodEvaluation(samples=1000, steps=100),
     )
 
 

@@ -99,7 +99,7 @@ class DiscreteEnergyTask:
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
-        self.model = DiscreteEnergy.from_pretrained(folder)
+        self.model = DiscreteEnergy.from_pretrained(folder).to(device_of(self.model))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the energy and the particles."""

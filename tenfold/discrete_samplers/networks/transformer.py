@@ -23,8 +23,8 @@ class StreamAttention(nn.Module):
         self.proj = nn.Linear(hidden, hidden)
         self.head = head
 
-    def forward(self, u: Float[Tensor, "b n h"], bias: Float[Tensor, "n n"] | None) -> Float[Tensor, "b n h"]:
-        """Without the residual; ``bias`` holds the causal mask where it is given."""
+    def forward(self, u: Float[Tensor, "b n h"], bias: Float[Tensor, "*a n n"] | None) -> Float[Tensor, "b n h"]:
+        """Without the residual; ``bias``, of all rows and heads or of each, holds the causal mask where it is given."""
         q, k, v = self.qkv(self.norm(u)).unflatten(-1, (-1, self.head)).transpose(1, 2).chunk(3, 1)
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=bias is None)
         return self.proj(mixed.transpose(1, 2).flatten(2))
@@ -38,7 +38,7 @@ class CausalLayer(nn.Module):
         self.attention = StreamAttention(hidden, head)
         self.mlp = PointwiseBlock(hidden)
 
-    def forward(self, u: Float[Tensor, "b n h"], bias: Float[Tensor, "n n"] | None) -> Float[Tensor, "b n h"]:
+    def forward(self, u: Float[Tensor, "b n h"], bias: Float[Tensor, "*a n n"] | None) -> Float[Tensor, "b n h"]:
         """Both."""
         u = u + self.attention(u, bias)
         return u + self.mlp(u)
@@ -56,7 +56,7 @@ class CausalBlock(nn.Module):
         self.fwd_blocks = nn.ModuleList(CausalLayer(hidden, head) for _ in range(layers))
         self.register_buffer("causal_attn_mask", torch.ones(length, length).tril())
 
-    def forward(self, u: Float[Tensor, "b n h"], bias: Float[Tensor, "n n"] | None) -> Float[Tensor, "b n h"]:
+    def forward(self, u: Float[Tensor, "b n h"], bias: Float[Tensor, "*a n n"] | None) -> Float[Tensor, "b n h"]:
         """One block of a stream."""
         z = self.proj_in(u) + self.pos_embed
         for layer in self.fwd_blocks:
@@ -85,7 +85,7 @@ class HollowReadout(nn.Module):
         left: Float[Tensor, "b d h"],
         right: Float[Tensor, "b d h"],
         c: Float[Tensor, "b h"],
-        bias: Float[Tensor, "d d"] | None,
+        bias: Float[Tensor, "*a d d"] | None,
     ) -> Float[Tensor, "b d h"]:
         """Hollow features; ``left`` and ``right`` have no row that knows x_i at i."""
         start = (left + right) / 2**0.5 + c[:, None]
@@ -97,13 +97,13 @@ class HollowReadout(nn.Module):
         h = start + self.attn_out(mixed.transpose(1, 2).flatten(2))
         return h + self.mlp(self.norm2(h))
 
-    def _mask(self, bias: Float[Tensor, "d d"] | None) -> Bool[Tensor, "d k"] | Float[Tensor, "d k"]:
+    def _mask(self, bias: Float[Tensor, "*a d d"] | None) -> Bool[Tensor, "d k"] | Float[Tensor, "*a d k"]:
         d = len(self.pos_embed)
         lower = torch.ones(d, d, dtype=torch.bool, device=self.pos_embed.device).tril()
         seen = torch.cat([lower, lower.T], 1)
         if bias is None:
             return seen
-        return bias.repeat(1, 2).masked_fill(~seen, -torch.inf)
+        return torch.cat([bias, bias], -1).masked_fill(~seen, -torch.inf)
 
 
 class EquivariantTransformer(nn.Module):

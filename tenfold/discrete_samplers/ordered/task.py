@@ -129,7 +129,7 @@ class OrderedTask:
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
-        self.model = OrderedSampler.from_pretrained(folder)
+        self.model = OrderedSampler.from_pretrained(folder).to(device_of(self.model))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the sampler, and its samples."""
