@@ -1,13 +1,22 @@
 """What the system is. Imports nothing heavy."""
 
+from tenfold import text_flows
+from tenfold.data.text.texts import TextScoring
 from tenfold.runs.system import System
+from tenfold.text_flows.options import TextFlowSampling
+from tenfold.text_flows.recipes import RECIPES, TextFlowRecipe
 
 SYSTEMS = (
     System(
         name="tarflowlm",
         title="TarFlowLM: language modelling with continuous flows",
         paper="arXiv:2507.00425",
-        state="the mixture bijectors work; the language model is missing",
+        state="trains and samples letters; results, tokens of a tokenizer and infilling are missing",
+        task=lambda: text_flows.TextFlowTask,
+        model=lambda: text_flows.TextFlow,
+        options={"sample": TextFlowSampling, "score": TextScoring},
+        recipes=RECIPES,
+        plain=TextFlowRecipe(),
         benchmarks=("text_flows",),
     ),
 )
