@@ -82,7 +82,7 @@ class CausalBody(nn.Module):
 
     def window(self, before: Float[Tensor, "b m c"], first: bool, states: list[LayerState]) -> Float[Tensor, "b n w"]:
         """Features of the positions behind those committed, from the values of the position before each of them; with
-        ``first``, the start vector comes before these."""
+        ``first``, the start vector comes before these. Without gradients."""
         return self._read(self._vectors(before, first), states[0].cache.length, states)
 
     def _vectors(self, values: Tensor, first: bool) -> Tensor:

@@ -20,7 +20,7 @@ from tenfold.text_flows.networks.codebook import LEAST_LOG_SCALE
 from tenfold.text_flows.networks.model import TextFlow
 
 AUTOREGRESSIVE = "discrete-autoregressive"
-_APART = 64.0
+_APART = 4096.0
 """Least distance between two means, in standard deviations."""
 
 
@@ -28,7 +28,8 @@ def from_autoregressive(
     source: str | os.PathLike[str], log_scale: float = LEAST_LOG_SCALE, revision: str | None = None
 ) -> TextFlow:
     """The flow whose bound is the cross-entropy of a trained "discrete-autoregressive" model folder, up to what tokens
-    overlap: means at least 64 σ apart.
+    overlap: means at least 4,096 σ apart, so that
+    noise hardly turns what is read.
 
     Raises UsageError for another kind of model, positions that are learned, and two tokens with one embedding."""
     folder = resolve(source, revision)

@@ -4,7 +4,7 @@
 ``MixMany`` token by token through mixtures of isotropic Gaussians with a codebook that all positions share.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -29,18 +29,6 @@ class Passed(NamedTuple):
 
     u: Tensor
     logdet: Tensor
-
-
-class Coupling(Protocol):
-    """What the flow, its bounds and its inversion ask of a coupling. ``features`` (b, n, w) are the body's."""
-
-    body: CausalBody
-
-    def log_density(self, h: Tensor, features: Tensor, tokens: Codebook) -> Tensor: ...
-
-    def passed(self, h: Tensor, features: Tensor, tokens: Codebook) -> Passed: ...
-
-    def inverse(self, u: Tensor, features: Tensor, tokens: Codebook, tolerance: float) -> Tensor: ...
 
 
 class MixOne(nn.Module):
@@ -125,6 +113,10 @@ class MixMany(nn.Module):
     def _map(self, features: Tensor, tokens: Codebook, like: Tensor) -> MixtureRosenblatt:
         mean, scale = self._gaussians(tokens)
         return MixtureRosenblatt(self.log_weights(features).to(like.dtype), mean.to(like.dtype), scale.to(like.dtype))
+
+
+Coupling = MixOne | MixMany
+"""What the flow, its bounds and its inversion use; ``features`` (b, n, w) are those of its ``body``."""
 
 
 def _log_mixture(
