@@ -63,6 +63,7 @@ class TextFlowSampling:
         passes: whether the text of every state, from noise to latents, is shown.
         edit: a text whose noise is changed in part, and decoded again.
         strength: s of its new noise √(1 − s²) u + s ε.
+        prompt: a text that samples go on with, for flows of one coupling: those read it before they write.
         decode: the likeliest token, or one drawn from p(x | z).
         batch: texts drawn together.
         seed: of the draws.
@@ -76,6 +77,7 @@ class TextFlowSampling:
     passes: bool = False
     edit: str = ""
     strength: float = 0.3
+    prompt: str = ""
     decode: Literal["argmax", "sample"] = "argmax"
     batch: int = 64
     seed: int = 0
@@ -88,5 +90,7 @@ class TextFlowSampling:
             raise UsageError(f"strength is {self.strength}; the share of new noise lies in [0, 1]")
         if self.edit and self.length:
             raise UsageError("the text that is edited has its own length; leave length out")
+        if self.edit and self.prompt:
+            raise UsageError("a text is edited or gone on with, not both; leave edit or prompt out")
         if self.block and self.solver != "jacobi":
             raise UsageError("blocks are of the solver 'jacobi'; set --solver jacobi, or leave block out")

@@ -47,25 +47,27 @@ def encode_text(
 
 
 @torch.no_grad()
-def decode_noise(model: TextFlow, u: Float[Tensor, "b m d"], options: TextFlowSampling) -> Generated:
+def decode_noise(
+    model: TextFlow, u: Float[Tensor, "b m d"], options: TextFlowSampling, rows: Int[Tensor, " b"] | None = None
+) -> Generated:
     """Tokens of the states that noise u becomes on its way to latents; of the latents alone without ``passes``.
+    ``rows`` are the texts' numbers, which key what the decoder draws; 0, 1, … by default.
 
     Raises TenfoldError where the inverse is not certified."""
     block = options.block if options.solver == "jacobi" else 1
     found = invert_flow(model, u, block, options.tolerance)
     wanted = found.states if options.passes else found.states[-1:]
-    return Generated([read_state(model, h, options) for h in wanted], found.calls, found.residual)
+    rows = torch.arange(len(u)) if rows is None else rows
+    return Generated([_read(model, h, options, rows) for h in wanted], found.calls, found.residual)
 
 
-def read_state(model: TextFlow, h: Float[Tensor, "b n d"], options: TextFlowSampling) -> Int[Tensor, "b n"]:
+def _read(model: TextFlow, h: Tensor, options: TextFlowSampling, rows: Tensor) -> Tensor:
     """The tokens that the decoder reads in a state."""
     log_probs = model.tokens.log_probs(h)
     if options.decode == "argmax":
         return log_probs.argmax(-1)
-    rows = torch.arange(len(h), device=h.device)
-    return categorical(
-        log_probs.double().exp(), Draws(options.seed, 1).uniform("decode", rows, (h.shape[1],), torch.float64)
-    )
+    uniforms = Draws(options.seed, 1).uniform("decode", rows.to(h.device), (h.shape[1],), torch.float64)
+    return categorical(log_probs.double().exp(), uniforms)
 
 
 def letters_of(model: TextFlow, tokens: Int[Tensor, "b n"]) -> list[str]:
@@ -75,47 +77,74 @@ def letters_of(model: TextFlow, tokens: Int[Tensor, "b n"]) -> list[str]:
     return ["".join(model.config.alphabet[i] for i in row) for row in tokens.tolist()]
 
 
+def continued(
+    model: TextFlow, prompt: Int[Tensor, " n"], u: Float[Tensor, "b m d"], seed: int, rows: Int[Tensor, " b"]
+) -> Float[Tensor, "b m d"]:
+    """Noise u with that of the prompt in the first places: what a flow from left to right makes of it begins with the
+    prompt, and goes on given its latents, which are drawn from q(z | x).
+
+    Raises UsageError for a flow of several couplings, whose latents depend on what comes later; and for prompts that
+    leave nothing to write or end inside a patch."""
+    if len(model.couplings) > 1:
+        raise UsageError("a flow that reads both ways cannot go on with a prompt; take one of a single coupling")
+    if not 0 < len(prompt) < u.shape[1] or len(prompt) % model.config.patch:
+        raise UsageError(
+            f"a prompt of {len(prompt)} tokens and texts of {u.shape[1]}; give a shorter one, a multiple of "
+            f"{model.config.patch}, or a larger length"
+        )
+    own = encode_text(model, prompt.to(u.device)[None].expand(len(u), -1), seed, rows)
+    return torch.cat([own, u[:, len(prompt) :]], 1)
+
+
+def edited(
+    model: TextFlow, text: Int[Tensor, " n"], u: Float[Tensor, "b m d"], seed: int, strength: float
+) -> Float[Tensor, "b m d"]:
+    """√(1 − s²) u(text) + s u: the text's own noise, changed in part; the text's latents are the same for all rows."""
+    own = encode_text(model, text.to(u.device)[None], seed)
+    return (1 - strength**2) ** 0.5 * own + strength * u
+
+
 def write_texts(
-    model: TextFlow, options: TextFlowSampling, folder: Path, name: str, edited: Int[Tensor, " n"] | None = None
+    model: TextFlow, options: TextFlowSampling, folder: Path, name: str, given: Int[Tensor, " n"] | None = None
 ) -> list[Path]:
-    """Texts from noise, or the ``edited`` one by new noise in part, as ``samples.txt`` and ``samples.json``.
+    """Texts from noise, in the terms of ``given`` (the text of ``edit`` or ``prompt``), as ``samples.txt`` and
+    ``samples.json``.
 
     Raises UsageError for a length that the model does not have."""
     model.eval()
-    length = len(edited) if edited is not None else options.length or model.config.length
+    length = len(given) if given is not None and options.edit else options.length or model.config.length
     if not 0 < length <= model.config.length:
         raise UsageError(f"length is {length}; this model writes 1 to {model.config.length} tokens")
-    lines: list[list[str]] = []
+    texts: list[list[str]] = []
     calls, residual = 0, 0.0
-    batches = torch.arange(options.num).split(options.batch)
-    for rows in progress.track(batches, "samples", "batches"):
+    for rows in progress.track(torch.arange(options.num).split(options.batch), "samples", "batches"):
         u = base_noise(model, rows, length, options.seed)
-        if edited is not None:
-            own = encode_text(
-                model, edited.to(u.device)[None].expand(len(rows), -1), options.seed, torch.zeros_like(rows)
-            )
-            u = (1 - options.strength**2) ** 0.5 * own + options.strength * u
-        found = decode_noise(model, u, options)
+        if given is not None and options.edit:
+            u = edited(model, given, u, options.seed, options.strength)
+        elif given is not None:
+            u = continued(model, given, u, options.seed, rows)
+        found = decode_noise(model, u, options, rows)
         calls, residual = calls + found.calls, max(residual, found.residual)
-        lines += zip(*(letters_of(model, tokens[:, :length]) for tokens in found.states), strict=True)  # type: ignore[arg-type]
-    depth = len(lines[0])
-    shown = [line for states in lines for line in _told(list(states), depth)]
+        states = [letters_of(model, tokens[:, :length]) for tokens in found.states]
+        texts += [list(of_one) for of_one in zip(*states, strict=True)]
     record: dict[str, Any] = {
         "model": name,
         "options": asdict(options),
-        "samples": [states[-1] for states in lines],
+        "samples": [of_one[-1] for of_one in texts],
         "calls": calls,
         "residual": residual,
     }
     if options.passes:
-        record["states"] = [list(states) for states in lines]
+        record["states"] = texts
+    told = [line for of_one in texts for line in _told(of_one)]
     return [
-        write_output(folder / "samples.txt", "".join(line + "\n" for line in shown)),
+        write_output(folder / "samples.txt", "".join(line + "\n" for line in told)),
         write_output(folder / "samples.json", json_text(record, indent=2) + "\n"),
     ]
 
 
-def _told(states: list[str], depth: int) -> list[str]:
-    if depth == 1:
+def _told(states: list[str]) -> list[str]:
+    """One text by its states, from noise on."""
+    if len(states) == 1:
         return states
-    return [f"h{depth - 1 - place}  {text}" for place, text in enumerate(states)] + [""]
+    return [*(f"h{len(states) - 1 - place}  {text}" for place, text in enumerate(states)), ""]

@@ -17,6 +17,7 @@ from tenfold.hub.folders import read_config
 from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
+from tenfold.settings.values import shown
 from tenfold.text.scores import Rows, score_texts
 from tenfold.text_flows.bounds import elbo
 from tenfold.text_flows.evaluation import measure
@@ -146,12 +147,11 @@ class TextFlowTask:
         return draw(self.model.eval(), self.data, directory)
 
     def sample(self, options: TextFlowSampling, folder: Path) -> list[Path]:
-        """Texts from noise, or from a text's changed noise: ``samples.txt`` and ``samples.json``."""
-        edited = None
-        if options.edit:
-            edited = torch.from_numpy(np.asarray(encode(options.edit, self.recipe.data)))
-            tell_foreign([options.edit], self.recipe.data)
-        return write_texts(self.model, options, folder, self.name, edited)
+        """Texts from noise, from a text's changed noise, or after a prompt: ``samples.txt`` and ``samples.json``."""
+        text = options.edit or options.prompt
+        given = torch.from_numpy(np.asarray(encode(text, self.recipe.data))) if text else None
+        tell_foreign([text], self.recipe.data)
+        return write_texts(self.model, options, folder, self.name, given)
 
     def score(self, options: TextScoring, source: Any, picture: Path | None = None) -> Scores:
         """log p of a user's texts, at least this, from the least likely one.
@@ -214,9 +214,9 @@ def started(recipe: TextFlowRecipe) -> TextFlow:
         return model
     if read_config(objective.start)["model_type"] == AUTOREGRESSIVE:
         before = from_autoregressive(objective.start, objective.log_scale)
-        given = {name: getattr(before.config, name) for name in ("dim", "width", "heads", "layers", "local_mixing")}
-        if before.config != recipe.model:
-            told = " ".join(f"--model.{name} {value}" for name, value in given.items())
+        names = ("dim", "width", "heads", "layers", "local_mixing")
+        if any(getattr(before.config, name) != getattr(recipe.model, name) for name in names):
+            told = " ".join(f"--model.{name} {shown(getattr(before.config, name))}" for name in names)
             raise UsageError(f"{objective.start} is the limit of one mix-d flow; start from it with {told}")
     else:
         before = TextFlow.from_pretrained(objective.start)

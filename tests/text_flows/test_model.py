@@ -125,7 +125,7 @@ class TestRecorded:
         z = recorded["stack.z"]
         for h, expected in zip(model.states(z), recorded["stack.hidden"].unbind(1), strict=True):
             torch.testing.assert_close(h, expected, rtol=1e-8, atol=1e-8)
-        # The recorded determinant of the first row is lost to rounding: its Jacobian, of 15 x 15 in double precision, has
+        # The recorded determinant of the first row is lost to rounding: its Jacobian, of doubles, has
         # a condition beyond 1e16. This is that of finite differences of the whole map with 250 digits.
         exact = torch.stack([torch.tensor(-148.324142973174, dtype=torch.float64), recorded["stack.logdet"][1]])
         expected = exact + log_normal(recorded["stack.u"]).sum(1)
