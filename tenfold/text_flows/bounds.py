@@ -87,8 +87,8 @@ def log_weights(
 
 def one_draw(model: TextFlow, tokens: Int[Tensor, "b n"], noise: Float[Tensor, "b m d"]) -> Float[Tensor, " b"]:
     """log w of each text at z = μ_x + σ_x ε, float64."""
-    first = model.couplings[0]
-    if len(model.couplings) == 1 and isinstance(first, MixMany) and first.codebook is None and _tied(model):
+    first = model.chain[0]
+    if len(model.chain) == 1 and isinstance(first, MixMany) and first.codebook is None and _tied(model):
         return collapsed(model, tokens, noise)
     terms = model(tokens, noise)
     return terms.reconstruction.double().sum(1) + terms.prior.double().sum(1) - terms.posterior.double().sum(1)
@@ -99,8 +99,8 @@ def collapsed(model: TextFlow, tokens: Int[Tensor, "b n"], noise: Float[Tensor, 
     left out: given what was before, its own factor is integrated exactly.
 
     Raises UsageError for another model."""
-    first = model.couplings[0]
-    if len(model.couplings) != 1 or not isinstance(first, MixMany) or first.codebook is not None or not _tied(model):
+    first = model.chain[0]
+    if len(model.chain) != 1 or not isinstance(first, MixMany) or first.codebook is not None or not _tied(model):
         raise UsageError("the collapsed estimator is of one tied mix-d coupling with the tied decoder; use one_draw")
     z = model.tokens.encode(model.padded(tokens), noise)
     weights = first.log_weights(first.body(model.positions(z))).flatten(1, 2)

@@ -63,7 +63,7 @@ def invert_flow(
     positions = u.shape[1] // config.patch
     with progress.task("inverting", len(places) * positions, "positions") as step:
         for place in places:
-            coupling, target = model.coupling(place), model.ordered(model.positions(states[-1]), place)
+            coupling, target = model.chain[place], model.ordered(model.positions(states[-1]), place)
             h, used = _inverse(model, coupling, target, block or positions, tolerance, root, step)
             residual = coupling.passed(h, coupling.body(h), model.tokens).u - target
             calls, worst = calls + used, max(worst, float(residual.abs().max()))

@@ -46,7 +46,7 @@ FLOW = TextFlowRecipe(model=TextFlowConfig(local_mixing=7, alphabet=LETTERS), tr
 
 def _with(recipe: TextFlowRecipe, **changes: dict[str, Any]) -> TextFlowRecipe:
     groups = {name: replace(getattr(recipe, name), **values) for name, values in changes.items()}
-    return replace(recipe, **groups)  # type: ignore[arg-type]
+    return replace(recipe, **groups)
 
 
 @settings

@@ -5,18 +5,20 @@ from tenfold.data.text.texts import TextScoring
 from tenfold.runs.system import System
 from tenfold.text_flows.options import TextFlowSampling
 from tenfold.text_flows.recipes import RECIPES, TextFlowRecipe
+from tenfold.text_flows.results import JOBS
 
 SYSTEMS = (
     System(
         name="tarflowlm",
         title="TarFlowLM: language modelling with continuous flows",
         paper="arXiv:2507.00425",
-        state="trains and samples letters; results, tokens of a tokenizer and infilling are missing",
+        state="letters work; recorded results, tokens of a tokenizer and filling from both sides are missing",
         task=lambda: text_flows.TextFlowTask,
         model=lambda: text_flows.TextFlow,
         options={"sample": TextFlowSampling, "score": TextScoring},
         recipes=RECIPES,
         plain=TextFlowRecipe(),
+        jobs=JOBS,
         benchmarks=("text_flows",),
     ),
 )

@@ -27,7 +27,7 @@ from tenfold.text_flows import (
 )
 from tenfold.text_flows.networks.channels import MaskedChannels
 from tenfold.text_flows.networks.codebook import TokenAutoencoder
-from tenfold.text_flows.networks.couplings import log_normal
+from tenfold.text_flows.networks.couplings import MixMany, MixOne, log_normal
 
 SMALL: dict[str, Any] = {"vocabulary": 5, "width": 16, "heads": 2, "hidden": 16, "length": 8}
 STACKS: dict[str, dict[str, Any]] = {
@@ -52,7 +52,7 @@ def flow(name: str, **changes: Any) -> TextFlow:
     model = TextFlow(TextFlowConfig(**{**SMALL, **STACKS[name], **changes})).double()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.15 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return model
 
 
@@ -103,7 +103,9 @@ class TestRecorded:
         with torch.no_grad():
             model.tokens.mean.copy_(recorded["vae.mean"])
             model.tokens.log_scale.copy_(recorded["vae.scale"].log())
-            model.couplings[0].head.bias.copy_(recorded["vae.prior_weights"].log())  # type: ignore[union-attr]
+            first = model.chain[0]
+            assert isinstance(first, MixMany)
+            first.head.bias.copy_(recorded["vae.prior_weights"].log())
         tokens = torch.arange(4).repeat_interleave(500)[:, None]
         values = log_weights(model, tokens, 60, batch=2000).reshape(-1, 4, 500)
         mean = values.mean((0, 2))
@@ -162,19 +164,19 @@ class TestFlow:
 
     def test_positions_see_what_was_read_before_alone(self, name: str) -> None:
         model = flow(name)
-        for place, coupling in enumerate(model.couplings):
+        for place, coupling in enumerate(model.chain):
             seen = model.ordered(model.positions(latents(model, 1, 8)), place)
             for t in range(seen.shape[1]):
                 moved = seen.clone()
                 moved[:, t] += 1
-                here, there = coupling.body(seen), coupling.body(moved)  # type: ignore[operator]
+                here, there = coupling.body(seen), coupling.body(moved)
                 assert torch.equal(here[:, : t + 1], there[:, : t + 1])
                 assert t + 1 == seen.shape[1] or not torch.equal(here[:, t + 1], there[:, t + 1])
 
     @torch.no_grad()
     def test_caches_give_what_one_pass_gives(self, name: str) -> None:
         model = flow(name)
-        body = model.coupling(0).body
+        body = model.chain[0].body
         h = model.positions(latents(model, 2, 8))
         whole, states, parts = body(h), body.begin(2, h.shape[1]), []
         for first in range(0, h.shape[1], 2):
@@ -208,9 +210,10 @@ class TestChannels:
     def test_one_component_is_affine(self) -> None:
         model = flow("affine")
         h = model.positions(latents(model))
-        coupling = model.coupling(0)
+        coupling = model.chain[0]
+        assert isinstance(coupling, MixOne)
         features = coupling.body(h)
-        _, mean, scale = model.couplings[0].mixtures(h, features)  # type: ignore[operator]
+        _, mean, scale = coupling.mixtures(h, features)
         u, logdet = coupling.passed(h, features, model.tokens)
         torch.testing.assert_close(u, ((h[..., None] - mean) / scale)[..., 0], rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(logdet, -scale.log().sum((-1, -2)), rtol=1e-9, atol=1e-9)
@@ -259,9 +262,9 @@ class TestBounds:
             values = []
             with torch.no_grad():
                 for step in (1e-5, -2e-5):
-                    parameter += step * direction
+                    parameter.add_(step * direction)
                     values.append(model(tokens, noise).bound().sum())
-                parameter += 1e-5 * direction
+                parameter.add_(1e-5 * direction)
             slope = (values[0] - values[1]) / 2e-5
             torch.testing.assert_close((parameter.grad * direction).sum(), slope, rtol=1e-4, atol=1e-6)
 
@@ -346,7 +349,9 @@ def test_bad_input() -> None:
 
 def test_what_is_not_certified_is_an_error() -> None:
     model = flow("mix-1")
+    first = model.chain[0]
+    assert isinstance(first, MixOne)
     with torch.no_grad():
-        model.couplings[0].head.out.bias += 1e9  # type: ignore[operator, union-attr]
+        first.head.out.bias.add_(1e9)
     with pytest.raises(TenfoldError):
         invert_flow(model, torch.full((1, 4, 2), 3.0, dtype=torch.float64), 0, tolerance=1e-12, root=1e-12)

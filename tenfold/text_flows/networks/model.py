@@ -56,7 +56,7 @@ class TextFlow(nn.Module):
     @property
     def shard_units(self) -> list[nn.Module]:
         """What FSDP2 shards one by one."""
-        return [layer for coupling in self.couplings for layer in coupling.body.layers]  # type: ignore[union-attr]
+        return [layer for coupling in self.chain for layer in coupling.body.layers]
 
     def freeze(self, count: int) -> None:
         """Leave the tokens' codebook and the first ``count`` couplings as they are in training (progressive training).
@@ -85,7 +85,7 @@ class TextFlow(nn.Module):
 
         The last coupling's map is not needed: its mixture density is all that is left of it."""
         h, total = self.positions(z), None
-        for place, coupling in enumerate(self.couplings):
+        for place, coupling in enumerate(self.chain):
             with torch.set_grad_enabled(torch.is_grad_enabled() and place >= self.frozen):
                 seen = self.ordered(h, place)
                 features = coupling.body(seen)
@@ -102,7 +102,7 @@ class TextFlow(nn.Module):
     def states(self, z: Float[Tensor, "b n d"]) -> list[Float[Tensor, "b n d"]]:
         """h^0 = z, …, h^L = u."""
         found, h = [z], self.positions(z)
-        for place, coupling in enumerate(self.couplings):
+        for place, coupling in enumerate(self.chain):
             seen = self.ordered(h, place)
             h = self.reordered(coupling.passed(seen, coupling.body(seen), self.tokens).u, place)
             found.append(self.latents(h))
@@ -136,10 +136,11 @@ class TextFlow(nn.Module):
             order = mixed(order)
         return order
 
-    def coupling(self, place: int) -> Coupling:
-        """One of the couplings."""
-        found: Any = self.couplings[place]
-        return found  # type: ignore[no-any-return]
+    @property
+    def chain(self) -> list[Coupling]:
+        """The couplings, from latents to noise."""
+        found: Any = self.couplings
+        return list(found)
 
     def padded(self, tokens: Int[Tensor, "b n"]) -> Int[Tensor, "b m"]:
         """Texts whose length is a multiple of P: token 0 takes the places that are missing. They are latents without a
