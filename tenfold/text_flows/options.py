@@ -94,3 +94,24 @@ class TextFlowSampling:
             raise UsageError("a text is edited or gone on with, not both; leave edit or prompt out")
         if self.block and self.solver != "jacobi":
             raise UsageError("blocks are of the solver 'jacobi'; set --solver jacobi, or leave block out")
+
+
+@settings
+class TextFlowAnalysis:
+    """Options of ``tenfold analyse``: the states of test text, and how good samples are, state by state.
+
+    Attributes:
+        judge: run or model folder of a discrete autoregressive model of the same characters, whose perplexity of the
+            samples is reported beside that of held-out text; "" for none.
+        num: test rows, and samples.
+        batch: texts computed together.
+        seed: of the draws.
+    """
+
+    judge: str = ""
+    num: int = 128
+    batch: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "", num=2, batch=1)

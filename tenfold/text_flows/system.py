@@ -3,7 +3,7 @@
 from tenfold import text_flows
 from tenfold.data.text.texts import TextScoring
 from tenfold.runs.system import System
-from tenfold.text_flows.options import TextFlowSampling
+from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
 from tenfold.text_flows.recipes import RECIPES, TextFlowRecipe
 from tenfold.text_flows.results import JOBS
 
@@ -15,7 +15,7 @@ SYSTEMS = (
         state="letters work; recorded results, tokens of a tokenizer and filling from both sides are missing",
         task=lambda: text_flows.TextFlowTask,
         model=lambda: text_flows.TextFlow,
-        options={"sample": TextFlowSampling, "score": TextScoring},
+        options={"sample": TextFlowSampling, "score": TextScoring, "analyse": TextFlowAnalysis},
         recipes=RECIPES,
         plain=TextFlowRecipe(),
         jobs=JOBS,

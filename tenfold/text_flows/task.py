@@ -13,17 +13,20 @@ from tenfold.data.text.characters import CharacterSplits, encode, read_character
 from tenfold.data.text.texts import TextScoring, read_texts
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.errors import UsageError
+from tenfold.hub.fetch import model_folder
 from tenfold.hub.folders import read_config
 from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.runs.scores import Scores
 from tenfold.settings.values import shown
 from tenfold.text.scores import Rows, score_texts
+from tenfold.text_flows.analysis import study_states
 from tenfold.text_flows.bounds import elbo
 from tenfold.text_flows.evaluation import measure
 from tenfold.text_flows.networks.conversion import AUTOREGRESSIVE, from_autoregressive
 from tenfold.text_flows.networks.model import TextFlow
-from tenfold.text_flows.options import TextFlowSampling
+from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
 from tenfold.text_flows.pictures import draw
 from tenfold.text_flows.recipes import TextFlowRecipe
 from tenfold.text_flows.sampling import write_texts
@@ -152,6 +155,13 @@ class TextFlowTask:
         given = torch.from_numpy(np.asarray(encode(text, self.recipe.data))) if text else None
         tell_foreign([text], self.recipe.data)
         return write_texts(self.model, options, folder, self.name, given)
+
+    def analyse(self, options: TextFlowAnalysis, figures: Path) -> Outcome:
+        """The flow state by state: measurements, and a picture in the folder ``figures``."""
+        judge = None
+        if options.judge:
+            judge = self._placed(from_autoregressive(model_folder(options.judge)))
+        return study_states(self.model.eval(), judge, self.data, options, figures, self.name)
 
     def score(self, options: TextScoring, source: Any, picture: Path | None = None) -> Scores:
         """log p of a user's texts, at least this, from the least likely one.

@@ -183,7 +183,8 @@ CASES: dict[str, Case] = {
     "discrete-uniform": Case("kjv-udlm", diffusion, sample=WRITE, score=TEXTS, scoring={"draws": 2}),
     "discrete-scores": Case("kjv-sedd", diffusion, sample=WRITE),
     "text-flow": Case(
-        "kjv-flow", flow_of_text, sample={"num": 2, "batch": 2}, score=TEXTS, scoring={"draws": 2}, verbs=ALL
+        "kjv-flow", flow_of_text, sample={"num": 2, "batch": 2}, score=TEXTS, scoring={"draws": 2},
+        verbs=("evaluate",),
     ),
     "autoregressive": Case("kjv-ar", diffusion_ar, score=TEXTS),
     "distil": Case("kjv-distil", taught, sample=WRITE),

@@ -16,7 +16,7 @@ from tenfold.errors import UsageError
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
 from tenfold.text_flows import TextFlow, TextFlowTask
-from tenfold.text_flows.options import TextFlowSampling
+from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
 
@@ -148,15 +148,23 @@ def test_stages_never_forget(text: str, tmp_path: Path) -> None:
         change(made, shifted)
 
 
-def test_a_start_from_a_discrete_model(text: str, tmp_path: Path) -> None:
+def test_a_start_from_a_discrete_model(run: Any, text: str, tmp_path: Path) -> None:
     small = {"width": 32, "layers": 1, "heads": 2, "length": 16, "local_mixing": 3}
-    base = {"data": groups(text)["data"], "train": {**TRAIN, "steps": 5}, "evaluation": {"rows": 32, "holes": 0}}
+    base = {"data": groups(text)["data"], "train": {**TRAIN, "steps": 40}, "evaluation": {"rows": 32, "holes": 0}}
     discrete = api.train(change(recipe("kjv-ar"), {"model": small, **base}), tmp_path / "ar")
     exact = next(row.value for row in discrete.measurements if row.model == "kjv-ar" and row.name == "bits_per_char")
     start = {"start": str(tmp_path / "ar" / "model")}
     made = settings(text, objective=start, model={"dim": 26, "log_scale": -7.0})
     rows = TextFlowTask(made).evaluate()
     assert rows[0].value == pytest.approx(exact, abs=2e-4)
+    # It judges samples too.
+    (tmp_path / "figures").mkdir()
+    found = run.task.analyse(TextFlowAnalysis(judge=str(tmp_path / "ar"), num=16), tmp_path / "figures")
+    values = {(row.name, row.model): row.value for row in found.rows}
+    judged = [values["generative_perplexity", f"kjv-flow, h{place}"] for place in (0, 1)]
+    assert values["generative_perplexity", "held-out text"] < judged[0] < judged[1]
+    assert values["state_length", "kjv-flow, h1"] > 0
+    assert (tmp_path / "figures" / "states.png").is_file()
     with pytest.raises(UsageError, match=r"start from it with --model.dim 26"):
         _ = TextFlowTask(settings(text, objective=start)).model
 
