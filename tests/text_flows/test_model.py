@@ -226,8 +226,8 @@ class TestBounds:
         torch.testing.assert_close(collapsed(model, tokens, noise), model(tokens, noise).bound(), rtol=1e-9, atol=1e-9)
 
     def test_the_weighted_bound_gets_no_looser(self) -> None:
-        values = log_weights(flow("stack"), texts(), 64)
-        curve = bounds.gain(values, (1, 4, 16, 64))
+        values = log_weights(flow("stack"), texts(), 16)
+        curve = bounds.gain(values, (1, 2, 4, 16))
         assert curve == sorted(curve, reverse=True)
         assert curve[0] > curve[-1]
 
@@ -236,7 +236,7 @@ class TestBounds:
         # Texts of two letters, or of a single one and padding: what the bound says they weigh is at most 1 in all.
         model, letters = flow(name, patch=2), torch.arange(5)
         for rows in (letters[:, None], torch.cartesian_prod(letters, letters)):
-            values = log_weights(model, rows.repeat(2000, 1), 1, batch=100_000)[0].reshape(2000, -1)
+            values = log_weights(model, rows.repeat(800, 1), 1, batch=100_000)[0].reshape(800, -1)
             total = float(values.exp().mean(0).sum())
             assert total < 1.05
             if name == "mix-d":  # a stack's latents lie far from its tokens: few draws see most of its probability

@@ -78,10 +78,10 @@ def test_every_coupling_learns(text: str, name: str, tmp_path: Path) -> None:
         changes["components"] = [8]
     task = TextFlowTask(settings(text, name, model=changes), name)
     batch = {**task.train_source().batch(np.arange(64)), "index": torch.arange(64)}
-    before = task.validate(task.modules(), batch, Draws(0, 0))["loss"].mean()
+    before = task.validate(task.modules(), batch, Draws(0, 0))["loss"].mean().item()
     done = train(task, task.recipe.train, RunFolder(tmp_path / "run"), show=False)
     assert done.validation_loss is not None
-    assert done.validation_loss < float(before) - 0.4
+    assert done.validation_loss < before - 0.4
 
 
 def test_samples(run: Any, tmp_path: Path) -> None:
