@@ -193,6 +193,19 @@ class TestFlow:
         assert torch.equal(again.log_density(latents(model)), model.log_density(latents(model)))
 
 
+@pytest.mark.parametrize("kind", ["affine", "mix-1", "mix-d"])
+def test_couplings_begin_nearly_as_the_identity(kind: str) -> None:
+    # What stages add costs nothing at first: on normal points their map keeps the density.
+    count = 1 if kind == "affine" else 9
+    shape: dict[str, Any] = {"couplings": ("mix-1", kind), "layers": (1, 1), "components": (3, count), "dim": 4}
+    torch.manual_seed(0)
+    model = TextFlow(TextFlowConfig(**{**SMALL, **shape}))
+    u = torch.randn(64, 8, 4, generator=torch.Generator().manual_seed(0))
+    coupling = model.chain[1]
+    lost = log_normal(u) - coupling.log_density(u, coupling.body(u), model.tokens)
+    assert abs(float(lost.detach().mean())) / 4 < (0.1 if kind == "mix-d" else 0.01)
+
+
 class TestChannels:
     @pytest.mark.parametrize("count", [1, 2, 5])
     def test_a_channel_sees_those_before_it(self, count: int) -> None:

@@ -31,9 +31,10 @@ class MaskedChannels(nn.Module):
     """(..., c, 3K) numbers from features (..., w) and channels (..., c), those of channel i from channels before i.
 
     Three masked maps: 3(c − 1) -> E(c − 1), [w, E(c − 1)] -> (D/2)c, (D/2)c -> 3Kc, E = min(max(1, ⌊9D/16/(c − 1)⌋),
-    96), D = ``hidden``. The last starts at zero, the means spread over [−3, 3]."""
+    96), D = ``hidden``. The last starts at zero, the means spread over [−3, 3]; of a coupling ``behind`` others, whose
+    channels are nearly normal, over [−½, ½] with variance 1 in all, so that it begins nearly as the identity."""
 
-    def __init__(self, channels: int, width: int, hidden: int, components: int) -> None:
+    def __init__(self, channels: int, width: int, hidden: int, components: int, behind: bool = False) -> None:
         super().__init__()
         self.channels, self.components = channels, components
         earlier, half = channels - 1, hidden // 2
@@ -47,8 +48,10 @@ class MaskedChannels(nn.Module):
         self.out = MaskedLinear(last[:, None] >= middle)
         with torch.no_grad():
             self.out.weight.zero_()
-            spread = torch.linspace(-3, 3, components) if components > 1 else torch.zeros(1)
-            log_scale = torch.full((components,), min(1.0, 8 / components)).log()
+            reach = 0.5 if behind else 3.0
+            spread = torch.linspace(-reach, reach, components) if components > 1 else torch.zeros(1)
+            scale = float(1 - spread.square().mean()) ** 0.5 if behind else min(1.0, 8 / components)
+            log_scale = torch.full((components,), scale).log()
             self.out.bias.copy_(torch.cat([torch.zeros(components), spread, log_scale]).repeat(channels))
 
     def forward(self, features: Float[Tensor, "*b w"], values: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c outputs"]:

@@ -4,6 +4,7 @@
 ``MixMany`` token by token through mixtures of isotropic Gaussians with a codebook that all positions share.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ class MixOne(nn.Module):
     def __init__(self, config: TextFlowConfig, place: int) -> None:
         super().__init__()
         self.body = CausalBody(config, config.layers[place])
-        self.head = MaskedChannels(config.channels, config.width, config.hidden, config.components[place])
+        self.head = MaskedChannels(config.channels, config.width, config.hidden, config.components[place], place > 0)
 
     def mixtures(
         self, h: Float[Tensor, "*b c"], features: Float[Tensor, "*b w"]
@@ -84,6 +85,11 @@ class MixMany(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.codebook = None if config.ties(place) else Codebook(count, config.dim, 0.0)
+        if self.codebook is not None and place:
+            # Behind other couplings the points are nearly normal: begin nearly as the identity.
+            with torch.no_grad():
+                self.codebook.mean.mul_(0.5)
+                self.codebook.log_scale.fill_(0.5 * math.log(0.75))
 
     def log_weights(self, features: Float[Tensor, "*b w"]) -> Float[Tensor, "*b p k"]:
         """log π of each token of the positions."""
