@@ -3,6 +3,11 @@
 ``inverse-bisection``: seconds to a residual of 1e-9 in float64, of guarded Newton steps against bisection in the same
 bracket with the same tail-safe map; ``-fast`` gives bisection our quicker map too. ``rosenblatt-memory``: peak of a
 forward and backward pass, against the direct form: all components of all positions and dimensions at once.
+
+``mixd-step``: seconds of a training step of one Mix-d flow, against the discrete autoregressive model of equal body.
+``jacobi-calls``: calls of the network for samples of a flow that is briefly trained here on the King James text, by
+Jacobi's method to 1e-4, against one position after the other; ``-stack`` the same of two couplings; ``patch4-calls``:
+one position after the other, with four tokens a position against one.
 """
 
 import sys
@@ -10,15 +15,22 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.harness import Record, main, paired
+from tenfold.api import catalogue
+from tenfold.discrete_diffusion import Autoregressive, AutoregressiveConfig
+from tenfold.settings.changes import change
+from tenfold.text_flows import TextFlow, TextFlowConfig, TextFlowTask, invert_flow
 from tenfold.text_flows.bijectors import inverse
 from tenfold.text_flows.bijectors.normal import log_pdf
 from tenfold.text_flows.bijectors.rosenblatt import MixtureRosenblatt
 from tenfold.text_flows.bijectors.scalar import log_density, log_tails, to_base
+from tenfold.text_flows.sampling import base_noise
+from tenfold.training.streams import Draws, numpy_generator
 
 TOLERANCE = 1e-9
 Map = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -124,12 +136,69 @@ def memory_record(rows: int, count: int, dims: int) -> Record:
     )
 
 
+def step_record(repeats: int, rows: int = 16) -> Record:
+    """A forward and backward pass on letters, the optimiser's step left out on both sides."""
+    torch.manual_seed(0)
+    tokens, index = torch.randint(27, (rows, 64)), torch.arange(rows)
+    flow = TextFlow(TextFlowConfig(local_mixing=7))
+    discrete = Autoregressive(AutoregressiveConfig(local_mixing=7))
+
+    def ours() -> None:
+        noise = Draws(0, 0).normal("latents", index, (64, flow.config.dim))
+        flow(tokens, noise).bound().mean().neg().backward()
+
+    def other() -> None:
+        discrete.log_prob(tokens).mean().neg().backward()
+
+    seconds = paired(ours, other, repeats, warm_up=2)
+    return Record("mixd-step", *seconds, "s", None, {"rows": rows, "tokens": 64, "width": 128, "layers": 2})
+
+
+def trained(steps: int, **model: Any) -> TextFlow:
+    """A flow of letters after a few steps of its recipe."""
+    recipe: Any = change(catalogue.recipe("kjv-flow"), {"model": {"local_mixing": 7, **model}})
+    task = TextFlowTask(recipe)
+    source, optimizer = task.train_source(), task.optimizers(task.modules())["model"]
+    for step in range(steps):
+        places = numpy_generator("benchmark", step).integers(len(source), size=16)
+        batch = {**source.batch(places), "index": torch.from_numpy(places)}
+        (update,) = task.step(task.modules(), batch, Draws(0, step))
+        optimizer.zero_grad()
+        update.loss.backward()
+        optimizer.step()
+    return task.model.eval()
+
+
+def jacobi_record(name: str, flow: TextFlow, num: int) -> Record:
+    """Samples of a flow from the same noise; ``max_error`` is the largest difference of their latents."""
+    u = base_noise(flow, torch.arange(num), flow.config.length, 0)
+    ours, other = invert_flow(flow, u, 0, 1e-4), invert_flow(flow, u)
+    error = float((ours.latents - other.latents).abs().max())
+    details = {"ours_residual": ours.residual, "other_residual": other.residual}
+    sizes = {"texts": num, "tokens": flow.config.length, "couplings": len(flow.chain)}
+    return Record(name, ours.calls, other.calls, "calls", error, sizes, details)
+
+
+def patch_record(flows: tuple[TextFlow, TextFlow], num: int) -> Record:
+    """Samples of flows of four tokens a position and of one, both one position after the other."""
+    made = [invert_flow(flow, base_noise(flow, torch.arange(num), flow.config.length, 0)) for flow in flows]
+    sizes = {"texts": num, "tokens": flows[0].config.length, "couplings": len(flows[0].chain)}
+    return Record("patch4-calls", made[0].calls, made[1].calls, "calls", None, sizes)
+
+
 def benchmarks(quick: bool, emit: Callable[[Record], None]) -> None:
     """All records."""
     emit(memory_record(64 if quick else 512, 512 if quick else 4096, 16))
     for count in (2, 27, 64):
         for record in inverse_records(count, 500 if quick else 6000, 2 if quick else 7):
             emit(record)
+    emit(step_record(3 if quick else 31))
+    steps, num = (20, 2) if quick else (1000, 16)
+    emit(jacobi_record("jacobi-calls", trained(steps), num))
+    shape: dict[str, Any] = {"couplings": ["mix-d", "mix-1"], "layers": [1, 1], "components": [27, 8], "dim": 6}
+    stack = trained(steps, **shape)
+    emit(jacobi_record("jacobi-calls-stack", stack, num))
+    emit(patch_record((trained(steps // 10, patch=4, **shape), stack), num))
 
 
 if __name__ == "__main__":

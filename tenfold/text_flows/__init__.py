@@ -1,6 +1,7 @@
-"""TarFlowLM: language modelling with continuous flows (arXiv:2507.00425). Its bijections are here, the model is not.
+"""TarFlowLM: language modelling with continuous flows (arXiv:2507.00425): mixture bijectors, the model, its bounds and
+samplers.
 
-Names are imported on first use. The guide is docs/mixture-flows.md.
+Names are imported on first use. The guides are docs/text-flows.md and, of the bijectors alone, docs/mixture-flows.md.
 """
 
 import lazy_loader

@@ -1,13 +1,24 @@
 """What the system is. Imports nothing heavy."""
 
+from tenfold import text_flows
+from tenfold.data.text.texts import TextScoring
 from tenfold.runs.system import System
+from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
+from tenfold.text_flows.recipes import RECIPES, TextFlowRecipe
+from tenfold.text_flows.results import JOBS
 
 SYSTEMS = (
     System(
         name="tarflowlm",
         title="TarFlowLM: language modelling with continuous flows",
         paper="arXiv:2507.00425",
-        state="the mixture bijectors work; the language model is missing",
+        state="letters work; recorded results, tokens of a tokenizer and filling from both sides are missing",
+        task=lambda: text_flows.TextFlowTask,
+        model=lambda: text_flows.TextFlow,
+        options={"sample": TextFlowSampling, "score": TextScoring, "analyse": TextFlowAnalysis},
+        recipes=RECIPES,
+        plain=TextFlowRecipe(),
+        jobs=JOBS,
         benchmarks=("text_flows",),
     ),
 )

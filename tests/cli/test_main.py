@@ -95,9 +95,6 @@ def test_systems_that_are_there_have_their_parts_and_others_none() -> None:
         elif name == "detection":
             assert there == ({"data", "explain-assignment", "score-detections"} <= set(COMMANDS))
             assert not parts.task
-        elif name == "tarflowlm":
-            assert there
-            assert not parts.task
         elif name in made_of:
             assert parts.state == f"a part of {name}"
             assert parts.task

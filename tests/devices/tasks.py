@@ -99,6 +99,13 @@ def ratio(path: Path) -> dict[str, Any]:
     return {**text(path, local_mixing=3), "objective": {"start": str(path / "masked")}, "evaluation": evaluation}
 
 
+def flow_of_text(path: Path) -> dict[str, Any]:
+    """A flow of characters in continuous space."""
+    given = diffusion_ar(path)
+    flow = {"dim": 2, "layers": [1], "components": [given["model"]["vocabulary"]], "hidden": 8}
+    return {**given, "model": {**given["model"], **flow}, "evaluation": {"draws": 2, "rows": 4}}
+
+
 def taught(path: Path) -> dict[str, Any]:
     """A model that an autoregressive one teaches."""
     objective = {"teacher": str(path / "ar"), "candidates": 2, "sites": 4, "samples": 8}
@@ -208,6 +215,10 @@ CASES: dict[str, Case] = {
     "discrete-diffusion": Case("kjv-masked", diffusion, sample=WRITE, score=TEXTS, scoring={"draws": 2}, verbs=ALL),
     "discrete-uniform": Case("kjv-udlm", diffusion, sample=WRITE, score=TEXTS, scoring={"draws": 2}),
     "discrete-scores": Case("kjv-sedd", diffusion, sample=WRITE),
+    "text-flow": Case(
+        "kjv-flow", flow_of_text, sample={"num": 2, "batch": 2}, score=TEXTS, scoring={"draws": 2},
+        verbs=("evaluate",),
+    ),
     "autoregressive": Case("kjv-ar", diffusion_ar, score=TEXTS),
     "distil": Case("kjv-distil", taught, sample=WRITE),
     "distil-first-order": Case(

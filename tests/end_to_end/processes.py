@@ -82,6 +82,15 @@ def text(folder: Path) -> dict[str, Any]:
     return {"model": {**SEQUENCE, "length": 16, "local_mixing": 3}, "data": data}
 
 
+def flow_of_text(folder: Path) -> dict[str, Any]:
+    """A flow of characters of one coupling of two layers."""
+    made = text(folder)
+    sizes = {
+        name: value for name, value in made["model"].items() if name in ("width", "heads", "length", "local_mixing")
+    }
+    return {**made, "model": {**sizes, "dim": 4}}
+
+
 def tuned(folder: Path) -> dict[str, Any]:
     """Rounds of coupled-GRPO. Tokens are revealed at random: ranks of an untrained model are within rounding."""
     objective = {"start": str(folder / "masked"), "group": 4, "steps": 3, "beta": 0.1, "sync": 2, "alg": "origin"}
@@ -101,6 +110,7 @@ CASES = {
         "grpo-brackets", tuned, rows=4, ways=("single", "ddp"), stage="tuned", replaced={"reward": odd}
     ),
     "discrete diffusion": Case("kjv-mdlm", text),
+    "flow of text": Case("kjv-flow", flow_of_text, ways=("single", "fsdp")),
     "discrete diffusion by scores": Case("kjv-sedd", text, ways=("single", "fsdp")),
     "denoiser": Case("energy-digits-teacher", lambda _: {}, rows=16, ways=("single", "ddp")),
     "lattice flow": Case(

@@ -81,6 +81,7 @@ GUIDES = {
     "semialgebraic.md": Run(lambda made: made["found"].certified and made["found"].count == 1961, shown="1961 True"),
     "starflow.md": Run(lambda made: made["latents"].shape == (3, 4, 2, 6) and made["nats"].shape == (3,)),
     "tarflow.md": Run(lambda made: made["images"].shape == (16, 1, 8, 8) and made["maps"].shape == (16, 16)),
+    "text-flows.md": Run(lambda made: bool((made["bound"].nats > 20).all()), shown="calls of the network"),
     "shifts.md": Run(lambda made: made["points"].shape == (1000, 2) and made["batch"].shape == (64, 1)),
 }
 

@@ -167,6 +167,10 @@ CASES: dict[str, Case] = {
     "hollow network": Case("kjv-hollow", 20, text),
     "scores": Case("kjv-sedd", 48, text),
     "tokens": Case("mdlm-owt", 48, tokens, train={"accumulate": 1, "precision": "fp32"}),
+    "flow of text": Case("kjv-flow", 32, lambda p: text(p, local_mixing=7, components=[len(LETTERS)], layers=[2])),
+    "flow of text in patches": Case(
+        "kjv-flow-patch2", 32, lambda p: text(p, local_mixing=7, components=[len(LETTERS), 8], layers=[1, 1])
+    ),
     "left to right": Case("kjv-ar", 32, lambda p: text(p, width=256)),
     "distilled": Case("kjv-distil", 32, lambda p: taught(p, sites=4)),
     "distilled to first order": Case(

@@ -107,7 +107,7 @@ def floats_or_lost(logits: Values) -> Tensor:
     given = torch.as_tensor(logits)
     lost = given == -torch.inf
     finite_part = floats(torch.where(lost, 0, given), "logits")
-    if given.ndim and given.shape[-1] and bool(lost.all(-1).any()):
+    if visible(given) and given.ndim and given.shape[-1] and bool(lost.all(-1).any()):
         raise UsageError("a row of logits is -inf throughout; a mixture needs a component of positive weight")
     return finite_part.masked_fill(lost, -torch.inf)
 

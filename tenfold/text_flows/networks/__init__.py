@@ -1,0 +1,1 @@
+"""The networks of TarFlowLM: tokens and latents, causal transformers, couplings, the flow."""

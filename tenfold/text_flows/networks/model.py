@@ -1,0 +1,202 @@
+"""TarFlowLM (arXiv:2507.00425): tokens as small Gaussians, and an exact flow of the latents by causal transformers."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tenfold import hub
+from tenfold.errors import UsageError
+from tenfold.nn.border import visible
+from tenfold.text_flows.config import TextFlowConfig
+from tenfold.text_flows.networks.codebook import TokenAutoencoder
+from tenfold.text_flows.networks.couplings import Coupling, MixMany, MixOne
+
+
+class Terms(NamedTuple):
+    """Of texts (b, n) with drawn latents: log p(x_t | z_t) and log q(z_t | x_t) of each token (b, n), and log p(z) of
+    each position (b, n / P), nats. Padding of the last patch is in all but the first."""
+
+    reconstruction: Tensor
+    posterior: Tensor
+    prior: Tensor
+
+    def bound(self) -> Float[Tensor, " b"]:
+        """log p(x | z) + log p(z) − log q(z | x) of each text: its mean over q is at most log p(x)."""
+        return self.reconstruction.sum(1) + self.prior.sum(1) - self.posterior.sum(1)
+
+
+class TextFlow(nn.Module):
+    """A language model whose likelihood is that of a flow in continuous space.
+
+    Coupling l reads positions from left to right for even l (counted from 0) and from right to left for odd l, and
+    channels in the l-th power of the order "even ones, then odd ones" where they are mixed. All states h^0 = z, …,
+    h^L = u are in the order of the text.
+
+    >>> model = TextFlow(TextFlowConfig(vocabulary=4, components=(4,), dim=2, width=16, heads=2, length=8))
+    >>> model(torch.tensor([[0, 3, 1]]), torch.zeros(1, 3, 2)).bound().shape
+    torch.Size([1])
+    """
+
+    model_type = "tarflowlm"
+    config_class = TextFlowConfig
+
+    def __init__(self, config: TextFlowConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = TokenAutoencoder(config.vocabulary, config.dim, config.log_scale, config.decoder == "tied")
+        kinds = {"affine": MixOne, "mix-1": MixOne, "mix-d": MixMany}
+        self.couplings = nn.ModuleList(kinds[kind](config, place) for place, kind in enumerate(config.couplings))
+        self.frozen = 0
+
+    @property
+    def shard_units(self) -> list[nn.Module]:
+        """What FSDP2 shards one by one."""
+        return [layer for coupling in self.chain for layer in coupling.body.layers]
+
+    def freeze(self, count: int) -> None:
+        """Leave the tokens' codebook and the first ``count`` couplings as they are in training (progressive training).
+
+        Raises UsageError where nothing would be left to train."""
+        if not 0 < count < len(self.couplings):
+            raise UsageError(
+                f"{count} of {len(self.couplings)} couplings cannot be frozen; give 1 to one less than all"
+            )
+        self.frozen = count
+        for part in (self.tokens, *self.couplings[:count]):
+            part.requires_grad_(False)
+
+    def forward(self, tokens: Int[Tensor, "b n"], noise: Float[Tensor, "b m d"]) -> Terms:
+        """The terms of the bound at z = μ_x + σ_x ε, ε = ``noise`` of ``padded_length`` n.
+
+        Raises UsageError for tokens outside the vocabulary, and texts that are empty or too long."""
+        padded = self.padded(tokens)
+        z = self.tokens.encode(padded, noise)
+        own = z[:, : tokens.shape[1]]
+        chosen = self.tokens.log_probs(own).gather(-1, tokens[..., None])[..., 0]
+        return Terms(chosen, self.tokens.log_posterior(z, padded), self.log_density(z))
+
+    def log_density(self, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b m"]:
+        """log p(z) of each position of P tokens, given what its couplings read before it, nats; n is a multiple of P.
+
+        The last coupling's map is not needed: its mixture density is all that is left of it."""
+        h, total = self.positions(z), None
+        for place, coupling in enumerate(self.chain):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and place >= self.frozen):
+                seen = self.ordered(h, place)
+                features = coupling.body(seen)
+                if place == len(self.couplings) - 1:
+                    found = coupling.log_density(seen, features, self.tokens)
+                else:
+                    u, found = coupling.passed(seen, features, self.tokens)
+                    h = self.reordered(u, place)
+                found = found.flip(1) if place % 2 else found
+                total = found if total is None else total + found
+        assert total is not None
+        return total
+
+    def states(self, z: Float[Tensor, "b n d"]) -> list[Float[Tensor, "b n d"]]:
+        """h^0 = z, …, h^L = u."""
+        found, h = [z], self.positions(z)
+        for place, coupling in enumerate(self.chain):
+            seen = self.ordered(h, place)
+            h = self.reordered(coupling.passed(seen, coupling.body(seen), self.tokens).u, place)
+            found.append(self.latents(h))
+        return found
+
+    # Positions, orders, padding
+
+    def positions(self, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b m c"]:
+        """Latents of P tokens as one position each."""
+        return z.reshape(len(z), -1, self.config.channels)
+
+    def latents(self, h: Float[Tensor, "b m c"]) -> Float[Tensor, "b n d"]:
+        """Positions as latents of tokens."""
+        return h.reshape(len(h), -1, self.config.dim)
+
+    def ordered(self, h: Float[Tensor, "b m c"], place: int) -> Float[Tensor, "b m c"]:
+        """Positions and channels as the coupling at ``place`` reads them."""
+        if self.config.mix_channels:
+            h = h[..., self._channels(place)]
+        return h.flip(1) if place % 2 else h
+
+    def reordered(self, h: Float[Tensor, "b m c"], place: int) -> Float[Tensor, "b m c"]:
+        """Back to the order of the text."""
+        if self.config.mix_channels:
+            h = h[..., self._channels(place).argsort()]
+        return h.flip(1) if place % 2 else h
+
+    def _channels(self, place: int) -> Tensor:
+        order = torch.arange(self.config.channels)
+        for _ in range(place):
+            order = mixed(order)
+        return order
+
+    @property
+    def chain(self) -> list[Coupling]:
+        """The couplings, from latents to noise."""
+        found: Any = self.couplings
+        return list(found)
+
+    def padded(self, tokens: Int[Tensor, "b n"]) -> Int[Tensor, "b m"]:
+        """Texts whose length is a multiple of P: token 0 takes the places that are missing. They are latents without a
+        text, so that the bound stays one on the tokens given; what the decoder says of them is left out.
+
+        Raises UsageError for what is no text of this model."""
+        count = tokens.shape[1]
+        if not 0 < count <= self.config.length:
+            raise UsageError(f"a text of {count} tokens; this model reads 1 to {self.config.length}")
+        if (
+            visible(tokens)
+            and tokens.numel()
+            and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocabulary
+        ):
+            wrong = tokens[(tokens < 0) | (tokens >= self.config.vocabulary)][0]
+            raise UsageError(
+                f"token {int(wrong)} is none of the vocabulary of {self.config.vocabulary}; give 0 to V - 1"
+            )
+        return F.pad(tokens, (0, -count % self.config.patch))
+
+    def padded_length(self, count: int) -> int:
+        """The multiple of P that ``count`` tokens are padded to."""
+        return -(-count // self.config.patch) * self.config.patch
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "TextFlow":
+        """The model of a local folder or hub repository, in evaluation mode; strict (``tenfold.hub``)."""
+        model: TextFlow = hub.from_pretrained(cls, source, **options)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Write ``config.json`` and ``model.safetensors``; of characters, also how text is read."""
+        config = self.config
+        read = {"data": {"alphabet": config.alphabet, "length": config.length}} if config.alphabet else {}
+        hub.save_pretrained(self, folder, {"recipe": read, **(extra or {})})
+
+
+def mixed(x: Tensor) -> Tensor:
+    """The even entries of the last axis (counted from 0), then the odd ones; log-determinant 0.
+
+    >>> mixed(torch.arange(4))
+    tensor([0, 2, 1, 3])
+
+    Raises UsageError for an odd size."""
+    if x.shape[-1] % 2:
+        raise UsageError(f"{x.shape[-1]} channels cannot be mixed by halves; give an even number")
+    return torch.cat([x[..., ::2], x[..., 1::2]], -1)
+
+
+def unmixed(x: Tensor) -> Tensor:
+    """The inverse of ``mixed``.
+
+    >>> unmixed(mixed(torch.arange(4)))
+    tensor([0, 1, 2, 3])
+
+    Raises UsageError for an odd size."""
+    if x.shape[-1] % 2:
+        raise UsageError(f"{x.shape[-1]} channels cannot be mixed by halves; give an even number")
+    return torch.stack(x.chunk(2, -1), -1).flatten(-2)
