@@ -48,3 +48,4 @@ from .scoring import score_detections as score_detections
 from .tables import Detections as Detections
 from .tables import Labels as Labels
 from .task import DetectorTask as DetectorTask
+from .weights import read_published as read_published

@@ -118,11 +118,13 @@ class DetectionObjective:
         assigner: which priors learn which objects: dcfl, max-iou, atss, tal, gaussians or wasserstein.
         dcfl: settings of that assigner.
         box_weight: of the boxes' loss, −ln IoU, beside that of the classes (focal).
+        backbone: a file with torchvision's weights of ResNet-50 to begin with; "" begins with random ones.
     """
 
     assigner: str = "dcfl"
     dcfl: DcflOptions = field(default_factory=DcflOptions)
     box_weight: float = 1.0
+    backbone: str = ""
 
     def __post_init__(self) -> None:
         if self.assigner not in ASSIGNERS:

@@ -18,7 +18,7 @@ _VERY_TINY = 64.0  # square pixels
 
 
 class DetectionLosses(NamedTuple):
-    """Losses of a batch, each divided by the number of positive priors, and what the assignment did.
+    """Losses of a batch, an object's on average, and what the assignment did.
 
     Attributes:
         classes: focal loss of all priors that are not ignored.
@@ -57,18 +57,18 @@ def detection_losses(
     boxes: Float[Tensor, "b m 5"],
     labels: Int[Tensor, "b m"],
     owners: Sequence[Int[Tensor, " n"]],
+    number: Tensor,
 ) -> DetectionLosses:
     """Focal loss, and −ln IoU of boxes decoded from the priors where they stand (arXiv 2304.08876, section 3.4).
 
-    Each process and each round of accumulation divides by its own positives, as published: their number is the
-    predictions' doing, and not known before.
+    Both are sums over the batch, divided by ``number``. That is the number of objects and not, as published, of
+    positive priors: those are the predictions' doing, so that a batch in several parts would be another one.
     """
     owner = torch.stack(list(owners))
     picture, prior = (owner >= 0).nonzero(as_tuple=True)
     row = owner[picture, prior]
     target = torch.full_like(owner, NOBODY).index_put((picture, prior), labels[picture, row])
     logits = output.logits.float()
-    number = owner.new_tensor(len(row)).clamp(min=1)
     of_classes = focal_loss(logits.flatten(0, 1), target.flatten(), (owner != IGNORED).flatten()) / number
     objects = boxes[picture, row]
     decoded = CODER.decode(output.priors[prior], output.deltas[picture, prior])

@@ -1,5 +1,7 @@
 """What a trained detector is worth on labelled pictures."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -82,7 +84,10 @@ def audit_trained(model: Detector, source: LabelledPictures, assigner: AssignerO
     return audit_assignment(objects, priors, owners)
 
 
-def _outputs(model: Detector, source: LabelledPictures, what: str):  # type: ignore[no-untyped-def]
+def _outputs(
+    model: Detector, source: LabelledPictures, what: str
+) -> Iterator[tuple[np.ndarray, DenseOutput, dict[str, Tensor]]]:
+    """Numbers of pictures, what the network says of them, and the batch."""
     device = device_of(model)
     parts = [np.arange(start, min(len(source), start + _AT_ONCE)) for start in range(0, len(source), _AT_ONCE)]
     for numbers in progress.track(parts, what, unit="batches"):
@@ -101,6 +106,8 @@ def measure(
         for name, values in scores.by_class.items()
         if values["objects"]
     ]
+    if not len(source.labels):
+        return rows
     audit = audit_trained(model, source, assigner)
     rows.append(Measurement("positives_per_object", audit.total.positives, "", "test"))
     rows.append(Measurement("without_positive", audit.total.without, "share", "test"))

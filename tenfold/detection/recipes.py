@@ -6,6 +6,7 @@ from typing import ClassVar
 from tenfold.detection.assign.options import DcflOptions
 from tenfold.detection.config import BoxFinding, DetectionObjective, DetectorConfig, PictureChanges, PictureData
 from tenfold.detection.data.aerotiny.config import AeroTinyConfig
+from tenfold.errors import UsageError
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import settings
@@ -24,6 +25,13 @@ class DetectorRecipe(Recipe):
     train: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: BoxFinding = field(default_factory=BoxFinding)
 
+    def __post_init__(self) -> None:
+        if self.objective.backbone and self.model.backbone != "resnet50":
+            raise UsageError(
+                f"objective.backbone is {self.objective.backbone}, weights of ResNet-50, and model.backbone "
+                f"{self.model.backbone}; set --model.backbone resnet50"
+            )
+
 
 # 128 pixels and many objects of all classes: what one core learns from in minutes.
 _AEROTINY = DetectorRecipe(
@@ -37,7 +45,7 @@ _AEROTINY = DetectorRecipe(
         warmup_steps=50,
         weight_decay=1e-2,
         betas=(0.9, 0.99),
-        clip=10.0,
+        clip=35.0,
         ema=0.99,
         validate_every=0,
         checkpoint_every=250,

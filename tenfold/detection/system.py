@@ -22,6 +22,7 @@ SYSTEMS = (
         state="a one-stage detector trains; two-stage detectors and learning from few labels are missing",
         task=lambda: detection.DetectorTask,
         model=lambda: detection.Detector,
+        published=lambda: detection.read_published,
         verbs={"detect": _DETECT},
         recipes=RECIPES,
         plain=DetectorRecipe(),

@@ -10,28 +10,30 @@ from torch import Tensor, nn
 
 from tenfold.detection.assign.choosing import named_assigner
 from tenfold.detection.data.augment import changed
-from tenfold.detection.data.pictures import LabelledPictures, PictureSplits, read_splits
+from tenfold.detection.data.pictures import NOBODY, LabelledPictures, PictureSplits, read_splits
 from tenfold.detection.finding.drawing import draw_found
 from tenfold.detection.finding.files import detect_files
 from tenfold.detection.learning import assigned_objects, detection_losses
 from tenfold.detection.measuring import average_precision_50, detect_all, measure, padded_rows
+from tenfold.detection.models.backbones import ResNet50
 from tenfold.detection.models.detector import Detector
 from tenfold.detection.options import PictureDetection
 from tenfold.detection.recipes import DetectorRecipe
+from tenfold.detection.weights import load_backbone
 from tenfold.figures import write_captions
 from tenfold.nn.cost import traced, training_bytes
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.streams import Draws
-from tenfold.training.task import Batch, Metric, Update
+from tenfold.training.task import Batch, Metric, Update, mean_count
 
 
 class DetectorTask:
     """A one-stage detector, its pictures and its assigner; AP50 on the validation pictures chooses the checkpoint."""
 
     def __init__(self, recipe: DetectorRecipe, name: str = "detection") -> None:
-        self.recipe, self.name = recipe, name
+        self.recipe, self.name, self._device = recipe, name, torch.device("cpu")
         self.assigner = named_assigner(recipe.objective.assigner, recipe.objective.dcfl)
         classes = len(recipe.model.classes)
         self.metric = Metric("AP50", True, lambda values: {"AP50": average_precision_50(values, classes)})
@@ -41,7 +43,10 @@ class DetectorTask:
         """The detector: fresh, or what ``load`` read."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.train.seed)
-            return Detector(self.recipe.model)
+            made = Detector(self.recipe.model)
+        if self.recipe.objective.backbone and isinstance(made.backbone, ResNet50):
+            load_backbone(made.backbone, self.recipe.objective.backbone)
+        return made
 
     @cached_property
     def splits(self) -> PictureSplits:
@@ -72,7 +77,9 @@ class DetectorTask:
             batch["image"].float(), batch["boxes"], batch["label"], batch["index"], draws, self.recipe.augmentation
         )
         output = modules["detector"](pictures)
-        found = detection_losses(output, boxes, labels, assigned_objects(output, boxes, labels, self.assigner))
+        owners = assigned_objects(output, boxes, labels, self.assigner)
+        number = mean_count(batch, "objects", self.counts(batch, draws)["objects"])
+        found = detection_losses(output, boxes, labels, owners, number)
         loss = found.classes + self.recipe.objective.box_weight * found.boxes
         told = {
             "loss_classes": found.classes.detach(),
@@ -83,6 +90,10 @@ class DetectorTask:
             "confidence_larger": found.confidence[1],
         }
         yield Update("detector", loss, told, {"classes": found.classes.detach(), "boxes": found.boxes.detach()})
+
+    def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Objects, which losses are means over."""
+        return {"objects": (batch["label"] != NOBODY).sum()}
 
     def validate(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Detections and objects of each picture, of which ``metric`` makes AP50."""
@@ -105,10 +116,11 @@ class DetectorTask:
 
     def load(self, folder: Path | str) -> None:
         """Take the model of a folder."""
-        self.model = Detector.from_pretrained(folder)
+        self.model = Detector.from_pretrained(folder).to(self._device)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> None:
         """Move the detector."""
+        self._device = torch.device(device)
         self.model.to(device, dtype)
 
     def evaluate(self) -> list[Measurement]:

@@ -61,8 +61,9 @@ def test_systems_that_are_there_have_their_parts_and_others_none() -> None:
             assert there == ({"discrepancy", "dynamics", "shifts"} <= set(COMMANDS))
             assert not parts.task
         elif name == "detection":
-            assert there == ({"data", "explain-assignment", "score-detections"} <= set(COMMANDS))
-            assert not parts.task
+            assert there == ({"data", "detect", "explain-assignment", "score-detections"} <= set(COMMANDS))
+            assert parts.task
+            assert parts.model
         elif name == "tarflowlm":
             assert there
             assert not parts.task

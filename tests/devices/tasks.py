@@ -113,6 +113,13 @@ def energies(path: Path) -> dict[str, Any]:
     return {"teacher": shared, "energy": shared}
 
 
+def scenes(path: Path) -> dict[str, Any]:
+    """A detector of rendered pictures, which finds something by chance."""
+    rendered = {"size": 64, "pictures": 8, "objects": 300}
+    data = {"aerotiny": rendered, "cache": str(path / "aerotiny"), "validation": 4, "test": 4}
+    return {"data": data, "model": {"width": 8, "channels": 8}, "train": TRAIN, "evaluation": {"score": 0.01}}
+
+
 @dataclass(frozen=True)
 class Case:
     """A recipe, made small by ``settings``; ``stage`` of it, with further ``changes``; what is done with it besides
@@ -192,6 +199,7 @@ CASES: dict[str, Case] = {
         score=IMAGES, scoring={"classes": 3, "against": 8},
     ),
     "ratio": Case("kjv-ratio", ratio, sample={**WRITE, "candidates": 2}),
+    "detector": Case("aerotiny", scenes, verbs=ALL),
 }  # fmt: skip
 
 

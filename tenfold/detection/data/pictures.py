@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ _RENDERER = 1  # raised where pictures of the same settings come out differently
 NOBODY = -1  # the class of a row that only fills
 
 
+@runtime_checkable
 class Pictures(Protocol):
     """Pictures by number."""
 
@@ -208,5 +209,5 @@ def _keep(columns: dict[str, Tensor], file: Path) -> None:
     with disk_errors(str(file.parent)):
         file.parent.mkdir(parents=True, exist_ok=True)
         beside = file.with_name(f"{file.stem}.{os.getpid()}.npz")
-        np.savez(beside, **{name: column.numpy() for name, column in columns.items()})
+        np.savez(beside, **{name: column.numpy() for name, column in columns.items()})  # type: ignore[arg-type]
         beside.replace(file)
