@@ -1,7 +1,6 @@
 """Pictures and their boxes as the training loop reads them: padded to one size, and to one number of objects."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -22,7 +21,7 @@ from tenfold.detection.data.layout import find_files, sizes_of
 from tenfold.detection.data.reading import read_labels
 from tenfold.detection.tables import Labels
 from tenfold.errors import UsageError
-from tenfold.files import disk_errors
+from tenfold.files import disk_errors, json_text
 
 _RENDERER = 1  # raised where pictures of the same settings come out differently
 NOBODY = -1  # the class of a row that only fills
@@ -175,7 +174,7 @@ def read_folder(data: PictureData, split: str, classes: tuple[str, ...]) -> Labe
 
 def rendered(config: AeroTinyConfig, cache: str = "") -> LabelledPictures:
     """AeroTiny in memory: from ``cache``, a folder, if it was rendered before; rendered and kept there if not."""
-    told = json.dumps([_RENDERER, asdict(config)], sort_keys=True)
+    told = json_text([_RENDERER, asdict(config)])
     file = Path(cache) / f"{config.split}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz" if cache else None
     if file is not None and file.exists():
         try:

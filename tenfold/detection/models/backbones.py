@@ -21,6 +21,7 @@ class _Block(nn.Module):
 class SmallBackbone(nn.Module):
     """A residual network of one block a stride, the first ``stages`` of them, whose norms know nothing of the batch.
 
+    >>> import torch
     >>> [x.shape[1:] for x in SmallBackbone(8)(torch.zeros(1, 3, 32, 64))]
     [torch.Size([8, 8, 16]), torch.Size([16, 4, 8]), torch.Size([32, 2, 4]), torch.Size([64, 1, 2])]
     """

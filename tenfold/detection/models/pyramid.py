@@ -27,6 +27,7 @@ class FeaturePyramid(nn.Module):
         levels: how many; those beyond the features are strided convolutions, the first of the coarsest features
             themselves, the others of the level before.
 
+    >>> import torch
     >>> pyramid = FeaturePyramid([4, 8], 16, 3)
     >>> [x.shape[1:] for x in pyramid([torch.zeros(1, 4, 8, 6), torch.zeros(1, 8, 4, 3)])]
     [torch.Size([16, 8, 6]), torch.Size([16, 4, 3]), torch.Size([16, 2, 2])]

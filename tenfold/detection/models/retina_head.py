@@ -51,6 +51,7 @@ def start_outputs(classes: nn.Conv2d, boxes: nn.Conv2d) -> None:
 class RetinaHead(nn.Module):
     """Class logits and box differences at every location of every level, by two towers of 3 × 3 convolutions.
 
+    >>> import torch
     >>> head = RetinaHead(classes=3, inputs=8, width=8, layers=1)
     >>> [level.logits.shape[-1] for level in head([torch.zeros(1, 8, 4, 4), torch.zeros(1, 8, 2, 2)])]
     [4, 2]
