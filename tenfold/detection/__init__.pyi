@@ -9,6 +9,11 @@ from .assign.options import WassersteinRankingOptions as WassersteinRankingOptio
 from .assign.priors import Predictions as Predictions
 from .assign.priors import Priors as Priors
 from .assign.priors import grid_priors as grid_priors
+from .config import BoxFinding as BoxFinding
+from .config import DetectionObjective as DetectionObjective
+from .config import DetectorConfig as DetectorConfig
+from .config import PictureChanges as PictureChanges
+from .config import PictureData as PictureData
 from .data.aerotiny.config import AeroTinyConfig as AeroTinyConfig
 from .data.aerotiny.scene import AeroTiny as AeroTiny
 from .data.options import LabelReading as LabelReading
@@ -21,6 +26,8 @@ from .evaluation.precision import precision_curves as precision_curves
 from .evaluation.recalls import recall_tables as recall_tables
 from .evaluation.voc import voc_average_precision as voc_average_precision
 from .explaining import explain_assignment as explain_assignment
+from .finding.decoding import detect_in_tiles as detect_in_tiles
+from .finding.decoding import found_boxes as found_boxes
 from .geometry.angles import to_convention as to_convention
 from .geometry.gaussians import bhattacharyya as bhattacharyya
 from .geometry.gaussians import gjsd as gjsd
@@ -31,9 +38,14 @@ from .geometry.quads import from_quads as from_quads
 from .geometry.quads import to_quads as to_quads
 from .geometry.suppression import rotated_nms as rotated_nms
 from .geometry.suppression import soft_nms as soft_nms
+from .models.detector import Detector as Detector
 from .options import AssignmentExplaining as AssignmentExplaining
 from .options import DetectionScoring as DetectionScoring
+from .options import PictureDetection as PictureDetection
+from .recipes import DetectorRecipe as DetectorRecipe
 from .scoring import DetectionScores as DetectionScores
 from .scoring import score_detections as score_detections
 from .tables import Detections as Detections
 from .tables import Labels as Labels
+from .task import DetectorTask as DetectorTask
+from .weights import read_published as read_published

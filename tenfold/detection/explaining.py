@@ -7,16 +7,8 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.detection.assign.audit import AssignmentAudit, audit_assignment
-from tenfold.detection.assign.choosing import assign_priors
-from tenfold.detection.assign.options import (
-    AssignerOptions,
-    AtssOptions,
-    DcflOptions,
-    GaussianRankingOptions,
-    MaxIouOptions,
-    TaskAlignedOptions,
-    WassersteinRankingOptions,
-)
+from tenfold.detection.assign.choosing import assign_priors, named_assigner
+from tenfold.detection.assign.options import DcflOptions
 from tenfold.detection.assign.priors import Predictions, Priors, grid_priors
 from tenfold.detection.geometry.boxes import horizontal
 from tenfold.detection.options import AssignmentExplaining
@@ -38,7 +30,7 @@ def explain_assignment(
         sizes: width and height of pictures; those that are not there reach as far as their objects do.
     """
     options = options or AssignmentExplaining()
-    assigner = _assigner(options)
+    assigner = named_assigner(options.assigner, DcflOptions(min_positives=options.min_positives))
     objects, priors, assigned = [], [], []
     grids: dict[tuple[int, int], Priors] = {}
     for number, name in progress.track(list(enumerate(labels.images)), "assignment", unit="pictures"):
@@ -55,18 +47,6 @@ def explain_assignment(
         priors.append(grid)
         assigned.append(assign_priors(boxes, labels.label[rows], grid, assigner, said))
     return audit_assignment(objects, priors, assigned)
-
-
-def _assigner(options: AssignmentExplaining) -> AssignerOptions:
-    known: dict[str, AssignerOptions] = {
-        "dcfl": DcflOptions(min_positives=options.min_positives),
-        "max-iou": MaxIouOptions(),
-        "atss": AtssOptions(),
-        "tal": TaskAlignedOptions(),
-        "gaussians": GaussianRankingOptions(),
-        "wasserstein": WassersteinRankingOptions(),
-    }
-    return known[options.assigner]
 
 
 def _extent(boxes: Tensor) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Losses of dense heads: sums, to be divided by the number of positive priors."""
+"""Losses of dense heads: sums, to be divided by a number of objects or positive priors."""
 
 import torch
 from jaxtyping import Bool, Float, Int

@@ -81,3 +81,32 @@ class AssignmentExplaining:
         if not self.scale > 0:
             raise UsageError(f"scale is {self.scale:g}; give a positive number")
         at_least(self, "", min_positives=0)
+
+
+@settings
+class PictureDetection:
+    """How objects are found in pictures of any size.
+
+    Attributes:
+        tile: side of the tiles, pixels; a multiple of 32.
+        halo: pixels that neighbouring tiles share: at least as many as the largest objects have.
+        score: least probability.
+        overlap: IoU from which the less probable of two boxes of a class goes.
+        most: boxes of a tile.
+    """
+
+    tile: int = 512
+    halo: int = 64
+    score: float = 0.3
+    overlap: float = 0.4
+    most: int = 1000
+
+    def __post_init__(self) -> None:
+        at_least(self, "", tile=32, halo=0, most=1)
+        if self.tile % 32:
+            raise UsageError(f"tile is {self.tile}; give a multiple of 32 pixels")
+        if self.halo >= self.tile:
+            raise UsageError(f"halo is {self.halo} pixels of a tile of {self.tile}; give fewer")
+        for name in ("score", "overlap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name):g}; give a number from 0 to 1")

@@ -1,14 +1,32 @@
 """What the system is. Imports nothing heavy."""
 
+from tenfold import detection
 from tenfold.detection import commands
-from tenfold.runs.system import Command, System
+from tenfold.detection.options import PictureDetection
+from tenfold.detection.recipes import RECIPES, DetectorRecipe
+from tenfold.detection.results import JOBS
+from tenfold.runs.system import Command, System, Verb
 
+_DETECT = Verb(
+    "find oriented objects in pictures of any size: annotated pictures, DOTA text, COCO JSON, GeoJSON",
+    PictureDetection,
+    inputs="PHOTOS",
+    examples="  tenfold detect runs/d photos --out found\n"
+    "  tenfold detect runs/d town.tif --tile 512 --halo 64 --json\n",
+)
 SYSTEMS = (
     System(
         name="detection",
         title="AI-TOD-R and DCFL: oriented tiny objects",
         paper="arXiv:2412.11582",
-        state="geometry, data, evaluation and assignment work; no detector yet",
+        state="a one-stage detector trains; two-stage detectors and learning from few labels are missing",
+        task=lambda: detection.DetectorTask,
+        model=lambda: detection.Detector,
+        published=lambda: detection.read_published,
+        verbs={"detect": _DETECT},
+        recipes=RECIPES,
+        plain=DetectorRecipe(),
+        jobs=JOBS,
         benchmarks=("detection",),
         commands={
             "score-detections": Command(

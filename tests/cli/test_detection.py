@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from tenfold.detection import Detector, DetectorConfig
 
 BOX = "{0} 10 {1} 10 {1} 14 {0} 14"
 
@@ -134,3 +137,50 @@ def test_render(tenfold, tmp_path):
 )
 def test_refused_lines(refused, words, message):
     assert message in refused(*words)
+
+
+def test_a_detector_from_training_to_files(tenfold, tmp_path):
+    small = ("--data.aerotiny.size", 64, "--data.aerotiny.objects", 500,
+             "--data.aerotiny.pictures", 6, "--data.validation", 2, "--data.test", 2,
+             "--data.cache", tmp_path / "cache", "--model.width", 8, "--model.channels", 8, "--evaluation.score", 0.005,
+             "--train.steps", 2, "--train.tracker", "none", "--train.batch_size", 4)  # fmt: skip
+    run = tmp_path / "run"
+    done = tenfold("train", "aerotiny", "--out", run, *small)
+    assert done.code == 0, done.err
+    rows = {row["name"]: row for row in as_json(tenfold("evaluate", run, "--json"))["metrics"]}
+    assert rows["without_positive"]["value"] == 0  # an object keeps one at least
+    assert 0 <= rows["AP50"]["value"] <= 1
+    assert (run / "report.html").exists()
+    assert len(list((run / "figures").glob("found-*.png"))) == 2
+
+    photos, out = tmp_path / "photos", tmp_path / "found"
+    photos.mkdir()
+    Image.new("RGB", (100, 70), (90, 100, 80)).save(photos / "a.png")
+    Image.new("RGB", (40, 130), (90, 100, 80)).save(photos / "b.jpg")
+    (photos / "a.pgw").write_text("2\n0\n0\n-2\n1001\n1999\n")
+    line = ("detect", run, photos, "--out", out, "--tile", 64, "--halo", 16, "--score", 0.009)
+    assert "Objects" in tenfold(*line).out
+    found = json.loads((out / "detections.json").read_text())
+    assert {row["image_id"] for row in found} <= {1, 2}
+    assert sum(len(file.read_text().splitlines()) for file in (out / "Task1").glob("*.txt")) == len(found)
+    features = json.loads((out / "a.geojson").read_text())["features"]
+    assert len(features) == sum(row["image_id"] == 1 for row in found) > 0
+    for (left, top), box in zip((f["geometry"]["coordinates"][0][0] for f in features), found, strict=False):
+        assert (left, top) == pytest.approx(
+            (1000 + 2 * box["segmentation"][0][0], 2000 - 2 * box["segmentation"][0][1])
+        )
+    assert not (out / "b.geojson").exists()
+    assert (out / "figures" / "a.png").exists()
+    assert (out / "report.html").exists()
+
+
+def test_detect_refuses(refused, tenfold, tmp_path):
+    model = tmp_path / "model"
+    Detector(DetectorConfig(width=8, channels=8)).save_pretrained(model)
+    assert "does not exist; give a picture" in refused("detect", model, tmp_path / "photos")
+    assert "holds no pictures" in refused("detect", model, model)
+    assert "halo is 64 pixels" in refused("detect", model, tmp_path, "--tile", 64)
+    assert not (tmp_path / "detect").exists()
+    assert "--data.root" in refused("train", "aitodr", "--out", tmp_path / "run")
+    done = tenfold("train", "aitodr", "--dry-run", "--json")
+    assert as_json(done)["parameters"] == 36_317_288

@@ -84,7 +84,7 @@ def test_list_says_what_there_is(tenfold) -> None:
 
 
 def test_systems_that_are_there_have_their_parts_and_others_none() -> None:
-    # Two are trained as components of other names; one has nothing to train, and two nothing yet: verbs, a face.
+    # Two are trained as components of other names; one has nothing to train.
     made_of = {"diffucoder": catalogue.systems()["masked-lm"], "tcsm": catalogue.systems()["discrete-diffusion"]}
     for name, system in SYSTEMS.items():
         parts = made_of.get(name, system)
@@ -93,8 +93,9 @@ def test_systems_that_are_there_have_their_parts_and_others_none() -> None:
             assert there == ({"discrepancy", "dynamics", "shifts"} <= set(COMMANDS))
             assert not parts.task
         elif name == "detection":
-            assert there == ({"data", "explain-assignment", "score-detections"} <= set(COMMANDS))
-            assert not parts.task
+            assert there == ({"data", "detect", "explain-assignment", "score-detections"} <= set(COMMANDS))
+            assert parts.task
+            assert parts.model
         elif name in made_of:
             assert parts.state == f"a part of {name}"
             assert parts.task

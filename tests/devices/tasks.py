@@ -153,6 +153,13 @@ def of_bits(path: Path) -> dict[str, Any]:
     }
 
 
+def scenes(path: Path) -> dict[str, Any]:
+    """A detector of rendered pictures, which finds something by chance."""
+    rendered = {"size": 64, "pictures": 8, "objects": 300}
+    data = {"aerotiny": rendered, "cache": str(path / "aerotiny"), "validation": 4, "test": 4}
+    return {"data": data, "model": {"width": 8, "channels": 8}, "train": TRAIN, "evaluation": {"score": 0.01}}
+
+
 @dataclass(frozen=True)
 class Case:
     """A recipe, made small by ``settings``; ``stage`` of it, with further ``changes``; what is done with it besides
@@ -240,6 +247,9 @@ CASES: dict[str, Case] = {
     "graph-flow": Case("graphs-mis", on_graphs, verbs=ALL),
     "ordered-sampler": Case("ising-4x4-masked", in_order, sample={"num": 4}),
     "discrete-energy": Case("digits-machine", of_bits, sample={"num": 4, "steps": 2}),
+
+
+    "detector": Case("aerotiny", scenes, verbs=ALL),
 }  # fmt: skip
 
 

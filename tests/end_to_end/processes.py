@@ -56,6 +56,15 @@ def pixels(folder: Path) -> dict[str, Any]:
     return {"data": DIGITS, "model": {"dropout": 0.0, "blocks": 2, "layers": 1}}
 
 
+def scenes(folder: Path) -> dict[str, Any]:
+    """A detector of rendered pictures."""
+    rendered = {"size": 64, "pictures": 16, "objects": 300}
+    return {
+        "data": {"aerotiny": rendered, "cache": "", "validation": 4, "test": 1},
+        "model": {"width": 8, "channels": 8},
+    }
+
+
 def latents(folder: Path) -> dict[str, Any]:
     """A flow on the latents of digits, which computes its layers twice."""
     layer = {"dropout": 0.0}
@@ -129,6 +138,7 @@ CASES = {
         rows=16,
         ways=("single", "ddp"),
     ),
+    "detector": Case("aerotiny", scenes, ways=("single", "ddp")),
 }
 
 

@@ -144,6 +144,12 @@ def decoded(folder: Path) -> dict[str, Any]:
     return digits(folder, objective={"start": str(folder / "autoencoder")}, reconstruction=compared)
 
 
+def pictures(folder: Path) -> dict[str, Any]:
+    """A detector of rendered pictures."""
+    rendered = {"size": 128, "pictures": 24}
+    return {"data": {"aerotiny": rendered, "cache": "", "validation": 0, "test": 1}}
+
+
 ADVERSARIAL = {"adversarial_weight": 0.1, "discriminator_layers": 1, "perceptual": ""}
 CASES: dict[str, Case] = {
     "flow": Case("tarflow-digits", 128, lambda _: {"model": FLOW}),
@@ -190,6 +196,7 @@ CASES: dict[str, Case] = {
     "masked sampler": Case("ising-10x10-masked", 96, lambda _: {"objective": {"samples": 16}}),
     "energy of bits": Case("plane-2spirals", 16384, lambda _: {"objective": {"particles": 64}}),
     "ratio": Case("kjv-ratio", 16, lambda p: steered(p, draws=2)),
+    "detector": Case("aerotiny", 24, pictures),
 }
 
 

@@ -11,11 +11,12 @@ from tenfold.detection.assign.options import (
     GaussianRankingOptions,
     MaxIouOptions,
     TaskAlignedOptions,
+    WassersteinRankingOptions,
 )
 from tenfold.detection.assign.overlaps import by_atss, by_max_iou, by_task_alignment
 from tenfold.detection.assign.priors import Predictions, Priors
 from tenfold.detection.assign.ranking import by_gaussians, by_wasserstein
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, suggest
 
 
 def assign_priors(
@@ -57,3 +58,18 @@ def assign_priors(
     if isinstance(options, GaussianRankingOptions):
         return by_gaussians(objects, priors, options)
     return by_wasserstein(objects, priors, options)
+
+
+def named_assigner(name: str, dcfl: DcflOptions | None = None) -> AssignerOptions:
+    """An assigner's options at their defaults, but those of DCFL; UsageError for another name."""
+    known: dict[str, AssignerOptions] = {
+        "dcfl": dcfl or DcflOptions(),
+        "max-iou": MaxIouOptions(),
+        "atss": AtssOptions(),
+        "tal": TaskAlignedOptions(),
+        "gaussians": GaussianRankingOptions(),
+        "wasserstein": WassersteinRankingOptions(),
+    }
+    if name not in known:
+        raise UsageError(f"assigner is {name!r}{suggest(name, known)}")
+    return known[name]

@@ -3,6 +3,7 @@
 from tenfold.errors import UsageError, suggest
 from tenfold.settings.checks import at_least, settings
 
+AITODR_CLASSES = ("airplane", "bridge", "storage-tank", "ship", "swimming-pool", "vehicle", "person", "wind-mill")
 FORMATS = ("auto", "dota", "yolo", "dior", "coco", "geojson")
 
 

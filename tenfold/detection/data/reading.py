@@ -15,7 +15,7 @@ from tenfold.detection.data.dior import read_dior_file
 from tenfold.detection.data.dota import read_dota_file, read_dota_results
 from tenfold.detection.data.geojson import read_geojson
 from tenfold.detection.data.layout import find_files, sizes_of
-from tenfold.detection.data.options import LabelReading
+from tenfold.detection.data.options import AITODR_CLASSES, LabelReading
 from tenfold.detection.data.rows import QuadRow, RawLabels, Size
 from tenfold.detection.data.yolo import looks_like_yolo, read_class_names, read_yolo_file
 from tenfold.detection.geometry.quads import crossing, from_quads, ring_order, skew
@@ -23,7 +23,6 @@ from tenfold.detection.tables import Detections, Labels
 from tenfold.errors import UsageError, suggest
 from tenfold.files import read_json
 
-AITODR_CLASSES = ("airplane", "bridge", "storage-tank", "ship", "swimming-pool", "vehicle", "person", "wind-mill")
 _SKEW = 0.05
 
 

@@ -1,5 +1,12 @@
+from .backbones import ResNet50 as ResNet50
+from .backbones import SmallBackbone as SmallBackbone
 from .dcfl_head import DcflHead as DcflHead
 from .dcfl_head import LevelOutput as LevelOutput
 from .dcfl_head import decoded as decoded
 from .dcfl_head import priors_of as priors_of
 from .deformable import deformable_conv as deformable_conv
+from .detector import DenseOutput as DenseOutput
+from .detector import Detector as Detector
+from .pyramid import FeaturePyramid as FeaturePyramid
+from .retina_head import PlainOutput as PlainOutput
+from .retina_head import RetinaHead as RetinaHead

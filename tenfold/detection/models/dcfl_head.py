@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from tenfold.detection.assign.priors import Predictions, Priors, grid_priors
 from tenfold.detection.geometry.coder import BoxCoder
 from tenfold.detection.models.deformable import deformable_conv
+from tenfold.detection.models.retina_head import ConvolutionReLU, start_outputs
 from tenfold.settings.arguments import read_arguments
 
 _TAPS = 9
-_PRIOR_PROBABILITY = 0.01  # of any class at the start
 
 
 class LevelOutput(NamedTuple):
@@ -40,17 +40,6 @@ class LevelOutput(NamedTuple):
         differentiated."""
         y, x = self.offsets.detach().unflatten(1, (_TAPS, 2)).mean(1).unbind(1)
         return torch.stack([x, y], -1) * (stride / 2)
-
-
-class _Convolution(nn.Module):
-    """3 × 3 and ReLU; ``conv`` is its name in checkpoints."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
-        return self.conv(x).relu()
 
 
 class _Capturing(nn.Module):
@@ -92,16 +81,13 @@ class DcflHead(nn.Module):
 
         def tower(with_offsets: bool) -> nn.ModuleList:
             spread = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-            start = [_Convolution(inputs, width), _Convolution(width, width)]
+            start = [ConvolutionReLU(inputs, width), ConvolutionReLU(width, width)]
             return nn.ModuleList([*start, spread, _Capturing(width, with_offsets)])
 
         self.cls_convs, self.reg_convs = tower(False), tower(True)
         self.retina_cls = nn.Conv2d(width, classes, 3, padding=1)
         self.retina_reg = nn.Conv2d(width, 5, 3, padding=1)
-        for layer in (self.retina_cls, self.retina_reg):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        nn.init.constant_(self.retina_cls.bias, -math.log(1 / _PRIOR_PROBABILITY - 1))  # type: ignore[arg-type]
+        start_outputs(self.retina_cls, self.retina_reg)
 
     def forward(self, features: Sequence[Float[Tensor, "b c _ _"]]) -> list[LevelOutput]:
         return [self._level(level) for level in features]

@@ -1,0 +1,84 @@
+"""What a detector learns from a batch: each picture's priors are assigned, and all positives cost together."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tenfold.detection.assign.choosing import assign_priors
+from tenfold.detection.assign.options import AssignerOptions
+from tenfold.detection.assign.priors import IGNORED
+from tenfold.detection.data.pictures import NOBODY
+from tenfold.detection.losses import focal_loss, rotated_iou_loss
+from tenfold.detection.models.detector import CODER, DenseOutput
+
+_VERY_TINY = 64.0  # square pixels
+
+
+class DetectionLosses(NamedTuple):
+    """Losses of a batch, an object's on average, and what the assignment did.
+
+    Attributes:
+        classes: focal loss of all priors that are not ignored.
+        boxes: −ln IoU of the positives.
+        positives: an object's, on average.
+        without: share of the objects without any.
+        confidence: mean probability that positives give to their class: of objects up to 8 × 8 pixels, and of larger
+            ones; 0 where there are none.
+    """
+
+    classes: Float[Tensor, ""]
+    boxes: Float[Tensor, ""]
+    positives: Float[Tensor, ""]
+    without: Float[Tensor, ""]
+    confidence: tuple[Float[Tensor, ""], Float[Tensor, ""]]
+
+
+def assigned_objects(
+    output: DenseOutput, boxes: Float[Tensor, "b m 5"], labels: Int[Tensor, "b m"], assigner: AssignerOptions
+) -> list[Int[Tensor, " n"]]:
+    """For each picture the row of its object at each prior, BACKGROUND or IGNORED. Nothing is differentiated."""
+    with torch.no_grad():
+        detached = output._replace(logits=output.logits.float())
+        decoded = detached.boxes()
+        found = []
+        for picture in range(len(boxes)):
+            rows = (labels[picture] != NOBODY).nonzero()[:, 0]
+            priors, predictions = detached.of(picture, decoded)
+            owner = assign_priors(boxes[picture, rows], labels[picture, rows], priors, assigner, predictions)
+            found.append(torch.where(owner >= 0, rows[owner.clamp(min=0)], owner) if len(rows) else owner)
+    return found
+
+
+def detection_losses(
+    output: DenseOutput,
+    boxes: Float[Tensor, "b m 5"],
+    labels: Int[Tensor, "b m"],
+    owners: Sequence[Int[Tensor, " n"]],
+    number: Tensor,
+) -> DetectionLosses:
+    """Focal loss, and −ln IoU of boxes decoded from the priors where they stand (arXiv 2304.08876, section 3.4).
+
+    Both are sums over the batch, divided by ``number``. That is the number of objects and not, as published, of
+    positive priors: those are the predictions' doing, so that a batch in several parts would be another one.
+    """
+    owner = torch.stack(list(owners))
+    picture, prior = (owner >= 0).nonzero(as_tuple=True)
+    row = owner[picture, prior]
+    target = torch.full_like(owner, NOBODY).index_put((picture, prior), labels[picture, row])
+    logits = output.logits.float()
+    of_classes = focal_loss(logits.flatten(0, 1), target.flatten(), (owner != IGNORED).flatten()) / number
+    objects = boxes[picture, row]
+    decoded = CODER.decode(output.priors[prior], output.deltas[picture, prior])
+    of_boxes = rotated_iou_loss(decoded, objects) / number
+    with torch.no_grad():
+        counts = torch.zeros_like(labels).index_put((picture, row), torch.ones_like(row), accumulate=True)
+        real = labels != NOBODY
+        whole = real.sum().clamp(min=1)
+        said = logits[picture, prior, labels[picture, row]].sigmoid()
+        small = objects[:, 2] * objects[:, 3] <= _VERY_TINY
+        means = [(said * of).sum() / of.sum().clamp(min=1) for of in (small, ~small)]
+        missed = (real & (counts == 0)).sum()
+    return DetectionLosses(of_classes, of_boxes, counts.sum() / whole, missed / whole, (means[0], means[1]))

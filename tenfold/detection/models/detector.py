@@ -1,0 +1,106 @@
+"""A one-stage detector: backbone, pyramid, head; and what it says of all priors of a batch."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.detection.assign.priors import Predictions, Priors, grid_priors
+from tenfold.detection.config import STRIDES_OF_BACKBONES, DetectorConfig
+from tenfold.detection.geometry.coder import BoxCoder
+from tenfold.detection.models.backbones import ResNet50, SmallBackbone
+from tenfold.detection.models.dcfl_head import DcflHead
+from tenfold.detection.models.pyramid import FeaturePyramid
+from tenfold.detection.models.retina_head import RetinaHead
+from tenfold.hub.folders import from_pretrained, save_pretrained
+
+MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet's pictures: red, green, blue
+CODER = BoxCoder()
+
+
+class DenseOutput(NamedTuple):
+    """What is said of every prior of a batch, all levels in one row.
+
+    Attributes:
+        logits: of the classes.
+        deltas: of boxes from their priors.
+        shift: by which the centres of priors move for the assignment, in pixels; not differentiated.
+        priors: the same for all pictures.
+        levels: how many priors each level has.
+    """
+
+    logits: Float[Tensor, "b n c"]
+    deltas: Float[Tensor, "b n 5"]
+    shift: Float[Tensor, "b n 2"]
+    priors: Float[Tensor, "n 5"]
+    levels: tuple[int, ...]
+
+    def boxes(self) -> Float[Tensor, "b n 5"]:
+        """Decoded from the priors where they stand."""
+        return CODER.decode(self.priors.expand_as(self.deltas), self.deltas)
+
+    def of(self, picture: int, boxes: Float[Tensor, "b n 5"]) -> tuple[Priors, Predictions]:
+        """What an assigner takes of one picture, with the ``boxes`` that were decoded."""
+        moved = torch.cat([self.priors[:, :2] + self.shift[picture], self.priors[:, 2:]], 1)
+        return Priors(self.priors, self.levels, moved), Predictions(self.logits[picture], boxes[picture])
+
+
+class Detector(nn.Module):
+    """Oriented boxes of tiny objects. Parameters have the names of mmrotate's checkpoints.
+
+    Pictures are (batch, 3, height, width) with values from 0 to 255, of any size.
+
+    >>> model = Detector(DetectorConfig(classes=("ship",), width=8, channels=8, strides=(8, 16)))
+    >>> model(torch.zeros(1, 3, 32, 48)).logits.shape
+    torch.Size([1, 30, 1])
+    """
+
+    model_type = "detection"
+    config_class = DetectorConfig
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        first = STRIDES_OF_BACKBONES.index(config.strides[0])
+        last = min(len(STRIDES_OF_BACKBONES), first + len(config.strides))
+        self._used = slice(first, last)
+        self.backbone = SmallBackbone(config.width, last) if config.backbone == "small" else ResNet50(last)
+        self.neck = FeaturePyramid(self.backbone.widths[self._used], config.channels, len(config.strides))
+        classes, width = len(config.classes), config.channels
+        self.bbox_head: DcflHead | RetinaHead = (
+            DcflHead(classes, width, width)
+            if config.head == "dcfl"
+            else RetinaHead(classes, width, width, config.layers)
+        )
+
+    def forward(self, pictures: Float[Tensor, "b 3 h w"]) -> DenseOutput:
+        """What is said of every prior."""
+        mean, deviation = (pictures.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
+        features = self.backbone((pictures - mean) / deviation)[self._used]
+        levels = self.bbox_head(self.neck(features))
+        sizes = [(level.logits.shape[2], level.logits.shape[3]) for level in levels]
+        grid = grid_priors(sizes, self.config.strides, self.config.scale, device=pictures.device)
+        return DenseOutput(
+            torch.cat([level.logits.flatten(2).mT for level in levels], 1),
+            torch.cat([level.deltas.flatten(2).mT for level in levels], 1).float(),
+            torch.cat(
+                [
+                    level.shift(stride).flatten(1, 2).float()
+                    for level, stride in zip(levels, self.config.strides, strict=True)
+                ],
+                1,
+            ),
+            grid.boxes,
+            grid.levels,
+        )
+
+    def save_pretrained(self, folder: object, extra: dict[str, object] | None = None) -> None:
+        """Write the model folder."""
+        save_pretrained(self, folder, extra)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_pretrained(cls, source: object) -> "Detector":
+        """Read one."""
+        found: Detector = from_pretrained(cls, source)  # type: ignore[arg-type]
+        return found

@@ -1,0 +1,31 @@
+"""What is measured for the guide, and how."""
+
+from tenfold.runs.jobs import Comparison, Job, Training
+
+_ASSIGNERS = ("max-iou", "atss", "gaussians", "dcfl")
+_METRICS = ("AP", "AP50", "APvt", "APt", "without_positive", "without_positive_very_tiny")
+
+JOBS: dict[str, Job] = {
+    "aerotiny": Training("aerotiny"),
+    "aerotiny-assigners": Comparison(
+        {name: Training("aerotiny-max-iou", ("--objective.assigner", name)) for name in _ASSIGNERS},
+        _METRICS,
+        models=dict.fromkeys(_ASSIGNERS, "aerotiny-max-iou"),
+        differences=True,
+    ),
+    "aerotiny-parts": Comparison(
+        {
+            "as published": Training("aerotiny", ("--objective.dcfl.min_positives", "0")),
+            "one positive at least": Training("aerotiny"),
+            "overlap": Training("aerotiny", ("--objective.dcfl.metric", "iou")),
+            "no constraint": Training("aerotiny", ("--objective.dcfl.constraint", "none")),
+            "no posterior": Training("aerotiny", ("--objective.dcfl.posterior", "false")),
+            "static priors": Training("aerotiny", ("--objective.dcfl.prior", "static")),
+        },
+        _METRICS,
+        models=dict.fromkeys(
+            ("as published", "one positive at least", "overlap", "no constraint", "no posterior", "static priors"),
+            "aerotiny",
+        ),
+    ),
+}
