@@ -51,6 +51,10 @@ from .decoding.strategies import ReverseProcess as ReverseProcess
 from .decoding.strategies import Strategy as Strategy
 from .decoding.strategies import Threshold as Threshold
 from .decoding.strategies import TopK as TopK
+from .grpo.bounds import Sandwich as Sandwich
+from .grpo.bounds import count_views as count_views
+from .grpo.bounds import sandwich as sandwich
+from .grpo.bounds import upper_bound as upper_bound
 from .grpo.estimators import Estimate as Estimate
 from .grpo.estimators import MaskViews as MaskViews
 from .grpo.estimators import coupled_views as coupled_views

@@ -6,7 +6,7 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm.decoding.options import Alg, GenerationOptions
 from tenfold.settings.checks import at_least, settings
 
-EstimatorName = Literal["coupled", "decoupled", "full", "d1"]
+EstimatorName = Literal["coupled", "decoupled", "full", "d1", "spg"]
 Baseline = Literal["mean", "leave_one_out"]
 
 
@@ -72,10 +72,13 @@ class GrpoObjective:
         start: run or model folder of the masked model that is tuned.
         group: G, completions of a prompt; at least 2.
         estimator: of per-token log-probabilities: "coupled" (complementary masks), "decoupled" (independent ones),
-            "full" (everything masked), "d1" (everything, and 15 % of the prompt).
-        pairs: λ, pairs of masks of an estimate.
+            "full" (everything masked), "d1" (everything, and 15 % of the prompt), "spg" (a lower bound for better
+            completions, mixed with an upper one for worse).
+        pairs: λ, pairs of masks of an estimate; "spg" takes 2λ + 1 views, as many passes.
         least_time: times of masks lie between this and 1 − this.
         stratified: masks with neither more nor fewer tokens than their time says.
+        mixture: the upper bound's share for worse completions, of "spg".
+        power: β of the upper bound, of "spg".
         normalised: weights that add to 1 in expectation, instead of the published (2λ + 1)/(λ + 1).
         inner: μ, updates on the completions of a round, each with masks of its own.
         baseline: what rewards are compared with: the other completions of the group, or its mean.
@@ -101,6 +104,8 @@ class GrpoObjective:
     pairs: int = 1
     least_time: float = 0.2
     stratified: bool = False
+    mixture: float = 0.5
+    power: float = 1.5
     normalised: bool = False
     inner: int = 2
     baseline: Baseline = "leave_one_out"
@@ -134,7 +139,12 @@ class GrpoObjective:
                 f"objective.lora_dropout is {self.lora_dropout}, but estimates of policies are compared, which dropout "
                 "would blur; set it to 0"
             )
-        if self.pairs > 1 and self.estimator not in ("coupled", "decoupled"):
+        if not 0 <= self.mixture <= 1 or not 1 <= self.power < float("inf"):
+            raise UsageError(
+                f"objective.mixture is {self.mixture} and power {self.power}; give a share of the upper bound in "
+                "[0, 1], and a power of at least 1"
+            )
+        if self.pairs > 1 and self.estimator in ("full", "d1"):
             raise UsageError(f"objective.pairs is {self.pairs}, but estimator {self.estimator!r} has no pairs; set 1")
         self.generation(1)
 
