@@ -64,6 +64,7 @@ from .grpo.estimators import draw_views as draw_views
 from .grpo.estimators import estimate as estimate
 from .grpo.estimators import full_views as full_views
 from .grpo.estimators import require_same_views as require_same_views
+from .grpo.options import EstimatorAnalysis as EstimatorAnalysis
 from .grpo.options import GrpoEvaluation as GrpoEvaluation
 from .grpo.options import GrpoObjective as GrpoObjective
 from .grpo.options import PromptConfig as PromptConfig

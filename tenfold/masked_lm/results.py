@@ -45,5 +45,6 @@ JOBS: dict[str, Job] = {
     "benchmark-masked-lm-exact": Benchmark("masked_lm", ("--only", "exact")),
     "benchmark-masked-lm-loading": Benchmark("masked_lm_loading"),
     "grpo-brackets": Training("grpo-brackets", seeds=(0,)),
+    "grpo-estimators": Analysis("grpo-brackets-0", (), after="grpo-brackets"),
     "benchmark-coupled-grpo": Benchmark("coupled_grpo"),
 }

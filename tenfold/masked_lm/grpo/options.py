@@ -173,3 +173,31 @@ class GrpoEvaluation:
 
     def __post_init__(self) -> None:
         at_least(self, "evaluation", prompts=0, samples=1, batch=1, temperature=0)
+
+
+@settings
+class EstimatorAnalysis:
+    """Options of ``tenfold analyse`` for a model tuned by rewards: how noisy the estimates of log p are.
+
+    Attributes:
+        prompts: test prompts that are completed, one completion each.
+        repeats: estimates of each completion by each estimator.
+        pairs: λ; an estimate takes 2λ + 1 passes.
+        least_time: times of masks lie between this and 1 − this.
+        temperature: of the completions.
+        batch: estimated together; a matter of memory alone.
+        seed: of the draws.
+    """
+
+    prompts: int = 64
+    repeats: int = 128
+    pairs: int = 1
+    least_time: float = 0.2
+    temperature: float = 1.0
+    batch: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "", prompts=2, repeats=2, pairs=1, batch=1, temperature=0)
+        if not 0 < self.least_time < 0.5:
+            raise UsageError(f"least_time is {self.least_time}; give a time between 0 and 0.5")

@@ -17,16 +17,19 @@ from tenfold.masked_lm.decoding.proposals import filtered
 from tenfold.masked_lm.grpo.bounds import sandwich
 from tenfold.masked_lm.grpo.estimators import Estimate, MaskViews, draw_views, estimate, require_same_views
 from tenfold.masked_lm.grpo.evaluation import draw_rewards, measure_rewards
+from tenfold.masked_lm.grpo.options import EstimatorAnalysis
 from tenfold.masked_lm.grpo.prompts import Problem, PromptRows, PromptSplits, read_prompts, reward_of
 from tenfold.masked_lm.grpo.recipes import GrpoRecipe
 from tenfold.masked_lm.grpo.reference import ReferencePolicy
 from tenfold.masked_lm.grpo.rollouts import Completed, complete, rewarded
+from tenfold.masked_lm.grpo.variance import study_estimators
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.task import MaskedLMTask
 from tenfold.nn.cost import traced
 from tenfold.rl.policy import advantages, policy_loss, until_end
 from tenfold.rl.programs import TextReward
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws, key_of
 from tenfold.training.task import Batch, Metric, Update, mean_count
@@ -223,6 +226,10 @@ class CoupledGrpoTask(MaskedLMTask):
         return draw_rewards(
             self._whole(), self.prompts.test, recipe.data.tokens, recipe.evaluation, self.reward, directory
         )
+
+    def analyse(self, options: EstimatorAnalysis, figures: Path) -> Outcome:  # type: ignore[override]
+        """Variance of the estimates of log p at equal passes, on completions of test prompts."""
+        return study_estimators(self._whole(), self.prompts.test, self.recipe.data.tokens, options)
 
     @staticmethod
     def describe(recipe: GrpoRecipe) -> dict[str, Any]:  # type: ignore[override]
