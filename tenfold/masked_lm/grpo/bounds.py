@@ -6,9 +6,9 @@ view hides a uniform number n of the L tokens, a hidden token is weighted by L/n
     lower    Σ_k E[w l_k]              ≤ log p   (Jensen)
     upper    Σ_k 1/β · log E[w p_k^β]  ≥ log p   for β ≥ L (Hölder); for smaller β it is above the lower bound.
 
-A policy is moved up along the lower bound where a completion was better than others, and down along the upper one, or a
-mixture of both, where it was worse. Numbers in place of the published times: weights 1/t of t down to 0 have an infinite
-second moment, L/n has not."""
+A policy is moved up along the lower bound where a completion was better than others, and down along the upper one, or
+a mixture of both, where it was worse. Numbers stand in place of the published times: weights 1/t of t down to 0 have an
+infinite second moment, L/n has not."""
 
 from typing import NamedTuple
 

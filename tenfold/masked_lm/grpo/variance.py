@@ -73,7 +73,7 @@ def study_estimators(model: MaskedLM, rows: PromptRows, tokens: int, options: Es
 def repeated(
     model: MaskedLM, drawn: Completed, kind: EstimatorName, stratified: bool, options: EstimatorAnalysis
 ) -> Float[Tensor, "r b l"]:
-    """Estimates of the same completions, drawn again and again; float64. Draws are keyed by repetition and completion."""
+    """Estimates of the same completions, drawn again and again; float64. Draws are keyed by repetition and row."""
     count, draws = len(drawn.completions), Draws(options.seed, 0)
     parts = []
     for rows in torch.arange(options.repeats * count, device=drawn.completions.device).split(options.batch):
@@ -103,14 +103,13 @@ def variances(
 def disagreement(
     one: Float[Tensor, "r b l"], other: Float[Tensor, "r b l"], valid: Bool[Tensor, "b l"]
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """Squared difference of means over its variance, of each completion: the mean over its valid tokens, and of their
-    sum. About 1 where the expectations are the same."""
+    """Squared mean difference over its variance (a repetition of both may share draws), of each completion: the mean
+    over its valid tokens, and of their sum. About 1 where the expectations are the same."""
 
-    def score(a: Tensor, b: Tensor) -> Tensor:
-        return (a.mean(0) - b.mean(0)).square() / ((a.var(0) + b.var(0)) / len(a)).clamp(min=1e-30)
+    def score(difference: Tensor) -> Tensor:
+        return difference.mean(0).square() / (difference.var(0) / len(difference)).clamp(min=1e-30)
 
-    sums = (torch.where(valid, values, 0.0).sum(2) for values in (one, other))
-    return _per_token(score(one, other), valid), score(*sums)
+    return _per_token(score(one - other), valid), score(torch.where(valid, one - other, 0.0).sum(2))
 
 
 def ratio_and_error(above: Sequence[float], below: Sequence[float]) -> tuple[float, float]:
