@@ -16,7 +16,8 @@ class PromptConfig:
 
     Attributes:
         source: "brackets" (strings of brackets to go on from; the reward is the share of a completion's brackets that
-            match), or "jsonl" (a file; each line an object with "prompt", "tests", and perhaps "functions" and
+            match), "stdlib" (functions of the standard library whose docstrings have examples, which are the tests), or
+            "jsonl" (a file; each line an object with "prompt", "tests", and perhaps "functions" and
             "context"; the reward is the weighted sum of tests passed in the sandbox and of the form).
         path: the JSON lines.
         count: bracket prompts.
@@ -32,7 +33,7 @@ class PromptConfig:
         split_seed: seed of the split.
     """
 
-    source: Literal["brackets", "jsonl"] = "brackets"
+    source: Literal["brackets", "stdlib", "jsonl"] = "brackets"
     path: str = ""
     count: int = 2000
     tokens: int = 10
@@ -54,6 +55,8 @@ class PromptConfig:
             )
         if not self.seconds > 0:
             raise UsageError(f"data.seconds is {self.seconds}; give a positive time")
+        if self.source == "stdlib" and self.form != "continued":
+            raise UsageError("data.form is 'fenced', but stubs of the library are gone on with; set it to 'continued'")
         for name in ("validation", "test"):
             if not 0 < getattr(self, name) < 0.5:
                 raise UsageError(f"data.{name} is {getattr(self, name)}; give a share between 0 and 0.5")
