@@ -72,13 +72,13 @@ _FUNCTIONS = GrpoRecipe(
         source="stdlib", most_tokens=192, tokens=24, form="continued", seconds=2.0, validation=0.15, test=0.35
     ),
     objective=GrpoObjective(
-        start="runs/smollm2-code", group=4, inner=1, beta=0.0, steps=12, top_p=None, lora_rank=16, rollout_batch=4
+        start="runs/smollm2-code", group=4, inner=1, beta=0.0, steps=8, top_p=None, lora_rank=16, rollout_batch=4
     ),
     train=TrainingConfig(
-        steps=6, batch_size=2, accumulate=2, learning_rate=3e-4, warmup_steps=1, weight_decay=0.0, betas=(0.9, 0.99),
-        clip=0.2, ema=None, log_every=1, validate_every=0, checkpoint_every=2, keep_last=1, threads=1,
+        steps=3, batch_size=2, accumulate=2, learning_rate=3e-4, warmup_steps=1, weight_decay=0.0, betas=(0.9, 0.99),
+        clip=0.2, ema=None, log_every=1, validate_every=0, checkpoint_every=1, keep_last=1, threads=1,
     ),
-    evaluation=GrpoEvaluation(prompts=8, samples=2, batch=4),
+    evaluation=GrpoEvaluation(prompts=6, samples=2, batch=4),
 )  # fmt: skip
 _PUBLISHED = GrpoRecipe(
     model=SEVEN_B,
@@ -97,7 +97,7 @@ RECIPES: dict[str, Named] = {
         _BRACKETS,
     ),
     "grpo-functions": Named(
-        "SmolLM2 as adapted by smollm2-code, with low-rank updates: stubs of the standard library, their examples as tests",
+        "SmolLM2 as adapted by smollm2-code, by low-rank updates: stubs of the standard library, tested by their examples",
         _FUNCTIONS,
     ),
     "diffucoder-grpo": Named(
