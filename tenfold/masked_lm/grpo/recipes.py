@@ -97,7 +97,7 @@ RECIPES: dict[str, Named] = {
         _BRACKETS,
     ),
     "grpo-functions": Named(
-        "SmolLM2 as adapted by smollm2-code, by low-rank updates: stubs of the standard library, tested by their examples",
+        "adapted SmolLM2 (smollm2-code), by low-rank updates, on stubs of the standard library with their examples",
         _FUNCTIONS,
     ),
     "diffucoder-grpo": Named(
