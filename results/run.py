@@ -21,7 +21,9 @@ from typing import Any
 
 from tenfold.api.catalogue import jobs
 from tenfold.discrete_diffusion.pictures import loss_against_compute
+from tenfold.figures import lines
 from tenfold.runs.jobs import Analysis, Benchmark, Comparison, Job, Training, Worked
+from tenfold.runs.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "results"
@@ -87,8 +89,24 @@ def compared(name: str, job: Comparison) -> dict[str, Any]:
         folders = {other: RUNS / run for other, run in job.beside.items()}
         folders |= {variant: RUNS / f"{name}-{variant}-0" for variant in job.variants}
         loss_against_compute(folders, ROOT / "docs" / "images" / f"{name}-compute.png", job.compute, job.unit)
+    if job.curve:
+        draw_curves(name, job)
     commands = [training.command for training in job.variants.values()]
     return {**made, "command": " and ".join(commands), "metrics": rows}
+
+
+def draw_curves(name: str, job: Comparison) -> None:
+    """The mean over seeds of a metric of each variant's training, against the share of its steps: trainings that are
+    given one time are compared at equal times."""
+    stage, metric = job.curve.split("/")
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for variant, training in job.variants.items():
+        runs = [RunFolder(RUNS / f"{name}-{variant}-{seed}" / stage).read_metrics() for seed in training.seeds]
+        found = [[r for r in run if r.get("kind") == "train" and metric in r] for run in runs]
+        steps = [record["step"] for record in found[0]]
+        means = [fmean(record[metric] for record in records) for records in zip(*found, strict=True)]
+        curves[variant] = ([step / steps[-1] for step in steps], means)
+    lines(curves, ROOT / "docs" / "images" / f"{name}-{metric}.png", "share of the training time", metric)
 
 
 def refuse_gaps(name: str, job: Comparison, rows: list[dict[str, Any]]) -> None:

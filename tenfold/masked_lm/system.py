@@ -2,6 +2,7 @@
 
 from tenfold import masked_lm, sandbox
 from tenfold.data.text.texts import TextScoring
+from tenfold.masked_lm.grpo.options import EstimatorAnalysis
 from tenfold.masked_lm.grpo.recipes import RECIPES as GRPO_RECIPES
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling, ProblemSolving
 from tenfold.masked_lm.recipes import RECIPES, MaskedLMRecipe
@@ -20,7 +21,7 @@ SYSTEMS = (
         name="diffucoder",
         title="DiffuCoder: masked diffusion for code",
         paper="arXiv:2506.20639",
-        state="works; coupled-GRPO on real problems is not measured yet",
+        state="works; coupled-GRPO on real programs is not measured yet",
         jobs=JOBS,
         benchmarks=("masked_lm", "masked_lm_loading", "coupled_grpo"),
         commands={
@@ -51,7 +52,7 @@ SYSTEMS = (
         part_of="diffucoder",
         task=lambda: masked_lm.CoupledGrpoTask,
         model=lambda: masked_lm.MaskedLM,
-        options={"sample": MaskedSampling, "score": TextScoring},
+        options={"sample": MaskedSampling, "score": TextScoring, "analyse": EstimatorAnalysis},
         verbs={"problems": _PROBLEMS},
         recipes=GRPO_RECIPES,
     ),

@@ -33,6 +33,7 @@ class Comparison:
     whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
     of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``
     ("seconds" or "step"), a picture of the first seeds' validation loss in bits a ``unit`` goes into the docs.
+    With ``curve`` ("STAGE/METRIC" of training), a picture of its mean over seeds against the share of the steps does.
     ``beside`` are runs of the job ``after``, by name, that stand in the table and in the picture too."""
 
     variants: Mapping[str, Training]
@@ -42,6 +43,7 @@ class Comparison:
     baselines: tuple[str, ...] = ()
     differences: bool = False
     compute: str = ""
+    curve: str = ""
     unit: str = "character"
     beside: Mapping[str, str] = field(default_factory=dict)
 

@@ -57,6 +57,14 @@ def low_rank(path: Path) -> dict[str, Any]:
     return {**code(path), "objective": {"start": str(path / "code")}}
 
 
+def brackets(path: Path) -> dict[str, Any]:
+    """A masked language model of brackets, and its tuning by rewards."""
+    first = {"model": MASKED, "train": TRAIN, "evaluation": {"draws": 1, "rows": 8}}
+    objective = {"group": 2, "steps": 2, "sync": 1, "beta": 0.1}
+    rest = {"model": MASKED, "data": {"tokens": 4}, "objective": objective, "train": TRAIN}
+    return {"start": first, "tuned": {**rest, "evaluation": {"prompts": 4, "samples": 2}}}
+
+
 def text(path: Path, **network: Any) -> dict[str, Any]:
     """A model of characters."""
     data = {"source": "file", "path": str(path / "text.txt"), "alphabet": LETTERS, "length": 12, "block": 96}
@@ -219,6 +227,8 @@ CASES: dict[str, Case] = {
         sample={**CODE, "suffix": "\n"}, verbs=(),
     ),
     "masked-lm-autoregressive": Case("code-bytes-ar", code, score=PROGRAMS),
+    "masked-brackets": Case("grpo-brackets", brackets, "start", verbs=()),
+    "coupled-grpo": Case("grpo-brackets", brackets, "tuned", verbs=("figures",)),
     "discrete-diffusion": Case("kjv-masked", diffusion, sample=WRITE, score=TEXTS, scoring={"draws": 2}, verbs=ALL),
     "discrete-uniform": Case("kjv-udlm", diffusion, sample=WRITE, score=TEXTS, scoring={"draws": 2}),
     "discrete-scores": Case("kjv-sedd", diffusion, sample=WRITE),
@@ -247,8 +257,6 @@ CASES: dict[str, Case] = {
     "graph-flow": Case("graphs-mis", on_graphs, verbs=ALL),
     "ordered-sampler": Case("ising-4x4-masked", in_order, sample={"num": 4}),
     "discrete-energy": Case("digits-machine", of_bits, sample={"num": 4, "steps": 2}),
-
-
     "detector": Case("aerotiny", scenes, verbs=ALL),
 }  # fmt: skip
 
@@ -265,6 +273,7 @@ def write_sources(path: Path) -> None:
         ("discrete-diffusion", "masked"),
         ("autoregressive", "ar"),
         ("masked-lm", "code"),
+        ("masked-brackets", "start"),
         ("autoencoder", "autoencoder/model"),
         ("decoder", "decoder/model"),
         ("energy-denoiser", "teacher/model"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from safetensors.torch import load_file
 from tenfold import api
 from tenfold.api import catalogue
 from tenfold.data.text.brackets import matched_share
+from tenfold.data.text.stubs import library_stubs
 from tenfold.errors import UsageError
 from tenfold.masked_lm import CoupledGrpoTask, GrpoObjective, GrpoRecipe, MaskedLM, MaskedLMConfig, PromptConfig
+from tenfold.masked_lm.grpo import prompts
 from tenfold.masked_lm.grpo.prompts import read_prompts, reward_of
 from tenfold.masked_lm.grpo.rollouts import complete
 from tenfold.runs.run_folder import RunFolder
@@ -130,7 +133,7 @@ def updates(task: CoupledGrpoTask) -> Iterator[Any]:
     return task.step(task.modules(), batch_of(task), Draws(0, 0))
 
 
-@pytest.mark.parametrize("estimator", ["coupled", "decoupled", "full", "d1"])
+@pytest.mark.parametrize("estimator", ["coupled", "decoupled", "full", "d1", "spg"])
 @pytest.mark.parametrize("stratified", [False, True])
 def test_the_first_update_is_on_the_policy_itself(estimator: str, stratified: bool, start: str) -> None:
     task = CoupledGrpoTask(settings(start, estimator=estimator, stratified=stratified, inner=2, beta=0.1))
@@ -198,11 +201,11 @@ def test_bracket_rewards(start: str) -> None:
     assert found == [1.0, 0.0, 0.2, 0.0, 0.2, 1.0]
     assert matched_share("([)]", 4) == 0.5
     splits = read_prompts(PromptConfig(most_tokens=6), ByteTokenizer(), 256)
-    prompts = [{p["prompt"] for p in rows.problems} for rows in (splits.train, splits.validation, splits.test)]
-    assert not prompts[0] & prompts[1]
-    assert not (prompts[0] | prompts[1]) & prompts[2]
-    assert all(prompts)
-    assert all(len(prompt) == 6 for prompt in prompts[0])
+    parts = [{p["prompt"] for p in rows.problems} for rows in (splits.train, splits.validation, splits.test)]
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+    assert all(parts)
+    assert all(len(prompt) == 6 for prompt in parts[0])
 
 
 @pytest.fixture
@@ -237,6 +240,8 @@ def test_problems_with_tests(problems: str, start: str) -> None:
         ({"temperature": 0.0}, "completions of a group have to differ"),
         ({"clip_low": 1.0}, "1 − clip_low, which is above 0"),
         ({"estimator": "full", "pairs": 2}, "estimator 'full' has no pairs"),
+        ({"mixture": 1.5}, "objective.mixture is 1.5 and power 1.5; give a share"),
+        ({"power": 0.5}, "a power of at least 1"),
         ({"lora_dropout": 0.1}, "which dropout would blur; set it to 0"),
         ({"estimator": "couple"}, "coupled"),
         ({"inner": 0}, "objective.inner is 0"),
@@ -257,6 +262,8 @@ def test_bad_starts_and_data(start: str, tmp_path: Path) -> None:
         CoupledGrpoTask(settings(start, {"parallel": "fsdp"}))
     with pytest.raises(UsageError, match="a path belongs to source 'jsonl', which needs one"):
         PromptConfig(source="jsonl")
+    with pytest.raises(UsageError, match="stubs of the library are gone on with; set it to 'continued'"):
+        PromptConfig(source="stdlib")
     with pytest.raises(UsageError, match="split of brackets is empty"):
         read_prompts(PromptConfig(most_tokens=1, count=10, validation=0.01), ByteTokenizer(), 256)
     file = tmp_path / "bad.jsonl"
@@ -266,3 +273,33 @@ def test_bad_starts_and_data(start: str, tmp_path: Path) -> None:
             read_prompts(PromptConfig(source="jsonl", path=str(file)), ByteTokenizer(), 256)
     with pytest.raises(UsageError, match="does not exist or is no file"):
         read_prompts(PromptConfig(source="jsonl", path=str(tmp_path / "none")), ByteTokenizer(), 256)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A few modules of the standard library."""
+    for name in ("secrets", "heapq", "statistics"):
+        shutil.copy(sysconfig.get_paths()["stdlib"] + f"/{name}.py", tmp_path)
+    return tmp_path
+
+
+def test_stubs_of_the_library_are_tests(library: Path) -> None:
+    found = {stub["functions"][0]: stub for stub in library_stubs(library)}
+    assert found["median_low"]["tests"] == ["assert median_low([1, 3, 5]) == 3", "assert median_low([1, 3, 5, 7]) == 3"]
+    assert found["median_low"]["prompt"].endswith('"""\n')
+    assert found["token_hex"]["tests"] == ["assert token_hex(16) == 'f9bf78b9a18ce6d46a0cd2b0b86df9da'"]  # one draw
+
+
+@needs_jails
+def test_functions_of_the_library_that_pass_their_own_examples(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is random, or makes objects, is left out; a right body earns the whole reward."""
+    monkeypatch.setattr(prompts, "library_stubs", lambda: library_stubs(library))
+    prompts._library.cache_clear()
+    data = PromptConfig(source="stdlib", form="continued", most_tokens=2000, validation=0.2, test=0.3)
+    splits = read_prompts(data, ByteTokenizer(), 256)
+    prompts._library.cache_clear()
+    problems = {p["functions"][0]: p for rows in vars(splits).values() for p in rows.problems}
+    assert {"mean", "median_low", "mode"} <= set(problems)
+    assert not {"token_hex", "merge"} & set(problems)
+    right = "    data = sorted(data)\n    return data[(len(data) - 1) // 2]\n"
+    assert reward_of(data)([right, "    return 3.5\n", "    return ("], [problems["median_low"]] * 3) == [2.5, 0.5, 0.0]

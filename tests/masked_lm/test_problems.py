@@ -72,7 +72,7 @@ def test_bad_options(changes: dict[str, Any], told: str) -> None:
 
 def test_bad_files(tmp_path: Path) -> None:
     file = tmp_path / "problems.jsonl"
-    for text, told in (("", "has no line"), ('{"prompt": "x"}', "line 1 of .* has no 'tests'")):
+    for text, told in (("", "has no line"), ('{"prompt": "x"}', "line 1 of .* has no tests")):
         file.write_text(text)
         with pytest.raises(UsageError, match=told):
             solve_problems(tiny(), ProblemSolving(suite="file", path=str(file)), "model")

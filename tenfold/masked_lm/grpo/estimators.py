@@ -6,7 +6,7 @@ times (t, 1 − t) and masks (M, not M), and x_T the view that hides everything,
     log p_k ≈ 1/(λ + 1) · (Σ_pairs [M_k l_k(x_t)/t + (1 − M_k) l_k(x_{1−t})/(1 − t)] + l_k(x_T)).
 
 It is a proxy: its expected weights add to (2λ + 1)/(λ + 1), so that with λ = 1 a ratio of two estimates acts like one
-of tokens to the power 1.5. ``normalised`` divides by 2λ + 1 instead."""
+of tokens to the power 1.5. ``normalised`` divides by 2λ + 1 instead. Bounds in place of a proxy are in ``bounds``."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.masked_lm.grpo.bounds import Sandwich, count_views, upper_bound
 
-EstimatorName = Literal["coupled", "decoupled", "full", "d1"]
+EstimatorName = Literal["coupled", "decoupled", "full", "d1", "spg"]
 D1_SHARE = 0.15  # of the prompt's tokens (arXiv 2504.12216)
 
 
@@ -28,11 +29,13 @@ class MaskViews(NamedTuple):
         hidden: which tokens of the completions are masked in each of v views.
         weight: of a hidden token's log-probability in each view.
         prompt: which tokens of the prompts are masked, in all views; None for none.
+        sandwich: what of an upper bound stands in for the weighted sum, a completion; None for nothing.
     """
 
     hidden: Bool[Tensor, "v b l"]
     weight: Float[Tensor, "v b"]
     prompt: Bool[Tensor, "b p"] | None = None
+    sandwich: Sandwich | None = None
 
     def covered(self) -> Int[Tensor, "b l"]:
         """In how many views a token is hidden."""
@@ -103,20 +106,24 @@ def draw_views(
     """The views of an estimator, from U[0, 1) numbers by purpose: ``uniforms(purpose, shape)`` is (b, *shape).
 
     Times lie in (``least``, 1 − ``least``): with weights 1/t down to 0 the second moment of the estimate diverges.
+    The bounds ("spg") take as many views as ``pairs`` pairs do, of numbers of hidden tokens from 1 to all.
 
     Raises UsageError for an unknown estimator, ``pairs`` below 1 and ``least`` outside (0, 0.5)."""
+    l = completions.shape[1]
     if pairs < 1 or not 0 < least < 0.5:
         raise UsageError(f"pairs is {pairs} and the least time {least}; give at least 1, and a time in (0, 0.5)")
     if kind == "full":
         return full_views(completions)
     if kind == "d1":
         return d1_views(completions, uniforms("prompt", (prompts.shape[1],)))
+    if kind == "spg":
+        return MaskViews(*count_views(uniforms("masks", (2 * pairs + 1, l)), uniforms("counts", (1,))))
     if kind not in ("coupled", "decoupled"):
-        raise UsageError(f"there is no estimator {kind!r}; choose one of coupled, decoupled, full, d1")
+        raise UsageError(f"there is no estimator {kind!r}; choose one of coupled, decoupled, full, d1, spg")
     t = least + (1 - 2 * least) * uniforms("times", (pairs,)).T
 
     def masks(purpose: str, share: Tensor) -> Tensor:
-        numbers = uniforms(purpose, (pairs, completions.shape[1])).transpose(0, 1)
+        numbers = uniforms(purpose, (pairs, l)).transpose(0, 1)
         if stratified:
             numbers = spread_out(numbers, uniforms(f"{purpose} offset", (pairs, 1)).transpose(0, 1))
         return numbers < share[..., None]
@@ -152,15 +159,24 @@ def estimate(
         attention = torch.cat([real, torch.ones_like(completions, dtype=torch.bool)], 1).repeat(v, 1)
     nll = forward(noisy.flatten(0, 1), clean.repeat(v, 1), chosen.flatten(0, 1), attention)
     each = -nll.unflatten(0, (v, b))[..., -l:]
-    return Estimate((views.weight[..., None] * each).sum(0), views)
+    log_p = (views.weight[..., None] * each).sum(0)
+    if views.sandwich is not None:
+        share, power = views.sandwich
+        upper = upper_bound(each, views.hidden, views.weight, power)
+        log_p = torch.lerp(log_p, upper.to(log_p.dtype), share[:, None].to(log_p.dtype))
+    return Estimate(log_p, views)
 
 
 def require_same_views(one: Estimate, other: Estimate) -> None:
-    """Raises UsageError for estimates of different masks or weights: their ratio would be noise."""
-    same = one.views.hidden.shape == other.views.hidden.shape and bool(
-        (one.views.hidden == other.views.hidden).all() & (one.views.weight == other.views.weight).all()
-    )
-    if same and one.views.prompt is not None and other.views.prompt is not None:
-        same = bool((one.views.prompt == other.views.prompt).all())
-    if not same or (one.views.prompt is None) != (other.views.prompt is None):
+    """Raises UsageError for estimates of different masks, weights or bounds: their ratio would be noise."""
+    if not _same(one.views, other.views):
         raise UsageError("the two estimates are of different masks; draw the views once, and use them for both")
+
+
+def _same(one: object, other: object) -> bool:
+    """Tuples of equal tensors and numbers."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return type(one) is type(other) and one == other

@@ -6,7 +6,7 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm.decoding.options import Alg, GenerationOptions
 from tenfold.settings.checks import at_least, settings
 
-EstimatorName = Literal["coupled", "decoupled", "full", "d1"]
+EstimatorName = Literal["coupled", "decoupled", "full", "d1", "spg"]
 Baseline = Literal["mean", "leave_one_out"]
 
 
@@ -16,7 +16,8 @@ class PromptConfig:
 
     Attributes:
         source: "brackets" (strings of brackets to go on from; the reward is the share of a completion's brackets that
-            match), or "jsonl" (a file; each line an object with "prompt", "tests", and perhaps "functions" and
+            match), "stdlib" (functions of the standard library whose docstrings have examples, which are the tests), or
+            "jsonl" (a file; each line an object with "prompt", "tests", and perhaps "functions" and
             "context"; the reward is the weighted sum of tests passed in the sandbox and of the form).
         path: the JSON lines.
         count: bracket prompts.
@@ -32,7 +33,7 @@ class PromptConfig:
         split_seed: seed of the split.
     """
 
-    source: Literal["brackets", "jsonl"] = "brackets"
+    source: Literal["brackets", "stdlib", "jsonl"] = "brackets"
     path: str = ""
     count: int = 2000
     tokens: int = 10
@@ -54,6 +55,8 @@ class PromptConfig:
             )
         if not self.seconds > 0:
             raise UsageError(f"data.seconds is {self.seconds}; give a positive time")
+        if self.source == "stdlib" and self.form != "continued":
+            raise UsageError("data.form is 'fenced', but stubs of the library are gone on with; set it to 'continued'")
         for name in ("validation", "test"):
             if not 0 < getattr(self, name) < 0.5:
                 raise UsageError(f"data.{name} is {getattr(self, name)}; give a share between 0 and 0.5")
@@ -72,10 +75,13 @@ class GrpoObjective:
         start: run or model folder of the masked model that is tuned.
         group: G, completions of a prompt; at least 2.
         estimator: of per-token log-probabilities: "coupled" (complementary masks), "decoupled" (independent ones),
-            "full" (everything masked), "d1" (everything, and 15 % of the prompt).
-        pairs: λ, pairs of masks of an estimate.
+            "full" (everything masked), "d1" (everything, and 15 % of the prompt), "spg" (a lower bound for better
+            completions, mixed with an upper one for worse).
+        pairs: λ, pairs of masks of an estimate; "spg" takes 2λ + 1 views, as many passes.
         least_time: times of masks lie between this and 1 − this.
         stratified: masks with neither more nor fewer tokens than their time says.
+        mixture: the upper bound's share for worse completions, of "spg".
+        power: β of the upper bound, of "spg".
         normalised: weights that add to 1 in expectation, instead of the published (2λ + 1)/(λ + 1).
         inner: μ, updates on the completions of a round, each with masks of its own.
         baseline: what rewards are compared with: the other completions of the group, or its mean.
@@ -101,6 +107,8 @@ class GrpoObjective:
     pairs: int = 1
     least_time: float = 0.2
     stratified: bool = False
+    mixture: float = 0.5
+    power: float = 1.5
     normalised: bool = False
     inner: int = 2
     baseline: Baseline = "leave_one_out"
@@ -134,7 +142,12 @@ class GrpoObjective:
                 f"objective.lora_dropout is {self.lora_dropout}, but estimates of policies are compared, which dropout "
                 "would blur; set it to 0"
             )
-        if self.pairs > 1 and self.estimator not in ("coupled", "decoupled"):
+        if not 0 <= self.mixture <= 1 or not 1 <= self.power < float("inf"):
+            raise UsageError(
+                f"objective.mixture is {self.mixture} and power {self.power}; give a share of the upper bound in "
+                "[0, 1], and a power of at least 1"
+            )
+        if self.pairs > 1 and self.estimator in ("full", "d1"):
             raise UsageError(f"objective.pairs is {self.pairs}, but estimator {self.estimator!r} has no pairs; set 1")
         self.generation(1)
 
@@ -163,3 +176,31 @@ class GrpoEvaluation:
 
     def __post_init__(self) -> None:
         at_least(self, "evaluation", prompts=0, samples=1, batch=1, temperature=0)
+
+
+@settings
+class EstimatorAnalysis:
+    """Options of ``tenfold analyse`` for a model tuned by rewards: how noisy the estimates of log p are.
+
+    Attributes:
+        prompts: test prompts that are completed, one completion each.
+        repeats: estimates of each completion by each estimator.
+        pairs: λ; an estimate takes 2λ + 1 passes.
+        least_time: times of masks lie between this and 1 − this.
+        temperature: of the completions.
+        batch: estimated together; a matter of memory alone.
+        seed: of the draws.
+    """
+
+    prompts: int = 64
+    repeats: int = 128
+    pairs: int = 1
+    least_time: float = 0.2
+    temperature: float = 1.0
+    batch: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "", prompts=2, repeats=2, pairs=1, batch=1, temperature=0)
+        if not 0 < self.least_time < 0.5:
+            raise UsageError(f"least_time is {self.least_time}; give a time between 0 and 0.5")

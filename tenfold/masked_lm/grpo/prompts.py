@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from tenfold.data.text.brackets import bracket_texts, matched_share
 from tenfold.data.text.reading import json_objects
+from tenfold.data.text.stubs import library_stubs
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 from tenfold.masked_lm.grpo.options import PromptConfig
 from tenfold.rl.programs import TestReward, TextReward, WeightedReward, form_only, parses
+from tenfold.sandbox.judging import Submission
 from tenfold.sandbox.limits import Limits
 from tenfold.sandbox.pool import Sandbox
 from tenfold.text.tokenizer import Tokenizer
@@ -57,7 +60,13 @@ def read_prompts(config: PromptConfig, tokenizer: Tokenizer, pad: int) -> Prompt
     """The prompts of a configuration, split by a hash of their text.
 
     Raises UsageError for files that are not as described, and for an empty split."""
-    problems: list[Problem] = _brackets(config) if config.source == "brackets" else _lines(config.path)
+    problems: list[Problem] = (
+        _brackets(config)
+        if config.source == "brackets"
+        else _library(config.seconds)
+        if config.source == "stdlib"
+        else _lines(config.path)
+    )
     kept: dict[str, list[tuple[list[int], Problem]]] = {"training": [], "validation": [], "test": []}
     seen: set[str] = set()
     for problem in problems:
@@ -97,6 +106,23 @@ def _split(prompt: str, config: PromptConfig) -> str:
 def _brackets(config: PromptConfig) -> list[Problem]:
     """Strings of brackets to go on from."""
     return [{"prompt": text} for text in bracket_texts(config.count, config.most_tokens, config.split_seed)]
+
+
+@lru_cache(maxsize=2)
+def _library(seconds: float) -> list[Problem]:
+    """Functions of the standard library with those of their examples that they pass themselves, in the sandbox: others
+    are random, or of objects that cannot cross."""
+    stubs = library_stubs()
+    tests = [(stub, test) for stub in stubs for test in stub["tests"]]
+    own = (
+        Submission(f"from {stub['module']} import {stub['functions'][0]}", test, stub["functions"])
+        for stub, test in tests
+    )
+    with Sandbox(Limits(seconds=seconds)) as sandbox:
+        verdicts = sandbox.judge(own)
+    passed = {(stub["prompt"], test) for (stub, test), verdict in zip(tests, verdicts, strict=True) if verdict.passed}
+    kept = [{**stub, "tests": [t for t in stub["tests"] if (stub["prompt"], t) in passed]} for stub in stubs]
+    return [stub for stub in kept if stub["tests"]]
 
 
 def _lines(path: str) -> list[Problem]:

@@ -7,7 +7,7 @@ from tenfold.data.text.config import CodeDataConfig
 from tenfold.masked_lm.config import MaskedLMConfig
 from tenfold.masked_lm.grpo.options import GrpoEvaluation, GrpoObjective, PromptConfig
 from tenfold.masked_lm.options import MaskedEvaluation, MaskedObjective
-from tenfold.masked_lm.recipes import SEVEN_B, MaskedLMRecipe
+from tenfold.masked_lm.recipes import SEVEN_B, SMOLLM2, MaskedLMRecipe
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.system import Named
 from tenfold.settings.checks import settings
@@ -66,6 +66,20 @@ _BRACKETS = GrpoPipeline(
         ),
     ),
 )  # fmt: skip
+_FUNCTIONS = GrpoRecipe(
+    model=SMOLLM2,
+    data=PromptConfig(
+        source="stdlib", most_tokens=192, tokens=24, form="continued", seconds=2.0, validation=0.15, test=0.35
+    ),
+    objective=GrpoObjective(
+        start="runs/smollm2-code", group=4, inner=1, beta=0.0, steps=8, top_p=None, lora_rank=16, rollout_batch=4
+    ),
+    train=TrainingConfig(
+        steps=3, batch_size=2, accumulate=2, learning_rate=3e-4, warmup_steps=1, weight_decay=0.0, betas=(0.9, 0.99),
+        clip=0.2, ema=None, log_every=1, validate_every=0, checkpoint_every=1, keep_last=1, threads=1,
+    ),
+    evaluation=GrpoEvaluation(prompts=6, samples=2, batch=4),
+)  # fmt: skip
 _PUBLISHED = GrpoRecipe(
     model=SEVEN_B,
     data=PromptConfig(source="jsonl", path="acecode.jsonl", tokens=256),
@@ -81,6 +95,10 @@ RECIPES: dict[str, Named] = {
     "grpo-brackets": Named(
         "a small masked model of brackets: random strings teach it, then rewards to match; minutes on one thread",
         _BRACKETS,
+    ),
+    "grpo-functions": Named(
+        "adapted SmolLM2 (smollm2-code), by low-rank updates, on stubs of the standard library with their examples",
+        _FUNCTIONS,
     ),
     "diffucoder-grpo": Named(
         "stage 4 of DiffuCoder-7B: coupled-GRPO on problems with tests (--data.path: JSON lines)",

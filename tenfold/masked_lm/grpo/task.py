@@ -14,18 +14,22 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.decoding.proposals import filtered
+from tenfold.masked_lm.grpo.bounds import sandwich
 from tenfold.masked_lm.grpo.estimators import Estimate, MaskViews, draw_views, estimate, require_same_views
 from tenfold.masked_lm.grpo.evaluation import draw_rewards, measure_rewards
+from tenfold.masked_lm.grpo.options import EstimatorAnalysis
 from tenfold.masked_lm.grpo.prompts import Problem, PromptRows, PromptSplits, read_prompts, reward_of
 from tenfold.masked_lm.grpo.recipes import GrpoRecipe
 from tenfold.masked_lm.grpo.reference import ReferencePolicy
 from tenfold.masked_lm.grpo.rollouts import Completed, complete, rewarded
+from tenfold.masked_lm.grpo.variance import study_estimators
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.task import MaskedLMTask
 from tenfold.nn.cost import traced
 from tenfold.rl.policy import advantages, policy_loss, until_end
 from tenfold.rl.programs import TextReward
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws, key_of
 from tenfold.training.task import Batch, Metric, Update, mean_count
@@ -108,6 +112,9 @@ class CoupledGrpoTask(MaskedLMTask):
         drawn, rewards = begun.drawn, begun.rewards
         advantage = advantages(rewards, settings.baseline, settings.scaled).flatten()
         views = [self._views(begun, draws, number) for number in range(settings.inner)]
+        if settings.estimator == "spg":
+            bounds = sandwich(advantage, settings.mixture, settings.power)
+            views = [view._replace(sandwich=bounds) for view in views]
         old = [self._estimated(self.model, drawn, view) for view in views] if settings.inner > 1 else []
         reference = self._of_reference(drawn, views)
         about = _about(rewards, drawn)
@@ -220,6 +227,10 @@ class CoupledGrpoTask(MaskedLMTask):
             self._whole(), self.prompts.test, recipe.data.tokens, recipe.evaluation, self.reward, directory
         )
 
+    def analyse(self, options: EstimatorAnalysis, figures: Path) -> Outcome:  # type: ignore[override]
+        """Variance of the estimates of log p at equal passes, on completions of test prompts."""
+        return study_estimators(self._whole(), self.prompts.test, self.recipe.data.tokens, options)
+
     @staticmethod
     def describe(recipe: GrpoRecipe) -> dict[str, Any]:  # type: ignore[override]
         """Size and cost of a recipe, from a network on the meta device: parameters, and the bytes of a round with its
@@ -273,9 +284,10 @@ class _Rehearsed(CoupledGrpoTask):
 def _share(recipe: GrpoRecipe) -> float:
     """Of the tokens of all views, those that are predicted."""
     objective, length = recipe.objective, recipe.data.length
-    views = 2 * objective.pairs + 1 if objective.estimator in ("coupled", "decoupled") else 1
-    covered = objective.pairs + 1 if objective.estimator in ("coupled", "decoupled") else 1
-    return covered / views * recipe.data.tokens / length
+    views = 2 * objective.pairs + 1
+    hidden = {"full": 1.0, "d1": 1.0, "spg": 0.5 * (1 + 1 / recipe.data.tokens)}
+    covered = hidden.get(objective.estimator, (objective.pairs + 1) / views)
+    return covered * recipe.data.tokens / length
 
 
 def _problems(rows: PromptRows, batch: Mapping[str, Tensor]) -> list[Problem]:

