@@ -121,7 +121,7 @@ _TEXT8 = TextFlowRecipe(
 )  # fmt: skip
 
 RECIPES: dict[str, Named] = {
-    "kjv-flow": Named("one Mix-d flow of letters, three minutes on one thread", FLOW),
+    "kjv-flow": Named("one Mix-d flow of letters, a few minutes on one thread", FLOW),
     "kjv-flow-affine": _named(
         "the same size as an affine flow: what a transformer autoregressive flow of pixels would do",
         model={"couplings": ("affine",), "components": (1,), "dim": 5, "log_scale": -1.0},
