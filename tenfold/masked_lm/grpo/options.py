@@ -149,6 +149,16 @@ class GrpoObjective:
             )
         if self.pairs > 1 and self.estimator in ("full", "d1"):
             raise UsageError(f"objective.pairs is {self.pairs}, but estimator {self.estimator!r} has no pairs; set 1")
+        owners = {"coupled": ("stratified", "normalised"), "decoupled": ("stratified", "normalised"),
+                  "spg": ("mixture", "power")}  # fmt: skip
+        for name in ("stratified", "normalised", "mixture", "power"):
+            usual, given = getattr(type(self), name), getattr(self, name)
+            if given != usual and name not in owners.get(self.estimator, ()):
+                users = " and ".join(kind for kind, names in owners.items() if name in names)
+                raise UsageError(
+                    f"objective.{name} is {given}, which estimator {self.estimator!r} does not use ({users} does); "
+                    "leave it out, or change objective.estimator"
+                )
         self.generation(1)
 
     def generation(self, tokens: int) -> GenerationOptions:
