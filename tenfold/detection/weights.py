@@ -30,7 +30,7 @@ def infer_detector(state: dict[str, Tensor], classes: tuple[str, ...]) -> Detect
     names = classes or (AITODR_CLASSES if count == len(AITODR_CLASSES) else ())
     if count != len(names):
         raise UsageError(
-            f"the checkpoint has {count} classes and there are {len(names)} names; give all in order (--classes), "
+            f"the checkpoint has {count} classes and there are {len(names)} names; give all in order (--names), "
             "and mind that several priors a location are several times as many"
         )
     moving = "bbox_head.reg_convs.3.conv_offset.weight" in state
@@ -41,17 +41,17 @@ def infer_detector(state: dict[str, Tensor], classes: tuple[str, ...]) -> Detect
     )  # fmt: skip
 
 
-def read_published(checkpoint: str | Path, classes: tuple[str, ...] = ()) -> Detector:
+def read_published(checkpoint: str | Path, names: tuple[str, ...] = ()) -> Detector:
     """The detector in a checkpoint of mmrotate (mmrotate-dcfl), whose names ours are.
 
     Args:
-        classes: their names in order; those of AI-TOD-R where there are eight.
+        names: of the classes, in order; those of AI-TOD-R where there are eight.
 
     Raises:
         UsageError: for other networks, and with every tensor that is missing, extra or of another shape.
     """
     state = read_state_dict(checkpoint)
-    model = Detector(infer_detector(state, classes))
+    model = Detector(infer_detector(state, names))
     load_strict(model, state, str(checkpoint))
     return model.eval()
 

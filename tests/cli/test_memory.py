@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tenfold
 from tenfold import api
@@ -18,7 +19,7 @@ from tenfold.errors import UsageError
 from tests.devices.tasks import CASES, write_sources
 
 SENTENCE = r"would need about [\d.e+-]+ GiB of memory, but [\d.e+-]+ GiB are available; "
-MODELS = ("tarflow", "discrete-diffusion", "autoregressive", "masked-lm")
+MODELS = ("tarflow", "discrete-diffusion", "autoregressive", "masked-lm", "detector")
 RUNS = ("tarflow", "discrete-diffusion", "masked-lm")
 
 
@@ -34,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe = CASES[name].task(path).recipe
         api.train(recipe, path / f"run-{name}", evaluate=False, device="cpu", train=short)
     np.save(path / "images.npy", np.zeros((2, 1, 8, 8), np.int64))
+    Image.new("RGB", (40, 40)).save(path / "photo.png")
     (path / "words.txt").write_text("the cat and the hound\n" * 30)
     return path
 
@@ -50,7 +52,8 @@ class Use:
     def called(self, folder: Path, out: Path) -> None:
         """In Python."""
         if self.verb in catalogue.verbs():  # of a room's own
-            api.perform(self.verb, api.open_source(folder / self.model, "cpu"), None, out, **self.options)
+            inputs = str(folder / self.source) if self.source else None
+            api.perform(self.verb, api.open_source(folder / self.model, "cpu"), inputs, out, **self.options)
             return
         verb: Callable[..., Any] = getattr(tenfold, self.verb)
         given = [folder / self.source] if self.source else []
@@ -75,6 +78,7 @@ SMALL = {
     "sample a language model": Use("sample", "model-masked-lm", {"prompt": "def f", "tokens": 8}),
     "score under a language model": Use("score", "model-masked-lm", source="words.txt"),
     "analyse a language model": Use("analyse", "run-masked-lm"),
+    "find objects": Use("detect", "model-detector", {"tile": 32, "halo": 8}, "photo.png"),
     "solve problems": Use("problems", "run-masked-lm", {"first": 1}),
     **{f"{verb} {name}": Use(verb, f"run-{name}") for verb in ("evaluate", "report") for name in RUNS},
 }
