@@ -4,7 +4,7 @@ from .arithmetic import mean_pairs as mean_pairs
 from .arithmetic import operand_entropy as operand_entropy
 from .arithmetic import position_entropies as position_entropies
 from .comparison import Difference as Difference
-from .comparison import Estimate as Estimate
+from .comparison import MeanInterval as MeanInterval
 from .comparison import Reliability as Reliability
 from .comparison import bootstrap as bootstrap
 from .comparison import brier as brier

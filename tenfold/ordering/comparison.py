@@ -16,7 +16,7 @@ from tenfold.training.streams import numpy_generator
 _AT_ONCE = 2**22  # drawn indices that are held at a time
 
 
-class Estimate(NamedTuple):
+class MeanInterval(NamedTuple):
     """A mean over items, and its interval of 95 % by the percentiles of the bootstrap."""
 
     value: float
@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
 
 @read_arguments
-def bootstrap(values: Float64[np.ndarray, " items"], *, seed: int = 0, resamples: int = 1000) -> Estimate:
+def bootstrap(values: Float64[np.ndarray, " items"], *, seed: int = 0, resamples: int = 1000) -> MeanInterval:
     """The mean of a value per item, with the interval that holds 95 % of its means over items drawn with replacement.
 
     Raises UsageError for no items, values that are not finite, and fewer than 100 resamples."""
@@ -44,7 +44,7 @@ def bootstrap(values: Float64[np.ndarray, " items"], *, seed: int = 0, resamples
         ]
     )
     low, high = np.percentile(means, (2.5, 97.5))
-    return Estimate(float(values.mean()), float(low), float(high))
+    return MeanInterval(float(values.mean()), float(low), float(high))
 
 
 class Difference(NamedTuple):
@@ -90,16 +90,16 @@ class Reliability(NamedTuple):
     """Items by the probability of the option that they pick, in bins of equal width; means are NaN in empty bins."""
 
     edges: Float64[np.ndarray, " edges"]
-    count: Int64[np.ndarray, " bins"]
+    counts: Int64[np.ndarray, " bins"]
     confidence: Float64[np.ndarray, " bins"]
     accuracy: Float64[np.ndarray, " bins"]
 
     @property
     def error(self) -> float:
-        """The expected calibration error: Σ (count / items) |accuracy − confidence|."""
-        filled = self.count > 0
+        """The expected calibration error: Σ (counts / items) |accuracy − confidence|."""
+        filled = self.counts > 0
         gap = np.abs(self.accuracy[filled] - self.confidence[filled])
-        return float((self.count[filled] * gap).sum() / self.count.sum())
+        return float((self.counts[filled] * gap).sum() / self.counts.sum())
 
 
 @read_arguments

@@ -199,8 +199,8 @@ def _openai(record: Mapping[str, Any]) -> dict[str, Any]:
     messages = record.get("input")
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    said = [m for m in messages or () if isinstance(m, Mapping) and isinstance(m.get("content"), str)]
-    said = [m["content"] for m in said if m.get("role") != "system"]
+    talk = [m for m in messages or () if isinstance(m, Mapping) and isinstance(m.get("content"), str)]
+    said = [str(m["content"]) for m in talk if m.get("role") != "system"]
     if not said:
         raise UsageError("input holds no message of a user; expected messages with role and content")
     question, choices = _lettered(said[-1])

@@ -159,7 +159,7 @@ def test_a_difference_is_told_from_noise() -> None:
 def test_reliability() -> None:
     p = np.array([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.4, 0.6], [0.5, 0.5]])
     table = comparison.reliability(p, np.array([0, 1, 0, 1, 0]))
-    assert table.count.tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 0, 2]
+    assert table.counts.tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 0, 2]
     assert table.accuracy[[4, 5, 9]].tolist() == [1.0, 1.0, 0.5]
     assert table.error == pytest.approx((1 * 0.5 + 2 * 0.4 + 2 * 0.45) / 5)
     draws = np.random.default_rng(3)
