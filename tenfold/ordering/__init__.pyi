@@ -10,6 +10,8 @@ from .comparison import bootstrap as bootstrap
 from .comparison import brier as brier
 from .comparison import compare as compare
 from .comparison import reliability as reliability
+from .entropies import Rollouts as Rollouts
+from .entropies import rollout_entropy as rollout_entropy
 from .items import ChoiceItem as ChoiceItem
 from .items import read_items as read_items
 from .packing import pack as pack
