@@ -1,4 +1,5 @@
-"""Right-to-left factorization and multiple choice (arXiv:2502.18435). Not built yet."""
+"""Right-to-left factorization and multiple choice (arXiv:2502.18435): items, the rules that choose an option, packing,
+and arithmetic with its exact entropies. Models that read in an order, and their verbs, are not built yet."""
 
 import lazy_loader
 

@@ -1,0 +1,117 @@
+"""How uncertain a model is of what it says next: H(continuation | context), in nats, summed over the steps.
+
+Arrays of (items, rollouts); what is estimated is the entropy of the model, not the cross-entropy of data under it. Of
+an exact model the two agree. Source: arXiv:2502.18435, which takes one roll-out of ten tokens for each item.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
+from tenfold.training.streams import numpy_generator
+
+NextToken = Callable[[Int64[np.ndarray, "rows tokens"]], Float64[np.ndarray, "rows vocabulary"]]
+"""Log-probabilities of the token that follows each row."""
+
+
+class Rollouts(NamedTuple):
+    """Two estimators of one entropy by the same continuations, both (items, rollouts), in nats over all steps.
+
+    ``surprise`` is −Σ_t log p(x_t | x_<t) of what was drawn; ``path`` is Σ_t H(p(· | x_<t)) along it, the same in the
+    mean and of less variance: what a step draws is averaged over (Rao-Blackwell)."""
+
+    surprise: Float64[np.ndarray, "items rollouts"]
+    path: Float64[np.ndarray, "items rollouts"]
+
+    @staticmethod
+    def mean(values: Float64[np.ndarray, "items rollouts"]) -> tuple[float, float]:
+        """The mean over items, and its standard error over items (NaN for one item)."""
+        each = values.mean(1)
+        error = each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.nan
+        return float(each.mean()), float(error)
+
+
+@read_arguments
+def rollout_entropy(
+    next_token: NextToken,
+    contexts: Sequence[Sequence[int]],
+    *,
+    length: int = 10,
+    rollouts: int = 1,
+    seed: int = 0,
+    suppress: int | None = None,
+) -> Rollouts:
+    """Continuations of every context by exactly ``length`` tokens at temperature 1, and how surprising they are.
+
+    Args:
+        next_token: log-probabilities of the next token, for rows of one length.
+        contexts: tokens in the order in which the model reads; at least one each.
+        length: tokens of a continuation.
+        rollouts: continuations of each context.
+        seed: a draw depends on it, and on the item's, the roll-out's and the step's number.
+        suppress: a token that is never drawn (end of text): its probability is shared by the others.
+
+    Raises UsageError for no contexts, an empty one, no roll-outs or steps, log-probabilities that are NaN or no
+    distribution, and a token to suppress that does not exist."""
+    if length < 1 or rollouts < 1:
+        raise UsageError(f"length is {length} and rollouts is {rollouts}; give at least 1 of both")
+    if not contexts or not all(map(len, contexts)):
+        raise UsageError("contexts are none, or one has no tokens; give each at least one, BOS say")
+    surprise, path = (np.empty((len(contexts), rollouts)) for _ in range(2))
+    sizes = np.array([len(context) for context in contexts])
+    for size in np.unique(sizes):  # rows of one length at a time
+        items = np.flatnonzero(sizes == size)
+        rows = np.repeat(np.array([contexts[int(i)] for i in items], np.int64), rollouts, 0)
+        uniform = _uniform(seed, items, rollouts, length)
+        found = _continued(next_token, rows, uniform, suppress)
+        for table, values in zip((surprise, path), found, strict=True):
+            table[items] = values.reshape(len(items), rollouts)
+    return Rollouts(surprise, path)
+
+
+def _uniform(
+    seed: int, items: Int64[np.ndarray, " items"], rollouts: int, length: int
+) -> Float64[np.ndarray, "rows length"]:
+    """Numbers in [0, 1): a row's do not depend on what stands beside it, nor its first steps on the length."""
+    draws = [numpy_generator(seed, "rollout", i, turn).random(length) for i in items for turn in range(rollouts)]
+    return np.stack(draws)
+
+
+def _continued(
+    next_token: NextToken,
+    rows: Int64[np.ndarray, "rows tokens"],
+    uniform: Float64[np.ndarray, "rows length"],
+    suppress: int | None,
+) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
+    surprise, path = np.zeros(len(rows)), np.zeros(len(rows))
+    for step in range(uniform.shape[1]):
+        p = _distribution(next_token(rows), suppress)
+        log_p = np.log(np.where(p > 0, p, 1.0))
+        path -= (p * log_p).sum(1)
+        below = p.cumsum(1)
+        # The draw is below the row's own total, so that rounding never chooses a token of probability 0.
+        drawn = (uniform[:, step, None] * below[:, -1:] >= below).sum(1)
+        surprise -= log_p[np.arange(len(rows)), drawn]
+        rows = np.concatenate([rows, drawn[:, None]], 1)
+    return surprise, path
+
+
+def _distribution(
+    log_p: Float64[np.ndarray, "rows vocabulary"], suppress: int | None
+) -> Float64[np.ndarray, "rows vocabulary"]:
+    p = np.exp(log_p)
+    total = p.sum(1)
+    if not (np.abs(total - 1) < 1e-3).all():  # NaN too
+        raise UsageError(f"next_token gives probabilities that add up to {total[np.argmax(np.abs(total - 1))]}, not 1")
+    if suppress is not None:
+        if not 0 <= suppress < p.shape[1]:
+            raise UsageError(f"suppress is {suppress}; expected a token from 0 to {p.shape[1] - 1}")
+        p[:, suppress] = 0.0
+    total = p.sum(1, keepdims=True)
+    if not (total > 0).all():
+        raise UsageError(f"token {suppress} is certain and may not be drawn; leave suppress out")
+    return np.asarray(p / total)
