@@ -41,8 +41,8 @@ _TRAIN = TrainingConfig(
     checkpoint_every=1500,
     threads=1,
 )
-# Narrow tokens in enough dimensions: after 400 steps of a schedule of 400 the loss is 1.45 nats a letter, and 1.50 in five
-# dimensions; with tokens of width e^−1 it is 1.54 after 400 of 1,000.
+# Narrow tokens in enough dimensions: after 400 steps of a schedule of 400 the loss is 1.45 nats a letter, and 1.50 in
+# five dimensions; with tokens of width e^−1 it is 1.54 after 400 of 1,000.
 FLOW = TextFlowRecipe(model=TextFlowConfig(local_mixing=7, dim=16, log_scale=-3.0, alphabet=LETTERS), train=_TRAIN)
 
 
