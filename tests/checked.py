@@ -13,7 +13,7 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import jaxtyped
 
 # As PEP 484 has numbers: an int is a float, and a float a complex number.
-tower = beartype(conf=BeartypeConf(is_pep484_tower=True))
+tower = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeError))
 
 
 def checked(thing: Any = None, **hooked: Any) -> Any:
@@ -29,6 +29,8 @@ def checked(thing: Any = None, **hooked: Any) -> Any:
 
 def in_context(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its annotations checked; names of sizes hold for one call."""
+    if inspect.isgeneratorfunction(function):  # beartype would look at arguments when the body begins: too late
+        return jaxtyped(function, typechecker=tower)
     function.__annotations__ = {name: resolved(function, hint) for name, hint in function.__annotations__.items()}
     inner = tower(function)
     if inner is function:  # nothing is annotated

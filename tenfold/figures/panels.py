@@ -52,7 +52,7 @@ def draw(panels: Sequence[Panel], path: str | os.PathLike[str], columns: int = 2
             axes.set_xscale(panel.xscale)
             axes.set_yscale(panel.yscale)
             if panel.xscale == "log":
-                plain_ticks(axes.xaxis, [x for curve in panel.curves for x in curve.x])
+                plain_ticks(axes.xaxis, [float(x) for curve in panel.curves for x in curve.x])
             if panel.yscale == "log":
                 plain_ticks(axes.yaxis)
             axes.set_title(panel.title)

@@ -283,7 +283,7 @@ class TestNoRun:
         [
             ({"model_type": "gpt2", "n_layer": 12}, ["not from tenfold"]),
             ({"model_type": "gpt2", "config": {}}, ["'gpt2'", "tarflow"]),
-            ({"model_type": "detection", "config": {}}, ["detection has no models", "no detector yet"]),
+            ({"model_type": "ordering", "config": {}}, ["ordering has no models", "not yet"]),
             (
                 {"model_type": "tarflow", "config": {"widht": 3}},
                 ["model.widht", "did you mean 'model.width'"],

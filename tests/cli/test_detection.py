@@ -129,7 +129,7 @@ def test_render(tenfold, tmp_path):
         (["score-detections", "x", "y", "--metric", "voc", "--bootstrap", "9"], "metric voc has no intervals"),
         (["score-detections", "x", "y", "--metric", "coco", "--compat", "ids"], "of the metric aitod"),
         (["score-detections", "x", "y", "--bootstrap", "1"], "bootstrap is 1"),
-        (["score-detections", "x"], "missing detections"),
+        (["score-detections", "x"], "missing DETECTIONS"),
         (["explain-assignment", "x", "--assigner", "dcfl2"], "assigner is 'dcfl2'; did you mean 'dcfl'"),
         (["explain-assignment", "x", "--assigner", "atss", "--min-positives", "2"], "does not use --min-positives"),
         (["explain-assignment", "x", "--strides", "0"], "strides are (0,)"),

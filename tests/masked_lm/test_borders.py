@@ -60,6 +60,7 @@ EXCUSED = {
     *("tokens_per_pass", "ProblemSolving", "solve_problems", "Estimate", "MaskViews", "coupled_views", "d1_views"),
     *("decoupled_views", "draw_views", "estimate", "full_views", "require_same_views", "GrpoEvaluation"),
     *("GrpoObjective", "PromptConfig", "GrpoPipeline", "GrpoRecipe", "CoupledGrpoTask"),
+    *("EstimatorAnalysis", "Sandwich", "count_views", "sandwich", "upper_bound"),
 }
 
 

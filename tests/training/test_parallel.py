@@ -149,7 +149,7 @@ def test_state_of_each_process_is_saved(played: Any) -> None:
         ("unreadable", "the shard of this process is unreadable", 1),
         ("full", "step-5: no space left on device", 1),
         ("nan", "training stopped at step 6: block 3 is not finite", 1),
-        ("stopped", "at step 4; the run is saved", 1),
+        ("stopped", "at step 4; the run is saved", 130),
         ("bad-mode", "train.parallel is single but 2 processes were started", 2),
         ("bad-batch", "train.batch_size 7 cannot be split over 2 processes", 2),
         ("existing", "already holds a run", 2),

@@ -1,6 +1,8 @@
 """The masked network over the channels of a position: what Mix-1 predicts of channel i from the body's features and
 the channels before it (arXiv:2507.00425, appendix on costs: sizes; the features of a channel are not published)."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -50,7 +52,9 @@ class MaskedChannels(nn.Module):
             self.out.weight.zero_()
             reach = 0.5 if behind else 3.0
             spread = torch.linspace(-reach, reach, components) if components > 1 else torch.zeros(1)
-            scale = float(1 - spread.square().mean()) ** 0.5 if behind else min(1.0, 8 / components)
+            # Its variance in a formula, since the network may be made without numbers.
+            between = reach**2 * (components + 1) / (3 * (components - 1)) if components > 1 else 0.0
+            scale = math.sqrt(1 - between) if behind else min(1.0, 8 / components)
             log_scale = torch.full((components,), scale).log()
             self.out.bias.copy_(torch.cat([torch.zeros(components), spread, log_scale]).repeat(channels))
 
