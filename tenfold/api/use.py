@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from tenfold import progress
 from tenfold.api import catalogue
 from tenfold.api.runs import Model, Run, open_run, open_source
 from tenfold.errors import UsageError
@@ -107,7 +108,8 @@ def sample(
 
     Args:
         source: a run, a model folder, or a hub id.
-        folder: where the files go; ``samples/`` of the run, or of the working directory.
+        folder: where the files go; ``samples/`` of the run, or of the working directory, or ``samples-2/`` and so on
+            where that holds an earlier drawing. A folder that is named is used again, and a note says so.
         options: the system's sampling options (``FlowSampling`` for flows); its defaults without.
         device: "auto" (the accelerator, or else the CPU), "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "auto" (as they are stored), "float32", "bfloat16", "float16", "float64".
@@ -118,9 +120,22 @@ def sample(
     """
     opened = open_source(source, device, dtype)
     options = change(options or catalogue.options_of(opened.system, "sample")(), changes)
-    target = Path(folder or opened.outputs / "samples")
+    target = _samples_folder(folder, opened.outputs, goes_on=bool(getattr(options, "input", "")))
     check_writable(target, "samples", folder=True)
     return cast(Samples, opened.trained()).sample(options, target)
+
+
+def _samples_folder(named: str | os.PathLike[str] | None, outputs: Path, goes_on: bool) -> Path:
+    """Where samples go; a file of prompts goes on where it stopped, everything else begins anew."""
+    target = Path(named or outputs / "samples")
+    if goes_on:
+        return target
+    if named is None:
+        places = (target, *(target.with_name(f"samples-{number}") for number in range(2, 10_000)))
+        return next(place for place in places if not (place / "samples.json").exists())
+    if (target / "samples.json").exists():
+        progress.note(f"{target} holds samples of an earlier run, which these replace")
+    return target
 
 
 def analyse(

@@ -34,13 +34,12 @@ def run(argv: list[str]) -> int:
     parser.switch("--json", "print JSON")
     parser.add_option("--device", str, "cpu", help="where the model is put together: cpu, cuda, ...")
     named, _ = parser.peek(argv)
-    options = {}
-    if named and named[0] in readable:
-        reader = catalogue.reader_of(named[0])
+    reader = catalogue.reader_of(named[0]) if named and named[0] in readable else None
+    if reader is not None:
         parser.add_options(reader)
-        options = options_of(reader)
     given = parser.parse_args(argv)
-    options = {name: given[name] for name, option in options.items() if given[name] != option.default}
+    told = {} if reader is None else given.options(reader)
+    options = {name: value for name, value in told.items() if value != options_of(reader)[name].default}
     options |= {} if given.sigma is None else {"sigma": given.sigma}
     with progress.shown("converting"):
         model = api.convert(given.system, given.checkpoint, given.out, device=given.device, **options)

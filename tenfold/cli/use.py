@@ -29,7 +29,7 @@ SAMPLE = Page(
   tenfold sample runs/a --num 64 --out samples
   tenfold sample runs/a --num 64 --class 3 --guidance 1.5 --denoise --json
 """,
-    out="where the files go (default: samples/ of the run)",
+    out="where the files go (default: samples/ of the run, then samples-2/ and so on)",
 )
 SCORE = Page(
     "Print the log-likelihood of data under a trained model, from the least to the most likely, and its mean. INPUT "
@@ -151,6 +151,9 @@ def _tell_files(files: Sequence[Path], as_json: bool) -> None:
     if as_json:
         show.as_json({"files": names})
     else:
+        for path in files:
+            if path.name == "samples.txt":
+                print(show.readable(path.read_text(encoding="utf-8")))
         print("\n".join(names))
 
 

@@ -13,7 +13,7 @@ from tenfold.files import json_text
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
 
-_MOST_ROWS = 40
+_MOST_ROWS, _MOST_LINES = 40, 60
 
 
 def console() -> Console:
@@ -57,6 +57,18 @@ def example(name: str, folder: str, page: Any, rows: Sequence[Measurement], json
     else:
         measurements(f"example {name}", rows)
         print(f"report: {page}")
+
+
+def readable(text: str, most: int = _MOST_LINES) -> str:
+    """The first lines of a text that a model wrote, as a terminal may show it: control characters, of which some move
+    the cursor or set colours, are replaced.
+
+    >>> readable("one\\x1b[31m\\ntwo\\nthree\\n", most=2)
+    'one�[31m\\ntwo\\n... 1 more lines'
+    """
+    lines = text.removesuffix("\n").split("\n")
+    shown = ["".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line) for line in lines[:most]]
+    return "\n".join([*shown, *([f"... {len(lines) - most} more lines"] if len(lines) > most else [])])
 
 
 def scores(found: Scores) -> None:

@@ -19,6 +19,9 @@ def test_samples(tenfold, refused, tmp_path):
     text, record = (Path(file) for file in json.loads(done.out)["files"])
     assert [len(line) for line in text.read_text().splitlines()] == [16, 16]
     assert json.loads(record.read_text())["calls"] == 2
+    again = tenfold("sample", tmp_path / "model", *options, "--out", tmp_path / "s")
+    assert again.out.splitlines() == [*text.read_text().splitlines(), str(text), str(record)]
+    assert "holds samples of an earlier run, which these replace" in again.err
     assert "needs a prompt" in refused("sample", tmp_path / "model", "--guidance", "1", "--template", "___")
     assert "did you mean 'ancestral'" in refused("sample", tmp_path / "model", "--kind", "ancestrl")
     assert "name its run" in refused("analyse", tmp_path / "model", "--out", tmp_path / "a")
