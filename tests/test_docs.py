@@ -43,7 +43,7 @@ HOLDS = {
     "detection.md": Holds(14, 1, 0, 0),
     "discrete-diffusion-steering.md": Holds(8, 1, 7, 13),
     "discrete-diffusion.md": Holds(10, 1, 3, 7),
-    "discrete-samplers.md": Holds(13, 1, 2, 3),
+    "discrete-samplers.md": Holds(12, 1, 2, 3),
     "energy.md": Holds(4, 1, 3, 0),
     "masked-lm-generation.md": Holds(5, 1, 4, 4),
     "masked-lm.md": Holds(6, 1, 3, 7),
