@@ -83,6 +83,18 @@ def test_list_says_what_there_is(tenfold) -> None:
     assert [r["name"] for r in content["recipes"]] == list(RECIPES)
 
 
+def test_one_system_of_the_list(tenfold, refused) -> None:
+    found = json.loads(tenfold("list", "--system", "tcsm", "--json").out)
+    assert [s["name"] for s in found["systems"]] == ["tcsm"]
+    assert "kjv-masked" in {r["name"] for r in found["recipes"]}
+    assert "tarflow-digits" not in {r["name"] for r in found["recipes"]}
+    every = [
+        r["name"] for name in SYSTEMS for r in json.loads(tenfold("list", "--system", name, "--json").out)["recipes"]
+    ]
+    assert sorted(every) == sorted(RECIPES)  # each belongs to one
+    assert "there is no system 'tcm'; did you mean 'tcsm'?" in refused("list", "--system", "tcm")
+
+
 def test_systems_that_are_there_have_their_parts_and_others_none() -> None:
     # Two are trained as components of other names; one has nothing to train.
     made_of = {"diffucoder": catalogue.systems()["masked-lm"], "tcsm": catalogue.systems()["discrete-diffusion"]}
