@@ -17,7 +17,6 @@ below the entropy of the data, as it counts one token's information for all that
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -34,31 +33,10 @@ from tenfold.discrete_diffusion.networks.model import Denoiser, DiscreteDiffusio
 from tenfold.discrete_diffusion.networks.stacked import Autoregressive
 from tenfold.errors import UsageError
 from tenfold.runs.sampled_loss import SampledLoss
+from tenfold.text.bounds import LikelihoodBound
 from tenfold.training.streams import Draws
 
 Name = Literal["masked", "uniform", "generalised_kl"]
-
-
-@dataclass(frozen=True)
-class LikelihoodBound:
-    """An upper bound on −log p of rows, in nats, or its exact value.
-
-    ``nats`` (b,) float64 is each row's mean over ``draws``, ``standard_error`` (b,) of that mean over the noise (0
-    where exact, NaN for one draw); ``tokens`` (b,) are the tokens that are counted, and ``name`` says which bound."""
-
-    nats: Float[Tensor, " b"]
-    standard_error: Float[Tensor, " b"]
-    tokens: Int[Tensor, " b"]
-    draws: int
-    name: str
-
-    def bits_per_token(self) -> tuple[float, float]:
-        """Bits per token over all rows, and the standard error: the rows' differences and the noise are both in it."""
-        total = self.tokens.sum().item()
-        ratio = self.nats.sum().item() / total
-        rest = self.nats - ratio * self.tokens
-        spread = rest.std().item() * math.sqrt(len(rest)) / total if len(rest) > 1 else math.nan
-        return ratio / math.log(2), spread / math.log(2)
 
 
 def default_bound(source: Source) -> Name:

@@ -1,6 +1,6 @@
 from .bijectors.mixture import MixtureCDF as MixtureCDF
 from .bijectors.rosenblatt import MixtureRosenblatt as MixtureRosenblatt
-from .bounds import TextBound as TextBound
+from .bounds import LikelihoodBound as LikelihoodBound
 from .bounds import collapsed as collapsed
 from .bounds import elbo as elbo
 from .bounds import importance_bound as importance_bound

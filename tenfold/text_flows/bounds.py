@@ -9,7 +9,6 @@ densities out. ``collapsed`` computes it so, without large terms that cancel.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -18,31 +17,10 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.nn.memory import require
+from tenfold.text.bounds import LikelihoodBound
 from tenfold.text_flows.networks.couplings import MixMany
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.training.streams import Draws
-
-
-@dataclass(frozen=True)
-class TextBound:
-    """An upper bound on −log p of texts: ``nats`` (b,) float64, the ``standard_error`` (b,) of each over the draws (NaN
-    for one draw), the ``tokens`` (b,) of each, and ``draws`` a text.
-
-    For the importance-weighted bound the error is that of the logarithm of a mean, by the delta method."""
-
-    nats: Float[Tensor, " b"]
-    standard_error: Float[Tensor, " b"]
-    tokens: Int[Tensor, " b"]
-    draws: int
-    name: str
-
-    def bits_per_token(self) -> tuple[float, float]:
-        """Bits a token over all texts, and its standard error: the texts' differences and the noise are both in it."""
-        total = self.tokens.sum().item()
-        ratio = self.nats.sum().item() / total
-        rest = self.nats - ratio * self.tokens
-        spread = rest.std().item() * math.sqrt(len(rest)) / total if len(rest) > 1 else math.nan
-        return ratio / math.log(2), spread / math.log(2)
 
 
 @torch.no_grad()
@@ -108,25 +86,25 @@ def collapsed(model: TextFlow, tokens: Int[Tensor, "b n"], noise: Float[Tensor, 
     return each[:, : tokens.shape[1]].sum(1)
 
 
-def elbo(model: TextFlow, tokens: Int[Tensor, "b n"], draws: int = 4, **how: object) -> TextBound:
+def elbo(model: TextFlow, tokens: Int[Tensor, "b n"], draws: int = 4, **how: object) -> LikelihoodBound:
     """The evidence lower bound as an upper bound on −log p(x); keywords are those of ``log_weights``."""
     values = -log_weights(model, tokens, draws, **how)  # type: ignore[arg-type]
     error = values.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(values[0], math.nan)
-    return TextBound(values.mean(0), error, _counts(tokens), draws, "ELBO")
+    return LikelihoodBound(values.mean(0), error, _counts(tokens), draws, "ELBO")
 
 
-def importance_bound(model: TextFlow, tokens: Int[Tensor, "b n"], draws: int = 16, **how: object) -> TextBound:
+def importance_bound(model: TextFlow, tokens: Int[Tensor, "b n"], draws: int = 16, **how: object) -> LikelihoodBound:
     """The importance-weighted bound on −log p(x) with S = ``draws``; keywords are those of ``log_weights``."""
     return weighted(log_weights(model, tokens, draws, **how), tokens)  # type: ignore[arg-type]
 
 
-def weighted(values: Float[Tensor, "draws b"], tokens: Int[Tensor, "b n"]) -> TextBound:
+def weighted(values: Float[Tensor, "draws b"], tokens: Int[Tensor, "b n"]) -> LikelihoodBound:
     """The importance-weighted bound from log w."""
     draws = len(values)
     mean = values.logsumexp(0) - math.log(draws)
     ratio = (values - mean).exp()
     error = ratio.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(mean, math.nan)
-    return TextBound(-mean, error, _counts(tokens), draws, "importance-weighted ELBO")
+    return LikelihoodBound(-mean, error, _counts(tokens), draws, "importance-weighted ELBO")
 
 
 def gain(values: Float[Tensor, "draws b"], counts: tuple[int, ...]) -> list[float]:

@@ -10,8 +10,9 @@ from torch import Tensor
 from tenfold.data.text.characters import CharacterSplits
 from tenfold.data.text.token_rows import TokenRows
 from tenfold.runs.measurement import Measurement
+from tenfold.text.bounds import LikelihoodBound
 from tenfold.text.ngrams import BackOff, Unigram, best_order
-from tenfold.text_flows.bounds import TextBound, log_weights, weighted
+from tenfold.text_flows.bounds import log_weights, weighted
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.text_flows.options import TextFlowEvaluation
 from tenfold.training.streams import Draws
@@ -27,7 +28,7 @@ def measure(model: TextFlow, data: CharacterSplits, options: TextFlowEvaluation,
     counts = torch.full((len(tokens),), tokens.shape[1])
     error = values.std(0) / math.sqrt(options.draws)
     rows = [
-        _bits(TextBound(-values.mean(0), error, counts, options.draws, "≤: ELBO"), name),
+        _bits(LikelihoodBound(-values.mean(0), error, counts, options.draws, "≤: ELBO"), name),
         _bits(weighted(values, tokens), name, "bits_per_char_weighted"),
         Measurement("decoder_accuracy", *_accuracy(model, tokens), "", "test", name, note="argmax p(x | z), z ~ q"),
         Measurement("parameters", sum(p.numel() for p in model.parameters()), model=name),
@@ -41,7 +42,7 @@ def chosen_rows(split: TokenRows, count: int) -> Int[Tensor, "b n"]:
     return some.batch(np.arange(len(some)))["tokens"]
 
 
-def _bits(found: TextBound, model: str, name: str = NAME) -> Measurement:
+def _bits(found: LikelihoodBound, model: str, name: str = NAME) -> Measurement:
     value, error = found.bits_per_token()
     note = found.name if found.name.startswith("≤") else f"≤: {found.name}"
     return Measurement(name, value, UNIT, "test", model, error, found.draws, note)
@@ -71,6 +72,6 @@ def _counting(data: CharacterSplits, test: Int[Tensor, "b n"]) -> list[Measureme
     for name, (model, note) in models.items():
         bits = torch.tensor([float(model.cost(line).sum()) for line in test.numpy()], dtype=torch.float64)
         counts = torch.full((len(bits),), test.shape[1])
-        value, error = TextBound(bits * math.log(2), bits, counts, 1, note).bits_per_token()
+        value, error = LikelihoodBound(bits * math.log(2), bits, counts, 1, note).bits_per_token()
         rows.append(Measurement(NAME, value, UNIT, "test", name, error, None, note))
     return rows
