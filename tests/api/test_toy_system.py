@@ -105,7 +105,8 @@ def test_the_larger_value_of_its_metric_chooses(house: Path, run: str) -> None:
 
 
 def test_sample_score_analyse(house: Path, line: Line, run: str) -> None:
-    assert line("sample", run, "--num", "2", "--shout").stdout.strip() == f"{run}/samples/samples.txt"
+    told = line("sample", run, "--num", "2", "--shout").stdout.splitlines()
+    assert told == ["0!", "1!", f"{run}/samples/samples.txt"]
     assert (house / run / "samples" / "samples.txt").read_text() == "0!\n1!\n"
     (house / "lines.txt").write_text("ab\nabcd\n")
     assert json.loads(line("score", run, "lines.txt", "--json").stdout)["scores"][0]["name"] == "abcd"
