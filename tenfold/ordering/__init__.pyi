@@ -30,4 +30,3 @@ from .rules import probabilities as probabilities
 from .rules import ragged as ragged
 from .rules import rule_scores as rule_scores
 from .rules import text_lengths as text_lengths
-from .system import SYSTEMS as SYSTEMS

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
 from tenfold.nn.memory import require
 from tenfold.text.bounds import LikelihoodBound
 from tenfold.text_flows.networks.couplings import MixMany
@@ -26,7 +27,7 @@ from tenfold.training.streams import Draws
 @torch.no_grad()
 def log_weights(
     model: TextFlow,
-    tokens: Int[Tensor, "b n"],
+    tokens: Values,
     draws: int = 1,
     *,
     seed: int = 0,
@@ -45,7 +46,10 @@ def log_weights(
     """
     if draws < 1 or batch < 1:
         raise UsageError(f"draws is {draws} and batch {batch}; give at least 1")
+    tokens = model.rows(tokens)
     model.padded(tokens)
+    if not len(tokens):
+        return torch.zeros(draws, 0, dtype=torch.float64)
     size = model.padded_length(tokens.shape[1])
     config = model.config
     # Features of the layers, and the components of all positions.
@@ -86,15 +90,17 @@ def collapsed(model: TextFlow, tokens: Int[Tensor, "b n"], noise: Float[Tensor, 
     return each[:, : tokens.shape[1]].sum(1)
 
 
-def elbo(model: TextFlow, tokens: Int[Tensor, "b n"], draws: int = 4, **how: object) -> LikelihoodBound:
+def elbo(model: TextFlow, tokens: Values, draws: int = 4, **how: object) -> LikelihoodBound:
     """The evidence lower bound as an upper bound on −log p(x); keywords are those of ``log_weights``."""
+    tokens = model.rows(tokens)
     values = -log_weights(model, tokens, draws, **how)  # type: ignore[arg-type]
     error = values.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(values[0], math.nan)
     return LikelihoodBound(values.mean(0), error, _counts(tokens), draws, "ELBO")
 
 
-def importance_bound(model: TextFlow, tokens: Int[Tensor, "b n"], draws: int = 16, **how: object) -> LikelihoodBound:
+def importance_bound(model: TextFlow, tokens: Values, draws: int = 16, **how: object) -> LikelihoodBound:
     """The importance-weighted bound on −log p(x) with S = ``draws``; keywords are those of ``log_weights``."""
+    tokens = model.rows(tokens)
     return weighted(log_weights(model, tokens, draws, **how), tokens)  # type: ignore[arg-type]
 
 

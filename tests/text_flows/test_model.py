@@ -368,3 +368,14 @@ def test_what_is_not_certified_is_an_error() -> None:
         first.head.out.bias.add_(1e9)
     with pytest.raises(TenfoldError):
         invert_flow(model, torch.full((1, 4, 2), 3.0, dtype=torch.float64), 0, tolerance=1e-12, root=1e-12)
+
+
+def test_texts_of_any_whole_numbers() -> None:
+    model = TextFlow(TextFlowConfig(width=16, heads=2, length=8, dim=3)).eval()
+    wanted = elbo(model, torch.ones(2, 8, dtype=torch.int64)).nats
+    for given in (torch.ones(2, 8, dtype=torch.int32), np.ones((2, 8), np.uint8), [[1] * 8] * 2):
+        assert torch.equal(elbo(model, given).nats, wanted)
+    assert elbo(model, torch.zeros(0, 8, dtype=torch.int64)).nats.shape == (0,)
+    for bad in (torch.ones(2, 8), torch.ones(2, 8, dtype=torch.bool), torch.ones(8, dtype=torch.int64), "text"):
+        with pytest.raises(UsageError):
+            elbo(model, bad)  # type: ignore[arg-type]

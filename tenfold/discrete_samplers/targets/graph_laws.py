@@ -88,6 +88,7 @@ def graph_laws(problems: Sequence[GraphProblem], nodes: int, farthest: int = 6) 
         n = problem.sites
         matrix[b, :n, :n], linear[b, :n], present[b, :n] = problem.couplings.matrix, problem.linear, True
         paths = shortest_path((problem.couplings.matrix != 0).numpy(), unweighted=True, directed=False)
+        # Between nodes without a path the distance is infinite: a number of its own, beyond the farthest.
         distance[b, :n, :n] = torch.from_numpy(paths).nan_to_num(posinf=farthest + 1).clamp(max=farthest + 1).long()
     constant = torch.tensor([problem.constant for problem in problems])
     return GraphLaws(problems[0].low, matrix, linear, constant, present, distance)

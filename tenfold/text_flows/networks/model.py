@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tenfold import hub
 from tenfold.errors import UsageError
-from tenfold.nn.border import visible
+from tenfold.nn.border import Values, visible, whole
 from tenfold.text_flows.config import TextFlowConfig
 from tenfold.text_flows.networks.codebook import TokenAutoencoder
 from tenfold.text_flows.networks.couplings import Coupling, MixMany, MixOne
@@ -141,6 +141,15 @@ class TextFlow(nn.Module):
         """The couplings, from latents to noise."""
         found: Any = self.couplings
         return list(found)
+
+    def rows(self, tokens: Values) -> Int[Tensor, "b n"]:
+        """Texts of whole numbers of any type as int64, on the model's device; a border for what people hand over.
+
+        Raises UsageError for other types, and for what is no rows of tokens."""
+        found = whole(tokens, "the tokens")
+        if found.ndim != 2:
+            raise UsageError(f"the tokens have shape {tuple(found.shape)}; give (texts, tokens)")
+        return found.to(self.tokens.mean.device)
 
     def padded(self, tokens: Int[Tensor, "b n"]) -> Int[Tensor, "b m"]:
         """Texts whose length is a multiple of P: token 0 takes the places that are missing. They are latents without a
