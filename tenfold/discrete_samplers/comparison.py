@@ -25,7 +25,7 @@ from tenfold.discrete_samplers.result import SamplerResult
 from tenfold.discrete_samplers.targets.binary import Ising, PairwiseBinary
 from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
 from tenfold.discrete_samplers.targets.potts import Potts
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_function, check_law
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
@@ -142,6 +142,8 @@ def compare(
     """
     if not seconds > 0:
         raise UsageError(f"seconds is {seconds}; give a positive number")
+    check_law(target)
+    check_function(observable, "observable")
     known = samplers_for(target, chains, flow, observable)
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -23,7 +23,9 @@ from tenfold.discrete_samplers.targets.annealed import ProductPrior, uniform
 from tenfold.discrete_samplers.targets.binary import Ising
 from tenfold.discrete_samplers.targets.couplings import spread_sites
 from tenfold.discrete_samplers.targets.potts import Potts, potts_lattice
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 
 
 def lattice_target(config: Lattice, share: float = 1.0) -> Ising | Potts:
@@ -113,6 +115,7 @@ class RateNetwork(nn.Module):
         return slope
 
 
+@reads_tokens
 class LatticeFlow(nn.Module):
     """A discrete neural flow sampler of a lattice (arXiv 2505.17741): ``process`` carries ``prior`` to ``target``.
 
@@ -127,11 +130,12 @@ class LatticeFlow(nn.Module):
 
     def __init__(self, config: LatticeFlowConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.sites, self.states = config, config.height * config.width, config.states
         self.process = FlowProcess(network_of(config), config.conditional)
         self.coupling = 1.0
         self._fixed: tuple[Any, ProductPrior] | None = None
 
+    @read_arguments
     def couple(self, share: float) -> None:
         """Set the share of the coupling that training is at; a curriculum ends at 1."""
         if not 0 < share <= 1:
@@ -164,8 +168,11 @@ class LatticeFlow(nn.Module):
         """ξ_t(x), of which training makes a constant."""
         return see(self.process, self.target, self.prior, x, t).xi(clamp)
 
+    @read_arguments
     def way(self, steps: int, grid: str = "even", apart: int = 1, floor: float = 0.2, seed: int = 0) -> dict[str, Any]:
         """Arguments of ``sample_flow``: the process, where it leads and from where, times, sites that leap together."""
+        if grid not in ("even", "adapted") or apart < 1:
+            raise UsageError(f"grid and apart are {grid!r} and {apart}; give even or adapted, and 1 or more bonds")
         config, device = self.config, next(self.parameters()).device
         groups = None
         if apart > 1:

@@ -9,7 +9,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, colour_classes, site_log_ratio, site_odds
+from tenfold.discrete_samplers.targets.protocol import (
+    DiscreteTarget,
+    bare,
+    check_function,
+    check_law,
+    colour_classes,
+    site_log_ratio,
+    site_odds,
+)
 from tenfold.errors import UsageError
 from tenfold.smc.evidence import evidence_of
 from tenfold.smc.weights import effective_sample_size, log_mean_weight, normalised_weights
@@ -32,7 +40,7 @@ class CountedTarget:
     """A target that writes down what it is asked for."""
 
     def __init__(self, target: DiscreteTarget) -> None:
-        self.target, self.counts = target, Counts()
+        self.target, self.counts = check_law(target), Counts()
         self.sites, self.states = target.sites, target.states
 
     @property
@@ -43,12 +51,12 @@ class CountedTarget:
     def log_prob(self, x: Int[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """Counted."""
         self.counts.log_probs += len(x)
-        return self.target.log_prob(x)
+        return bare(self.target, "log_prob")(x)
 
     def neighbour_log_ratio(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d s"]:
         """Counted."""
         self.counts.ratios += len(x)
-        return self.target.neighbour_log_ratio(x)
+        return bare(self.target, "neighbour_log_ratio")(x)
 
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m s"]:
         """Counted by the share of the sites, where the target has a short way; as a whole where it has none."""
@@ -101,13 +109,20 @@ class SamplerResult:
         """The effective size over the number of samples, in [0, 1]."""
         return self.effective_size / len(self.samples)
 
+    def _values(self, function: Callable[[Tensor], Tensor]) -> Float[Tensor, "n *c"]:
+        check_function(function, "function")
+        values = function(self.samples)
+        if not isinstance(values, Tensor) or values.shape[:1] != self.samples.shape[:1] or bool(values.isnan().any()):
+            raise UsageError(f"the function gives no number for each of {len(self.samples)} samples, or gives NaN")
+        return values.double()
+
     def mean(self, function: Callable[[Tensor], Tensor]) -> Float[Tensor, "*c"]:
         """Σ W f(x), float64, of a function of tokens (n, d) to (n, ...)."""
-        return torch.einsum("n,n...->...", normalised_weights(self.log_weights), function(self.samples).double())
+        return torch.einsum("n,n...->...", normalised_weights(self.log_weights), self._values(function))
 
     def standard_error(self, function: Callable[[Tensor], Tensor]) -> Float[Tensor, "*c"]:
         """Of ``mean``, for independent samples: (Σ W² (f − mean)²)^½."""
-        weights, values = normalised_weights(self.log_weights), function(self.samples).double()
+        weights, values = normalised_weights(self.log_weights), self._values(function)
         away = values - torch.einsum("n,n...->...", weights, values)
         return torch.einsum("n,n...->...", weights.square(), away.square()).sqrt()
 

@@ -185,8 +185,8 @@ def test_neighbours_differ_at_one_site() -> None:
         (torch.tensor([[-1, 1, 1, 1, 1, 1, 1, 1, 1]]), "spins −1 and \\+1 are the tokens 0 and 1"),
         (torch.ones(1, 9), "dtype torch.float32; give integers"),
         (torch.ones(1, 9, dtype=torch.bool), "dtype torch.bool; give integers"),
-        (torch.ones(1, 8, dtype=torch.int64), "takes int64 tokens \\(batch, 9\\)"),
-        (torch.ones(9, dtype=torch.int64), "takes int64 tokens"),
+        (torch.ones(1, 8, dtype=torch.int64), "the target takes tokens \\(batch, 9\\)"),
+        (torch.ones(9, dtype=torch.int64), "takes tokens \\(batch, 9\\)"),
     ],
 )
 def test_tokens_that_are_none(x: torch.Tensor, sentence: str) -> None:

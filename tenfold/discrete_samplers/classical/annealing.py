@@ -8,11 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel, check_kernel
 from tenfold.discrete_samplers.result import CountedTarget, Counts, SamplerResult, weighted_result
-from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior, exponents
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_tokens
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
 from tenfold.settings.arguments import read_arguments
 from tenfold.smc.adaptive import gather_particles, resample_where
 from tenfold.smc.tempering import next_exponent
@@ -22,11 +23,9 @@ from tenfold.training.streams import Draws
 _LEAST_STEP = 1e-3
 
 
-def check_schedule(betas: Tensor) -> Float[Tensor, " k"]:
+def check_schedule(betas: Values) -> Float[Tensor, " k"]:
     """Exponents 0 = β_0 < ... < β_K = 1, float64. Raises UsageError for others."""
-    if betas.ndim != 1 or len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or not bool((betas.diff() > 0).all()):
-        raise UsageError("the schedule must rise from 0 to 1; torch.linspace(0, 1, 65) say")
-    return betas.double()
+    return exponents(betas, "the schedule", "torch.linspace(0, 1, 65) say")
 
 
 @read_arguments
@@ -36,7 +35,7 @@ def annealed_sampling(
     kernel: ChainKernel,
     particles: int = 1024,
     populations: int = 1,
-    betas: Tensor | None = None,
+    betas: Values | None = None,
     keep: float = 0.9,
     threshold: float = 0.5,
     moves: int = 1,
@@ -67,6 +66,7 @@ def annealed_sampling(
         raise UsageError(
             f"particles, populations, moves are {particles}, {populations}, {moves}; give at least 2, 1 and 1"
         )
+    check_kernel(kernel)
     counted, prior = CountedTarget(target), check_prior(target, prior).to(device)
     schedule = None if betas is None else check_schedule(betas).to(device)
     m, n = populations, particles
@@ -124,8 +124,8 @@ class UpperBound(NamedTuple):
 def reverse_annealing(
     target: DiscreteTarget,
     kernel: ChainKernel,
-    samples: Tensor,
-    betas: Tensor,
+    samples: Values,
+    betas: Values,
     prior: ProductPrior | None = None,
     seed: int = 0,
 ) -> UpperBound:
@@ -138,8 +138,10 @@ def reverse_annealing(
         samples: (n, d) of the target.
         betas: the schedule from 0 to 1 that is gone backwards. Any kernel that leaves p_t invariant gives a bound.
     """
-    schedule = check_schedule(betas).to(samples.device)
-    x, counted = check_tokens(samples, target), CountedTarget(target)
+    check_kernel(kernel)
+    counted = CountedTarget(target)
+    x = check_tokens(samples, target)
+    schedule = check_schedule(betas).to(x.device)
     if len(x) < 2:
         raise UsageError(f"{len(x)} samples are given; give at least 2")
     prior = check_prior(target, prior).to(x.device)

@@ -8,11 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel, check_kernel, check_watched
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult, one_mode
 from tenfold.discrete_samplers.targets.annealed import uniform
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_tokens
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, bare, check_function, check_tokens
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
 from tenfold.settings.arguments import read_arguments
 
 _LARGEST_R_HAT = 1.05
@@ -28,7 +29,7 @@ def run_chains(
     burn_in: int | None = None,
     seed: int = 0,
     first: int = 0,
-    start: Tensor | None = None,
+    start: Values | None = None,
     watched: Callable[[Tensor], Tensor] | None = None,
     device: str | torch.device = "cpu",
 ) -> SamplerResult:
@@ -54,6 +55,11 @@ def run_chains(
     """
     if chains < 2 or moves < 1:
         raise UsageError(f"chains and moves are {chains} and {moves}; give at least 2 and 1")
+    if burn_in is not None and not 0 <= burn_in <= moves:
+        raise UsageError(f"burn_in is {burn_in} of {moves} moves; give 0 to {moves}")
+    check_kernel(kernel)
+    if watched is not None:
+        check_function(watched, "watched")
     counted = CountedTarget(target)
     index = torch.arange(first, first + chains, device=device)
     draws = ChainDraws(seed, index)
@@ -72,8 +78,9 @@ def run_chains(
             x = moved.x
             accepted += moved.accepted
             if turn >= skip:
-                trace.append(target.log_prob(x).double())
-                total += 0.0 if watched is None else watched(x)
+                trace.append(bare(target, "log_prob")(x).double())
+                if watched is not None:
+                    total += check_watched(watched(x), chains)
             step()
     diagnostics = {"acceptance": float(accepted.mean()) / moves}
     notes = [sentence for sentence in (one_mode(x, target.states),) if sentence]

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
+from tenfold.errors import UsageError
+from tenfold.nn.border import as_tensor, floats
 from tenfold.training.streams import key_of
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as int64, whose products wrap as those of unsigned numbers do
@@ -74,6 +76,21 @@ class ChainKernel(Protocol):
 
     def __call__(self, target: DiscreteTarget, x: Tensor, draws: ChainDraws) -> Moved:
         """Chains (b, d) one move on; a move is a sweep, about one update a site, where the kernel says no other."""
+
+
+def check_kernel(kernel: object) -> None:
+    """Raise UsageError for what is no move."""
+    if isinstance(kernel, type) or not callable(kernel):
+        told = f"the class {kernel.__name__}" if isinstance(kernel, type) else repr(kernel)[:60]
+        raise UsageError(f"kernel is {told}; give a move that was made, Gibbs() say")
+
+
+def check_watched(values: object, rows: int) -> Float[Tensor, " b"]:
+    """One finite number a row. Raises UsageError for anything else that a ``watched`` function gives."""
+    found = floats(as_tensor(values, "watched").to(torch.float64), "what watched gives")  # type: ignore[arg-type]
+    if found.shape != (rows,):
+        raise UsageError(f"watched gave shape {tuple(found.shape)} for {rows} rows of tokens; it gives a number a row")
+    return found
 
 
 def drawn(probabilities: Float[Tensor, "*b s"], uniforms: Float[Tensor, "*b"]) -> Int[Tensor, "*b"]:

@@ -5,26 +5,37 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from tenfold.discrete_samplers.targets.graphs import GraphProblem, MaximumCut, MaximumIndependentSet
+from tenfold.discrete_samplers.targets.protocol import bare, looked_at
+from tenfold.errors import UsageError
+from tenfold.nn.border import Values
 
 _MOST_PAIRS = 2**25  # entries (chain, node, node) looked at at once
 
 
-def repaired(problem: GraphProblem, x: Int[Tensor, "b d"]) -> Int[Tensor, "b d"]:
+def repaired(problem: GraphProblem, x: Values) -> Int[Tensor, "b d"]:
     """A feasible choice: of an independent set (or clique) the nodes that the greedy rule keeps which goes through the
     chosen nodes by number and drops their later neighbours (or strangers). Cuts are as they are."""
+    x = _choices(problem, x)
     if isinstance(problem, MaximumCut):
         return x
     return _kept(x.bool(), _barred(problem).to(x.device)).long()
 
 
-def improved(problem: GraphProblem, x: Int[Tensor, "b d"]) -> Int[Tensor, "b d"]:
+def improved(problem: GraphProblem, x: Values) -> Int[Tensor, "b d"]:
     """A feasible local optimum, never worse than ``repaired``: single flips of a cut; of a set, nodes that fit in, and
     exchanges of one node for two."""
+    x = _choices(problem, x)
     if isinstance(problem, MaximumCut):
         return _flipped(problem, x)
     barred = _barred(problem).to(x.device)
     rows = max(1, _MOST_PAIRS // len(barred) ** 2)
     return torch.cat([_exchanged(part.bool(), barred) for part in repaired(problem, x).split(rows)]).long()
+
+
+def _choices(problem: GraphProblem, x: Values) -> Int[Tensor, "b d"]:
+    if not isinstance(problem, GraphProblem):
+        raise UsageError(f"problem is {type(problem).__name__}; give a MaximumIndependentSet, -Clique or -Cut")
+    return looked_at(x, problem.sites, problem.states)
 
 
 def _barred(problem: GraphProblem) -> Bool[Tensor, "d d"]:
@@ -73,7 +84,7 @@ def _exchanged(x: Bool[Tensor, "b d"], barred: Bool[Tensor, "d d"]) -> Bool[Tens
 def _flipped(problem: MaximumCut, x: Int[Tensor, "b d"]) -> Int[Tensor, "b d"]:
     """The best flip of every chain as long as one cuts more edges."""
     while True:
-        gain = problem.flip_log_ratio(x)
+        gain = bare(problem, "flip_log_ratio")(x)
         best, site = gain.max(1)
         better = best > 1e-4 * problem.couplings.weights.abs().max()
         if not bool(better.any()):

@@ -7,11 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel, check_kernel, check_watched
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult, one_mode
-from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior, exponents
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_function
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
 from tenfold.settings.arguments import read_arguments
 
 
@@ -22,7 +23,7 @@ def parallel_tempering(
     kernel: ChainKernel,
     chains: int = 64,
     moves: int = 256,
-    ladder: Tensor | None = None,
+    ladder: Values | None = None,
     prior: ProductPrior | None = None,
     seed: int = 0,
     first: int = 0,
@@ -44,9 +45,11 @@ def parallel_tempering(
     """
     if chains < 2 or moves < 1:
         raise UsageError(f"chains and moves are {chains} and {moves}; give at least 2 and 1")
-    betas = (torch.linspace(0, 1, 16) if ladder is None else ladder).to(device)
-    if betas.ndim != 1 or len(betas) < 2 or not bool((betas.diff() > 0).all()) or betas[0] < 0 or betas[-1] != 1:
-        raise UsageError("the ladder must rise to 1 from 0 or above, with at least 2 exponents")
+    check_kernel(kernel)
+    if watched is not None:
+        check_function(watched, "watched")
+    steps = torch.linspace(0, 1, 16) if ladder is None else ladder
+    betas = exponents(steps, "the ladder", "torch.linspace(0, 1, 16) say", start=False).to(device)
     k = len(betas)
     counted, prior = CountedTarget(target), check_prior(target, prior).to(device)
     # A copy's draws are those of its place on its ladder: number of the chain times K + 1, plus the place.
@@ -66,7 +69,7 @@ def parallel_tempering(
             places = order + k * torch.arange(chains, device=device)[:, None]
             x = moved.x[places.flatten()]
             if watched is not None and turn >= moves // 2:
-                total += watched(x.view(chains, k, -1)[:, -1])
+                total += check_watched(watched(x.view(chains, k, -1)[:, -1]), chains)
             step()
     cold = x.view(chains, k, -1)[:, -1]
     attempts = torch.tensor([(moves + 1 - pair % 2) // 2 for pair in range(k - 1)], device=device).clamp(min=1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tenfold import progress
 from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, bare, check_function, check_law
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
@@ -54,16 +54,25 @@ def enumerate_states(
         chunk: states at once.
 
     Raises:
-        UsageError: more states than that, with their number; every state forbidden.
+        UsageError: more states than that, with their number; every state forbidden; an observable of another shape.
     """
+    check_law(target)
+    if observable is not None:
+        check_function(observable, "observable")
+    if chunk < 1:
+        raise UsageError(f"chunk is {chunk}; give at least 1")
     count = _check_count(target.states, target.sites, "the target")
     log_z = torch.tensor(-torch.inf, dtype=torch.float64)
     total: Tensor | None = None
     with progress.task("enumeration", count, "states") as step:
         for x in _chunks(count, target.sites, target.states, chunk):
-            logs = target.log_prob(x).double()
+            logs = bare(target, "log_prob")(x).double()
             values = torch.where(logs == -torch.inf, 0.0, logs)[:, None] if observable is None else observable(x)
             new = torch.logaddexp(log_z, logs.logsumexp(0))
+            if values.ndim != 2 or len(values) != len(x) or bool(values.isnan().any()):
+                raise UsageError(
+                    f"the observable gave {tuple(values.shape)} for {len(x)} rows; it gives (rows, columns) without NaN"
+                )
             if new > -torch.inf:
                 weighted = ((logs - new).exp()[:, None] * values.double()).sum(0)
                 total = weighted if total is None else total * (log_z - new).exp() + weighted
@@ -80,10 +89,13 @@ def log_probabilities(target: DiscreteTarget) -> Float[Tensor, " n"]:
     return target.log_prob(all_states(target.sites, target.states)).double().log_softmax(0)
 
 
+@read_arguments
 @torch.no_grad()
 def machine_log_z(machine: BoltzmannMachine, chunk: int = 16384) -> float:
     """log Z of a Boltzmann machine by its hidden states, log Σ_h exp(c·h + Σ_i softplus(b_i + (W'h)_i)); up to 26
     hidden bits whatever the number of visible ones."""
+    if not isinstance(machine, BoltzmannMachine) or chunk < 1:
+        raise UsageError(f"machine and chunk are {type(machine).__name__} and {chunk}; give a BoltzmannMachine, and 1")
     hidden = len(machine.hidden)
     count = _check_count(2, hidden, "the hidden layer")
     w, b, c = (p.double() for p in (machine.weights, machine.visible, machine.hidden))

@@ -13,14 +13,17 @@ from tenfold.discrete_samplers.flow.steps import backward_log_rates, leap
 from tenfold.discrete_samplers.targets.annealed import ProductPrior, check_prior
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_tokens
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
+from tenfold.settings.arguments import read_arguments
 
 
+@read_arguments
 @torch.no_grad()
 def data_bound(
     process: nn.Module,
     target: DiscreteTarget,
-    data: Tensor,
-    grid: Tensor,
+    data: Values,
+    grid: Values,
     prior: ProductPrior | None = None,
     floor: float = 0.05,
     seed: int = 0,
@@ -28,7 +31,9 @@ def data_bound(
     """A lower bound, in expectation, of the log-probability with which the process' exact steps end in each row of
     ``data``: the chain backwards from it, log η(x_0) + Σ log K(x_{k+1} | x_k) − log L(x_k | x_{k+1}); float64."""
     x, prior = check_tokens(data, target), check_prior(target, prior)
-    grid, draws = check_grid(grid), ChainDraws(seed, torch.arange(len(data), device=data.device))
+    grid, draws = check_grid(grid), ChainDraws(seed, torch.arange(len(x), device=x.device))
+    if not floor > 0:
+        raise UsageError(f"floor is {floor}; give one above 0, 0.05 say")
     dtype, colours = prior.log_probs.dtype, [sites.to(x.device) for sites in colours_of(target)]
 
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from tenfold.discrete_samplers.flow.residual import xi
 from tenfold.discrete_samplers.networks.conditional import TimeScale, conditional_rates, conditional_slope
 from tenfold.discrete_samplers.targets.annealed import ProductPrior, tempered
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, times_of
+from tenfold.errors import UsageError
+from tenfold.nn.border import whole
+from tenfold.settings.arguments import read_arguments
 
 _ALMOST_FORBIDDEN = 30.0
 
@@ -56,6 +59,7 @@ class FlowProcess(nn.Module):
     through h times as slowly, and one network serves both.
     """
 
+    @read_arguments
     def __init__(self, network: nn.Module | None, scale: float | None = 0.5) -> None:
         super().__init__()
         self.network = network
@@ -70,7 +74,11 @@ class FlowProcess(nn.Module):
         prior_ratios: Float[Tensor, "b d s"],
     ) -> Float[Tensor, "b d s"]:
         """G; the ratios to neighbours are those that the loss and the weights need anyway."""
-        at = self.horizon * t
+        x = whole(x, "x")
+        if x.shape != target_ratios.shape[:2] or prior_ratios.shape != target_ratios.shape:
+            shapes = [tuple(part.shape) for part in (x, target_ratios, prior_ratios)]
+            raise UsageError(f"x and the ratios have shapes {shapes}; give (b, d), (b, d, S) and (b, d, S)")
+        at = self.horizon * times_of(t, len(x))
         learned = None if self.network is None else self.horizon * self.network(x, at)
         if self.scale is None:
             return torch.zeros_like(target_ratios) if learned is None else learned

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold import progress
-from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel, drawn
+from tenfold.discrete_samplers.classical.kernels import ChainDraws, ChainKernel, check_kernel, drawn
 from tenfold.discrete_samplers.flow.process import StateFacts, see
 from tenfold.discrete_samplers.flow.steps import (
     backward_log_rates,
@@ -27,9 +27,10 @@ from tenfold.discrete_samplers.flow.steps import (
     overflow_share,
 )
 from tenfold.discrete_samplers.result import CountedTarget, SamplerResult, one_mode, weighted_result
-from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior
+from tenfold.discrete_samplers.targets.annealed import AnnealedTarget, ProductPrior, check_prior, exponents
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, colour_classes
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values, whole
 from tenfold.settings.arguments import read_arguments
 from tenfold.smc.adaptive import gather_particles, resample_where
 from tenfold.smc.weights import log_mean_weight
@@ -37,6 +38,7 @@ from tenfold.training.streams import Draws, key_of
 
 _LARGEST_OVERFLOW = 0.01
 _MOST_COLOURS = 4
+_MOST_STEPS = 1_000_000
 
 
 class Trajectories(NamedTuple):
@@ -47,10 +49,11 @@ class Trajectories(NamedTuple):
     log_weights: Float[Tensor, "k n"]
 
 
+@read_arguments
 def times(steps: int) -> Float[Tensor, " k"]:
     """t_k = k/K. Raises UsageError for fewer than 1 step."""
-    if steps < 1:
-        raise UsageError(f"steps is {steps}; give at least 1")
+    if not 1 <= steps <= _MOST_STEPS:
+        raise UsageError(f"steps is {steps}; give 1 to {_MOST_STEPS}")
     return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
 
 
@@ -66,21 +69,19 @@ def adapted_times(grid: Float[Tensor, " k"], deviations: Float[Tensor, " k"], st
     return found
 
 
-def check_grid(grid: Tensor) -> Float[Tensor, " k"]:
+def check_grid(grid: Values) -> Float[Tensor, " k"]:
     """Times 0 = t_0 < ... < t_K = 1, float64. Raises UsageError for others."""
-    rising = grid.ndim == 1 and len(grid) > 1 and bool((grid.diff() > 0).all())
-    if not rising or grid[0] != 0 or grid[-1] != 1:
-        raise UsageError("the times must rise from 0 to 1; flow.simulation.times(64) say")
-    return grid.double()
+    return exponents(grid, "the grid", "times(64) say")
 
 
 def colours_of(target: DiscreteTarget, groups: Sequence[Tensor] | None = None) -> list[Tensor]:
     """Sets of sites that leap together: the target's colours where they are few, otherwise all sites at once; or those
     given. Raises UsageError unless every site is in one of these."""
     if groups is not None:
-        if not torch.equal(torch.cat(list(groups)).sort().values.cpu(), torch.arange(target.sites)):
+        parts = [whole(sites, "groups").flatten() for sites in groups]
+        if not parts or not torch.equal(torch.cat(parts).sort().values.cpu(), torch.arange(target.sites)):
             raise UsageError(f"the groups do not hold each of {target.sites} sites once; make a partition of them")
-        return list(groups)
+        return parts
     found = colour_classes(target)
     return found if len(found) <= _MOST_COLOURS else [torch.arange(target.sites)]
 
@@ -108,7 +109,7 @@ def sample_flow(
     process: nn.Module,
     target: DiscreteTarget,
     num: int = 2048,
-    grid: Tensor | None = None,
+    grid: Values | None = None,
     prior: ProductPrior | None = None,
     step: str = "exact",
     floor: float = 1.0,
@@ -147,10 +148,13 @@ def sample_flow(
     Raises:
         UsageError: settings that do not fit, G that is NaN.
     """
+    if refine is not None:
+        check_kernel(refine)
     made = _Simulation(process, target, num, grid, prior, step, floor, populations, seed, first, device, groups)
     return made.run(threshold, refine, refinements)
 
 
+@read_arguments
 @torch.no_grad()
 def adapted_grid(
     process: nn.Module,
@@ -168,6 +172,7 @@ def adapted_grid(
     inverse proportion to the deviations of the pilot's. Its seed is its own, so that the weights stay unbiased.
 
     Raises UsageError as ``sample_flow`` does."""
+    times(steps)
     coarse = times(max(8, steps // 4))
     key = key_of("pilot", seed) >> 1
     made = _Simulation(process, target, pilot, coarse, prior, "exact", floor, 1, key, 0, device, groups)
@@ -199,7 +204,7 @@ class _Simulation:
         process: nn.Module,
         target: DiscreteTarget,
         num: int,
-        grid: Tensor | None,
+        grid: Values | None,
         prior: ProductPrior | None,
         step: str,
         floor: float,
@@ -215,6 +220,8 @@ class _Simulation:
             raise UsageError(f"num and populations are {num} and {populations}; give at least 2 and 1")
         if not floor >= 0 or (step == "exact" and floor == 0):
             raise UsageError(f"floor is {floor}; exact weights need one above 0, 0.05 say, so that supports match")
+        if not isinstance(process, nn.Module):
+            raise UsageError(f"process is {type(process).__name__}; give a FlowProcess, or a module that gives G")
         self.process, self.counted = process, CountedTarget(target)
         self.prior = check_prior(target, prior).to(device)
         self.grid = check_grid(times(64) if grid is None else grid)

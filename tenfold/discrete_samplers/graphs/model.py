@@ -16,6 +16,8 @@ from tenfold.discrete_samplers.networks.conditional import TimeScale
 from tenfold.discrete_samplers.targets.annealed import uniform
 from tenfold.discrete_samplers.targets.graph_laws import GraphLaws, graph_laws
 from tenfold.discrete_samplers.targets.graphs import PROBLEMS, Graph, GraphProblem
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
+from tenfold.errors import UsageError
 
 
 class OnGraphs(nn.Module):
@@ -30,6 +32,7 @@ class OnGraphs(nn.Module):
         return self.network(x, t, self.laws)
 
 
+@reads_tokens
 class GraphFlow(nn.Module):
     """A sampler of one problem on all graphs of up to so many nodes.
 
@@ -46,7 +49,7 @@ class GraphFlow(nn.Module):
 
     def __init__(self, config: GraphFlowConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.sites, self.states = config, config.nodes, 2
         self.network = GraphTransformer(
             config.nodes, config.hidden, config.head, config.blocks, farthest=config.farthest
         )
@@ -58,6 +61,8 @@ class GraphFlow(nn.Module):
 
     def problems(self, graphs: Sequence[Graph]) -> list[GraphProblem]:
         """exp(−E/T) on each graph."""
+        if not isinstance(graphs, Sequence):
+            raise UsageError(f"graphs is {type(graphs).__name__}; give a list of graphs")
         kind, temperature = PROBLEMS[self.config.problem], 1 / self.config.inverse_temperature
         return [kind(graph, temperature) for graph in graphs]
 

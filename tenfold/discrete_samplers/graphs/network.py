@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from tenfold.discrete_samplers.networks.parts import EquivariantOutput, TimeEmbedding, TokenTable
 from tenfold.discrete_samplers.networks.transformer import CausalBlock, HollowReadout
 from tenfold.discrete_samplers.targets.graph_laws import GraphLaws
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
 
+@reads_tokens
 class GraphTransformer(nn.Module):
     """leTF's two causal streams and readout; all attention has a learned number for every distance and head, which all
     layers share, and every node its degree. The paper does not say how smaller graphs are padded: here absent nodes are

@@ -8,11 +8,13 @@ import numpy as np
 from tenfold.discrete_samplers.graphs.config import GraphSetSettings
 from tenfold.discrete_samplers.targets.graphs import Graph, graph_of
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import key_of
 
 _MOST_TRIES = 1000
 
 
+@read_arguments
 def random_graphs(settings: GraphSetSettings, split: str, count: int) -> list[Graph]:
     """``count`` graphs of a split; graphs without an edge are drawn again.
 

@@ -7,11 +7,16 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from tenfold.discrete_samplers.targets.protocol import check_values
 from tenfold.errors import UsageError, suggest
+from tenfold.nn.border import Values, floats, whole
+from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import numpy_generator
 
 SPAN = 6.0
 """Coordinates are cut at ±SPAN; all seven densities lie within but for their last 10⁻⁴."""
+
+_MOST_BITS = 100  # half of them are a whole number of 64 bits
 
 Points = Float64[np.ndarray, "n 2"]
 
@@ -71,16 +76,27 @@ _DRAWN = {
 }
 
 
+@read_arguments
 def plane_points(name: str, count: int, seed: int = 0) -> Points:
-    """Draws of a density. Raises UsageError for one that there is not."""
+    """Draws of a density. Raises UsageError for one that there is not, and for less than none."""
+    if count < 0:
+        raise UsageError(f"count is {count}; give 0 or more")
     if name not in _DRAWN:
         raise UsageError(f"density is {name!r}{suggest(name, _DRAWN)}")
     return _DRAWN[name](count, numpy_generator(seed, "density", name))
 
 
-def bits_of(points: Points, bits: int) -> Int[Tensor, "n d"]:
+@read_arguments
+def bits_of(points: Values, bits: int) -> Int[Tensor, "n d"]:
     """Both coordinates as a sign (1 where negative) and the Gray code of |x| in steps of SPAN/2^(bits/2 − 1): points
-    next to each other differ in one bit."""
+    next to each other differ in one bit. Raises UsageError for other shapes than (n, 2), NaN, and odd numbers of
+    bits."""
+    given = floats(points, "points", torch.float64)
+    if given.ndim != 2 or given.shape[1] != 2:
+        raise UsageError(f"points have shape {tuple(given.shape)}; give (number, 2) coordinates")
+    if bits % 2 or not 4 <= bits <= _MOST_BITS:
+        raise UsageError(f"bits is {bits}; give an even number from 4 to {_MOST_BITS}, half for each coordinate")
+    points = given.cpu().numpy()
     size = bits // 2 - 1
     steps = np.minimum((np.abs(points) * (2**size / SPAN)).astype(np.int64), 2**size - 1)
     gray = steps ^ (steps >> 1)
@@ -89,9 +105,13 @@ def bits_of(points: Points, bits: int) -> Int[Tensor, "n d"]:
     return torch.from_numpy(coded.reshape(len(points), bits))
 
 
-def points_of(x: Int[Tensor, "n d"]) -> Points:
-    """The middles of the cells that bits stand for."""
-    coded = x.cpu().numpy().reshape(len(x), 2, -1)
+def points_of(x: Values) -> Points:
+    """The middles of the cells that bits stand for. Raises UsageError for what is no bits of ``bits_of``."""
+    tokens = whole(x, "x")
+    if tokens.ndim != 2 or tokens.shape[1] % 2 or not 4 <= tokens.shape[1] <= _MOST_BITS:
+        raise UsageError(f"x has shape {tuple(tokens.shape)}; give (number, bits), an even number of 4 or more bits")
+    check_values(tokens, 2)
+    coded = tokens.cpu().numpy().reshape(len(tokens), 2, tokens.shape[1] // 2)
     size = coded.shape[-1] - 1
     binary = np.bitwise_xor.accumulate(coded[..., 1:], axis=-1)
     steps = (binary << np.arange(size - 1, -1, -1)).sum(-1)

@@ -13,10 +13,11 @@ from tenfold import hub
 from tenfold.discrete_samplers.learning.config import DiscreteEnergyConfig
 from tenfold.discrete_samplers.targets.functions import NeuralEnergy
 from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, of_flips
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, of_flips, reads_tokens
 from tenfold.training.streams import numpy_generator
 
 
+@reads_tokens
 class LearnedCouplings(nn.Module):
     """ρ(s) = exp(s'Js + b's) of spins, J symmetric without a diagonal, all of it learned.
 
@@ -70,6 +71,7 @@ class BitNetwork(nn.Module):
         return self.layers(one_hot)
 
 
+@reads_tokens
 class DiscreteEnergy(nn.Module):
     """An unnormalised law of bits that is learned: ``target`` is what samplers are given.
 
@@ -82,7 +84,7 @@ class DiscreteEnergy(nn.Module):
 
     def __init__(self, config: DiscreteEnergyConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.sites, self.states = config, config.sites, 2
         if config.kind == "machine":
             draw = numpy_generator("machine", config.sites, config.hidden).standard_normal(
                 (config.hidden, config.sites)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tenfold.discrete_samplers.targets.protocol import of_flips
+from tenfold.discrete_samplers.targets.protocol import of_flips, reads_tokens
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
@@ -86,6 +86,7 @@ class CavityFeatures(nn.Module):
         return odd, even
 
 
+@reads_tokens
 class EquivariantCavity(nn.Module):
     """G(flip) = −s_i Σ_k g_k(even, t) odd_k of ``CavityFeatures``: equivariant under translations, reflections and
     quarter turns, and even under the flip of all spins (where ``field`` breaks that, odd numbers choose too).
@@ -107,7 +108,7 @@ class EquivariantCavity(nn.Module):
         super().__init__()
         if min(height, width) < 3:
             raise UsageError(f"the lattice is {height} x {width}; this network needs sides of at least 3")
-        self.sites, self.field = height * width, field
+        self.sites, self.states, self.field = height * width, 2, field
         self.features = CavityFeatures(height, width, channels)
         odd, even = self.features.odd, self.features.even
         self.clock = nn.Sequential(nn.Linear(_WAVES, hidden), nn.SiLU(), nn.Linear(hidden, hidden))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
@@ -120,6 +121,7 @@ class ConvolutionStack(nn.Module):
         return features
 
 
+@reads_tokens
 class EquivariantConvolution(nn.Module):
     """leConv on a periodic lattice: of spins G(flip) = Σ_c w_c H_c (1 + t) s, of more states G = p_τ − p_{x_i} of a
     projection p of H.

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.discrete_samplers.networks.parts import EquivariantOutput, PointwiseBlock, TimeEmbedding, TokenTable
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
 from tenfold.settings.arguments import read_arguments
 
 
@@ -40,6 +41,7 @@ class ScanLayer(nn.Module):
         return u + self.mlp(u)
 
 
+@reads_tokens
 class EquivariantScan(nn.Module):
     """G from a stream on either side of every site."""
 

@@ -5,9 +5,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.discrete_samplers.networks.parts import EquivariantOutput, TimeEmbedding, TokenTable
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
 from tenfold.settings.arguments import read_arguments
 
 
+@reads_tokens
 class EquivariantPerceptron(nn.Module):
     """leMLP: H = Σ_k σ(W_k X + b_k) of embedded tokens X, each W_k (d, d) with zeros on the diagonal."""
 
@@ -35,6 +37,7 @@ class EquivariantPerceptron(nn.Module):
         return self.output(self.hollow(x, c), c, x)
 
 
+@reads_tokens
 class EquivariantAttention(nn.Module):
     """leAttn: row i attends to all j ≠ i with a query of its place and the time alone."""
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from tenfold.discrete_samplers.networks.parts import EquivariantOutput, PointwiseBlock, TimeEmbedding, TokenTable
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
@@ -106,6 +107,7 @@ class HollowReadout(nn.Module):
         return torch.cat([bias, bias], -1).masked_fill(~seen, -torch.inf)
 
 
+@reads_tokens
 class EquivariantTransformer(nn.Module):
     """leTF; with ``distances``, leGF: a learned number for every distance of the graph is added to all attention.
 

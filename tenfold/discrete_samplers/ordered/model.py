@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold import hub
@@ -13,6 +13,9 @@ from tenfold.discrete_samplers.ordered.config import OrderedConfig
 from tenfold.discrete_samplers.ordered.network import CausalConditionals, MaskedConditionals
 from tenfold.discrete_samplers.ordered.sampling import sample_causal, sample_masked
 from tenfold.discrete_samplers.result import SamplerResult
+from tenfold.errors import UsageError
+from tenfold.nn.border import Values
+from tenfold.settings.arguments import read_arguments
 
 
 class OrderedSampler(nn.Module):
@@ -35,15 +38,19 @@ class OrderedSampler(nn.Module):
         else:
             self.network = CausalConditionals(sites, states, width, width // config.heads, config.layers)
 
+    @read_arguments
     def target(self, share: float = 1.0) -> Any:
         """What is sampled, with a share of its coupling."""
+        if not 0 <= share <= 1:
+            raise UsageError(f"share is {share}; give one in [0, 1]")
         return lattice_target(self.config, share).to(next(self.parameters()).device)
 
-    def forward(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d s"]:
+    def forward(self, x: Values) -> Float[Tensor, "b d s"]:
         """log p(x_i | revealed)."""
         logs: Tensor = self.network(x)
         return logs
 
+    @read_arguments
     def draw(self, num: int, share: float = 1.0, at_once: int = 1, seed: int = 0, first: int = 0) -> SamplerResult:
         """Samples with exact weights; ``at_once`` sites a pass in any order."""
         target = self.target(share)

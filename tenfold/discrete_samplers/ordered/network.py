@@ -1,12 +1,14 @@
 """Conditionals p(x_i | what is revealed): a bidirectional transformer over tokens and masks, and a causal one."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.discrete_samplers.networks.parts import PointwiseBlock
 from tenfold.discrete_samplers.networks.transformer import CausalLayer
+from tenfold.discrete_samplers.targets.protocol import looked_at
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
 from tenfold.settings.arguments import read_arguments
 
 
@@ -45,8 +47,9 @@ class MaskedConditionals(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d s"]:
+    def forward(self, x: Values) -> Float[Tensor, "b d s"]:
         """Normalised over tokens, at masks and elsewhere."""
+        x = looked_at(x, self.sites, self.states + 1)
         u = self.tokens(x) + self.place
         for layer in self.layers:
             u = layer(u)
@@ -69,8 +72,9 @@ class CausalConditionals(nn.Module):
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
 
-    def forward(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d s"]:
+    def forward(self, x: Values) -> Float[Tensor, "b d s"]:
         """Row i does not depend on x_{≥i}; the first tokens alone may be given, for the first rows."""
+        x = looked_at(x, min(x.shape[-1], self.sites) if isinstance(x, Tensor) else self.sites, self.states)
         begin = torch.full_like(x[:, :1], self.states)
         u = self.tokens(torch.cat([begin, x[:, :-1]], 1)) + self.place[: x.shape[1]]
         for layer in self.layers:

@@ -125,6 +125,8 @@ def masked_smc(
 
     Raises UsageError as ``sample_masked`` does."""
     _check(network, target, particles)
+    if populations < 1:
+        raise UsageError(f"populations is {populations}; give at least 1")
     m, n, d = populations, particles, target.sites
     numbers = torch.arange(m, device=device)
     draws = ChainDraws(seed, torch.arange(m * n, device=device))

@@ -7,11 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.discrete.masking import categorical
-from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, site_log_ratio, site_odds
+from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, bare, reads_tokens, site_log_ratio, site_odds
 from tenfold.errors import UsageError
-from tenfold.nn.border import floats
+from tenfold.nn.border import Values, as_tensor, floats
 
 
+@reads_tokens
 class ProductPrior(nn.Module):
     """Independent sites, normalised: where paths begin.
 
@@ -44,7 +45,7 @@ class ProductPrior(nn.Module):
 
     def neighbour_log_ratio(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d s"]:
         """As the protocol says."""
-        return self.site_log_ratio(x, torch.arange(self.sites, device=x.device))
+        return self.log_probs - self.log_probs.expand(len(x), -1, -1).gather(-1, x[..., None])
 
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m s"]:
         """At some sites alone."""
@@ -86,23 +87,22 @@ class AnnealedTarget:
 
     def log_prob(self, x: Int[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """(1 − β) log η + β log ρ."""
-        return tempered(self.prior.log_prob(x), self.target.log_prob(x), self.beta)
+        return tempered(bare(self.prior, "log_prob")(x), bare(self.target, "log_prob")(x), self.beta)
 
     def neighbour_log_ratio(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d s"]:
         """Of all neighbours."""
-        return tempered(
-            self.prior.neighbour_log_ratio(x), self.target.neighbour_log_ratio(x), self.beta[..., None, None]
-        )
+        theirs, mine = (bare(law, "neighbour_log_ratio")(x) for law in (self.prior, self.target))
+        return tempered(theirs, mine, self.beta[..., None, None])
 
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m s"]:
         """At some sites alone."""
-        return tempered(
-            self.prior.site_log_ratio(x, chosen), site_log_ratio(self.target, x, chosen), self.beta[..., None, None]
-        )
+        theirs, mine = (site_log_ratio(law, x, chosen) for law in (self.prior, self.target))
+        return tempered(theirs, mine, self.beta[..., None, None])
 
     def site_odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
         """Of binary sites, log-odds of token 1."""
-        return tempered(self.prior.site_odds(x, chosen), site_odds(self.target, x, chosen), self.beta[..., None])
+        theirs, mine = (site_odds(law, x, chosen) for law in (self.prior, self.target))
+        return tempered(theirs, mine, self.beta[..., None])
 
 
 def tempered(prior: Float[Tensor, "*b"], target: Float[Tensor, "*b"], beta: Tensor) -> Float[Tensor, "*b"]:
@@ -113,6 +113,17 @@ def tempered(prior: Float[Tensor, "*b"], target: Float[Tensor, "*b"], beta: Tens
 def log_states(target: DiscreteTarget) -> float:
     """log of the number of states, d log S."""
     return target.sites * math.log(target.states)
+
+
+def exponents(values: Values, name: str, advice: str, start: bool = True) -> Float[Tensor, " k"]:
+    """Numbers that rise to 1, from 0 with ``start``, float64. Raises UsageError, with advice, for others."""
+    given = as_tensor(values, name, torch.float64)
+    integers = not (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool)
+    found = floats(given.double() if integers else given, name, torch.float64)
+    rising = found.ndim == 1 and len(found) > 1 and bool((found.diff() > 0).all())
+    if not rising or found[-1] != 1 or found[0] < 0 or (start and found[0] != 0):
+        raise UsageError(f"{name} must rise {'from 0 ' if start else ''}to 1, with at least 2 numbers; {advice}")
+    return found
 
 
 def check_prior(target: DiscreteTarget, prior: ProductPrior | None) -> ProductPrior:

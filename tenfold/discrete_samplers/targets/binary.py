@@ -13,12 +13,13 @@ from tenfold.discrete_samplers.targets.couplings import (
     lattice_edges,
     matrix_edges,
 )
-from tenfold.discrete_samplers.targets.protocol import looked_at, of_flips
+from tenfold.discrete_samplers.targets.protocol import of_flips, reads_tokens
 from tenfold.errors import UsageError
-from tenfold.nn.border import floats
+from tenfold.nn.border import Values, floats
 from tenfold.settings.arguments import read_arguments
 
 
+@reads_tokens
 class PairwiseBinary(nn.Module):
     """log ρ = constant + Σ_i a_i v_i + Σ_{edges} w_ij v_i v_j, of values v that the tokens 0 and 1 stand for: (0, 1),
     or as spins (−1, 1).
@@ -33,7 +34,7 @@ class PairwiseBinary(nn.Module):
     linear: Tensor
     states = 2
 
-    def __init__(self, low: int, linear: Tensor, couplings: Couplings, constant: float = 0.0) -> None:
+    def __init__(self, low: int, linear: Values, couplings: Couplings, constant: float = 0.0) -> None:
         super().__init__()
         if low not in (0, -1):
             raise UsageError(f"low is {low}; token 0 stands for 0 (bits) or −1 (spins)")
@@ -50,33 +51,45 @@ class PairwiseBinary(nn.Module):
 
     def values(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """What the tokens stand for."""
+        return self._values(x)
+
+    def _values(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         return x.to(self.linear.dtype) * (1 - self.low) + self.low
 
     def log_prob(self, x: Int[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """log ρ(x), from ½ v·(W v) + a·v."""
-        v = self.values(looked_at(x, self))
+        v = self._values(x)
         return (v * (self.linear + 0.5 * self.couplings.neighbour_sums(v))).sum(1) + self.constant
 
     def local_field(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """f_i = a_i + Σ_j w_ij v_j: log ρ holds v_i f_i, and f_i does not depend on x_i."""
-        return self.linear + self.couplings.neighbour_sums(self.values(x))
+        return self._field(x)
 
     def flip_log_ratio(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """Of every site, log ρ(x with the other token) − log ρ(x) = (v' − v) f."""
-        return (1 - self.low) * (1 - 2 * x) * self.local_field(looked_at(x, self))
+        return self._flips(x)
 
     def neighbour_log_ratio(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d 2"]:
         """As the protocol says."""
-        return of_flips(self.flip_log_ratio(x), x)
+        return of_flips(self._flips(x), x)
 
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m 2"]:
         """At some sites alone."""
         here = x[:, chosen]
-        return of_flips((1 - 2 * here) * self.site_odds(x, chosen), here)
+        return of_flips((1 - 2 * here) * self._odds(x, chosen), here)
 
     def site_odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
         """log ρ with token 1 less that with token 0 at some sites, (v' − v) f."""
-        field = self.linear[chosen] + self.couplings.sums_at(self.values(x), chosen)
+        return self._odds(x, chosen)
+
+    def _field(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        return self.linear + self.couplings.neighbour_sums(self._values(x))
+
+    def _flips(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        return (1 - self.low) * (1 - 2 * x) * self._field(x)
+
+    def _odds(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        field = self.linear[chosen] + self.couplings.sums_at(self._values(x), chosen)
         return field if self.low == 0 else 2 * field
 
 
@@ -117,7 +130,7 @@ class Ising(PairwiseBinary):
         return [(parity == 0).nonzero()[:, 0], (parity == 1).nonzero()[:, 0]]
 
 
-def spin_glass(couplings: Tensor, field: Tensor) -> PairwiseBinary:
+def spin_glass(couplings: Values, field: Values) -> PairwiseBinary:
     """ρ(s) = exp(s'Js + b's) of spins, J (d, d) symmetric.
 
     The diagonal is constant for spins and refused, so that nobody expects anything of it.
@@ -129,10 +142,13 @@ def spin_glass(couplings: Tensor, field: Tensor) -> PairwiseBinary:
     return PairwiseBinary(-1, field, Couplings(len(couplings), edges, weights))
 
 
-def qubo(weights: Tensor, linear: Tensor) -> PairwiseBinary:
+def qubo(weights: Values, linear: Values) -> PairwiseBinary:
     """ρ(x) = exp(x'Wx + h'x) of bits, W (d, d) symmetric; its diagonal is linear, as x² is x.
 
     Raises UsageError for W that is not square, symmetric and finite."""
     edges, pairs = matrix_edges(weights, "W")
-    whole_linear = floats(linear, "h") + torch.as_tensor(weights).diagonal()
+    h = floats(linear, "h")
+    if h.shape != (len(weights),):
+        raise UsageError(f"h has shape {tuple(h.shape)} for W of {len(weights)} rows; give one number a row")
+    whole_linear = h + torch.as_tensor(weights).diagonal()
     return PairwiseBinary(0, whole_linear, Couplings(len(weights), edges, pairs))

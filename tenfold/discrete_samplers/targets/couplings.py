@@ -5,7 +5,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.nn.border import floats, whole
+from tenfold.nn.border import Values, floats, whole
+from tenfold.settings.arguments import read_arguments
 
 _DENSE = 1024  # sites up to which a matrix product beats gathering along edges
 
@@ -79,12 +80,12 @@ def check_edges(sites: int, edges: Tensor) -> Int[Tensor, "m 2"]:
     return ordered
 
 
-def matrix_edges(matrix: Tensor, name: str) -> tuple[Int[Tensor, "m 2"], Float[Tensor, " m"]]:
+def matrix_edges(matrix: Values, name: str) -> tuple[Int[Tensor, "m 2"], Float[Tensor, " m"]]:
     """The edges of a symmetric matrix M, and the weights M_ij + M_ji that x'Mx has of x_i x_j.
 
     Raises UsageError for what is not square, not finite or not symmetric."""
     matrix = floats(matrix, name)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         raise UsageError(f"{name} has shape {tuple(matrix.shape)}; give a square matrix")
     if not torch.allclose(matrix, matrix.T, rtol=1e-6, atol=0):
         raise UsageError(f"{name} is not symmetric; give ({name} + {name}ᵀ)/2, which is the same quadratic form")
@@ -106,6 +107,7 @@ def colouring(sites: int, edges: Int[Tensor, "m 2"]) -> list[Int[Tensor, " k"]]:
     return [(found == c).nonzero()[:, 0] for c in range(int(found.max()) + 1)]
 
 
+@read_arguments
 def spread_sites(height: int, width: int, apart: int) -> list[Int[Tensor, " k"]]:
     """Sets of sites of a periodic lattice that are more than ``apart`` bonds from each other: by the perfect code
     where there is one (2 apart, sides that 5 divides: five sets), greedily otherwise.
@@ -113,6 +115,10 @@ def spread_sites(height: int, width: int, apart: int) -> list[Int[Tensor, " k"]]
     >>> [len(sites) for sites in spread_sites(10, 10, 2)]
     [20, 20, 20, 20, 20]
     """
+    if min(height, width) < 1 or apart < 0:
+        raise UsageError(
+            f"height, width, apart are {height}, {width}, {apart}; give sides of 1 or more, 0 or more bonds"
+        )
     site = torch.arange(height * width)
     row, column = site // width, site % width
     if apart == 2 and height % 5 == 0 and width % 5 == 0:

@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from tenfold.discrete_samplers.targets.protocol import (
     check_log_prob,
-    check_tokens,
     log_difference,
     neighbours,
+    reads_tokens,
 )
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
 
+@reads_tokens
 class CallableTarget:
     """ρ given by a function of int64 tokens (b, d) that returns log ρ (b,); −∞ forbids.
 
@@ -39,7 +40,9 @@ class CallableTarget:
     @torch.no_grad()
     def log_prob(self, x: Int[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """log ρ(x), in chunks."""
-        x = check_tokens(x, self)
+        return self._asked(x)
+
+    def _asked(self, x: Int[Tensor, "b d"]) -> Float[Tensor, " b"]:
         found = [check_log_prob(self.function(part), len(part)) for part in x.split(self.chunk)]
         values = torch.cat(found) if found else torch.zeros(0)
         if values.requires_grad:
@@ -49,9 +52,9 @@ class CallableTarget:
     @torch.no_grad()
     def neighbour_log_ratio(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d s"]:
         """All d (S − 1) neighbours, in chunks."""
-        here = self.log_prob(x)
+        here = self._asked(x)
         rows = max(1, self.chunk // (self.sites * (self.states - 1)))
-        there = [self.log_prob(neighbours(part, self.states).flatten(0, 1)) for part in x.split(rows)]
+        there = [self._asked(neighbours(part, self.states).flatten(0, 1)) for part in x.split(rows)]
         ratios = log_difference(torch.cat(there).view(len(x), self.sites, self.states - 1), here[:, None, None])
         tokens = (x[..., None] + torch.arange(1, self.states, device=x.device)) % self.states
         return torch.zeros(*x.shape, self.states, dtype=here.dtype, device=x.device).scatter_(-1, tokens, ratios)
@@ -59,16 +62,17 @@ class CallableTarget:
     @torch.no_grad()
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m s"]:
         """The neighbours at some sites alone, in chunks."""
-        here, sites = self.log_prob(x), chosen.tolist()
+        here, sites = self._asked(x), chosen.tolist()
         found = x.new_zeros(len(x), len(sites), self.states).to(here.dtype)
         for place, site in enumerate(sites):
             for shift in range(1, self.states):
                 token = (x[:, site] + shift) % self.states
-                there = self.log_prob(x.index_copy(1, chosen[place : place + 1], token[:, None]))
+                there = self._asked(x.index_copy(1, chosen[place : place + 1], token[:, None]))
                 found[:, place].scatter_(1, token[:, None], log_difference(there, here)[:, None])
         return found
 
 
+@reads_tokens
 class NeuralEnergy(CallableTarget):
     """ρ = exp(−E(x)/T) of a network E that maps one-hot tokens (b, d, S), float32, to energies (b,) or (b, 1)."""
 
@@ -92,6 +96,6 @@ class NeuralEnergy(CallableTarget):
         """The ratios to first order, from one gradient (Grathwohl et al. 2021, eq. 3): **biased**, the samples are too
         smooth where E is curved; of use as a proposal that an exact acceptance corrects."""
         with torch.enable_grad():
-            one_hot = nn.functional.one_hot(check_tokens(x, self), self.states).float().requires_grad_(True)
+            one_hot = nn.functional.one_hot(x, self.states).float().requires_grad_(True)
             (slope,) = torch.autograd.grad(-self.energy(one_hot).sum() / self.temperature, one_hot)
         return slope - slope.gather(-1, x[..., None])

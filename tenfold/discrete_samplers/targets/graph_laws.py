@@ -9,10 +9,13 @@ from scipy.sparse.csgraph import shortest_path
 from torch import Tensor
 
 from tenfold.discrete_samplers.targets.graphs import GraphProblem
-from tenfold.discrete_samplers.targets.protocol import of_flips
+from tenfold.discrete_samplers.targets.protocol import chosen_sites, of_flips, reads_tokens
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
+from tenfold.settings.arguments import read_arguments
 
 
+@reads_tokens
 @dataclass
 class GraphLaws:
     """A ``DiscreteTarget`` whose rows have laws of their own, log ρ_b = constant_b + Σ_i a_bi v_i + ½ v'W_b v.
@@ -43,9 +46,10 @@ class GraphLaws:
         """Nodes that each is coupled to."""
         return (self.matrix != 0).sum(-1)
 
-    def of(self, rows: Int[Tensor, " c"]) -> "GraphLaws":
+    def of(self, rows: Values) -> "GraphLaws":
         """The laws of these numbers, repeated as they are."""
-        parts = {name: getattr(self, name)[rows] for name in _TENSORS}
+        chosen = chosen_sites(rows, len(self.constant), "rows").to(self.constant.device)
+        parts = {name: getattr(self, name)[chosen] for name in _TENSORS}
         return replace(self, **parts)
 
     def to(self, device: torch.device | str) -> "GraphLaws":
@@ -57,26 +61,34 @@ class GraphLaws:
 
     def local_field(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         """f_i = a_i + Σ_j w_ij v_j."""
+        return self._field(x)
+
+    def _field(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+        if len(x) != len(self.linear):
+            raise UsageError(f"x has {len(x)} rows for {len(self.linear)} laws; give one a law (``of`` repeats laws)")
         return self.linear + torch.einsum("bij,bj->bi", self.matrix, self._values(x))
 
     def log_prob(self, x: Int[Tensor, "b n"]) -> Float[Tensor, " b"]:
         """log ρ_b(x_b)."""
-        return (self._values(x) * (self.linear + self.local_field(x))).sum(1) / 2 + self.constant
+        return (self._values(x) * (self.linear + self._field(x))).sum(1) / 2 + self.constant
 
     def neighbour_log_ratio(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n 2"]:
         """As the protocol says."""
-        return of_flips((1 - self.low) * (1 - 2 * x) * self.local_field(x), x)
+        return of_flips((1 - self.low) * (1 - 2 * x) * self._field(x), x)
 
 
 _TENSORS = ("matrix", "linear", "constant", "present", "distance")
 
 
+@read_arguments
 def graph_laws(problems: Sequence[GraphProblem], nodes: int, farthest: int = 6) -> GraphLaws:
     """The laws of problems of one kind, each padded to so many nodes.
 
     Raises UsageError for graphs of more nodes, and where there are none."""
     if not problems:
         raise UsageError("there are no graphs; give at least one")
+    if farthest < 1:
+        raise UsageError(f"farthest is {farthest}; give at least 1")
     most = max(problem.sites for problem in problems)
     if most > nodes:
         raise UsageError(f"a graph has {most} nodes; the network was made for at most {nodes}")

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from tenfold.discrete_samplers.targets.binary import PairwiseBinary
 from tenfold.discrete_samplers.targets.couplings import Couplings, check_edges
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
 from tenfold.errors import UsageError
-from tenfold.settings.arguments import read_arguments
+from tenfold.nn.border import whole
+from tenfold.settings.arguments import read_all_arguments, read_arguments
 
 
+@read_all_arguments
 @dataclass(frozen=True)
 class Graph:
     """An undirected graph without loops and repeated edges.
@@ -67,7 +70,7 @@ def graph_of(given: Any) -> Graph:
         edges = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
         return Graph(len(number), edges, tuple(map(str, given)))
     if isinstance(given, Tensor | np.ndarray | Sequence) and not isinstance(given, str):
-        edges = torch.as_tensor(np.asarray(given)).to(torch.int64)
+        edges = whole(given, "edges")
         if edges.ndim == 2 and edges.shape[1] == 2 and len(edges):
             return Graph(int(edges.max()) + 1, edges)
     raise UsageError(f"{type(given).__name__} is no graph; give a networkx graph, or edges of shape (number, 2)")
@@ -79,6 +82,7 @@ def _temperature(value: float) -> float:
     return value
 
 
+@reads_tokens
 class MaximumIndependentSet(PairwiseBinary):
     """exp(−E/T), E(x) = −Σ x_i + λ Σ_{edges} x_i x_j: chosen nodes, without an edge among them.
 
@@ -88,6 +92,7 @@ class MaximumIndependentSet(PairwiseBinary):
 
     @read_arguments
     def __init__(self, graph: Graph, temperature: float = 1.0, penalty: float = 1.0001) -> None:
+        graph = graph_of(graph)
         if not penalty > 1:
             raise UsageError(f"penalty is {penalty}; at most 1 and an edge inside the set may pay, give more")
         scale = 1 / _temperature(temperature)
@@ -105,6 +110,7 @@ class MaximumIndependentSet(PairwiseBinary):
         return torch.where(self.feasible(x), x.sum(1), -1)
 
 
+@reads_tokens
 class MaximumClique(PairwiseBinary):
     """exp(−E/T), E(x) = −Σ x_i + λ · (pairs of chosen nodes that are not neighbours).
 
@@ -114,6 +120,7 @@ class MaximumClique(PairwiseBinary):
 
     @read_arguments
     def __init__(self, graph: Graph, temperature: float = 1.0, penalty: float = 1.0001) -> None:
+        graph = graph_of(graph)
         if not penalty > 1:
             raise UsageError(f"penalty is {penalty}; at most 1 and a missing edge may pay, give more")
         scale, missing = 1 / _temperature(temperature), graph.complement
@@ -131,6 +138,7 @@ class MaximumClique(PairwiseBinary):
         return torch.where(self.feasible(x), x.sum(1), -1)
 
 
+@reads_tokens
 class MaximumCut(PairwiseBinary):
     """exp(−E/T), E = −Σ_{edges} (1 − s_i s_j)/2: minus the number of edges between the two sides. Raises UsageError for
     T ≤ 0."""
@@ -139,6 +147,7 @@ class MaximumCut(PairwiseBinary):
 
     @read_arguments
     def __init__(self, graph: Graph, temperature: float = 1.0) -> None:
+        graph = graph_of(graph)
         half = 0.5 / _temperature(temperature)
         weights = torch.full((len(graph.edges),), -half)
         couplings = Couplings(graph.nodes, graph.edges, weights)

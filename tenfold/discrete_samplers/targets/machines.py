@@ -4,11 +4,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tenfold.discrete_samplers.targets.protocol import looked_at, of_flips
+from tenfold.discrete_samplers.targets.protocol import of_flips, reads_tokens
 from tenfold.errors import UsageError
 from tenfold.nn.border import floats
 
 
+@reads_tokens
 class BoltzmannMachine(nn.Module):
     """ρ(x) = Σ_h exp(b·x + c·h + h'Wx) = exp(b·x + Σ_k softplus(c_k + (Wx)_k)) of bits x, with bits h summed out.
 
@@ -22,7 +23,7 @@ class BoltzmannMachine(nn.Module):
 
     def __init__(self, weights: Tensor, visible: Tensor, hidden: Tensor) -> None:
         super().__init__()
-        weights = floats(weights, "weights")
+        weights, visible, hidden = floats(weights, "weights"), floats(visible, "visible"), floats(hidden, "hidden")
         if weights.ndim != 2 or visible.shape != weights.shape[1:] or hidden.shape != weights.shape[:1]:
             raise UsageError(
                 f"weights, visible and hidden have shapes {tuple(weights.shape)}, {tuple(visible.shape)}, "
@@ -30,17 +31,17 @@ class BoltzmannMachine(nn.Module):
             )
         self.sites = weights.shape[1]
         self.weights = nn.Parameter(weights.clone())
-        self.visible = nn.Parameter(floats(visible, "visible").to(weights.dtype).clone())
-        self.hidden = nn.Parameter(floats(hidden, "hidden").to(weights.dtype).clone())
+        self.visible = nn.Parameter(visible.to(weights.dtype).clone())
+        self.hidden = nn.Parameter(hidden.to(weights.dtype).clone())
 
     def log_prob(self, x: Int[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """log ρ(x)."""
-        v = looked_at(x, self).to(self.weights.dtype)
+        v = x.to(self.weights.dtype)
         return v @ self.visible + nn.functional.softplus(v @ self.weights.T + self.hidden).sum(1)
 
     def flip_log_ratio(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """Of every site, log ρ(x with the other token) − log ρ(x): the pre-activations change by ±W_ki."""
-        v = looked_at(x, self).to(self.weights.dtype)
+        v = x.to(self.weights.dtype)
         activation = (v @ self.weights.T + self.hidden)[:, None]
         step = (1 - 2 * v)[..., None]
         changed = nn.functional.softplus(activation + step * self.weights.T)
@@ -63,4 +64,7 @@ class BoltzmannMachine(nn.Module):
 
     def visible_probabilities(self, hidden: Float[Tensor, "b k"]) -> Float[Tensor, "b d"]:
         """p(x_i = 1 | h)."""
-        return torch.sigmoid(hidden @ self.weights + self.visible)
+        h = floats(hidden, "hidden", self.weights.dtype)
+        if h.ndim != 2 or h.shape[1] != len(self.weights):
+            raise UsageError(f"hidden has shape {tuple(h.shape)}; give (batch, {len(self.weights)})")
+        return torch.sigmoid(h.to(self.weights.dtype) @ self.weights + self.visible)

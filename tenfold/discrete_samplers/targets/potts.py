@@ -7,12 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tenfold.discrete_samplers.targets.couplings import Couplings, colouring, lattice_bonds, lattice_edges
-from tenfold.discrete_samplers.targets.protocol import looked_at
+from tenfold.discrete_samplers.targets.protocol import reads_tokens
 from tenfold.errors import UsageError
 from tenfold.nn.border import floats
 from tenfold.settings.arguments import read_arguments
 
 
+@reads_tokens
 class Potts(nn.Module):
     """ρ(x) = exp(Σ_{edges} w_ij [x_i = x_j] + Σ_i h_i(x_i) + constant).
 
@@ -25,6 +26,7 @@ class Potts(nn.Module):
 
     field: Tensor
 
+    @read_arguments
     def __init__(self, couplings: Couplings, states: int, field: Tensor | None = None, constant: float = 0.0) -> None:
         super().__init__()
         if states < 2:
@@ -47,17 +49,20 @@ class Potts(nn.Module):
 
     def log_prob(self, x: Int[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """log ρ(x)."""
-        one, other = self.couplings.between(looked_at(x, self))
+        one, other = self.couplings.between(x)
         pairs = ((one == other) * self.couplings.weights).sum(1)
         return pairs + (self._one_hot(x) * self.field).sum((1, 2)) + self.constant
 
     def local_field(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d q"]:
         """log p(x_i = τ | all others) up to a constant: Σ_j w_ij [x_j = τ] + h_i(τ), which x_i does not enter."""
+        return self._field(x)
+
+    def _field(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d q"]:
         return self.couplings.neighbour_sums(self._one_hot(x)) + self.field
 
     def neighbour_log_ratio(self, x: Int[Tensor, "b d"]) -> Float[Tensor, "b d q"]:
         """As the protocol says."""
-        local = self.local_field(looked_at(x, self))
+        local = self._field(x)
         return local - local.gather(-1, x[..., None])
 
     def site_log_ratio(self, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m q"]:

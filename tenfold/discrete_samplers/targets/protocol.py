@@ -5,14 +5,19 @@ to all neighbours, which differ from x at one site.
 allowed ones and 0 to the others, so that nothing is ever NaN and local moves leave forbidden states by themselves.
 """
 
-from typing import Any, Protocol, runtime_checkable
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.nn.border import visible, whole
+from tenfold.nn.border import floats, visible, whole
+
+C = TypeVar("C", bound=type)
 
 
 @runtime_checkable
@@ -33,37 +38,110 @@ class DiscreteTarget(Protocol):
         """log ρ(x with τ at i) − log ρ(x), (b, d, S); 0 at the token that stands."""
 
 
+def check_law(target: Any) -> DiscreteTarget:
+    """The target. Raises UsageError for what is none."""
+    if isinstance(target, type) or not isinstance(target, DiscreteTarget):
+        raise UsageError(
+            f"target is {type(target).__name__}; give a law with sites, states, log_prob and neighbour_log_ratio, "
+            "CallableTarget(function, sites) say"
+        )
+    return target
+
+
+def check_function(function: Any, name: str) -> None:
+    """Raise UsageError for what cannot be called."""
+    if not callable(function):
+        raise UsageError(f"{name} is {type(function).__name__}; give a function of tokens (rows, sites)")
+
+
 def check_tokens(x: Any, target: DiscreteTarget) -> Int[Tensor, "b d"]:
     """Tokens as int64 (b, d).
 
     Raises UsageError for other types than integers, another number of sites, and tokens outside 0, ..., S−1 (±1 are
     spins, whose tokens are 0 and 1)."""
-    tokens = whole(x, "x")
-    check_shape(tokens, target)
-    if tokens.numel() and visible(tokens):
-        low, high = tokens.aminmax()
-        if low < 0 or high >= target.states:
-            end = "; spins −1 and +1 are the tokens 0 and 1" if low == -1 and target.states == 2 else ""
-            raise UsageError(f"x holds tokens from {int(low)} to {int(high)}; they lie in 0..{target.states - 1}{end}")
+    tokens = looked_at(x, target.sites, target.states)
+    check_values(tokens, target.states)
     return tokens
 
 
-def check_shape(x: Tensor, target: DiscreteTarget) -> None:
-    """What costs nothing: raise UsageError unless x is int64 (b, d) with the target's number of sites."""
-    if x.dtype != torch.int64 or x.ndim != 2 or x.shape[1] != target.sites:
-        raise UsageError(
-            f"x is {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}; the target takes int64 tokens "
-            f"(batch, {target.sites})"
-        )
+def check_values(tokens: Int[Tensor, "b d"], states: int) -> None:
+    """Raise UsageError for tokens outside 0, ..., S−1."""
+    if tokens.numel() and visible(tokens):
+        low, high = tokens.aminmax()
+        if low < 0 or high >= states:
+            end = "; spins −1 and +1 are the tokens 0 and 1" if low == -1 and states == 2 else ""
+            raise UsageError(f"x holds tokens from {int(low)} to {int(high)}; they lie in 0..{states - 1}{end}")
 
 
-def looked_at(x: Tensor, target: DiscreteTarget) -> Int[Tensor, "b d"]:
-    """x as targets look at it in every evaluation: whole on the CPU; elsewhere its type and shape alone, since values
-    would wait for the device (samplers look at them once, where they begin)."""
-    if x.device.type == "cpu":
-        return check_tokens(x, target)
-    check_shape(x, target)
-    return x
+def looked_at(x: Any, sites: int, states: int) -> Int[Tensor, "b d"]:
+    """x as targets and networks look at it in every evaluation: whole on the CPU; elsewhere its type and shape alone,
+    since values would wait for the device (samplers look at them once, where they begin)."""
+    tokens = whole(x, "x")
+    if tokens.ndim != 2 or tokens.shape[1] != sites:
+        raise UsageError(f"x has shape {tuple(tokens.shape)}; the target takes tokens (batch, {sites})")
+    if tokens.device.type == "cpu":
+        check_values(tokens, states)
+    return tokens
+
+
+def chosen_sites(chosen: Any, count: int, name: str = "chosen") -> Int[Tensor, " m"]:
+    """Numbers in 0..count − 1 as int64 (m,). Raises UsageError for other types, shapes, and what there is not."""
+    sites = whole(chosen, name)
+    if sites.ndim != 1:
+        raise UsageError(f"{name} has shape {tuple(sites.shape)}; give a row of numbers")
+    if sites.device.type == "cpu" and sites.numel() and visible(sites):
+        low, high = sites.aminmax()
+        if low < 0 or high >= count:
+            raise UsageError(f"{name} holds numbers from {int(low)} to {int(high)}; there are 0..{count - 1}")
+    return sites
+
+
+def times_of(t: Any, rows: int) -> Float[Tensor, " b"]:
+    """Times of rows. Raises UsageError for another number of them, and for what is not in [0, 1]."""
+    at = t if isinstance(t, Tensor) and t.is_floating_point() and t.device.type != "cpu" else floats(t, "t")
+    if at.shape != (rows,):
+        raise UsageError(f"t has shape {tuple(at.shape)} for {rows} rows of x; give one time a row")
+    if at.device.type == "cpu" and rows and visible(at) and not bool(((at >= 0) & (at <= 1)).all()):
+        raise UsageError(f"t holds times from {float(at.min()):g} to {float(at.max()):g}; they lie in [0, 1]")
+    return at
+
+
+def reads_tokens(kind: C) -> C:
+    """A border: the public methods of a target, or of a network, whose first argument is x look at it, at the sites
+    that are ``chosen`` and at times t, before anything else; ``bare`` finds them without."""
+    for name, method in list(vars(kind).items()):
+        if not name.startswith("_") and inspect.isfunction(method):
+            parameters = list(inspect.signature(method).parameters)
+            if parameters[1:2] == ["x"]:
+                setattr(kind, name, _looking(method, parameters[2:]))
+    return kind
+
+
+def _looking(method: Callable[..., Any], others: list[str]) -> Callable[..., Any]:
+    place = others.index("chosen") if "chosen" in others else others.index("t") if "t" in others else None
+
+    @wraps(method)
+    def inside(self: Any, x: Any, *rest: Any, **named: Any) -> Any:
+        x = looked_at(x, self.sites, self.states)
+        if place is not None and len(rest) > place:
+            value = rest[place]
+            read = chosen_sites(value, self.sites) if others[place] == "chosen" else times_of(value, len(x))
+            rest = (*rest[:place], read, *rest[place + 1 :])
+        elif "chosen" in named:
+            named["chosen"] = chosen_sites(named["chosen"], self.sites)
+        elif "t" in named:
+            named["t"] = times_of(named["t"], len(x))
+        return method(self, x, *rest, **named)
+
+    inside.bare = method  # type: ignore[attr-defined]
+    return inside
+
+
+def bare(target: DiscreteTarget, name: str) -> Callable[..., Any]:
+    """A target's method for tokens that were made here, or were looked at: it does not look again."""
+    method = getattr(getattr(type(target), name, None), "bare", None)
+    found: Callable[..., Any] = getattr(target, name) if method is None else method.__get__(target)
+    return found
 
 
 def check_log_prob(values: Tensor, rows: int) -> Tensor:
@@ -90,16 +168,16 @@ def log_difference(new: Float[Tensor, "*#b"], old: Float[Tensor, "*#b"]) -> Floa
 
 def site_log_ratio(target: DiscreteTarget, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m s"]:
     """The ratios of neighbours at some sites: by the target's own short way where it has one."""
-    own = getattr(target, "site_log_ratio", None)
-    return target.neighbour_log_ratio(x)[:, chosen] if own is None else own(x, chosen)
+    if not hasattr(target, "site_log_ratio"):
+        return bare(target, "neighbour_log_ratio")(x)[:, chosen]
+    return bare(target, "site_log_ratio")(x, chosen)
 
 
 def site_odds(target: DiscreteTarget, x: Int[Tensor, "b d"], chosen: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
     """Of binary sites, log ρ(x with token 1) − log ρ(x with token 0) at some of them: by the target's own short way
     where it has one. Between two forbidden states it is 0."""
-    own = getattr(target, "site_odds", None)
-    if own is not None:
-        return own(x, chosen)
+    if hasattr(target, "site_odds"):
+        return bare(target, "site_odds")(x, chosen)
     ratios = site_log_ratio(target, x, chosen)
     return ratios[..., 1] - ratios[..., 0]
 
