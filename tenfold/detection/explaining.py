@@ -7,12 +7,14 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.detection.assign.audit import AssignmentAudit, audit_assignment
-from tenfold.detection.assign.choosing import assign_priors, named_assigner
+from tenfold.detection.assign.choosing import named_assigner, priors_of_objects
 from tenfold.detection.assign.options import DcflOptions
 from tenfold.detection.assign.priors import Predictions, Priors, grid_priors
 from tenfold.detection.geometry.boxes import horizontal
 from tenfold.detection.options import AssignmentExplaining
-from tenfold.detection.tables import Labels
+from tenfold.detection.tables import Labels, require_table
+from tenfold.errors import UsageError
+from tenfold.settings.values import read
 from tenfold.training.streams import Draws
 
 _LOGIT = -4.6  # of a head that says 1 % everywhere
@@ -28,7 +30,15 @@ def explain_assignment(
 
     Args:
         sizes: width and height of pictures; those that are not there reach as far as their objects do.
+
+    Raises:
+        UsageError: for labels and sizes that are none.
     """
+    require_table(labels, Labels)
+    sizes = {name: read(tuple[int, int], size, f"the size of {name}") for name, size in dict(sizes).items()}
+    for name, size in sizes.items():
+        if min(size) < 1:
+            raise UsageError(f"the size of {name} is {size}; give a width and a height in pixels")
     options = options or AssignmentExplaining()
     assigner = named_assigner(options.assigner, DcflOptions(min_positives=options.min_positives))
     objects, priors, assigned = [], [], []
@@ -45,7 +55,7 @@ def explain_assignment(
         said = Predictions(_LOGIT + noise.expand(-1, len(labels.classes)), grid.boxes)
         objects.append(boxes)
         priors.append(grid)
-        assigned.append(assign_priors(boxes, labels.label[rows], grid, assigner, said))
+        assigned.append(priors_of_objects(boxes, labels.label[rows], grid, assigner, said))
     return audit_assignment(objects, priors, assigned)
 
 

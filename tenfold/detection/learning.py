@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.detection.assign.choosing import assign_priors
+from tenfold.detection.assign.choosing import priors_of_objects
 from tenfold.detection.assign.options import AssignerOptions
 from tenfold.detection.assign.priors import IGNORED
 from tenfold.detection.data.pictures import NOBODY
@@ -47,7 +47,7 @@ def assigned_objects(
         for picture in range(len(boxes)):
             rows = (labels[picture] != NOBODY).nonzero()[:, 0]
             priors, predictions = detached.of(picture, decoded)
-            owner = assign_priors(boxes[picture, rows], labels[picture, rows], priors, assigner, predictions)
+            owner = priors_of_objects(boxes[picture, rows], labels[picture, rows], priors, assigner, predictions)
             found.append(torch.where(owner >= 0, rows[owner.clamp(min=0)], owner) if len(rows) else owner)
     return found
 
@@ -71,7 +71,7 @@ def detection_losses(
     logits = output.logits.float()
     of_classes = focal_loss(logits.flatten(0, 1), target.flatten(), (owner != IGNORED).flatten()) / number
     objects = boxes[picture, row]
-    decoded = CODER.decode(output.priors[prior], output.deltas[picture, prior])
+    decoded = CODER.decoded(output.priors[prior], output.deltas[picture, prior])
     of_boxes = rotated_iou_loss(decoded, objects) / number
     with torch.no_grad():
         counts = torch.zeros_like(labels).index_put((picture, row), torch.ones_like(row), accumulate=True)

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from tenfold.detection.geometry.overlap import paired_iou
+from tenfold.detection.geometry.overlap import aligned_iou
 from tenfold.settings.arguments import read_arguments
 
 
@@ -35,7 +35,7 @@ def rotated_iou_loss(
     predicted: Float[Tensor, "n 5"], target: Float[Tensor, "n 5"], least: float = 1e-6
 ) -> Float[Tensor, ""]:
     """−Σ ln max(IoU, least): boxes that do not touch cost much, and have no gradient."""
-    return -paired_iou(predicted, target).clamp(min=least).log().sum()
+    return -aligned_iou(predicted, target).clamp(min=least).log().sum()
 
 
 @read_arguments

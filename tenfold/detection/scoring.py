@@ -12,7 +12,7 @@ from tenfold.detection.evaluation.precision import precision_curves
 from tenfold.detection.evaluation.recalls import RecallRow, recall_tables
 from tenfold.detection.evaluation.voc import voc_average_precision
 from tenfold.detection.options import DetectionScoring
-from tenfold.detection.tables import Detections, Labels
+from tenfold.detection.tables import Detections, Labels, check_same
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def score_detections(
     >>> score_detections(labels, Detections(("a",), ("ship",), none, none, box, torch.tensor([0.9]))).summary["APvt"]
     1.0
     """
+    check_same(labels, detections)
     options = options or DetectionScoring()
     metric = options.matching()
     matches = match_detections(labels, detections, metric)

@@ -2,18 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tenfold.detection.geometry.boxes import check_boxes, check_radians
+from tenfold.detection.geometry.border import takes_columns
+from tenfold.detection.geometry.checks import require_radians
 from tenfold.errors import UsageError
+from tenfold.settings.values import shown
+
+T = TypeVar("T")
 
 
-def _check_columns(images: Sequence[str], classes: Sequence[str], image: Tensor, label: Tensor, boxes: Tensor) -> None:
-    check_boxes(boxes)
-    check_radians(boxes)
+def _names(values: object, what: str) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Sequence) or not all(isinstance(name, str) for name in values):
+        raise UsageError(f"{what} are {shown(values)!r}; give a tuple of names")
+    return tuple(values)
+
+
+def _check_columns(table: "Labels | Detections") -> None:
+    for what in ("images", "classes"):
+        object.__setattr__(table, what, _names(getattr(table, what), what))
+    images, classes, image, label, boxes = table.images, table.classes, table.image, table.label, table.boxes
+    require_radians(boxes)
     for what, names, column in (("pictures", images, image), ("classes", classes, label)):
         if len(set(names)) < len(names):
             twice = next(name for name in names if list(names).count(name) > 1)
@@ -23,6 +36,7 @@ def _check_columns(images: Sequence[str], classes: Sequence[str], image: Tensor,
             raise UsageError(f"a box is of number {strange} of {len(names)} {what}; numbers begin with 0")
 
 
+@takes_columns(image="whole n", label="whole n", boxes="boxes n 5", difficult="truths n")
 @dataclass(frozen=True)
 class Labels:
     """The objects of all pictures, in the pictures' order.
@@ -47,7 +61,7 @@ class Labels:
     difficult: Bool[Tensor, " n"]
 
     def __post_init__(self) -> None:
-        _check_columns(self.images, self.classes, self.image, self.label, self.boxes)
+        _check_columns(self)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -58,6 +72,7 @@ class Labels:
         return Labels(self.images, self.classes, *columns)
 
 
+@takes_columns(image="whole n", label="whole n", boxes="boxes n 5", scores="floats n")
 @dataclass(frozen=True)
 class Detections:
     """What a detector found in the pictures of some labels; columns as in ``Labels``.
@@ -77,7 +92,7 @@ class Detections:
     scores: Float[Tensor, " n"]
 
     def __post_init__(self) -> None:
-        _check_columns(self.images, self.classes, self.image, self.label, self.boxes)
+        _check_columns(self)
         strange = ~((self.scores >= 0) & (self.scores <= 1))
         if bool(strange.any()):
             row = int(strange.nonzero()[0, 0])
@@ -92,15 +107,20 @@ class Detections:
         return Detections(self.images, self.classes, *columns)
 
 
-def check_same(labels: Labels, detections: Detections) -> None:
-    """Raise UsageError where detections are of other pictures or classes than the labels."""
-    for what, mine, theirs in (
-        ("pictures", labels.images, detections.images),
-        ("classes", labels.classes, detections.classes),
-    ):
+def require_table(table: object, kind: type[T], what: str = "labels") -> T:
+    """The table; UsageError for what is none of that kind."""
+    if not isinstance(table, kind):
+        raise UsageError(f"{what} are {type(table).__name__}; give {kind.__name__}, which readers make")
+    return table
+
+
+def check_same(labels: object, detections: object) -> None:
+    """Raise UsageError where detections are of other pictures or classes than the labels, or no such tables."""
+    one, other = require_table(labels, Labels), require_table(detections, Detections, "detections")
+    for what, mine, theirs in (("pictures", one.images, other.images), ("classes", one.classes, other.classes)):
         if mine != theirs:
-            other = next((pair for pair in zip(mine, theirs, strict=False) if pair[0] != pair[1]), None)
-            told = f"{other[1]!r} stands in the place of {other[0]!r}" if other else f"{len(theirs)} of {len(mine)}"
+            first = next((pair for pair in zip(mine, theirs, strict=False) if pair[0] != pair[1]), None)
+            told = f"{first[1]!r} stands in the place of {first[0]!r}" if first else f"{len(theirs)} of {len(mine)}"
             raise UsageError(f"the detections are of other {what} than the labels: {told}; read both with one list")
 
 

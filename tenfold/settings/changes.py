@@ -87,4 +87,8 @@ def _with(settings: T, new: Mapping[str, Any], prefix: str) -> T:
         value, name = getattr(settings, f.name), f"{prefix}{f.name}"
         inner = is_dataclass(value) and name not in new
         arguments[f.name] = _with(value, new, f"{name}.") if inner else read(hints[f.name], new.get(name, value), name)
-    return type(settings)(**arguments)
+    try:
+        return type(settings)(**arguments)
+    except UsageError as error:  # a class that is used by itself too does not know where it stands
+        word = str(error).partition(" ")[0]
+        raise UsageError(f"{prefix if word in arguments else ''}{error}") from None

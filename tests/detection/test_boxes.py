@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tenfold.detection import geometry
 from tenfold.detection.geometry import quads as quad_module
-from tenfold.detection.geometry.boxes import check_radians
+from tenfold.detection.geometry.checks import require_radians
 from tenfold.errors import UsageError
 from tests.detection import polygons
 
@@ -190,7 +190,7 @@ def test_refused() -> None:
     with pytest.raises(UsageError, match="factors are 0 and 1"):
         geometry.resize_boxes(box, 0, 1)
     with pytest.raises(UsageError, match=r"boxes\[0\] has the angle 45; .* give 45 degrees as 0.7854"):
-        check_radians(torch.tensor([[0.0, 0, 1, 1, 45]]))
+        require_radians(torch.tensor([[0.0, 0, 1, 1, 45]]))
     with pytest.raises(UsageError, match="convention is 'oc'"):
         geometry.BoxCoder("oc")
     with pytest.raises(UsageError, match="give positive numbers"):

@@ -12,6 +12,7 @@ from torch.nn import functional
 from tenfold.detection import geometry
 from tenfold.detection.assign import DcflOptions, dcfl_stages
 from tenfold.detection.models import DcflHead, decoded, deformable_conv, priors_of
+from tenfold.detection.models.deformable import deformed
 from tenfold.errors import UsageError
 
 
@@ -102,7 +103,7 @@ def test_half_precision_and_refused() -> None:
     x, mask = torch.randn(1, 2, 40, 300), torch.ones(1, 9, 40, 300)
     offsets, weight = torch.full((1, 18, 40, 300), 0.25), torch.randn(2, 2, 3, 3)
     exact = deformable_conv(x, offsets, mask, weight)
-    half = deformable_conv(x.bfloat16(), offsets.bfloat16(), mask.bfloat16(), weight.bfloat16())
+    half = deformed(x.bfloat16(), offsets.bfloat16(), mask.bfloat16(), weight.bfloat16())
     assert half.dtype == torch.bfloat16
     assert (half.float() - exact).abs().max() < 0.2
     with pytest.raises(UsageError, match="the kernel is 2 × 2"):

@@ -112,7 +112,7 @@ def test_refused(options: dict, message: str) -> None:
 
 
 def test_scores_that_are_none() -> None:
-    with pytest.raises(UsageError, match=r"scores\[1\] is nan"):
+    with pytest.raises(UsageError, match="row 1 of scores holds NaN"):
         geometry.rotated_nms(torch.ones(2, 5), torch.tensor([1.0, torch.nan]))
     with pytest.raises(UsageError, match="lowest score is -1"):
         geometry.soft_nms(torch.ones(2, 5), torch.tensor([1.0, -1.0]))

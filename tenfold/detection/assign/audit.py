@@ -7,10 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tenfold.detection.assign.priors import Priors
+from tenfold.detection.assign.priors import IGNORED, Priors
 from tenfold.detection.geometry.angles import SQUARE, long_side_first
+from tenfold.detection.geometry.border import Expected, read_together
 from tenfold.detection.geometry.boxes import areas
 from tenfold.errors import UsageError
+from tenfold.nn.border import Values
 
 SIZE_EDGES = (0.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 32.0, 64.0, math.inf)
 ANGLE_EDGES = tuple(float(angle) for angle in range(0, 91, 15))
@@ -45,23 +47,23 @@ class AssignmentAudit(NamedTuple):
 
 
 def audit_assignment(
-    objects: Sequence[Tensor], priors: Sequence[Priors], assigned: Sequence[Tensor]
+    objects: Sequence[Values], priors: Sequence[Priors], assigned: Sequence[Values]
 ) -> AssignmentAudit:
     """Of each picture its ``objects`` (g, 5), its priors, everywhere of as many levels, and what the assigner said.
 
-    Raises UsageError without pictures.
+    Raises UsageError without pictures, for lists of unequal lengths, for what are no boxes or priors, and for objects
+    that a picture does not have.
     """
-    if not len(objects):
-        raise UsageError("there are no pictures to look at; give at least one")
+    every_box, owners = _checked(objects, priors, assigned)
     counts, distances, levels = [], [], torch.zeros(len(priors[0].levels), dtype=torch.float64)
-    for boxes, prior, owner in zip(objects, priors, assigned, strict=True):
+    for boxes, prior, owner in zip(every_box, priors, owners, strict=True):
         rows = (owner >= 0).nonzero()[:, 0]
         counts.append(torch.bincount(owner[rows], minlength=len(boxes)).double().cpu())
         away = prior.boxes[rows, :2] - boxes[owner[rows], :2]
         distances.append(torch.linalg.vector_norm(away.double(), dim=1).cpu())
         levels += torch.bincount(prior.level[rows], minlength=len(levels)).cpu()
-    every, positives, far = torch.cat([*objects]).double().cpu(), torch.cat(counts), torch.cat(distances)
-    crowd = torch.cat([torch.full((len(boxes),), float(len(boxes))) for boxes in objects])
+    every, positives, far = torch.cat(every_box).double().cpu(), torch.cat(counts), torch.cat(distances)
+    crowd = torch.cat([torch.full((len(boxes),), float(len(boxes))) for boxes in every_box])
     boxes = long_side_first(every)
     long = boxes[:, 2] >= SQUARE * boxes[:, 3]
     angle = torch.remainder(torch.rad2deg(boxes[:, 4]), 90)
@@ -73,6 +75,29 @@ def audit_assignment(
         float(far.mean()),
         (levels / levels.sum().clamp(min=1)).tolist(),
     )
+
+
+def _checked(
+    objects: Sequence[object], priors: Sequence[object], assigned: Sequence[object]
+) -> tuple[list[Tensor], list[Tensor]]:
+    counts = [len(column) for column in (objects, priors, assigned)]
+    if not counts[0]:
+        raise UsageError("there are no pictures to look at; give at least one")
+    if len(set(counts)) > 1:
+        raise UsageError(f"objects, priors and assigned are of {counts[0]}, {counts[1]} and {counts[2]} pictures")
+    expected = {"objects": Expected.of("boxes g 5"), "assigned": Expected.of("whole n")}
+    read = [read_together({"objects": o, "assigned": a}, expected) for o, a in zip(objects, assigned, strict=True)]
+    levels = {len(prior.levels) if isinstance(prior, Priors) else 0 for prior in priors}
+    for row, prior in zip(read, priors, strict=True):
+        if not isinstance(prior, Priors) or len(levels) > 1:
+            raise UsageError("priors are those of the pictures, as grid_priors makes them, of as many levels each")
+        owner, count = row["assigned"], len(row["objects"])
+        if len(owner) != len(prior.boxes) or bool(((owner < IGNORED) | (owner >= count)).any()):
+            raise UsageError(
+                f"assigned are {len(owner)} numbers, of {len(prior.boxes)} priors and {count} objects; give what "
+                "assign_priors says of the same picture"
+            )
+    return [row["objects"] for row in read], [row["assigned"] for row in read]
 
 
 def _rows(values: Tensor, positives: Tensor, edges: Sequence[float]) -> list[AuditRow]:

@@ -11,10 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tenfold.detection.assign.checks import check_assignment
 from tenfold.detection.assign.options import DcflOptions
 from tenfold.detection.assign.priors import BACKGROUND, IGNORED, Predictions, Priors
-from tenfold.detection.geometry.gaussians import PairOfGaussians, gjsd
-from tenfold.detection.geometry.overlap import paired_iou
+from tenfold.detection.geometry.border import takes
+from tenfold.detection.geometry.gaussians import PairOfGaussians, divergences
+from tenfold.detection.geometry.overlap import aligned_iou
+from tenfold.errors import UsageError
 
 _ELEMENTS = 1 << 19  # of the similarity matrix at once, so that it lies in the cache
 _WEIGHT = 0.7  # of the object in the mixture
@@ -31,7 +34,7 @@ class DcflStages(NamedTuple):
     mixture: Float[Tensor, " n"]
 
 
-@torch.no_grad()
+@takes(objects="boxes g 5")
 def dcfl_stages(
     objects: Float[Tensor, "g 5"], priors: Priors, predictions: Predictions | None, options: DcflOptions | None = None
 ) -> DcflStages:
@@ -41,8 +44,20 @@ def dcfl_stages(
         objects: boxes.
         priors: those of all levels; ``moved`` ones are ranked unless ``options.prior`` is static.
         predictions: at the priors; not used, and may be None, where ``options.posterior`` is off.
+
+    Raises:
+        UsageError: as ``assign_priors``.
     """
     options = options or DcflOptions()
+    check_assignment(objects.new_zeros(0, dtype=torch.int64), priors, options, predictions)
+    return stages(objects.to(priors.boxes.dtype), priors, predictions, options)
+
+
+@torch.no_grad()
+def stages(
+    objects: Float[Tensor, "g 5"], priors: Priors, predictions: Predictions | None, options: DcflOptions
+) -> DcflStages:
+    """``dcfl_stages`` of what is not looked at."""
     ranked = priors.moved if options.prior == "dynamic" else priors.boxes
     n, dtype = len(ranked), torch.promote_types(ranked.dtype, torch.float32)
     if not len(objects) or not n:
@@ -50,7 +65,8 @@ def dcfl_stages(
         return DcflStages(nothing, nothing, nothing, torch.zeros(n, dtype=dtype, device=ranked.device))
     coarse = _coarse(objects, ranked, options)
     if options.posterior:
-        assert predictions is not None, "the posterior stage ranks by predictions"
+        if predictions is None:
+            raise UsageError("DcflOptions ranks by predictions; give them, or choose another assigner")
         posterior = _best_of_each(coarse, _quality(objects, coarse, predictions), options.kept, len(objects))
     else:
         posterior = coarse
@@ -64,10 +80,10 @@ def dcfl_stages(
 def similarity(objects: Float[Tensor, "g 5"], priors: Float[Tensor, "n 5"], metric: str) -> Float[Tensor, "g n"]:
     """1 / (1 + GJSD), or IoU of boxes with sides of at least 0.001 pixels; in [0, 1]."""
     if metric == "gjsd":
-        return 1 / (1 + gjsd(objects, priors))
+        return 1 / (1 + divergences(objects, priors))
     one, other = (torch.cat([b[:, :2], b[:, 2:4].clamp(min=1e-3), b[:, 4:]], 1) for b in (objects, priors))
     g, n = len(one), len(other)
-    return paired_iou(one[:, None].expand(g, n, 5), other[None].expand(g, n, 5))
+    return aligned_iou(one[:, None].expand(g, n, 5), other[None].expand(g, n, 5))
 
 
 def _coarse(objects: Tensor, ranked: Tensor, options: DcflOptions) -> Int[Tensor, " n"]:
@@ -89,7 +105,7 @@ def _quality(objects: Tensor, coarse: Tensor, predictions: Predictions) -> Float
     """IoU of the candidates' boxes with their objects, and the highest probability of any class."""
     rows = (coarse >= 0).nonzero()[:, 0]
     score = predictions.logits[rows].amax(1).sigmoid()
-    quality = paired_iou(objects[coarse[rows]], predictions.boxes[rows]) + score
+    quality = aligned_iou(objects[coarse[rows]], predictions.boxes[rows]) + score
     return quality.new_full((len(coarse),), -math.inf).index_put((rows,), quality)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tenfold.detection.assign.options import AtssOptions, MaxIouOptions, TaskAlignedOptions
 from tenfold.detection.assign.priors import BACKGROUND, IGNORED, Predictions, Priors
-from tenfold.detection.geometry.overlap import box_iou, paired_iou
+from tenfold.detection.geometry.overlap import aligned_iou, box_iou
 
 
 def _none(priors: Priors) -> Int[Tensor, " n"]:
@@ -44,7 +44,7 @@ def by_atss(objects: Float[Tensor, "g 5"], priors: Priors, options: AtssOptions)
         parts.append(near + start)
         start += part.shape[1]
     near = torch.cat(parts, 1)  # (g, candidates)
-    iou = paired_iou(objects[:, None].expand(*near.shape, 5), priors.boxes[near])
+    iou = aligned_iou(objects[:, None].expand(*near.shape, 5), priors.boxes[near])
     threshold = iou.mean(1, keepdim=True) + iou.std(1, keepdim=True)
     good = (iou >= threshold) & _inside(objects[:, None], priors.boxes[near])
     wanted = iou.new_full(away.shape, -1.0).scatter(1, near, torch.where(good, iou, -1.0))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tenfold.detection.assign.options import GaussianRankingOptions, WassersteinRankingOptions
 from tenfold.detection.assign.priors import BACKGROUND, IGNORED, Priors
-from tenfold.detection.geometry.gaussians import gjsd, squared_wasserstein
+from tenfold.detection.geometry.gaussians import divergences, squared_wasserstein
 
 
 @torch.no_grad()
@@ -15,10 +15,10 @@ def by_gaussians(objects: Float[Tensor, "g 5"], priors: Priors, options: Gaussia
     if not len(objects):
         return torch.full((len(priors.boxes),), BACKGROUND, device=priors.boxes.device)
     boxes = priors.boxes
-    taken = _best(1 / (1 + gjsd(objects, boxes)), options.first)
+    taken = _best(1 / (1 + divergences(objects, boxes)), options.first)
     if options.second:
         smaller = torch.cat([boxes[:, :2], boxes[:, 2:4] * options.decay, boxes[:, 4:]], 1)
-        further = _best(1 / (1 + gjsd(objects, smaller)), options.second)
+        further = _best(1 / (1 + divergences(objects, smaller)), options.second)
         taken = torch.where(taken >= 0, taken, further)
     return taken
 

@@ -14,7 +14,7 @@ from tenfold.detection.evaluation.recalls import ANGLES, CROWDS, SIZES
 from tenfold.detection.geometry.angles import SQUARE, long_side_first
 from tenfold.detection.geometry.boxes import areas, horizontal
 from tenfold.detection.geometry.overlap import sparse_iou
-from tenfold.detection.tables import Labels
+from tenfold.detection.tables import Labels, require_table
 
 DUPLICATE = 0.95  # IoU
 _EXAMPLES = 3
@@ -74,6 +74,7 @@ class LabelStatistics(NamedTuple):
 
 def statistics(labels: Labels) -> LabelStatistics:
     """Of all objects; the mean size is NaN without any."""
+    require_table(labels, Labels)
     counts = Counter(labels.label.tolist())
     boxes = long_side_first(labels.boxes.double())
     size = areas(boxes).sqrt().numpy()

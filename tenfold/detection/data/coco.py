@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from tenfold.detection.data.rows import QuadRow, RawLabels, Size, numbers, score_of
-from tenfold.detection.geometry.boxes import check_radians
+from tenfold.detection.geometry.checks import require_radians
 from tenfold.detection.geometry.quads import to_quads
-from tenfold.detection.tables import Detections, Labels
+from tenfold.detection.tables import Detections, Labels, require_table
 from tenfold.errors import UsageError
 from tenfold.files import json_text, read_json, write_output
 
@@ -89,12 +89,14 @@ def _corners(item: dict[str, Any], place: str) -> tuple[float, ...]:
         x, y, w, h = values
         return (x, y, x + w, y, x + w, y + h, x, y + h)
     row = torch.tensor([values], dtype=torch.float64)
-    check_radians(row, f"{place}: bbox")
+    require_radians(row, f"{place}: bbox")
     return tuple(to_quads(row)[0].tolist())
 
 
-def write_coco_labels(labels: Labels, file: Path, sizes: dict[str, Size] | None = None) -> None:
+def write_coco_labels(labels: Labels, file: str | Path, sizes: dict[str, Size] | None = None) -> None:
     """One file with ``bbox`` of five numbers and the outline of four corners; ids count from 1."""
+    require_table(labels, Labels)
+    file = Path(file)
     sizes = sizes or {}
     images = [
         {"id": k, "file_name": f"{name}.png"}
@@ -112,8 +114,10 @@ def write_coco_labels(labels: Labels, file: Path, sizes: dict[str, Size] | None 
     write_output(file, json_text(content) + "\n")
 
 
-def write_coco_results(detections: Detections, file: Path) -> None:
+def write_coco_results(detections: Detections, file: str | Path) -> None:
     """A list of results; pictures and classes are counted from 1, as ``write_coco_labels`` does."""
+    require_table(detections, Detections, "detections")
+    file = Path(file)
     columns = detections.image, detections.label, detections.boxes, to_quads(detections.boxes), detections.scores
     rows = [
         {"image_id": image + 1, "category_id": label + 1, "bbox": box, "segmentation": [corners], "score": score}

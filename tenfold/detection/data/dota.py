@@ -6,7 +6,7 @@ from pathlib import Path
 from tenfold import progress
 from tenfold.detection.data.rows import QuadRow, lines_of, numbers, score_of
 from tenfold.detection.geometry.quads import to_quads
-from tenfold.detection.tables import Detections, Labels
+from tenfold.detection.tables import Detections, Labels, require_table
 from tenfold.errors import UsageError
 from tenfold.files import write_output
 
@@ -35,8 +35,10 @@ def read_dota_file(file: Path) -> list[QuadRow]:
     return rows
 
 
-def write_dota_labels(labels: Labels, folder: Path) -> None:
+def write_dota_labels(labels: Labels, folder: str | Path) -> None:
     """A file a picture, of pictures without objects too; coordinates to 1/10,000 pixel, so that boxes come back."""
+    require_table(labels, Labels)
+    folder = Path(folder)
     lines: dict[str, list[str]] = {name: [] for name in labels.images}
     rows = zip(
         *(c.tolist() for c in (labels.image, labels.label, to_quads(labels.boxes), labels.difficult)), strict=True
@@ -68,8 +70,10 @@ def read_dota_results(folder: Path) -> list[QuadRow]:
     return rows
 
 
-def write_dota_results(detections: Detections, folder: Path) -> None:
+def write_dota_results(detections: Detections, folder: str | Path) -> None:
     """A file ``Task1_CLASS.txt`` a class, which DOTA's server takes."""
+    require_table(detections, Detections, "detections")
+    folder = Path(folder)
     lines: dict[str, list[str]] = {name: [] for name in detections.classes}
     columns = detections.image, detections.label, to_quads(detections.boxes), detections.scores
     for image, label, corners, score in zip(*(column.tolist() for column in columns), strict=True):

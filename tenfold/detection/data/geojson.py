@@ -29,12 +29,15 @@ def _mapped(corners: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return (points @ matrix[:2, :2].T + matrix[:2, 2]).flatten(-2)
 
 
-def write_geojson(table: Labels | Detections, file: Path, affine: Affine = PIXELS) -> None:
+def write_geojson(table: Labels | Detections, file: str | Path, affine: Affine = PIXELS) -> None:
     """A feature an object or detection, with ``image``, ``class``, and ``score`` or ``difficult``.
 
     Args:
         affine: a, b, c, d, e, f of the raster: east = a x + b y + c, north = d x + e y + f; pixels by default.
     """
+    if not isinstance(table, Labels | Detections):
+        raise UsageError(f"the table is {type(table).__name__}; give Labels or Detections")
+    file = Path(file)
     corners = _mapped(to_quads(table.boxes), _matrix(affine)).tolist()
     further = table.scores if isinstance(table, Detections) else table.difficult
     key = "score" if isinstance(table, Detections) else "difficult"

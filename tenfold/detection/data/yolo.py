@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tenfold.detection.data.rows import QuadRow, Size, lines_of, numbers
 from tenfold.detection.geometry.quads import to_quads
-from tenfold.detection.tables import Labels
+from tenfold.detection.tables import Labels, require_table
 from tenfold.errors import UsageError
 from tenfold.files import write_output
 
@@ -50,8 +50,10 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def write_yolo_labels(labels: Labels, folder: Path, sizes: dict[str, Size]) -> None:
+def write_yolo_labels(labels: Labels, folder: str | Path, sizes: dict[str, Size]) -> None:
     """A file a picture, and ``classes.txt``; UsageError for a picture whose size is not known."""
+    require_table(labels, Labels)
+    folder = Path(folder)
     missing = [name for name in labels.images if name not in sizes]
     if missing:
         raise UsageError(f"the size of {missing[0]} is not known, and YOLO's labels are shares of it; give its picture")

@@ -8,10 +8,9 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch import Tensor
 
-from tenfold.detection.evaluation.matching import FALSE, Matches
+from tenfold.detection.evaluation.matching import FALSE, Matches, check_matches
 from tenfold.detection.geometry.overlap import paired_iou, sparse_iou
 from tenfold.detection.tables import Detections, Labels, check_same
-from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
 
 MISSED = ("found", "suppressed", "low score", "class", "angle", "localisation", "background")
@@ -62,9 +61,8 @@ def error_breakdown(
         UsageError: for other pictures or classes, and for a threshold that the metric does not have.
     """
     check_same(labels, detections)
-    if threshold not in matches.metric.thresholds:
-        raise UsageError(f"threshold is {threshold}; the metric has {', '.join(map(str, matches.metric.thresholds))}")
-    at = matches.metric.thresholds.index(threshold)
+    check_matches(labels, matches)
+    at = matches.metric.place_of(threshold)
     kept = detections.chosen(torch.from_numpy(matches.rows))
     d, g, iou, turned = _overlaps(labels, kept)
     same = kept.label.numpy()[d] == labels.label.numpy()[g]

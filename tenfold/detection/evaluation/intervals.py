@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tenfold import progress
-from tenfold.detection.evaluation.matching import Matches
+from tenfold.detection.evaluation.matching import Matches, require_matches
 from tenfold.detection.evaluation.precision import precision_curves
 from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_arguments
@@ -33,6 +33,7 @@ def bootstrap_intervals(
 
     Raises UsageError for fewer than 2 replicates, and for a level outside (0, 1).
     """
+    require_matches(matches)
     if replicates < 2:
         raise UsageError(f"replicates is {replicates}; give at least 2")
     if not 0 < level < 1:

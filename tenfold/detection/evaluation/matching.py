@@ -21,7 +21,8 @@ from tenfold import progress
 from tenfold.detection.evaluation.metrics import DetectionMetric
 from tenfold.detection.geometry.boxes import areas
 from tenfold.detection.geometry.overlap import sparse_iou
-from tenfold.detection.tables import Detections, Labels, check_same
+from tenfold.detection.tables import Detections, Labels, check_same, require_table
+from tenfold.errors import UsageError
 
 FALSE, TRUE, IGNORED = 0, 1, 2
 
@@ -83,6 +84,20 @@ def match_detections(labels: Labels, detections: Detections, metric: DetectionMe
         metric, rows, kept.image.numpy(), kept.label.numpy(), kept.scores.double().numpy(), state, found, regular,
         labels.image.numpy(), labels.label.numpy(), len(labels.images), len(labels.classes), left_out,
     )  # fmt: skip
+
+
+def require_matches(matches: object) -> Matches:
+    """The matches; UsageError for what is none."""
+    if not isinstance(matches, Matches):
+        raise UsageError(f"matches are {type(matches).__name__}; give what match_detections returns")
+    return matches
+
+
+def check_matches(labels: object, matches: object) -> None:
+    """Raise UsageError where matches are none, or of other objects than the labels have."""
+    objects, found = require_table(labels, Labels), require_matches(matches)
+    if len(found.found) != len(objects):
+        raise UsageError(f"matches are of {len(found.found)} objects, not of these {len(objects)}; match them first")
 
 
 def _group(table: Labels | Detections) -> Int[Tensor, " n"]:

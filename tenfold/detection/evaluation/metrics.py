@@ -63,6 +63,12 @@ class DetectionMetric:
         """IoU 0.50, 0.55, ..., 0.95."""
         return tuple((50 + 5 * k) / 100 for k in range(10))
 
+    def place_of(self, threshold: float) -> int:
+        """The number of a threshold; UsageError for another than the metric has."""
+        if threshold not in self.thresholds:
+            raise UsageError(f"threshold is {threshold}; the metric has {', '.join(map(str, self.thresholds))}")
+        return self.thresholds.index(threshold)
+
     @property
     def size_bins(self) -> tuple[SizeBin, ...]:
         """The first holds all."""

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from tenfold.detection.evaluation.matching import Matches
+from tenfold.detection.evaluation.matching import Matches, check_matches
 from tenfold.detection.geometry.angles import SQUARE, long_side_first
 from tenfold.detection.geometry.boxes import areas
 from tenfold.detection.tables import Labels
-from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 
 SIZES = (0, 4, 6, 8, 10, 12, 16, 24, 32, 64, math.inf)  # √area, pixels
 CROWDS = (1, 5, 20, 50, 100, 300, math.inf)  # objects of the picture
@@ -45,15 +45,15 @@ def recall_by(values: ndarray, found: Bool[ndarray, " g"], edges: tuple[float, .
     return [RecallRow(*row) for row in zip(edges[:-1], edges[1:], objects.tolist(), hits.tolist(), strict=True)]
 
 
+@read_arguments
 def recall_tables(labels: Labels, matches: Matches, threshold: float = 0.5) -> dict[str, list[RecallRow]]:
     """Recall at a threshold of the metric by ``size`` (√area, pixels), ``crowd`` (objects of the picture), ``angle``
     (degrees modulo 90, of objects that are no squares) and ``aspect`` (long side over short one).
 
-    Raises UsageError for a threshold that the metric does not have.
+    Raises UsageError for a threshold that the metric does not have, and matches of other labels.
     """
-    if threshold not in matches.metric.thresholds:
-        raise UsageError(f"threshold is {threshold}; the metric has {', '.join(map(str, matches.metric.thresholds))}")
-    found = matches.found[:, matches.metric.thresholds.index(threshold), 0]
+    check_matches(labels, matches)
+    found = matches.found[:, matches.metric.place_of(threshold), 0]
     boxes = long_side_first(labels.boxes.double())
     size = areas(boxes).sqrt().numpy()
     crowd = np.bincount(matches.object_image, minlength=matches.pictures)[matches.object_image]

@@ -10,7 +10,10 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.detection.config import BoxFinding
 from tenfold.detection.geometry.suppression import rotated_nms
-from tenfold.detection.models.detector import CODER, DenseOutput, Detector
+from tenfold.detection.models.detector import CODER, DenseOutput, Detector, read_pictures
+from tenfold.errors import UsageError
+from tenfold.nn.border import Values, as_tensor
+from tenfold.settings.arguments import read_arguments
 
 
 class FoundBoxes(NamedTuple):
@@ -21,9 +24,17 @@ class FoundBoxes(NamedTuple):
     labels: Int[Tensor, " n"]
 
 
+@read_arguments
 def found_boxes(output: DenseOutput, picture: int, finding: BoxFinding) -> FoundBoxes:
     """Of each level the ``candidates`` most probable pairs of a prior and a class, decoded; of these, by classes, those
-    that no better one overlaps."""
+    that no better one overlaps.
+
+    Raises UsageError for a picture that the output does not have, and where the network says NaN.
+    """
+    if not 0 <= picture < len(output.logits):
+        raise UsageError(f"picture is {picture} of {len(output.logits)}; pictures are numbered from 0")
+    if not bool(output.logits[picture].isfinite().all() & output.deltas[picture].isfinite().all()):
+        raise UsageError("the network says NaN or infinity; its weights are no good, or half precision is too narrow")
     chosen, start = [], 0
     for count in output.levels:
         scores = output.logits[picture, start : start + count].float().sigmoid()
@@ -33,7 +44,7 @@ def found_boxes(output: DenseOutput, picture: int, finding: BoxFinding) -> Found
         chosen.append((kept[best, 0] + start, kept[best, 1], values[best]))
         start += count
     rows, labels, scores = (torch.cat(parts) for parts in zip(*chosen, strict=True))
-    boxes = CODER.decode(output.priors[rows], output.deltas[picture, rows])
+    boxes = CODER.decoded(output.priors[rows], output.deltas[picture, rows])
     kept = rotated_nms(boxes, scores, finding.overlap, labels)[: finding.most]
     return FoundBoxes(boxes[kept], scores[kept], labels[kept])
 
@@ -51,19 +62,27 @@ def tile_corners(size: int, tile: int, halo: int) -> list[int]:
 
 
 @torch.no_grad()
-def detect_in_tiles(
-    model: Detector, picture: Float[Tensor, "3 h w"], finding: BoxFinding, tile: int, halo: int
-) -> FoundBoxes:
+@read_arguments
+def detect_in_tiles(model: Detector, picture: Values, finding: BoxFinding, tile: int, halo: int) -> FoundBoxes:
     """Boxes of a picture of any size.
 
     A tile answers for the boxes whose centres lie in it, no nearer than half a halo to an edge that has a neighbour, so
     that it sees half a halo around them; what two tiles still found twice goes by suppression over the smaller box.
 
     Args:
-        picture: values from 0 to 255.
+        picture: (3, h, w), of any real type; values from 0 to 255.
         tile: side of the tiles, pixels; a smaller picture is one tile.
         halo: pixels that neighbours share.
+
+    Raises:
+        UsageError: for what is no picture, and for a halo that is not smaller than the tiles.
     """
+    if not 0 <= halo < tile:
+        raise UsageError(f"tile is {tile} and halo {halo}; give a halo from 0 on, and larger tiles")
+    picture = as_tensor(picture, "picture")
+    if picture.ndim != 3:
+        raise UsageError(f"picture has shape {tuple(picture.shape)}; give (3, height, width)")
+    picture = read_pictures(picture[None], next(model.parameters()))[0]
     height, width = picture.shape[1:]
     found: list[FoundBoxes] = []
     tiles = [(y, x) for y in tile_corners(height, tile, halo) for x in tile_corners(width, tile, halo)]

@@ -1,8 +1,8 @@
 from .angles import angle_difference as angle_difference
 from .angles import fold as fold
 from .angles import to_convention as to_convention
+from .border import check_boxes as check_boxes
 from .boxes import areas as areas
-from .boxes import check_boxes as check_boxes
 from .boxes import corners as corners
 from .boxes import from_horizontal as from_horizontal
 from .boxes import horizontal as horizontal

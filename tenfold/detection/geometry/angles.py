@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenfold.detection.geometry.border import takes
 from tenfold.errors import UsageError, suggest
 from tenfold.settings.arguments import read_arguments
 
@@ -19,6 +20,7 @@ START = {"le90": -math.pi / 2, "le135": -math.pi / 4}
 SQUARE = 1.05  # sides of a smaller ratio do not tell the width from the height
 
 
+@takes(angles="numbers *n")
 @read_arguments
 def fold(angles: Float[Tensor, "*n"], start: float, period: float = math.pi) -> Float[Tensor, "*n"]:
     """Angles modulo ``period`` in [start, start + period).
@@ -26,9 +28,16 @@ def fold(angles: Float[Tensor, "*n"], start: float, period: float = math.pi) -> 
     >>> fold(torch.tensor([3.0, -2.0]), -torch.pi / 2)
     tensor([-0.1416,  1.1416])
     """
+    if not period > 0:
+        raise UsageError(f"period is {period:g}; give a positive angle")
+    return folded(angles, start, period)
+
+
+def folded(angles: Float[Tensor, "*n"], start: float, period: float = math.pi) -> Float[Tensor, "*n"]:
+    """``fold`` of angles that are not looked at."""
     rest = torch.remainder(angles - start, period)
-    folded = torch.where(rest >= period, 0.0, rest) + start  # −1e−20 has the remainder π, and a sum may round up to it
-    return torch.where(folded >= start + period, start, folded)
+    turned = torch.where(rest >= period, 0.0, rest) + start  # −1e−20 has the remainder π, and a sum may round up to it
+    return torch.where(turned >= start + period, start, turned)
 
 
 def long_side_first(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 5"]:
@@ -39,6 +48,8 @@ def long_side_first(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 5"]:
     return torch.stack([x, y, torch.where(turned, h, w), torch.where(turned, w, h), t], -1)
 
 
+@takes(boxes="boxes *n 5")
+@read_arguments
 def to_convention(boxes: Float[Tensor, "*n 5"], convention: str) -> Float[Tensor, "*n 5"]:
     """The same rectangles as ``le90``, ``le135`` or ``oc`` writes them, whatever they were in.
 
@@ -49,7 +60,7 @@ def to_convention(boxes: Float[Tensor, "*n 5"], convention: str) -> Float[Tensor
     """
     if convention in START:
         ordered = long_side_first(boxes)
-        return torch.cat([ordered[..., :4], fold(ordered[..., 4], START[convention])[..., None]], -1)
+        return torch.cat([ordered[..., :4], folded(ordered[..., 4], START[convention])[..., None]], -1)
     if convention != "oc":
         raise UsageError(f"convention is {convention!r}{suggest(convention, ['le90', 'le135', 'oc'])}")
     x, y, w, h, t = boxes.unbind(-1)
@@ -62,6 +73,7 @@ def to_convention(boxes: Float[Tensor, "*n 5"], convention: str) -> Float[Tensor
     return torch.stack([x, y, torch.where(odd, h, w), torch.where(odd, w, h), rest], -1)
 
 
+@takes(first="boxes *n 5", second="boxes *n 5")
 def angle_difference(first: Float[Tensor, "*n 5"], second: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n"]:
     """The least turn between the axes of aligned pairs, in [0, π/2]: of the long sides, or of any sides (then at most
     π/4) where either box is nearly square, with sides in a ratio below 1.05."""
@@ -69,4 +81,4 @@ def angle_difference(first: Float[Tensor, "*n 5"], second: Float[Tensor, "*n 5"]
     square = (a[..., 2] < SQUARE * a[..., 3]) | (b[..., 2] < SQUARE * b[..., 3])
     turn = a[..., 4] - b[..., 4]
     half = math.pi / 2
-    return torch.where(square, fold(turn, -half / 2, half).abs(), fold(turn, -half).abs())
+    return torch.where(square, folded(turn, -half / 2, half).abs(), folded(turn, -half).abs())

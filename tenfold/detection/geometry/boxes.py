@@ -1,33 +1,10 @@
-"""A box (cx, cy, w, h, t): its half axes, corners, area and horizontal hull, and what is no box."""
-
-import math
+"""A box (cx, cy, w, h, t): its half axes, corners, area and horizontal hull."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenfold.errors import UsageError
-
-
-def check_boxes(boxes: Float[Tensor, "*n 5"], what: str = "boxes") -> None:
-    """Raise UsageError for NaN, infinity and negative sides, with the first such row. Waits for the device."""
-    wrong = ~boxes.isfinite().all(-1) | (boxes[..., 2:4] < 0).any(-1)
-    if bool(wrong.any()):
-        row = int(wrong.flatten().nonzero()[0, 0])
-        shown = ", ".join(f"{value:g}" for value in boxes.reshape(-1, 5)[row].tolist())
-        raise UsageError(
-            f"{what}[{row}] is ({shown}); a box is cx, cy, w, h and an angle, all finite, with sides of at least 0"
-        )
-
-
-def check_radians(boxes: Float[Tensor, "*n 5"], what: str = "boxes") -> None:
-    """Raise UsageError where an angle is beyond 2π: such numbers are degrees. Waits for the device."""
-    wrong = (boxes[..., 4].abs() > 2 * math.pi + 1e-6).flatten()
-    if bool(wrong.any()):
-        row = int(wrong.nonzero()[0, 0])
-        angle = float(boxes[..., 4].flatten()[row])
-        raise UsageError(f"{what}[{row}] has the angle {angle:g}; angles are in radians, give {angle:g} degrees as "
-                         f"{math.radians(angle):.4g}")  # fmt: skip
+from tenfold.detection.geometry.border import takes
 
 
 def at_least_float32(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 5"]:
@@ -42,6 +19,7 @@ def half_axes(boxes: Float[Tensor, "*n 5"]) -> tuple[Float[Tensor, "*n 2"], Floa
     return torch.stack([w * cosine, w * sine], -1), torch.stack([-h * sine, h * cosine], -1)
 
 
+@takes(boxes="boxes *n 5")
 def corners(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 4 2"]:
     """The ring c−u−v, c+u−v, c+u+v, c−u+v.
 
@@ -52,11 +30,13 @@ def corners(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 4 2"]:
     return boxes[..., None, :2] + torch.stack([-u - v, u - v, u + v, v - u], -2)
 
 
+@takes(boxes="boxes *n 5")
 def areas(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n"]:
     """w h, in square pixels."""
     return boxes[..., 2] * boxes[..., 3]
 
 
+@takes(boxes="boxes *n 5")
 def horizontal(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 4"]:
     """The smallest box with sides along the axes, (x0, y0, x1, y1): centre ± (|u| + |v|).
 
@@ -68,6 +48,7 @@ def horizontal(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 4"]:
     return torch.cat([boxes[..., :2] - extent, boxes[..., :2] + extent], -1)
 
 
+@takes(edges="numbers *n 4")
 def from_horizontal(edges: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 5"]:
     """Boxes at angle 0 from (x0, y0, x1, y1).
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from tenfold.detection.geometry.border import takes
 from tenfold.detection.geometry.boxes import at_least_float32
 from tenfold.detection.geometry.gaussians import (
     bhattacharyya,
@@ -40,6 +41,7 @@ def shaped(distances: Float[Tensor, "*n"], shaping: str, tau: float) -> Float[Te
     return 1 - 1 / (tau + value) if tau >= 1 else value
 
 
+@takes(predicted="boxes *n 5", target="boxes *n 5")
 @read_arguments
 def kl_loss(
     predicted: Float[Tensor, "*n 5"], target: Float[Tensor, "*n 5"], kind: str = "kl",
@@ -62,6 +64,7 @@ def _root(distances: Tensor, root: bool) -> Tensor:
     return distances.clamp(min=_LEAST).sqrt() if root else distances
 
 
+@takes(predicted="boxes *n 5", target="boxes *n 5")
 @read_arguments
 def wasserstein_loss(
     predicted: Float[Tensor, "*n 5"], target: Float[Tensor, "*n 5"],
@@ -75,6 +78,7 @@ def wasserstein_loss(
     return shaped(distance, shaping, tau)
 
 
+@takes(predicted="boxes *n 5", target="boxes *n 5")
 @read_arguments
 def kalman_loss(
     predicted: Float[Tensor, "*n 5"], target: Float[Tensor, "*n 5"], shaping: str = "none"
@@ -88,11 +92,13 @@ def kalman_loss(
     return away + shapes[shaping](kalman_iou(predicted, target, 1e-6))
 
 
+@takes(predicted="boxes *n 5", target="boxes *n 5")
 def probiou_loss(predicted: Float[Tensor, "*n 5"], target: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n"]:
     """1 − ProbIoU (arXiv 2106.06072) of aligned boxes."""
     return 1 - probiou(predicted, target)
 
 
+@takes(predicted="boxes *n 5", target="boxes *n 5")
 @read_arguments
 def bhattacharyya_loss(
     predicted: Float[Tensor, "*n 5"], target: Float[Tensor, "*n 5"], shaping: str = "log1p", tau: float = 1.0

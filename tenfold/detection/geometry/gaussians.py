@@ -16,7 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenfold.detection.geometry.border import takes
 from tenfold.detection.geometry.boxes import at_least_float32
+from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 
 _LONGEST = 1e7
 _AT_ONCE = 1 << 17  # pairs, so that what is between lies in the cache
@@ -28,6 +31,7 @@ def sides_of(boxes: Float[Tensor, "*n 5"]) -> tuple[Float[Tensor, "*n"], Float[T
     return boxes[..., 2].clamp(least, _LONGEST), boxes[..., 3].clamp(least, _LONGEST)
 
 
+@takes(boxes="boxes *n 5")
 def gaussian_of(boxes: Float[Tensor, "*n 5"]) -> tuple[Float[Tensor, "*n 2"], Float[Tensor, "*n 2 2"]]:
     """Mean and covariance, of sides within the bounds of ``sides_of``."""
     boxes = at_least_float32(boxes)
@@ -108,6 +112,7 @@ class PairOfGaussians:
         )
 
 
+@takes(first="boxes *#n 5", second="boxes *#n 5")
 def bhattacharyya(first: Float[Tensor, "*#n 5"], second: Float[Tensor, "*#n 5"]) -> Float[Tensor, "..."]:
     """¼ d'(S1 + S2)⁻¹d + ½ ln(|S1 + S2| / (4 √(|S1| |S2|))), at least 0, of boxes whose shapes broadcast.
 
@@ -123,6 +128,7 @@ def _distance(pair: PairOfGaussians) -> Tensor:
     return pair.adjugate_form / determinant / 4 + (determinant / pair.root_determinants / 4).clamp(min=1.0).log() / 2
 
 
+@takes(objects="boxes g 5", priors="boxes n 5")
 def gjsd(objects: Float[Tensor, "g 5"], priors: Float[Tensor, "n 5"]) -> Float[Tensor, "g n"]:
     """Generalised Jensen-Shannon divergence of every object and every prior (DCFL's coarse metric, arXiv 2304.08876).
 
@@ -133,6 +139,11 @@ def gjsd(objects: Float[Tensor, "g 5"], priors: Float[Tensor, "n 5"]) -> Float[T
     Made for many pairs, from sums of covariances: in float32 its error grows with the square of the boxes' aspect, to
     about 1e−5 at 8:1, where ``bhattacharyya`` loses nothing.
     """
+    return divergences(objects, priors)
+
+
+def divergences(objects: Float[Tensor, "g 5"], priors: Float[Tensor, "n 5"]) -> Float[Tensor, "g n"]:
+    """``gjsd`` of boxes that are not looked at, so that training does not wait for the device."""
     objects, priors = at_least_float32(objects), at_least_float32(priors)
     theirs = _moments(priors)
     rows = max(1, _AT_ONCE // max(1, len(priors)))
@@ -161,6 +172,7 @@ def _pairwise(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Tensor:
     return torch.addcdiv((determinant.log() / 2 - log1 - log2).clamp(min=0), form.clamp(min=0), determinant, value=0.25)
 
 
+@takes(first="boxes *#n 5", second="boxes *#n 5")
 def probiou(first: Float[Tensor, "*#n 5"], second: Float[Tensor, "*#n 5"]) -> Float[Tensor, "..."]:
     """1 − √(1 − exp(−D)) with D the Bhattacharyya distance of Gaussians of covariance w²/12, h²/12 (arXiv 2106.06072).
 
@@ -170,10 +182,13 @@ def probiou(first: Float[Tensor, "*#n 5"], second: Float[Tensor, "*#n 5"]) -> Fl
     return 1 - (-torch.expm1(-distance)).clamp(min=torch.finfo(distance.dtype).eps).sqrt()
 
 
+@takes(first="boxes *#n 5", second="boxes *#n 5")
+@read_arguments
 def kl_divergence(
     first: Float[Tensor, "*#n 5"], second: Float[Tensor, "*#n 5"], alpha: float = 1.0
 ) -> Float[Tensor, "..."]:
     """½ d'S1⁻¹d/α² + ½ tr(S1⁻¹S2) + ½ ln(|S1|/|S2|) − 1: KL(second ‖ first), where α = 1 (arXiv 2106.01883)."""
+    _positive(alpha)
     return _kl(PairOfGaussians.of(first, second), alpha)
 
 
@@ -186,16 +201,22 @@ def _half_log_ratio(pair: PairOfGaussians) -> Tensor:
     return (pair.a1.log() + pair.b1.log() - pair.a2.log() - pair.b2.log()) / 2
 
 
+@takes(first="boxes *#n 5", second="boxes *#n 5")
+@read_arguments
 def jeffreys(first: Float[Tensor, "*#n 5"], second: Float[Tensor, "*#n 5"], alpha: float = 1.0) -> Float[Tensor, "..."]:
     """The mean of the Kullback-Leibler divergences in both directions."""
+    _positive(alpha)
     pair = PairOfGaussians.of(first, second)
     return (_kl(pair, alpha) + _kl(pair.swapped(), alpha)) / 2
 
 
+@takes(first="boxes *#n 5", second="boxes *#n 5")
+@read_arguments
 def squared_wasserstein(
     first: Float[Tensor, "*#n 5"], second: Float[Tensor, "*#n 5"], alpha: float = 1.0
 ) -> Float[Tensor, "..."]:
     """|d|² + α² (tr S1 + tr S2 − 2 √(tr(S1 S2) + 2 √(|S1| |S2|))): of the 2-Wasserstein distance (arXiv 2101.11952)."""
+    _positive(alpha)
     return _squared_wasserstein(PairOfGaussians.of(first, second), alpha)
 
 
@@ -205,11 +226,20 @@ def _squared_wasserstein(pair: PairOfGaussians, alpha: float) -> Tensor:
     return pair.p1.square() + pair.q1.square() + alpha**2 * shape
 
 
+@takes(first="boxes *#n 5", second="boxes *#n 5")
+@read_arguments
 def kalman_iou(
     first: Float[Tensor, "*#n 5"], second: Float[Tensor, "*#n 5"], guard: float = 0.0
 ) -> Float[Tensor, "..."]:
     """V / (V1 + V2 − V + guard) with V = 4 √|S| of the boxes and of S = (S1⁻¹ + S2⁻¹)⁻¹, wherever the centres are: in
     (0, ⅓] (KFIoU, arXiv 2201.12558). The public code's ``guard`` is 1e−6 square pixels."""
+    if guard < 0:
+        raise UsageError(f"guard is {guard:g}; give square pixels from 0 on")
     pair = PairOfGaussians.of(first, second)
     shared = 4 * pair.root_determinants / pair.determinant.sqrt()
     return shared / (4 * (pair.a1 * pair.b1).sqrt() + 4 * (pair.a2 * pair.b2).sqrt() - shared + guard)
+
+
+def _positive(alpha: float) -> None:
+    if not alpha > 0:
+        raise UsageError(f"alpha is {alpha:g}; give a positive number")

@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenfold.detection.geometry.border import takes
 from tenfold.detection.geometry.boxes import at_least_float32
 
 _FAR = 4.0  # in long sides: beyond √2 nothing is shared
 
 
+@takes(first="boxes *n 5", second="boxes *n 5")
 def intersection_areas(first: Float[Tensor, "*n 5"], second: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n"]:
     """The area shared by aligned pairs of boxes, in square pixels. Differentiable; boxes are not checked.
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.detection.geometry.angles import to_convention
+from tenfold.detection.geometry.border import takes
 from tenfold.detection.geometry.boxes import corners
 from tenfold.detection.geometry.quads import from_quads
 from tenfold.errors import UsageError, suggest
@@ -16,6 +17,7 @@ from tenfold.settings.arguments import read_arguments
 Direction = Literal["horizontal", "vertical", "diagonal"]
 
 
+@takes(boxes="boxes *n 5")
 @read_arguments
 def flip_boxes(
     boxes: Float[Tensor, "*n 5"], width: float, height: float, direction: str,
@@ -44,6 +46,7 @@ def flip_boxes(
     return to_convention(torch.stack([x, y, w, h, t], -1), convention)
 
 
+@takes(boxes="boxes *n 5")
 @read_arguments
 def quarter_turn_boxes(
     boxes: Float[Tensor, "*n 5"], width: float, height: float, turns: int = 1, convention: str = "le135"
@@ -56,12 +59,14 @@ def quarter_turn_boxes(
     return to_convention(boxes, convention)
 
 
+@takes(boxes="boxes *n 5")
 @read_arguments
 def shift_boxes(boxes: Float[Tensor, "*n 5"], dx: float, dy: float) -> Float[Tensor, "*n 5"]:
     """Boxes whose centres move by (dx, dy) pixels."""
     return torch.cat([boxes[..., :2] + boxes.new_tensor([dx, dy]), boxes[..., 2:]], -1)
 
 
+@takes(boxes="boxes *n 5")
 @read_arguments
 def resize_boxes(
     boxes: Float[Tensor, "*n 5"], x_factor: float, y_factor: float, convention: str = "le135"

@@ -4,10 +4,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tenfold.detection.geometry.border import takes
+from tenfold.errors import UsageError
+
 _ALL_PAIRS = 1 << 17  # below, looking at all is quicker
+_MOST_GROUPS = 1 << 31
 _SLACK = 1 + 1e-5
 
 
+@takes(first="boxes n 5", second="boxes m 5", first_group="whole n", second_group="whole m")
 def near_pairs(
     first: Float[Tensor, "n 5"],
     second: Float[Tensor, "m 5"],
@@ -17,12 +22,21 @@ def near_pairs(
     """Indices (i, j) of all pairs whose circumscribed circles and horizontal hulls meet, sorted by i and then j: all
     that share any area, and few others. With groups (classes, images), numbers from 0 on, those of one group only.
 
+    Raises UsageError for what are no boxes, and for groups that are negative or of one side alone.
+
     Boxes of like size are put into strips of about their size and sorted by x within a strip; each box of the other
     side then asks the strips that it reaches for a stretch of x. Memory goes with the number of pairs found.
     """
     n, m = len(first), len(second)
     if first_group is None or second_group is None:
+        if (first_group is None) != (second_group is None):
+            raise UsageError("one side has groups and the other has none; give both, or neither")
         first_group, second_group = first.new_zeros(n, dtype=torch.int64), first.new_zeros(m, dtype=torch.int64)
+    for name, group in (("first_group", first_group), ("second_group", second_group)):
+        if len(group) and not 0 <= int(group.min()) <= int(group.max()) < _MOST_GROUPS:
+            raise UsageError(
+                f"{name} holds {int(group.min())} to {int(group.max())}; groups are numbers from 0 on, below 2^31"
+            )
     a, b = _Extents(first), _Extents(second)
     if n * m <= _ALL_PAIRS:
         i, j = torch.meshgrid(*(torch.arange(k, device=first.device) for k in (n, m)), indexing="ij")

@@ -5,15 +5,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tenfold.detection.geometry.angles import to_convention
+from tenfold.detection.geometry.border import takes
 from tenfold.detection.geometry.boxes import corners
 from tenfold.errors import UsageError, suggest
+from tenfold.settings.arguments import read_arguments
 
 
+@takes(boxes="boxes *n 5")
 def to_quads(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 8"]:
     """Corners x1, y1, ..., x4, y4 of boxes, in ring order."""
     return corners(boxes).flatten(-2)
 
 
+@takes(quads="numbers *n 8")
+@read_arguments
 def from_quads(quads: Float[Tensor, "*n 8"], convention: str = "le135", method: str = "edges") -> Float[Tensor, "*n 5"]:
     """Boxes of quads x1, y1, ..., x4, y4 in ring order.
 
@@ -67,6 +72,7 @@ def quad_areas(quads: Float[Tensor, "*n 8"]) -> Float[Tensor, "*n"]:
     return (diagonal[..., 0] * other[..., 1] - diagonal[..., 1] * other[..., 0]).abs() / 2
 
 
+@takes(quads="numbers *n 8")
 def crossing(quads: Float[Tensor, "*n 8"]) -> Bool[Tensor, "*n"]:
     """Whether two opposite edges of the ring cross.
 
@@ -85,6 +91,7 @@ def _cross(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     return (side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)
 
 
+@takes(quads="numbers *n 8")
 def ring_order(quads: Float[Tensor, "*n 8"]) -> Float[Tensor, "*n 8"]:
     """The corners around their mean point, beginning with the first one: a ring that crosses itself no more.
 
@@ -98,6 +105,7 @@ def ring_order(quads: Float[Tensor, "*n 8"]) -> Float[Tensor, "*n 8"]:
     return points.gather(-2, order[..., None].expand(*order.shape, 2)).flatten(-2)
 
 
+@takes(quads="numbers *n 8")
 def skew(quads: Float[Tensor, "*n 8"]) -> Float[Tensor, "*n"]:
     """The share of the smallest rectangle around a quad that the quad leaves empty: 0 for rectangles, 0 without
     area."""

@@ -6,22 +6,26 @@ a picture of thousands of boxes takes as many rounds as its longest chain of nei
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.detection.geometry.boxes import check_boxes
+from tenfold.detection.geometry.border import takes
 from tenfold.detection.geometry.neighbours import near_pairs
 from tenfold.detection.geometry.overlap import iou_of_pairs
 from tenfold.errors import UsageError, suggest
+from tenfold.nn.border import Values, floats
 from tenfold.settings.arguments import read_arguments
+from tenfold.settings.values import read
 
 
+@takes(boxes="boxes n 5", scores="numbers n", labels="whole n")
 @read_arguments
 def rotated_nms(
     boxes: Float[Tensor, "n 5"],
     scores: Float[Tensor, " n"],
-    threshold: float | Float[Tensor, " classes"] = 0.1,
+    threshold: float | Values = 0.1,
     labels: Int[Tensor, " n"] | None = None,
     over: str = "union",
 ) -> Int[Tensor, " kept"]:
@@ -39,7 +43,7 @@ def rotated_nms(
     Raises:
         UsageError: for boxes, scores or thresholds that are none.
     """
-    _check(boxes, scores, labels)
+    _check(labels)
     limits = _thresholds(threshold, labels, boxes)
     order = scores.argsort(descending=True, stable=True)
     better, worse, iou = _edges(boxes[order], None if labels is None else labels[order], over)
@@ -66,6 +70,7 @@ class SoftSuppressed(NamedTuple):
     scores: Float[Tensor, " kept"]
 
 
+@takes(boxes="boxes n 5", scores="numbers n", labels="whole n")
 @read_arguments
 def soft_nms(
     boxes: Float[Tensor, "n 5"],
@@ -87,7 +92,7 @@ def soft_nms(
     Raises:
         UsageError: for boxes or scores that are none, another method, or a σ that is not positive.
     """
-    _check(boxes, scores, labels)
+    _check(labels)
     if method not in ("gaussian", "linear"):
         raise UsageError(f"method is {method!r}{suggest(method, ['gaussian', 'linear'])}")
     if not sigma > 0:
@@ -118,24 +123,24 @@ def soft_nms(
 
 def _edges(boxes: Tensor, labels: Tensor | None, over: str) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs i < j of one class that may overlap, and their IoU."""
-    check_boxes(boxes)
     pairs = near_pairs(boxes, boxes, labels, labels)
     pairs = pairs[:, pairs[0] < pairs[1]]
     return pairs[0], pairs[1], iou_of_pairs(boxes, boxes, pairs, over)
 
 
-def _check(boxes: Tensor, scores: Tensor, labels: Tensor | None) -> None:
-    strange = ~scores.isfinite()
-    if bool(strange.any()):
-        row = int(strange.nonzero()[0, 0])
-        raise UsageError(f"scores[{row}] is {float(scores[row])}; scores are finite numbers")
+def _check(labels: Tensor | None) -> None:
     if labels is not None and len(labels) and int(labels.min()) < 0:
         raise UsageError(f"the lowest label is {int(labels.min())}; labels are numbers from 0 on")
 
 
-def _thresholds(threshold: float | Tensor, labels: Tensor | None, boxes: Tensor) -> Tensor:
+def _thresholds(threshold: float | Values, labels: Tensor | None, boxes: Tensor) -> Tensor:
     """A threshold for each box."""
-    values = torch.as_tensor(threshold, dtype=torch.float64, device=boxes.device)
+    if isinstance(threshold, Tensor | np.ndarray | list | tuple):
+        values = floats(threshold, "threshold").to(boxes.device, torch.float64)
+    else:
+        values = torch.tensor(read(float, threshold, "threshold"), dtype=torch.float64, device=boxes.device)
+    if values.ndim > 1:
+        raise UsageError(f"threshold has shape {tuple(values.shape)}; give one number, or one for each class")
     if bool(((values < 0) | (values > 1) | values.isnan()).any()):
         raise UsageError(f"threshold is {threshold}; give an IoU between 0 and 1")
     if not values.ndim:

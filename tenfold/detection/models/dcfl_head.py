@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.detection.assign.priors import Predictions, Priors, grid_priors
 from tenfold.detection.geometry.coder import BoxCoder
-from tenfold.detection.models.deformable import deformable_conv
+from tenfold.detection.models.deformable import deformed
 from tenfold.detection.models.retina_head import ConvolutionReLU, start_outputs
 from tenfold.settings.arguments import read_arguments
 
@@ -59,7 +59,7 @@ class _Capturing(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], offsets: Float[Tensor, "b 18 h w"], mask: Float[Tensor, "b 9 h w"]
     ) -> Float[Tensor, "b c h w"]:
-        return deformable_conv(x, offsets, mask, self.weight)
+        return deformed(x, offsets, mask, self.weight)
 
 
 class DcflHead(nn.Module):
@@ -110,6 +110,7 @@ def _rows(maps: Sequence[Float[Tensor, "c _ _"]]) -> Float[Tensor, "n c"]:
     return torch.cat([level.flatten(1).mT for level in maps])
 
 
+@read_arguments
 def priors_of(levels: Sequence[LevelOutput], strides: Sequence[int], picture: int, scale: float = 4.0) -> Priors:
     """Priors of one picture of the batch, with those that its offsets moved."""
     grid = grid_priors(
@@ -125,6 +126,7 @@ def priors_of(levels: Sequence[LevelOutput], strides: Sequence[int], picture: in
     return Priors(grid.boxes, grid.levels, moved)
 
 
+@read_arguments
 def decoded(
     levels: Sequence[LevelOutput], priors: Priors, picture: int, coder: BoxCoder, dynamic: bool = False
 ) -> Predictions:
@@ -134,4 +136,4 @@ def decoded(
         _rows([level.logits[picture] for level in levels]),
         _rows([level.deltas[picture] for level in levels]),
     )
-    return Predictions(logits, coder.decode(priors.moved if dynamic else priors.boxes, deltas))
+    return Predictions(logits, coder.decoded(priors.moved if dynamic else priors.boxes, deltas))

@@ -5,9 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from tenfold.detection.geometry.border import takes
 from tenfold.errors import UsageError
 
 
+@takes(features="numbers b c h w", offsets="numbers b twice h w", mask="numbers b taps h w", weight="numbers o c k k")
 def deformable_conv(
     features: Float[Tensor, "b c h w"],
     offsets: Float[Tensor, "b twice h w"],
@@ -23,15 +25,14 @@ def deformable_conv(
         mask: a factor of each tap.
 
     Raises:
-        UsageError: for a kernel of even size, and for offsets or masks of other numbers of channels.
+        UsageError: for a kernel of even size, for offsets or masks of other numbers of channels or places, and NaN.
 
     >>> x, weight = torch.randn(1, 2, 4, 5), torch.randn(3, 2, 3, 3)
     >>> plain = deformable_conv(x, torch.zeros(1, 18, 4, 5), torch.ones(1, 9, 4, 5), weight)
     >>> torch.allclose(plain, functional.conv2d(x, weight, padding=1), atol=1e-5)
     True
     """
-    size, (height, width) = weight.shape[-1], features.shape[2:]
-    taps = size * size
+    size, taps = weight.shape[-1], weight.shape[-1] ** 2
     if size % 2 == 0:
         raise UsageError(f"the kernel is {size} × {size}; deformable convolution takes odd sizes")
     if offsets.shape[1] != 2 * taps or mask.shape[1] != taps:
@@ -39,6 +40,18 @@ def deformable_conv(
             f"there are {offsets.shape[1]} channels of offsets and {mask.shape[1]} of the mask; "
             f"a kernel of {size} × {size} takes {2 * taps} and {taps}"
         )
+    return deformed(features, offsets, mask, weight)
+
+
+def deformed(
+    features: Float[Tensor, "b c h w"],
+    offsets: Float[Tensor, "b twice h w"],
+    mask: Float[Tensor, "b taps h w"],
+    weight: Float[Tensor, "o c k k"],
+) -> Float[Tensor, "b o h w"]:
+    """``deformable_conv`` of what is not looked at, so that a network does not wait for the device."""
+    size, (height, width) = weight.shape[-1], features.shape[2:]
+    taps = size * size
     dtype = torch.promote_types(features.dtype, torch.float32)  # half precision does not tell pixels apart
     reach = torch.arange(size, device=features.device, dtype=dtype) - size // 2
     dy, dx = offsets.to(dtype).unflatten(1, (taps, 2)).unbind(2)

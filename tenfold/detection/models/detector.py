@@ -13,10 +13,13 @@ from tenfold.detection.models.backbones import ResNet50, SmallBackbone
 from tenfold.detection.models.dcfl_head import DcflHead
 from tenfold.detection.models.pyramid import FeaturePyramid
 from tenfold.detection.models.retina_head import RetinaHead
+from tenfold.errors import UsageError
 from tenfold.hub.folders import from_pretrained, save_pretrained
+from tenfold.nn.border import Values, as_tensor, finite, visible
 
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet's pictures: red, green, blue
 CODER = BoxCoder()
+_ROUNDING = 1.0  # by which half precision and resampling may pass the ends
 
 
 class DenseOutput(NamedTuple):
@@ -38,12 +41,33 @@ class DenseOutput(NamedTuple):
 
     def boxes(self) -> Float[Tensor, "b n 5"]:
         """Decoded from the priors where they stand."""
-        return CODER.decode(self.priors.expand_as(self.deltas), self.deltas)
+        return CODER.decoded(self.priors.expand_as(self.deltas), self.deltas)
 
     def of(self, picture: int, boxes: Float[Tensor, "b n 5"]) -> tuple[Priors, Predictions]:
         """What an assigner takes of one picture, with the ``boxes`` that were decoded."""
         moved = torch.cat([self.priors[:, :2] + self.shift[picture], self.priors[:, 2:]], 1)
         return Priors(self.priors, self.levels, moved), Predictions(self.logits[picture], boxes[picture])
+
+
+def read_pictures(pictures: Values, like: Tensor) -> Float[Tensor, "b 3 h w"]:
+    """Pictures in the type of a network's weights. Raises UsageError as ``Detector`` does."""
+    read = as_tensor(pictures, "pictures")
+    shape = tuple(read.shape)
+    if read.ndim != 4 or shape[1] != 3:
+        lacks = "; put [None] behind a single picture" if read.ndim == 3 and shape[0] == 3 else ""
+        raise UsageError(f"pictures have shape {shape}; give (batch, 3, height, width){lacks}")
+    if (not read[0:1].numel() and read.shape[0]) or 0 in shape[2:]:
+        raise UsageError(f"pictures have shape {shape}, which has no pixels; give some")
+    if read.dtype == torch.bool or read.is_complex() or read.layout != torch.strided:
+        raise UsageError(f"pictures have dtype {read.dtype}; give dense real numbers from 0 to 255")
+    if read.device != like.device:
+        raise UsageError(f"pictures are on {read.device} and the detector on {like.device}; move them to one device")
+    if visible(read) and read.numel() and read.dtype != torch.uint8:
+        low, high = (float(bound) for bound in read.detach().aminmax())
+        if not (low >= -_ROUNDING and high <= 255 + _ROUNDING):  # false for NaN too
+            finite(read, "pictures")
+            raise UsageError(f"pictures hold values from {low:g} to {high:g}; give red, green and blue from 0 to 255")
+    return read.to(like.dtype)
 
 
 class Detector(nn.Module):
@@ -74,8 +98,16 @@ class Detector(nn.Module):
             else RetinaHead(classes, width, width, config.layers)
         )
 
-    def forward(self, pictures: Float[Tensor, "b 3 h w"]) -> DenseOutput:
-        """What is said of every prior."""
+    def forward(self, pictures: Values) -> DenseOutput:
+        """What is said of every prior.
+
+        Args:
+            pictures: (b, 3, h, w), of any real type; values from 0 to 255.
+
+        Raises:
+            UsageError: for other shapes, no pixels, NaN, and values of another scale.
+        """
+        pictures = read_pictures(pictures, next(self.parameters()))
         mean, deviation = (pictures.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
         features = self.backbone((pictures - mean) / deviation)[self._used]
         levels = self.bbox_head(self.neck(features))

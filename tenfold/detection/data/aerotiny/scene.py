@@ -21,6 +21,7 @@ from tenfold.detection.data.aerotiny.shapes import KINDS
 from tenfold.detection.data.layout import PICTURES
 from tenfold.detection.geometry.angles import to_convention
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import numpy_generator
 
 
@@ -51,6 +52,7 @@ class AeroTiny:
     def __len__(self) -> int:
         return self.config.pictures
 
+    @read_arguments
     def __getitem__(self, number: int) -> Scene:
         if not 0 <= number < len(self):
             raise IndexError(f"picture {number} of {len(self)}")
