@@ -151,12 +151,15 @@ class EnergyConfig(DenoisingConfig):
         scale: κ, of "dot": ½, or 1 as PITA has it.
         nodes: Q, of Gauss and Legendre, of "path".
         temper: whether the whole energy is multiplied by the network's inverse temperature, as PITA's may be.
+        gauge: whether a function of σ alone is learned beside U, so that log Z can be the same at all noise levels:
+            what ``objective.evolution`` asks for.
     """
 
     head: Literal["dot", "norm", "sqnorm", "path", "scalar"] = "dot"
     scale: float = 0.5
     nodes: int = 4
     temper: bool = False
+    gauge: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

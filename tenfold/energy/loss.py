@@ -48,6 +48,32 @@ def pinning(
     return (energy + log_density.clamp(-bound, bound)).square() / dimensions
 
 
+def evolution(slope: Float[Tensor, " n"], wanted: Float[Tensor, " n"], dimensions: int) -> Float[Tensor, " n"]:
+    """(∂_{ln σ} E + wanted)² / d: how −E changes with the noise level against how log p does. Denoising leaves open
+    what lies between parts of the data that are far from each other: at little noise nothing else tells how much of
+    the mass is in each (arXiv 2506.05310)."""
+    return (slope + wanted).square() / dimensions
+
+
+def change_of_density(
+    noisy: Float[Tensor, "n *shape"],
+    denoised: Float[Tensor, "n *shape"],
+    divergence: Float[Tensor, " n"],
+    sigma: Float[Tensor, " n"],
+) -> Float[Tensor, " n"]:
+    """∂_{ln σ} log p_σ = |x − D|²/σ² + div D − d, the Fokker-Planck equation ∂_{ln σ} log p = σ² (Δ log p + |∇log p|²)
+    in the words of the denoiser."""
+    away = (noisy - denoised).square().flatten(1).sum(1) / sigma.square()
+    return away + divergence - noisy[0].numel()
+
+
+def change_given_clean(
+    noisy: Float[Tensor, "n *shape"], clean: Float[Tensor, "n *shape"], sigma: Float[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """∂_{ln σ} log N(x; x_0, σ²) = |x − x_0|²/σ² − d, whose mean given x is ∂_{ln σ} log p_σ(x) (arXiv 2506.05310)."""
+    return (noisy - clean).square().flatten(1).sum(1) / sigma.square() - noisy[0].numel()
+
+
 def by_level(
     values: Float[Tensor, " n"], sigma: Float[Tensor, " n"], mean: float, std: float
 ) -> dict[str, Float[Tensor, ""]]:

@@ -22,6 +22,7 @@ from tenfold.errors import UsageError
 from tenfold.settings.arguments import read_all_arguments
 
 T = TypeVar("T", bound="Preconditioned")
+_GAUGE = 9  # numbers of c(σ)
 
 
 class Scalings(NamedTuple):
@@ -160,7 +161,8 @@ class DenoisingModel(Preconditioned):
 class EnergyModel(Preconditioned, Composable):
     """An energy whose score has EDM's form (arXiv 2502.12786; 2506.16471 for the head "dot"):
 
-    E(x, σ) = |x|² / (2(σ² + σ_d²)) − (σ_d / σ) U(c_in x, c_noise), so that D = x − σ² ∇E = c_skip x + c_out ∇U.
+    E(x, σ) = |x|² / (2(σ² + σ_d²)) − (σ_d / σ) U(c_in x, c_noise) + c(σ), so that D = x − σ² ∇E = c_skip x + c_out ∇U;
+    c is 0 without a gauge.
 
     >>> from tenfold.energy import EnergyConfig, BackboneConfig
     >>> model = EnergyModel(EnergyConfig(shape=(2,), network=BackboneConfig(width=8, layers=1)))
@@ -178,6 +180,8 @@ class EnergyModel(Preconditioned, Composable):
         self.normalisers: dict[int, Normaliser] = {}
         if config.head == "scalar":
             self.readout = nn.Parameter(torch.randn(config.shape) / math.sqrt(config.dimensions))
+        if config.gauge:
+            self.gauge = nn.Parameter(torch.zeros(_GAUGE))
 
     @property
     def normalised(self) -> bool:
@@ -230,7 +234,16 @@ class EnergyModel(Preconditioned, Composable):
 
     def _energy(self, x: Tensor, sigma: Tensor, value: Tensor) -> Tensor:
         quadratic = inner(x, x) / (2 * (sigma.square() + self.data_scale**2))
-        return self._inverse_temperature * (quadratic - self.data_scale / sigma * value)
+        moved = self._moved_by(sigma) if self.config.gauge else 0.0
+        return self._inverse_temperature * (quadratic - self.data_scale / sigma * value) + moved
+
+    def _moved_by(self, sigma: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """c(σ): a line and cosines of ln σ between the least and the largest level."""
+        low, high = (math.log(level) for level in self.sigma_range)
+        place = ((sigma.log() - low) / (high - low))[:, None]
+        waves = (math.pi * place * torch.arange(1, _GAUGE, device=sigma.device)).cos()
+        basis = torch.cat([place, waves], 1).to(self.gauge.dtype)
+        return (basis @ self.gauge).to(sigma.dtype)
 
     @property
     def _inverse_temperature(self) -> float:

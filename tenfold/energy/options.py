@@ -79,6 +79,10 @@ class EnergyObjective(DenoisingObjective):
         pinning: weight of the squared difference between the energy and −log p at the least noise level, of data whose
             density is known, per dimension.
         pinning_bound: most nats that −log p is taken to be, either way.
+        evolution: weight of the squared error of ∂E/∂ln σ per dimension, at noise levels that are uniform in ln σ:
+            against the Fokker-Planck equation of the teacher's denoiser where one is distilled, against the samples
+            otherwise. Weights compare densities between noise levels, which denoising alone leaves open; the model
+            needs a gauge.
     """
 
     teacher: str = ""
@@ -89,10 +93,13 @@ class EnergyObjective(DenoisingObjective):
     target_score_below: float = 0.2
     pinning: float = 0.0
     pinning_bound: float = 1000.0
+    evolution: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        weights = {name: getattr(self, name) for name in ("distillation", "denoising", "target_score", "pinning")}
+        weights = {
+            name: getattr(self, name) for name in ("distillation", "denoising", "target_score", "pinning", "evolution")
+        }
         at_least(self, "objective", **dict.fromkeys(weights, 0), target_score_below=0, pinning_bound=0)
         if not any(weights.values()):
             raise UsageError(f"objective.{', objective.'.join(weights)} are all zero; give one of them a weight")

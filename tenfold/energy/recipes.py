@@ -37,6 +37,11 @@ class EnergyRecipe(Recipe):
     evaluation: EnergyEvaluation = field(default_factory=EnergyEvaluation)
 
     def __post_init__(self) -> None:
+        if self.objective.evolution and not self.model.gauge:
+            raise UsageError(
+                f"objective.evolution is {self.objective.evolution}, which needs log Z to move freely between noise "
+                "levels; add --model.gauge true"
+            )
         known = self.data.kind != "images"
         for name in ("target_score", "pinning"):
             if getattr(self.objective, name) and not known:

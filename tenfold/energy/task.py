@@ -1,5 +1,6 @@
 """Denoisers and energies as the training loop and the verbs see them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
@@ -19,7 +20,8 @@ from tenfold.energy.evaluation.measure import TEACHER, measure
 from tenfold.energy.evaluation.pictures import draw
 from tenfold.energy.evaluation.scoring import score
 from tenfold.energy.foreign.teachers import read_teacher
-from tenfold.energy.model import DenoisingModel, EnergyAndDenoised, EnergyModel, Preconditioned
+from tenfold.energy.heads import inner
+from tenfold.energy.model import DenoisingModel, EnergyAndDenoised, EnergyModel, Preconditioned, spread
 from tenfold.energy.options import EnergyObjective, EnergySampling, EnergyScoring
 from tenfold.energy.recipes import DenoisingRecipe, EnergyRecipe
 from tenfold.energy.sampling import keep_normalisers, write_samples
@@ -270,7 +272,10 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
     def passes(cls, recipe: EnergyRecipe) -> int:
         """What a step costs, in forward passes of the network."""
         nodes = recipe.model.nodes if recipe.model.head == "path" else 1
-        return 6 * nodes + (recipe.objective.distillation > 0)
+        distilled = recipe.objective.distillation > 0
+        return 6 * nodes * (2 if recipe.objective.evolution else 1) + distilled * (
+            4 if recipe.objective.evolution else 1
+        )
 
     @cached_property
     def teacher(self) -> DenoisingModel:
@@ -340,6 +345,9 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         if objective.pinning:
             part = self._pinned(modules["model"], seen, draws, batch["index"])
             values, metrics["pinning"] = values + objective.pinning * part, part.detach().mean()
+        if objective.evolution:
+            part = self._evolved(modules["model"], seen, draws, batch["index"])
+            values, metrics["evolution"] = values + objective.evolution * part, part.detach().mean()
         metrics |= self.by_level(values, seen.sigma)
         yield Update("model", values.mean(), metrics, {"denoised": denoised.detach()})
 
@@ -393,6 +401,27 @@ class EnergyTask(LearningTask[EnergyModel, EnergyRecipe]):
         if self.world.particles is not None:
             return Boltzmann(self.world.particles, self.recipe.data.temperature)
         return self.world.known
+
+    def _evolved(self, module: nn.Module, seen: SamplesWithNoise, draws: Draws, index: Tensor) -> Float[Tensor, " n"]:
+        """The error of ∂E/∂ln σ at noise levels of its own, uniform in ln σ."""
+        shape, (low, high) = tuple(seen.clean.shape[1:]), (math.log(s) for s in self.model.sigma_range)
+        level = low + (high - low) * draws.uniform("evolution level", index).to(seen.clean.dtype)
+        sigma = level.exp()
+        x = seen.clean + spread(sigma, seen.clean) * draws.normal("evolution noise", index, shape)
+        if self.recipe.objective.distillation:
+            sign = draws.normal("evolution probe", index, shape).sign()
+            with torch.enable_grad():
+                at = x.detach().requires_grad_()
+                denoised = self.teacher(at, sigma, seen.label)
+                (along,) = torch.autograd.grad((denoised * sign).sum(), at)
+            wanted = loss.change_of_density(x, denoised.detach(), inner(along, sign), sigma)
+        else:
+            wanted = loss.change_given_clean(x, seen.clean, sigma)
+        with torch.enable_grad():
+            level = level.detach().requires_grad_()
+            energy = module(x, level.exp(), seen.label).energy
+            (slope,) = torch.autograd.grad(energy.sum(), level, create_graph=torch.is_grad_enabled())
+        return loss.evolution(slope, wanted, self.recipe.model.dimensions)
 
     def _least(self, x: Tensor) -> Tensor:
         return torch.tensor(self.recipe.model.sigma_min, dtype=x.dtype, device=x.device)

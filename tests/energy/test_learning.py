@@ -164,9 +164,8 @@ MODEL = {"shape": (2,), "data_scale": 1.0, "network": TINY, "sigma_min": 0.05, "
 
 def energy(**objective: Any) -> EnergyRecipe:
     none = {"start": False, "distillation": 0.0, "denoising": 1.0}
-    return EnergyRecipe(
-        model=EnergyConfig(**MODEL), data=PLANE, objective=EnergyObjective(**{**none, **objective}), train=SHORT
-    )
+    model = EnergyConfig(**MODEL, gauge="evolution" in objective)
+    return EnergyRecipe(model=model, data=PLANE, objective=EnergyObjective(**{**none, **objective}), train=SHORT)
 
 
 def value_of(task: Any, rows: list[int], step: int = 3) -> Tensor:
@@ -182,6 +181,7 @@ def value_of(task: Any, rows: list[int], step: int = 3) -> Tensor:
         lambda: DenoisingTask(DenoisingRecipe(model=DenoisingConfig(**MODEL), data=PLANE, train=SHORT)),
         lambda: EnergyTask(energy()),
         lambda: EnergyTask(energy(target_score=1.0, pinning=0.1)),
+        lambda: EnergyTask(energy(evolution=1.0)),
     ],
 )
 def test_draws_are_keyed_by_sample(made: Any) -> None:
@@ -192,7 +192,7 @@ def test_draws_are_keyed_by_sample(made: Any) -> None:
     assert not torch.equal(value_of(task, [5, 1, 9, 30], step=4), whole)
 
 
-@pytest.mark.parametrize("objective", ["denoising", "target_score", "pinning"])
+@pytest.mark.parametrize("objective", ["denoising", "target_score", "pinning", "evolution"])
 def test_every_loss_is_the_least_at_the_truth(objective: str) -> None:
     """One Gaussian: the linear network whose energy is the truth, against networks beside it."""
     data = replace(PLANE, components=1, samples=4096)
@@ -224,11 +224,40 @@ def test_every_loss_is_the_least_at_the_truth(objective: str) -> None:
             logs = float(known.log_density(known.mean[None], torch.tensor(config.sigma_min, dtype=torch.float64)))
             inner = model._energy
             model._energy = lambda *args, inner=inner, logs=logs: inner(*args) - logs  # type: ignore[method-assign]
+        if objective == "evolution":  # and what it lacks of a normalised density at every level
+            own = model._energy
+
+            def normalised(x: Tensor, sigma: Tensor, value: Tensor, own: Any = own) -> Tensor:
+                return own(x, sigma, value) - known.log_density(known.mean.to(x).expand_as(x), sigma)
+
+            model._energy = normalised  # type: ignore[method-assign]
         task.model = model
         values.append(float(value_of(task, list(range(2048))).detach()))
     assert values[1] < min(values[0], values[2])
     if objective == "pinning":
         assert values[1] < 1e-4
+
+
+def test_how_the_density_changes_with_the_noise() -> None:
+    """The three ways to say it agree for a Gaussian: by its derivative, by the denoiser, and by a clean sample on
+    average over those that noise may have come from."""
+    spread, rows = 0.7, 4000
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 3, generator=draws).double()
+    sigma = torch.tensor([0.1, 0.4, 1.0, 2.0, 5.0], dtype=torch.float64)
+    level = sigma.log().requires_grad_()
+    total = spread**2 + level.exp().square()
+    log_density = -x.square().sum(1) / (2 * total) - 1.5 * total.log()
+    (slope,) = torch.autograd.grad(log_density.sum(), level)
+    share = spread**2 / (spread**2 + sigma.square())
+    denoised = share[:, None] * x
+    torch.testing.assert_close(loss.change_of_density(x, denoised, 3 * share, sigma), slope)
+    clean = (
+        denoised[:, None] + (sigma * share.sqrt())[:, None, None] * torch.randn(5, rows, 3, generator=draws).double()
+    )
+    many = x[:, None].expand_as(clean).flatten(0, 1), clean.flatten(0, 1), sigma.repeat_interleave(rows)
+    found = loss.change_given_clean(*many).view(5, rows)
+    assert bool(((found.mean(1) - slope).abs() < 4 * found.std(1) / rows**0.5).all())
 
 
 def test_a_short_training_learns_and_resumes_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +326,7 @@ def test_teachers_are_named_and_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: EnergyRecipe(objective=EnergyObjective(evolution=1.0)), "add --model.gauge true"),
         (lambda: EnergyRecipe(objective=EnergyObjective(pinning=1.0)), "objective.pinning needs data of known density"),
         (lambda: EnergyRecipe(train=TrainingConfig(parallel="fsdp")), "train with ddp"),
         (lambda: EnergyObjective(distillation=0.0), "are all zero; give one of them a weight"),

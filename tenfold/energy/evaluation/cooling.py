@@ -74,6 +74,11 @@ def cooling_rows(
     which no sampler can be expected to beat. Effective sizes and network evaluations stand beside them."""
     rows, (least, largest) = [], levels
     grid, count = GridOptions(options.steps, least, largest), options.populations * options.particles
+    some = truth(data, 1.0, data.seed + 1)[: options.rows].to(device)
+    with torch.no_grad():
+        learned = model.log_density(some.float(), torch.tensor(least, device=device)).double()
+    away = learned + system.energy(some.double()) / data.temperature
+    rows.append(Measurement("log_density_error", float(away.std()), "nats", "test", name))
     for gamma in (1.0, *options.cooling):
         split = f"γ = {gamma:g}"
         wanted = truth(data, gamma, data.seed + 1)
