@@ -94,6 +94,11 @@ class FileTokenizer:
         _utf8(text)
         return list(self.inner(text, **_ALONE)["input_ids"])
 
+    def encode_marked(self, text: str) -> list[int]:
+        """Tokens of a text in which special tokens are written out, as chat templates do."""
+        _utf8(text)
+        return list(self.inner(text, add_special_tokens=False, verbose=False)["input_ids"])
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text, spaces as they were."""
         known = [token for token in tokens if token >= 0]
