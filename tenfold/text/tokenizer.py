@@ -22,6 +22,15 @@ _SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _BYTES = {chr(b): b for b in _SEEN} | {chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in _SEEN)}
 
 
+def byte_characters() -> dict[str, int]:
+    """The character that vocabularies of bytes write for each of the 256.
+
+    >>> byte_characters()["A"], byte_characters()["Ġ"]
+    (65, 32)
+    """
+    return dict(_BYTES)
+
+
 @runtime_checkable
 class Tokenizer(Protocol):
     """What a model's text goes through; special tokens are added by whoever arranges the sequence."""
