@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.files import read_json, written
-from tenfold.hub.fetch import INDEX, WEIGHTS, first_line
+from tenfold.hub.fetch import INDEX, LAYOUTS, WEIGHTS, first_line
 from tenfold.hub.tensors import listed, require_finite
 from tenfold.runs.machine import require_weights
 
@@ -141,9 +141,11 @@ def tensor_index(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """File and shape of every tensor of a folder, from the headers alone, checked against the index of the shards.
 
     Raises UsageError for missing files, a damaged file, an index that differs from its shards, and pickled weights."""
-    if (folder / WEIGHTS).is_file():
-        return _headers([folder / WEIGHTS])
-    if not (folder / INDEX).is_file():
+    for weights, _ in LAYOUTS:
+        if (folder / weights).is_file():
+            return _headers([folder / weights])
+    index = next((folder / name for _, name in LAYOUTS if (folder / name).is_file()), None)
+    if index is None:
         pickled = sorted(path.name for pattern in ("*.bin", "*.pth", "*.pt") for path in folder.glob(pattern))
         if pickled:
             raise UsageError(
@@ -151,17 +153,17 @@ def tensor_index(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
                 "save them as safetensors"
             )
         raise UsageError(f"{folder} holds no weights: neither {WEIGHTS} nor {INDEX}")
-    listing = read_json(folder / INDEX).get("weight_map")
+    listing = read_json(index).get("weight_map")
     if not isinstance(listing, dict) or not all(isinstance(shard, str) for shard in listing.values()):
-        raise UsageError(f"{folder / INDEX} has no 'weight_map'")
+        raise UsageError(f"{index} has no 'weight_map'")
     shards = sorted(set(listing.values()))
     for shard in shards:
         if Path(shard).name != shard or not (folder / shard).is_file():
-            raise UsageError(f"{folder / INDEX} lists {shard}, which is not in the folder")
+            raise UsageError(f"{index} lists {shard}, which is not in the folder")
     found = _headers([folder / shard for shard in shards])
     different = {n for n in set(found) | set(listing) if n not in found or found[n][0].name != listing.get(n)}
     if different:
-        raise UsageError(f"{folder / INDEX} and its shards hold different tensors: {listed(sorted(different))}")
+        raise UsageError(f"{index} and its shards hold different tensors: {listed(sorted(different))}")
     return found
 
 

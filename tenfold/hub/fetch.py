@@ -9,7 +9,9 @@ from tenfold.errors import TenfoldError, UsageError
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_WANTED = (CONFIG, INDEX, "*.safetensors", "tokenizer/*")
+LAYOUTS = ((WEIGHTS, INDEX), ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json"))
+"""Files of weights, and the lists of their shards, as transformers and diffusers call them."""
+_WANTED = (CONFIG, *(index for _, index in LAYOUTS), "*.safetensors", "tokenizer/*")
 
 
 def model_folder(source: str | os.PathLike[str], revision: str | None = None, wanted: Sequence[str] = _WANTED) -> Path:

@@ -31,20 +31,29 @@ OURS = "tenfold"
 """Key of ``config.json`` for what is ours in the folder of a network that ``transformers`` loads too."""
 
 
-def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+def save_pretrained(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    extra: Mapping[str, Any] | None = None,
+    *,
+    foreign: Mapping[str, Any] | None = None,
+    weights: str = WEIGHTS,
+) -> None:
     """Write ``config.json`` and ``model.safetensors``, each whole or not at all.
 
     Args:
         model: an instance of a model class as the module's docstring says.
         folder: made if it does not exist.
-        extra: further JSON values for the top level of ``config.json`` (what the model was trained on, say).
+        extra: further JSON values about the model (what it was trained on, say).
+        foreign: what another library reads at the top level of ``config.json``; what is ours then lies under "tenfold".
+        weights: how that library calls the file of weights.
     """
     config = header(type(model), typing.cast(Any, model).config, extra)
     path = Path(folder)
     with disk_errors(str(path)):
         path.mkdir(parents=True, exist_ok=True)
-        write_safetensors(path / WEIGHTS, model.state_dict(), {"format": "pt"})
-        write_json(path / CONFIG, config)
+        write_safetensors(path / weights, model.state_dict(), {"format": "pt"})
+        write_json(path / CONFIG, config if foreign is None else {**foreign, OURS: config})
 
 
 def header(kind: type, config: Any, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -211,7 +211,8 @@ class MaskedLM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> "MaskedLM":
         """A masked language model from a local folder or hub repository in the Hugging Face layout: DiffuCoder's or
-        Dream's, one of ours, or a Qwen2 or Llama network with a mask token.
+        Dream's, one of ours, a Qwen2 or Llama network with a mask token, or an adapter of ``peft`` for one of these,
+        which is merged into the network that its ``adapter_config.json`` names.
 
         Special numbers and ``logit_shift`` are read from its files (without a word on the shift there is one). The
         result is checked to be bidirectional and is in evaluation mode.

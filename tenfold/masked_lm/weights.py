@@ -18,10 +18,12 @@ from tenfold.hub.checkpoints import opened, tensor_index
 from tenfold.hub.fetch import CONFIG, resolve
 from tenfold.hub.folders import OURS
 from tenfold.hub.tensors import differences, require_finite
+from tenfold.masked_lm.adapters import ADAPTER, base_of, merged
 from tenfold.masked_lm.config import SpecialIds, read_special
 from tenfold.masked_lm.network import FAMILIES, NEEDS
 from tenfold.runs.machine import require_weights
 from tenfold.settings.values import read
+from tenfold.text.byte_files import write_byte_tokenizer
 from tenfold.text.networks import PATTERNS, library, quiet
 from tenfold.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer, read_tokenizer, require_room
 
@@ -36,6 +38,9 @@ def read_checkpoint(
     """What a checkpoint folder or hub repository (see ``MaskedLM.from_pretrained``) holds: the stock network with its
     weights, the special numbers, whether the output at position i−1 predicts token i, and the tokenizer, if any."""
     folder = resolve(source, revision, PATTERNS)
+    if (folder / ADAPTER).is_file():
+        network, *about = read_checkpoint(base_of(folder), mask_id, None, device, dtype)
+        return merged(network, folder), *about
     settings = read_settings(folder)
     more = folder / "generation_config.json"
     generation = read_json(more) if more.is_file() else {}
@@ -166,7 +171,9 @@ def write_checkpoint(folder: Path, network: nn.Module, tokenizer: Tokenizer | No
         try:
             with quiet(library(NEEDS)):
                 network.save_pretrained(beside, max_shard_size="4GB")  # type: ignore[operator]
-            if tokenizer is not None:
+            if isinstance(tokenizer, ByteTokenizer):  # ours needs no file; others' do
+                write_byte_tokenizer(beside, read_special(facts))
+            elif tokenizer is not None:
                 tokenizer.save(beside)
             write_json(beside / CONFIG, {**read_json(beside / CONFIG), **facts})
             folder.mkdir(parents=True, exist_ok=True)

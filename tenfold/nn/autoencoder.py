@@ -1,13 +1,17 @@
 """The convolutional autoencoder of latent flows and latent diffusion."""
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple, cast
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tenfold import hub
 from tenfold.errors import UsageError
+from tenfold.hub.fetch import LAYOUTS
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.nn.border import Values, as_tensor, finite, visible
 from tenfold.nn.norm import GroupNorm
@@ -237,6 +241,24 @@ class Autoencoder(nn.Module):
         mean, log_variance = self.posterior(x)
         z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
         return AutoencoderOutput(self._rebuilt(z), mean, log_variance)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Write ``config.json`` and the weights in the layout of diffusers, whose ``AutoencoderKL`` loads the folder
+        too. ``extra`` are further JSON values about the model's making."""
+        hub.save_pretrained(self, folder, extra, foreign=self.config.of_diffusers, weights=LAYOUTS[1][0])
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """The autoencoder of a model folder of ours or of a hub repository, in evaluation mode; published ones are read
+        by ``tenfold.starflow.load_autoencoder``. Raises as ``tenfold.hub.from_pretrained``."""
+        model: Self = hub.from_pretrained(cls, source, revision=revision, device=device)
+        return model
 
     def _taken(self, x: Values, what: str, has: str, channels: int, reach: float) -> Float[Tensor, "b c h w"]:
         """The border: floating-point values (b, channels, h, w) in the type of the weights; outside of training also

@@ -1,6 +1,7 @@
 """What a user can set about an autoencoder. Imports no PyTorch."""
 
 import math
+from typing import Any
 
 from tenfold.errors import UsageError
 from tenfold.settings.checks import settings
@@ -59,6 +60,27 @@ class AutoencoderConfig:
     def factor(self) -> int:
         """How many times smaller than an image's sides a latent's are."""
         return 2 ** (len(self.widths) - 1)
+
+    @property
+    def of_diffusers(self) -> dict[str, Any]:
+        """The same geometry as ``AutoencoderKL`` of the package diffusers reads it."""
+        return {
+            "_class_name": "AutoencoderKL",
+            "act_fn": "silu",
+            "block_out_channels": list(self.widths),
+            "down_block_types": ["DownEncoderBlock2D"] * len(self.widths),
+            "in_channels": self.channels,
+            "latent_channels": self.latent_channels,
+            "layers_per_block": self.layers_per_block,
+            "mid_block_add_attention": self.mid_attention,
+            "norm_num_groups": self.norm_groups,
+            "out_channels": self.channels,
+            "scaling_factor": self.scale_factor,
+            "shift_factor": self.shift_factor,
+            "up_block_types": ["UpDecoderBlock2D"] * len(self.widths),
+            "use_post_quant_conv": self.quant_convs,
+            "use_quant_conv": self.quant_convs,
+        }
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(channels, height, width) of the latent of an image of ``height`` x ``width`` pixels.

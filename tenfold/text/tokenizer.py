@@ -22,6 +22,15 @@ _SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _BYTES = {chr(b): b for b in _SEEN} | {chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in _SEEN)}
 
 
+def byte_characters() -> dict[str, int]:
+    """The character that vocabularies of bytes write for each of the 256.
+
+    >>> byte_characters()["A"], byte_characters()["Ġ"]
+    (65, 32)
+    """
+    return dict(_BYTES)
+
+
 @runtime_checkable
 class Tokenizer(Protocol):
     """What a model's text goes through; special tokens are added by whoever arranges the sequence."""
@@ -93,6 +102,11 @@ class FileTokenizer:
         """Tokens of the text alone; words that look like special tokens are text."""
         _utf8(text)
         return list(self.inner(text, **_ALONE)["input_ids"])
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Tokens of a text in which special tokens are written out, as chat templates do."""
+        _utf8(text)
+        return list(self.inner(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text, spaces as they were."""

@@ -2,19 +2,16 @@
 
 import gzip
 import json
-import sys
-import types
 
 import pytest
 import torch
 
 from tenfold.errors import UsageError
 from tenfold.masked_lm.analysis import holes
-from tenfold.masked_lm.completion import batch_files, harness
+from tenfold.masked_lm.completion import batch_files
 from tenfold.masked_lm.completion import complete as completion
 from tenfold.masked_lm.completion.complete import Request, complete_texts, create_completion
 from tenfold.masked_lm.decoding.options import GenerationOptions
-from tenfold.masked_lm.likelihood import mdm_nll
 from tests.masked_lm.generating import random_model
 
 
@@ -256,56 +253,6 @@ def test_forms_of_other_programs(tmp_path):
     file.write_text('{"prompt": "x", "completion": "y"}')
     with pytest.raises(UsageError, match="task_id"):
         written("evalplus")
-
-
-# --- lm-evaluation-harness ------------------------------------------------------------------------------------
-
-
-def test_harness(model, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lm_eval.api.model", None)
-    with pytest.raises(UsageError, match="pip install lm_eval"):
-        harness.harness_model(model)
-    base, package, inner = (types.ModuleType(n) for n in ("lm_eval.api.model", "lm_eval", "lm_eval.api"))
-    base.LM = type("LM", (), {})
-    for name, module in (("lm_eval", package), ("lm_eval.api", inner), ("lm_eval.api.model", base)):
-        monkeypatch.setitem(sys.modules, name, module)
-
-    def ask(*args):
-        return types.SimpleNamespace(args=args)
-
-    adapter = harness.harness_model(model, draws=4, max_tokens=5)
-    assert isinstance(adapter, base.LM)
-    texts = adapter.generate_until([ask("ab", {"until": ["\n"]}), ask("c", {"until": "z", "max_gen_toks": 2})])
-    assert len(texts) == 2
-    assert "\n" not in texts[0]
-    scored = adapter.loglikelihood([ask("ab", "cd"), ask("", "x")])
-    assert scored == adapter.loglikelihood([ask("ab", "cd"), ask("", "x")])
-    assert all(value < 0 and isinstance(greedy, bool) for value, greedy in scored)
-    assert len(adapter.loglikelihood_rolling([ask("abc" * 60)])) == 1
-
-
-def test_one_token_has_an_exact_likelihood(model):
-    tokens = torch.tensor([[97, 98, model.special.mask]])
-    logits = model.logits(model.hidden(tokens)[0, model.predictor(torch.tensor(2))])
-    assert harness.score(model, "ab", "c", 8, 0) == pytest.approx(float(logits.log_softmax(-1)[99]), rel=1e-5)
-    likeliest = int(logits[:128].argmax())
-    assert harness.is_greedy(model, "ab", chr(likeliest)) == (int(logits[:257].argmax()) == likeliest)
-
-
-def test_the_bound_of_two_tokens_is_the_mean_over_orders(model):
-    """−bound = mean over both orders of the chain rule, for l uniform in {1, 2}."""
-    tokens, maskable = torch.tensor([[97, 98, 99, 100]]), torch.tensor([[False, False, True, True]])
-    found = mdm_nll(model, tokens, 150, "count", maskable=maskable)
-    assert harness.score(model, "ab", "cd", 150, 0) == -float(found.nats)
-    mask = model.special.mask
-
-    def logp(tokens, place, token):
-        row = model.hidden(torch.tensor([tokens]))[0, model.predictor(torch.tensor(place))]
-        return float(model.logits(row).log_softmax(-1)[token])
-
-    first = logp([97, 98, mask, mask], 2, 99) + logp([97, 98, 99, mask], 3, 100)
-    second = logp([97, 98, mask, mask], 3, 100) + logp([97, 98, mask, 100], 2, 99)
-    assert -float(found.nats) == pytest.approx((first + second) / 2, abs=4 * float(found.standard_error))
 
 
 # --- holes ----------------------------------------------------------------------------------------------------

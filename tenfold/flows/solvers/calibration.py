@@ -3,6 +3,7 @@ machine, batch size and guidance they were taken with; elsewhere "auto" is seque
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -132,7 +133,7 @@ def machine(block: FlowBlock) -> dict[str, str | int]:
     }
 
 
-def save_calibration(calibration: Calibration, folder: str | Path) -> Path:
+def save_calibration(calibration: Calibration, folder: str | os.PathLike[str]) -> Path:
     """Write ``calibration.json`` into a model folder; returns its path."""
     return write_output(Path(folder) / FILE, json_text(calibration.to_dict(), indent=2) + "\n")
 

@@ -24,9 +24,10 @@ from tenfold.text.tokenizer import Tokenizer
 
 @settings
 class Request:
-    """A text to complete, or with a ``suffix`` the text before and after a hole; tokens are filled in at ``tokens``."""
+    """A text to complete, or its token ids, or with a ``suffix`` the text before and after a hole; as many as
+    ``tokens`` are filled in."""
 
-    prompt: str
+    prompt: str | tuple[int, ...]
     suffix: str | None = None
     tokens: int = 128
 
@@ -68,7 +69,7 @@ def sequences(model: MaskedLM, requests: Sequence[Request]) -> tuple[Tensor, Ten
     encode, mask = tokenizer_of(model).encode, model.special.mask
     rows = []
     for request in requests:
-        before = list(encode(request.prompt))
+        before = list(encode(request.prompt) if isinstance(request.prompt, str) else request.prompt)
         if not before and model.logit_shift:
             before = opening(model)
         rows.append(before + [mask] * request.tokens + list(encode(request.suffix or "")))

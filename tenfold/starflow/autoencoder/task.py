@@ -15,7 +15,6 @@ from tenfold.data.images.splits import ArrayImages, ImageSplits
 from tenfold.data.load import load_images
 from tenfold.errors import UsageError
 from tenfold.flows.loss import to_unit_range
-from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.nn.autoencoder import Autoencoder, AutoencoderOutput
 from tenfold.nn.autoencoder_config import AutoencoderConfig
 from tenfold.nn.cost import traced
@@ -154,11 +153,11 @@ class AutoencoderTask:
         """Write the model folder, with the scale of the latents, or the noise that the decoder removes."""
         levels = self.splits.levels
         extra = self.computation.finish(self.autoencoder, lambda count: first_images(self.splits.train, count), levels)
-        save_pretrained(self.autoencoder, folder, {"name": self.name, "levels": levels, **extra})
+        self.autoencoder.save_pretrained(folder, {"name": self.name, "levels": levels, **extra})
 
     def load(self, folder: Path | str) -> None:
         """Take weights and latent scale of a model folder; raises UsageError where its geometry differs."""
-        autoencoder: Autoencoder = from_pretrained(Autoencoder, folder)
+        autoencoder = Autoencoder.from_pretrained(folder)
         self.computation.check(autoencoder, folder)
         self.autoencoder = autoencoder.to(self.device, self.dtype)
         self.__dict__.pop("decoding", None)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tenfold import hub
 from tenfold.errors import UsageError
 from tenfold.files import read_json
+from tenfold.hub.checkpoints import tensor_index
 from tenfold.hub.fetch import model_folder
 from tenfold.hub.tensors import unwrapped
 from tenfold.nn.autoencoder import Autoencoder
@@ -18,6 +19,7 @@ from tenfold.nn.autoencoder_config import AutoencoderConfig
 
 _STEM = "diffusion_pytorch_model"
 _FILES = (f"{_STEM}.safetensors", f"{_STEM}.fp16.safetensors", f"{_STEM}.bin")
+_SHARDS = f"{_STEM}.safetensors.index.json"
 # What a whole latent-diffusion checkpoint has in front of its autoencoder's names.
 _FIRST_STAGE = "first_stage_model."
 # What the original training code saved beside the autoencoder: its discriminator and perceptual network.
@@ -63,9 +65,8 @@ def load_autoencoder(source: str | os.PathLike[str]) -> Autoencoder:
         return read_autoencoder(here)
     found = _folder(model_folder(here) if here.is_dir() else source)
     values = read_json(found / hub.CONFIG) if (found / hub.CONFIG).is_file() else {}
-    if "model_type" in values:
-        model: Autoencoder = hub.from_pretrained(Autoencoder, found)
-        return model
+    if "model_type" in values or hub.OURS in values:
+        return Autoencoder.from_pretrained(found)
     return read_autoencoder(found)
 
 
@@ -94,16 +95,16 @@ def read_autoencoder(
     path = Path(source)
     if not path.is_file():
         folder = _folder(source)
-        path = next((folder / name for name in _FILES if (folder / name).is_file()), folder)
+        path = next((folder / name for name in (*_FILES, _SHARDS) if (folder / name).is_file()), folder)
         if path == folder:
-            raise UsageError(f"{folder} holds no weights: none of {', '.join(_FILES)}")
+            raise UsageError(f"{folder} holds no weights: none of {', '.join((*_FILES, _SHARDS))}")
     beside = path.parent / hub.CONFIG
     values = read_json(beside) if beside.is_file() else None
     given = {"scale_factor": scale_factor, "shift_factor": shift_factor, "norm_groups": norm_groups}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if values is not None:
         settings = {**config_of_diffusers(values, str(beside)), **settings}
-    state = rename(hub.read_state_dict(path))
+    state = rename(_tensors(path))
     refuse_other_families(state, str(path))
     if values is None:
         settings = {"norm_groups": 32, **geometry_of(state, str(path)), **settings}
@@ -119,6 +120,14 @@ def read_autoencoder(
     model = Autoencoder(config)
     hub.load_strict(model, state, f"{path}, read as {config},")
     return model.eval()
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, or of the shards that a list names."""
+    if path.name != _SHARDS:
+        return hub.read_state_dict(path)
+    files = sorted({file for file, _ in tensor_index(path.parent).values()})
+    return {name: tensor for file in files for name, tensor in hub.read_state_dict(file).items()}
 
 
 def rename(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -216,11 +225,12 @@ def refuse_other_families(state: Mapping[str, Tensor], source: str) -> None:
 def _folder(source: str | os.PathLike[str]) -> Path:
     """The folder of the autoencoder in a local folder or a hub repository: itself, or its part ``vae``."""
     places = ("", "vae/")
-    wanted = [f"{place}{name}" for place in places for name in (hub.CONFIG, hub.WEIGHTS, *_FILES[:2])]
+    names = (hub.CONFIG, hub.WEIGHTS, *_FILES[:2], _SHARDS, f"{_STEM}-*-of-*.safetensors")
+    wanted = [f"{place}{name}" for place in places for name in names]
     folder = hub.resolve(source, wanted=wanted)
     if not Path(source).is_dir() and not any(
-        (folder / p / f).is_file() for p in places for f in (hub.WEIGHTS, *_FILES)
+        (folder / p / f).is_file() for p in places for f in (hub.WEIGHTS, *_FILES, _SHARDS)
     ):
         folder = hub.resolve(source, wanted=[*wanted, *(f"{place}{_FILES[2]}" for place in places)])
-    own = any((folder / name).is_file() for name in (hub.CONFIG, *_FILES))
+    own = any((folder / name).is_file() for name in (hub.CONFIG, *_FILES, _SHARDS))
     return folder / "vae" if not own and (folder / "vae").is_dir() else folder
