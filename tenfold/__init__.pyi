@@ -9,6 +9,7 @@ from .api import report as report
 from .api import resume as resume
 from .api import sample as sample
 from .api import score as score
+from .api import solve as solve
 from .api import train as train
 from .starflow.config import StarFlowConfig as StarFlowConfig
 from .starflow.model import StarFlow as StarFlow

@@ -23,4 +23,5 @@ from .use import perform as perform
 from .use import report as report
 from .use import sample as sample
 from .use import score as score
+from .use import solve as solve
 from .use import trained_task as trained_task

@@ -17,7 +17,7 @@ from tenfold.systems import ROOMS
 if TYPE_CHECKING:
     from torch import nn
 
-_NOUNS = {"sample": "sampling", "analyse": "analysis"}
+_NOUNS = {"sample": "sampling", "analyse": "analysis", "evaluate": "suite of problems"}
 
 
 @cache

@@ -21,7 +21,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.run_folder import RunFolder, provenance
 from tenfold.runs.scores import Scores, check_target
-from tenfold.runs.usable import Analysed, Own, Samples, Scored, Usable
+from tenfold.runs.usable import Analysed, Own, Samples, Scored, Solving, Usable
 from tenfold.settings.changes import change
 
 if TYPE_CHECKING:
@@ -76,6 +76,43 @@ def _told_once(stages: list[list[Measurement]]) -> list[Measurement]:
 def _same_measurement(row: Measurement, other: Measurement) -> bool:
     same = (row.name, row.split, row.unit) == (other.name, other.split, other.unit)
     return same and math.isclose(row.value, other.value, rel_tol=1e-3)
+
+
+def solve(
+    source: Source,
+    folder: str | os.PathLike[str] | None = None,
+    options: Any = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    **changes: Any,
+) -> tuple[Path, list[Measurement]]:
+    """Give a model a suite of problems with tests (``suite="humaneval"``): every completion with its verdict, pass@k,
+    ``evaluation.json`` and ``report.html``; returns the page and the measurements.
+
+    Args:
+        source: a run, a model folder, or a hub id.
+        folder: a new folder, or one in which the same call was cut off, which then goes on; without it one of the
+            suite's name in the run, or in the working directory.
+        options: the system's options of suites; its defaults without.
+        device: as for ``sample``.
+        dtype: as for ``sample``.
+        changes: fields of the options.
+
+    Raises:
+        UsageError: a system without suites, options or problems that do not fit, a folder that holds something else.
+    """
+    opened = open_source(source, device, dtype)
+    options = change(options or catalogue.options_of(opened.system, "evaluate")(), changes)
+    target = RunFolder(folder or opened.outputs / options.suite)
+    begun = (target.path / "suite.json").is_file() and not target.evaluation.exists()
+    if not begun:
+        target = _new_results(target.path)
+    task = opened.trained()
+    with target.lock():
+        return _reported(
+            lambda figures: cast(Solving, task).solve(options, figures.parent), target, task.name, opened.system, begun
+        )
 
 
 def report(run: Run | str | os.PathLike[str], *, device: str = "auto") -> Path:
@@ -211,15 +248,17 @@ def _new_results(folder: str | os.PathLike[str]) -> RunFolder:
 
 
 def _reported(
-    work: Callable[[Path], Outcome], target: RunFolder, name: str, system: str
+    work: Callable[[Path], Outcome], target: RunFolder, name: str, system: str, begun: bool = False
 ) -> tuple[Path, list[Measurement]]:
-    """What some work found, as a folder with a report; nothing is left of work that was refused."""
+    """What some work found, as a folder with a report; nothing is left of work that was refused, unless it was begun
+    before."""
     facts = provenance()
     target.figures.mkdir(parents=True, exist_ok=True)
     try:
         found = work(target.figures)
     except UsageError:
-        shutil.rmtree(target.path)  # nothing was measured
+        if not begun:
+            shutil.rmtree(target.path)  # nothing was measured
         raise
     target.start({"name": name, "system": system, **found.settings})
     target.write_evaluation(found.rows)

@@ -60,7 +60,7 @@ ANALYSE = Page(
 
 def sample(argv: list[str]) -> int:
     """Write samples into a folder."""
-    opened, given, changes = _given("sample", SAMPLE, _parser("sample", SAMPLE), argv)
+    opened, given, changes = opened_and_given("sample", SAMPLE, argv)
     with progress.shown(SAMPLE.doing):
         written = api.sample(opened, given.out, **changes)
     _tell_files(written, given.json)
@@ -69,7 +69,7 @@ def sample(argv: list[str]) -> int:
 
 def score(argv: list[str]) -> int:
     """Score data and print the ranking."""
-    opened, given, changes = _given("score", SCORE, _parser("score", SCORE), argv)
+    opened, given, changes = opened_and_given("score", SCORE, argv)
     with progress.shown(SCORE.doing):
         found = api.score(opened, given.input, given.out, **changes)
     if given.json:
@@ -85,10 +85,10 @@ def analyse(argv: list[str]) -> int:
     parser = _parser("analyse", ANALYSE)
     if "example" in parser.peek(argv)[1]:
         return _example("analyse", ANALYSE, argv)
-    opened, given, changes = _given("analyse", ANALYSE, parser, argv)
+    opened, given, changes = opened_and_given("analyse", ANALYSE, argv)
     with progress.shown(ANALYSE.doing):
         page, rows = api.analyse(opened, given.out, **changes)
-    _tell_page(given.source, page, rows, given.json)
+    tell_page(given.source, page, rows, given.json)
     return 0
 
 
@@ -96,17 +96,16 @@ def own(verb: str, argv: list[str]) -> int:
     """A verb of a room's own."""
     known = catalogue.verbs()[verb]
     told = Page(known.summary, verb, known.examples, known.inputs, f"a new folder (default: {verb}/ of the run)")
-    opened, given, changes = _given(verb, told, _parser(verb, told), argv)
+    opened, given, changes = opened_and_given(verb, told, argv)
     with progress.shown(verb):
         page, rows = api.perform(verb, opened, given.input if known.inputs else None, given.out, **changes)
-    _tell_page(given.source, page, rows, given.json)
+    tell_page(given.source, page, rows, given.json)
     return 0
 
 
-def _given(
-    verb: str, told: Page, parser: CommandParser, argv: list[str]
-) -> tuple[api.Run | api.Model, Given, dict[str, Any]]:
+def opened_and_given(verb: str, told: Page, argv: list[str]) -> tuple[api.Run | api.Model, Given, dict[str, Any]]:
     """The model that a line names, opened, the line, and the fields of the system's options that it gives."""
+    parser = _parser(verb, told)
     named, asked = parser.peek(argv, options.bare_options(verb))
     if len(named) < (2 if told.inputs else 1) and "help" not in asked:
         also = ", and data," if told.inputs else ""
@@ -140,8 +139,8 @@ def _parser(verb: str, told: Page) -> CommandParser:
 def _to(verb: str) -> str:
     """The end of "name a run".
 
-    >>> _to("sample"), _to("problems")
-    ('to sample from', "for 'tenfold problems'")
+    >>> _to("sample"), _to("detect")
+    ('to sample from', "for 'tenfold detect'")
     """
     return {"sample": "to sample from", "score": "to score", "analyse": "to analyse"}.get(verb, f"for 'tenfold {verb}'")
 
@@ -157,7 +156,8 @@ def _tell_files(files: Sequence[Path], as_json: bool) -> None:
         print("\n".join(names))
 
 
-def _tell_page(source: str, page: Path, rows: Any, as_json: bool) -> None:
+def tell_page(source: str, page: Path, rows: Any, as_json: bool) -> None:
+    """Print measurements and where the page is."""
     if as_json:
         show.as_json({"report": str(page), "metrics": show.rows_as_json(rows)})
     else:

@@ -89,5 +89,5 @@ from .options import MaskedSampling as MaskedSampling
 from .options import ProblemSolving as ProblemSolving
 from .recipes import MaskedLMPipeline as MaskedLMPipeline
 from .recipes import MaskedLMRecipe as MaskedLMRecipe
-from .solving.problems import solve_problems as solve_problems
+from .solving.solve import solve_problems as solve_problems
 from .task import MaskedLMTask as MaskedLMTask

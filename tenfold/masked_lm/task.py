@@ -29,7 +29,7 @@ from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.network import add_lora
 from tenfold.masked_lm.options import MaskedAnalysis, MaskedSampling, ProblemSolving
 from tenfold.masked_lm.recipes import MaskedLMRecipe
-from tenfold.masked_lm.solving.problems import solve_problems
+from tenfold.masked_lm.solving.solve import solve_problems
 from tenfold.nn.cost import traced
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
@@ -244,10 +244,10 @@ class MaskedLMTask:
         self._require_masked()
         return write_samples(self._whole(), options, folder, self.name)
 
-    def problems(self, options: ProblemSolving, inputs: str | None, figures: Path) -> Outcome:
-        """pass@k on problems with tests, which run in the sandbox."""
+    def solve(self, options: ProblemSolving, folder: Path) -> Outcome:
+        """pass@k on a suite of problems with tests, which run in the sandbox; goes on from what ``folder`` holds."""
         self._require_masked()
-        return solve_problems(self._whole(), options, self.name)
+        return solve_problems(self._whole(), options, self.name, folder)
 
     def analyse(self, options: MaskedAnalysis, figures: Path) -> Outcome:
         """How the model decodes held-out texts: measurements, and pictures in the folder ``figures``."""

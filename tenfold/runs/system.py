@@ -56,7 +56,8 @@ class System:
         task: returns the factory ``(recipe, name) -> task``, a task of training and a ``tenfold.runs.usable.Usable``.
         model: returns the class of its model folders.
         published: returns the reader of published checkpoints behind ``convert``.
-        options: by verb on a trained model ("sample", "score", "analyse"), the dataclass of its options.
+        options: by verb on a trained model ("sample", "score", "analyse"), the dataclass of its options; under
+            "evaluate" that of suites of problems ("suite" and what goes with it).
         verbs: further verbs on a trained model, of the room's own.
         recipes: by name.
         plain: the recipe with every setting at its default, which a bare model folder is completed with.

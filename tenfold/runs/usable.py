@@ -19,7 +19,8 @@ class Usable(Protocol):
     """A model with its recipe, as ``evaluate`` and ``report`` use it. Made by ``factory(recipe, name)``; nothing is
     read, and no weights are made, before they are used.
 
-    What a verb does not ask of all systems is a protocol of its own: ``Samples``, ``Scored``, ``Analysed``."""
+    What a verb does not ask of all systems is a protocol of its own: ``Samples``, ``Scored``, ``Analysed``,
+    ``Solving``."""
 
     recipe: Any
     name: str
@@ -69,6 +70,15 @@ class Analysed(Protocol):
 
     def analyse(self, options: Any, figures: Path) -> Outcome:
         """Measurements, and pictures in the folder ``figures``."""
+
+
+@runtime_checkable
+class Solving(Protocol):
+    """A model that ``evaluate --suite`` gives problems to."""
+
+    def solve(self, options: Any, folder: Path) -> Outcome:
+        """What became of the problems. What is finished is kept in ``folder``, from which the same call goes on.
+        Raises UsageError, before any work, for what does not fit."""
 
 
 @runtime_checkable

@@ -55,15 +55,16 @@ class Use:
             inputs = str(folder / self.source) if self.source else None
             api.perform(self.verb, api.open_source(folder / self.model, "cpu"), inputs, out, **self.options)
             return
-        verb: Callable[..., Any] = getattr(tenfold, self.verb)
+        verb: Callable[..., Any] = getattr(tenfold, "solve" if "suite" in self.options else self.verb)
         given = [folder / self.source] if self.source else []
-        where = {"sample": [out], "analyse": [out]}.get(self.verb, [])
+        where = [out] if self.verb in ("sample", "analyse") or "suite" in self.options else []
         verb(folder / self.model, *given, *where, device="cpu", **self.options)
 
     def line(self, folder: Path, out: Path) -> list[str]:
         """The same on the command line."""
         given = [str(folder / self.source)] if self.source else []
-        where = ["--out", str(out)] if self.verb in ("sample", "analyse", *catalogue.verbs()) else []
+        writes = self.verb in ("sample", "analyse", *catalogue.verbs()) or "suite" in self.options
+        where = ["--out", str(out)] if writes else []
         options = [part for name, value in self.options.items() for part in (f"--{name}", str(value))]
         return [self.verb, str(folder / self.model), *given, *where, *options, "--device", "cpu"]
 
@@ -79,7 +80,7 @@ SMALL = {
     "score under a language model": Use("score", "model-masked-lm", source="words.txt"),
     "analyse a language model": Use("analyse", "run-masked-lm"),
     "find objects": Use("detect", "model-detector", {"tile": 32, "halo": 8}, "photo.png"),
-    "solve problems": Use("problems", "run-masked-lm", {"first": 1}),
+    "solve problems": Use("evaluate", "run-masked-lm", {"suite": "humaneval", "first": 1}),
     **{f"{verb} {name}": Use(verb, f"run-{name}") for verb in ("evaluate", "report") for name in RUNS},
 }
 # More than there is, of a machine that holds the model well.
