@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import networkx
 import torch
 
 from benchmarks import reference_discrete_samplers as reference
@@ -19,6 +20,7 @@ from tenfold.discrete_samplers.classical.chains import run_chains
 from tenfold.discrete_samplers.classical.clusters import SwendsenWang
 from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
+from tenfold.discrete_samplers.classical.optimise import simulated_annealing
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
 from tenfold.discrete_samplers.flow.process import FlowProcess, see
 from tenfold.discrete_samplers.flow.residual import residual_loss
@@ -26,6 +28,7 @@ from tenfold.discrete_samplers.flow.simulation import sample_flow, times, trajec
 from tenfold.discrete_samplers.networks.transformer import EquivariantTransformer
 from tenfold.discrete_samplers.targets.annealed import uniform
 from tenfold.discrete_samplers.targets.binary import Ising
+from tenfold.discrete_samplers.targets.graphs import MaximumCut, graph_of
 
 Emit = Callable[[Record], None]
 
@@ -114,7 +117,7 @@ def gibbs(emit: Emit, side: int, chains: int, sweeps: int, repeats: int) -> None
     sizes = {"side": side, "chains": chains, "sweeps": sweeps}
     emit(Record("gibbs-bitpacked", *paired(ours, other, repeats), "seconds", None, sizes, {"gap_in_errors": gap}))
     keyed = lambda: run_chains(target, Gibbs(), chains, sweeps, burn_in=sweeps)  # noqa: E731
-    note = "keyed draws by Philox, any pairwise target"
+    note = "keyed draws, any pairwise target"
     emit(Record("gibbs-keyed", *paired(keyed, other, repeats), "seconds", None, sizes, {}, note))
 
 
@@ -145,6 +148,24 @@ def clusters(emit: Emit, side: int, chains: int, sweeps: int, repeats: int) -> N
     emit(Record("swendsen-wang", *paired(ours, other, repeats), "seconds", None, sizes))
 
 
+def annealing(emit: Emit, nodes: int, chains: int, sweeps: int, repeats: int) -> None:
+    """Maximum cuts of a random graph by as many chains and sweeps; the best cuts of both sides stand in the details.
+    Ours is annealed by colours of sites, keyed by chain, and ends in a local search."""
+    try:
+        from dwave.samplers import SimulatedAnnealingSampler
+    except ImportError:
+        print("dwave-samplers is not installed; annealing is left out", file=sys.stderr)
+        return
+    graph = networkx.gnp_random_graph(nodes, 20 / nodes, seed=1)
+    problem, bonds = MaximumCut(graph_of(graph)), dict.fromkeys(graph.edges, 1.0)
+    sampler = SimulatedAnnealingSampler()
+    ours = lambda: simulated_annealing(problem, chains, sweeps)  # noqa: E731
+    other = lambda: sampler.sample_ising({}, bonds, num_reads=chains, num_sweeps=sweeps, seed=0)  # noqa: E731
+    best = int(problem.objective(ours().samples).max()), round((len(bonds) - other().first.energy) / 2)
+    sizes, details = {"nodes": nodes, "chains": chains, "sweeps": sweeps}, {"cut": best[0], "other_cut": best[1]}
+    emit(Record("annealing", *paired(ours, other, repeats), "seconds", None, sizes, details))
+
+
 def benchmarks(quick: bool, emit: Emit) -> None:
     """All records of this room."""
     repeats, side = (1, 4) if quick else (5, 10)
@@ -154,6 +175,7 @@ def benchmarks(quick: bool, emit: Emit) -> None:
     gibbs(emit, side, 2048, 4 if quick else 64, repeats)
     log_z(emit, side, 8 if quick else 256, 1 if quick else 4, min(repeats, 3))
     clusters(emit, side, 8 if quick else 64, 2 if quick else 16, repeats)
+    annealing(emit, 20 if quick else 200, 4 if quick else 64, 10 if quick else 200, min(repeats, 3))
 
 
 if __name__ == "__main__":
