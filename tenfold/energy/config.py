@@ -79,6 +79,9 @@ class DenoisingConfig:
         noise_input: how N is told the noise level σ: "quarter_log" (¼ ln σ), or "steps", an index among the noise
             levels that ``steps`` holds (networks of diffusers).
         steps: rising noise levels, of "steps".
+        output: what N is at little noise: "noise" (σ ∇log p, EDM's: for data on a surface, as images are), or "score"
+            (σ_d ∇log p: for data with a density, as particles have; an energy then errs by what N errs, and not by
+            σ_d/σ times as much).
         sigma_min: the least noise level that is trained.
         sigma_max: the largest.
         classes: of labels; 0 for none. Label −1 is "no class".
@@ -90,6 +93,7 @@ class DenoisingConfig:
     data_scale: float = 0.5
     noise_input: Literal["quarter_log", "steps"] = "quarter_log"
     steps: tuple[float, ...] = ()
+    output: Literal["noise", "score"] = "noise"
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     classes: int = 0
@@ -113,6 +117,8 @@ class DenoisingConfig:
             )
         if self.network.kind == "diffusers" and (self.noise_input != "steps" or self.data_scale != 1.0):
             raise UsageError("a diffusers network reads the index of its noise level, and its data_scale is 1")
+        if self.network.kind == "diffusers" and self.output != "noise":
+            raise UsageError("a diffusers network predicts noise; leave model.output at noise")
         if (self.noise_input == "steps") != bool(self.steps):
             raise UsageError("model.steps are the noise levels of model.noise_input 'steps'; give both or neither")
         rising = all(a < b for a, b in zip(self.steps, self.steps[1:], strict=False))

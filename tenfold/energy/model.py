@@ -26,17 +26,21 @@ _GAUGE = 9  # numbers of c(σ)
 
 
 class Scalings(NamedTuple):
-    """EDM's factors at noise levels σ, each (n,)."""
+    """EDM's factors at noise levels σ, each (n,), and that of the potential U, c_out / (σ² c_in)."""
 
     skip: Float[Tensor, " n"]
     out: Float[Tensor, " n"]
     inward: Float[Tensor, " n"]
+    potential: Float[Tensor, " n"]
 
 
-def scalings(sigma: Float[Tensor, " n"], data_scale: float) -> Scalings:
-    """c_skip = σ_d²/(σ²+σ_d²), c_out = σσ_d/√(σ²+σ_d²), c_in = 1/√(σ²+σ_d²) (arXiv 2206.00364, Table 1)."""
+def scalings(sigma: Float[Tensor, " n"], data_scale: float, output: str = "noise") -> Scalings:
+    """c_skip = σ_d²/(σ²+σ_d²), c_out = σσ_d/√(σ²+σ_d²), c_in = 1/√(σ²+σ_d²) (arXiv 2206.00364, Table 1); c_out times
+    σ/√(σ²+σ_d²) where the output is the score at little noise."""
     total = sigma.square() + data_scale**2
-    return Scalings(data_scale**2 / total, sigma * data_scale * total.rsqrt(), total.rsqrt())
+    inward = total.rsqrt()
+    share = sigma * inward if output == "score" else torch.ones_like(sigma)
+    return Scalings(data_scale**2 / total, share * sigma * data_scale * inward, inward, share * data_scale / sigma)
 
 
 def spread(values: Float[Tensor, " n"], like: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *ones"]:
@@ -139,7 +143,7 @@ class DenoisingModel(Preconditioned):
     ) -> Float[Tensor, "n *shape"]:
         """D(x, σ), differentiable."""
         x, sigma = self.prepared(x, sigma)
-        factors = scalings(sigma, self.data_scale)
+        factors = scalings(sigma, self.data_scale, self.config.output)
         out = self.output(spread(factors.inward, x) * x, self.noise_input(sigma), label)
         return spread(factors.skip, x) * x + spread(factors.out, x) * out
 
@@ -162,7 +166,7 @@ class EnergyModel(Preconditioned, Composable):
     """An energy whose score has EDM's form (arXiv 2502.12786; 2506.16471 for the head "dot"):
 
     E(x, σ) = |x|² / (2(σ² + σ_d²)) − (σ_d / σ) U(c_in x, c_noise) + c(σ), so that D = x − σ² ∇E = c_skip x + c_out ∇U;
-    c is 0 without a gauge.
+    c is 0 without a gauge. Where the output is the score at little noise, σ_d/√(σ² + σ_d²) stands before U.
 
     >>> from tenfold.energy import EnergyConfig, BackboneConfig
     >>> model = EnergyModel(EnergyConfig(shape=(2,), network=BackboneConfig(width=8, layers=1)))
@@ -207,7 +211,7 @@ class EnergyModel(Preconditioned, Composable):
         check_settled(self.network)
         again = torch.is_grad_enabled()
         x, sigma = self.prepared(x, sigma)
-        factors = scalings(sigma, self.data_scale)
+        factors = scalings(sigma, self.data_scale, self.config.output)
         y = spread(factors.inward, x) * x
         with torch.enable_grad():
             # The gradient is that of y, which is of order one, and not of x.
@@ -215,7 +219,7 @@ class EnergyModel(Preconditioned, Composable):
             value = self.head(self.output, y, self.noise_input(sigma), label)
             (field,) = torch.autograd.grad(value.sum(), y, create_graph=again)
         value = value if again else value.detach()
-        energy = self._energy(x, sigma, value)
+        energy = self._energy(x, sigma, factors.potential * value)
         if not self.config.temper:
             return EnergyAndDenoised(energy, spread(factors.skip, x) * x + spread(factors.out, x) * field)
         gradient = self._inverse_temperature * (
@@ -229,13 +233,14 @@ class EnergyModel(Preconditioned, Composable):
         """E(x, σ) in nats, by one forward pass of the network; differentiable where x or the weights ask for it."""
         check_settled(self.network)
         x, sigma = self.prepared(x, sigma)
-        y = spread(scalings(sigma, self.data_scale).inward, x) * x
-        return self._energy(x, sigma, self.head(self.output, y, self.noise_input(sigma), label))
+        factors = scalings(sigma, self.data_scale, self.config.output)
+        y = spread(factors.inward, x) * x
+        return self._energy(x, sigma, factors.potential * self.head(self.output, y, self.noise_input(sigma), label))
 
-    def _energy(self, x: Tensor, sigma: Tensor, value: Tensor) -> Tensor:
+    def _energy(self, x: Tensor, sigma: Tensor, potential: Tensor) -> Tensor:
         quadratic = inner(x, x) / (2 * (sigma.square() + self.data_scale**2))
         moved = self._moved_by(sigma) if self.config.gauge else 0.0
-        return self._inverse_temperature * (quadratic - self.data_scale / sigma * value) + moved
+        return self._inverse_temperature * (quadratic - potential) + moved
 
     def _moved_by(self, sigma: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """c(σ): a line and cosines of ln σ between the least and the largest level."""
@@ -283,7 +288,7 @@ class EnergyModel(Preconditioned, Composable):
         if self.config.head == "scalar":
             raise UsageError("a scalar head reads no denoiser's network; choose another head, or no teacher's start")
         mine, other = self.config, teacher.config
-        for name in ("data_scale", "noise_input", "steps", "shape", "classes", "network"):
+        for name in ("data_scale", "noise_input", "steps", "shape", "classes", "network", "output"):
             if getattr(mine, name) != getattr(other, name):
                 raise UsageError(
                     f"model.{name} is {getattr(mine, name)}, but the teacher's is {getattr(other, name)}; "

@@ -73,7 +73,7 @@ class EnergyPipeline(Recipe):
             "shape",
             "data_scale",
             "classes",
-            *(("network", "noise_input") if self.energy.objective.start else ()),
+            *(("network", "noise_input", "output") if self.energy.objective.start else ()),
         )
         for name in shared:
             one, other = getattr(self.teacher.model, name), getattr(self.energy.model, name)

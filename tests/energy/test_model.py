@@ -369,3 +369,22 @@ def test_levels_are_numbered_by_their_logarithm() -> None:
 def test_settings_that_do_not_fit(make: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make()
+
+
+@pytest.mark.parametrize("output", ["noise", "score"])
+def test_the_denoiser_is_the_energys_gradient_whatever_the_output_is(output: str) -> None:
+    """And an energy that starts from a teacher of the same kind has a denoiser of the same size at little noise."""
+    config = EnergyConfig(shape=(3,), output=output, gauge=True, network=BackboneConfig(width=8, layers=1))  # type: ignore[arg-type]
+    model = EnergyModel(config).double()
+    with torch.no_grad():
+        model.gauge.normal_()
+    x, sigma = torch.randn(4, 3).double(), torch.tensor([0.01, 0.1, 1.0, 10.0]).double()
+    at = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model.energy(at, sigma).sum(), at)
+    torch.testing.assert_close(model(x, sigma).denoised, x - sigma[:, None].square() * slope)
+    teacher = DenoisingModel(DenoisingConfig(shape=(3,), output=output, network=config.network))  # type: ignore[arg-type]
+    model.start_from(teacher)
+    with pytest.raises(UsageError, match=r"model.output is \w+, but the teacher's is"):
+        model.start_from(DenoisingModel(replace(teacher.config, output="score" if output == "noise" else "noise")))
+    away = (teacher(x.float(), sigma.float()) - x.float()).abs().amax(1)
+    assert bool((away[:2] < 3 * sigma[:2].float()).all())
