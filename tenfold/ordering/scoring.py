@@ -6,7 +6,7 @@ Source: arXiv:2502.18435, sections on forward scores and on paradigms 1 to 3. Al
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -15,40 +15,10 @@ from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.ordering import rules
 from tenfold.ordering.items import ChoiceItem
-from tenfold.ordering.layout import Parts, Templates, parts_of
+from tenfold.ordering.layout import Parts, parts_of
+from tenfold.ordering.options import BACKWARD, FORWARD, ChoiceScoring
 from tenfold.settings.arguments import read_arguments
-from tenfold.settings.checks import settings
-from tenfold.settings.values import read
 from tenfold.text.language_model import LanguageModel, beginning, split_tokens
-
-Question = Literal["pair", "question"]
-FORWARD = ("sum", "character", "byte", "token", "stop", "pmi")
-BACKWARD = ("paradigm-1", "paradigm-2", "paradigm-3")
-RULES = (*FORWARD, *BACKWARD)
-
-
-@settings
-class ChoiceScoring:
-    """How items are scored.
-
-    Attributes:
-        rules: which rules; all by default. Passes that no rule needs are left out.
-        natural: text in which the question stands before the answer.
-        reverse: text in which the answer stands before the question.
-        norm: M of paradigm 1: tokens of the question and the option, "pair", or of the "question" alone.
-    """
-
-    rules: tuple[str, ...] = RULES
-    natural: str = Templates().natural
-    reverse: str = Templates().reverse
-    norm: Question = "pair"
-
-    def __post_init__(self) -> None:
-        if not self.rules or len(set(self.rules)) < len(self.rules):
-            raise UsageError(f"rules are {self.rules}; give at least one of {', '.join(RULES)}, each once")
-        for rule in self.rules:
-            read(Literal[RULES], rule, "rules")
-        Templates(self.natural, self.reverse)
 
 
 class Forward(NamedTuple):

@@ -243,7 +243,9 @@ def require_finite_scores(name: str, scores: Sequence[TokenScores]) -> None:
         )
 
 
-def open_causal(source: str, order: str = "l2r", device: torch.device | str = "cpu") -> CausalLanguageModel:
+def open_causal(
+    source: str, order: str = "l2r", device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> CausalLanguageModel:
     """A stock causal model with its tokenizer: a packaged name ("smollm2"), a folder or ``.gguf`` file, a hub id.
 
     BOS stands before texts where the tokenizer puts it there by itself, and before every text of a model that reads
@@ -254,7 +256,7 @@ def open_causal(source: str, order: str = "l2r", device: torch.device | str = "c
     # A tokenizer that adds BOS does so before any text.
     adds = bos is not None and inner("a")["input_ids"][:1] == [bos]
     return CausalLanguageModel(
-        network.eval().requires_grad_(False).to(device),
+        network.eval().requires_grad_(False).to(device, dtype),
         FileTokenizer(inner),
         order=order,
         begin=(bos,) if adds or (order == "r2l" and bos is not None) else (),
