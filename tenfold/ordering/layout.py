@@ -56,7 +56,7 @@ def pieces(template: str, name: str, order: list[str]) -> tuple[str, str, str]:
     return texts[0], texts[1], texts[2]
 
 
-class Parts(NamedTuple):
+class TextParts(NamedTuple):
     """A text in its own order as ``first + second``; the answer is in the second part if ``answer_last``."""
 
     first: str
@@ -69,7 +69,7 @@ def question_of(item: ChoiceItem) -> str:
     return f"{item.context}\n{item.question}" if item.context else item.question
 
 
-def parts_of(item: ChoiceItem, option: str, template: str, *, answer_last: bool, scored_last: bool) -> Parts:
+def parts_of(item: ChoiceItem, option: str, template: str, *, answer_last: bool, scored_last: bool) -> TextParts:
     """The two parts of a text.
 
     Args:
@@ -89,5 +89,5 @@ def parts_of(item: ChoiceItem, option: str, template: str, *, answer_last: bool,
     words = between.rstrip() if scored_last else between.lstrip()
     blank = between[len(words) :] if scored_last else between[: len(between) - len(words)]
     if scored_last:
-        return Parts(f"{before}{one}{words}", f"{blank}{two}{after}", answer_last)
-    return Parts(f"{before}{one}", f"{blank}{words}{two}{after}", answer_last)
+        return TextParts(f"{before}{one}{words}", f"{blank}{two}{after}", answer_last)
+    return TextParts(f"{before}{one}", f"{blank}{words}{two}{after}", answer_last)

@@ -57,3 +57,47 @@ class ChoiceVerb:
         at_least(self, "", num=0, resamples=100)
         if self.order not in (None, "l2r", "r2l"):
             raise UsageError(f"order is {self.order!r}; expected l2r or r2l")
+
+
+@settings
+class OrderEvaluation:
+    """What is measured on the test split after training.
+
+    Attributes:
+        rows: most rows, evenly spread; 0 for all.
+        batch: rows computed together.
+        orders: random orders of every row for a model of any order, and draws of masks for one of masks.
+        baselines: whether models that count are measured beside, on characters.
+        seed: of the orders and masks.
+    """
+
+    rows: int = 512
+    batch: int = 64
+    orders: int = 8
+    baselines: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "evaluation", rows=0, batch=1, orders=2)
+
+
+@settings
+class ArithmeticEvaluation:
+    """What is measured of a model of equations.
+
+    Attributes:
+        rows: held-out equations; 0 for all.
+        batch: computed together.
+        items: multiple-choice items of held-out equations; 0 for none.
+        distractors: "clean" (no wrong option answers the question) or "any", as published.
+        seed: of the wrong options.
+    """
+
+    rows: int = 0
+    batch: int = 256
+    items: int = 200
+    distractors: Literal["clean", "any"] = "clean"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "evaluation", rows=0, batch=1, items=0)

@@ -15,7 +15,7 @@ from tenfold.ordering.layout import NATURAL, REVERSE
 from tenfold.ordering.scoring import readings
 from tenfold.settings.arguments import read_arguments
 from tenfold.settings.values import read
-from tenfold.text.causal import CausalLanguageModel
+from tenfold.text.causal import CausalReader
 from tenfold.text.language_model import beginning
 
 Paradigm = Literal["paradigm-1", "paradigm-2", "paradigm-3"]
@@ -35,7 +35,7 @@ class Pruned(NamedTuple):
 
 @read_arguments
 def pruned_pick(
-    model: CausalLanguageModel,
+    model: CausalReader,
     item: ChoiceItem,
     *,
     rule: str = "paradigm-3",

@@ -15,7 +15,7 @@ from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.ordering import rules
 from tenfold.ordering.items import ChoiceItem
-from tenfold.ordering.layout import Parts, parts_of
+from tenfold.ordering.layout import TextParts, parts_of
 from tenfold.ordering.options import BACKWARD, FORWARD, ChoiceScoring
 from tenfold.settings.arguments import read_arguments
 from tenfold.text.language_model import LanguageModel, beginning, split_tokens
@@ -59,7 +59,7 @@ def readings(model: LanguageModel, item: ChoiceItem, template: str, *, answer_la
     scored_last = model.order == "l2r"
     found = []
     for option in item.choices:
-        parts: Parts = parts_of(item, option, template, answer_last=answer_last, scored_last=scored_last)
+        parts: TextParts = parts_of(item, option, template, answer_last=answer_last, scored_last=scored_last)
         first, second, joined = split_tokens(model, parts.first, parts.second)
         if scored_last:
             found.append(Reading(first, second, joined))

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError
 from tenfold.settings.values import read
 from tenfold.text import networks
-from tenfold.text.language_model import ReadingOrder, TokenScores
+from tenfold.text.language_model import ReadingOrder, TokenScores, require_finite_scores, require_rows
 from tenfold.text.tokenizer import FileTokenizer, Tokenizer
 
 _LOGITS_AT_ONCE = 2**25  # 128 MiB in float32
 
 
-class CausalLanguageModel:
+class CausalReader:
     """A causal network that transformers makes, with its tokenizer: a ``LanguageModel``.
 
     The stem of a question runs once; its cache is then repeated for the rows, which run together, filled up to one
@@ -105,13 +105,7 @@ class CausalLanguageModel:
         return found
 
     def _check(self, stem: Sequence[int], rows: Sequence[Sequence[int]]) -> None:
-        if not len(stem) or not len(rows) or not all(len(row) for row in rows):
-            raise UsageError(
-                f"{self.name} was given no row, or one without tokens; every text needs at least one token"
-            )
-        size = len(stem) + max(map(len, rows))
-        if size > self.longest:
-            raise UsageError(f"{size} tokens exceed the {self.longest} that {self.name} reads; shorten the text")
+        require_rows(self.name, self.longest, stem, rows)
         least, most = (pick(pick(row) for row in (stem, *rows)) for pick in (min, max))
         if least < 0 or most >= self.vocabulary:
             raise UsageError(
@@ -154,7 +148,7 @@ class Continuation:
     The prefixes are filled up on the left; nothing looks there.
     """
 
-    def __init__(self, model: CausalLanguageModel, prefixes: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: CausalReader, prefixes: Sequence[Sequence[int]]) -> None:
         width = max(map(len, prefixes))
         device = model.network.device
         filled = torch.tensor([width - len(prefix) for prefix in prefixes], device=device)
@@ -235,17 +229,9 @@ def _scored(
     return log_p, wide.argmax(-1) == targets
 
 
-def require_finite_scores(name: str, scores: Sequence[TokenScores]) -> None:
-    """Raises UsageError where a log-probability is NaN or infinite."""
-    if not all(np.isfinite(row.log_p).all() for row in scores):
-        raise UsageError(
-            f"{name} gives log-probabilities that are not finite; its weights are damaged, or need float32"
-        )
-
-
 def open_causal(
     source: str, order: str = "l2r", device: torch.device | str = "cpu", dtype: torch.dtype | None = None
-) -> CausalLanguageModel:
+) -> CausalReader:
     """A stock causal model with its tokenizer: a packaged name ("smollm2"), a folder or ``.gguf`` file, a hub id.
 
     BOS stands before texts where the tokenizer puts it there by itself, and before every text of a model that reads
@@ -255,7 +241,7 @@ def open_causal(
     bos, eos = inner.bos_token_id, inner.eos_token_id
     # A tokenizer that adds BOS does so before any text.
     adds = bos is not None and inner("a")["input_ids"][:1] == [bos]
-    return CausalLanguageModel(
+    return CausalReader(
         network.eval().requires_grad_(False).to(device, dtype),
         FileTokenizer(inner),
         order=order,

@@ -81,3 +81,19 @@ def split_tokens(model: LanguageModel, first: str, second: str) -> Split:
         if not tokens:
             raise UsageError(f"{part!r} has no tokens of {model.name}; give a text that it can read")
     return Split(head, tail, joined)
+
+
+def require_rows(name: str, longest: int, stem: Sequence[int], rows: Sequence[Sequence[int]]) -> None:
+    """Raises UsageError for an empty stem, no rows, one without tokens, and more tokens than the model reads."""
+    if not len(stem) or not len(rows) or not all(len(row) for row in rows):
+        raise UsageError(f"{name} was given no row, or one without tokens; every text needs at least one token")
+    if (size := len(stem) + max(map(len, rows))) > longest:
+        raise UsageError(f"{size} tokens exceed the {longest} that {name} reads; shorten the text")
+
+
+def require_finite_scores(name: str, scores: Sequence[TokenScores]) -> None:
+    """Raises UsageError where a log-probability is NaN or infinite."""
+    if not all(np.isfinite(row.log_p).all() for row in scores):
+        raise UsageError(
+            f"{name} gives log-probabilities that are not finite; its weights are damaged, or need float32"
+        )

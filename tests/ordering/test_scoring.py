@@ -8,12 +8,12 @@ import pytest
 from tenfold.errors import UsageError
 from tenfold.ordering import rules
 from tenfold.ordering.items import ChoiceItem
-from tenfold.ordering.layout import NATURAL, REVERSE, Parts, Templates, parts_of, pieces
+from tenfold.ordering.layout import NATURAL, REVERSE, Templates, TextParts, parts_of, pieces
 from tenfold.ordering.options import FORWARD, RULES, ChoiceScoring
 from tenfold.ordering.packing import request
 from tenfold.ordering.pruning import pruned_pick
 from tenfold.ordering.scoring import readings, score_choices
-from tenfold.text.causal import CausalLanguageModel
+from tenfold.text.causal import CausalReader
 from tests.ordering.exact import FOLDER, STRINGS, ExactModel
 from tests.text.test_causal import tiny
 
@@ -121,7 +121,7 @@ def test_long_questions_lose_their_oldest_tokens(
 def test_templates() -> None:
     item = ChoiceItem("q?", ("yes", "no"), 0, context="Read.")
 
-    def parts(template: str, answer_last: bool, scored_last: bool) -> Parts:
+    def parts(template: str, answer_last: bool, scored_last: bool) -> TextParts:
         return parts_of(item, "yes", template, answer_last=answer_last, scored_last=scored_last)
 
     natural = "Q: {question}\nA: {answer}."
@@ -144,7 +144,7 @@ def test_templates() -> None:
 
 
 @pytest.fixture(scope="module")
-def reader() -> CausalLanguageModel:
+def reader() -> CausalReader:
     return tiny(longest=200)
 
 
@@ -154,7 +154,7 @@ BYTES = [
 ]
 
 
-def test_ragged_items_of_a_network(reader: CausalLanguageModel) -> None:
+def test_ragged_items_of_a_network(reader: CausalReader) -> None:
     scores = score_choices(reader, BYTES)
     found = scores.by_rule()
     assert tuple(found) == RULES
@@ -192,7 +192,7 @@ def test_pruning_changes_no_pick(order: str, rule: str) -> None:
     assert read < of
 
 
-def test_bad_input(reader: CausalLanguageModel) -> None:
+def test_bad_input(reader: CausalReader) -> None:
     with pytest.raises(UsageError, match="items are none"):
         score_choices(reader, [])
     with pytest.raises(UsageError, match="rules is 'best'"):

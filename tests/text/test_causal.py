@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.text.causal import CausalLanguageModel
+from tenfold.text.causal import CausalReader
 from tenfold.text.language_model import LanguageModel, beginning, split_tokens
 from tenfold.text.tokenizer import ByteTokenizer
 
 
-def tiny(seed: int = 0, **options: Any) -> CausalLanguageModel:
+def tiny(seed: int = 0, **options: Any) -> CausalReader:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -24,15 +24,15 @@ def tiny(seed: int = 0, **options: Any) -> CausalLanguageModel:
     network = LlamaForCausalLM(config).double().eval().requires_grad_(False)
     for parameter in network.parameters():
         parameter.mul_(8.0)  # sharp enough that texts differ
-    return CausalLanguageModel(network, ByteTokenizer(), **{"begin": (256,), "stop": 257, **options})
+    return CausalReader(network, ByteTokenizer(), **{"begin": (256,), "stop": 257, **options})
 
 
 @pytest.fixture(scope="module")
-def model() -> CausalLanguageModel:
+def model() -> CausalReader:
     return tiny()
 
 
-def anew(model: CausalLanguageModel, stem: list[int], row: list[int]) -> np.ndarray:
+def anew(model: CausalReader, stem: list[int], row: list[int]) -> np.ndarray:
     """log p of a row's tokens from one pass over all, without a cache."""
     tokens = torch.tensor([[*stem, *row]])
     log_p = model.network(input_ids=tokens, use_cache=False).logits.log_softmax(-1)[0]
@@ -42,7 +42,7 @@ def anew(model: CausalLanguageModel, stem: list[int], row: list[int]) -> np.ndar
 ROWS = [[1, 2, 3, 4, 5], [7], [9, 9], [200, 3, 1, 1]]
 
 
-def test_a_shared_stem_is_what_separate_texts_are(model: CausalLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shared_stem_is_what_separate_texts_are(model: CausalReader, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(model, LanguageModel)
     stem = [256, 65, 66, 67, 68]
     before = model.computed
@@ -56,7 +56,7 @@ def test_a_shared_stem_is_what_separate_texts_are(model: CausalLanguageModel, mo
         assert (one.greedy == other.greedy).all()
 
 
-def test_greedy_tokens_are_the_likeliest(model: CausalLanguageModel) -> None:
+def test_greedy_tokens_are_the_likeliest(model: CausalReader) -> None:
     stem = [256, 10]
     row: list[int] = []
     for _ in range(3):
@@ -67,13 +67,13 @@ def test_greedy_tokens_are_the_likeliest(model: CausalLanguageModel) -> None:
     assert scores.greedy.tolist() == [True, True, False]
 
 
-def test_next_tokens_are_distributions(model: CausalLanguageModel) -> None:
+def test_next_tokens_are_distributions(model: CausalReader) -> None:
     log_p = model.next_token(np.array([[256, 1], [256, 2]]))
     np.testing.assert_allclose(np.exp(log_p).sum(1), 1.0)
     np.testing.assert_allclose(log_p[0, 5], anew(model, [256, 1], [5])[0], atol=1e-9)
 
 
-def test_ragged_prefixes_go_on_together(model: CausalLanguageModel) -> None:
+def test_ragged_prefixes_go_on_together(model: CausalReader) -> None:
     prefixes = [[256, 1], [256, 4, 5, 6], [256]]
     branch = model.continued(prefixes)
     first = branch.advance([30, 31])
@@ -91,7 +91,7 @@ def test_ragged_prefixes_go_on_together(model: CausalLanguageModel) -> None:
         branch.advance([1] * 90)
 
 
-def test_parts_of_a_text(model: CausalLanguageModel) -> None:
+def test_parts_of_a_text(model: CausalReader) -> None:
     assert split_tokens(model, "ab", " c") == ([97, 98], [32, 99], True)
 
     class Merging(ByteTokenizer):
@@ -123,7 +123,7 @@ def test_beginnings() -> None:
         ([1] * 60, [[2] * 5], "65 tokens exceed the 64"),
     ],
 )
-def test_what_cannot_be_read(model: CausalLanguageModel, stem: list[int], rows: list[list[int]], sentence: str) -> None:
+def test_what_cannot_be_read(model: CausalReader, stem: list[int], rows: list[list[int]], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence) as told:
         model.token_scores(stem, rows)
     assert "\n" not in str(told.value)
