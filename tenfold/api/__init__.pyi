@@ -5,6 +5,7 @@ from .catalogue import systems as systems
 from .conversion import convert as convert
 from .examples import losses_of as losses_of
 from .examples import run_example as run_example
+from .reading import open_language_model as open_language_model
 from .runs import Model as Model
 from .runs import Run as Run
 from .runs import make_task as make_task

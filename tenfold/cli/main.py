@@ -14,6 +14,7 @@ from tenfold.api import catalogue
 from tenfold.cli import bench, convert, doctor, evaluate, report, train, use
 from tenfold.cli import list as list_
 from tenfold.errors import TenfoldError, suggest
+from tenfold.runs.readers import open_readers_by
 from tenfold.runs.sampled_loss import SampledLoss, read_losses_by
 from tenfold.version import __version__
 
@@ -117,7 +118,14 @@ def _losses_of(run: str) -> list[SampledLoss]:
     return losses_of(run)
 
 
+def _open_reader(source: str, order: str | None, device: str, dtype: str) -> Any:
+    from tenfold.api.reading import open_language_model
+
+    return open_language_model(source, order, device, dtype)
+
+
 read_losses_by(_losses_of)
+open_readers_by(_open_reader)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

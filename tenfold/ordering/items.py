@@ -13,6 +13,7 @@ from typing import Any
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.files import read_json
+from tenfold.ordering.archives import read_text
 from tenfold.settings.checks import settings
 from tenfold.settings.values import shown
 
@@ -60,7 +61,8 @@ class ChoiceItem:
 
 
 def read_items(path: str | Path) -> list[ChoiceItem]:
-    """The items of a file, whose kind is told from what it holds:
+    """The items of a file, or of a member of an archive (``evals-3.0.1.whl:logiqa/logiqa.jsonl``; see ``read_text``),
+    whose kind is told from what it holds:
 
     - JSONL with ``question``, ``choices`` (texts), ``answer`` (index), and optional ``context`` and ``group``;
     - samples that lm-evaluation-harness logs (``--log_samples``), with ``arguments`` and ``target``;
@@ -71,7 +73,6 @@ def read_items(path: str | Path) -> list[ChoiceItem]:
     names the first of each.
 
     Raises UsageError, naming the file and the line (or the example), for what is no item, and for a file of none."""
-    path = Path(path)
     found: list[ChoiceItem] = []
     repeats: list[str] = []
     alike: list[str] = []
@@ -94,15 +95,21 @@ def read_items(path: str | Path) -> list[ChoiceItem]:
     return found
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def some_items(items: Sequence[ChoiceItem], count: int) -> list[ChoiceItem]:
+    """At most ``count`` of the items, evenly spread over the file; all of them for 0."""
+    if not 0 < count < len(items):
+        return list(items)
+    return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _records(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The place of each item in its file, and its fields."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as text: {getattr(error, 'strerror', None) or error}") from None
+    text = read_text(path)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if lines and _parsed(lines[0][1]) is None:  # the first line is no value by itself: one JSON value in many lines
-        whole = read_json(path)
+        whole = _parsed(text)
+        if whole is None:
+            read_json(Path(path))  # says where it breaks off
     else:
         whole = _parsed(lines[0][1]) if len(lines) == 1 else None
     if isinstance(whole, Mapping) and "examples" in whole:
@@ -126,7 +133,7 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _examples(path: Path, examples: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _examples(path: str | Path, examples: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(examples, Sequence) or isinstance(examples, str):
         raise UsageError(f"{path}: examples is {shown(examples)!r}; expected a list")
     for number, example in enumerate(examples):

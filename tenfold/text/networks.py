@@ -123,20 +123,17 @@ def load(found: TextFiles, config: TextEncoderConfig) -> tuple[Any, nn.Module]:
 
 
 def load_causal(found: TextFiles) -> tuple[Any, nn.Module]:
-    """(tokenizer, network with its language-modelling head) of a GGUF file, dequantised to float32, on the CPU.
+    """(tokenizer, network with its language-modelling head) in float32 (a GGUF file dequantised), on the CPU.
 
-    Raises UsageError where a package is missing, and for a file that holds no whole language model."""
+    Raises UsageError where a package is missing, and for files that hold no whole language model."""
     transformers = library("the language model needs", bool(found.gguf))
     where, name = str(found.folder), str(found.folder / found.gguf)
+    options: dict[str, Any] = {"trust_remote_code": False} | ({"gguf_file": found.gguf} if found.gguf else {})
     with quiet(transformers), one_sentence(f"language model {name!r} {_NO_MODEL}"):
-        options = {"gguf_file": found.gguf, "trust_remote_code": False}
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
+        options |= {"quantization_config": transformers.GgufConfig(dequantize=True)} if found.gguf else {}
         network, report = transformers.AutoModelForCausalLM.from_pretrained(
-            where,
-            **options,
-            dtype=torch.float32,
-            quantization_config=transformers.GgufConfig(dequantize=True),
-            output_loading_info=True,
+            where, **options, dtype=torch.float32, output_loading_info=True
         )
     if missing := sorted(report["missing_keys"]):
         raise UsageError(f"language model {name!r} lacks weights: {', '.join(missing[:4])} …")

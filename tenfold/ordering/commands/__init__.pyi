@@ -1,0 +1,1 @@
+from .choices import run_score_choices as run_score_choices

@@ -1,0 +1,194 @@
+"""What a model reads: rows of characters, blocks of packed documents, or equations."""
+
+from array import array
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from tenfold import progress
+from tenfold.data.text.characters import CharacterSplits, read_characters
+from tenfold.data.text.code import json_lines, place_of
+from tenfold.data.text.config import CharacterDataConfig, TokenTextConfig
+from tenfold.data.text.token_rows import PackedRows
+from tenfold.errors import UsageError
+from tenfold.files import sha256
+from tenfold.ordering.arithmetic import Arithmetic
+from tenfold.ordering.characters import CharacterTokenizer
+from tenfold.ordering.config import ArithmeticDataConfig, OrderLMConfig
+from tenfold.ordering.model import tokenizer_hash
+from tenfold.ordering.packing import pack
+from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
+from tenfold.training.streams import numpy_generator
+from tenfold.training.task import MapSource
+
+
+class OrderSplits(NamedTuple):
+    """What is trained on, what chooses the checkpoint, and what is measured at the end: batches of "tokens" (b, n)."""
+
+    train: MapSource
+    validation: MapSource
+    test: MapSource
+
+
+class Corpus(Protocol):
+    """Texts as rows, and what made their tokens."""
+
+    @property
+    def splits(self) -> OrderSplits:
+        """The rows."""
+
+    @property
+    def hash(self) -> str:
+        """Of the tokenizer."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """What turns texts into tokens."""
+
+
+class Characters:
+    """Rows of characters, each a text of its own.
+
+    Raises UsageError for data that is read otherwise than the model reads."""
+
+    def __init__(self, model: OrderLMConfig, config: CharacterDataConfig) -> None:
+        self.model, self.config, self.hash = model, config, model.characters_hash
+        self.tokenizer = CharacterTokenizer(model)
+
+    @cached_property
+    def characters(self) -> CharacterSplits:
+        """The text's rows, and all of its training part as one stream."""
+        model, data = self.model, self.config
+        for name in ("alphabet", "lower", "others"):
+            if getattr(model, name) != getattr(data, name):
+                raise UsageError(
+                    f"model.{name} {getattr(model, name)!r} and data.{name} {getattr(data, name)!r} must be the same"
+                )
+        if data.length > model.length:
+            raise UsageError(f"data.length {data.length} exceeds model.length {model.length}; shorten the rows")
+        if model.packing != "rows":
+            raise UsageError("characters come as rows, each a text of its own; set --model.packing rows")
+        return read_characters(data)
+
+    @cached_property
+    def splits(self) -> OrderSplits:
+        """The rows, of validation not more than the settings say."""
+        found = self.characters
+        return OrderSplits(found.train, found.validation.some(self.config.validation_rows), found.test)
+
+
+class Documents:
+    """JSON lines in a tokenizer's tokens, packed in the model's order."""
+
+    def __init__(self, model: OrderLMConfig, config: TokenTextConfig) -> None:
+        self.model, self.config = model, config
+
+    @cached_property
+    def tokenizer(self) -> FileTokenizer:
+        """The tokenizer."""
+        return find_tokenizer(self.config.tokenizer, self.model.vocabulary)
+
+    @cached_property
+    def hash(self) -> str:
+        """Of the tokenizer."""
+        return tokenizer_hash(self.tokenizer)
+
+    @cached_property
+    def splits(self) -> OrderSplits:
+        """Blocks of "train", "validation" and "test". A text that occurs again is left out, so that none is in two.
+
+        Raises UsageError where no texts are named, and for a split without a block."""
+        data = self.config
+        if not data.path:
+            raise UsageError("data.path is empty; name a file or a folder of JSON lines, one object with 'text' a line")
+        tokens = {name: array("i") for name in ("train", "validation", "test")}
+        lengths: dict[str, list[int]] = {name: [] for name in tokens}
+        seen: set[str] = set()
+        for place, document in progress.track(json_lines(data.path), "tokens", "texts"):
+            digest = sha256(document.text)
+            if digest not in seen:
+                seen.add(digest)
+                split, made = place_of(place, data.texts), self.tokenizer.encode(document.prompt + document.text)
+                tokens[split].extend(made)
+                lengths[split].append(len(made))
+        found = {}
+        for name, stream in tokens.items():
+            found[name] = self._rows(np.frombuffer(stream, np.int32), np.array(lengths[name], np.int64))
+            if not len(found[name]):
+                raise UsageError(
+                    f"the {name} split of {data.path} has {len(stream)} tokens, less than one row of {data.length}; "
+                    "give more texts, a larger share, or a smaller data.length"
+                )
+        return OrderSplits(found["train"], found["validation"].some(data.validation_rows), found["test"])
+
+    def _rows(self, stream: np.ndarray, lengths: np.ndarray) -> PackedRows:
+        model, size = self.model, self.config.length
+        end = model.begin if model.end is None else model.end
+        order = model.order if model.packing == "documents" else "l2r"
+        blocks = pack(stream, lengths, order=order, block=size, bos=model.begin, eos=end)
+        return PackedRows(np.ascontiguousarray(blocks.astype(np.int32)).reshape(-1), size)
+
+
+class Equations:
+    """Rows of equations by number, made when they are asked for: all ordered pairs of operands but those left out."""
+
+    def __init__(self, task: Arithmetic, layout: str, held_out: Int64[np.ndarray, " n"], *, only: bool) -> None:
+        self.task, self.layout, self.only = task, layout, only
+        self.held_out = held_out if only else np.sort(held_out)
+        # The i-th number that is not held out is i and as many as are held out below it.
+        self._gaps = self.held_out - np.arange(len(self.held_out))
+        self.fingerprint = sha256(repr((task, layout, only)), self.held_out.tobytes())
+
+    def __len__(self) -> int:
+        return len(self.held_out) if self.only else self.task.pairs - len(self.held_out)
+
+    def pairs(self, indices: Int64[np.ndarray, " b"]) -> Int64[np.ndarray, "b 2"]:
+        """Operands (m, n) of rows."""
+        number = self.held_out[indices] if self.only else indices + np.searchsorted(self._gaps, indices, side="right")
+        first, second = np.divmod(number, 10**self.task.digits - self.task.lowest)
+        return np.stack([first, second], 1).astype(np.int64) + self.task.lowest
+
+    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """Rows as tokens, which are their digits, "*" 10, "+" 11 and "=" 12."""
+        pairs = self.pairs(np.asarray(indices, np.int64))
+        first, second = pairs.T
+        sign, digits = 10 if self.task.operation == "*" else 11, self.task.digits
+        marks = [np.full((len(pairs), 1), mark, np.int64) for mark in (sign, 12)]
+        operands = [_digits(first, digits), marks[0], _digits(second, digits)]
+        result = _digits(self.task.result(first, second), self.task.result_digits)
+        parts = [*operands, marks[1], result] if self.layout == "forward" else [result, marks[1], *operands]
+        return {"tokens": torch.from_numpy(np.concatenate(parts, 1))}
+
+    def some(self, count: int) -> "Equations":
+        """The first of those that are held out, which are in random order; all for 0."""
+        if not self.only or not 0 < count < len(self):
+            return self
+        return Equations(self.task, self.layout, self.held_out[:count], only=True)
+
+
+def _digits(numbers: Int64[np.ndarray, " b"], count: int) -> Int64[np.ndarray, "b count"]:
+    return numbers[:, None] // 10 ** np.arange(count - 1, -1, -1) % 10
+
+
+class EquationCorpus:
+    """The study of arithmetic: which equations are held out depends on the seed of the split alone."""
+
+    def __init__(self, model: OrderLMConfig, config: ArithmeticDataConfig) -> None:
+        self.hash, self.config = model.characters_hash, config
+        self.tokenizer = CharacterTokenizer(model)
+        self.task = Arithmetic(config.digits, config.operation, config.lowest)
+
+    @cached_property
+    def splits(self) -> OrderSplits:
+        """The equations."""
+        data, count = self.config, self.config.test + self.config.validation
+        draws = numpy_generator(data.split_seed, "held-out", data.digits, data.operation, data.lowest)
+        held_out = draws.choice(self.task.pairs, count, replace=False).astype(np.int64)
+        made = {"test": held_out[: data.test], "validation": held_out[data.test :]}
+        parts = {name: Equations(self.task, data.layout, numbers, only=True) for name, numbers in made.items()}
+        train = Equations(self.task, data.layout, held_out, only=False)
+        return OrderSplits(train, parts["validation"], parts["test"])

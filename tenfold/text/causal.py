@@ -1,0 +1,252 @@
+"""Stock causal networks of transformers as language models: what texts share is read once, through the cache."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor, nn
+
+from tenfold.errors import UsageError
+from tenfold.settings.values import read
+from tenfold.text import networks
+from tenfold.text.language_model import ReadingOrder, TokenScores, require_finite_scores, require_rows
+from tenfold.text.tokenizer import FileTokenizer, Tokenizer
+
+_LOGITS_AT_ONCE = 2**25  # 128 MiB in float32
+
+
+class CausalReader:
+    """A causal network that transformers makes, with its tokenizer: a ``LanguageModel``.
+
+    The stem of a question runs once; its cache is then repeated for the rows, which run together, filled up to one
+    length on the right (nothing that counts looks there). ``computed`` counts the tokens that went through the
+    network, filling included.
+
+    Args:
+        network: a ``...ForCausalLM`` in evaluation mode.
+        tokenizer: text to tokens.
+        order: the order in which it was trained to read.
+        begin: tokens before every text.
+        opening: what an empty text is, where ``begin`` is empty.
+        stop: the token of the end.
+        name: in reports.
+        longest: most tokens; None for the network's ``max_position_embeddings``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tokenizer: Tokenizer,
+        *,
+        order: str = "l2r",
+        begin: Sequence[int] = (),
+        opening: int | None = None,
+        stop: int | None = None,
+        name: str = "model",
+        longest: int | None = None,
+    ) -> None:
+        self.network: Any = network
+        self.tokenizer, self.name, self.begin = tokenizer, name, tuple(begin)
+        self.order: ReadingOrder = read(ReadingOrder, order, "order")
+        settings: Any = self.network.config
+        self.vocabulary = int(settings.vocab_size)
+        for token in (*self.begin, opening, stop):
+            if token is not None and not 0 <= token < self.vocabulary:
+                raise UsageError(
+                    f"token {token} is outside of the {self.vocabulary} tokens of {name}; give one of them"
+                )
+        self.opening, self.stop = opening, stop
+        self.longest = longest or int(getattr(settings, "max_position_embeddings", None) or 2**31)
+        self.computed = 0
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text, without begin and end."""
+        return self.tokenizer.encode(text)
+
+    def token_scores(self, stem: Sequence[int], rows: Sequence[Sequence[int]]) -> list[TokenScores]:
+        """Each row's tokens given the stem and those before.
+
+        Raises UsageError for an empty stem, rows without tokens, more tokens than ``longest``, and log-probabilities
+        that are not finite."""
+        self._check(stem, rows)
+        # Rows of like lengths run together, so that little is filled up.
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        found: list[TokenScores | None] = [None] * len(rows)
+        with torch.inference_mode():
+            after, cache = self._prefill(stem)
+            start = 0
+            while start < len(order):
+                some = order[start : start + max(1, _LOGITS_AT_ONCE // (len(rows[order[-1]]) * self.vocabulary))]
+                start += len(some)
+                last = start == len(order)
+                part = [rows[i] for i in some]
+                for i, scores in zip(some, self._batch(part, after, cache, keep=not last), strict=True):
+                    found[i] = scores
+        return cast(list[TokenScores], found)
+
+    def continued(self, prefixes: Sequence[Sequence[int]]) -> "Continuation":
+        """Several prefixes read at once, to be gone on with token by token (see ``Continuation``)."""
+        self._check([0], prefixes)
+        return Continuation(self, prefixes)
+
+    def next_token(self, rows: Int[np.ndarray, "rows tokens"]) -> Float64[np.ndarray, "rows vocabulary"]:
+        """Log-probabilities of the token after each row, in the order in which the model reads."""
+        found = np.empty((len(rows), self.vocabulary))
+        size = max(1, _LOGITS_AT_ONCE // (self.vocabulary + 64 * rows.shape[1]))
+        with torch.inference_mode():
+            for start in range(0, len(rows), size):
+                part = self._ids(rows[start : start + size].tolist())
+                self.computed += part.numel()
+                logits = self.network(input_ids=part, use_cache=False, logits_to_keep=1).logits[:, -1]
+                found[start : start + size] = _wide(logits).log_softmax(-1).double().cpu().numpy()
+        return found
+
+    def _check(self, stem: Sequence[int], rows: Sequence[Sequence[int]]) -> None:
+        require_rows(self.name, self.longest, stem, rows)
+        least, most = (pick(pick(row) for row in (stem, *rows)) for pick in (min, max))
+        if least < 0 or most >= self.vocabulary:
+            raise UsageError(
+                f"token {least if least < 0 else most} is outside of the {self.vocabulary} tokens of {self.name}; its "
+                "tokenizer is another model's"
+            )
+
+    def _ids(self, rows: Sequence[Sequence[int]]) -> Int[Tensor, "b n"]:
+        return torch.tensor(rows, dtype=torch.long, device=self.network.device)
+
+    def _prefill(self, stem: Sequence[int]) -> tuple[Float[Tensor, "1 k"], Any]:
+        self.computed += len(stem)
+        output = self.network(input_ids=self._ids([list(stem)]), use_cache=True, logits_to_keep=1)
+        return output.logits[:, -1], output.cache
+
+    def _batch(
+        self, rows: Sequence[Sequence[int]], after: Float[Tensor, "1 k"], cache: Any, *, keep: bool
+    ) -> list[TokenScores]:
+        """Rows that are continued from one cache, which is left as it is where somebody ``keep``s it."""
+        width = max(map(len, rows))
+        targets = self._ids([[*row, *[0] * (width - len(row))] for row in rows])
+        first = after.expand(len(rows), -1)[:, None]
+        log_p, greedy = _scored(first, targets[:, :1])
+        if width > 1:
+            grown = copy.deepcopy(cache) if keep else cache
+            grown.batch_repeat_interleave(len(rows))
+            self.computed += targets[:, 1:].numel()
+            logits = self.network(input_ids=targets[:, :-1], cache=grown, use_cache=True).logits
+            more = _scored(logits, targets[:, 1:])
+            log_p, greedy = torch.cat([log_p, more[0]], 1), torch.cat([greedy, more[1]], 1)
+        values, likeliest = log_p.double().cpu().numpy(), greedy.cpu().numpy()
+        scores = [TokenScores(values[i, : len(row)], likeliest[i, : len(row)]) for i, row in enumerate(rows)]
+        require_finite_scores(self.name, scores)
+        return scores
+
+
+class Continuation:
+    """Prefixes of a causal network that go on with the same tokens, a few at a time, and of which some may be dropped.
+
+    The prefixes are filled up on the left; nothing looks there.
+    """
+
+    def __init__(self, model: CausalReader, prefixes: Sequence[Sequence[int]]) -> None:
+        width = max(map(len, prefixes))
+        device = model.network.device
+        filled = torch.tensor([width - len(prefix) for prefix in prefixes], device=device)
+        self.model, self.read = model, [len(prefix) for prefix in prefixes]
+        self._mask = (torch.arange(width, device=device) >= filled[:, None]).long()
+        self._next = width - filled  # position of the next token of each row
+        tokens = model._ids([[*[0] * (width - len(prefix)), *prefix] for prefix in prefixes])
+        positions = (self._mask.cumsum(1) - 1).clamp(min=0)
+        model.computed += tokens.numel()
+        with torch.inference_mode():
+            output = model.network(
+                input_ids=tokens, attention_mask=self._mask, position_ids=positions, use_cache=True, logits_to_keep=1
+            )
+        self._after, self._cache = output.logits[:, -1], output.cache
+
+    def __len__(self) -> int:
+        return len(self.read)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone, by their places among those that are left."""
+        if len(rows) == len(self):
+            return
+        chosen = torch.tensor(list(rows), dtype=torch.long, device=self._mask.device)
+        with torch.inference_mode():
+            self._cache.batch_select_indices(chosen)
+            self._mask, self._next, self._after = self._mask[chosen], self._next[chosen], self._after[chosen]
+        self.read = [self.read[i] for i in rows]
+
+    def fork(self, rows: Sequence[int]) -> "Continuation":
+        """These rows by themselves, to go on with apart from the others, which stay as they are."""
+        other = copy.copy(self)
+        other._cache = copy.deepcopy(self._cache)
+        other.keep(rows)
+        return other
+
+    def advance(self, tokens: Sequence[int]) -> Float64[np.ndarray, "rows tokens"]:
+        """log p of these tokens in every row that is left, given all that it has read; they are read then.
+
+        Raises UsageError for no tokens, and for more than the model reads."""
+        model, count = self.model, len(tokens)
+        if not count or max(self.read) + count > model.longest:
+            raise UsageError(
+                f"{count} tokens after {max(self.read)} cannot be read; give at least one, and at most {model.longest} "
+                "in all"
+            )
+        given = model._ids([list(tokens)] * len(self))
+        model.computed += given.numel()
+        with torch.inference_mode():
+            self._mask = torch.cat([self._mask, torch.ones_like(given)], 1)
+            positions = self._next[:, None] + torch.arange(count, device=given.device)
+            logits = model.network(
+                input_ids=given,
+                attention_mask=self._mask,
+                position_ids=positions,
+                cache=self._cache,
+                use_cache=True,
+            ).logits
+            before = torch.cat([self._after[:, None], logits[:, :-1]], 1)
+            log_p, _ = _scored(before, given)
+            self._next, self._after = self._next + count, logits[:, -1]
+        self.read = [size + count for size in self.read]
+        found = log_p.double().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise UsageError(f"{model.name} gives log-probabilities that are not finite; its weights are damaged")
+        return found
+
+
+def _wide(logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _scored(
+    logits: Float[Tensor, "b n k"], targets: Int[Tensor, "b n"]
+) -> tuple[Float[Tensor, "b n"], Bool[Tensor, "b n"]]:
+    """log p of the targets, and whether each is the likeliest token."""
+    wide = _wide(logits)
+    log_p = wide.gather(-1, targets[..., None])[..., 0] - wide.logsumexp(-1)
+    return log_p, wide.argmax(-1) == targets
+
+
+def open_causal(
+    source: str, order: str = "l2r", device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> CausalReader:
+    """A stock causal model with its tokenizer: a packaged name ("smollm2"), a folder or ``.gguf`` file, a hub id.
+
+    BOS stands before texts where the tokenizer puts it there by itself, and before every text of a model that reads
+    right to left. Raises UsageError for what is no causal model of transformers, or has no tokenizer."""
+    found = networks.find(source, what="language model")
+    inner, network = networks.load_causal(found)
+    bos, eos = inner.bos_token_id, inner.eos_token_id
+    # A tokenizer that adds BOS does so before any text.
+    adds = bos is not None and inner("a")["input_ids"][:1] == [bos]
+    return CausalReader(
+        network.eval().requires_grad_(False).to(device, dtype),
+        FileTokenizer(inner),
+        order=order,
+        begin=(bos,) if adds or (order == "r2l" and bos is not None) else (),
+        opening=bos if bos is not None else eos,
+        stop=eos,
+        name=source,
+    )
