@@ -258,7 +258,8 @@ class ProblemSolving(DecodingOptions):
             raise UsageError("suite 'bigcodebench-instruct' asks in words, which nothing goes on; set --template chat")
         if not self.k or any(not 1 <= k <= self.num for k in self.k):
             raise UsageError(f"k is {self.k}; pass@k needs k from 1 to num, {self.num}")
-        if self.num > 1 and not self.temperature and self.alg != "origin" and not self.alg_temp:
+        random = self.temperature or self.alg_temp or self.alg == "origin" or self.strategy == "remdm"
+        if self.num > 1 and not random:
             raise UsageError(
                 f"num is {self.num}, but completions at temperature 0 are all alike; raise it, or set num 1"
             )

@@ -55,9 +55,9 @@ def interpreter() -> tuple[str, tuple[str, ...]]:
     return executable, tuple(path for path in found if not path.startswith(_SYSTEM))
 
 
-def command(limits: Limits, script: str, seccomp: int, told: int) -> list[str]:
+def command(limits: Limits, script: str, seccomp: int, told: int, held: int) -> list[str]:
     """Arguments that run the Python ``script`` in a jail. ``seccomp`` is a descriptor from which the filter is read,
-    ``told`` one to which bubblewrap writes what it started."""
+    ``told`` one to which bubblewrap writes what it started, ``held`` one on which that waits for a byte."""
     root = os.geteuid() == 0
     words = [bwrap(), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if root:
@@ -82,5 +82,6 @@ def command(limits: Limits, script: str, seccomp: int, told: int) -> list[str]:
     for device in _DEVICES:
         words += ["--dev-bind", device, device]
     words += ["--perms", "1777", "--size", str(limits.disk * MIB), "--tmpfs", "/tmp", "--remount-ro", "/"]
-    words += ["--chdir", "/tmp", "--seccomp", str(seccomp), "--info-fd", str(told), "--"]
+    words += ["--chdir", "/tmp", "--seccomp", str(seccomp), "--info-fd", str(told)]
+    words += ["--block-fd", str(held), "--"]
     return [*words, executable, "-s", "-P", "-S", "-B", "-X", "utf8", "-c", script]

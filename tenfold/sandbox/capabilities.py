@@ -7,6 +7,7 @@ from typing import Any
 
 from tenfold.errors import TenfoldError
 from tenfold.sandbox.bubblewrap import ENVIRONMENT
+from tenfold.sandbox.cgroups import swept
 from tenfold.sandbox.inside import guest, wire
 from tenfold.sandbox.jail import Gone, Jail, Late, TooLong
 from tenfold.sandbox.limits import Limits
@@ -68,13 +69,27 @@ def tries(processes, memory, disk):
 """
 
 
+_TOGETHER = """
+import os, signal, time
+
+def together(size):
+    for _ in range(3):
+        if os.fork() == 0:
+            held = b"1" * size
+            time.sleep(2)
+            os._exit(0)
+    return os.waitpid(-1, 0)[1] == signal.SIGKILL
+"""
+
+
 @dataclass(frozen=True)
 class SandboxLayer:
-    """One layer of the isolation: what it is for, and whether it holds here."""
+    """One layer of the isolation: what it is for, whether it holds here, and whether nothing runs without it."""
 
     name: str
     what: str
     holds: bool
+    required: bool = True
 
 
 _LAYERS = {
@@ -93,16 +108,25 @@ _LAYERS = {
 
 @cache
 def layers() -> tuple[SandboxLayer, ...]:
-    """Every layer, tried in a jail; all of them are required.
+    """Every layer, tried in a jail; all but the memory of all processes together are required.
 
     Raises TenfoldError where no jail can be made."""
-    limits, end = Limits(seconds=20.0), time.monotonic() + 20.0
-    jail = Jail(guest, limits)
+    limits = Limits(seconds=20.0)
+    sizes = [limits.processes, limits.memory << 20, limits.disk << 20]
+    found = _called(_TRIES % {"environment": sorted([*ENVIRONMENT, "PWD"])}, "tries", sizes, limits)
+    required = [SandboxLayer(name, what, found.get(name) is True) for name, what in _LAYERS.items()]
+    what = "a limit of the memory of all processes together, by a control group; not required"
+    holds = bool(swept()) and _called(_TOGETHER, "together", [48 << 20], Limits(seconds=20.0, together=96)) is True
+    return (*required, SandboxLayer("control group", what, holds, required=False))
+
+
+def _called(program: str, function: str, given: list[int], limits: Limits) -> Any:
+    """What a function of a program in a jail returns."""
+    jail, end = Jail(guest, limits), time.monotonic() + limits.seconds
     try:
-        jail.begin(_TRIES % {"environment": sorted([*ENVIRONMENT, "PWD"])}, end)
+        jail.begin(program, end)
         jail.receive(end)
-        sizes = [limits.processes, limits.memory << 20, limits.disk << 20]
-        jail.send(wire.encode(["tries", sizes, {}]), end)
+        jail.send(wire.encode([function, given, {}]), end)
         answer: Any = wire.decode(jail.receive(end))
     except (Late, Gone, TooLong) as error:
         raise TenfoldError(f"the sandbox's jail does not work on this machine ({type(error).__name__})") from None
@@ -110,12 +134,12 @@ def layers() -> tuple[SandboxLayer, ...]:
         jail.close()
     if "value" not in answer:
         raise TenfoldError(f"the sandbox's jail does not work on this machine: {answer['error']}: {answer['text']}")
-    return tuple(SandboxLayer(name, what, answer["value"].get(name) is True) for name, what in _LAYERS.items())
+    return answer["value"]
 
 
 def require_layers() -> None:
-    """Raises TenfoldError unless every layer holds."""
-    missing = [layer.what for layer in layers() if not layer.holds]
+    """Raises TenfoldError unless every layer that is required holds."""
+    missing = [layer.what for layer in layers() if layer.required and not layer.holds]
     if missing:
         raise TenfoldError(
             f"the sandbox runs no untrusted program here, because it lacks {'; '.join(missing)}; run it on a Linux "

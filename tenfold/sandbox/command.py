@@ -47,8 +47,9 @@ def _check(json: bool) -> int:
     else:
         width = max(len(layer.name) for layer in found)
         for layer in found:
-            print(f"{layer.name:<{width}}  {'holds' if layer.holds else 'MISSING'}  {layer.what}")
-    return 0 if all(layer.holds for layer in found) else 1
+            state = "holds" if layer.holds else "MISSING" if layer.required else "not here"
+            print(f"{layer.name:<{width}}  {state:<8}  {layer.what}")
+    return 0 if all(layer.holds for layer in found if layer.required) else 1
 
 
 def _judge(file: Path, limits: Limits, workers: int, json: bool) -> int:

@@ -16,6 +16,7 @@ from types import ModuleType
 from tenfold.errors import TenfoldError
 from tenfold.sandbox import syscalls
 from tenfold.sandbox.bubblewrap import ENVIRONMENT, command
+from tenfold.sandbox.cgroups import ControlGroup, swept
 from tenfold.sandbox.inside import guest, judge, wire
 from tenfold.sandbox.limits import Limits
 
@@ -77,25 +78,28 @@ class Jail:
 
     def __init__(self, main: ModuleType, limits: Limits, slot: int = 0) -> None:
         self.limits, self._rest, self._init = limits, bytearray(), -1
-        filtered, told = _filled(seccomp_filter()), os.pipe()
+        self._group = _group(limits)
+        filtered, told, held = _filled(seccomp_filter()), os.pipe(), os.pipe()
         try:
             self._process = subprocess.Popen(
-                command(limits, script(main), filtered, told[1]),
+                command(limits, script(main), filtered, told[1], held[0]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 env=ENVIRONMENT,
                 cwd="/",
-                pass_fds=(filtered, told[1]),
+                pass_fds=(filtered, told[1], held[0]),
                 start_new_session=True,
             )
         except OSError as error:
             os.close(told[0])
+            os.close(held[1])
             raise JailError(f"bubblewrap cannot be started: {error}") from None
         finally:
             os.close(filtered)
             os.close(told[1])
+            os.close(held[0])
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
@@ -103,8 +107,12 @@ class Jail:
         os.set_blocking(self._out, False)
         try:
             self._open(told[0])
+            os.write(held[1], b"1")
+        except BrokenPipeError:
+            raise JailError(f"bubblewrap made no jail: {self._why()}") from None
         finally:
             os.close(told[0])
+            os.close(held[1])
         self._user = _FIRST_USER + (os.getpid() * 61 + slot) % _USERS if os.geteuid() == 0 else None
 
     def _open(self, told: int) -> None:
@@ -119,6 +127,8 @@ class Jail:
         number = json.loads(text)["child-pid"]
         try:
             self._init = os.pidfd_open(number)
+            if self._group is not None:
+                self._group.take(number)  # it waits, and has no children yet
         except ProcessLookupError:
             raise JailError(f"bubblewrap made no jail: {self._why()}") from None
 
@@ -183,6 +193,14 @@ class Jail:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+        finally:
+            if self._group is not None:
+                self._group.remove()
+
+    @property
+    def overrun(self) -> bool:
+        """Whether all processes of the jail together took more memory than they may."""
+        return self._group is not None and self._group.overrun
 
     def ended(self, deadline: float) -> int | None:
         """The exit code of a process that has ended by itself; None where it still runs."""
@@ -190,6 +208,15 @@ class Jail:
             return self._process.wait(max(0.0, min(1.0, deadline - time.monotonic())))
         except subprocess.TimeoutExpired:
             return None
+
+
+def _group(limits: Limits) -> ControlGroup | None:
+    """The control group of a jail, where there can be one."""
+    places = swept()
+    try:
+        return ControlGroup(limits, places) if places else None
+    except OSError as error:
+        raise JailError(f"a control group cannot be made: {error}") from None
 
 
 def _filled(data: bytes) -> int:

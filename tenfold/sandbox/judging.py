@@ -118,6 +118,8 @@ class Bench:
         except TooLong:
             return "failed", f"a message longer than {self.limits.message} KiB, or none at all"
         except Gone:
+            if program.overrun:
+                return "memory", f"all processes together took more than {self.limits.together} MiB"
             return "killed", f"the program's process ended with exit code {program.ended(end)}"
         finally:
             program.close()

@@ -13,6 +13,7 @@ class Limits:
     Attributes:
         seconds: of wall-clock time, loading and all calls together; also of CPU time of each process.
         memory: address space of each process (MiB).
+        together: memory of all processes and the temporary directory together (MiB), where control groups can be made.
         processes: processes and threads together.
         files: open files of each process.
         disk: the private temporary directory (MiB), in memory; also the largest file.
@@ -21,13 +22,14 @@ class Limits:
 
     seconds: float = 5.0
     memory: int = 512
+    together: int = 1024
     processes: int = 16
     files: int = 64
     disk: int = 16
     message: int = 1024
 
     def __post_init__(self) -> None:
-        at_least(self, "limits", memory=64, processes=1, files=16, disk=1, message=1)
+        at_least(self, "limits", memory=64, together=64, processes=1, files=16, disk=1, message=1)
         if not self.seconds > 0:
             raise UsageError(f"limits.seconds is {self.seconds}; give a positive time")
 

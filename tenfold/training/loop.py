@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from tenfold.files import disk_errors, plain
 from tenfold.runs.run_folder import RunFolder
 from tenfold.training import parallel
 from tenfold.training.checkpoints import resume as resuming
-from tenfold.training.checkpoints.checkpoint import Checkpoints, State
+from tenfold.training.checkpoints.checkpoint import Checkpoints, Moment, State
 from tenfold.training.config import TrainingConfig
 from tenfold.training.ema import Ema
 from tenfold.training.guard import NanGuard
@@ -26,7 +26,7 @@ from tenfold.training.metrics import Metrics, Tracker
 from tenfold.training.parallel import World
 from tenfold.training.schedule import learning_rate_factor
 from tenfold.training.streams import Draws, key_of
-from tenfold.training.task import LOSS, Counting, Task, Update, Watching
+from tenfold.training.task import LOSS, Counting, Rounds, Task, Update, Watching
 from tenfold.training.validation import validate
 
 _GO, _STOP, _FAILED = 0, 1, 2
@@ -126,10 +126,11 @@ class _Training:
         self.task, self.config, self.run, self.world, self.signals = task, config, run, world, signals
         self.show = show and world.main
         self.step = 0  # finished updates
+        self.within = 0  # finished parts of the update after them: draws, then its own updates
         self.validated: int | None = None  # the last step that was validated
         self.best: dict[str, Any] | None = None  # {"step", "loss"}: the value of the task's metric
         self.metric = getattr(task, "metric", LOSS)
-        self.saved: int | None = None  # the last step that has a checkpoint
+        self.saved: Moment | None = None  # the last one that has a checkpoint
         self.updated = False  # whether this process has begun an update
         self.seconds = 0.0  # trained before this process
 
@@ -175,15 +176,15 @@ class _Training:
         self.checkpoints.clean()
         found = self.checkpoints.newest_good(self.state, self._note) if resume else None
         if found is not None:
-            step, saved = found
-            loop = saved["loop"]
+            self.saved, saved = found
+            loop, (step, within) = saved["loop"], self.saved
             for text in resuming.check(loop, self.circumstances, step, allow_inexact, str(self.run.path)):
                 self._note(text)
-            self.checkpoints.load(step, saved, self.state)
-            self.step = self.saved = step
+            self.checkpoints.load(self.saved, saved, self.state)
+            self.step, self.within = step, within
             self.best, self.validated, self.seconds = loop["best"], loop["validated"], loop["seconds"]
             self.metrics.load_state(loop.get("metrics", {}), self.world)
-            self._note(f"resumed {self.run.path} at step {step}")
+            self._note(f"resumed {self.run.path} {'in the middle of' if within else 'at'} step {step + bool(within)}")
         elif resume:
             self._note(f"{self.run.path} has no checkpoint yet: starting from its first step")
         with self.world.agreed():
@@ -208,19 +209,22 @@ class _Training:
             # A stop that was asked for during the last validation cut it short: the model is not chosen yet.
             micro = self._next(batches)
             if micro is None:
-                self._save()
-                raise Interrupted(
-                    f"stopped by {self.signals.received or 'a signal'} at step {self.step}; "
-                    f"the run is saved, {self._how_to_resume()}"
-                )
+                self._stop()
             if last:
                 return
             self._update(micro)
-            self.step += 1
+            self.step, self.within = self.step + 1, 0
             self.work()
             if self.step % config.log_every == 0 or self.step == config.steps:
                 self._check_finite()
                 self._log()
+
+    def _stop(self) -> NoReturn:
+        self._save()
+        raise Interrupted(
+            f"stopped by {self.signals.received or 'a signal'} {'in the middle of' if self.within else 'at'} step "
+            f"{self.step + bool(self.within)}; the run is saved, {self._how_to_resume()}"
+        )
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step > 0 and self.step % every == 0
@@ -248,6 +252,8 @@ class _Training:
         factor = learning_rate_factor(self.step, config)
         draws = Draws(config.seed, self.step)
         moved = [{name: t.to(device, non_blocking=True) for name, t in batch.items()} for batch in micro]
+        if isinstance(self.task, Rounds):
+            self._draw(self.task, moved, draws)
         if isinstance(self.task, Counting) and len(micro) * self.world.size > 1:
             self._share_counts(self.task, moved, draws)
         phases = [self.task.step(self.modules, batch, draws) for batch in moved]
@@ -257,8 +263,24 @@ class _Training:
             if stepped is None:
                 break
             self._optimize(stepped, factor)
+            if isinstance(self.task, Rounds):
+                self._part_done(self.within + 1)
         if self.ema is not None:
             self.ema.update(self.step)
+
+    def _draw(self, task: Rounds, moved: list[dict[str, Tensor]], draws: Draws) -> None:
+        """What the updates are on, for every micro-batch."""
+        with parallel.whole(self.own, self.modules, self.world), torch.no_grad():
+            for number, batch in enumerate(moved, 1):
+                with self.world.accelerator.autocast():
+                    task.prepare(batch, draws)
+                self._part_done(number)
+
+    def _part_done(self, within: int) -> None:
+        """So many parts of a step are in the task's state: a stop is heeded here."""
+        self.within = max(self.within, within)
+        if self.world.maximum(int(bool(self.signals.received))):
+            self._stop()
 
     def _share_counts(self, task: Counting, moved: list[dict[str, Tensor]], draws: Draws) -> None:
         """Tell every micro-batch the mean of the counts over all of them, in all processes."""
@@ -329,7 +351,7 @@ class _Training:
         command = f"'tenfold train --resume {self.run.path}'"
         if self.saved is None:
             return f"start again with {command} (no checkpoint was written yet)"
-        return f"resume from step {self.saved} with {command}"
+        return f"resume from step {self.saved.step} with {command}"
 
     def _log(self) -> None:
         means = self.metrics.read(self.world)
@@ -356,15 +378,17 @@ class _Training:
         averaged = self.ema
         if averaged:
             averaged.swap()
+        drawn = parallel.whole(self.own, self.modules, self.world) if isinstance(self.task, Rounds) else nullcontext()
         try:
-            means = validate(
-                self.task,
-                self.modules,
-                self.validation,
-                self.config,
-                self.world,
-                lambda: bool(self.signals.received),
-            )
+            with drawn:
+                means = validate(
+                    self.task,
+                    self.modules,
+                    self.validation,
+                    self.config,
+                    self.world,
+                    lambda: bool(self.signals.received),
+                )
         finally:
             if averaged:
                 averaged.swap()
@@ -378,7 +402,8 @@ class _Training:
             self._save()
 
     def _save(self) -> None:
-        if self.saved == self.step:
+        now = Moment(self.step, self.within)
+        if self.saved == now:
             return
         self._check_finite()
         loop = {
@@ -389,9 +414,9 @@ class _Training:
             "metrics": self.metrics.state(self.world),
             **self.circumstances,
         }
-        self.checkpoints.save(self.step, self.state, loop)
-        self.saved = self.step
-        self.checkpoints.prune(self.config.keep_last, self.step)
+        self.checkpoints.save(now, self.state, loop)
+        self.saved = now
+        self.checkpoints.prune(self.config.keep_last, now)
 
     # The end
 
@@ -417,7 +442,7 @@ class _Training:
         if self.best is None or self.best["step"] == self.step:
             return self.step
         try:
-            self.checkpoints.load_weights(self.best["step"], self.state)
+            self.checkpoints.load_weights(Moment(self.best["step"]), self.state)
         except TenfoldError as error:
             self._note(f"{error}; exporting step {self.step} instead of the best one")
             return self.step

@@ -207,8 +207,7 @@ def wrap(modules: Mapping[str, nn.Module], world: World, config: TrainingConfig)
         # Copied together, so that what two modules share stays shared; buffers stay with the originals.
         trained = copy.deepcopy(dict(modules))
         for module in modules.values():
-            for parameter in module.parameters():
-                parameter.data = parameter.data.new_empty(0)
+            _give_up(module)
     else:
         trained = dict(modules)
     for name, module in trained.items():
@@ -297,10 +296,31 @@ def unwrap(own: Mapping[str, nn.Module], trained: Mapping[str, nn.Module], world
             child.zero_grad(set_to_none=True)
 
 
+@contextmanager
+def whole(own: Mapping[str, nn.Module], trained: Mapping[str, nn.Module], world: World) -> Iterator[None]:
+    """While the body runs, plain modules hold the weights of their wrapped selves in every process: under FSDP2 they
+    are gathered, and given up behind it. Collective."""
+    if world.mode != "fsdp":
+        yield
+        return
+    for name, module in own.items():
+        _collect(module, trained[name], world, everywhere=True)
+    try:
+        yield
+    finally:
+        for module in own.values():
+            _give_up(module)
+
+
+def _give_up(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        parameter.data = parameter.data.new_empty(0)
+
+
 @torch.no_grad()
-def _collect(own: nn.Module, trained: nn.Module, world: World) -> None:
+def _collect(own: nn.Module, trained: nn.Module, world: World, everywhere: bool = False) -> None:
     full = {key: full_tensor(p) for key, p in trained.named_parameters()}
-    if world.main:
+    if world.main or everywhere:
         for key, parameter in own.named_parameters():
             parameter.data = full[key].to(world.device)
         for buffer, source in zip(own.buffers(), trained.buffers(), strict=True):

@@ -148,6 +148,20 @@ class Counting(Protocol):
 
 
 @runtime_checkable
+class Rounds(Protocol):
+    """A task whose step is a round: draws from its own network first, of completions that are rewarded say, and then
+    updates on them. Its ``state_dict`` holds a round that is under way, and ``step`` yields the updates that are left
+    of it, so that a stop is heeded between two draws and two updates, and resuming goes on there.
+
+    While ``prepare`` and ``validate`` run, the modules of ``Task.modules`` hold the weights in every process, under
+    FSDP2 too, where they otherwise give them up."""
+
+    def prepare(self, batch: Batch, draws: Draws) -> None:
+        """Draw for a micro-batch, unless that is done. Called for each before ``counts`` and ``step``, without
+        gradients."""
+
+
+@runtime_checkable
 class Watching(Protocol):
     """A task that looks at the gradients of its updates, and may end a training that is lost."""
 

@@ -1,7 +1,9 @@
 """Coupled-GRPO on the training loop: rounds, resuming, batches, the verbs, what is refused."""
 
 import json
+import os
 import shutil
+import signal
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ from tenfold.masked_lm.grpo.rollouts import complete
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
 from tenfold.text.tokenizer import ByteTokenizer
+from tenfold.training.interrupt import Interrupted
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
 from tests.sandbox.machine import needs_jails
@@ -95,6 +98,41 @@ def test_resuming_is_exact(step: int, start: str, whole: tuple[Path, Any], tmp_p
     assert losses(folder) == losses(whole[0])
 
 
+@pytest.mark.parametrize("place", ["draws", "updates", "the last update"])
+def test_resuming_in_the_middle_of_a_round_is_exact(
+    place: str, start: str, whole: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop during the draws of the third round, or behind its first or second update: the round's completions are not
+    drawn again, and everything is as if never stopped."""
+    folder, task, drawn = tmp_path / "run", CoupledGrpoTask(settings(start, **PENALTY)), []
+    draw, step = CoupledGrpoTask._drawn, task.step
+
+    def drawing(task: CoupledGrpoTask, batch: Any, draws: Draws) -> Any:
+        drawn.append(draws.step)
+        if place == "draws" and drawn == [0, 1, 2]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(task, batch, draws)
+
+    def stopping(modules: Any, batch: Any, draws: Any) -> Iterator[Any]:
+        for number, update in enumerate(step(modules, batch, draws)):
+            if draws.step == 2 and place == ("updates", "the last update")[number]:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield update
+
+    vars(task)["reward"] = odd
+    monkeypatch.setattr(CoupledGrpoTask, "_drawn", drawing)
+    monkeypatch.setattr(task, "step", stopping)
+    with pytest.raises(Interrupted, match="in the middle of step 3; the run is saved, resume from step 2"):
+        train(task, task.recipe.train, RunFolder(folder), show=False)
+    part = {"draws": 1, "updates": 2, "the last update": 3}[place]
+    assert (folder / "checkpoints" / f"step-2-within-{part}").is_dir()
+    found = trained(settings(start, **PENALTY), folder, resume=True)
+    assert drawn == [0, 1, 2, 3]
+    assert all(torch.equal(found[name], whole[1][name]) for name in found)
+    assert losses(folder) == losses(whole[0])
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [f"step-{n}" for n in range(1, 5)]
+
+
 def test_training_changes_the_model(whole: tuple[Path, dict[str, torch.Tensor]], start: str) -> None:
     before = load_file(Path(start) / "model.safetensors")
     assert any(not torch.equal(before[name], whole[1][name]) for name in before)
@@ -160,15 +198,15 @@ def test_the_first_update_is_on_the_policy_itself(estimator: str, stratified: bo
 def test_a_step_towards_what_was_rewarded(start: str) -> None:
     """A small step along the gradient makes better completions likelier than worse ones of their group."""
     task = CoupledGrpoTask(settings(start, inner=1, beta=0.0))
-    (update,) = updates(task)
+    update = next(updates(task))
     update.loss.backward()
-    begun = task._rounds[0]
+    begun = task._begun(batch_of(task), Draws(0, 0))
     view = task._views(begun, Draws(0, 0), 0)
-    before = task._estimated(task.model, begun.drawn, view).log_p
+    before = task._estimated(task.model, begun.drawn, view)
     with torch.no_grad():
         for p in task.model.parameters():
             p -= 0.05 * p.grad
-    after = task._estimated(task.model, begun.drawn, view).log_p
+    after = task._estimated(task.model, begun.drawn, view)
     rise = torch.where(begun.drawn.valid, after - before, 0.0).sum(1).view(-1, 4)
     rewards = begun.rewards - begun.rewards.mean(1, keepdim=True)
     assert (rise * rewards).sum() > 0
@@ -271,8 +309,6 @@ def test_bad_starts_and_data(start: str, tmp_path: Path) -> None:
         _ = CoupledGrpoTask(settings("")).model
     with pytest.raises(UsageError, match="but the recipe's model is"):
         _ = CoupledGrpoTask(change(settings(start), {"model": {"layers": 2}})).model
-    with pytest.raises(UsageError, match=r"completions are drawn from whole weights; set --train.parallel ddp"):
-        CoupledGrpoTask(settings(start, {"parallel": "fsdp"}))
     with pytest.raises(UsageError, match="a path belongs to source 'jsonl', which needs one"):
         PromptConfig(source="jsonl")
     with pytest.raises(UsageError, match="stubs of the library are gone on with; set it to 'continued'"):

@@ -86,7 +86,7 @@ _PUBLISHED = GrpoRecipe(
     objective=GrpoObjective(start="apple/DiffuCoder-7B-Instruct", steps=256),
     train=TrainingConfig(
         steps=2100, batch_size=8, accumulate=1, learning_rate=1e-6, warmup_steps=1, final_fraction=0.1,
-        weight_decay=0.1, betas=(0.9, 0.99), clip=0.2, ema=None, precision="bf16", parallel="ddp",
+        weight_decay=0.1, betas=(0.9, 0.99), clip=0.2, ema=None, precision="bf16", parallel="fsdp",
         activation_checkpointing=True, log_every=1, validate_every=0, checkpoint_every=64,
     ),
 )  # fmt: skip

@@ -1,5 +1,5 @@
 """The policy as it was: what the penalty keeps to. Only trained weights are kept, of low-rank updates the updates
-alone; before the first step these are the model with its adapter disabled."""
+alone; before the first step these are the model with its adapter disabled. Under FSDP2 each process keeps its part."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tenfold.errors import UsageError
+from tenfold.training.parallel import bare
 
 
 class ReferencePolicy:
@@ -41,8 +43,10 @@ class ReferencePolicy:
         self.weights = dict(state)
 
 
-def _trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+def _trained(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """This process's part of what is trained, by name; it shares storage with the module."""
+    named = ((name, p) for name, p in bare(module).named_parameters() if p.requires_grad)
+    return ((name, p.to_local() if isinstance(p, DTensor) else p.detach()) for name, p in named)
 
 
 @torch.no_grad()
@@ -51,4 +55,9 @@ def _put(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     if set(trained) != set(weights):
         raise UsageError(f"the reference holds {len(weights)} weights, the policy trains {len(trained)}; take it again")
     for name, parameter in trained.items():
+        if parameter.shape != weights[name].shape:
+            raise UsageError(
+                f"the reference's part of {name} has shape {tuple(weights[name].shape)}, the policy's "
+                f"{tuple(parameter.shape)}; go on with as many processes as before"
+            )
         parameter.copy_(weights[name])

@@ -1,7 +1,8 @@
 """Completions of prompts by the policy as it is, their rewards and advantages."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -90,3 +91,59 @@ def rewarded(
     each: list[Mapping[str, object]] = [problem for problem in problems for _ in range(group)]
     found = checked_rewards(reward(texts_of(model, drawn), each), len(each), "reward")
     return torch.tensor(found, dtype=torch.float32, device=drawn.completions.device).view(-1, group)
+
+
+@dataclass
+class Round:
+    """What a round has drawn, and how far it is.
+
+    Attributes:
+        drawn: completions.
+        rewards: (b, g), of groups.
+        index: (b,), numbers of the prompts in training, which key the masks.
+        updates: those that are done.
+        old: estimates of the policy that drew, for each update; none where the round has one.
+        reference: estimates of the reference; none without a penalty.
+    """
+
+    drawn: Completed
+    rewards: Tensor
+    index: Tensor
+    updates: int = 0
+    old: list[Tensor] = field(default_factory=list)
+    reference: list[Tensor] = field(default_factory=list)
+
+
+class Rollouts:
+    """The rounds of a step that are under way, one for each micro-batch, as a checkpoint in the middle of them keeps
+    them."""
+
+    def __init__(self) -> None:
+        self._step, self._rounds = -1, dict[int, Round]()
+
+    def of(self, batch: Mapping[str, Tensor], step: int, draw: Callable[[], Round]) -> Round:
+        """The round of a micro-batch, drawn where there is none yet."""
+        if step != self._step:
+            self._step, self._rounds = step, {}
+        first = int(batch["index"][0])
+        if first not in self._rounds:
+            self._rounds[first] = draw()
+        return self._rounds[first]
+
+    def end(self, batch: Mapping[str, Tensor]) -> None:
+        """Forget the round of a micro-batch."""
+        self._rounds.pop(int(batch["index"][0]), None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is under way; nothing between two steps."""
+        rounds = {str(first): {**vars(one), "drawn": one.drawn._asdict()} for first, one in self._rounds.items()}
+        return {"step": self._step, "rounds": rounds} if rounds else {}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Restore it."""
+        self._step, self._rounds = int(state.get("step", -1)), {}
+        for first, saved in state.get("rounds", {}).items():
+            tensors = {name: saved[name].to(device) for name in ("rewards", "index")}
+            drawn = Completed(**{name: value.to(device) for name, value in saved["drawn"].items()})
+            kept = {name: [one.to(device) for one in saved[name]] for name in ("old", "reference")}
+            self._rounds[int(first)] = Round(drawn, **tensors, updates=saved["updates"], **kept)

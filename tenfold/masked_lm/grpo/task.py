@@ -15,13 +15,13 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.decoding.proposals import filtered
 from tenfold.masked_lm.grpo.bounds import sandwich
-from tenfold.masked_lm.grpo.estimators import Estimate, MaskViews, draw_views, estimate, require_same_views
+from tenfold.masked_lm.grpo.estimators import MaskViews, draw_views, estimate
 from tenfold.masked_lm.grpo.evaluation import draw_rewards, measure_rewards
 from tenfold.masked_lm.grpo.options import EstimatorAnalysis
 from tenfold.masked_lm.grpo.prompts import Problem, PromptRows, PromptSplits, read_prompts, reward_of
 from tenfold.masked_lm.grpo.recipes import GrpoRecipe
 from tenfold.masked_lm.grpo.reference import ReferencePolicy
-from tenfold.masked_lm.grpo.rollouts import Completed, complete, rewarded
+from tenfold.masked_lm.grpo.rollouts import Completed, Rollouts, Round, complete, rewarded
 from tenfold.masked_lm.grpo.variance import study_estimators
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.task import MaskedLMTask
@@ -35,13 +35,6 @@ from tenfold.training.streams import Draws, key_of
 from tenfold.training.task import Batch, Metric, Update, mean_count
 
 
-class Round:
-    """What a round has drawn."""
-
-    def __init__(self, drawn: Completed, rewards: Tensor, index: Tensor) -> None:
-        self.drawn, self.rewards, self.index = drawn, rewards, index
-
-
 class CoupledGrpoTask(MaskedLMTask):
     """A masked language model tuned by groups of its own completions."""
 
@@ -52,13 +45,8 @@ class CoupledGrpoTask(MaskedLMTask):
         self.recipe, self.name = recipe, name
         self._updates: nn.Module | None = None
         self._place: dict[str, Any] = {}
-        if recipe.train.parallel == "fsdp":
-            raise UsageError(
-                "train.parallel is fsdp, but completions are drawn from whole weights; set --train.parallel ddp, and "
-                "--objective.lora_rank 16 where memory is short"
-            )
         self.reference = ReferencePolicy()
-        self._step, self._rounds = -1, dict[int, Round]()  # of the micro-batches of a step
+        self._rounds = Rollouts()
 
     @cached_property
     def model(self) -> MaskedLM:
@@ -99,15 +87,17 @@ class CoupledGrpoTask(MaskedLMTask):
         """Held-out prompts."""
         return self.prompts.validation
 
+    def prepare(self, batch: Batch, draws: Draws) -> None:
+        """Completions of a batch and their rewards, drawn once in a step by the whole model."""
+        self._begun(batch, draws)
+
     def counts(self, batch: Mapping[str, Tensor], draws: Draws) -> dict[str, Tensor]:
-        """Valid tokens of the completions: draws them, and ``step`` goes on with the same."""
+        """Valid tokens of the completions."""
         return {"valid": self._begun(batch, draws).drawn.valid.sum()}
 
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
-        """One round: ``inner`` updates on a group of completions of each prompt."""
-        settings = self.recipe.objective
-        if settings.beta and not (self.reference.weights and (not settings.sync or draws.step % settings.sync)):
-            self.reference.take(self.model)
+        """One round: ``inner`` updates on a group of completions of each prompt, those that are left of it."""
+        settings, policy = self.recipe.objective, modules["model"]
         begun = self._begun(batch, draws)
         drawn, rewards = begun.drawn, begun.rewards
         advantage = advantages(rewards, settings.baseline, settings.scaled).flatten()
@@ -115,38 +105,37 @@ class CoupledGrpoTask(MaskedLMTask):
         if settings.estimator == "spg":
             bounds = sandwich(advantage, settings.mixture, settings.power)
             views = [view._replace(sandwich=bounds) for view in views]
-        old = [self._estimated(self.model, drawn, view) for view in views] if settings.inner > 1 else []
-        reference = self._of_reference(drawn, views)
+        if not begun.updates:
+            if settings.beta and not (self.reference.weights and (not settings.sync or draws.step % settings.sync)):
+                self.reference.take(policy)
+            begun.old = [self._estimated(policy, drawn, view) for view in views] if settings.inner > 1 else []
+            begun.reference = self._of_reference(policy, drawn, views)
         about = _about(rewards, drawn)
-        for number, view in enumerate(views):
+        for number in range(begun.updates, settings.inner):
+            view = views[number]
             with torch.enable_grad():
-                now = estimate(modules["model"], drawn.prompts, drawn.completions, view, self._mask, drawn.real)
-            before = old[number] if old else Estimate(now.log_p.detach(), view)
-            require_same_views(now, before)
+                now = estimate(policy, drawn.prompts, drawn.completions, view, self._mask, drawn.real)
+            old = begun.old[number] if begun.old else now.log_p.detach()
+            begun.updates = number + 1  # when the loop looks, the update that this asks for is done
             loss, metrics = policy_loss(
                 now.log_p,
-                before.log_p,
+                old,
                 advantage,
                 drawn.valid,
                 (settings.clip_low, settings.clip_high),
                 settings.beta,
-                reference[number].log_p if reference else None,
+                begun.reference[number] if begun.reference else None,
                 mean_count(batch, "valid", drawn.valid.sum()),
             )
             yield Update("model", loss, {**about, **metrics}, {"log_p": now.log_p.detach()})
+        self._rounds.end(batch)
 
     @property
     def _mask(self) -> int:
         return self.model.special.mask
 
     def _begun(self, batch: Batch, draws: Draws) -> Round:
-        """The completions of a batch and their rewards, drawn once in a step."""
-        if draws.step != self._step:
-            self._step, self._rounds = draws.step, {}
-        first = int(batch["index"][0])
-        if first not in self._rounds:
-            self._rounds[first] = self._drawn(batch, draws)
-        return self._rounds[first]
+        return self._rounds.of(batch, draws.step, lambda: self._drawn(batch, draws))
 
     def _drawn(self, batch: Batch, draws: Draws) -> Round:
         settings = self.recipe.objective
@@ -180,14 +169,14 @@ class CoupledGrpoTask(MaskedLMTask):
         )
 
     @torch.no_grad()
-    def _estimated(self, model: nn.Module, drawn: Completed, views: MaskViews) -> Estimate:
-        return estimate(model, drawn.prompts, drawn.completions, views, self._mask, drawn.real)
+    def _estimated(self, policy: nn.Module, drawn: Completed, views: MaskViews) -> Tensor:
+        return estimate(policy, drawn.prompts, drawn.completions, views, self._mask, drawn.real).log_p
 
-    def _of_reference(self, drawn: Completed, views: list[MaskViews]) -> list[Estimate]:
+    def _of_reference(self, policy: nn.Module, drawn: Completed, views: list[MaskViews]) -> list[Tensor]:
         if not self.recipe.objective.beta:
             return []
-        with torch.no_grad(), self.reference.in_place(self.model):
-            return [self._estimated(self.model, drawn, view) for view in views]
+        with torch.no_grad(), self.reference.in_place(policy):
+            return [self._estimated(policy, drawn, view) for view in views]
 
     @torch.no_grad()
     def validate(
@@ -204,12 +193,13 @@ class CoupledGrpoTask(MaskedLMTask):
         return {"reward": rewarded(self.model, drawn, problems, settings.group, self.reward).mean(1)}
 
     def state_dict(self) -> dict[str, Any]:
-        """The reference's weights. (Rounds begin anew after a checkpoint: completions are keyed by the step.)"""
-        return {"reference": self.reference.state_dict()}
+        """The reference's weights, and rounds that are under way."""
+        return {"reference": self.reference.state_dict(), "rounds": self._rounds.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore them."""
         self.reference.load_state_dict(state.get("reference", {}))
+        self._rounds.load_state_dict(state.get("rounds", {}), self.model.device)
 
     # --- the verbs ----------------------------------------------------------------------------------------
 
@@ -267,7 +257,7 @@ class CoupledGrpoTask(MaskedLMTask):
 class _Rehearsed(CoupledGrpoTask):
     """The same with one pass in place of a whole completion: every pass takes what the first does."""
 
-    def _drawn(self, batch: Batch, draws: Draws) -> Round:
+    def _begun(self, batch: Batch, draws: Draws) -> Round:
         group, tokens = self.recipe.objective.group, self.recipe.data.tokens
         prompts = batch["prompts"].repeat_interleave(group, 0)
         completions = prompts.new_zeros(len(prompts), tokens)

@@ -2,20 +2,22 @@
 
 Tensors go through torch's distributed checkpoint with its Hugging Face (safetensors) storage, everything
 else is JSON, and ``manifest.json`` has the SHA-256 of every file. A checkpoint is written to
-``.writing-step-N`` and renamed to ``step-N`` when all of it has reached the disk.
+``.writing-step-N`` and renamed to ``step-N`` when all of it has reached the disk. One in the middle of the step after
+N, of which J parts are done, is ``step-N-within-J``.
 """
 
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -34,6 +36,7 @@ from tenfold.training.task import Task
 
 FORMAT = "tenfold-checkpoint-1"
 _FILE_BYTES = 2**28
+_NAME = re.compile(r"step-(\d+)(?:-within-(\d+))?")
 
 rename = os.rename  # the moment a checkpoint comes into being; tests interrupt it
 
@@ -62,6 +65,16 @@ class State:
         return tree.parameter_names({name: bare(module) for name, module in self.modules.items()})
 
 
+class Moment(NamedTuple):
+    """When a checkpoint was written: finished steps, and finished parts of the step after them."""
+
+    step: int
+    within: int = 0
+
+    def __str__(self) -> str:
+        return f"step-{self.step}-within-{self.within}" if self.within else f"step-{self.step}"
+
+
 class Unusable(Exception):
     """Why a checkpoint cannot be resumed from; a clause that names the file."""
 
@@ -73,16 +86,16 @@ class Checkpoints:
         self.folder = folder
         self.world = world
 
-    def path(self, step: int) -> Path:
-        """Where the checkpoint of ``step`` lives."""
-        return self.folder / f"step-{step}"
+    def path(self, moment: Moment) -> Path:
+        """Where the checkpoint of a ``moment`` lives."""
+        return self.folder / str(moment)
 
-    def steps(self) -> list[int]:
-        """Steps that have a checkpoint, ascending."""
+    def moments(self) -> list[Moment]:
+        """Moments that have a checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
-        tails = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
-        return sorted(int(tail) for tail in tails if tail.isdigit())
+        names = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*"))
+        return sorted(Moment(int(name[1]), int(name[2] or 0)) for name in names if name)
 
     def clean(self) -> None:
         """Remove what interrupted saves and deletions left behind."""
@@ -93,15 +106,16 @@ class Checkpoints:
 
     # Saving
 
-    def save(self, step: int, state: State, loop: Mapping[str, Any]) -> None:
-        """Write ``step-N`` or leave everything as it was.
+    def save(self, moment: Moment, state: State, loop: Mapping[str, Any]) -> None:
+        """Write the checkpoint of a moment or leave everything as it was.
 
         Raises:
             TenfoldError: the disk is full, or a value cannot be saved; on every process.
         """
-        temporary = self.folder / f".writing-step-{step}"
+        step, final = moment.step, self.path(moment)
+        temporary = self.folder / f".writing-{moment}"
         try:
-            with self.world.agreed(), disk_errors(str(self.path(step))):
+            with self.world.agreed(), disk_errors(str(final)):
                 skeleton, tensors = _split(state, self.world.rank)
                 if self.world.main:
                     shutil.rmtree(temporary, ignore_errors=True)
@@ -110,14 +124,14 @@ class Checkpoints:
             task_skeletons = self.world.gather(skeleton.pop("task"))
             skeleton["task"] = {str(rank): value for rank, value in enumerate(task_skeletons)}
             self._write_tensors(temporary, tensors)
-            with self.world.agreed(), disk_errors(str(self.path(step))):
+            with self.world.agreed(), disk_errors(str(final)):
                 if self.world.main:
                     content = {"format": FORMAT, "step": step, "loop": dict(loop)}
                     write_json(temporary / "state.json", content | {"skeleton": skeleton, "tensors": described})
-            self._write_manifest(temporary, step)
-            with self.world.agreed(), disk_errors(str(self.path(step))):
+            self._write_manifest(temporary, moment)
+            with self.world.agreed(), disk_errors(str(final)):
                 if self.world.main:
-                    self._publish(temporary, self.path(step))
+                    self._publish(temporary, final)
         except BaseException:
             if self.world.main:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -145,18 +159,18 @@ class Checkpoints:
             numbers[place] = 1 + held // _FILE_BYTES
         return numbers if held > _FILE_BYTES else None
 
-    def _write_manifest(self, folder: Path, step: int) -> None:
+    def _write_manifest(self, folder: Path, moment: Moment) -> None:
         # Each process checks in a share of the files, so that large checkpoints are hashed in parallel.
         shares: dict[str, Any] = {}
-        with self.world.agreed(), disk_errors(str(self.path(step))):
+        with self.world.agreed(), disk_errors(str(self.path(moment))):
             files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
             for path in files[self.world.rank :: self.world.size]:
                 fsync(path)
                 shares[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         listed = {name: facts for share in self.world.gather(shares) for name, facts in share.items()}
-        with self.world.agreed(), disk_errors(str(self.path(step))):
+        with self.world.agreed(), disk_errors(str(self.path(moment))):
             if self.world.main:
-                content = {"format": FORMAT, "step": step, "files": dict(sorted(listed.items()))}
+                content = {"format": FORMAT, "step": moment.step, "files": dict(sorted(listed.items()))}
                 write_json(folder / "manifest.json", content | {"sha256": _digest(content)})
 
     def _publish(self, temporary: Path, final: Path) -> None:
@@ -167,32 +181,33 @@ class Checkpoints:
         fsync(self.folder)
         shutil.rmtree(final.with_name(f".removing-{final.name}"), ignore_errors=True)
 
-    def prune(self, keep_last: int, now: int) -> None:
-        """Keep the newest ``keep_last`` checkpoints up to step ``now`` and the best ones that they refer to.
+    def prune(self, keep_last: int, now: Moment) -> None:
+        """Keep the newest ``keep_last`` checkpoints of whole steps up to ``now``, the best ones that they refer to, and
+        that of ``now``.
 
         What lies beyond ``now`` is unusable, or the run would have resumed from it: it is left alone until its step
         is written again, and takes no good one's place."""
         with self.world.agreed():
             if self.world.main:
-                past = [step for step in self.steps() if step <= now]
-                kept = set(past[-keep_last:])
-                for step in list(kept):
+                past = [moment for moment in self.moments() if moment <= now]
+                kept = {*[moment for moment in past if not moment.within][-keep_last:], now}
+                for moment in list(kept):
                     try:
-                        best = json.loads((self.path(step) / "state.json").read_text())["loop"]["best"]
+                        best = json.loads((self.path(moment) / "state.json").read_text())["loop"]["best"]
                     except (OSError, ValueError, KeyError, TypeError):
                         continue  # damaged since it was written: it vouches for nothing
-                    kept |= {best["step"]} if best else set()
-                for step in set(past) - kept:
+                    kept |= {Moment(best["step"])} if best else set()
+                for moment in set(past) - kept:
                     # Renamed first: a kill half-way leaves no folder that looks like a truncated checkpoint.
-                    doomed = self.folder / f".removing-step-{step}"
+                    doomed = self.folder / f".removing-{moment}"
                     shutil.rmtree(doomed, ignore_errors=True)
-                    rename(self.path(step), doomed)
+                    rename(self.path(moment), doomed)
                     shutil.rmtree(doomed, ignore_errors=True)
 
     # Resuming
 
-    def newest_good(self, state: State, note: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
-        """The newest usable checkpoint: its step and its ``state.json``; None when there is none at all.
+    def newest_good(self, state: State, note: Callable[[str], None]) -> tuple[Moment, dict[str, Any]] | None:
+        """The newest usable checkpoint: its moment and its ``state.json``; None when there is none at all.
 
         Raises:
             TenfoldError: there are checkpoints, but not one is whole and of this model.
@@ -202,28 +217,29 @@ class Checkpoints:
             for name, named in state.weights().items()
             for key, tensor in named.items()
         }
-        chosen: int | None = None
+        chosen: Moment | None = None
         problems: list[str] = []
         with self.world.agreed():
             if self.world.main:
-                for step in reversed(self.steps()):
+                for moment in reversed(self.moments()):
                     try:
-                        _refuse_other_model(self.path(step), verify(self.path(step)), shapes)
+                        _refuse_other_model(self.path(moment), verify(self.path(moment)), shapes)
                     except Unusable as problem:
                         problems.append(str(problem))
                     else:
-                        chosen = step
+                        chosen = moment
                         break
                 if chosen is None and problems:
                     raise TenfoldError(f"{problems[0]}; {self.folder} holds no other usable checkpoint")
         chosen, problems = self.world.broadcast([chosen, problems])
         if chosen is None:
             return None
+        chosen = Moment(*chosen)
         for text in problems:
             note(f"{text}; using {self.path(chosen).name} instead")
         return chosen, json.loads((self.path(chosen) / "state.json").read_text())
 
-    def load(self, step: int, saved: Mapping[str, Any], state: State) -> None:
+    def load(self, moment: Moment, saved: Mapping[str, Any], state: State) -> None:
         """Restore weights, averages, optimisers and the task's state in place, from a verified checkpoint."""
         targets: dict[str, Tensor] = {}
         names = state.names()
@@ -237,31 +253,31 @@ class Checkpoints:
             like = tree.optimizer_template(optimizer, names, place)
             skeleton = saved["skeleton"]["optimizers"].get(name)
             if skeleton is None:
-                raise TenfoldError(f"{self.path(step)} holds no state of the optimiser {name!r}")
+                raise TenfoldError(f"{self.path(moment)} holds no state of the optimiser {name!r}")
             optimizers[name] = tree.join(skeleton, _target(saved["tensors"], targets, like))
         ranks = saved["skeleton"]["task"]
         mine = tree.join(ranks[str(self.world.rank % len(ranks))], _target(saved["tensors"], targets, {}))
-        self._read(step, targets)
+        self._read(moment, targets)
         for name, optimizer in state.optimizers.items():
             tree.load_optimizer_state(optimizer, optimizers[name], names)
         state.task.load_state_dict(mine)
 
-    def load_weights(self, step: int, state: State) -> None:
+    def load_weights(self, moment: Moment, state: State) -> None:
         """Restore the weights and averages of a checkpoint in place, after checking its files."""
         with self.world.agreed():
             if self.world.main:
                 try:
-                    verify(self.path(step))
+                    verify(self.path(moment))
                 except Unusable as problem:
                     raise TenfoldError(str(problem)) from None
         targets: dict[str, Tensor] = {}
         for section, nested in (("model", state.weights()), ("ema", state.shadow)):
             for name, named in nested.items():
                 targets.update({f"{section}/{name}/{key}": t.detach() for key, t in named.items()})
-        self._read(step, targets)
+        self._read(moment, targets)
 
-    def _read(self, step: int, targets: dict[str, Tensor]) -> None:
-        path = self.path(step)
+    def _read(self, moment: Moment, targets: dict[str, Tensor]) -> None:
+        path = self.path(moment)
         with _readable_failures(str(path)), _quiet():
             dcp.load(targets, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=self.world.size == 1)
 
