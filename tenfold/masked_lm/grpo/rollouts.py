@@ -145,5 +145,5 @@ class Rollouts:
         for first, saved in state.get("rounds", {}).items():
             tensors = {name: saved[name].to(device) for name in ("rewards", "index")}
             drawn = Completed(**{name: value.to(device) for name, value in saved["drawn"].items()})
-            kept = {name: [one.to(device) for one in saved[name]] for name in ("old", "reference")}
-            self._rounds[int(first)] = Round(drawn, **tensors, updates=saved["updates"], **kept)
+            old, reference = ([one.to(device) for one in saved[name]] for name in ("old", "reference"))
+            self._rounds[int(first)] = Round(drawn, **tensors, updates=saved["updates"], old=old, reference=reference)
