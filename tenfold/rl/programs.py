@@ -8,11 +8,13 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 from tenfold.errors import UsageError
 from tenfold.sandbox.judging import Submission
 from tenfold.sandbox.pool import Sandbox
+from tenfold.settings.arguments import read_all_arguments, read_arguments
 
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 _SHAPE = re.compile(r"(?:(?!```).)*```python\n(?:(?!```).)*```\n", re.DOTALL)
@@ -25,6 +27,7 @@ class TextReward(Protocol):
     def __call__(self, texts: Sequence[str], tasks: Sequence[Mapping[str, Any]], /) -> Sequence[float]: ...
 
 
+@read_arguments
 def fenced_program(text: str) -> str:
     """The first block of Python in a text; "" without one.
 
@@ -35,6 +38,7 @@ def fenced_program(text: str) -> str:
     return found[1] if found else ""
 
 
+@read_arguments
 def parses(program: str) -> bool:
     """Whether a text is Python."""
     try:
@@ -46,6 +50,7 @@ def parses(program: str) -> bool:
     return True
 
 
+@read_arguments
 def format_reward(text: str) -> float:
     """1 for a text that ends in its only block of Python, which parses; 0.5 where that is no Python; else 0
     (arXiv 2506.20639, appendix B, before weighting)."""
@@ -54,6 +59,7 @@ def format_reward(text: str) -> float:
     return 1.0 if parses(fenced_program(text)) else 0.5
 
 
+@read_all_arguments
 class TestReward:
     """The share of a task's tests that a program passes, each in a jail of its own; 1 or 0 with ``whole``.
 
@@ -70,10 +76,14 @@ class TestReward:
     __test__ = False  # for pytest
 
     def __init__(self, sandbox: Sandbox, whole: bool = False, fenced: bool = True) -> None:
+        if not hasattr(sandbox, "judge"):
+            raise UsageError(f"the sandbox is {type(sandbox).__name__}; give a tenfold.sandbox.Sandbox")
         self.sandbox, self.whole, self.fenced = sandbox, whole, fenced
 
     def __call__(self, texts: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> list[float]:
-        """A number in [0, 1] for each text. Raises UsageError for a task without tests."""
+        """A number in [0, 1] for each text. Raises UsageError for a task without tests, and texts without a task."""
+        if len(texts) != len(tasks):
+            raise UsageError(f"there are {len(texts)} texts and {len(tasks)} tasks; give a task for each text")
         places: list[tuple[int, int]] = []
         cases: list[Submission] = []
         for text, task in zip(texts, tasks, strict=True):
@@ -84,8 +94,10 @@ class TestReward:
             if self.fenced:
                 program = fenced_program(text) if format_reward(text) == 1.0 else ""
             if not self.fenced or program:
-                more = tuple(task.get("functions", ())), str(task.get("context", ""))
-                cases += [Submission(program, test, *more) for test in tests]
+                functions, context = task.get("functions", ()), task.get("context", "")
+                if isinstance(functions, str):
+                    raise UsageError(f'a task\'s "functions" are the text {functions!r}; give a list of names')
+                cases += [Submission(program, test, functions, context) for test in tests]
             places.append((first, len(cases)))
         passed = [verdict.passed for verdict in self.sandbox.judge(cases)]
         shares = [sum(passed[first:last]) / (last - first) if last > first else 0.0 for first, last in places]
@@ -98,6 +110,11 @@ class WeightedReward:
     def __init__(self, parts: Mapping[str, tuple[float, TextReward]]) -> None:
         if not parts:
             raise UsageError("a weighted reward has no parts; give at least one")
+        for name, (weight, reward) in parts.items():
+            if not isinstance(weight, Real) or isinstance(weight, bool) or not math.isfinite(weight):
+                raise UsageError(f"the weight of the reward {name!r} is {weight!r}; give a finite number")
+            if not callable(reward):
+                raise UsageError(f"the reward {name!r} is {type(reward).__name__}; give a function of texts and tasks")
         self.parts = dict(parts)
 
     def __call__(self, texts: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -109,13 +126,18 @@ class WeightedReward:
         return total
 
 
-def checked_rewards(found: Sequence[object], count: int, name: str) -> list[float]:
-    """Rewards as floats. Raises UsageError where one is missing, no number, NaN or infinite."""
+def checked_rewards(found: object, count: int, name: str) -> list[float]:
+    """Rewards, of any library of numbers, as floats. Raises UsageError where one is missing, no number, NaN or
+    infinite."""
+    if hasattr(found, "tolist"):  # an array or a tensor
+        found = found.tolist()
+    if not isinstance(found, list | tuple):
+        raise UsageError(f"the reward {name!r} gave {type(found).__name__}; give a list of {count} numbers")
     if len(found) != count:
         raise UsageError(f"the reward {name!r} gave {len(found)} numbers for {count} texts; give one for each")
     made = []
     for place, value in enumerate(found):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise UsageError(f"the reward {name!r} gave {value!r} for text {place}; every text needs a finite number")
         made.append(float(value))
     return made

@@ -14,6 +14,7 @@ from tenfold.errors import UsageError
 from tenfold.sandbox.inside import guest, judge, wire
 from tenfold.sandbox.jail import Gone, Jail, JailError, Late, TooLong
 from tenfold.sandbox.limits import Limits
+from tenfold.settings.arguments import read_arguments
 from tenfold.settings.checks import settings
 
 Status = Literal["passed", "failed", "error", "timed out", "memory", "killed", "no verdict"]
@@ -36,6 +37,11 @@ class Submission:
     functions: tuple[str, ...] = ()
     context: str = ""
 
+    def __post_init__(self) -> None:
+        for name in self.functions:
+            if not name.isidentifier():
+                raise UsageError(f"functions holds {name!r}; give names of functions")
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -55,6 +61,7 @@ class Verdict:
         return self.status == "passed"
 
 
+@read_arguments
 def free_names(tests: str, context: str = "") -> tuple[str, ...]:
     """Names that the tests read, and that neither they nor the context nor Python define: the program's functions.
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from tenfold.settings.values import read
 
@@ -14,7 +14,7 @@ _PLAIN = (int, float, bool, str, NoneType)
 
 
 def plain_arguments(function: Callable[..., Any]) -> dict[str, Any]:
-    """The parameters that are numbers, truth values or text by their annotation, and that annotation.
+    """The parameters that are numbers, truth values, text, choices or tuples of such, with their annotations.
 
     >>> def f(n: int, x: float | None, table: dict): ...
     >>> plain_arguments(f)
@@ -24,8 +24,15 @@ def plain_arguments(function: Callable[..., Any]) -> dict[str, Any]:
     return {
         name: hint
         for name, hint in hints.items()
-        if all(kind in _PLAIN for kind in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)))
+        if all(_plain(kind) for kind in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)))
     }
+
+
+def _plain(hint: Any) -> bool:
+    """Whether a type is a number, a truth value, text, a choice, or a tuple of such."""
+    if get_origin(hint) is tuple:
+        return all(inner is Ellipsis or _plain(inner) for inner in get_args(hint))
+    return hint in _PLAIN or get_origin(hint) is Literal
 
 
 def read_arguments(function: F) -> F:

@@ -16,14 +16,16 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import UsageError
-from tenfold.nn.border import Values
+from tenfold.nn.border import Values, whole
 from tenfold.nn.memory import require
+from tenfold.settings.arguments import read_arguments
 from tenfold.text.bounds import LikelihoodBound
 from tenfold.text_flows.networks.couplings import MixMany
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.training.streams import Draws
 
 
+@read_arguments
 @torch.no_grad()
 def log_weights(
     model: TextFlow,
@@ -32,17 +34,17 @@ def log_weights(
     *,
     seed: int = 0,
     batch: int = 64,
-    index: Int[Tensor, " b"] | None = None,
+    index: Values | None = None,
 ) -> Float[Tensor, "draws b"]:
     """log w of each text for ``draws`` latents, nats, float64: log p(x, z) − log q(z | x).
 
     Args:
         seed: keys the draws, with the text's number.
         batch: texts computed together; it changes rounding only.
-        index: the texts' numbers in a larger whole; 0, 1, … by default.
+        index: the texts' numbers (b,) in a larger whole; 0, 1, … by default.
 
     Raises:
-        UsageError: no draw asked for, and what is no text of the model.
+        UsageError: no draw asked for, what is no text of the model, and numbers that are not one a text.
     """
     if draws < 1 or batch < 1:
         raise UsageError(f"draws is {draws} and batch {batch}; give at least 1")
@@ -55,13 +57,13 @@ def log_weights(
     # Features of the layers, and the components of all positions.
     each = 16 * config.width + 4 * max(config.components) * config.channels
     require(4.0 * min(batch, len(tokens)) * size * each, tokens.device, f"scoring {batch} texts", "lower --batch")
-    index = torch.arange(len(tokens)) if index is None else index.cpu()
+    numbers = sample_numbers(index, len(tokens))
     found = torch.zeros(draws, len(tokens), dtype=torch.float64)
     with progress.task("bound", draws * len(tokens), "texts") as step:
         for k in range(draws):
             for rows in torch.arange(len(tokens)).split(batch):
                 here = rows.to(tokens.device)
-                noise = Draws(seed, k).normal("latents", index[rows].to(tokens.device), (size, config.dim))
+                noise = Draws(seed, k).normal("latents", numbers[rows].to(tokens.device), (size, config.dim))
                 found[k, rows] = one_draw(model, tokens[here], noise).cpu()
                 step(len(rows))
     return found
@@ -76,20 +78,23 @@ def one_draw(model: TextFlow, tokens: Int[Tensor, "b n"], noise: Float[Tensor, "
     return terms.reconstruction.double().sum(1) + terms.prior.double().sum(1) - terms.posterior.double().sum(1)
 
 
-def collapsed(model: TextFlow, tokens: Int[Tensor, "b n"], noise: Float[Tensor, "b m d"]) -> Float[Tensor, " b"]:
+def collapsed(model: TextFlow, tokens: Values, noise: Values) -> Float[Tensor, " b"]:
     """log w of a single tied Mix-d coupling with the tied decoder: Σ_t log Σ_k π_tk p(x = k | z_t), float64. Padding is
-    left out: given what was before, its own factor is integrated exactly.
+    left out: given what was before, its own factor is integrated exactly. Shapes are those of ``TextFlow.forward``.
 
-    Raises UsageError for another model."""
+    Raises UsageError for another model, what is no text of it and noise of another shape."""
     first = model.chain[0]
     if len(model.chain) != 1 or not isinstance(first, MixMany) or first.codebook is not None or not _tied(model):
         raise UsageError("the collapsed estimator is of one tied mix-d coupling with the tied decoder; use one_draw")
-    z = model.tokens.encode(model.padded(tokens), noise)
+    tokens = model.rows(tokens)
+    padded = model.padded(tokens)
+    z = model.tokens.encode(padded, model.noise_of(padded, noise))
     weights = first.log_weights(first.body(model.positions(z))).flatten(1, 2)
     each = (weights + model.tokens.log_probs(z)).double().logsumexp(-1)
     return each[:, : tokens.shape[1]].sum(1)
 
 
+@read_arguments
 def elbo(model: TextFlow, tokens: Values, draws: int = 4, **how: object) -> LikelihoodBound:
     """The evidence lower bound as an upper bound on −log p(x); keywords are those of ``log_weights``."""
     tokens = model.rows(tokens)
@@ -98,10 +103,23 @@ def elbo(model: TextFlow, tokens: Values, draws: int = 4, **how: object) -> Like
     return LikelihoodBound(values.mean(0), error, _counts(tokens), draws, "ELBO")
 
 
+@read_arguments
 def importance_bound(model: TextFlow, tokens: Values, draws: int = 16, **how: object) -> LikelihoodBound:
     """The importance-weighted bound on −log p(x) with S = ``draws``; keywords are those of ``log_weights``."""
     tokens = model.rows(tokens)
     return weighted(log_weights(model, tokens, draws, **how), tokens)  # type: ignore[arg-type]
+
+
+def sample_numbers(index: Values | None, count: int) -> Int[Tensor, " b"]:
+    """The numbers of texts in a larger whole, on the CPU; 0, 1, … for None.
+
+    Raises UsageError for what is not one whole number of at least 0 a text."""
+    if index is None:
+        return torch.arange(count)
+    numbers = whole(index, "the texts' numbers").cpu()
+    if numbers.shape != (count,) or bool((numbers < 0).any()):
+        raise UsageError(f"the texts' numbers have shape {tuple(numbers.shape)}; give {count}, each at least 0")
+    return numbers
 
 
 def weighted(values: Float[Tensor, "draws b"], tokens: Int[Tensor, "b n"]) -> LikelihoodBound:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.errors import TenfoldError, UsageError
+from tenfold.nn.border import Values
+from tenfold.settings.arguments import read_arguments
 from tenfold.text_flows.networks.couplings import Coupling
 from tenfold.text_flows.networks.model import TextFlow
 
@@ -33,11 +35,10 @@ class Inverted:
         return self.states[-1]
 
 
+@read_arguments
 @torch.no_grad()
-def invert_flow(
-    model: TextFlow, u: Float[Tensor, "b n d"], block: int = 1, tolerance: float = 1e-4, root: float = 1e-6
-) -> Inverted:
-    """The latents whose noise is u.
+def invert_flow(model: TextFlow, u: Values, block: int = 1, tolerance: float = 1e-4, root: float = 1e-6) -> Inverted:
+    """The latents whose noise is u (b, n, d).
 
     Args:
         block: positions that are solved together; 1 for the sequential inverse, 0 for all.
@@ -45,18 +46,18 @@ def invert_flow(
         root: of each one-dimensional inverse (at least what the dtype can hold).
 
     Raises:
-        UsageError: another shape, and numbers out of range.
+        UsageError: another shape, NaN, and numbers out of range.
         TenfoldError: a result that misses the tolerance by more than tenfold, with the residual: caches and single
             passes round differently, and a flow may magnify that.
     """
     config = model.config
-    if u.ndim != 3 or u.shape[2] != config.dim or not 0 < u.shape[1] <= config.length or u.shape[1] % config.patch:
+    u = model.points(u, "the noise")
+    if block < 0 or not 0 < tolerance < 1 or not 0 < root < 1:
         raise UsageError(
-            f"noise has shape {tuple(u.shape)}; give (texts, tokens, {config.dim}), of at most {config.length} "
-            f"tokens, a multiple of {config.patch}"
+            f"block is {block}, tolerance {tolerance} and root {root}; give 0 or more, and numbers between 0 and 1"
         )
-    if block < 0 or not 0 < tolerance < 1:
-        raise UsageError(f"block is {block} and tolerance {tolerance}; give 0 or more, and a number between 0 and 1")
+    if not len(u):
+        return Inverted([u] * (len(model.couplings) + 1), 0, 0.0)
     root = max(root, 1e-5 if u.dtype == torch.float32 else 1e-12)
     states, calls, worst = [u], 0, 0.0
     places = range(len(model.couplings) - 1, -1, -1)

@@ -12,6 +12,9 @@ from tenfold import progress
 from tenfold.discrete.masking import categorical
 from tenfold.errors import UsageError
 from tenfold.files import json_text, write_output
+from tenfold.nn.border import Values
+from tenfold.settings.arguments import read_arguments
+from tenfold.text_flows.bounds import sample_numbers
 from tenfold.text_flows.inversion import invert_flow
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.text_flows.options import TextFlowSampling
@@ -35,30 +38,32 @@ def base_noise(model: TextFlow, rows: Int[Tensor, " b"], length: int, seed: int)
     return Draws(seed, 0).normal("base", rows.to(device_of(model)), shape).to(weight.dtype)
 
 
+@read_arguments
 @torch.no_grad()
-def encode_text(
-    model: TextFlow, tokens: Int[Tensor, "b n"], seed: int = 0, index: Int[Tensor, " b"] | None = None
-) -> Float[Tensor, "b m d"]:
-    """u of texts at latents drawn from q(z | x), keyed by (seed, the texts' numbers)."""
+def encode_text(model: TextFlow, tokens: Values, seed: int = 0, index: Values | None = None) -> Float[Tensor, "b m d"]:
+    """u of texts (b, n) at latents drawn from q(z | x), keyed by (seed, the texts' numbers (b,)).
+
+    Raises UsageError for what is no text of the model, and numbers that are not one a text."""
+    tokens = model.rows(tokens)
     padded = model.padded(tokens)
-    rows = torch.arange(len(tokens)) if index is None else index
+    rows = sample_numbers(index, len(tokens))
     noise = Draws(seed, 0).normal("latents", rows.to(tokens.device), (padded.shape[1], model.config.dim))
     return model.states(model.tokens.encode(padded, noise.to(model.tokens.mean.dtype)))[-1]
 
 
 @torch.no_grad()
-def decode_noise(
-    model: TextFlow, u: Float[Tensor, "b m d"], options: TextFlowSampling, rows: Int[Tensor, " b"] | None = None
-) -> Generated:
-    """Tokens of the states that noise u becomes on its way to latents; of the latents alone without ``passes``.
-    ``rows`` are the texts' numbers, which key what the decoder draws; 0, 1, … by default.
+def decode_noise(model: TextFlow, u: Values, options: TextFlowSampling, rows: Values | None = None) -> Generated:
+    """Tokens of the states that noise u (b, m, d) becomes on its way to latents; of the latents alone without
+    ``passes``. ``rows`` (b,) are the texts' numbers, which key what the decoder draws; 0, 1, … by default.
 
-    Raises TenfoldError where the inverse is not certified."""
+    Raises TenfoldError where the inverse is not certified, UsageError for other noise, and numbers that are not one a
+    text."""
+    u = model.points(u, "the noise")
+    numbers = sample_numbers(rows, len(u))
     block = options.block if options.solver == "jacobi" else 1
     found = invert_flow(model, u, block, options.tolerance)
     wanted = found.states if options.passes else found.states[-1:]
-    rows = torch.arange(len(u)) if rows is None else rows
-    return Generated([_read(model, h, options, rows) for h in wanted], found.calls, found.residual)
+    return Generated([_read(model, h, options, numbers) for h in wanted], found.calls, found.residual)
 
 
 def _read(model: TextFlow, h: Tensor, options: TextFlowSampling, rows: Tensor) -> Tensor:

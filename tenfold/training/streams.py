@@ -71,7 +71,7 @@ class Draws:
             torch.full(shape, self.step & _LOW, dtype=torch.int64, device=rows.device),
         )
         words = philox(counter, (key & _LOW, key >> 32))
-        return torch.stack(words, dim=-1).reshape(shape[0], -1)[:, :count]
+        return torch.stack(words, dim=-1).flatten(1)[:, :count]
 
     def uniform(
         self, purpose: str, index: Tensor, shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float32

@@ -155,7 +155,12 @@ for kind in kinds:
                 print(kind.__name__, field.name, bad)
 import numpy
 import torch
-from tenfold.masked_lm import MaskedLM, create_completion, diffusion_generate, mdm_nll
+from tenfold import rl
+from tenfold.masked_lm import MaskedLM, create_completion, diffusion_generate, estimate, mdm_nll, require_same_views
+from tenfold.rl import TestReward
+from tenfold.sandbox import free_names
+class Sandboxed:
+    judge = list
 model = MaskedLM.from_config(MaskedLMConfig(width=32, layers=1, heads=2, intermediate=32, positions=32))
 rows = torch.zeros(1, 4, dtype=torch.long)
 for use in (
@@ -165,6 +170,12 @@ for use in (
     lambda: mdm_nll(model, rows, 2.5), lambda: mdm_nll(model, rows, 2, seed=1.5), lambda: mdm_nll(model, rows, True),
     lambda: diffusion_generate(model, rows, max_new_tokens=2, seed=1.5),
     lambda: diffusion_generate(model, rows, max_new_tokens=2.5),
+    lambda: rl.paired(rows, [0.5]), lambda: rl.signed_loss([[0.5, 0.5]], None, 1.0), lambda: rl.until_end(rows, "x"),
+    lambda: rl.until_end(rows, (1.5,)), lambda: rl.policy_loss([[0.0]], [[0.0]], [1.0], [[True]], (0.2,)),
+    lambda: rl.WeightedReward({"a": (1.0, 5)}), lambda: rl.WeightedReward({"a": ("2", len)}),
+    lambda: free_names(b"f(1)"), lambda: free_names(None), lambda: require_same_views(rows, rows),
+    lambda: estimate(len, rows, rows, None, 5), lambda: TestReward(None),
+    lambda: TestReward(Sandboxed, fenced=False)(["x"], [{"tests": ["a"], "functions": "f"}]),
 ):
     try:
         print(use())

@@ -17,6 +17,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.nn.border import finite
+from tenfold.nn.tensors import read_tensors, within
+from tenfold.settings.arguments import read_arguments
 
 
 class Sandwich(NamedTuple):
@@ -26,24 +29,40 @@ class Sandwich(NamedTuple):
     power: float
 
 
+@read_tensors()
 def count_views(
     uniforms: Float[Tensor, "b v l"], offset: Float[Tensor, "b 1"]
 ) -> tuple[Bool[Tensor, "v b l"], Float[Tensor, "v b"]]:
     """Views that hide n tokens at random, n uniform in 1..L and spread over the v views: hidden, and weight L/(n v).
 
-    ``uniforms`` rank the tokens of each view; ``offset`` moves the strata of the numbers."""
+    ``uniforms`` rank the tokens of each view; ``offset`` moves the strata of the numbers.
+
+    Raises UsageError for numbers outside [0, 1), and without views or tokens."""
     _, views, length = uniforms.shape
+    if not views or not length:
+        raise UsageError(f"{views} views of {length} tokens; give at least one of each")
+    within(uniforms, "uniforms", 0.0, 1.0)
+    within(offset, "offset", 0.0, 1.0)
     place = (offset + torch.arange(views, device=uniforms.device)) / views
     number = (place * length).long().clamp(max=length - 1) + 1
     hidden = uniforms.argsort(-1).argsort(-1) < number[..., None]
     return hidden.transpose(0, 1), (length / (number * views)).to(uniforms.dtype).T
 
 
+@read_arguments
+@read_tensors(unknown=("each",))
 def upper_bound(
     each: Float[Tensor, "v b l"], hidden: Bool[Tensor, "v b l"], weight: Float[Tensor, "v b"], power: float
 ) -> Float[Tensor, "b l"]:
     """1/β · log Σ_v w_v p_k^β per token, over views that hide it, from ``each`` = log p_k; 0 for a token that none
-    hides, as in the lower bound. Computed in float32 at least."""
+    hides, as in the lower bound. Computed in float32 at least.
+
+    Raises UsageError for a power that is not positive, weights that are not, and a hidden token's log p that is NaN or
+    infinite."""
+    if not power > 0:
+        raise UsageError(f"the power is {power:g}; give a positive one")
+    within(weight, "weight", 1e-30, torch.inf)
+    each = finite(torch.where(hidden, each, 0.0), "each")
     there = hidden.any(0)
     logs = torch.where(hidden, power * each.to(torch.promote_types(each.dtype, torch.float32)), -torch.inf)
     # A row of -inf has no gradient that is a number, so it is left out before.
@@ -51,11 +70,14 @@ def upper_bound(
     return torch.where(there, logs.logsumexp(0) / power, 0.0)
 
 
+@read_arguments
+@read_tensors()
 def sandwich(advantage: Float[Tensor, " b"], mixture: float = 0.5, power: float = 1.5) -> Sandwich:
     """The upper bound's share is ``mixture`` where the advantage is negative, and 0 elsewhere.
 
-    Raises UsageError for a mixture outside [0, 1], and a power below 1: the upper bound would be beneath the lower."""
-    if not 0 <= mixture <= 1 or not 1 <= power < float("inf"):
+    Raises UsageError for an advantage that is NaN or infinite, a mixture outside [0, 1], and a power below 1: the upper
+    bound would be beneath the lower."""
+    if not 0 <= mixture <= 1 or not power >= 1:
         raise UsageError(
             f"the mixture is {mixture} and the power {power}; give a share of the upper bound in [0, 1], and a power "
             "of at least 1"

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.masked_lm.grpo.bounds import Sandwich, count_views, upper_bound
+from tenfold.nn.border import floats
+from tenfold.nn.tensors import read_tensors, require_axes, truths, within
+from tenfold.settings.arguments import read_arguments
 
 EstimatorName = Literal["coupled", "decoupled", "full", "d1", "spg"]
 D1_SHARE = 0.15  # of the prompt's tokens (arXiv 2504.12216)
@@ -49,24 +52,36 @@ class Estimate(NamedTuple):
     views: MaskViews
 
 
+@read_tensors()
 def full_views(completions: Int[Tensor, "b l"]) -> MaskViews:
     """Everything hidden, in one view."""
     hidden = torch.ones_like(completions, dtype=torch.bool)[None]
     return MaskViews(hidden, torch.ones(hidden.shape[:2], device=completions.device))
 
 
+@read_arguments
+@read_tensors()
 def d1_views(completions: Int[Tensor, "b l"], uniforms: Float[Tensor, "b p"], share: float = D1_SHARE) -> MaskViews:
-    """Everything hidden, and a share of the prompt too (d1, arXiv 2504.12216)."""
+    """Everything hidden, and a share of the prompt too (d1, arXiv 2504.12216).
+
+    Raises UsageError for a share, or numbers, outside [0, 1]."""
+    if not 0 <= share <= 1:
+        raise UsageError(f"share is {share:g}; give a part of the prompt, in [0, 1]")
+    within(uniforms, "uniforms", 0.0, 1.0)
     return full_views(completions)._replace(prompt=uniforms < share)
 
 
+@read_arguments
+@read_tensors()
 def coupled_views(masks: Bool[Tensor, "pairs b l"], t: Float[Tensor, "pairs b"], normalised: bool = False) -> MaskViews:
     """λ pairs of a mask at time t and its complement at 1 − t, and the view that hides everything.
 
-    Raises UsageError for a time outside (0, 1)."""
+    Raises UsageError for a time outside (0, 1), and for no pair."""
     return _paired(masks, ~masks, t, normalised)
 
 
+@read_arguments
+@read_tensors()
 def decoupled_views(
     masks: Bool[Tensor, "pairs b l"],
     others: Bool[Tensor, "pairs b l"],
@@ -81,6 +96,8 @@ def _paired(masks: Tensor, others: Tensor, t: Tensor, normalised: bool) -> MaskV
     if not bool(((t > 0) & (t < 1)).all()):
         raise UsageError(f"times of a pair lie in (0, 1), but one is {t[~((t > 0) & (t < 1))][0].item():g}")
     pairs = len(t)
+    if not pairs:
+        raise UsageError("there is no pair of masks; give at least one")
     hidden = torch.cat([torch.ones_like(masks[:1]), masks, others])
     divisor = 2 * pairs + 1 if normalised else pairs + 1
     return MaskViews(hidden, torch.cat([torch.ones_like(t[:1]), 1 / t, 1 / (1 - t)]) / divisor)
@@ -93,6 +110,8 @@ def spread_out(uniforms: Float[Tensor, "*rows l"], offset: Float[Tensor, "*rows 
     return ((ranks + offset) / uniforms.shape[-1]).clamp(max=1 - 2.0**-24)
 
 
+@read_arguments
+@read_tensors()
 def draw_views(
     kind: EstimatorName,
     prompts: Int[Tensor, "b p"],
@@ -118,8 +137,6 @@ def draw_views(
         return d1_views(completions, uniforms("prompt", (prompts.shape[1],)))
     if kind == "spg":
         return MaskViews(*count_views(uniforms("masks", (2 * pairs + 1, l)), uniforms("counts", (1,))))
-    if kind not in ("coupled", "decoupled"):
-        raise UsageError(f"there is no estimator {kind!r}; choose one of coupled, decoupled, full, d1, spg")
     t = least + (1 - 2 * least) * uniforms("times", (pairs,)).T
 
     def masks(purpose: str, share: Tensor) -> Tensor:
@@ -137,6 +154,8 @@ LogLoss = Callable[..., Tensor]
 """``MaskedLM.forward``: (noisy, clean, chosen, attention mask) to −log p at the chosen places."""
 
 
+@read_arguments
+@read_tensors()
 def estimate(
     forward: LogLoss,
     prompts: Int[Tensor, "b p"],
@@ -148,7 +167,10 @@ def estimate(
     """Per-token log-probability estimates: all views as one batch, logits at hidden tokens of the completions alone.
 
     ``real`` is False at the padding left of prompts, which is not attended to. Prompt tokens are hidden where the
-    views say so."""
+    views say so.
+
+    Raises UsageError for views of completions or prompts of another shape."""
+    _check_views(views, prompts, completions)
     v, b, l = views.hidden.shape
     clean = torch.cat([prompts, completions], 1)
     before = torch.zeros_like(prompts, dtype=torch.bool) if views.prompt is None else views.prompt
@@ -167,8 +189,25 @@ def estimate(
     return Estimate(log_p, views)
 
 
+def _check_views(views: MaskViews, prompts: Tensor, completions: Tensor) -> None:
+    """Raises UsageError for views of other completions or prompts."""
+    if not isinstance(views, MaskViews):
+        raise UsageError(f"views is {type(views).__name__}; make them with draw_views")
+    b, l = completions.shape
+    sizes: dict[str, tuple[object, str]] = {}
+    require_axes(truths(views.hidden, "views.hidden"), "views.hidden", ("v", str(b), str(l)), sizes)
+    require_axes(floats(views.weight, "views.weight"), "views.weight", ("v", str(b)), sizes)
+    if views.prompt is not None:
+        require_axes(truths(views.prompt, "views.prompt"), "views.prompt", tuple(map(str, prompts.shape)))
+    if views.sandwich is not None:
+        require_axes(floats(views.sandwich.share, "views.sandwich.share"), "views.sandwich.share", (str(b),))
+
+
 def require_same_views(one: Estimate, other: Estimate) -> None:
     """Raises UsageError for estimates of different masks, weights or bounds: their ratio would be noise."""
+    for given in (one, other):
+        if not isinstance(given, Estimate):
+            raise UsageError(f"an estimate is {type(given).__name__}; make it with estimate")
     if not _same(one.views, other.views):
         raise UsageError("the two estimates are of different masks; draw the views once, and use them for both")
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.nn.border import Values, floats, visible
+from tenfold.nn.border import Values, as_tensor, floats, visible
 from tenfold.settings.arguments import read_all_arguments
 from tenfold.text_flows.bijectors.inverse import invert
 from tenfold.text_flows.bijectors.scalar import (
@@ -104,7 +104,7 @@ def checked_mixture(logits: Values, mean: Values, scale: Values) -> tuple[Tensor
 
 def floats_or_lost(logits: Values) -> Tensor:
     """Logits, among which −∞ leaves a component out. Raises UsageError for rows without any component."""
-    given = torch.as_tensor(logits)
+    given = as_tensor(logits, "logits")
     lost = given == -torch.inf
     finite_part = floats(torch.where(lost, 0, given), "logits")
     if visible(given) and given.ndim and given.shape[-1] and bool(lost.all(-1).any()):

@@ -15,6 +15,7 @@ from tenfold.errors import UsageError
 from tenfold.hub.checkpoints import read_safetensors, tensor_index
 from tenfold.hub.fetch import resolve
 from tenfold.hub.folders import load_strict, read_config
+from tenfold.settings.arguments import read_arguments
 from tenfold.text_flows.config import TextFlowConfig
 from tenfold.text_flows.networks.codebook import LEAST_LOG_SCALE
 from tenfold.text_flows.networks.model import TextFlow
@@ -24,14 +25,17 @@ _APART = 4096.0
 """Least distance between two means, in standard deviations."""
 
 
+@read_arguments
 def from_autoregressive(
     source: str | os.PathLike[str], log_scale: float = LEAST_LOG_SCALE, revision: str | None = None
 ) -> TextFlow:
     """The flow whose bound is the cross-entropy of a trained "discrete-autoregressive" model folder, up to what tokens
-    overlap: means at least 4,096 σ apart, so that
-    noise hardly turns what is read.
+    overlap: means at least 4,096 σ apart, so that noise hardly turns what is read.
 
-    Raises UsageError for another kind of model, positions that are learned, and two tokens with one embedding."""
+    Raises UsageError for another kind of model, a ``log_scale`` outside [-7, 2], positions that are learned, and two
+    tokens with one embedding."""
+    if not LEAST_LOG_SCALE <= log_scale <= 2:
+        raise UsageError(f"log_scale is {log_scale}; the log of a standard deviation lies in [-7, 2]")
     folder = resolve(source, revision)
     file = read_config(folder)
     if file["model_type"] != AUTOREGRESSIVE:
@@ -74,6 +78,8 @@ def to_autoregressive(flow: TextFlow) -> tuple[dict[str, Any], dict[str, Tensor]
     folder of type "discrete-autoregressive" once they are written (``hub.save_pretrained``, or the model's own class).
 
     Raises UsageError for a flow of another kind."""
+    if not isinstance(flow, TextFlow):
+        raise UsageError(f"the flow is {type(flow).__name__}; give a TextFlow")
     config = flow.config
     if len(config.couplings) != 1 or not config.ties(0) or config.patch != 1:
         raise UsageError("one tied mix-d coupling without patches has a discrete model as its limit; this flow is more")

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from tenfold import hub
 from tenfold.errors import UsageError
-from tenfold.nn.border import Values, visible, whole
+from tenfold.nn.border import Values, as_tensor, floats, visible, whole
+from tenfold.settings.values import read
 from tenfold.text_flows.config import TextFlowConfig
 from tenfold.text_flows.networks.codebook import TokenAutoencoder
 from tenfold.text_flows.networks.couplings import Coupling, MixMany, MixOne
@@ -62,6 +63,7 @@ class TextFlow(nn.Module):
         """Leave the tokens' codebook and the first ``count`` couplings as they are in training (progressive training).
 
         Raises UsageError where nothing would be left to train."""
+        count = read(int, count, "count")
         if not 0 < count < len(self.couplings):
             raise UsageError(
                 f"{count} of {len(self.couplings)} couplings cannot be frozen; give 1 to one less than all"
@@ -70,20 +72,26 @@ class TextFlow(nn.Module):
         for part in (self.tokens, *self.couplings[:count]):
             part.requires_grad_(False)
 
-    def forward(self, tokens: Int[Tensor, "b n"], noise: Float[Tensor, "b m d"]) -> Terms:
-        """The terms of the bound at z = μ_x + σ_x ε, ε = ``noise`` of ``padded_length`` n.
+    def forward(self, tokens: Values, noise: Values) -> Terms:
+        """The terms of the bound for texts (b, n) at z = μ_x + σ_x ε, ε = ``noise`` (b, m, d) of ``padded_length`` n.
 
-        Raises UsageError for tokens outside the vocabulary, and texts that are empty or too long."""
+        Raises UsageError for tokens outside the vocabulary, texts that are empty or too long, and other noise."""
+        tokens = self.rows(tokens)
         padded = self.padded(tokens)
-        z = self.tokens.encode(padded, noise)
+        z = self.tokens.encode(padded, self.noise_of(padded, noise))
         own = z[:, : tokens.shape[1]]
         chosen = self.tokens.log_probs(own).gather(-1, tokens[..., None])[..., 0]
-        return Terms(chosen, self.tokens.log_posterior(z, padded), self.log_density(z))
+        return Terms(chosen, self.tokens.log_posterior(z, padded), self._log_density(z))
 
-    def log_density(self, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b m"]:
-        """log p(z) of each position of P tokens, given what its couplings read before it, nats; n is a multiple of P.
+    def log_density(self, z: Values) -> Float[Tensor, "b m"]:
+        """log p(z) of each position of P tokens of latents z (b, n, d), given what its couplings read before it, nats;
+        n is a multiple of P.
 
-        The last coupling's map is not needed: its mixture density is all that is left of it."""
+        Raises UsageError for another shape, and for NaN."""
+        return self._log_density(self.points(z, "z"))
+
+    def _log_density(self, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b m"]:
+        """The last coupling's map is not needed: its mixture density is all that is left of it."""
         h, total = self.positions(z), None
         for place, coupling in enumerate(self.chain):
             with torch.set_grad_enabled(torch.is_grad_enabled() and place >= self.frozen):
@@ -99,8 +107,11 @@ class TextFlow(nn.Module):
         assert total is not None
         return total
 
-    def states(self, z: Float[Tensor, "b n d"]) -> list[Float[Tensor, "b n d"]]:
-        """h^0 = z, …, h^L = u."""
+    def states(self, z: Values) -> list[Float[Tensor, "b n d"]]:
+        """h^0 = z, …, h^L = u of latents z (b, n, d).
+
+        Raises UsageError for another shape, and for NaN."""
+        z = self.points(z, "z")
         found, h = [z], self.positions(z)
         for place, coupling in enumerate(self.chain):
             seen = self.ordered(h, place)
@@ -112,11 +123,11 @@ class TextFlow(nn.Module):
 
     def positions(self, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b m c"]:
         """Latents of P tokens as one position each."""
-        return z.reshape(len(z), -1, self.config.channels)
+        return z.reshape(len(z), z.shape[1] // self.config.patch, self.config.channels)
 
     def latents(self, h: Float[Tensor, "b m c"]) -> Float[Tensor, "b n d"]:
         """Positions as latents of tokens."""
-        return h.reshape(len(h), -1, self.config.dim)
+        return h.reshape(len(h), h.shape[1] * self.config.patch, self.config.dim)
 
     def ordered(self, h: Float[Tensor, "b m c"], place: int) -> Float[Tensor, "b m c"]:
         """Positions and channels as the coupling at ``place`` reads them."""
@@ -150,6 +161,27 @@ class TextFlow(nn.Module):
         if found.ndim != 2:
             raise UsageError(f"the tokens have shape {tuple(found.shape)}; give (texts, tokens)")
         return found.to(self.tokens.mean.device)
+
+    def points(self, values: Values, name: str) -> Float[Tensor, "b n d"]:
+        """Latents or noise as a tensor on the model's device, float32 at least.
+
+        Raises UsageError, which begins with ``name``, for what is not (texts, tokens, d) of a length of this model, and
+        for NaN or infinite values."""
+        found, config = floats(values, name), self.config
+        count = found.shape[1] if found.ndim == 3 else 0
+        if found.ndim != 3 or found.shape[2] != config.dim or not 0 < count <= config.length or count % config.patch:
+            raise UsageError(
+                f"{name} has shape {tuple(found.shape)}; give (texts, tokens, {config.dim}), of at most "
+                f"{config.length} tokens, a multiple of {config.patch}"
+            )
+        return found.to(self.tokens.mean.device)
+
+    def noise_of(self, padded: Int[Tensor, "b m"], noise: Values) -> Float[Tensor, "b m d"]:
+        """The noise of padded texts. Raises UsageError for one of another shape, and for NaN or infinite values."""
+        found = self.points(noise, "the noise")
+        if found.shape[:2] != padded.shape:
+            raise UsageError(f"the noise is of {tuple(found.shape[:2])} tokens and the texts of {tuple(padded.shape)}")
+        return found
 
     def padded(self, tokens: Int[Tensor, "b n"]) -> Int[Tensor, "b m"]:
         """Texts whose length is a multiple of P: token 0 takes the places that are missing. They are latents without a
@@ -187,25 +219,31 @@ class TextFlow(nn.Module):
         hub.save_pretrained(self, folder, {"recipe": read, **(extra or {})})
 
 
-def mixed(x: Tensor) -> Tensor:
+def mixed(x: Values) -> Tensor:
     """The even entries of the last axis (counted from 0), then the odd ones; log-determinant 0.
 
     >>> mixed(torch.arange(4))
     tensor([0, 2, 1, 3])
 
-    Raises UsageError for an odd size."""
-    if x.shape[-1] % 2:
-        raise UsageError(f"{x.shape[-1]} channels cannot be mixed by halves; give an even number")
+    Raises UsageError for an odd size, and for what is no array of numbers."""
+    x = _of_channels(x)
     return torch.cat([x[..., ::2], x[..., 1::2]], -1)
 
 
-def unmixed(x: Tensor) -> Tensor:
+def unmixed(x: Values) -> Tensor:
     """The inverse of ``mixed``.
 
     >>> unmixed(mixed(torch.arange(4)))
     tensor([0, 1, 2, 3])
 
-    Raises UsageError for an odd size."""
-    if x.shape[-1] % 2:
-        raise UsageError(f"{x.shape[-1]} channels cannot be mixed by halves; give an even number")
-    return torch.stack(x.chunk(2, -1), -1).flatten(-2)
+    Raises UsageError for an odd size, and for what is no array of numbers."""
+    return torch.stack(_of_channels(x).chunk(2, -1), -1).flatten(-2)
+
+
+def _of_channels(x: Values) -> Tensor:
+    tensor = as_tensor(x, "the channels")
+    if not tensor.ndim or not tensor.shape[-1] or tensor.shape[-1] % 2:
+        raise UsageError(
+            f"the channels have shape {tuple(tensor.shape)}; those of an even number on the last axis are mixed"
+        )
+    return tensor
