@@ -91,15 +91,25 @@ class EnergyPipeline(Recipe):
 
 
 def _pair(
-    model: DenoisingConfig, data: EnergyDataConfig, train: TrainingConfig, steps: int, evaluation: EnergyEvaluation
+    model: DenoisingConfig,
+    data: EnergyDataConfig,
+    train: TrainingConfig,
+    steps: int,
+    evaluation: EnergyEvaluation,
+    evolution: float = 0.0,
 ) -> EnergyPipeline:
-    """A teacher, and an energy with its geometry, trained for ``steps``."""
-    geometry = {name: value for name, value in vars(model).items()}
-    energy = EnergyConfig(**geometry)
+    """A teacher, and an energy with its geometry, trained for ``steps``; with a weight of how it changes with noise."""
+    energy = EnergyConfig(**vars(model), gauge=evolution > 0)
     none = replace(evaluation, compositions=False, calibrate=0)
     return EnergyPipeline(
         teacher=DenoisingRecipe(model=model, data=data, train=train, evaluation=none),
-        energy=EnergyRecipe(model=energy, data=data, train=replace(train, steps=steps), evaluation=evaluation),
+        energy=EnergyRecipe(
+            model=energy,
+            data=data,
+            objective=EnergyObjective(evolution=evolution),
+            train=replace(train, steps=steps),
+            evaluation=evaluation,
+        ),
     )
 
 
@@ -158,23 +168,25 @@ _PCA = _pair(
 _PARTICLES_TRAIN = replace(_KNOWN_TRAIN, batch_size=256, learning_rate=5e-4, ema=0.995)
 _DW4 = _pair(
     DenoisingConfig(
-        shape=(6,), data_scale=2.1, sigma_max=40.0, sigma_min=0.01,
+        shape=(6,), data_scale=2.1, sigma_max=40.0, sigma_min=0.01, output="score",
         network=BackboneConfig(kind="egnn", width=64, layers=3, space=2),
     ),
     EnergyDataConfig(kind="dw4", samples=20_000),
     _PARTICLES_TRAIN,
     3000,
     EnergyEvaluation(samples=0, compositions=False, rows=2000, steps=128, particles=256),
+    evolution=0.1,
 )  # fmt: skip
 _LJ13 = _pair(
     DenoisingConfig(
-        shape=(36,), data_scale=0.71, sigma_max=20.0, sigma_min=0.005,
+        shape=(36,), data_scale=0.71, sigma_max=20.0, sigma_min=0.005, output="score",
         network=BackboneConfig(kind="egnn", width=48, layers=3, space=3),
     ),
     EnergyDataConfig(kind="lj13", samples=20_000),
     replace(_PARTICLES_TRAIN, batch_size=128, clip=1.0),
     3000,
     EnergyEvaluation(samples=0, compositions=False, rows=1000, steps=128, particles=256, cooling=(2.5,)),
+    evolution=0.1,
 )  # fmt: skip
 
 RECIPES: dict[str, Named] = {
