@@ -97,16 +97,25 @@ def _pair(
     steps: int,
     evaluation: EnergyEvaluation,
     evolution: float = 0.0,
+    levels: tuple[float, float] = (-1.2, 1.2),
 ) -> EnergyPipeline:
-    """A teacher, and an energy with its geometry, trained for ``steps``; with a weight of how it changes with noise."""
+    """A teacher, and an energy with its geometry, trained for ``steps``; with a weight of how it changes with noise, at
+    levels with this mean and standard deviation of ln σ."""
+    mean, std = levels
     energy = EnergyConfig(**vars(model), gauge=evolution > 0)
     none = replace(evaluation, compositions=False, calibrate=0)
     return EnergyPipeline(
-        teacher=DenoisingRecipe(model=model, data=data, train=train, evaluation=none),
+        teacher=DenoisingRecipe(
+            model=model,
+            data=data,
+            objective=DenoisingObjective(level_mean=mean, level_std=std),
+            train=train,
+            evaluation=none,
+        ),
         energy=EnergyRecipe(
             model=energy,
             data=data,
-            objective=EnergyObjective(evolution=evolution),
+            objective=EnergyObjective(level_mean=mean, level_std=std, evolution=evolution),
             train=replace(train, steps=steps),
             evaluation=evaluation,
         ),
@@ -174,8 +183,9 @@ _DW4 = _pair(
     EnergyDataConfig(kind="dw4", samples=20_000),
     _PARTICLES_TRAIN,
     3000,
-    EnergyEvaluation(samples=0, compositions=False, rows=2000, steps=128, particles=256),
+    EnergyEvaluation(samples=0, compositions=False, rows=2000, steps=64, particles=256),
     evolution=0.1,
+    levels=(-0.5, 1.6),
 )  # fmt: skip
 _LJ13 = _pair(
     DenoisingConfig(
@@ -185,7 +195,7 @@ _LJ13 = _pair(
     EnergyDataConfig(kind="lj13", samples=20_000),
     replace(_PARTICLES_TRAIN, batch_size=128, clip=1.0),
     3000,
-    EnergyEvaluation(samples=0, compositions=False, rows=1000, steps=128, particles=256, cooling=(2.5,)),
+    EnergyEvaluation(samples=0, compositions=False, rows=1000, steps=64, particles=256, cooling=(2.5,)),
     evolution=0.1,
 )  # fmt: skip
 
