@@ -21,7 +21,7 @@ from tenfold.nn.border import Values, as_tensor, floats, visible, whole
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Expected(NamedTuple):
+class TensorHint(NamedTuple):
     """What an annotation says: "float", "int" or "bool", the axes by name, and whether None will do."""
 
     kind: str
@@ -69,12 +69,12 @@ def read_tensors(*, infinite: tuple[str, ...] = (), unknown: tuple[str, ...] = (
     return around
 
 
-def expected(annotation: Any) -> Expected | None:
+def expected(annotation: Any) -> TensorHint | None:
     """What an annotation asks for; None where it names no tensor.
 
     >>> from jaxtyping import Bool
     >>> expected(Bool[Tensor, "b n"] | None)
-    Expected(kind='bool', axes=('b', 'n'), optional=True)
+    TensorHint(kind='bool', axes=('b', 'n'), optional=True)
     """
     options = get_args(annotation) or (annotation,)
     kinds = [one for one in options if inspect.isclass(one) and issubclass(one, AbstractArray)]
@@ -82,7 +82,7 @@ def expected(annotation: Any) -> Expected | None:
         return None
     names = str(kinds[0].dtypes)
     kind = "bool" if "bool" in names else "float" if "float" in names else "int"
-    return Expected(kind, tuple(kinds[0].dim_str.split()), type(None) in options)
+    return TensorHint(kind, tuple(kinds[0].dim_str.split()), type(None) in options)
 
 
 def require_axes(
