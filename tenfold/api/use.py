@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from tenfold import progress
 from tenfold.api import catalogue
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+Kind = TypeVar("Kind", bound="nn.Module")
 Source = Run | Model | str | os.PathLike[str]
 """What the verbs take: a run, a model folder, or a hub id."""
 
@@ -269,18 +270,39 @@ def score(
     return replace(found, files=(target, *found.files))
 
 
-def load(source: Source, *, device: str = "auto", dtype: str = "auto") -> nn.Module:
+@overload
+def load(source: Source, kind: type[Kind], *, device: str = "auto", dtype: str = "auto") -> Kind: ...
+
+
+@overload
+def load(source: Source, kind: None = None, *, device: str = "auto", dtype: str = "auto") -> Any: ...
+
+
+def load(
+    source: Source, kind: type[nn.Module] | None = None, *, device: str = "auto", dtype: str = "auto"
+) -> nn.Module:
     """The trained model of a run, a model folder or a hub id, ready for ``log_prob``, ``sample``, ...
 
-    It lies on ``device`` ("auto" is the accelerator, or else the CPU) in the floating type ``dtype`` ("auto" is that
-    of the file)."""
+    Args:
+        source: a run, a model folder, or a hub id.
+        kind: the class that is expected, ``tenfold.TarFlow`` say: type checkers then know what comes back, and another
+            model is refused before its weights are read. Without it whatever is there comes back.
+        device: "auto" (the accelerator, or else the CPU), "cpu", "cuda", "cuda:1", "mps".
+        dtype: of the weights: "auto" (as they are stored), "float32", "bfloat16", "float16", "float64".
+
+    Raises:
+        UsageError: no model there, another kind of model, weights that do not fit.
+    """
     from tenfold import hub
     from tenfold.training.devices import device_named, dtype_named
 
     where, precision = device_named(device), dtype_named(dtype)
     opened = open_source(source)
-    kind = catalogue.model_of(hub.read_config(opened.weights)["model_type"])
+    found = catalogue.model_of(hub.read_config(opened.weights)["model_type"])
+    if kind is not None and not (isinstance(kind, type) and issubclass(found, kind)):
+        asked = getattr(kind, "__name__", repr(kind))
+        raise UsageError(f"{opened.weights} holds a {found.__name__}, but {asked} is asked for; load it as what it is")
     # Some kinds have a layout of their own, which other libraries read too.
-    read = getattr(kind, "from_pretrained", None)
-    model: nn.Module = hub.from_pretrained(kind, opened.weights) if read is None else read(opened.weights)
+    read = getattr(found, "from_pretrained", None)
+    model: nn.Module = hub.from_pretrained(found, opened.weights) if read is None else read(opened.weights)
     return model.to(device=where, dtype=precision).eval()
