@@ -1,6 +1,7 @@
 """Adapters of ``peft``: low-rank updates in a folder of their own, merged into the network that they were trained for."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -44,8 +45,8 @@ def merged(network: nn.Module, folder: Path) -> nn.Module:
     try:
         settings = PeftConfig.from_pretrained(str(folder))
         settings.inference_mode, settings.base_model_name_or_path = True, None  # the network is here
-        wrapped = get_peft_model(network, settings)  # type: ignore[arg-type]  # a network of transformers
-        found = set_peft_model_state_dict(wrapped, tensors)
+        wrapped: Any = get_peft_model(network, settings)
+        found: Any = set_peft_model_state_dict(wrapped, tensors)
     except (ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"the adapter in {folder} does not fit {type(network).__name__}: {reason}") from None
@@ -54,5 +55,5 @@ def merged(network: nn.Module, folder: Path) -> nn.Module:
     if missing or extra:
         wrong = "; ".join(f"{what} {listed(names)}" for what, names in (("missing", missing), ("extra", extra)) if names)
         raise UsageError(f"the adapter in {folder} does not fit {type(network).__name__}: {wrong}")
-    merged: nn.Module = wrapped.merge_and_unload()  # type: ignore[operator]
+    merged: nn.Module = wrapped.merge_and_unload()
     return merged.requires_grad_(True)

@@ -120,7 +120,7 @@ def harness_model(
 
         def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
             """(−bound in nats, whether greedy decoding gives it) of continuations."""
-            pairs = [pair(model, *request.args, self.encode) for request in requests]
+            pairs = [pair(model, request.args[0], request.args[1], self.encode) for request in requests]
             parts = [list(windows(*whole, model.max_positions)) for whole in pairs]
             flat = [part for whole in parts for part in whole]
             logs, sure = iter(scores(model, flat, how)), iter(are_greedy(model, flat, how.batch_size))
