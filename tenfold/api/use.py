@@ -79,8 +79,20 @@ def _same_measurement(row: Measurement, other: Measurement) -> bool:
     return same and math.isclose(row.value, other.value, rel_tol=1e-3)
 
 
+def holds_outcome(folder: Run | str | os.PathLike[str]) -> bool:
+    """Whether a folder is of a worked example or of a verb of ``perform``: it has measurements and figures, but no model
+    that could be measured or drawn again."""
+    if isinstance(folder, Run):
+        return False
+    written = RunFolder(folder)
+    return written.config.is_file() and written.evaluation.is_file() and "recipe" not in written.load_config()
+
+
 def report(run: Run | str | os.PathLike[str], *, device: str = "auto") -> Path:
-    """Draw a run's figures and write ``report.html``; returns its path."""
+    """Draw a run's figures and write ``report.html``; returns its path. Of a folder that a worked example or an analysis
+    wrote, the page is made of the figures that are there."""
+    if not isinstance(run, Run) and holds_outcome(run):
+        return Path(write_report(run))
     run = open_run(run, device)
     page = run.folder.report
     for stage in run.stages:
@@ -91,9 +103,11 @@ def report(run: Run | str | os.PathLike[str], *, device: str = "auto") -> Path:
     return joint_report(run.main_first, run.folder.report, run.name) if run.recipe.is_pipeline else page
 
 
-def joint_report(runs: Sequence[Run], page: str | os.PathLike[str], title: str = "tenfold") -> Path:
+def joint_report(
+    runs: Sequence[Run | str | os.PathLike[str]], page: str | os.PathLike[str], title: str = "tenfold"
+) -> Path:
     """Write one self-contained HTML page about several runs; their figures must exist (``report``)."""
-    return Path(write_joint_report([run.path for run in runs], Path(page), title))
+    return Path(write_joint_report([run.path if isinstance(run, Run) else run for run in runs], Path(page), title))
 
 
 def sample(
