@@ -1,7 +1,7 @@
 """One way to compare two programs: paired, alternating runs after a warm-up, medians, equal thread counts.
 
 Every benchmark module is run as ``python -m benchmarks.<room> [--quick] [--json FILE] [--threads N]`` and
-writes ``{"machine": ..., "versions": ..., "records": [...]}``.
+writes ``{"machine": ..., "versions": ..., "commit": ..., "records": [...]}``.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.runs.machine import cpu_name
+from tenfold.runs.run_folder import git_commit
 
 
 @dataclass
@@ -143,6 +144,8 @@ def main(
         "quick": options.quick,
         "machine": machine(options.threads),
         "versions": versions(*packages),
+        **(git_commit() or {}),
+        "seeds": [0],  # of the inputs that both sides are given
         "records": [record.to_dict() for record in records],
     }
     if options.json:

@@ -7,13 +7,15 @@ A part stands between markers; filters (see ``chosen``) choose rows, and of text
     <!-- texts: results/infilling.json bodies 0 3 -->
     <!-- end -->
 
-``python docs/tables.py`` writes all of them; ``--check`` only tells which ones differ, and exits with 1.
+``python docs/tables.py`` writes all of them; ``--check`` only tells which ones differ, and exits with 1. ``--stale``
+lists the results whose room has changed since they were made, for whoever decides what is to be redone.
 """
 
 import json
 import re
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +124,49 @@ def figure(value: Any) -> str:
     return ", ".join(figure(v) for v in value)
 
 
+def stale_results(root: Path, watched: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for every file of results of which something that it is ``watched`` for, by its name, has changed since:
+    since the commit that the file tells, or else since the one that wrote the file."""
+    lines = []
+    for file in sorted((root / "results").glob("*.json")):
+        content = json.loads(file.read_text())
+        if file.stem not in watched:
+            lines.append(f"results/{file.name}: no job makes it any more")
+            continue
+        place = f"results/{file.name}"
+        since = content.get("commit") or git(root, "log", "-1", "--format=%H", "--", place)
+        if not since or not git(root, "rev-parse", "--verify", "--quiet", f"{since}^{{commit}}"):
+            lines.append(f"{place}: the commit that made it is not in this history")
+            continue
+        changed = git(root, "diff", "--name-only", since, "--", *watched[file.stem]).splitlines()
+        if changed:
+            some = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+            lines.append(f"{place}: changed since {since[:7]}: {some}")
+    return lines
+
+
+def watched_files() -> dict[str, list[str]]:
+    """What each job's results depend on: its room, and its benchmark."""
+    from tenfold.api.catalogue import jobs, rooms_of_jobs
+    from tenfold.runs.jobs import Benchmark
+
+    files = {name: [f"tenfold/{room}"] for name, room in rooms_of_jobs().items()}
+    for name, job in jobs().items():
+        if isinstance(job, Benchmark):
+            files[name] += [f"benchmarks/{job.room}.py", "benchmarks/harness.py"]
+    return files
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git says; empty where it fails."""
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def main(arguments: list[str]) -> int:
-    """Write, or with --check compare."""
+    """Write, or with --check compare, or with --stale list the results that may be out of date."""
+    if "--stale" in arguments:
+        print("\n".join(stale_results(ROOT, watched_files()) or ["every result is newer than its room"]))
+        return 0
     stale = [path for path in documents() if written(path.read_text()) != path.read_text()]
     for path in stale:
         if "--check" in arguments:

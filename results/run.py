@@ -53,7 +53,7 @@ def trained(name: str, job: Training) -> dict[str, Any]:
         found = [folder / "provenance.json", *sorted(folder.glob("*/provenance.json"))]
         facts = json.loads(next(file for file in found if file.exists()).read_text())
     kept = {key: facts[key] for key in ("versions", "threads", "processes", "device") if key in facts}
-    return {"command": job.command, **kept, "metrics": averaged(evaluations)}
+    return {"command": job.command, **kept, **commit_of(facts), "seeds": list(job.seeds), "metrics": averaged(evaluations)}
 
 
 def arguments(job: Training, folder: Path, seed: int) -> list[str]:
@@ -92,7 +92,8 @@ def compared(name: str, job: Comparison) -> dict[str, Any]:
     if job.curve:
         draw_curves(name, job)
     commands = [training.command for training in job.variants.values()]
-    return {**made, "command": " and ".join(commands), "metrics": rows}
+    seeds = sorted({seed for training in job.variants.values() for seed in training.seeds})
+    return {**made, "command": " and ".join(commands), "seeds": seeds, "metrics": rows}
 
 
 def draw_curves(name: str, job: Comparison) -> None:
@@ -146,7 +147,8 @@ def worked(name: str, job: Worked) -> dict[str, Any]:
         shutil.copy(folder / "figures" / job.picture, ROOT / "docs" / "images" / f"{name}.png")
     facts = json.loads((folder / "provenance.json").read_text())
     metrics = json.loads((folder / "evaluation.json").read_text())["metrics"]
-    return {"command": job.command, "versions": facts["versions"], "metrics": metrics}
+    about = {"versions": facts["versions"], **commit_of(facts), "seeds": seeds_in(RunFolder(folder).load_config())}
+    return {"command": job.command, **about, "metrics": metrics}
 
 
 def analysed(name: str, job: Analysis) -> dict[str, Any]:
@@ -161,10 +163,30 @@ def analysed(name: str, job: Analysis) -> dict[str, Any]:
     facts, rows, data = (
         json.loads((folder / f"{file}.json").read_text()) for file in ("provenance", "evaluation", "data")
     )
-    found = {"command": job.command, "versions": facts["versions"], "metrics": rows["metrics"]}
+    about = {"versions": facts["versions"], **commit_of(facts), "seeds": seeds_in(RunFolder(folder).load_config())}
+    found = {"command": job.command, **about, "metrics": rows["metrics"]}
     if "samples" in data:
         found["samples"] = ["\n".join([f"{label}:", *texts]) for label, texts in data["samples"].items()]
     return found | ({"bodies": data["bodies"]} if "bodies" in data else {})
+
+
+def commit_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The commit that a run's provenance tells, and whether files differed from it; nothing where it tells none.
+
+    >>> commit_of({"git": {"commit": "1f2e", "changed": True}})
+    {'commit': '1f2e', 'changed': True}
+    """
+    return dict(facts.get("git") or {})
+
+
+def seeds_in(settings: Mapping[str, Any]) -> list[int]:
+    """The seeds among settings, however deep.
+
+    >>> seeds_in({"seed": 3, "train": {"seed": 1, "steps": 9}})
+    [1, 3]
+    """
+    inner = (seed for value in settings.values() if isinstance(value, Mapping) for seed in seeds_in(value))
+    return sorted({*inner, *([settings["seed"]] if isinstance(settings.get("seed"), int) else [])})
 
 
 def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@
 
 Nothing is shown unless a caller asks for it with ``shown``, as every command does. Bars with a rate and the
 remaining time then appear on a terminal, one below the other where tasks are nested; elsewhere a line comes at most
-every ten seconds. All of it goes to standard error. Work that other threads begin is not shown.
+every ten seconds, in a notebook the first after one. All of it goes to standard error. Work that other threads begin is not shown.
 """
 
 import sys
@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 T = TypeVar("T")
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_IN_NOTEBOOKS = 1.0  # where somebody looks on, and no bars are drawn
 _SECONDS_BETWEEN_UPDATES = 0.1
 _FRAMES_PER_SECOND = 4  # each takes the processor away from the work
 _SECONDS_UNTIL_SEEN = 0.5  # what is over sooner would only flicker
@@ -74,6 +75,7 @@ class Display:
         self._bars = _Bars(self._console, transient) if self._console.is_terminal else None
         self._shown: dict[Meter, Any] = {}
         self._last_line = time.monotonic()
+        self._pause = _SECONDS_IN_NOTEBOOKS if self._console.is_jupyter else _SECONDS_BETWEEN_LINES
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -96,8 +98,9 @@ class Display:
         """Show the state of a task."""
         if self._bars is not None:
             self._bars.update(self._shown[task], completed=task.done, total=task.total, state=task.state)
-        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self._last_line >= self._pause:
             self._last_line = time.monotonic()
+            self._pause = min(2 * self._pause, _SECONDS_BETWEEN_LINES)
             self.note(" > ".join(f"{t.name} {t.state}".rstrip() for t in self._shown))
 
     def finish(self, task: Meter) -> None:

@@ -52,6 +52,17 @@ def test_quick_work_prints_no_line(capsys: pytest.CaptureFixture[str], clock: li
     assert capsys.readouterr() == ("", "")
 
 
+def test_in_a_notebook_lines_come_sooner(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    """Nobody draws bars there, and somebody looks on: after 1, 3, 7 and 15 seconds, then every ten."""
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    with progress.shown(display=progress.Display(console=console)), progress.task("draws", 100, "draws") as step:
+        for number in range(40):
+            clock[0] = float(number)
+            step()
+    seconds = [int(line.split()[1].split("/")[0]) - 1 for line in capsys.readouterr().err.splitlines()]
+    assert seconds == [1, 3, 7, 15, 25, 35]
+
+
 def test_the_rate_counts_from_where_this_process_began(clock: list[float]) -> None:
     work = progress.Meter("training", 100, "steps", done=50, display=progress.Display())
     work.detail = "loss 1"

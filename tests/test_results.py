@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tenfold.api import catalogue
 from tenfold.cli.main import main
 from tenfold.runs.jobs import Analysis, Benchmark, Comparison, Training, Worked
-from tests.test_docs import ROOT, results
+from tests.test_docs import ROOT, results, tables
 
 JOBS = catalogue.jobs()
 COMPARISONS = {name: job for name, job in JOBS.items() if isinstance(job, Comparison)}
@@ -131,3 +133,37 @@ def test_a_comparison_refuses_missing_rows(monkeypatch: pytest.MonkeyPatch, mode
 def test_unknown_results_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert results.main(["nothing"]) == 2
     assert "'nothing'" in capsys.readouterr().err
+
+
+def test_stale_results_are_listed(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        quiet = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *quiet, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    def written(place: str, text: str) -> None:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(text)
+        git("add", "-A")
+        git("commit", "-m", place)
+
+    watched = {"old": ["tenfold/a"], "new": ["tenfold/a"], "lost": ["tenfold/b"]}
+    git("init", "-q")
+    written("tenfold/a/x.py", "1")
+    written("results/old.json", "{}")
+    assert tables.stale_results(tmp_path, watched) == []
+    written("tenfold/a/x.py", "2")
+    written("results/new.json", "{}")
+    written("results/lost.json", '{"commit": "0000000000000000000000000000000000000000"}')
+    written("results/nobody.json", "{}")
+    lost, nobody, old = tables.stale_results(tmp_path, watched)
+    assert lost == "results/lost.json: the commit that made it is not in this history"
+    assert nobody == "results/nobody.json: no job makes it any more"
+    assert re.fullmatch(r"results/old\.json: changed since [0-9a-f]{7}: tenfold/a/x\.py", old)
+
+
+def test_every_result_is_watched() -> None:
+    watched = tables.watched_files()
+    assert set(watched) == set(JOBS)
+    for name, places in watched.items():
+        assert all((ROOT / place).exists() for place in places), name
+    assert "benchmarks/flows.py" in watched["benchmark-flows"]

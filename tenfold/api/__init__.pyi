@@ -18,6 +18,7 @@ from .training import resume as resume
 from .training import train as train
 from .use import analyse as analyse
 from .use import evaluate as evaluate
+from .use import holds_outcome as holds_outcome
 from .use import joint_report as joint_report
 from .use import load as load
 from .use import perform as perform

@@ -160,6 +160,13 @@ def jobs() -> dict[str, Job]:
     return {name: job for known in systems().values() for name, job in known.jobs.items()}
 
 
+def rooms_of_jobs() -> dict[str, str]:
+    """The folder of the room that each job of results is about."""
+    return {
+        name: room for room in ROOMS for known in import_module(f"tenfold.{room}.system").SYSTEMS for name in known.jobs
+    }
+
+
 def benchmarks() -> list[str]:
     """The modules of ``benchmarks/``, in the order of the rooms."""
     return list(dict.fromkeys(module for known in systems().values() for module in known.benchmarks))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.api import catalogue
+from tenfold.api.foreign import refuse_file, refuse_foreign
 from tenfold.errors import UsageError
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.recipe import Recipe
@@ -61,6 +62,7 @@ class Model(Opened):
     def __init__(self, source: str | os.PathLike[str], device: str = "auto", dtype: str = "auto") -> None:
         from tenfold import hub
 
+        refuse_foreign(source, hub.resolve(source))
         config = hub.read_config(source)
         kind = str(config["model_type"])
         changes = {**config.get("recipe", {}), "model": config["config"]}
@@ -199,6 +201,10 @@ def open_source(source: Run | Model | str | os.PathLike[str], device: str = "aut
         raise UsageError(f"{source} does not exist; a run is made with 'tenfold train RECIPE --out {source}'")
     if path.is_dir() and RunFolder(path).holds_run():
         return open_run(path, device, dtype)
+    if path.is_file():
+        refuse_file(path)
+    if path.is_dir():
+        refuse_foreign(path, path)
     if path.is_dir() and not (path / "config.json").exists():
         raise UsageError(f"{source} is neither a run nor a model folder: it has no config.yaml and no config.json")
     return Model(source, device, dtype)

@@ -14,8 +14,10 @@ from tenfold.api.runs import Run, make_task, open_run, settings_of
 from tenfold.api.use import evaluate as measure
 from tenfold.api.use import report
 from tenfold.errors import UsageError
+from tenfold.runs.machine import require_announced, require_own_precision
 from tenfold.runs.recipe import Recipe
 from tenfold.runs.run_folder import RunFolder
+from tenfold.runs.usable import Checked
 from tenfold.settings.changes import change, changed
 
 if TYPE_CHECKING:
@@ -114,6 +116,8 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
     _refuse_what_cannot_be(run)
     with progress.shown("reading the data") if _is_main() else nullcontext():
         task.train_source()
+        if not resume and isinstance(task, Checked):
+            task.check_evaluation()
     settings = settings_of(run.name, run.recipe)
     done = loop(
         task,
@@ -137,7 +141,10 @@ def _refuse_what_cannot_be(run: Run) -> None:
     from tenfold.training.devices import device_named
     from tenfold.training.metrics import check_tracker
 
-    check_tracker(run.recipe.train.tracker)  # type: ignore[attr-defined]
+    train: Any = run.recipe.train  # type: ignore[attr-defined]
+    check_tracker(train.tracker)
+    require_announced()
+    require_own_precision(train.precision)
 
     try:
         told = catalogue.task_of(run.recipe).describe(run.recipe).get("total_bytes", 0)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from tenfold import progress
 from tenfold.api import catalogue
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+Kind = TypeVar("Kind", bound="nn.Module")
 Source = Run | Model | str | os.PathLike[str]
 """What the verbs take: a run, a model folder, or a hub id."""
 
@@ -115,8 +116,20 @@ def solve(
         )
 
 
+def holds_outcome(folder: Run | str | os.PathLike[str]) -> bool:
+    """Whether a folder is of a worked example or of a verb of ``perform``: it has measurements and figures, but no model
+    that could be measured or drawn again."""
+    if isinstance(folder, Run):
+        return False
+    written = RunFolder(folder)
+    return written.config.is_file() and written.evaluation.is_file() and "recipe" not in written.load_config()
+
+
 def report(run: Run | str | os.PathLike[str], *, device: str = "auto") -> Path:
-    """Draw a run's figures and write ``report.html``; returns its path."""
+    """Draw a run's figures and write ``report.html``; returns its path. Of a folder that a worked example or an analysis
+    wrote, the page is made of the figures that are there."""
+    if not isinstance(run, Run) and holds_outcome(run):
+        return Path(write_report(run))
     run = open_run(run, device)
     page = run.folder.report
     for stage in run.stages:
@@ -127,9 +140,11 @@ def report(run: Run | str | os.PathLike[str], *, device: str = "auto") -> Path:
     return joint_report(run.main_first, run.folder.report, run.name) if run.recipe.is_pipeline else page
 
 
-def joint_report(runs: Sequence[Run], page: str | os.PathLike[str], title: str = "tenfold") -> Path:
+def joint_report(
+    runs: Sequence[Run | str | os.PathLike[str]], page: str | os.PathLike[str], title: str = "tenfold"
+) -> Path:
     """Write one self-contained HTML page about several runs; their figures must exist (``report``)."""
-    return Path(write_joint_report([run.path for run in runs], Path(page), title))
+    return Path(write_joint_report([run.path if isinstance(run, Run) else run for run in runs], Path(page), title))
 
 
 def sample(
@@ -308,18 +323,39 @@ def score(
     return replace(found, files=(target, *found.files))
 
 
-def load(source: Source, *, device: str = "auto", dtype: str = "auto") -> nn.Module:
+@overload
+def load(source: Source, kind: type[Kind], *, device: str = "auto", dtype: str = "auto") -> Kind: ...
+
+
+@overload
+def load(source: Source, kind: None = None, *, device: str = "auto", dtype: str = "auto") -> Any: ...
+
+
+def load(
+    source: Source, kind: type[nn.Module] | None = None, *, device: str = "auto", dtype: str = "auto"
+) -> nn.Module:
     """The trained model of a run, a model folder or a hub id, ready for ``log_prob``, ``sample``, ...
 
-    It lies on ``device`` ("auto" is the accelerator, or else the CPU) in the floating type ``dtype`` ("auto" is that
-    of the file)."""
+    Args:
+        source: a run, a model folder, or a hub id.
+        kind: the class that is expected, ``tenfold.TarFlow`` say: type checkers then know what comes back, and another
+            model is refused before its weights are read. Without it whatever is there comes back.
+        device: "auto" (the accelerator, or else the CPU), "cpu", "cuda", "cuda:1", "mps".
+        dtype: of the weights: "auto" (as they are stored), "float32", "bfloat16", "float16", "float64".
+
+    Raises:
+        UsageError: no model there, another kind of model, weights that do not fit.
+    """
     from tenfold import hub
     from tenfold.training.devices import device_named, dtype_named
 
     where, precision = device_named(device), dtype_named(dtype)
     opened = open_source(source)
-    kind = catalogue.model_of(hub.read_config(opened.weights)["model_type"])
+    found = catalogue.model_of(hub.read_config(opened.weights)["model_type"])
+    if kind is not None and not (isinstance(kind, type) and issubclass(found, kind)):
+        asked = getattr(kind, "__name__", repr(kind))
+        raise UsageError(f"{opened.weights} holds a {found.__name__}, but {asked} is asked for; load it as what it is")
     # Some kinds have a layout of their own, which other libraries read too.
-    read = getattr(kind, "from_pretrained", None)
-    model: nn.Module = hub.from_pretrained(kind, opened.weights) if read is None else read(opened.weights)
+    read = getattr(found, "from_pretrained", None)
+    model: nn.Module = hub.from_pretrained(found, opened.weights) if read is None else read(opened.weights)
     return model.to(device=where, dtype=precision).eval()

@@ -12,6 +12,7 @@ from .density import log_probs as log_probs
 from .density import score as score
 from .density import second_derivatives as second_derivatives
 from .density import token_nll as token_nll
+from .distribution import FlowDistribution as FlowDistribution
 from .evaluation import bits_per_dim_rows as bits_per_dim_rows
 from .flow import Flow as Flow
 from .guidance import Guidance as Guidance

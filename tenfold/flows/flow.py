@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,8 @@ from tenfold.flows.network import FlowNetwork, GivenCondition, evaluating
 from tenfold.flows.sampling import sample
 from tenfold.flows.solvers.calibration import load_calibration, save_calibration
 from tenfold.nn.border import Values, as_tensor
+
+T = TypeVar("T", bound="Flow")
 
 
 class Flow(FlowNetwork):
@@ -50,15 +52,15 @@ class Flow(FlowNetwork):
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[T],
         source: str | os.PathLike[str],
         *,
         revision: str | None = None,
         device: str | torch.device = "cpu",
-    ) -> Self:
+    ) -> T:
         """The flow of a model folder or a hub repository, in evaluation mode. Raises as
         ``tenfold.hub.from_pretrained``."""
-        model: Self = hub.from_pretrained(cls, source, revision=revision, device=device)
+        model: T = hub.from_pretrained(cls, source, revision=revision, device=device)
         return model
 
     def read_extras(self, folder: Path) -> None:

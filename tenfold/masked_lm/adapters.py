@@ -1,7 +1,7 @@
 """Adapters of ``peft``: low-rank updates in a folder of their own, merged into the network that they were trained for."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -45,7 +45,7 @@ def merged(network: nn.Module, folder: Path) -> nn.Module:
     try:
         settings = PeftConfig.from_pretrained(str(folder))
         settings.inference_mode, settings.base_model_name_or_path = True, None  # the network is here
-        wrapped = get_peft_model(cast(Any, network), settings)
+        wrapped: Any = get_peft_model(network, settings)
         found: Any = set_peft_model_state_dict(wrapped, tensors)
     except (ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -53,9 +53,7 @@ def merged(network: nn.Module, folder: Path) -> nn.Module:
     own = [name for name, parameter in wrapped.named_parameters() if "lora_" in name or "modules_to_save" in name]
     missing, extra = sorted(set(found.missing_keys) & set(own)), sorted(found.unexpected_keys)
     if missing or extra:
-        wrong = "; ".join(
-            f"{what} {listed(names)}" for what, names in (("missing", missing), ("extra", extra)) if names
-        )
+        wrong = "; ".join(f"{what} {listed(names)}" for what, names in (("missing", missing), ("extra", extra)) if names)
         raise UsageError(f"the adapter in {folder} does not fit {type(network).__name__}: {wrong}")
-    merged: nn.Module = cast(Any, wrapped).merge_and_unload()
+    merged: nn.Module = wrapped.merge_and_unload()
     return merged.requires_grad_(True)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Self, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from tenfold.nn.norm import GroupNorm
 
 # Beyond these the variance of a posterior over- or underflows float32.
 _LOG_VARIANCE = (-30.0, 20.0)
+T = TypeVar("T", bound="Autoencoder")
 
 
 class AutoencoderOutput(NamedTuple):
@@ -249,15 +250,15 @@ class Autoencoder(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[T],
         source: str | os.PathLike[str],
         *,
         revision: str | None = None,
         device: str | torch.device = "cpu",
-    ) -> Self:
+    ) -> T:
         """The autoencoder of a model folder of ours or of a hub repository, in evaluation mode; published ones are read
         by ``tenfold.starflow.load_autoencoder``. Raises as ``tenfold.hub.from_pretrained``."""
-        model: Self = hub.from_pretrained(cls, source, revision=revision, device=device)
+        model: T = hub.from_pretrained(cls, source, revision=revision, device=device)
         return model
 
     def _taken(self, x: Values, what: str, has: str, channels: int, reach: float) -> Float[Tensor, "b c h w"]:

@@ -57,6 +57,35 @@ def require_memory(size: float, what: str, fix: str, free: int | None = None) ->
         raise UsageError(f"{what} would need about {need} of memory, but {there} are available; {fix}")
 
 
+# What starts several processes tells them so under these names; torchrun's are what training reads.
+_TOLD = {"SLURM_STEP_NUM_TASKS": "srun", "OMPI_COMM_WORLD_SIZE": "mpirun", "PMI_SIZE": "mpiexec"}
+
+
+def require_announced() -> None:
+    """Raise UsageError where several processes were started which know nothing of each other, so that each would train
+    the same run by itself."""
+    if "WORLD_SIZE" in os.environ:
+        return
+    for name, program in _TOLD.items():
+        count = os.environ.get(name, "1")
+        if count.isdigit() and int(count) > 1:
+            raise UsageError(
+                f"{program} started {count} processes, which know nothing of each other; let it start one on each "
+                "machine, and that 'torchrun --nnodes MACHINES --nproc-per-node PROCESSES --rdzv-backend c10d "
+                "--rdzv-endpoint FIRST_MACHINE:29500 -m tenfold.cli.main train ...'"
+            )
+
+
+def require_own_precision(precision: str) -> None:
+    """Raise UsageError where Accelerate's launcher was told of another precision than ``train.precision``."""
+    told, own = os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), {"fp32": "no"}.get(precision, precision)
+    if told not in ("no", own):
+        raise UsageError(
+            f"accelerate was launched with mixed_precision {told!r}, but train.precision is {precision!r}; set "
+            "train.precision (fp32 or bf16), and leave mixed_precision away"
+        )
+
+
 def require_weights(files: Iterable[Path], source: object) -> None:
     """Raise UsageError where the weights in ``files`` of ``source`` do not fit into memory: the network, and what it is
     filled with."""

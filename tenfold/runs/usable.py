@@ -91,6 +91,14 @@ class Own(Protocol):
 
 
 @runtime_checkable
+class Checked(Protocol):
+    """A model whose evaluation asks more of the data than its training."""
+
+    def check_evaluation(self) -> None:
+        """Raise UsageError, before training, for settings and data that ``evaluate`` would refuse after it."""
+
+
+@runtime_checkable
 class Randomised(Protocol):
     """A model whose loss draws times or noise, for studies of how they are drawn."""
 

@@ -29,9 +29,10 @@ MODES = ("iid", "vdm", "vdm_stream", "jitter", "kronecker", "sobol")
 
 
 @read_all_arguments
-class ShiftSampler:
+class ShiftSampler(qmc.QMCEngine):
     """Batches of points, a pure function of (seed, batch number, batch size): any process can draw any part of any
-    batch. ``next`` reads them in order, and its state is a counter.
+    batch. ``next`` reads them in order, and its state is a counter. It is an engine of ``scipy.stats.qmc``: ``random``
+    is ``next`` of one process, and ``scipy.integrate.qmc_quad`` takes it.
 
     Modes, for batches of B points:
         iid: independent points.
@@ -46,14 +47,14 @@ class ShiftSampler:
     Args:
         dim: d.
         mode: one of the above.
-        seed: of every random number.
+        seed: of every random number; a generator of NumPy is asked for one.
         frequency: of mode "kronecker", what ``Frequency.of`` reads, with d components.
 
     >>> sorted(ShiftSampler(mode="vdm").batch(0, 4).ravel() % 0.25 < 0.25)
     [np.True_, np.True_, np.True_, np.True_]
     """
 
-    def __init__(self, dim: int = 1, mode: str = "vdm_stream", seed: int = 0, frequency: Any = None) -> None:
+    def __init__(self, dim: int = 1, mode: str = "vdm_stream", seed: Any = 0, frequency: Any = None) -> None:
         if mode not in MODES:
             raise UsageError(f"there is no mode {mode!r}{suggest(mode, MODES)}")
         if dim < 1:
@@ -67,8 +68,12 @@ class ShiftSampler:
         self._alpha = None if frequency is None else Frequency.of(frequency)
         if self._alpha is not None and self._alpha.dim != dim:
             raise UsageError(f"the frequency {self._alpha} has {self._alpha.dim} components, but dim is {dim}")
-        self.dim, self.mode, self.seed = dim, mode, seed
-        self._batches = self._points = 0
+        self.dim, self.mode = dim, mode
+        self.seed = int(seed.integers(2**63)) if isinstance(seed, np.random.Generator) else read(int, seed, "seed")
+        super().__init__(dim, rng=np.random.default_rng(abs(self.seed)))
+        # What repeats it with another seed, as SciPy asks of its engines.
+        self._init_quad = {"dim": dim, "mode": mode, "frequency": frequency}
+        self._batches = self.num_generated = 0
         self._shape: tuple[int, int] | None = None
 
     def _generator(self, *key: object) -> np.random.Generator:
@@ -148,6 +153,17 @@ class ShiftSampler:
         ``dtype`` float64, or float32 (rounded down, so below 1). With a ``device`` ("cpu", "cuda") a torch tensor.
         Raises UsageError in mode "vdm_stream" when batch size or world change under way: its batches interleave
         only at one size."""
+        points = self._following(batch, rank, world)
+        self.num_generated += batch
+        return _converted(points, dtype, device)
+
+    def _following(self, batch: int, rank: int = 0, world: int = 1) -> Float64[np.ndarray, "n dim"]:
+        self._require_batch(batch, world)
+        points = self._draw(self._batches, self.num_generated, batch, rank, world)
+        self._batches, self._shape = self._batches + 1, (batch, world)
+        return points
+
+    def _require_batch(self, batch: int, world: int) -> None:
         if batch < 1:
             raise UsageError(f"a batch has {batch} points; expected at least 1")
         if self.mode == "vdm_stream" and self._shape not in (None, (batch, world)):
@@ -155,9 +171,21 @@ class ShiftSampler:
                 f"mode 'vdm_stream' began with batches of {self._shape[0]} on {self._shape[1]} processes and cannot "
                 f"go on with {batch} on {world}; keep both, or start a new sampler"
             )
-        points = self._draw(self._batches, self._points, batch, rank, world)
-        self._batches, self._points, self._shape = self._batches + 1, self._points + batch, (batch, world)
-        return _converted(points, dtype, device)
+
+    def _random(self, n: int = 1, *, workers: int = 1) -> Float64[np.ndarray, "n dim"]:
+        return self._following(n)  # the engine counts the points
+
+    def reset(self) -> "ShiftSampler":
+        """Begin again; returns the sampler."""
+        self._batches = self.num_generated = 0
+        self._shape = None
+        return self
+
+    def fast_forward(self, n: int) -> "ShiftSampler":
+        """Leave out a batch of ``n`` points, at no cost; returns the sampler."""
+        self._require_batch(n, 1)
+        self._batches, self.num_generated, self._shape = self._batches + 1, self.num_generated + n, (n, 1)
+        return self
 
     def gaussian(
         self, batch: int, rank: int = 0, world: int = 1, dtype: DTypeLike = np.float64, device: str | None = None
@@ -171,7 +199,7 @@ class ShiftSampler:
     def state_dict(self) -> dict[str, Any]:
         """How far ``next`` has come, and what the sampler is; JSON-able."""
         return {
-            "mode": self.mode, "dim": self.dim, "seed": self.seed, "batches": self._batches, "points": self._points,
+            "mode": self.mode, "dim": self.dim, "seed": self.seed, "batches": self._batches, "points": self.num_generated,
             "shape": list(self._shape) if self._shape else None,
         }  # fmt: skip
 
@@ -185,7 +213,7 @@ class ShiftSampler:
             if state[name] != getattr(self, name):
                 raise UsageError(f"the state has {name} {state[name]!r}, but this sampler {getattr(self, name)!r}")
         shape = read(tuple[int, int] | None, state["shape"] or None, "shape")
-        self._batches, self._points = (read(int, state[name], name) for name in ("batches", "points"))
+        self._batches, self.num_generated = (read(int, state[name], name) for name in ("batches", "points"))
         self._shape = shape
 
 

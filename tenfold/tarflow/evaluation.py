@@ -3,7 +3,6 @@ log-likelihoods of a user's data under it, which ``tenfold score`` prints."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -56,7 +55,7 @@ def measure(
     Uniform noise: bits per dimension, inversion error, out-of-distribution detection, baselines (the spline flow is
     trained on ``images`` images, or for ``options.baseline_seconds``). Gaussian noise: inversion error, classification
     on clean and noised images, denoising; with ``options.samples``, also FID, KID, precision and recall."""
-    refuse_impossible(splits, options if objective.noise == "gaussian" else replace(options, samples=0))
+    refuse_impossible(splits, objective, options)
     device, (pixels, labels) = flow.var.device, read_all(splits.test)
     x = noised(pixels, objective, splits.levels).to(device)
     pixels, labels = pixels.to(device), labels.to(device)
@@ -86,12 +85,13 @@ def measure(
     return rows
 
 
-def refuse_impossible(splits: ImageSplits, options: FlowEvaluation) -> None:
-    """Raise UsageError, before any work, where the data do not suffice for what ``options`` ask for."""
+def refuse_impossible(splits: ImageSplits, objective: FlowObjective, options: FlowEvaluation) -> None:
+    """Raise UsageError, before any work, where the data do not suffice for what ``options`` ask for; samples are those
+    of flows with Gaussian noise."""
     width = features.CLASSIFIER_FEATURES
     if not len(splits.test):
         raise UsageError("there are no test images to measure with; set data.test when training")
-    if not options.samples:
+    if not options.samples or objective.noise != "gaussian":
         return
     if splits.classes < 2:
         raise UsageError(

@@ -27,7 +27,7 @@ from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
 from tenfold.tarflow import pictures
 from tenfold.tarflow.config import FlowSampling, FlowScoring
-from tenfold.tarflow.evaluation import measure, noised, sampled_losses, score
+from tenfold.tarflow.evaluation import measure, noised, refuse_impossible, sampled_losses, score
 from tenfold.tarflow.model import TarFlow
 from tenfold.tarflow.recipes import TarFlowRecipe
 from tenfold.training.streams import Draws
@@ -130,6 +130,10 @@ class FlowTask(FlowUse[TarFlow, TarFlowRecipe]):
             batch = self.splits.validation.batch(np.arange(count))
             x = noised(batch["image"], self.recipe.objective, self.levels)
             self.save_calibration(x, batch["label"] if self.recipe.model.classes else None, folder)
+
+    def check_evaluation(self) -> None:
+        """Raise UsageError for what ``evaluate`` would refuse."""
+        refuse_impossible(self.splits, self.recipe.objective, self.recipe.evaluation)
 
     def evaluate(self) -> list[Measurement]:
         """All metrics on the test split; a baseline that is trained sees as many images as the flow."""

@@ -30,6 +30,7 @@ def test_the_file_holds_machine_versions_and_records(tmp_path, capsys):
     assert result["records"][0]["sizes"] == {"batch": 8}
     assert {"cpu", "cores", "threads"} <= result["machine"].keys()
     assert {"python", "torch"} <= result["versions"].keys()
+    assert result["seeds"] == [0]
     assert result["command"] == "python -m benchmarks.room --quick"
     assert "ratio   2.50" in capsys.readouterr().out
     assert list(file.parent.iterdir()) == [file]
