@@ -13,7 +13,7 @@ from tenfold.masked_lm import ProblemSolving, solve_problems
 from tenfold.masked_lm.completion.complete import Completion
 from tenfold.masked_lm.solving import solve as solving
 from tenfold.masked_lm.solving.problems import posed
-from tenfold.masked_lm.solving.solve import interval
+from tenfold.runs.measurement import interval
 from tests.masked_lm.helpers import tiny
 from tests.masked_lm.test_suites import FORMS
 from tests.sandbox.machine import needs_jails
