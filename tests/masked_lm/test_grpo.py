@@ -300,10 +300,10 @@ def test_functions_before_and_after(problems: str, tmp_path: Path) -> None:
             },
             "tuned": {
                 "model": model,
-                "data": {"source": "jsonl", "path": problems, "tokens": 3, "validation": 0.1, "test": 0.1},
+                "data": {"source": "jsonl", "path": problems, "tokens": 3, "validation": 0.04, "test": 0.1},
                 "objective": {"group": 2, "steps": 1, "lora_rank": 2},
                 "train": {**TRAIN, "steps": 1, "batch_size": 2, "accumulate": 1, "checkpoint_every": 0},
-                "evaluation": {"samples": 2, "steps": 1},
+                "evaluation": {"prompts": 2, "samples": 1, "steps": 1},
             },
         },
     )  # fmt: skip

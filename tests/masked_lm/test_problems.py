@@ -129,6 +129,9 @@ def test_intervals_of_means() -> None:
         assert 0 <= low <= mean <= high <= 1
         assert (1 - high, 1 - low) == pytest.approx(interval(1 - mean, 20))
         assert interval(mean, 200)[1] - interval(mean, 200)[0] < high - low
+    for bad in ((1.5, 3), (float("nan"), 3), (0.5, 0)):
+        with pytest.raises(UsageError, match="of at least 1"):
+            interval(*bad)
 
 
 def test_templates(tmp_path: Path) -> None:
