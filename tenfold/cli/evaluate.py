@@ -11,7 +11,7 @@ EXAMPLES = """\
   tenfold evaluate runs/a
   tenfold evaluate runs/a --evaluation.draws 64 --json
   tenfold evaluate runs/code --suite humaneval --first 20
-  tenfold evaluate apple/DiffuCoder-7B-Instruct --suite evalplus --path HumanEvalPlus.jsonl --template chat --out he
+  tenfold evaluate models/diffucoder --suite evalplus --path HumanEvalPlus.jsonl --template chat --out he
   tenfold evaluate runs/code --suite mbpp --path mbpp.jsonl --num 10 --k 1,10 --temperature 1.0 --json
 """
 SUITE = Page(
@@ -35,7 +35,9 @@ def run(argv: list[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.switch("--json", "print JSON")
     options.add_device(parser)
-    parser.add_option("--suite", str | None, None, "problems with tests: humaneval, evalplus, mbpp, bigcodebench, file")
+    parser.add_option(
+        "--suite", str | None, None, "give problems with tests: humaneval, evalplus, mbpp, bigcodebench …"
+    )
     named, given_options = parser.peek(argv, {*options.bare_settings(), *options.bare_options("evaluate")})
     if "suite" in given_options:
         return _suite(argv)

@@ -62,7 +62,7 @@ JOBS: dict[str, Job] = {
         differences=True,
         curve="tuned/reward",
     ),
-    "grpo-functions": Training("grpo-functions", ("--objective.start", "runs/results/smollm2-code-0"), seeds=(0,)),
+    "grpo-functions": Training("grpo-functions", seeds=(0,)),
     "grpo-estimators": Analysis("grpo-brackets-0", (), after="grpo-brackets"),
     "benchmark-coupled-grpo": Benchmark("coupled_grpo"),
 }

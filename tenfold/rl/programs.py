@@ -119,11 +119,16 @@ class WeightedReward:
 
     def __call__(self, texts: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> list[float]:
         """The sum for each text. Raises UsageError for a part that leaves a text without a finite number."""
-        total = [0.0] * len(texts)
-        for name, (weight, reward) in self.parts.items():
-            found = checked_rewards(reward(texts, tasks), len(texts), name)
-            total = [sum_ + weight * value for sum_, value in zip(total, found, strict=True)]
-        return total
+        return self.total(self.each(texts, tasks))
+
+    def each(self, texts: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+        """Every part by its name, without its weight. Raises as the sum does."""
+        return {name: checked_rewards(of(texts, tasks), len(texts), name) for name, (_, of) in self.parts.items()}
+
+    def total(self, each: Mapping[str, Sequence[float]]) -> list[float]:
+        """The weighted sum of ``each`` part."""
+        weighted = ([self.parts[name][0] * value for value in values] for name, values in each.items())
+        return [sum(values) for values in zip(*weighted, strict=True)]
 
 
 def checked_rewards(found: object, count: int, name: str) -> list[float]:

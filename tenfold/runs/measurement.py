@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tenfold.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -59,3 +61,19 @@ def bits_per_character(log_prob_nats: float, characters: int) -> float:
 def perplexity(log_prob_nats: float, tokens: int) -> float:
     """exp of the mean negative log-probability per token."""
     return math.exp(-log_prob_nats / tokens)
+
+
+def interval(mean: float, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's interval of the mean of ``count`` independent numbers in [0, 1]: that of a share, and so wide for other
+    numbers, whose variance is at most mean (1 − mean). It has a width at 0 and 1 too.
+
+    >>> [round(end, 3) for end in interval(0.0, 164)]
+    [0.0, 0.023]
+
+    Raises UsageError for a mean outside [0, 1] and a count below 1."""
+    if not -1e-9 <= mean <= 1 + 1e-9 or not count >= 1:
+        raise UsageError(f"the mean is {mean} of {count} numbers; give one in [0, 1], of at least 1")
+    mean = min(1.0, max(0.0, mean))
+    spread = z * math.sqrt(mean * (1 - mean) / count + (z / (2 * count)) ** 2)
+    middle, scale = mean + z * z / (2 * count), 1 + z * z / count
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)

@@ -24,10 +24,10 @@ def swept() -> Folders:
     """The folder below which groups are made, by controller; empty where none may be made. What processes that were
     killed have left there is removed."""
     try:
-        mounts, groups = (Path("/proc/self", name).read_text(encoding="utf-8") for name in ("mountinfo", "cgroup"))
+        mounts, own = (Path("/proc/self", name).read_text(encoding="utf-8") for name in ("mountinfo", "cgroup"))
     except OSError:
         return {}
-    places = delegated(mounts, groups)
+    places = delegated(mounts, own)
     if not places or not _works(places):
         return {}
     for place in set(places.values()):

@@ -23,6 +23,7 @@ from tenfold.masked_lm import CoupledGrpoTask, GrpoObjective, GrpoRecipe, Masked
 from tenfold.masked_lm.grpo import prompts
 from tenfold.masked_lm.grpo.prompts import read_prompts, reward_of
 from tenfold.masked_lm.grpo.rollouts import complete
+from tenfold.rl.programs import WeightedReward
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
 from tenfold.text.tokenizer import ByteTokenizer
@@ -273,11 +274,48 @@ def test_problems_with_tests(problems: str, start: str) -> None:
     reward = reward_of(data)
     task = {"prompt": "def f(x):\n    return x", "tests": ["assert f(1) == 1", "assert f(2) == 3"]}
     assert reward(["\n", " + 1\n", " +\n"], [task] * 3) == [1.5, 1.5, 0.0]
+    assert isinstance(reward, WeightedReward)
+    assert reward.each(["\n", " + 1\n", " +\n"], [task] * 3) == {"tests": [0.5, 0.5, 0.0], "form": [1.0, 1.0, 0.0]}
     made = CoupledGrpoTask(change(settings(start), {"data": vars(data), "objective": {"group": 2}}))
     (rows,) = [batch_of(made, 2)]
     assert rows["prompts"].shape == (2, made.train_source().tokens.shape[1])
     assert not rows["real"].all() or len({len(p["prompt"]) for p in made.prompts.train.problems}) == 1
     assert len(list(made.step(made.modules(), rows, Draws(0, 0)))) == 2
+
+
+@needs_jails
+def test_functions_before_and_after(problems: str, tmp_path: Path) -> None:
+    """The stages of grpo-functions at a tiny size: both models are measured on the same prompts, part by part, and the
+    picture is of the completions that were measured."""
+    lines = [{"text": f"def f{i}(x):\n    return x + {i}\n"} for i in range(60)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    model = dict(vars(MaskedLMConfig(**MODEL)))
+    texts = {"source": "jsonl", "path": str(tmp_path / "texts.jsonl"), "length": 32, "stride": 0}
+    recipe = change(
+        catalogue.recipe("grpo-functions"),
+        {
+            "start": {
+                "model": model, "data": texts, "objective": {"start": ""}, "train": {**TRAIN, "steps": 1},
+                "evaluation": {"rows": 2, "draws": 1},
+            },
+            "tuned": {
+                "model": model,
+                "data": {"source": "jsonl", "path": problems, "tokens": 3, "validation": 0.04, "test": 0.1},
+                "objective": {"group": 2, "steps": 1, "lora_rank": 2},
+                "train": {**TRAIN, "steps": 1, "batch_size": 2, "accumulate": 1, "checkpoint_every": 0},
+                "evaluation": {"prompts": 2, "samples": 1, "steps": 1},
+            },
+        },
+    )  # fmt: skip
+    run = api.train(recipe, tmp_path / "run", device="cpu")
+    rows = {(row.name, row.model): row for row in run.measurements}
+    for name in ("start", "masked-grpo"):
+        whole, tests, form = (rows[row, name] for row in ("mean_reward", "tests_share", "form_share"))
+        assert whole.value == pytest.approx(2 * tests.value + 0.5 * form.value)
+        assert "95 % interval" in tests.note
+    gain = rows["mean_reward", "masked-grpo"].value - rows["mean_reward", "start"].value
+    assert rows["reward_gain", "masked-grpo"].value == pytest.approx(gain)
+    assert (tmp_path / "run" / "tuned" / "figures" / "rewards.png").is_file()
 
 
 @pytest.mark.parametrize(

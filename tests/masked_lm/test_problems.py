@@ -13,7 +13,7 @@ from tenfold.masked_lm import ProblemSolving, solve_problems
 from tenfold.masked_lm.completion.complete import Completion
 from tenfold.masked_lm.solving import solve as solving
 from tenfold.masked_lm.solving.problems import posed
-from tenfold.masked_lm.solving.solve import interval
+from tenfold.runs.measurement import interval
 from tests.masked_lm.helpers import tiny
 from tests.masked_lm.test_suites import FORMS
 from tests.sandbox.machine import needs_jails
@@ -129,6 +129,9 @@ def test_intervals_of_means() -> None:
         assert 0 <= low <= mean <= high <= 1
         assert (1 - high, 1 - low) == pytest.approx(interval(1 - mean, 20))
         assert interval(mean, 200)[1] - interval(mean, 200)[0] < high - low
+    for bad in ((1.5, 3), (float("nan"), 3), (0.5, 0)):
+        with pytest.raises(UsageError, match="of at least 1"):
+            interval(*bad)
 
 
 def test_templates(tmp_path: Path) -> None:

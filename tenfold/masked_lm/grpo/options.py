@@ -176,16 +176,23 @@ class GrpoEvaluation:
         prompts: most of them; 0 for all.
         samples: completions of each.
         temperature: of these.
+        steps: passes of each; none for one a token.
         batch: completed together.
     """
 
     prompts: int = 64
     samples: int = 8
     temperature: float = 1.0
+    steps: int | None = None
     batch: int = 64
 
     def __post_init__(self) -> None:
         at_least(self, "evaluation", prompts=0, samples=1, batch=1, temperature=0)
+        self.generation(1)
+
+    def generation(self, tokens: int) -> GenerationOptions:
+        """How completions of so many tokens are drawn."""
+        return GenerationOptions(max_new_tokens=tokens, temperature=self.temperature, steps=self.steps, alg="entropy")
 
 
 @settings

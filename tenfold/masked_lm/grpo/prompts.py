@@ -139,16 +139,12 @@ def _lines(path: str) -> list[Problem]:
     return found
 
 
-class ContinuedReward:
-    """A reward of prompt and completion together."""
+class ContinuedReward(WeightedReward):
+    """A weighted reward of prompt and completion together."""
 
-    def __init__(self, inner: TextReward) -> None:
-        self.inner = inner
-
-    def __call__(self, texts: Sequence[str], problems: Sequence[Problem]) -> Sequence[float]:
-        """The reward of whole texts."""
-        whole = [problem["prompt"] + text for text, problem in zip(texts, problems, strict=True)]
-        return self.inner(whole, problems)
+    def each(self, texts: Sequence[str], problems: Sequence[Problem]) -> dict[str, list[float]]:
+        """The parts of whole texts."""
+        return super().each([p["prompt"] + text for text, p in zip(texts, problems, strict=True)], problems)
 
 
 def reward_of(config: PromptConfig) -> TextReward:
@@ -159,8 +155,8 @@ def reward_of(config: PromptConfig) -> TextReward:
         return lambda texts, problems: [matched_share(text, config.tokens) for text in texts]
     tests: TextReward = TestReward(Sandbox(Limits(seconds=config.seconds)), fenced=config.form == "fenced")
     form: TextReward = form_only if config.form == "fenced" else _parsing
-    whole = WeightedReward({"tests": (config.tests_weight, tests), "form": (config.form_weight, form)})
-    return whole if config.form == "fenced" else ContinuedReward(whole)
+    kind = WeightedReward if config.form == "fenced" else ContinuedReward
+    return kind({"tests": (config.tests_weight, tests), "form": (config.form_weight, form)})
 
 
 def _parsing(texts: Sequence[str], problems: Sequence[Problem]) -> list[float]:

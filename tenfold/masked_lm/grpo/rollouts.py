@@ -143,7 +143,7 @@ class Rollouts:
         """Restore it."""
         self._step, self._rounds = int(state.get("step", -1)), {}
         for first, saved in state.get("rounds", {}).items():
-            tensors = {name: saved[name].to(device) for name in ("rewards", "index")}
             drawn = Completed(**{name: value.to(device) for name, value in saved["drawn"].items()})
             old, reference = ([one.to(device) for one in saved[name]] for name in ("old", "reference"))
-            self._rounds[int(first)] = Round(drawn, **tensors, updates=saved["updates"], old=old, reference=reference)
+            rewards, index = saved["rewards"].to(device), saved["index"].to(device)
+            self._rounds[int(first)] = Round(drawn, rewards, index, saved["updates"], old, reference)

@@ -16,7 +16,7 @@ from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.decoding.proposals import filtered
 from tenfold.masked_lm.grpo.bounds import sandwich
 from tenfold.masked_lm.grpo.estimators import MaskViews, draw_views, estimate
-from tenfold.masked_lm.grpo.evaluation import draw_rewards, measure_rewards
+from tenfold.masked_lm.grpo.evaluation import draw_rewards, measure_rewards, rewards_of_prompts
 from tenfold.masked_lm.grpo.options import EstimatorAnalysis
 from tenfold.masked_lm.grpo.prompts import Problem, PromptRows, PromptSplits, read_prompts, reward_of
 from tenfold.masked_lm.grpo.recipes import GrpoRecipe
@@ -47,6 +47,7 @@ class CoupledGrpoTask(MaskedLMTask):
         self._place: dict[str, Any] = {}
         self.reference = ReferencePolicy()
         self._rounds = Rollouts()
+        self._rewards: Tensor | None = None  # of test prompts, by the model that was loaded last
 
     @cached_property
     def model(self) -> MaskedLM:
@@ -203,19 +204,27 @@ class CoupledGrpoTask(MaskedLMTask):
 
     # --- the verbs ----------------------------------------------------------------------------------------
 
+    def load(self, folder: Path | str) -> None:
+        """Take the model of a folder."""
+        super().load(folder)
+        self._rewards = None
+
     def evaluate(self) -> list[Measurement]:
         """Rewards, AR-ness and lengths on the test prompts, of the tuned model and of the one before."""
         recipe = self.recipe
         start = self._placed(read_published(recipe.objective.start).float()) if recipe.objective.start else None
         models = {self.name: self._whole(), **({"start": start} if start is not None else {})}
-        return measure_rewards(models, self.prompts.test, recipe.data.tokens, recipe.evaluation, self.reward)
+        given = self.prompts.test, recipe.data.tokens, recipe.evaluation, self.reward
+        rows, rewards = measure_rewards(models, *given)
+        self._rewards = rewards[self.name]
+        return rows
 
     def figures(self, directory: Path) -> list[Path]:
         """Rewards of the test prompts, as a histogram of completions."""
-        recipe = self.recipe
-        return draw_rewards(
-            self._whole(), self.prompts.test, recipe.data.tokens, recipe.evaluation, self.reward, directory
-        )
+        if self._rewards is None:
+            given = self.prompts.test, self.recipe.data.tokens, self.recipe.evaluation, self.reward
+            self._rewards = rewards_of_prompts(self._whole(), *given)
+        return draw_rewards(self._rewards, directory)
 
     def analyse(self, options: EstimatorAnalysis, figures: Path) -> Outcome:  # type: ignore[override]
         """Variance of the estimates of log p at equal passes, on completions of test prompts."""

@@ -1,7 +1,6 @@
 """Problems with tests solved by a model: completions, run in the sandbox, and pass@k (arXiv 2107.03374)."""
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.options import ProblemSolving
 from tenfold.masked_lm.solving.journal import Journal, Key
 from tenfold.masked_lm.solving.problems import Posed, posed
-from tenfold.runs.measurement import Measurement
+from tenfold.runs.measurement import Measurement, interval
 from tenfold.runs.outcome import Outcome
 from tenfold.sandbox.limits import Limits
 from tenfold.sandbox.pool import Sandbox
@@ -123,15 +122,3 @@ def _rows(
         told = f"share_{status.replace(' ', '_')}"
         rows.append(Measurement(told, count / len(done), "", "test", name, None, len(done), about))
     return rows
-
-
-def interval(mean: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of the mean of ``count`` independent numbers in [0, 1]. It is exact to second order for shares
-    and wide for other numbers, whose variance is at most mean (1 − mean); it has a width at 0 and 1 too.
-
-    >>> [round(end, 3) for end in interval(0.0, 164)]
-    [0.0, 0.023]
-    """
-    spread = z * math.sqrt(mean * (1 - mean) / count + (z / (2 * count)) ** 2)
-    middle, scale = mean + z * z / (2 * count), 1 + z * z / count
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
