@@ -182,8 +182,8 @@ CASES: dict[str, Case] = {
     "flow of text in patches": Case(
         "kjv-flow-patch2", 32, lambda p: text(p, local_mixing=7, components=[len(LETTERS), 8], layers=[1, 1])
     ),
-    "equations from right to left": Case("arithmetic-2", 512, equations),
-    "equations in any order": Case("arithmetic-2", 512, lambda p: equations(p, order="permuted")),
+    "equations from right to left": Case("arithmetic-2", 2048, equations),
+    "equations in any order": Case("arithmetic-2", 2048, lambda p: equations(p, order="permuted")),
     "left to right": Case("kjv-ar", 32, lambda p: text(p, width=256)),
     "distilled": Case("kjv-distil", 32, lambda p: taught(p, sites=4)),
     "distilled to first order": Case(
