@@ -20,8 +20,8 @@ SETS = {
     "logiqa": ("evals", "registry/data/logiqa/logiqa.jsonl"),
     "social_iqa": ("bigbench", "benchmark_tasks/social_iqa/task.json"),
     "riddle_sense": ("bigbench", "benchmark_tasks/riddle_sense/task.json"),
-    "general_knowledge": ("bigbench", "benchmark_tasks/general_knowledge/task.json"),
-    "misconceptions": ("bigbench", "benchmark_tasks/misconceptions/task.json"),
+    "strategyqa": ("bigbench", "benchmark_tasks/strategyqa/task.json"),
+    "physics": ("bigbench", "benchmark_tasks/physics/task.json"),
 }
 ITEMS, QUICK_ITEMS = 300, 4
 _PINNED = {"evals": "evals==3.0.1.post1", "bigbench": "bigbench==1.0.0"}
