@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.data.text.characters import CharacterSplits
+from tenfold.data.text.config import CharacterDataConfig
 from tenfold.data.text.texts import TextScoring
 from tenfold.data.text.token_rows import PackedRows, TokenRows
 from tenfold.discrete.masking import stratified
@@ -23,6 +24,7 @@ from tenfold.discrete_diffusion.networks.stacked import Autoregressive
 from tenfold.discrete_diffusion.noising import Noise, losses, mean_loss
 from tenfold.discrete_diffusion.options import DiffusionAnalysis, DiffusionSampling
 from tenfold.discrete_diffusion.pictures import study
+from tenfold.discrete_diffusion.reading import reader_of
 from tenfold.discrete_diffusion.recipes import AutoregressiveRecipe, DiffusionRecipe, TokenRecipe
 from tenfold.discrete_diffusion.sampling import Steering, write_samples
 from tenfold.discrete_diffusion.targets.rewards import reward_of
@@ -33,6 +35,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
+from tenfold.text.language_model import LanguageModel
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
@@ -106,6 +109,11 @@ class TaskDefaults:
     def validation_source(self) -> TokenRows | PackedRows | None:
         """Rows of the validation text, not more than the data's settings say."""
         return self.data.validation.some(self.recipe.data.validation_rows)
+
+    def reader(self, order: str | None = None) -> LanguageModel:
+        """What scores texts token by token; see ``reading``."""
+        data = self.recipe.data
+        return reader_of(self.model, data if isinstance(data, CharacterDataConfig) else None, order, self.name)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing besides the weights."""

@@ -20,6 +20,7 @@ from tenfold.errors import UsageError
 from tenfold.masked_lm import loss
 from tenfold.masked_lm.analysis.study import draw, study
 from tenfold.masked_lm.completion.batch_files import write_samples
+from tenfold.masked_lm.completion.reading import reader_of
 from tenfold.masked_lm.convert import read_published
 from tenfold.masked_lm.data import CodeRows, read_rows
 from tenfold.masked_lm.evaluation import measure, score
@@ -35,6 +36,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.sampled_loss import SampledLoss
 from tenfold.runs.scores import Scores
+from tenfold.text.language_model import LanguageModel
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
@@ -190,6 +192,11 @@ class MaskedLMTask:
             noised = self._noised(rows, batch["index"], draws, f"validation-{k}", "count", 64)
             total += loss.bound(modules["model"](noised.tokens, rows.tokens, noised.masked, real), noised)
         return {"loss": total / self.validation_draws / counts}
+
+    def reader(self, order: str | None = None) -> LanguageModel:
+        """What scores texts token by token; see ``completion.reading``."""
+        left_to_right = self.recipe.objective.kind == "autoregressive"
+        return reader_of(self.model, order, self.name, autoregressive=left_to_right)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing besides the weights."""

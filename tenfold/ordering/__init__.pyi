@@ -16,6 +16,7 @@ from .config import ArithmeticDataConfig as ArithmeticDataConfig
 from .config import OrderLMConfig as OrderLMConfig
 from .entropies import Rollouts as Rollouts
 from .entropies import rollout_entropy as rollout_entropy
+from .examples import smollm2_choices as smollm2_choices
 from .items import ChoiceItem as ChoiceItem
 from .items import read_items as read_items
 from .items import some_items as some_items

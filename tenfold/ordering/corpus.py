@@ -2,7 +2,7 @@
 
 from array import array
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,22 +32,6 @@ class OrderSplits(NamedTuple):
     train: MapSource
     validation: MapSource
     test: MapSource
-
-
-class Corpus(Protocol):
-    """Texts as rows, and what made their tokens."""
-
-    @property
-    def splits(self) -> OrderSplits:
-        """The rows."""
-
-    @property
-    def hash(self) -> str:
-        """Of the tokenizer."""
-
-    @property
-    def tokenizer(self) -> Any:
-        """What turns texts into tokens."""
 
 
 class Characters:
@@ -192,3 +176,7 @@ class EquationCorpus:
         parts = {name: Equations(self.task, data.layout, numbers, only=True) for name, numbers in made.items()}
         train = Equations(self.task, data.layout, held_out, only=False)
         return OrderSplits(train, parts["validation"], parts["test"])
+
+
+Corpus = Characters | Documents | EquationCorpus
+"""Texts as rows (``splits``), what made their tokens (``tokenizer``), and its ``hash``."""

@@ -84,9 +84,10 @@ def masked_bound(model: torch.nn.Module, tokens: Int[Tensor, "b n"], hidden: Hid
 
 def log_prob(
     model: OrderLM, tokens: Int[Tensor, "b n"], order: Int[Tensor, "b n"] | None = None
-) -> Float[Tensor, "b n"]:
+) -> Float[Tensor, "b m"]:
     """log p of each token given those that are read before it, in the order in which they are read: rows of a text's
-    own tokens, whose sum is log p(x). Of a "permuted" model in the ``order`` given, in all others in their own.
+    own tokens, whose sum is log p(x); of packed blocks all but the first. A "permuted" model reads in the ``order``
+    given, all others in their own.
 
     Raises UsageError for a model of masks, which only has a bound."""
     if not model.config.is_causal:

@@ -1,11 +1,12 @@
 """What the system is, and its parts by what is read. Imports nothing heavy."""
 
-from dataclasses import replace
+from collections.abc import Mapping
 
 from tenfold import ordering
 from tenfold.ordering import commands
 from tenfold.ordering.recipes import ARITHMETIC_RECIPES, RECIPES, TOKEN_RECIPES, OrderRecipe
-from tenfold.runs.system import Command, System
+from tenfold.ordering.results import JOBS
+from tenfold.runs.system import Command, Example, Named, System
 
 _ORDERING = System(
     name="ordering",
@@ -16,6 +17,15 @@ _ORDERING = System(
     model=lambda: ordering.OrderLM,
     recipes=RECIPES,
     plain=OrderRecipe(),
+    jobs=JOBS,
+    benchmarks=("ordering",),
+    examples={
+        "smollm2-choices": Example(
+            "analyse",
+            "SmolLM2-135M on LogiQA and on sets of BIG-bench, by every rule",
+            lambda: ordering.smollm2_choices,
+        )
+    },
     commands={
         "score-choices": Command(
             "multiple-choice items under any model of texts, by every rule",
@@ -23,10 +33,16 @@ _ORDERING = System(
         ),
     },
 )
-_PART = replace(_ORDERING, state="a part of ordering", part_of="ordering", model=None, plain=None, commands={})
+
+
+def _part(name: str, title: str, recipes: Mapping[str, Named]) -> System:
+    """What trains the same models on other texts."""
+    paper, task = _ORDERING.paper, _ORDERING.task
+    return System(name, title, paper, "a part of ordering", "ordering", task=task, recipes=recipes)
+
 
 SYSTEMS = (
     _ORDERING,
-    replace(_PART, name="ordering-tokens", title="The same of a tokenizer's tokens", recipes=TOKEN_RECIPES),
-    replace(_PART, name="ordering-arithmetic", title="The same of equations", recipes=ARITHMETIC_RECIPES),
+    _part("ordering-tokens", "Models in an order of a tokenizer's tokens", TOKEN_RECIPES),
+    _part("ordering-arithmetic", "Models in an order of equations", ARITHMETIC_RECIPES),
 )

@@ -283,7 +283,7 @@ class TestNoRun:
         [
             ({"model_type": "gpt2", "n_layer": 12}, ["not from tenfold"]),
             ({"model_type": "gpt2", "config": {}}, ["'gpt2'", "tarflow"]),
-            ({"model_type": "ordering", "config": {}}, ["ordering has no models", "not yet"]),
+            ({"model_type": "ordering-tokens", "config": {}}, ["ordering-tokens has no models", "a part of ordering"]),
             (
                 {"model_type": "tarflow", "config": {"widht": 3}},
                 ["model.widht", "did you mean 'model.width'"],

@@ -114,6 +114,13 @@ def flow_of_text(path: Path) -> dict[str, Any]:
     return {**given, "model": {**given["model"], **flow}, "evaluation": {"draws": 2, "rows": 4}}
 
 
+def equations(path: Path) -> dict[str, Any]:
+    """A model of products of one digit."""
+    sizes = {"width": 16, "layers": 1, "heads": 2, "intermediate": 24}
+    data = {"digits": 1, "test": 8, "validation": 8}
+    return {"model": sizes, "data": data, "train": TRAIN, "evaluation": {"items": 2}}
+
+
 def taught(path: Path) -> dict[str, Any]:
     """A model that an autoregressive one teaches."""
     objective = {"teacher": str(path / "ar"), "candidates": 2, "sites": 4, "samples": 8}
@@ -237,6 +244,9 @@ CASES: dict[str, Case] = {
         verbs=("evaluate",),
     ),
     "autoregressive": Case("kjv-ar", diffusion_ar, score=TEXTS),
+    "right-to-left": Case("arithmetic-2", equations, changes={"model": {"order": "r2l_document"}}, verbs=ALL),
+    "any-order": Case("arithmetic-2", equations, changes={"model": {"order": "permuted"}}, verbs=("evaluate",)),
+    "uniform-mask": Case("arithmetic-2", equations, changes={"model": {"order": "masked"}}, verbs=("evaluate",)),
     "distil": Case("kjv-distil", taught, sample=WRITE),
     "distil-first-order": Case(
         "kjv-distil", taught, changes={"objective": {"method": "first_order", "candidates": 0, "samples": 0}}, verbs=()

@@ -118,6 +118,14 @@ CASES = {
     "coupled-GRPO": Case("grpo-brackets", tuned, rows=4, stage="tuned", replaced={"reward": odd}),
     "discrete diffusion": Case("kjv-mdlm", text),
     "flow of text": Case("kjv-flow", flow_of_text, ways=("single", "fsdp")),
+    "right to left": Case(
+        "arithmetic-2",
+        lambda _: {
+            "model": {"order": "r2l_document", "width": 16, "layers": 1, "heads": 2, "intermediate": 24},
+            "data": {"digits": 1, "test": 8, "validation": 16},
+        },
+        ways=("single", "fsdp"),
+    ),
     "discrete diffusion by scores": Case("kjv-sedd", text, ways=("single", "fsdp")),
     "denoiser": Case("energy-digits-teacher", lambda _: {}, rows=16, ways=("single", "ddp")),
     "lattice flow": Case(

@@ -77,6 +77,14 @@ GUIDES = {
     "energy.md": Run(
         lambda made: 0 < made["run"].evidence.standard_error < 1 and made["run"].particles.shape == (4, 128, 2)
     ),
+    "factorization-order.md": Run(
+        lambda made: [found.rule for found in made["results"].rules][-1] == "paradigm-3" and len(made["exact"]) == 8,
+        quicker={
+            'model={"order": "r2l_document"}': 'model={"order": "r2l_document", "width": 32, "layers": 1}, '
+            'train={"steps": 3, "tracker": "none"}, evaluation={"rows": 8, "items": 0}'
+        },
+        shown="1.5014",
+    ),
     "quasiperiodic.md": Run(lambda made: 0 < made["packet"].error_bound < 1e-9, shown="a priori"),
     "semialgebraic.md": Run(lambda made: made["found"].certified and made["found"].count == 1961, shown="1961 True"),
     "starflow.md": Run(lambda made: made["latents"].shape == (3, 4, 2, 6) and made["nats"].shape == (3,)),

@@ -65,6 +65,11 @@ def text(folder: Path, **network: Any) -> dict[str, Any]:
     return {"model": {**NETWORK, **network}, "data": {**data, **places}}
 
 
+def equations(folder: Path, **network: Any) -> dict[str, Any]:
+    """A model of equations."""
+    return {"model": {"order": "r2l_document", "width": 96, **network}, "data": {"test": 8, "validation": 8}}
+
+
 def steered(folder: Path, **objective: Any) -> dict[str, Any]:
     """One that starts from the masked model."""
     start = {"start": str(folder / "masked"), **objective}
@@ -177,6 +182,8 @@ CASES: dict[str, Case] = {
     "flow of text in patches": Case(
         "kjv-flow-patch2", 32, lambda p: text(p, local_mixing=7, components=[len(LETTERS), 8], layers=[1, 1])
     ),
+    "equations from right to left": Case("arithmetic-2", 2048, equations),
+    "equations in any order": Case("arithmetic-2", 2048, lambda p: equations(p, order="permuted")),
     "left to right": Case("kjv-ar", 32, lambda p: text(p, width=256)),
     "distilled": Case("kjv-distil", 32, lambda p: taught(p, sites=4)),
     "distilled to first order": Case(
