@@ -132,13 +132,22 @@ def test_stages_never_forget(text: str, tmp_path: Path) -> None:
             "third": groups(text, model=three, **less),
         },
     )
-    flows = []
+    flows, rows = [], {}
     for name in made.stages:
         part: Any = made.stage(name, str(tmp_path))
-        task = TextFlowTask(part, name)
+        task = TextFlowTask(part)
         train(task, part.train, RunFolder(tmp_path / "runs" / name), show=False)
         task.export(tmp_path / name / "model")
         flows.append(TextFlow.from_pretrained(tmp_path / name / "model"))
+        task.load(tmp_path / name / "model")
+        rows |= {(row.model, row.name): row for row in task.evaluate()}
+    bits = [rows[model, "bits_per_char"].value for model in ("1 flow", "2 flows", "3 flows")]
+    assert ("1 flow", "gain_of_further_flows") not in rows
+    for place in (1, 2):
+        gain = rows[f"{place + 1} flows", "gain_of_further_flows"]
+        assert gain.value == pytest.approx(bits[place - 1] - bits[place], abs=1e-5)
+        # Of a difference between texts that have the same latents in both.
+        assert gain.standard_error < rows["3 flows", "bits_per_char"].standard_error
     for few, more in itertools.pairwise(flows):
         state = more.state_dict()
         assert all(torch.equal(state[name], value) for name, value in few.state_dict().items())
