@@ -33,6 +33,7 @@ def test_records_of_flows() -> None:
     jacobi = text_flows.jacobi_record("jacobi-calls", flows[1], 2)
     assert jacobi.other == 8
     assert jacobi.ours <= 8
+    assert set(jacobi.details["calls_in_blocks"]) == {"2", "4"}
     assert jacobi.max_error is not None
     assert jacobi.max_error < 1e-2
     assert text_flows.patch_record((flows[0], flows[1]), 2).ratio == 4

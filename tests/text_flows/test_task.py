@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 
 from tenfold import api
 from tenfold.api.catalogue import recipe
 from tenfold.errors import UsageError
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
-from tenfold.text_flows import TextFlow, TextFlowTask
+from tenfold.text_flows import TextFlow, TextFlowTask, encode_text
 from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
@@ -82,6 +83,18 @@ def test_every_coupling_learns(text: str, name: str, tmp_path: Path) -> None:
     done = train(task, task.recipe.train, RunFolder(tmp_path / "run"), show=False)
     assert done.validation_loss is not None
     assert done.validation_loss < before - 0.4
+
+
+def test_held_out_text_becomes_normal_noise(run: Any) -> None:
+    """Nearly, after so short a training; before it, the noise of the letters' own latents is far from it."""
+    tokens = run.task.data.test.some(64).batch(np.arange(64))["tokens"]
+    u = encode_text(run.task.model, tokens).double()
+    before = encode_text(TextFlow(run.recipe.model), tokens).double()
+    distance, far = (float(kstest(x.flatten().numpy(), "norm").statistic) for x in (u, before))
+    assert distance < min(0.03, far / 2)
+    assert abs(float(u.mean())) < 0.06
+    assert float(u.std()) == pytest.approx(1.0, abs=0.06)
+    assert float(torch.linalg.eigvalsh(torch.cov(u.flatten(0, 1).T)).min()) > 0.8  # no direction is empty
 
 
 def test_samples(run: Any, tmp_path: Path) -> None:
@@ -173,6 +186,7 @@ def test_a_start_from_a_discrete_model(run: Any, text: str, tmp_path: Path) -> N
     judged = [values["generative_perplexity", f"kjv-flow, h{place}"] for place in (0, 1)]
     assert values["generative_perplexity", "held-out text"] < judged[0] < judged[1]
     assert values["state_length", "kjv-flow, h1"] > 0
+    assert values["calls", "kjv-flow"] == 16
     assert (tmp_path / "figures" / "states.png").is_file()
     with pytest.raises(UsageError, match=r"start from it with --model.dim 26"):
         _ = TextFlowTask(settings(text, objective=start)).model
