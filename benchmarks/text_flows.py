@@ -1,7 +1,8 @@
 """What the maps of mixtures cost: their inverse against bisection, the memory of the d-dimensional one.
 
 ``inverse-bisection``: seconds to a residual of 1e-9 in float64, of guarded Newton steps against bisection in the same
-bracket with the same tail-safe map; ``-fast`` gives bisection our quicker map too. ``rosenblatt-memory``: peak of a
+bracket with the same tail-safe map; ``-fast`` gives bisection our quicker map too. ``inverse-zuko``: against the zuko
+library's bisection of its own, not tail-safe, map. ``rosenblatt-memory``: peak of a
 forward and backward pass, against the direct form: all components of all positions and dimensions at once.
 
 ``mixd-step``: seconds of a training step of one Mix-d flow, against the discrete autoregressive model of equal body.
@@ -10,6 +11,7 @@ Jacobi's method to 1e-4, against one position after the other; ``-stack`` the sa
 one position after the other, with four tokens a position against one.
 """
 
+import math
 import sys
 import threading
 import time
@@ -72,6 +74,31 @@ def inverse_records(count: int, lanes: int, repeats: int) -> list[Record]:
         sizes = {"components": count, "lanes": lanes}
         records.append(Record(f"inverse-bisection{name}-{count}", *seconds, "s", residual, sizes))
     return records
+
+
+def zuko_record(count: int, lanes: int, repeats: int) -> Record:
+    """Mixtures of equal weights, where zuko's Gaussianization is the same map but for a factor of 1 - 1e-6 within it:
+    its bisection of [-10, 10] against ours of both tails. Roots are kept inside that bracket and off its tails; each
+    side's residual is that of its own map."""
+    from zuko.transforms import GaussianizationTransform
+
+    g = torch.Generator().manual_seed(count)
+    mean, log_scale = (torch.randn(lanes, count, generator=g, dtype=torch.float64) for _ in range(2))
+    mean, scale = 2 * mean, (0.5 * log_scale).exp()
+    u = 2 * torch.rand(lanes, generator=g, dtype=torch.float64) - 1
+    log_weights = torch.full_like(mean, -math.log(count))
+    theirs = GaussianizationTransform(-mean / scale, -scale.log(), eps=TOLERANCE)
+
+    def ours() -> Tensor:
+        return inverse._solved(u, log_weights, mean, scale, TOLERANCE)
+
+    def other() -> Tensor:
+        return theirs.inv(u)
+
+    residual = float((tail_safe(ours(), log_weights, log_weights.exp(), mean, scale)[0] - u).abs().amax())
+    theirs_residual = float((theirs(other()) - u).abs().amax())
+    sizes, details = {"components": count, "lanes": lanes}, {"other_residual": theirs_residual}
+    return Record(f"inverse-zuko-{count}", *paired(ours, other, repeats), "s", residual, sizes, details)
 
 
 def direct(z: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -170,11 +197,13 @@ def trained(steps: int, **model: Any) -> TextFlow:
 
 
 def jacobi_record(name: str, flow: TextFlow, num: int) -> Record:
-    """Samples of a flow from the same noise; ``max_error`` is the largest difference of their latents."""
+    """Samples of a flow from the same noise; ``max_error`` is the largest difference of their latents, and the details
+    tell the calls of Jacobi's method within blocks of positions that follow each other."""
     u = base_noise(flow, torch.arange(num), flow.config.length, 0)
     ours, other = invert_flow(flow, u, 0, 1e-4), invert_flow(flow, u)
     error = float((ours.latents - other.latents).abs().max())
-    details = {"ours_residual": ours.residual, "other_residual": other.residual}
+    blocks = {str(size): invert_flow(flow, u, size, 1e-4).calls for size in (2, 4, 8, 16, 32) if size < u.shape[1]}
+    details = {"ours_residual": ours.residual, "other_residual": other.residual, "calls_in_blocks": blocks}
     sizes = {"texts": num, "tokens": flow.config.length, "couplings": len(flow.chain)}
     return Record(name, ours.calls, other.calls, "calls", error, sizes, details)
 
@@ -192,6 +221,7 @@ def benchmarks(quick: bool, emit: Callable[[Record], None]) -> None:
     for count in (2, 27, 64):
         for record in inverse_records(count, 500 if quick else 6000, 2 if quick else 7):
             emit(record)
+        emit(zuko_record(count, 500 if quick else 6000, 2 if quick else 7))
     emit(step_record(3 if quick else 31))
     steps, num = (20, 2) if quick else (1000, 16)
     emit(jacobi_record("jacobi-calls", trained(steps), num))

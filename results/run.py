@@ -72,11 +72,13 @@ def compared(name: str, job: Comparison) -> dict[str, Any]:
     for variant, training in job.variants.items():
         made = trained(f"{name}-{variant}", training)
         found = [row for row in made["metrics"] if row["name"] in job.metrics]
-        model = job.models.get(variant)
-        own = [row for row in found if (row["model"] == model if model else row["model"].startswith("starflow"))]
+        models = job.models.get(variant, "")
+        own = [row for row in found if models == row["model"] or (not models and row["model"].startswith("starflow"))]
         if variant == next(iter(job.variants)):
             rows += [row for row in found if row["model"] in job.baselines]
         rows += [{**row, "model": variant} for row in own]
+        if not isinstance(models, str):
+            rows += [{**row, "model": models[row["model"]]} for row in found if row["model"] in models]
     for other, run in job.beside.items():
         evaluation = averaged([json.loads((RUNS / run / "evaluation.json").read_text())["metrics"]])
         recipe = json.loads((RUNS / run / "model" / "config.json").read_text())["name"]

@@ -80,7 +80,7 @@ def test_files_of_comparisons_are_whole(name: str) -> None:
     assert [model for model in [*job.baselines, *job.beside] if model not in models] == []
     assert [metric for metric in job.metrics if metric not in metrics] == []
     compared = {row["model"] for row in rows if not row["name"].startswith("difference_")}
-    assert compared == {*job.variants, *job.baselines, *job.beside}
+    assert compared == {*job.variants, *job.baselines, *job.beside, *job.further}
     pairs = len(job.variants) * (len(job.variants) - 1) // 2
     assert sum(row["name"].startswith("difference_") for row in rows) == (pairs if job.differences else 0)
 
@@ -112,6 +112,15 @@ def compared(monkeypatch: pytest.MonkeyPatch, found: dict[str, list[dict[str, An
 def test_a_comparison_takes_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [("unigram", "bits"), ("one", "bits"), ("one", "accuracy"), ("two", "bits")]
     assert compared(monkeypatch, WHOLE) == expected
+
+
+def test_several_models_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Comparison({"one": Training("kjv-masked", seeds=(0,))}, ("bits",), models={"one": {"2": "one", "1": "half"}})
+    rows = [*rows_of("2", "bits", "accuracy"), *rows_of("1", "bits"), *rows_of("0", "bits")]
+    monkeypatch.setattr(results, "trained", lambda name, job: {"command": job.command, "metrics": rows})
+    found = results.compared("name", job)["metrics"]
+    assert [(row["model"], row["name"]) for row in found] == [("one", "bits"), ("half", "bits")]
+    assert job.further == ("half",)
 
 
 @pytest.mark.parametrize(

@@ -52,15 +52,15 @@ def read_tensors(*, infinite: tuple[str, ...] = (), unknown: tuple[str, ...] = (
         def inside(*arguments: Any, **named: Any) -> Any:
             given, sizes = list(arguments), dict[str, tuple[object, str]]()
             for place, name, told in known:
-                holder, key = (given, place) if place < len(given) else (named, name)
-                if holder is named and name not in named:
-                    continue
-                value: Any = holder[key]  # type: ignore[call-overload]
-                if value is None and told.optional:
+                value = given[place] if place < len(given) else named.get(name)
+                if value is None and (told.optional or (place >= len(given) and name not in named)):
                     continue
                 value = _typed(value, name, told.kind, name in infinite, name in unknown)
                 require_axes(value, name, told.axes, sizes)
-                holder[key] = value  # type: ignore[call-overload]
+                if place < len(given):
+                    given[place] = value
+                else:
+                    named[name] = value
             return function(*given, **named)
 
         inside.reads_tensors = tuple(name for _, name, _ in known)  # type: ignore[attr-defined]

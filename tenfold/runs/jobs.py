@@ -29,23 +29,30 @@ class Comparison:
     """Several trainings side by side in one table, each under a name of its own; ``metrics`` names the rows that are
     compared, and ``after`` a job whose runs the trainings start from.
 
-    ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"), ``baselines``
-    whose rows are taken over from the first variant. With ``differences``, every two variants are compared in the first
-    of the metrics, and a note says whether their difference exceeds the noise between seeds. With ``compute``
-    ("seconds" or "step"), a picture of the first seeds' validation loss in bits a ``unit`` goes into the docs.
+    ``models`` tells which model's rows are a variant's own (without it those that begin with "starflow"; of several
+    models in one run, the name of each in the table), ``baselines`` whose rows are taken over from the first variant.
+    With ``differences``, every two variants are compared in the first of the metrics, and a note says whether their
+    difference exceeds the noise between seeds. With ``compute`` ("seconds" or "step"), a picture of the first seeds'
+    validation loss in bits a ``unit`` goes into the docs.
     With ``curve`` ("STAGE/METRIC" of training), a picture of its mean over seeds against the share of the steps does.
     ``beside`` are runs of the job ``after``, by name, that stand in the table and in the picture too."""
 
     variants: Mapping[str, Training]
     metrics: tuple[str, ...]
     after: str = ""
-    models: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     baselines: tuple[str, ...] = ()
     differences: bool = False
     compute: str = ""
     curve: str = ""
     unit: str = "character"
     beside: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Names in the table that are no variant's: the other models of their runs."""
+        several = [models for models in self.models.values() if not isinstance(models, str)]
+        return tuple(name for models in several for name in models.values() if name not in self.variants)
 
 
 @dataclass(frozen=True)

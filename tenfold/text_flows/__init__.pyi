@@ -6,6 +6,8 @@ from .bounds import elbo as elbo
 from .bounds import importance_bound as importance_bound
 from .bounds import log_weights as log_weights
 from .config import TextFlowConfig as TextFlowConfig
+from .examples.tabular import MaskedMixtures as MaskedMixtures
+from .examples.tabular import tabular_flows as tabular_flows
 from .inversion import Inverted as Inverted
 from .inversion import invert_flow as invert_flow
 from .networks.conversion import from_autoregressive as from_autoregressive

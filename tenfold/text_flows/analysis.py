@@ -42,7 +42,10 @@ def study_states(
     sampling = TextFlowSampling(passes=True, seed=options.seed)
     for part in torch.arange(options.num).split(options.batch):
         noise = base_noise(model, part, config.length, options.seed)
-        found.append(decode_noise(model, noise, sampling, part).states)
+        drawn = decode_noise(model, noise, sampling, part)
+        found.append(drawn.states)
+    told = "network calls for a batch of texts, one position after the other"
+    rows.append(Measurement("calls", drawn.calls, model=name, note=told))
     states = [torch.cat(parts)[:, : config.length] for parts in zip(*found, strict=True)]
     texts = {}
     for place, written in enumerate(states):

@@ -21,8 +21,11 @@ from tenfold.training.task import device_of
 NAME, UNIT = "bits_per_char", "bits/char"
 
 
-def measure(model: TextFlow, data: CharacterSplits, options: TextFlowEvaluation, name: str) -> list[Measurement]:
-    """Rows of ``evaluation.json`` on the test split. All bits per character of the flow are upper bounds."""
+def measure(
+    model: TextFlow, data: CharacterSplits, options: TextFlowEvaluation, name: str, frozen: int = 0
+) -> list[Measurement]:
+    """Rows of ``evaluation.json`` on the test split. All bits per character of the flow are upper bounds. ``frozen``
+    couplings were trained before: what those behind them gain is measured text by text."""
     tokens = chosen_rows(data.test, options.rows).to(device_of(model))
     values = log_weights(model, tokens, options.draws, batch=options.batch)
     counts = torch.full((len(tokens),), tokens.shape[1])
@@ -33,6 +36,8 @@ def measure(model: TextFlow, data: CharacterSplits, options: TextFlowEvaluation,
         Measurement("decoder_accuracy", *_accuracy(model, tokens), "", "test", name, note="argmax p(x | z), z ~ q"),
         Measurement("parameters", sum(p.numel() for p in model.parameters()), model=name),
     ]
+    if frozen:
+        rows.append(_gain(model, frozen, tokens, values, options, name))
     return rows + (_counting(data, tokens.cpu()) if options.baselines else [])
 
 
@@ -46,6 +51,19 @@ def _bits(found: LikelihoodBound, model: str, name: str = NAME) -> Measurement:
     value, error = found.bits_per_token()
     note = found.name if found.name.startswith("≤") else f"≤: {found.name}"
     return Measurement(name, value, UNIT, "test", model, error, found.draws, note)
+
+
+def _gain(
+    model: TextFlow, frozen: int, tokens: Tensor, values: Tensor, options: TextFlowEvaluation, name: str
+) -> Measurement:
+    """How far the couplings behind the ``frozen`` first ones lower the ELBO. Each text has the same latents in both, so
+    that the standard error is that of the difference."""
+    before = log_weights(model.beginning(frozen), tokens, options.draws, batch=options.batch)
+    lower = values.mean(0) - before.mean(0)
+    counts = torch.full((len(tokens),), tokens.shape[1])
+    value, error = LikelihoodBound(lower, lower, counts, options.draws, "").bits_per_token()
+    note = f"ELBO of the first {frozen} less that of all {len(model.chain)}, the same latents"
+    return Measurement("gain_of_further_flows", value, UNIT, "test", name, error, options.draws, note)
 
 
 @torch.no_grad()

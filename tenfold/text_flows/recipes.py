@@ -135,6 +135,12 @@ RECIPES: dict[str, Named] = {
         model={**_PATCHED, "patch": 2},
     ),
     "kjv-flow-patch4": _named("four letters a step", model={**_PATCHED, "patch": 4}),
+    "kjv-flow-flagship": _named(
+        "a deeper flow of letters, half an hour on one thread",
+        model={"layers": (3,)},
+        data={"stride": 16},
+        train={"steps": 5000, "batch_size": 32, "ema": 0.995, "validate_every": 500},
+    ),
     "kjv-flow-stages": Named("three flows in turn, each trained on the frozen ones before", ProgressiveRecipe()),
     "text8-mixd": Named(
         "the published size on your text8 (--data.path): 12 layers of width 768 in three flows",

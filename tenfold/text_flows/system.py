@@ -2,7 +2,7 @@
 
 from tenfold import text_flows
 from tenfold.data.text.texts import TextScoring
-from tenfold.runs.system import System
+from tenfold.runs.system import Example, System
 from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
 from tenfold.text_flows.recipes import RECIPES, TextFlowRecipe
 from tenfold.text_flows.results import JOBS
@@ -16,6 +16,13 @@ SYSTEMS = (
         task=lambda: text_flows.TextFlowTask,
         model=lambda: text_flows.TextFlow,
         options={"sample": TextFlowSampling, "score": TextScoring, "analyse": TextFlowAnalysis},
+        examples={
+            "tabular-flows": Example(
+                "analyse",
+                "densities of tables by stacks of mixture maps, beside spline and Gaussianization flows",
+                lambda: text_flows.tabular_flows,
+            )
+        },
         recipes=RECIPES,
         plain=TextFlowRecipe(),
         jobs=JOBS,

@@ -36,6 +36,7 @@ from tenfold.training.streams import Draws, key_of
 from tenfold.training.task import LOSS, Batch, Task, Update, device_of
 
 _VALIDATION_DRAWS = 2
+_SYSTEM = TextFlowRecipe.system
 
 
 class TextFlowTask:
@@ -43,7 +44,7 @@ class TextFlowTask:
 
     metric = LOSS
 
-    def __init__(self, recipe: TextFlowRecipe, name: str = "tarflowlm") -> None:
+    def __init__(self, recipe: TextFlowRecipe, name: str = _SYSTEM) -> None:
         model, data = recipe.model, recipe.data
         if model.alphabet != data.alphabet and model.alphabet:
             raise UsageError(
@@ -143,7 +144,14 @@ class TextFlowTask:
 
     def evaluate(self) -> list[Measurement]:
         """Bounds in bits per character of the test split, beside models that count."""
-        return measure(self.model.eval(), self.data, self.recipe.evaluation, self.name)
+        frozen = self.recipe.objective.freeze
+        return measure(self.model.eval(), self.data, self.recipe.evaluation, self._label, frozen)
+
+    @property
+    def _label(self) -> str:
+        """What rows call the flow: a stage of a run bears the system's name, and is known by its couplings."""
+        count = len(self.recipe.model.couplings)
+        return self.name if self.name != _SYSTEM else f"{count} flow{'s' if count > 1 else ''}"
 
     def figures(self, directory: Path) -> list[Path]:
         """The importance-weighted bound over its draws, and the loss of every place, as PNG files with captions."""

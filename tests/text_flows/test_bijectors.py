@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
@@ -169,6 +170,25 @@ class TestGradients:
         whole = outcome()
         monkeypatch.setattr(rosenblatt, "CHUNK", 4 * 10)
         assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(whole, outcome(), strict=True))
+
+
+def kolmogorov(u: torch.Tensor) -> float:
+    """√n times the largest distance of the distribution of u (n) from the normal one: 1.95 in one of a thousand."""
+    return float(kstest(u.numpy(), "norm").statistic) * math.sqrt(len(u))
+
+
+def test_what_a_mixture_draws_becomes_normal() -> None:
+    logits, mean, scale = mixture(5, (), spread=3.0)
+    drawn = torch.distributions.Categorical(logits=logits).sample((4000,))
+    z = mean[drawn] + scale[drawn] * torch.randn(4000, dtype=torch.float64)
+    assert kolmogorov(MixtureCDF(logits, mean, scale).forward(z).u) < 1.95
+    assert kolmogorov(MixtureCDF(logits, mean + 0.2, scale).forward(z).u) > 1.95  # another mixture is told apart
+    centres = torch.stack([mean, mean.flip(0), mean.roll(1)], -1)
+    points = centres[drawn] + scale[drawn, None] * torch.randn(4000, 3, dtype=torch.float64)
+    u = MixtureRosenblatt(logits, centres, scale).forward(points).u
+    assert all(kolmogorov(column) < 1.95 for column in u.T)
+    for power in (1, 2):  # independent dimensions: neither their values nor their sizes go together
+        assert float((torch.corrcoef((u**power).T) - torch.eye(3)).abs().max()) < 4.5 / math.sqrt(4000)
 
 
 @pytest.mark.parametrize(("count", "most"), [(2, 13), (27, 20), (64, 24)])

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 
 from tenfold import api
 from tenfold.api.catalogue import recipe
 from tenfold.errors import UsageError
 from tenfold.runs.run_folder import RunFolder
 from tenfold.settings.changes import change
-from tenfold.text_flows import TextFlow, TextFlowTask
+from tenfold.text_flows import TextFlow, TextFlowTask, encode_text
 from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
 from tenfold.training.loop import train
 from tenfold.training.streams import Draws
@@ -84,6 +85,18 @@ def test_every_coupling_learns(text: str, name: str, tmp_path: Path) -> None:
     assert done.validation_loss < before - 0.4
 
 
+def test_held_out_text_becomes_normal_noise(run: Any) -> None:
+    """Nearly, after so short a training; before it, the noise of the letters' own latents is far from it."""
+    tokens = run.task.data.test.some(64).batch(np.arange(64))["tokens"]
+    u = encode_text(run.task.model, tokens).double()
+    before = encode_text(TextFlow(run.recipe.model), tokens).double()
+    distance, far = (float(kstest(x.flatten().numpy(), "norm").statistic) for x in (u, before))
+    assert distance < min(0.03, far / 2)
+    assert abs(float(u.mean())) < 0.06
+    assert float(u.std()) == pytest.approx(1.0, abs=0.06)
+    assert float(torch.linalg.eigvalsh(torch.cov(u.flatten(0, 1).T)).min()) > 0.8  # no direction is empty
+
+
 def test_samples(run: Any, tmp_path: Path) -> None:
     task, folder = run.task, Path(tmp_path)
     task.sample(TextFlowSampling(num=3), folder / "a")
@@ -132,13 +145,22 @@ def test_stages_never_forget(text: str, tmp_path: Path) -> None:
             "third": groups(text, model=three, **less),
         },
     )
-    flows = []
+    flows, rows = [], {}
     for name in made.stages:
         part: Any = made.stage(name, str(tmp_path))
-        task = TextFlowTask(part, name)
+        task = TextFlowTask(part)
         train(task, part.train, RunFolder(tmp_path / "runs" / name), show=False)
         task.export(tmp_path / name / "model")
         flows.append(TextFlow.from_pretrained(tmp_path / name / "model"))
+        task.load(tmp_path / name / "model")
+        rows |= {(row.model, row.name): row for row in task.evaluate()}
+    bits = [rows[model, "bits_per_char"].value for model in ("1 flow", "2 flows", "3 flows")]
+    assert ("1 flow", "gain_of_further_flows") not in rows
+    for place in (1, 2):
+        gain = rows[f"{place + 1} flows", "gain_of_further_flows"]
+        assert gain.value == pytest.approx(bits[place - 1] - bits[place], abs=1e-5)
+        # Of a difference between texts that have the same latents in both.
+        assert gain.standard_error < rows["3 flows", "bits_per_char"].standard_error
     for few, more in itertools.pairwise(flows):
         state = more.state_dict()
         assert all(torch.equal(state[name], value) for name, value in few.state_dict().items())
@@ -164,6 +186,7 @@ def test_a_start_from_a_discrete_model(run: Any, text: str, tmp_path: Path) -> N
     judged = [values["generative_perplexity", f"kjv-flow, h{place}"] for place in (0, 1)]
     assert values["generative_perplexity", "held-out text"] < judged[0] < judged[1]
     assert values["state_length", "kjv-flow, h1"] > 0
+    assert values["calls", "kjv-flow"] == 16
     assert (tmp_path / "figures" / "states.png").is_file()
     with pytest.raises(UsageError, match=r"start from it with --model.dim 26"):
         _ = TextFlowTask(settings(text, objective=start)).model

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -71,6 +72,21 @@ class TextFlow(nn.Module):
         self.frozen = count
         for part in (self.tokens, *self.couplings[:count]):
             part.requires_grad_(False)
+
+    def beginning(self, count: int) -> "TextFlow":
+        """The flow of the first ``count`` couplings with the same tokens; its weights are this one's.
+
+        Raises UsageError for another number than 1 to all."""
+        if not 1 <= count <= len(self.couplings):
+            raise UsageError(f"{count} of {len(self.couplings)} couplings; give 1 to all")
+        own = self.config
+        first = replace(
+            own, couplings=own.couplings[:count], layers=own.layers[:count], components=own.components[:count]
+        )
+        with torch.device("meta"):
+            found = TextFlow(first)
+        found.tokens, found.couplings = self.tokens, self.couplings[:count]
+        return found.train(self.training)
 
     def forward(self, tokens: Values, noise: Values) -> Terms:
         """The terms of the bound for texts (b, n) at z = μ_x + σ_x ε, ε = ``noise`` (b, m, d) of ``padded_length`` n.
