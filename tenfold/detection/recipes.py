@@ -79,8 +79,15 @@ def _assigned(assigner: str) -> DetectorRecipe:
     return replace(_AEROTINY, model=model, objective=DetectionObjective(assigner=assigner))
 
 
+_FCOS = replace(
+    _AEROTINY,
+    model=replace(_AEROTINY.model, head="fcos", norm="group"),
+    objective=DetectionObjective(assigner="points"),
+)
+
 RECIPES = {
     "aerotiny": Named("rendered pictures with tiny objects, DCFL, minutes on a CPU", _AEROTINY),
     "aerotiny-max-iou": Named("the same by RetinaNet, whose priors learn by IoU", _assigned("max-iou")),
+    "aerotiny-fcos": Named("the same by FCOS, which predicts from points without priors", _FCOS),
     "aitodr": Named("AI-TOD-R from a folder, ResNet-50 and DCFL as published but for the optimiser", _AITODR),
 }

@@ -34,7 +34,9 @@ class DetectorTask:
 
     def __init__(self, recipe: DetectorRecipe, name: str = "detection") -> None:
         self.recipe, self.name, self._device = recipe, name, torch.device("cpu")
-        self.assigner = named_assigner(recipe.objective.assigner, recipe.objective.dcfl)
+        self.assigner = named_assigner(
+            recipe.objective.assigner, recipe.objective.dcfl, recipe.objective.max_iou, recipe.model.scale
+        )
         classes = len(recipe.model.classes)
         self.metric = Metric("AP50", True, lambda values: {"AP50": average_precision_50(values, classes)})
 
@@ -79,8 +81,9 @@ class DetectorTask:
         output = modules["detector"](pictures)
         owners = assigned_objects(output, boxes, labels, self.assigner)
         number = mean_count(batch, "objects", self.counts(batch, draws)["objects"])
-        found = detection_losses(output, boxes, labels, owners, number)
-        loss = found.classes + self.recipe.objective.box_weight * found.boxes
+        objective = self.recipe.objective
+        found = detection_losses(output, boxes, labels, owners, number, objective.box_loss)
+        loss = found.classes + objective.box_weight * found.boxes + found.quality
         told = {
             "loss_classes": found.classes.detach(),
             "loss_boxes": found.boxes.detach(),

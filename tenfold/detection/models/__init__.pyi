@@ -7,6 +7,8 @@ from .dcfl_head import priors_of as priors_of
 from .deformable import deformable_conv as deformable_conv
 from .detector import DenseOutput as DenseOutput
 from .detector import Detector as Detector
+from .fcos_head import FcosHead as FcosHead
+from .fcos_head import PointOutput as PointOutput
 from .pyramid import FeaturePyramid as FeaturePyramid
 from .retina_head import PlainOutput as PlainOutput
 from .retina_head import RetinaHead as RetinaHead

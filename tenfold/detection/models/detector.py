@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from tenfold.detection.assign.priors import Predictions, Priors, grid_priors
 from tenfold.detection.config import STRIDES_OF_BACKBONES, DetectorConfig
 from tenfold.detection.geometry.coder import BoxCoder
+from tenfold.detection.geometry.points import PointCoder
 from tenfold.detection.models.backbones import ResNet50, SmallBackbone
 from tenfold.detection.models.dcfl_head import DcflHead
+from tenfold.detection.models.fcos_head import FcosHead, PointOutput
 from tenfold.detection.models.pyramid import FeaturePyramid
 from tenfold.detection.models.retina_head import RetinaHead
 from tenfold.errors import UsageError
@@ -31,6 +33,8 @@ class DenseOutput(NamedTuple):
         shift: by which the centres of priors move for the assignment, in pixels; not differentiated.
         priors: the same for all pictures.
         levels: how many priors each level has.
+        quality: logit of how near a prior is to its object's middle; None of heads that do not say it.
+        coder: what makes boxes of priors and deltas.
     """
 
     logits: Float[Tensor, "b n c"]
@@ -38,10 +42,12 @@ class DenseOutput(NamedTuple):
     shift: Float[Tensor, "b n 2"]
     priors: Float[Tensor, "n 5"]
     levels: tuple[int, ...]
+    quality: Float[Tensor, "b n"] | None = None
+    coder: BoxCoder | PointCoder = CODER
 
     def boxes(self) -> Float[Tensor, "b n 5"]:
         """Decoded from the priors where they stand."""
-        return CODER.decoded(self.priors.expand_as(self.deltas), self.deltas)
+        return self.coder.decoded(self.priors.expand_as(self.deltas), self.deltas)
 
     def of(self, picture: int, boxes: Float[Tensor, "b n 5"]) -> tuple[Priors, Predictions]:
         """What an assigner takes of one picture, with the ``boxes`` that were decoded."""
@@ -92,11 +98,15 @@ class Detector(nn.Module):
         self.backbone = SmallBackbone(config.width, last) if config.backbone == "small" else ResNet50(last)
         self.neck = FeaturePyramid(self.backbone.widths[self._used], config.channels, len(config.strides))
         classes, width = len(config.classes), config.channels
-        self.bbox_head: DcflHead | RetinaHead = (
-            DcflHead(classes, width, width)
-            if config.head == "dcfl"
-            else RetinaHead(classes, width, width, config.layers)
-        )
+        normalised = config.norm == "group"
+        self.bbox_head: DcflHead | RetinaHead | FcosHead
+        if config.head == "dcfl":
+            self.bbox_head = DcflHead(classes, width, width, normalised=normalised)
+        elif config.head == "retina":
+            self.bbox_head = RetinaHead(classes, width, width, config.layers, normalised)
+        else:
+            moving = config.head == "dcfl-fcos"
+            self.bbox_head = FcosHead(classes, width, width, len(config.strides), config.layers, moving, normalised)
 
     def forward(self, pictures: Values) -> DenseOutput:
         """What is said of every prior.
@@ -112,7 +122,9 @@ class Detector(nn.Module):
         features = self.backbone((pictures - mean) / deviation)[self._used]
         levels = self.bbox_head(self.neck(features))
         sizes = [(level.logits.shape[2], level.logits.shape[3]) for level in levels]
-        grid = grid_priors(sizes, self.config.strides, self.config.scale, device=pictures.device)
+        points = isinstance(self.bbox_head, FcosHead)
+        grid = grid_priors(sizes, self.config.strides, self.config.scale, 0.5 if points else 0.0, pictures.device)
+        quality = [level.quality.flatten(1).float() for level in levels if isinstance(level, PointOutput)]
         return DenseOutput(
             torch.cat([level.logits.flatten(2).mT for level in levels], 1),
             torch.cat([level.deltas.flatten(2).mT for level in levels], 1).float(),
@@ -125,6 +137,8 @@ class Detector(nn.Module):
             ),
             grid.boxes,
             grid.levels,
+            torch.cat(quality, 1) if points else None,
+            PointCoder(self.config.scale) if points else CODER,
         )
 
     def save_pretrained(self, folder: object, extra: dict[str, object] | None = None) -> None:
