@@ -15,7 +15,7 @@ STRIDES_OF_BACKBONES = (4, 8, 16, 32)
 
 @settings
 class DetectorConfig:
-    """A one-stage detector with one square prior a location.
+    """A detector with one square prior, or one point, a location.
 
     Attributes:
         classes: names, in order.
@@ -24,7 +24,7 @@ class DetectorConfig:
         channels: of the pyramid and the head.
         strides: of the levels, each twice the last; from 4 on.
         head: "dcfl", whose priors move, or "retina"; "fcos", which predicts distances from points, or "dcfl-fcos",
-            whose points move.
+            whose points move; "s2a", two stages, or "dcfl-s2a", the first of which is DCFL's.
         layers: convolutions in each tower of the heads whose priors stand still.
         norm: "group" normalises the towers' convolutions in groups of 8 channels; "none" is as published but for FCOS.
         scale: sides of the priors, in strides.
@@ -35,7 +35,7 @@ class DetectorConfig:
     width: int = 24
     channels: int = 48
     strides: tuple[int, ...] = (4, 8, 16)
-    head: Literal["dcfl", "retina", "fcos", "dcfl-fcos"] = "dcfl"
+    head: Literal["dcfl", "retina", "fcos", "dcfl-fcos", "s2a", "dcfl-s2a"] = "dcfl"
     layers: int = 4
     norm: Literal["none", "group"] = "none"
     scale: float = 4.0

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from tenfold.detection.assign.choosing import priors_of_objects
-from tenfold.detection.assign.options import AssignerOptions
+from tenfold.detection.assign.options import AssignerOptions, MaxIouOptions
 from tenfold.detection.assign.priors import IGNORED
 from tenfold.detection.data.pictures import NOBODY
 from tenfold.detection.geometry.points import centredness
 from tenfold.detection.losses import box_losses, focal_loss
-from tenfold.detection.models.detector import DenseOutput
+from tenfold.detection.models.output import DenseOutput
 
 _VERY_TINY = 64.0  # square pixels
 
@@ -56,6 +56,23 @@ def assigned_objects(
     return found
 
 
+def stage_losses(
+    output: DenseOutput,
+    boxes: Float[Tensor, "b m 5"],
+    labels: Int[Tensor, "b m"],
+    assigner: AssignerOptions,
+    number: Tensor,
+    box_loss: str = "iou",
+) -> list[DetectionLosses]:
+    """Losses of each stage: of the first by the ``assigner``; of a second, whose anchors are the first one's boxes, by
+    IoU of 0.5, as S2A-Net has it (arXiv 2008.09397)."""
+    found = []
+    for place, stage in enumerate(output.stages()):
+        owners = assigned_objects(stage, boxes, labels, MaxIouOptions() if place else assigner)
+        found.append(detection_losses(stage, boxes, labels, owners, number, box_loss))
+    return found
+
+
 def detection_losses(
     output: DenseOutput,
     boxes: Float[Tensor, "b m 5"],
@@ -77,7 +94,7 @@ def detection_losses(
     logits = output.logits.float()
     of_classes = focal_loss(logits.flatten(0, 1), target.flatten(), (owner != IGNORED).flatten()) / number
     objects = boxes[picture, row]
-    decoded = output.coder.decoded(output.priors[prior], output.deltas[picture, prior])
+    decoded = output.coder.decoded(output.stands()[picture, prior], output.deltas[picture, prior])
     of_boxes = box_losses(decoded, objects, box_loss) / number
     of_quality = of_boxes.new_zeros(())
     if output.quality is not None:

@@ -16,7 +16,8 @@ from tenfold.detection.evaluation.matching import match_detections
 from tenfold.detection.evaluation.precision import precision_curves
 from tenfold.detection.finding.decoding import FoundBoxes, found_boxes
 from tenfold.detection.learning import assigned_objects
-from tenfold.detection.models.detector import DenseOutput, Detector
+from tenfold.detection.models.detector import Detector
+from tenfold.detection.models.output import DenseOutput
 from tenfold.detection.scoring import score_detections
 from tenfold.detection.tables import Detections, Labels
 from tenfold.runs.measurement import Measurement
@@ -72,9 +73,10 @@ def detect_all(model: Detector, source: LabelledPictures, finding: BoxFinding) -
 
 @torch.no_grad()
 def audit_trained(model: Detector, source: LabelledPictures, assigner: AssignerOptions) -> AssignmentAudit:
-    """What the assigner gives to the objects of pictures, by what the trained network says."""
+    """What the assigner gives to the objects of pictures, by what the trained network (its first stage) says."""
     objects, priors, owners = [], [], []
-    for numbers, output, batch in _outputs(model, source, "assignment"):
+    for numbers, said, batch in _outputs(model, source, "assignment"):
+        output = said.stages()[0]
         owned = assigned_objects(output, batch["boxes"], batch["label"], assigner)
         decoded = output.boxes()
         for row in range(len(numbers)):

@@ -111,7 +111,7 @@ EXCUSED = {
     "BoxCoder", "SoftSuppressed", "BACKGROUND", "IGNORED", "AssignmentAudit", "DcflStages", "ErrorBreakdown",
     "Interval", "Matches", "SizeBin", "PrecisionCurves", "RecallRow", "VocPrecision", "AITODR_CLASSES", "Finding",
     "LabelStatistics", "ReadLabels", "DenseOutput", "LevelOutput", "PlainOutput", "Scene", "ResNet50", "SmallBackbone",
-    "decoded", "DcflHead", "FcosHead", "PointOutput",
+    "decoded", "DcflHead", "FcosHead", "PointOutput", "AlignedHead",
     "priors_of", "FeaturePyramid", "RetinaHead", "DetectorTask", "DetectionScores", "DetectorRecipe", "read_published",
     "read_labels", "read_detections", "write_aerotiny",
 }  # fmt: skip

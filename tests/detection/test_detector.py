@@ -20,7 +20,7 @@ from tenfold.detection.finding.decoding import detect_in_tiles, found_boxes
 from tenfold.detection.learning import assigned_objects, detection_losses
 from tenfold.detection.measuring import average_precision_50
 from tenfold.detection.models import DenseOutput, Detector, ResNet50
-from tenfold.detection.models.detector import CODER
+from tenfold.detection.models.output import CODER
 from tenfold.detection.options import PictureDetection
 from tenfold.detection.weights import load_backbone, read_published
 from tenfold.errors import UsageError

@@ -10,7 +10,8 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.detection.config import BoxFinding
 from tenfold.detection.geometry.suppression import rotated_nms
-from tenfold.detection.models.detector import DenseOutput, Detector, read_pictures
+from tenfold.detection.models.detector import Detector, read_pictures
+from tenfold.detection.models.output import DenseOutput
 from tenfold.errors import UsageError
 from tenfold.nn.border import Values, as_tensor
 from tenfold.settings.arguments import read_arguments
@@ -46,7 +47,7 @@ def found_boxes(output: DenseOutput, picture: int, finding: BoxFinding) -> Found
         chosen.append((kept[best, 0] + start, kept[best, 1], values[best]))
         start += count
     rows, labels, scores = (torch.cat(parts) for parts in zip(*chosen, strict=True))
-    boxes = output.coder.decoded(output.priors[rows], output.deltas[picture, rows])
+    boxes = output.coder.decoded(output.stands()[picture, rows], output.deltas[picture, rows])
     kept = rotated_nms(boxes, scores, finding.overlap, labels)[: finding.most]
     return FoundBoxes(boxes[kept], scores[kept], labels[kept])
 
