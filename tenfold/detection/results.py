@@ -24,6 +24,7 @@ JOBS: dict[str, Job] = {
         _METRICS,
         models=dict.fromkeys(("max-iou, thresholds alone", *_ASSIGNERS), "aerotiny-max-iou"),
         differences=True,
+        curve="./confidence_very_tiny",  # the learning bias: how sure the positives of the smallest objects become
     ),
     "aerotiny-parts": Comparison(
         {

@@ -48,7 +48,10 @@ def found_boxes(output: DenseOutput, picture: int, finding: BoxFinding) -> Found
         start += count
     rows, labels, scores = (torch.cat(parts) for parts in zip(*chosen, strict=True))
     boxes = output.coder.decoded(output.stands()[picture, rows], output.deltas[picture, rows])
-    kept = rotated_nms(boxes, scores, finding.overlap, labels)[: finding.most]
+    if finding.overlap < 1:
+        kept = rotated_nms(boxes, scores, finding.overlap, labels)[: finding.most]
+    else:  # no IoU is above 1
+        kept = scores.argsort(descending=True, stable=True)[: finding.most]
     return FoundBoxes(boxes[kept], scores[kept], labels[kept])
 
 
