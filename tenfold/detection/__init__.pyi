@@ -4,6 +4,7 @@ from .assign.options import AtssOptions as AtssOptions
 from .assign.options import DcflOptions as DcflOptions
 from .assign.options import GaussianRankingOptions as GaussianRankingOptions
 from .assign.options import MaxIouOptions as MaxIouOptions
+from .assign.options import PointOptions as PointOptions
 from .assign.options import TaskAlignedOptions as TaskAlignedOptions
 from .assign.options import WassersteinRankingOptions as WassersteinRankingOptions
 from .assign.priors import Predictions as Predictions

@@ -3,7 +3,7 @@
 from dataclasses import field
 from typing import Literal
 
-from tenfold.detection.assign.options import DcflOptions
+from tenfold.detection.assign.options import DcflOptions, MaxIouOptions
 from tenfold.detection.data.aerotiny.config import AeroTinyConfig
 from tenfold.detection.data.options import AITODR_CLASSES, LabelReading
 from tenfold.detection.options import ASSIGNERS
@@ -15,7 +15,7 @@ STRIDES_OF_BACKBONES = (4, 8, 16, 32)
 
 @settings
 class DetectorConfig:
-    """A one-stage detector with one square prior a location.
+    """A detector with one square prior, or one point, a location.
 
     Attributes:
         classes: names, in order.
@@ -23,8 +23,10 @@ class DetectorConfig:
         width: channels of the small backbone at stride 4; they grow to twice as many at each level.
         channels: of the pyramid and the head.
         strides: of the levels, each twice the last; from 4 on.
-        head: "dcfl", whose priors move, or "retina".
-        layers: convolutions in each tower of the retina head.
+        head: "dcfl", whose priors move, or "retina"; "fcos", which predicts distances from points, or "dcfl-fcos",
+            whose points move; "s2a", two stages, or "dcfl-s2a", the first of which is DCFL's.
+        layers: convolutions in each tower of the heads whose priors stand still.
+        norm: "group" normalises the towers' convolutions in groups of 8 channels; "none" is as published but for FCOS.
         scale: sides of the priors, in strides.
     """
 
@@ -33,8 +35,9 @@ class DetectorConfig:
     width: int = 24
     channels: int = 48
     strides: tuple[int, ...] = (4, 8, 16)
-    head: Literal["dcfl", "retina"] = "dcfl"
+    head: Literal["dcfl", "retina", "fcos", "dcfl-fcos", "s2a", "dcfl-s2a"] = "dcfl"
     layers: int = 4
+    norm: Literal["none", "group"] = "none"
     scale: float = 4.0
 
     def __post_init__(self) -> None:
@@ -115,14 +118,18 @@ class DetectionObjective:
     """What a detector is trained by.
 
     Attributes:
-        assigner: which priors learn which objects: dcfl, max-iou, atss, tal, gaussians or wasserstein.
+        assigner: which priors learn which objects: dcfl, max-iou, atss, tal, gaussians, wasserstein or points.
         dcfl: settings of that assigner.
-        box_weight: of the boxes' loss, −ln IoU, beside that of the classes (focal).
+        max_iou: settings of that one.
+        box_loss: of the boxes: iou is −ln IoU; the others are distances of Gaussians.
+        box_weight: of the boxes' loss beside that of the classes (focal).
         backbone: a file with torchvision's weights of ResNet-50 to begin with; "" begins with random ones.
     """
 
     assigner: str = "dcfl"
     dcfl: DcflOptions = field(default_factory=DcflOptions)
+    max_iou: MaxIouOptions = field(default_factory=MaxIouOptions)
+    box_loss: Literal["iou", "kl", "wasserstein", "kalman", "probiou", "bhattacharyya"] = "iou"
     box_weight: float = 1.0
     backbone: str = ""
 

@@ -40,7 +40,7 @@ def explain_assignment(
         if min(size) < 1:
             raise UsageError(f"the size of {name} is {size}; give a width and a height in pixels")
     options = options or AssignmentExplaining()
-    assigner = named_assigner(options.assigner, DcflOptions(min_positives=options.min_positives))
+    assigner = named_assigner(options.assigner, DcflOptions(min_positives=options.min_positives), scale=options.scale)
     objects, priors, assigned = [], [], []
     grids: dict[tuple[int, int], Priors] = {}
     for number, name in progress.track(list(enumerate(labels.images)), "assignment", unit="pictures"):

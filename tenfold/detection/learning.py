@@ -6,13 +6,15 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from tenfold.detection.assign.choosing import priors_of_objects
-from tenfold.detection.assign.options import AssignerOptions
+from tenfold.detection.assign.options import AssignerOptions, MaxIouOptions
 from tenfold.detection.assign.priors import IGNORED
 from tenfold.detection.data.pictures import NOBODY
-from tenfold.detection.losses import focal_loss, rotated_iou_loss
-from tenfold.detection.models.detector import CODER, DenseOutput
+from tenfold.detection.geometry.points import centredness
+from tenfold.detection.losses import box_losses, focal_loss
+from tenfold.detection.models.output import DenseOutput
 
 _VERY_TINY = 64.0  # square pixels
 
@@ -22,7 +24,8 @@ class DetectionLosses(NamedTuple):
 
     Attributes:
         classes: focal loss of all priors that are not ignored.
-        boxes: −ln IoU of the positives.
+        boxes: of the positives, −ln IoU say.
+        quality: entropy of the positives' centredness, of heads that say it; 0 of others.
         positives: an object's, on average.
         without: share of the objects without any.
         confidence: mean probability that positives give to their class: of objects up to 8 × 8 pixels, and of larger
@@ -31,6 +34,7 @@ class DetectionLosses(NamedTuple):
 
     classes: Float[Tensor, ""]
     boxes: Float[Tensor, ""]
+    quality: Float[Tensor, ""]
     positives: Float[Tensor, ""]
     without: Float[Tensor, ""]
     confidence: tuple[Float[Tensor, ""], Float[Tensor, ""]]
@@ -52,16 +56,35 @@ def assigned_objects(
     return found
 
 
+def stage_losses(
+    output: DenseOutput,
+    boxes: Float[Tensor, "b m 5"],
+    labels: Int[Tensor, "b m"],
+    assigner: AssignerOptions,
+    number: Tensor,
+    box_loss: str = "iou",
+) -> list[DetectionLosses]:
+    """Losses of each stage: of the first by the ``assigner``; of a second, whose anchors are the first one's boxes, by
+    IoU of 0.5, as S2A-Net has it (arXiv 2008.09397)."""
+    found = []
+    for place, stage in enumerate(output.stages()):
+        owners = assigned_objects(stage, boxes, labels, MaxIouOptions() if place else assigner)
+        found.append(detection_losses(stage, boxes, labels, owners, number, box_loss))
+    return found
+
+
 def detection_losses(
     output: DenseOutput,
     boxes: Float[Tensor, "b m 5"],
     labels: Int[Tensor, "b m"],
     owners: Sequence[Int[Tensor, " n"]],
     number: Tensor,
+    box_loss: str = "iou",
 ) -> DetectionLosses:
-    """Focal loss, and −ln IoU of boxes decoded from the priors where they stand (arXiv 2304.08876, section 3.4).
+    """Focal loss, and −ln IoU of boxes decoded from the priors where they stand (arXiv 2304.08876, section 3.4), or
+    another ``box_loss``; and where the head says centredness (arXiv 1904.01355), the binary entropy of that.
 
-    Both are sums over the batch, divided by ``number``. That is the number of objects and not, as published, of
+    All are sums over the batch, divided by ``number``. That is the number of objects and not, as published, of
     positive priors: those are the predictions' doing, so that a batch in several parts would be another one.
     """
     owner = torch.stack(list(owners))
@@ -71,8 +94,14 @@ def detection_losses(
     logits = output.logits.float()
     of_classes = focal_loss(logits.flatten(0, 1), target.flatten(), (owner != IGNORED).flatten()) / number
     objects = boxes[picture, row]
-    decoded = CODER.decoded(output.priors[prior], output.deltas[picture, prior])
-    of_boxes = rotated_iou_loss(decoded, objects) / number
+    decoded = output.coder.decoded(output.stands()[picture, prior], output.deltas[picture, prior])
+    of_boxes = box_losses(decoded, objects, box_loss) / number
+    of_quality = of_boxes.new_zeros(())
+    if output.quality is not None:
+        middle = centredness(output.priors[prior, :2], objects)
+        of_quality = functional.binary_cross_entropy_with_logits(
+            output.quality[picture, prior], middle, reduction="sum"
+        )
     with torch.no_grad():
         counts = torch.zeros_like(labels).index_put((picture, row), torch.ones_like(row), accumulate=True)
         real = labels != NOBODY
@@ -81,4 +110,6 @@ def detection_losses(
         small = objects[:, 2] * objects[:, 3] <= _VERY_TINY
         means = [(said * of).sum() / of.sum().clamp(min=1) for of in (small, ~small)]
         missed = (real & (counts == 0)).sum()
-    return DetectionLosses(of_classes, of_boxes, counts.sum() / whole, missed / whole, (means[0], means[1]))
+    return DetectionLosses(
+        of_classes, of_boxes, of_quality / number, counts.sum() / whole, missed / whole, (means[0], means[1])
+    )

@@ -1,12 +1,29 @@
 """Losses of dense heads: sums, to be divided by a number of objects or positive priors."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from tenfold.detection.geometry.gaussian_losses import (
+    bhattacharyya_loss,
+    kalman_loss,
+    kl_loss,
+    probiou_loss,
+    wasserstein_loss,
+)
 from tenfold.detection.geometry.overlap import aligned_iou
 from tenfold.settings.arguments import read_arguments
+
+_GAUSSIAN: dict[str, Callable[..., Tensor]] = {
+    "kl": kl_loss,
+    "wasserstein": wasserstein_loss,
+    "kalman": kalman_loss,
+    "probiou": probiou_loss,
+    "bhattacharyya": bhattacharyya_loss,
+}
 
 
 @read_arguments
@@ -28,6 +45,13 @@ def focal_loss(
     wrong = torch.where(target > 0, (-logits).sigmoid(), logits.sigmoid())
     weight = torch.where(target > 0, alpha, 1 - alpha) * wrong.pow(gamma)
     return (weight * entropy * counted[:, None]).sum()
+
+
+def box_losses(predicted: Float[Tensor, "n 5"], target: Float[Tensor, "n 5"], kind: str) -> Float[Tensor, ""]:
+    """The sum over aligned pairs of −ln IoU ("iou"), or of a distance of their Gaussians in its published shape."""
+    if kind == "iou":
+        return rotated_iou_loss(predicted, target)
+    return _GAUSSIAN[kind](predicted, target).sum()
 
 
 @read_arguments

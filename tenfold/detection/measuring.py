@@ -1,6 +1,7 @@
 """What a trained detector is worth on labelled pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,11 +13,13 @@ from tenfold.detection.assign.audit import AssignmentAudit, AuditRow, audit_assi
 from tenfold.detection.assign.options import AssignerOptions
 from tenfold.detection.config import BoxFinding
 from tenfold.detection.data.pictures import NOBODY, LabelledPictures
+from tenfold.detection.evaluation.errors import error_breakdown
 from tenfold.detection.evaluation.matching import match_detections
 from tenfold.detection.evaluation.precision import precision_curves
 from tenfold.detection.finding.decoding import FoundBoxes, found_boxes
 from tenfold.detection.learning import assigned_objects
-from tenfold.detection.models.detector import DenseOutput, Detector
+from tenfold.detection.models.detector import Detector
+from tenfold.detection.models.output import DenseOutput
 from tenfold.detection.scoring import score_detections
 from tenfold.detection.tables import Detections, Labels
 from tenfold.runs.measurement import Measurement
@@ -25,6 +28,7 @@ from tenfold.training.task import device_of
 _AT_ONCE = 8
 _ROWS = 300  # of a picture, in validation
 _VERY_TINY = 8.0
+_CANDIDATES = 2000  # of a picture, before suppression
 
 
 def inside(found: FoundBoxes, size: Int[Tensor, "2"]) -> FoundBoxes:
@@ -57,24 +61,52 @@ def average_precision_50(values: dict[str, Tensor], classes: int) -> float:
     return precision_curves(match_detections(labels, detections)).average_precision(threshold=0.5)
 
 
-@torch.no_grad()
 def detect_all(model: Detector, source: LabelledPictures, finding: BoxFinding) -> Detections:
     """Detections in all pictures."""
-    images, found = [], []
+    return detect_by(model, source, [finding])[0]
+
+
+@torch.no_grad()
+def detect_by(model: Detector, source: LabelledPictures, findings: Sequence[BoxFinding]) -> list[Detections]:
+    """Detections in all pictures, read off the network in several ways."""
+    images: list[list[Tensor]] = [[] for _ in findings]
+    found: list[list[FoundBoxes]] = [[] for _ in findings]
     for numbers, output, batch in _outputs(model, source, "detecting"):
         for row, number in enumerate(numbers.tolist()):
-            here = inside(found_boxes(output, row, finding), batch["size"][row])
-            found.append(here)
-            images.append(torch.full((len(here.boxes),), number))
-    boxes, scores, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-    return Detections(source.labels.images, source.labels.classes, torch.cat(images), labels, boxes.double(), scores)
+            for k, finding in enumerate(findings):
+                here = inside(found_boxes(output, row, finding), batch["size"][row])
+                found[k].append(here)
+                images[k].append(torch.full((len(here.boxes),), number))
+    tables = []
+    for places, rows in zip(images, found, strict=True):
+        boxes, scores, labels = (torch.cat(parts).cpu() for parts in zip(*rows, strict=True))
+        names = source.labels.images, source.labels.classes
+        tables.append(Detections(*names, torch.cat(places), labels, boxes.double(), scores))
+    return tables
+
+
+def error_rows(labels: Labels, found: Detections, candidates: Detections, finding: BoxFinding) -> list[Measurement]:
+    """The share of objects that are missed by each cause, and of detections that are false by each, at IoU 0.5
+    (``error_breakdown``). ``candidates`` are boxes before suppression, and below the least score."""
+    matches = match_detections(labels, found)
+    errors = error_breakdown(labels, found, matches, candidates, min_score=finding.score)
+    rows = []
+    for word, causes in (("missed", errors.missed()), ("false", errors.false())):
+        whole = max(1, sum(causes.values()))
+        rows += [
+            Measurement(f"{word}_{cause.replace(' ', '_')}", count / whole, "share", "test")
+            for cause, count in causes.items()
+            if cause not in ("found", "true")
+        ]
+    return rows
 
 
 @torch.no_grad()
 def audit_trained(model: Detector, source: LabelledPictures, assigner: AssignerOptions) -> AssignmentAudit:
-    """What the assigner gives to the objects of pictures, by what the trained network says."""
+    """What the assigner gives to the objects of pictures, by what the trained network (its first stage) says."""
     objects, priors, owners = [], [], []
-    for numbers, output, batch in _outputs(model, source, "assignment"):
+    for numbers, said, batch in _outputs(model, source, "assignment"):
+        output = said.stages()[0]
         owned = assigned_objects(output, batch["boxes"], batch["label"], assigner)
         decoded = output.boxes()
         for row in range(len(numbers)):
@@ -98,8 +130,11 @@ def _outputs(
 def measure(
     model: Detector, source: LabelledPictures, assigner: AssignerOptions, finding: BoxFinding
 ) -> list[Measurement]:
-    """AP and recall by size (AI-TOD), AP50 of every class, and the share of objects without a positive prior."""
-    scores = score_detections(source.labels, detect_all(model, source, finding))
+    """AP and recall by size (AI-TOD), AP50 of every class, why objects are missed and detections false, and the share
+    of objects without a positive prior."""
+    lower = replace(finding, score=finding.score / 10, overlap=1.0, most=_CANDIDATES)
+    found, candidates = detect_by(model, source, [finding, lower])
+    scores = score_detections(source.labels, found)
     rows = [Measurement(name, value, "share", "test") for name, value in scores.summary.items() if value >= 0]
     rows += [
         Measurement(f"AP50 {name}", values["AP50"], "share", "test")
@@ -108,6 +143,7 @@ def measure(
     ]
     if not len(source.labels):
         return rows
+    rows += error_rows(source.labels, found, candidates, finding)
     audit = audit_trained(model, source, assigner)
     rows.append(Measurement("positives_per_object", audit.total.positives, "", "test"))
     rows.append(Measurement("without_positive", audit.total.without, "share", "test"))

@@ -52,7 +52,7 @@ class DetectionScoring:
         return DetectionMetric("coco" if self.metric == "coco" else "aitod", most, self.compat)
 
 
-ASSIGNERS = ("dcfl", "max-iou", "atss", "tal", "gaussians", "wasserstein")
+ASSIGNERS = ("dcfl", "max-iou", "atss", "tal", "gaussians", "wasserstein", "points")
 
 
 @settings
@@ -60,7 +60,8 @@ class AssignmentExplaining:
     """Which assigner gives which priors to the objects of labels.
 
     Attributes:
-        assigner: dcfl, max-iou, atss, tal, gaussians (in the manner of RFLA), or wasserstein (NWD-RKA).
+        assigner: dcfl, max-iou, atss, tal, gaussians (in the manner of RFLA), wasserstein (NWD-RKA), or points
+            (FCOS).
         strides: of the levels, pixels from one prior to the next.
         scale: sides of the square priors, in strides.
         min_positives: of dcfl: an object left with fewer keeps so many of its best candidates; 0 is as published.

@@ -79,8 +79,22 @@ def _assigned(assigner: str) -> DetectorRecipe:
     return replace(_AEROTINY, model=model, objective=DetectionObjective(assigner=assigner))
 
 
+_FCOS = replace(
+    _AEROTINY,
+    model=replace(_AEROTINY.model, head="fcos", norm="group"),
+    objective=DetectionObjective(assigner="points"),
+)
+
+_ALIGNED = replace(
+    _AEROTINY,
+    model=replace(_AEROTINY.model, head="s2a", layers=2),
+    objective=DetectionObjective(assigner="max-iou"),
+)
+
 RECIPES = {
     "aerotiny": Named("rendered pictures with tiny objects, DCFL, minutes on a CPU", _AEROTINY),
     "aerotiny-max-iou": Named("the same by RetinaNet, whose priors learn by IoU", _assigned("max-iou")),
+    "aerotiny-fcos": Named("the same by FCOS, which predicts from points without priors", _FCOS),
+    "aerotiny-s2a": Named("the same by S2A-Net, whose second stage looks along the boxes of the first", _ALIGNED),
     "aitodr": Named("AI-TOD-R from a folder, ResNet-50 and DCFL as published but for the optimiser", _AITODR),
 }

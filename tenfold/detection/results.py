@@ -5,13 +5,26 @@ from tenfold.runs.jobs import Comparison, Job, Training
 _ASSIGNERS = ("max-iou", "atss", "gaussians", "dcfl")
 _METRICS = ("AP", "AP50", "APvt", "APt", "without_positive", "without_positive_very_tiny")
 
+_PARADIGMS = {
+    "RetinaNet": ("aerotiny-max-iou", ()),
+    "RetinaNet with DCFL": ("aerotiny", ()),
+    "FCOS": ("aerotiny-fcos", ()),
+    "FCOS with DCFL": ("aerotiny-fcos", ("--model.head", "dcfl-fcos", "--objective.assigner", "dcfl")),
+    "S2A-Net": ("aerotiny-s2a", ()),
+    "S2A-Net with DCFL": ("aerotiny-s2a", ("--model.head", "dcfl-s2a", "--objective.assigner", "dcfl")),
+}
+
 JOBS: dict[str, Job] = {
     "aerotiny": Training("aerotiny"),
     "aerotiny-assigners": Comparison(
-        {name: Training("aerotiny-max-iou", ("--objective.assigner", name)) for name in _ASSIGNERS},
+        {
+            "max-iou, thresholds alone": Training("aerotiny-max-iou", ("--objective.max_iou.match_best", "false")),
+            **{name: Training("aerotiny-max-iou", ("--objective.assigner", name)) for name in _ASSIGNERS},
+        },
         _METRICS,
-        models=dict.fromkeys(_ASSIGNERS, "aerotiny-max-iou"),
+        models=dict.fromkeys(("max-iou, thresholds alone", *_ASSIGNERS), "aerotiny-max-iou"),
         differences=True,
+        curve="./confidence_very_tiny",  # the learning bias: how sure the positives of the smallest objects become
     ),
     "aerotiny-parts": Comparison(
         {
@@ -27,5 +40,10 @@ JOBS: dict[str, Job] = {
             ("as published", "one positive at least", "overlap", "no constraint", "no posterior", "static priors"),
             "aerotiny",
         ),
+    ),
+    "aerotiny-paradigms": Comparison(
+        {name: Training(recipe, options) for name, (recipe, options) in _PARADIGMS.items()},
+        (*_METRICS, "AP75"),
+        models={name: recipe for name, (recipe, _) in _PARADIGMS.items()},
     ),
 }

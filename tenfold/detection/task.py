@@ -13,7 +13,7 @@ from tenfold.detection.data.augment import changed
 from tenfold.detection.data.pictures import NOBODY, LabelledPictures, PictureSplits, read_splits
 from tenfold.detection.finding.drawing import draw_found
 from tenfold.detection.finding.files import detect_files
-from tenfold.detection.learning import assigned_objects, detection_losses
+from tenfold.detection.learning import stage_losses
 from tenfold.detection.measuring import average_precision_50, detect_all, measure, padded_rows
 from tenfold.detection.models.backbones import ResNet50
 from tenfold.detection.models.detector import Detector
@@ -34,7 +34,9 @@ class DetectorTask:
 
     def __init__(self, recipe: DetectorRecipe, name: str = "detection") -> None:
         self.recipe, self.name, self._device = recipe, name, torch.device("cpu")
-        self.assigner = named_assigner(recipe.objective.assigner, recipe.objective.dcfl)
+        self.assigner = named_assigner(
+            recipe.objective.assigner, recipe.objective.dcfl, recipe.objective.max_iou, recipe.model.scale
+        )
         classes = len(recipe.model.classes)
         self.metric = Metric("AP50", True, lambda values: {"AP50": average_precision_50(values, classes)})
 
@@ -77,19 +79,23 @@ class DetectorTask:
             batch["image"].float(), batch["boxes"], batch["label"], batch["index"], draws, self.recipe.augmentation
         )
         output = modules["detector"](pictures)
-        owners = assigned_objects(output, boxes, labels, self.assigner)
         number = mean_count(batch, "objects", self.counts(batch, draws)["objects"])
-        found = detection_losses(output, boxes, labels, owners, number)
-        loss = found.classes + self.recipe.objective.box_weight * found.boxes
+        objective = self.recipe.objective
+        stages = stage_losses(output, boxes, labels, self.assigner, number, objective.box_loss)
+        of_classes = torch.stack([stage.classes for stage in stages]).sum()
+        of_boxes = torch.stack([stage.boxes for stage in stages]).sum()
+        of_quality = torch.stack([stage.quality for stage in stages]).sum()
+        loss = of_classes + objective.box_weight * of_boxes + of_quality
+        found = stages[0]  # the one that the assigner is for
         told = {
-            "loss_classes": found.classes.detach(),
-            "loss_boxes": found.boxes.detach(),
+            "loss_classes": of_classes.detach(),
+            "loss_boxes": of_boxes.detach(),
             "positives": found.positives,
             "without": found.without,
             "confidence_very_tiny": found.confidence[0],
             "confidence_larger": found.confidence[1],
         }
-        yield Update("detector", loss, told, {"classes": found.classes.detach(), "boxes": found.boxes.detach()})
+        yield Update("detector", loss, told, {"classes": of_classes.detach(), "boxes": of_boxes.detach()})
 
     def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Objects, which losses are means over."""

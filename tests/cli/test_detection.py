@@ -174,6 +174,24 @@ def test_a_detector_from_training_to_files(tenfold, tmp_path):
     assert (out / "report.html").exists()
 
 
+def test_a_folder_in_the_layout_of_aitodr(tenfold, tmp_path):
+    """Written by the renderer, trained and evaluated by the lines that the real data set takes."""
+    root, run = tmp_path / "AI-TOD-R", tmp_path / "run"
+    for split, number in (("trainval", 3), ("test", 2)):
+        line = ("data", "render", root, "--split", split, "--pictures", number, "--size", 64, "--objects", 500)
+        assert tenfold(*line).code == 0
+    small = ("--model.backbone", "small", "--model.width", 8, "--model.channels", 8, "--train.steps", 1,
+             "--train.tracker", "none", "--train.batch_size", 2, "--evaluation.score", 0.005)  # fmt: skip
+    done = tenfold("train", "aitodr", "--data.root", root, "--out", run, *small)
+    assert done.code == 0, done.err
+    rows = {row["name"]: row["value"] for row in as_json(tenfold("evaluate", run, "--json"))["metrics"]}
+    assert 0 <= rows["AP50"] <= 1
+    missed = [value for name, value in rows.items() if name.startswith("missed_")]
+    assert len(missed) == 6
+    assert 0 <= sum(missed) <= 1
+    assert rows["without_positive"] >= 0
+
+
 def test_detect_refuses(refused, tenfold, tmp_path):
     model = tmp_path / "model"
     Detector(DetectorConfig(width=8, channels=8)).save_pretrained(model)

@@ -74,6 +74,9 @@ FLOATS: dict[str, Entry] = {
     "encode boxes": (B, lambda v: CODER.encode(A, v)),
     "decode priors": (A, lambda v: CODER.decode(v, B)),
     "decode deltas": (B / 64, lambda v: CODER.decode(A, v)),
+    "PointCoder priors": (A, lambda v: geometry.PointCoder().decode(v, B / 64)),
+    "PointCoder deltas": (B / 64, lambda v: geometry.PointCoder().decode(A, v)),
+    "PointCoder boxes": (B, lambda v: geometry.PointCoder().encode(A, v)),
     "Labels boxes": (A, lambda v: Labels(("a", "b"), ("c", "d"), NUMBERS, NUMBERS, v, TRUTHS).boxes),
     "Detections boxes": (A, lambda v: Detections(("a", "b"), ("c", "d"), NUMBERS, NUMBERS, v, SCORES).boxes),
     "Detections scores": (SCORES, lambda v: Detections(("a", "b"), ("c", "d"), NUMBERS, NUMBERS, A, v).scores),
@@ -108,7 +111,7 @@ EXCUSED = {
     "BoxCoder", "SoftSuppressed", "BACKGROUND", "IGNORED", "AssignmentAudit", "DcflStages", "ErrorBreakdown",
     "Interval", "Matches", "SizeBin", "PrecisionCurves", "RecallRow", "VocPrecision", "AITODR_CLASSES", "Finding",
     "LabelStatistics", "ReadLabels", "DenseOutput", "LevelOutput", "PlainOutput", "Scene", "ResNet50", "SmallBackbone",
-    "decoded", "DcflHead",
+    "decoded", "DcflHead", "FcosHead", "PointOutput", "AlignedHead",
     "priors_of", "FeaturePyramid", "RetinaHead", "DetectorTask", "DetectionScores", "DetectorRecipe", "read_published",
     "read_labels", "read_detections", "write_aerotiny",
 }  # fmt: skip

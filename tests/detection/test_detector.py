@@ -18,10 +18,11 @@ from tenfold.detection.data.georeference import affine_of
 from tenfold.detection.data.pictures import NOBODY, read_picture, read_splits, rendered
 from tenfold.detection.finding.decoding import detect_in_tiles, found_boxes
 from tenfold.detection.learning import assigned_objects, detection_losses
-from tenfold.detection.measuring import average_precision_50
+from tenfold.detection.measuring import average_precision_50, error_rows
 from tenfold.detection.models import DenseOutput, Detector, ResNet50
-from tenfold.detection.models.detector import CODER
+from tenfold.detection.models.output import CODER
 from tenfold.detection.options import PictureDetection
+from tenfold.detection.tables import Detections, Labels
 from tenfold.detection.weights import load_backbone, read_published
 from tenfold.errors import UsageError
 from tenfold.training.streams import Draws
@@ -158,6 +159,20 @@ def test_found_boxes() -> None:
     assert len(found_boxes(output, 0, BoxFinding(most=2)).boxes) == 2
     assert len(found_boxes(output, 0, BoxFinding(overlap=1.0)).boxes) == 4
     assert len(found_boxes(output, 0, BoxFinding(score=0.9999)).boxes) == 0
+
+
+def test_why_objects_are_missed() -> None:
+    none = torch.zeros(3, dtype=torch.int64)
+    labels = Labels(("a",), ("ship", "tank"), none, LABELS, BOXES.double(), none.bool())
+
+    def said(rows: list[int], scores: list[float]) -> Detections:
+        zero = torch.zeros(len(rows), dtype=torch.int64)
+        return Detections(("a",), ("ship", "tank"), zero, LABELS[rows], BOXES[rows].double(), torch.tensor(scores))
+
+    rows = error_rows(labels, said([0], [0.9]), said([0, 1, 2], [0.9, 0.4, 0.01]), BoxFinding(score=0.05))
+    found = {row.name: row.value for row in rows}
+    assert found["missed_suppressed"] == found["missed_low_score"] == pytest.approx(1 / 3)
+    assert sum(found.values()) == pytest.approx(2 / 3)
 
 
 class Bright(Detector):

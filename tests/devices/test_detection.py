@@ -12,6 +12,7 @@ from tenfold.detection.assign import (
     DcflOptions,
     GaussianRankingOptions,
     MaxIouOptions,
+    PointOptions,
     Predictions,
     Priors,
     TaskAlignedOptions,
@@ -48,6 +49,7 @@ CASES: dict[str, Callable[..., Tensor]] = {
     "resize": lambda a, b, s, k: geometry.resize_boxes(a, 2, 3),
     "shift": lambda a, b, s, k: geometry.shift_boxes(a, 2, 3),
     "coder": lambda a, b, s, k: geometry.BoxCoder(swap_edges=True).decode(a, geometry.BoxCoder().encode(a, b)),
+    "point coder": lambda a, b, s, k: geometry.PointCoder().decode(a, geometry.PointCoder().encode(a, b)),
     "focal": lambda a, b, s, k: focal_loss(a, k - 1, k > 0),
     "iou_loss": lambda a, b, s, k: rotated_iou_loss(a, b),
 }
@@ -76,6 +78,7 @@ def test_pairs_by_strips(device: torch.device) -> None:
         TaskAlignedOptions(),
         GaussianRankingOptions(),
         WassersteinRankingOptions(),
+        PointOptions(),
     ],
     ids=lambda options: type(options).__name__,
 )

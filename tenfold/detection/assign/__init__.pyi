@@ -7,6 +7,7 @@ from .options import AtssOptions as AtssOptions
 from .options import DcflOptions as DcflOptions
 from .options import GaussianRankingOptions as GaussianRankingOptions
 from .options import MaxIouOptions as MaxIouOptions
+from .options import PointOptions as PointOptions
 from .options import TaskAlignedOptions as TaskAlignedOptions
 from .options import WassersteinRankingOptions as WassersteinRankingOptions
 from .priors import BACKGROUND as BACKGROUND

@@ -11,10 +11,12 @@ from tenfold.detection.assign.options import (
     DcflOptions,
     GaussianRankingOptions,
     MaxIouOptions,
+    PointOptions,
     TaskAlignedOptions,
     WassersteinRankingOptions,
 )
 from tenfold.detection.assign.overlaps import by_atss, by_max_iou, by_task_alignment
+from tenfold.detection.assign.points import by_points
 from tenfold.detection.assign.priors import Predictions, Priors
 from tenfold.detection.assign.ranking import by_gaussians, by_wasserstein
 from tenfold.detection.geometry.border import takes
@@ -74,18 +76,27 @@ def priors_of_objects(
         return by_atss(objects, priors, options)
     if isinstance(options, GaussianRankingOptions):
         return by_gaussians(objects, priors, options)
+    if isinstance(options, PointOptions):
+        return by_points(objects, priors, options)
     return by_wasserstein(objects, priors, options)
 
 
-def named_assigner(name: str, dcfl: DcflOptions | None = None) -> AssignerOptions:
-    """An assigner's options at their defaults, but those of DCFL; UsageError for another name."""
+def named_assigner(
+    name: str, dcfl: DcflOptions | None = None, max_iou: MaxIouOptions | None = None, scale: float = 4.0
+) -> AssignerOptions:
+    """An assigner's options at their defaults, but those that are given; UsageError for another name.
+
+    Args:
+        scale: of the priors, for points.
+    """
     known: dict[str, AssignerOptions] = {
         "dcfl": dcfl or DcflOptions(),
-        "max-iou": MaxIouOptions(),
+        "max-iou": max_iou or MaxIouOptions(),
         "atss": AtssOptions(),
         "tal": TaskAlignedOptions(),
         "gaussians": GaussianRankingOptions(),
         "wasserstein": WassersteinRankingOptions(),
+        "points": PointOptions(scale=scale),
     }
     if name not in known:
         raise UsageError(f"assigner is {name!r}{suggest(name, known)}")

@@ -145,6 +145,32 @@ class WassersteinRankingOptions:
             raise UsageError(f"constant is {self.constant:g}; give pixels above 0")
 
 
+@settings
+class PointOptions:
+    """By points in the middle of objects (FCOS, arXiv 1904.01355).
+
+    Attributes:
+        radius: strides around an object's centre, along either axis of the picture.
+        reach: farthest edge of a level's objects, in its strides; those of the level before are half as far.
+        scale: strides of a prior's side, so that strides are known.
+    """
+
+    radius: float = 1.5
+    reach: float = 8.0
+    scale: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("radius", "reach", "scale"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name):g}; give a positive number of strides")
+
+
 AssignerOptions = (
-    DcflOptions | MaxIouOptions | AtssOptions | TaskAlignedOptions | GaussianRankingOptions | WassersteinRankingOptions
+    DcflOptions
+    | MaxIouOptions
+    | AtssOptions
+    | TaskAlignedOptions
+    | GaussianRankingOptions
+    | WassersteinRankingOptions
+    | PointOptions
 )

@@ -10,7 +10,8 @@ from torch import Tensor
 from tenfold import progress
 from tenfold.detection.config import BoxFinding
 from tenfold.detection.geometry.suppression import rotated_nms
-from tenfold.detection.models.detector import CODER, DenseOutput, Detector, read_pictures
+from tenfold.detection.models.detector import Detector, read_pictures
+from tenfold.detection.models.output import DenseOutput
 from tenfold.errors import UsageError
 from tenfold.nn.border import Values, as_tensor
 from tenfold.settings.arguments import read_arguments
@@ -27,7 +28,7 @@ class FoundBoxes(NamedTuple):
 @read_arguments
 def found_boxes(output: DenseOutput, picture: int, finding: BoxFinding) -> FoundBoxes:
     """Of each level the ``candidates`` most probable pairs of a prior and a class, decoded; of these, by classes, those
-    that no better one overlaps.
+    that no better one overlaps. Where the head says centredness, scores are the geometric mean of both.
 
     Raises UsageError for a picture that the output does not have, and where the network says NaN.
     """
@@ -38,14 +39,19 @@ def found_boxes(output: DenseOutput, picture: int, finding: BoxFinding) -> Found
     chosen, start = [], 0
     for count in output.levels:
         scores = output.logits[picture, start : start + count].float().sigmoid()
+        if output.quality is not None:
+            scores = (scores * output.quality[picture, start : start + count, None].sigmoid()).sqrt()
         kept = (scores > finding.score).nonzero()
         values = scores[kept[:, 0], kept[:, 1]]
         best = values.argsort(descending=True, stable=True)[: finding.candidates]
         chosen.append((kept[best, 0] + start, kept[best, 1], values[best]))
         start += count
     rows, labels, scores = (torch.cat(parts) for parts in zip(*chosen, strict=True))
-    boxes = CODER.decoded(output.priors[rows], output.deltas[picture, rows])
-    kept = rotated_nms(boxes, scores, finding.overlap, labels)[: finding.most]
+    boxes = output.coder.decoded(output.stands()[picture, rows], output.deltas[picture, rows])
+    if finding.overlap < 1:
+        kept = rotated_nms(boxes, scores, finding.overlap, labels)[: finding.most]
+    else:  # no IoU is above 1
+        kept = scores.argsort(descending=True, stable=True)[: finding.most]
     return FoundBoxes(boxes[kept], scores[kept], labels[kept])
 
 

@@ -29,6 +29,7 @@ from .neighbours import near_pairs as near_pairs
 from .overlap import box_iou as box_iou
 from .overlap import paired_iou as paired_iou
 from .overlap import sparse_iou as sparse_iou
+from .points import PointCoder as PointCoder
 from .quads import crossing as crossing
 from .quads import from_quads as from_quads
 from .quads import ring_order as ring_order

@@ -1,3 +1,4 @@
+from .aligned_head import AlignedHead as AlignedHead
 from .backbones import ResNet50 as ResNet50
 from .backbones import SmallBackbone as SmallBackbone
 from .dcfl_head import DcflHead as DcflHead
@@ -5,8 +6,10 @@ from .dcfl_head import LevelOutput as LevelOutput
 from .dcfl_head import decoded as decoded
 from .dcfl_head import priors_of as priors_of
 from .deformable import deformable_conv as deformable_conv
-from .detector import DenseOutput as DenseOutput
 from .detector import Detector as Detector
+from .fcos_head import FcosHead as FcosHead
+from .fcos_head import PointOutput as PointOutput
+from .output import DenseOutput as DenseOutput
 from .pyramid import FeaturePyramid as FeaturePyramid
 from .retina_head import PlainOutput as PlainOutput
 from .retina_head import RetinaHead as RetinaHead

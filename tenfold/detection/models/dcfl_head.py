@@ -3,7 +3,6 @@
 Parameters have the names of the published checkpoints (mmrotate-dcfl, ``bbox_head.*``).
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,11 +12,9 @@ from torch import Tensor, nn
 
 from tenfold.detection.assign.priors import Predictions, Priors, grid_priors
 from tenfold.detection.geometry.coder import BoxCoder
-from tenfold.detection.models.deformable import deformed
-from tenfold.detection.models.retina_head import ConvolutionReLU, start_outputs
+from tenfold.detection.models.retina_head import start_outputs
+from tenfold.detection.models.towers import capturing_tower, shift_of, through_towers
 from tenfold.settings.arguments import read_arguments
-
-_TAPS = 9
 
 
 class LevelOutput(NamedTuple):
@@ -38,28 +35,7 @@ class LevelOutput(NamedTuple):
     def shift(self, stride: int) -> Float[Tensor, "b h w 2"]:
         """By how many pixels of the picture the centres of priors move, (x, y): the mean offset, times stride / 2. Not
         differentiated."""
-        y, x = self.offsets.detach().unflatten(1, (_TAPS, 2)).mean(1).unbind(1)
-        return torch.stack([x, y], -1) * (stride / 2)
-
-
-class _Capturing(nn.Module):
-    """The Prior Capturing Block of a tower: its own kernel, and in one tower the offsets that both use."""
-
-    conv_offset: nn.Conv2d
-
-    def __init__(self, width: int, with_offsets: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, width, 3, 3))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if with_offsets:
-            self.conv_offset = nn.Conv2d(width, 3 * _TAPS, 3, padding=1)
-            nn.init.zeros_(self.conv_offset.weight)
-            nn.init.zeros_(self.conv_offset.bias)  # type: ignore[arg-type]
-
-    def forward(
-        self, x: Float[Tensor, "b c h w"], offsets: Float[Tensor, "b 18 h w"], mask: Float[Tensor, "b 9 h w"]
-    ) -> Float[Tensor, "b c h w"]:
-        return deformed(x, offsets, mask, self.weight)
+        return shift_of(self.offsets, stride)
 
 
 class DcflHead(nn.Module):
@@ -75,16 +51,14 @@ class DcflHead(nn.Module):
     """
 
     @read_arguments
-    def __init__(self, classes: int, inputs: int = 256, width: int = 256, dilation: int = 3) -> None:
+    def __init__(
+        self, classes: int, inputs: int = 256, width: int = 256, dilation: int = 3, normalised: bool = False
+    ) -> None:
         super().__init__()
         self.dilation = dilation
-
-        def tower(with_offsets: bool) -> nn.ModuleList:
-            spread = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-            start = [ConvolutionReLU(inputs, width), ConvolutionReLU(width, width)]
-            return nn.ModuleList([*start, spread, _Capturing(width, with_offsets)])
-
-        self.cls_convs, self.reg_convs = tower(False), tower(True)
+        self.cls_convs, self.reg_convs = (
+            capturing_tower(inputs, width, dilation, normalised, with_offsets) for with_offsets in (False, True)
+        )
         self.retina_cls = nn.Conv2d(width, classes, 3, padding=1)
         self.retina_reg = nn.Conv2d(width, 5, 3, padding=1)
         start_outputs(self.retina_cls, self.retina_reg)
@@ -93,16 +67,10 @@ class DcflHead(nn.Module):
         return [self._level(level) for level in features]
 
     def _level(self, features: Float[Tensor, "b c h w"]) -> LevelOutput:
-        scores, boxes = features, features
-        for of_scores, of_boxes in zip(self.cls_convs[:3], self.reg_convs[:3], strict=True):
-            scores, boxes = of_scores(scores), of_boxes(boxes)
-        of_scores, of_boxes = self.cls_convs[3], self.reg_convs[3]
-        assert isinstance(of_scores, _Capturing)
-        assert isinstance(of_boxes, _Capturing)
-        said = of_boxes.conv_offset(boxes)
-        offsets, mask = said[:, : 2 * _TAPS], said[:, 2 * _TAPS :].sigmoid()
-        scores, boxes = of_scores(scores, offsets, mask), of_boxes(boxes, offsets, mask)
-        return LevelOutput(self.retina_cls(scores), self.retina_reg(boxes), offsets, mask)
+        towers = through_towers(self.cls_convs, self.reg_convs, features)
+        assert towers.offsets is not None
+        assert towers.mask is not None
+        return LevelOutput(self.retina_cls(towers.scores), self.retina_reg(towers.boxes), towers.offsets, towers.mask)
 
 
 def _rows(maps: Sequence[Float[Tensor, "c _ _"]]) -> Float[Tensor, "n c"]:

@@ -1,16 +1,16 @@
 """A one-stage detector: backbone, pyramid, head; and what it says of all priors of a batch."""
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold.detection.assign.priors import Predictions, Priors, grid_priors
 from tenfold.detection.config import STRIDES_OF_BACKBONES, DetectorConfig
-from tenfold.detection.geometry.coder import BoxCoder
+from tenfold.detection.geometry.points import PointCoder
+from tenfold.detection.models.aligned_head import AlignedHead
 from tenfold.detection.models.backbones import ResNet50, SmallBackbone
 from tenfold.detection.models.dcfl_head import DcflHead
+from tenfold.detection.models.fcos_head import FcosHead
+from tenfold.detection.models.output import DenseOutput, dense_output
 from tenfold.detection.models.pyramid import FeaturePyramid
 from tenfold.detection.models.retina_head import RetinaHead
 from tenfold.errors import UsageError
@@ -18,35 +18,7 @@ from tenfold.hub.folders import from_pretrained, save_pretrained
 from tenfold.nn.border import Values, as_tensor, finite, visible
 
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet's pictures: red, green, blue
-CODER = BoxCoder()
 _ROUNDING = 1.0  # by which half precision and resampling may pass the ends
-
-
-class DenseOutput(NamedTuple):
-    """What is said of every prior of a batch, all levels in one row.
-
-    Attributes:
-        logits: of the classes.
-        deltas: of boxes from their priors.
-        shift: by which the centres of priors move for the assignment, in pixels; not differentiated.
-        priors: the same for all pictures.
-        levels: how many priors each level has.
-    """
-
-    logits: Float[Tensor, "b n c"]
-    deltas: Float[Tensor, "b n 5"]
-    shift: Float[Tensor, "b n 2"]
-    priors: Float[Tensor, "n 5"]
-    levels: tuple[int, ...]
-
-    def boxes(self) -> Float[Tensor, "b n 5"]:
-        """Decoded from the priors where they stand."""
-        return CODER.decoded(self.priors.expand_as(self.deltas), self.deltas)
-
-    def of(self, picture: int, boxes: Float[Tensor, "b n 5"]) -> tuple[Priors, Predictions]:
-        """What an assigner takes of one picture, with the ``boxes`` that were decoded."""
-        moved = torch.cat([self.priors[:, :2] + self.shift[picture], self.priors[:, 2:]], 1)
-        return Priors(self.priors, self.levels, moved), Predictions(self.logits[picture], boxes[picture])
 
 
 def read_pictures(pictures: Values, like: Tensor) -> Float[Tensor, "b 3 h w"]:
@@ -92,11 +64,18 @@ class Detector(nn.Module):
         self.backbone = SmallBackbone(config.width, last) if config.backbone == "small" else ResNet50(last)
         self.neck = FeaturePyramid(self.backbone.widths[self._used], config.channels, len(config.strides))
         classes, width = len(config.classes), config.channels
-        self.bbox_head: DcflHead | RetinaHead = (
-            DcflHead(classes, width, width)
-            if config.head == "dcfl"
-            else RetinaHead(classes, width, width, config.layers)
-        )
+        normalised = config.norm == "group"
+        self.bbox_head: DcflHead | RetinaHead | FcosHead | AlignedHead
+        if config.head == "dcfl":
+            self.bbox_head = DcflHead(classes, width, width, normalised=normalised)
+        elif config.head == "retina":
+            self.bbox_head = RetinaHead(classes, width, width, config.layers, normalised)
+        elif config.head in ("s2a", "dcfl-s2a"):
+            moving = config.head == "dcfl-s2a"
+            self.bbox_head = AlignedHead(classes, width, width, config.layers, moving, normalised)
+        else:
+            moving = config.head == "dcfl-fcos"
+            self.bbox_head = FcosHead(classes, width, width, len(config.strides), config.layers, moving, normalised)
 
     def forward(self, pictures: Values) -> DenseOutput:
         """What is said of every prior.
@@ -110,22 +89,18 @@ class Detector(nn.Module):
         pictures = read_pictures(pictures, next(self.parameters()))
         mean, deviation = (pictures.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
         features = self.backbone((pictures - mean) / deviation)[self._used]
-        levels = self.bbox_head(self.neck(features))
-        sizes = [(level.logits.shape[2], level.logits.shape[3]) for level in levels]
-        grid = grid_priors(sizes, self.config.strides, self.config.scale, device=pictures.device)
-        return DenseOutput(
-            torch.cat([level.logits.flatten(2).mT for level in levels], 1),
-            torch.cat([level.deltas.flatten(2).mT for level in levels], 1).float(),
-            torch.cat(
-                [
-                    level.shift(stride).flatten(1, 2).float()
-                    for level, stride in zip(levels, self.config.strides, strict=True)
-                ],
-                1,
-            ),
-            grid.boxes,
-            grid.levels,
-        )
+        levels = self.neck(features)
+        head, strides, scale = self.bbox_head, self.config.strides, self.config.scale
+        if isinstance(head, AlignedHead):
+            first = dense_output(head.first(levels), strides, scale)
+            anchors = first.boxes().detach()
+            second = dense_output(head.second(levels, anchors, strides), strides, scale)
+            return second._replace(anchors=anchors, first=first)
+        said = head(levels)
+        if not isinstance(head, FcosHead):
+            return dense_output(said, strides, scale)
+        quality = torch.cat([level.quality.flatten(1).float() for level in said], 1)
+        return dense_output(said, strides, scale, 0.5)._replace(quality=quality, coder=PointCoder(scale))
 
     def save_pretrained(self, folder: object, extra: dict[str, object] | None = None) -> None:
         """Write the model folder."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tenfold.detection.models.towers import plain_tower, through_towers
 from tenfold.settings.arguments import read_arguments
 
 PRIOR_PROBABILITY = 0.01  # of any class at the start
@@ -29,17 +30,6 @@ class PlainOutput(NamedTuple):
         return self.deltas.new_zeros(b, h, w, 2)
 
 
-class ConvolutionReLU(nn.Module):
-    """3 × 3 and ReLU; ``conv`` is its name in checkpoints."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
-        return self.conv(x).relu()
-
-
 def start_outputs(classes: nn.Conv2d, boxes: nn.Conv2d) -> None:
     """Small weights, and a probability of 1 % for every class."""
     for layer in (classes, boxes):
@@ -58,13 +48,11 @@ class RetinaHead(nn.Module):
     """
 
     @read_arguments
-    def __init__(self, classes: int, inputs: int = 256, width: int = 256, layers: int = 4) -> None:
+    def __init__(
+        self, classes: int, inputs: int = 256, width: int = 256, layers: int = 4, normalised: bool = False
+    ) -> None:
         super().__init__()
-
-        def tower() -> nn.ModuleList:
-            return nn.ModuleList([ConvolutionReLU(inputs if k == 0 else width, width) for k in range(layers)])
-
-        self.cls_convs, self.reg_convs = tower(), tower()
+        self.cls_convs, self.reg_convs = (plain_tower(inputs, width, layers, normalised) for _ in range(2))
         self.retina_cls = nn.Conv2d(width, classes, 3, padding=1)
         self.retina_reg = nn.Conv2d(width, 5, 3, padding=1)
         start_outputs(self.retina_cls, self.retina_reg)
@@ -73,7 +61,5 @@ class RetinaHead(nn.Module):
         return [self._level(level) for level in features]
 
     def _level(self, features: Float[Tensor, "b c h w"]) -> PlainOutput:
-        scores, boxes = features, features
-        for of_scores, of_boxes in zip(self.cls_convs, self.reg_convs, strict=True):
-            scores, boxes = of_scores(scores), of_boxes(boxes)
-        return PlainOutput(self.retina_cls(scores), self.retina_reg(boxes))
+        towers = through_towers(self.cls_convs, self.reg_convs, features)
+        return PlainOutput(self.retina_cls(towers.scores), self.retina_reg(towers.boxes))
