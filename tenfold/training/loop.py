@@ -16,7 +16,7 @@ from tenfold.files import disk_errors, plain
 from tenfold.runs.run_folder import RunFolder
 from tenfold.training import parallel
 from tenfold.training.checkpoints import resume as resuming
-from tenfold.training.checkpoints.checkpoint import Checkpoints, Moment, State
+from tenfold.training.checkpoints.checkpoint import Checkpoints, SavedAt, State
 from tenfold.training.config import TrainingConfig
 from tenfold.training.ema import Ema
 from tenfold.training.guard import NanGuard
@@ -130,7 +130,7 @@ class _Training:
         self.validated: int | None = None  # the last step that was validated
         self.best: dict[str, Any] | None = None  # {"step", "loss"}: the value of the task's metric
         self.metric = getattr(task, "metric", LOSS)
-        self.saved: Moment | None = None  # the last one that has a checkpoint
+        self.saved: SavedAt | None = None  # the last one that has a checkpoint
         self.updated = False  # whether this process has begun an update
         self.seconds = 0.0  # trained before this process
 
@@ -402,7 +402,7 @@ class _Training:
             self._save()
 
     def _save(self) -> None:
-        now = Moment(self.step, self.within)
+        now = SavedAt(self.step, self.within)
         if self.saved == now:
             return
         self._check_finite()
@@ -442,7 +442,7 @@ class _Training:
         if self.best is None or self.best["step"] == self.step:
             return self.step
         try:
-            self.checkpoints.load_weights(Moment(self.best["step"]), self.state)
+            self.checkpoints.load_weights(SavedAt(self.best["step"]), self.state)
         except TenfoldError as error:
             self._note(f"{error}; exporting step {self.step} instead of the best one")
             return self.step

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from tenfold.errors import UsageError
-from tenfold.training.parallel import bare
 
 
 class ReferencePolicy:
@@ -45,7 +45,8 @@ class ReferencePolicy:
 
 def _trained(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """This process's part of what is trained, by name; it shares storage with the module."""
-    named = ((name, p) for name, p in bare(module).named_parameters() if p.requires_grad)
+    inner = module.module if isinstance(module, DistributedDataParallel) else module
+    named = ((name, p) for name, p in inner.named_parameters() if p.requires_grad)
     return ((name, p.to_local() if isinstance(p, DTensor) else p.detach()) for name, p in named)
 
 

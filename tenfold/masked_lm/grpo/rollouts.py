@@ -114,7 +114,7 @@ class Round:
     reference: list[Tensor] = field(default_factory=list)
 
 
-class Rollouts:
+class OpenRounds:
     """The rounds of a step that are under way, one for each micro-batch, as a checkpoint in the middle of them keeps
     them."""
 

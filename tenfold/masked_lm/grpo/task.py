@@ -21,7 +21,7 @@ from tenfold.masked_lm.grpo.options import EstimatorAnalysis
 from tenfold.masked_lm.grpo.prompts import Problem, PromptRows, PromptSplits, read_prompts, reward_of
 from tenfold.masked_lm.grpo.recipes import GrpoRecipe
 from tenfold.masked_lm.grpo.reference import ReferencePolicy
-from tenfold.masked_lm.grpo.rollouts import Completed, Rollouts, Round, complete, rewarded
+from tenfold.masked_lm.grpo.rollouts import Completed, OpenRounds, Round, complete, rewarded
 from tenfold.masked_lm.grpo.variance import study_estimators
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.masked_lm.task import MaskedLMTask
@@ -46,7 +46,7 @@ class CoupledGrpoTask(MaskedLMTask):
         self._updates: nn.Module | None = None
         self._place: dict[str, Any] = {}
         self.reference = ReferencePolicy()
-        self._rounds = Rollouts()
+        self._rounds = OpenRounds()
         self._rewards: Tensor | None = None  # of test prompts, by the model that was loaded last
 
     @cached_property

@@ -65,7 +65,7 @@ class State:
         return tree.parameter_names({name: bare(module) for name, module in self.modules.items()})
 
 
-class Moment(NamedTuple):
+class SavedAt(NamedTuple):
     """When a checkpoint was written: finished steps, and finished parts of the step after them."""
 
     step: int
@@ -86,16 +86,16 @@ class Checkpoints:
         self.folder = folder
         self.world = world
 
-    def path(self, moment: Moment) -> Path:
+    def path(self, moment: SavedAt) -> Path:
         """Where the checkpoint of a ``moment`` lives."""
         return self.folder / str(moment)
 
-    def moments(self) -> list[Moment]:
+    def moments(self) -> list[SavedAt]:
         """Moments that have a checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
         names = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*"))
-        return sorted(Moment(int(name[1]), int(name[2] or 0)) for name in names if name)
+        return sorted(SavedAt(int(name[1]), int(name[2] or 0)) for name in names if name)
 
     def clean(self) -> None:
         """Remove what interrupted saves and deletions left behind."""
@@ -106,7 +106,7 @@ class Checkpoints:
 
     # Saving
 
-    def save(self, moment: Moment, state: State, loop: Mapping[str, Any]) -> None:
+    def save(self, moment: SavedAt, state: State, loop: Mapping[str, Any]) -> None:
         """Write the checkpoint of a moment or leave everything as it was.
 
         Raises:
@@ -159,7 +159,7 @@ class Checkpoints:
             numbers[place] = 1 + held // _FILE_BYTES
         return numbers if held > _FILE_BYTES else None
 
-    def _write_manifest(self, folder: Path, moment: Moment) -> None:
+    def _write_manifest(self, folder: Path, moment: SavedAt) -> None:
         # Each process checks in a share of the files, so that large checkpoints are hashed in parallel.
         shares: dict[str, Any] = {}
         with self.world.agreed(), disk_errors(str(self.path(moment))):
@@ -181,7 +181,7 @@ class Checkpoints:
         fsync(self.folder)
         shutil.rmtree(final.with_name(f".removing-{final.name}"), ignore_errors=True)
 
-    def prune(self, keep_last: int, now: Moment) -> None:
+    def prune(self, keep_last: int, now: SavedAt) -> None:
         """Keep the newest ``keep_last`` checkpoints of whole steps up to ``now``, the best ones that they refer to, and
         that of ``now``.
 
@@ -196,7 +196,7 @@ class Checkpoints:
                         best = json.loads((self.path(moment) / "state.json").read_text())["loop"]["best"]
                     except (OSError, ValueError, KeyError, TypeError):
                         continue  # damaged since it was written: it vouches for nothing
-                    kept |= {Moment(best["step"])} if best else set()
+                    kept |= {SavedAt(best["step"])} if best else set()
                 for moment in set(past) - kept:
                     # Renamed first: a kill half-way leaves no folder that looks like a truncated checkpoint.
                     doomed = self.folder / f".removing-{moment}"
@@ -206,7 +206,7 @@ class Checkpoints:
 
     # Resuming
 
-    def newest_good(self, state: State, note: Callable[[str], None]) -> tuple[Moment, dict[str, Any]] | None:
+    def newest_good(self, state: State, note: Callable[[str], None]) -> tuple[SavedAt, dict[str, Any]] | None:
         """The newest usable checkpoint: its moment and its ``state.json``; None when there is none at all.
 
         Raises:
@@ -217,7 +217,7 @@ class Checkpoints:
             for name, named in state.weights().items()
             for key, tensor in named.items()
         }
-        chosen: Moment | None = None
+        chosen: SavedAt | None = None
         problems: list[str] = []
         with self.world.agreed():
             if self.world.main:
@@ -234,12 +234,12 @@ class Checkpoints:
         chosen, problems = self.world.broadcast([chosen, problems])
         if chosen is None:
             return None
-        chosen = Moment(*chosen)
+        chosen = SavedAt(*chosen)
         for text in problems:
             note(f"{text}; using {self.path(chosen).name} instead")
         return chosen, json.loads((self.path(chosen) / "state.json").read_text())
 
-    def load(self, moment: Moment, saved: Mapping[str, Any], state: State) -> None:
+    def load(self, moment: SavedAt, saved: Mapping[str, Any], state: State) -> None:
         """Restore weights, averages, optimisers and the task's state in place, from a verified checkpoint."""
         targets: dict[str, Tensor] = {}
         names = state.names()
@@ -262,7 +262,7 @@ class Checkpoints:
             tree.load_optimizer_state(optimizer, optimizers[name], names)
         state.task.load_state_dict(mine)
 
-    def load_weights(self, moment: Moment, state: State) -> None:
+    def load_weights(self, moment: SavedAt, state: State) -> None:
         """Restore the weights and averages of a checkpoint in place, after checking its files."""
         with self.world.agreed():
             if self.world.main:
@@ -276,7 +276,7 @@ class Checkpoints:
                 targets.update({f"{section}/{name}/{key}": t.detach() for key, t in named.items()})
         self._read(moment, targets)
 
-    def _read(self, moment: Moment, targets: dict[str, Tensor]) -> None:
+    def _read(self, moment: SavedAt, targets: dict[str, Tensor]) -> None:
         path = self.path(moment)
         with _readable_failures(str(path)), _quiet():
             dcp.load(targets, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=self.world.size == 1)
