@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tenfold.errors import UsageError
-from tenfold.ordering.items import ChoiceItem
+from tenfold.ordering.choices.items import ChoiceItem
 from tenfold.runs.machine import require_memory
 from tenfold.settings.arguments import read_arguments
 from tenfold.settings.checks import at_least, settings

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from tenfold.data.text.characters import CharacterSplits
 from tenfold.ordering.arithmetic import Arithmetic, arithmetic_items, position_entropies
+from tenfold.ordering.choices.measuring import measure_choices
+from tenfold.ordering.choices.scoring import score_choices
 from tenfold.ordering.config import OrderLMConfig
-from tenfold.ordering.corpus import EquationCorpus, Equations
-from tenfold.ordering.measuring import measure_choices
-from tenfold.ordering.model import OrderLM
+from tenfold.ordering.models.corpus import EquationCorpus, Equations
+from tenfold.ordering.models.model import OrderLM
+from tenfold.ordering.models.reading import over_orders, reader_of
+from tenfold.ordering.models.streams import hide, log_prob, masked_bound, stream_of
 from tenfold.ordering.options import ArithmeticEvaluation, ChoiceScoring, OrderEvaluation
-from tenfold.ordering.reading import over_orders, reader_of
-from tenfold.ordering.scoring import score_choices
-from tenfold.ordering.streams import hide, log_prob, masked_bound, stream_of
 from tenfold.runs.measurement import Measurement
 from tenfold.text.bounds import LikelihoodBound
 from tenfold.text.ngrams import Unigram, best_order

@@ -7,9 +7,9 @@ from pathlib import Path
 from tenfold import progress as progresses
 from tenfold.errors import UsageError
 from tenfold.figures import bars
-from tenfold.ordering.items import read_items, some_items
-from tenfold.ordering.measuring import draw_choices, measure_choices
-from tenfold.ordering.scoring import score_choices
+from tenfold.ordering.choices.items import read_items, some_items
+from tenfold.ordering.choices.measuring import draw_choices, measure_choices
+from tenfold.ordering.choices.scoring import score_choices
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.readers import open_reader

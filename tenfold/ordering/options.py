@@ -3,7 +3,7 @@
 from typing import Literal
 
 from tenfold.errors import UsageError
-from tenfold.ordering.layout import Templates
+from tenfold.ordering.choices.layout import Templates
 from tenfold.settings.checks import at_least, settings
 from tenfold.settings.values import read
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError
 from tenfold.figures import lines, write_captions
 from tenfold.nn.cost import traced
-from tenfold.ordering.corpus import Characters, Corpus, Documents, EquationCorpus, Equations
 from tenfold.ordering.evaluation import counting, measure_equations, measure_texts, position_table, unit_of
-from tenfold.ordering.model import OrderLM
-from tenfold.ordering.reading import reader_of
+from tenfold.ordering.models.corpus import Characters, Corpus, Documents, EquationCorpus, Equations
+from tenfold.ordering.models.model import OrderLM
+from tenfold.ordering.models.reading import reader_of
+from tenfold.ordering.models.streams import hide, masked_bound, stream_of
 from tenfold.ordering.recipes import ArithmeticRecipe, OrderRecipe, OrderTokenRecipe
-from tenfold.ordering.streams import hide, masked_bound, stream_of
 from tenfold.runs.measurement import Measurement
 from tenfold.text.language_model import LanguageModel
 from tenfold.training.optimizers import adamw_of_matrices

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tenfold.api import open_language_model
 from tenfold.errors import UsageError
-from tenfold.ordering.items import read_items, some_items
+from tenfold.ordering.choices.items import read_items, some_items
 from tenfold.ordering.options import RULES
 from tests.text.tokenizers_of_kinds import byte_level
 

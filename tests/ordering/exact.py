@@ -18,9 +18,11 @@ class ExactModel:
 
     def __init__(self, joint: np.ndarray, order: ReadingOrder = "l2r", longest: int = 6, mass: float = 1.0) -> None:
         self.table = joint if order == "l2r" else joint.transpose(3, 2, 1, 0)
-        self.name, self.order, self.longest, self.mass = "exact", order, longest, mass
+        self.name, self.longest, self.mass = "exact", longest, mass
+        self.order: ReadingOrder = order
         self.begin: tuple[int, ...] = (3,)
-        self.opening, self.stop = None, 4
+        self.opening: int | None = None
+        self.stop: int | None = 4
         self.calls: list[tuple[list[int], int]] = []
 
     def encode(self, text: str) -> list[int]:

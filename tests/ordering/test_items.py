@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.ordering.items import ChoiceItem, read_items
+from tenfold.ordering.choices.items import ChoiceItem, read_items
 
 PLAIN = {"question": "The sky is", "choices": ["blue", "green", "red"], "answer": 1}
 

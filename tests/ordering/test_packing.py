@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.ordering.packing import pack, reversed_spans
+from tenfold.ordering.models.packing import pack, reversed_spans
 
 CASE = json.loads((Path(__file__).parent.parent / "fixtures/factorization_order/conventions.json").read_text())[
     "packing"

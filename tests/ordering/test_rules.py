@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.ordering import comparison, rules
-from tenfold.ordering.packing import request, request_of_first
+from tenfold.ordering.choices import comparison, rules
+from tenfold.ordering.models.packing import request, request_of_first
 
 FOLDER = Path(__file__).parent.parent / "fixtures/factorization_order"
 CONVENTIONS: dict[str, Any] = json.loads((FOLDER / "conventions.json").read_text())

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.ordering import rules
-from tenfold.ordering.items import ChoiceItem
-from tenfold.ordering.layout import NATURAL, REVERSE, Templates, TextParts, parts_of, pieces
+from tenfold.ordering.choices import rules
+from tenfold.ordering.choices.items import ChoiceItem
+from tenfold.ordering.choices.layout import NATURAL, REVERSE, Templates, TextParts, parts_of, pieces
+from tenfold.ordering.choices.pruning import pruned_pick
+from tenfold.ordering.choices.scoring import readings, score_choices
+from tenfold.ordering.models.packing import request
 from tenfold.ordering.options import FORWARD, RULES, ChoiceScoring
-from tenfold.ordering.packing import request
-from tenfold.ordering.pruning import pruned_pick
-from tenfold.ordering.scoring import readings, score_choices
 from tenfold.text.causal import CausalReader
 from tests.ordering.exact import FOLDER, STRINGS, ExactModel
 from tests.text.test_causal import tiny

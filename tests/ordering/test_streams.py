@@ -13,11 +13,11 @@ import torch
 
 from tenfold.errors import UsageError
 from tenfold.ordering.config import ArithmeticDataConfig, OrderLMConfig
-from tenfold.ordering.corpus import EquationCorpus, Equations
-from tenfold.ordering.model import OrderLM
-from tenfold.ordering.reading import over_orders, reader_of, score_subset
+from tenfold.ordering.models.corpus import EquationCorpus, Equations
+from tenfold.ordering.models.model import OrderLM
+from tenfold.ordering.models.reading import over_orders, reader_of, score_subset
+from tenfold.ordering.models.streams import hide, log_prob, masked_bound, stream_of
 from tenfold.ordering.recipes import ArithmeticRecipe
-from tenfold.ordering.streams import hide, log_prob, masked_bound, stream_of
 from tenfold.text.language_model import LanguageModel
 
 TINY = OrderLMConfig(

@@ -12,11 +12,11 @@ from tenfold import api
 from tenfold.errors import UsageError
 from tenfold.ordering import examples
 from tenfold.ordering.arithmetic import Arithmetic, arithmetic_items, position_entropies
-from tenfold.ordering.corpus import Documents
+from tenfold.ordering.choices.rules import correct
+from tenfold.ordering.choices.scoring import score_choices
 from tenfold.ordering.evaluation import operand_places
+from tenfold.ordering.models.corpus import Documents
 from tenfold.ordering.recipes import OrderTokenRecipe
-from tenfold.ordering.rules import correct
-from tenfold.ordering.scoring import score_choices
 from tenfold.settings.changes import change
 from tests.text.tokenizers_of_kinds import byte_level
 

@@ -14,9 +14,9 @@ from tenfold.discrete_diffusion.reading import reader_of
 from tenfold.errors import UsageError
 from tenfold.masked_lm.completion.reading import reader_of as masked_reader
 from tenfold.masked_lm.loss import causal_attention
-from tenfold.ordering.items import ChoiceItem
+from tenfold.ordering.choices.items import ChoiceItem
+from tenfold.ordering.choices.scoring import score_choices
 from tenfold.ordering.options import ChoiceScoring
-from tenfold.ordering.scoring import score_choices
 from tenfold.text.language_model import LanguageModel, beginning
 from tests.masked_lm.helpers import tiny
 

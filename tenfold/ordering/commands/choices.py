@@ -13,7 +13,7 @@ from tenfold.runs.readers import open_reader
 from tenfold.settings.command import CommandParser
 
 if TYPE_CHECKING:
-    from tenfold.ordering.measuring import ChoiceResults
+    from tenfold.ordering.choices.measuring import ChoiceResults
 
 SUMMARY = (
     "Score multiple-choice items under a model of texts by every rule at once: accuracy with its 95 % interval, "
@@ -47,10 +47,10 @@ def run_score_choices(argv: list[str]) -> int:
     if given.out is not None:
         check_writable(given.out, "report", folder=True)
 
-    from tenfold.ordering.choices import report_choices
-    from tenfold.ordering.items import read_items, some_items
-    from tenfold.ordering.measuring import measure_choices
-    from tenfold.ordering.scoring import score_choices
+    from tenfold.ordering.choices.items import read_items, some_items
+    from tenfold.ordering.choices.measuring import measure_choices
+    from tenfold.ordering.choices.report import report_choices
+    from tenfold.ordering.choices.scoring import score_choices
 
     with show.busy("score choices"):
         items = some_items(read_items(given.items), options.num)

@@ -9,7 +9,7 @@ from string import Formatter
 from typing import NamedTuple
 
 from tenfold.errors import UsageError
-from tenfold.ordering.items import ChoiceItem
+from tenfold.ordering.choices.items import ChoiceItem
 from tenfold.settings.checks import settings
 
 NATURAL = "{question} {answer}"

@@ -7,8 +7,8 @@ from typing import Any
 
 from tenfold.figures import write_captions
 from tenfold.files import disk_errors, json_text, write_json
-from tenfold.ordering.measuring import ChoiceResults, draw_choices
-from tenfold.ordering.scoring import ChoiceScores
+from tenfold.ordering.choices.measuring import ChoiceResults, draw_choices
+from tenfold.ordering.choices.scoring import ChoiceScores
 from tenfold.reports import write_report
 from tenfold.runs.run_folder import RunFolder, provenance
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tenfold.figures import bars, lines, matrix
-from tenfold.ordering import comparison, rules
-from tenfold.ordering.comparison import Difference, MeanInterval, Reliability
-from tenfold.ordering.scoring import ChoiceScores
+from tenfold.ordering.choices import comparison, rules
+from tenfold.ordering.choices.comparison import Difference, MeanInterval, Reliability
+from tenfold.ordering.choices.scoring import ChoiceScores
 from tenfold.runs.measurement import Measurement
 
 NORMALISERS = {

@@ -13,7 +13,7 @@ from typing import Any
 from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.files import read_json
-from tenfold.ordering.archives import read_text
+from tenfold.ordering.choices.archives import read_text
 from tenfold.settings.checks import settings
 from tenfold.settings.values import shown
 

@@ -17,10 +17,10 @@ from tenfold.data.text.token_rows import PackedRows
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 from tenfold.ordering.arithmetic import Arithmetic
-from tenfold.ordering.characters import CharacterTokenizer
 from tenfold.ordering.config import ArithmeticDataConfig, OrderLMConfig
-from tenfold.ordering.model import tokenizer_hash
-from tenfold.ordering.packing import pack
+from tenfold.ordering.models.characters import CharacterTokenizer
+from tenfold.ordering.models.model import tokenizer_hash
+from tenfold.ordering.models.packing import pack
 from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
 from tenfold.training.streams import numpy_generator
 from tenfold.training.task import MapSource

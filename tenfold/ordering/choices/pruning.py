@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from tenfold.errors import UsageError
-from tenfold.ordering.items import ChoiceItem
-from tenfold.ordering.layout import NATURAL, REVERSE
-from tenfold.ordering.scoring import readings
+from tenfold.ordering.choices.items import ChoiceItem
+from tenfold.ordering.choices.layout import NATURAL, REVERSE
+from tenfold.ordering.choices.scoring import readings
 from tenfold.settings.arguments import read_arguments
 from tenfold.settings.values import read
 from tenfold.text.causal import CausalReader

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float64, Int64
 
 from tenfold import progress
 from tenfold.errors import UsageError
-from tenfold.ordering import rules
-from tenfold.ordering.items import ChoiceItem
-from tenfold.ordering.layout import TextParts, parts_of
+from tenfold.ordering.choices import rules
+from tenfold.ordering.choices.items import ChoiceItem
+from tenfold.ordering.choices.layout import TextParts, parts_of
 from tenfold.ordering.options import BACKWARD, FORWARD, ChoiceScoring
 from tenfold.settings.arguments import read_arguments
 from tenfold.text.language_model import LanguageModel, beginning, split_tokens

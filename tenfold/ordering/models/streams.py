@@ -8,10 +8,10 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.ordering.config import OrderLMConfig
-from tenfold.ordering.model import OrderLM
+from tenfold.ordering.models.model import OrderLM
 
 
-class Stream(NamedTuple):
+class OrderedStream(NamedTuple):
     """Inputs (b, m), the token that is to follow each, and, of models of any order, the places of both."""
 
     inputs: Int[Tensor, "b m"]
@@ -20,7 +20,9 @@ class Stream(NamedTuple):
     after: Int[Tensor, "b m"] | None = None
 
 
-def stream_of(config: OrderLMConfig, tokens: Int[Tensor, "b n"], order: Int[Tensor, "b n"] | None = None) -> Stream:
+def stream_of(
+    config: OrderLMConfig, tokens: Int[Tensor, "b n"], order: Int[Tensor, "b n"] | None = None
+) -> OrderedStream:
     """Texts of a model that is not masked.
 
     Args:
@@ -32,15 +34,15 @@ def stream_of(config: OrderLMConfig, tokens: Int[Tensor, "b n"], order: Int[Tens
     if (order is None) != (config.order != "permuted"):
         raise UsageError(f"an order is given to models of order permuted, and only to them; this is {config.order}")
     if config.packing == "documents":
-        return Stream(tokens[:, :-1], tokens[:, 1:])
+        return OrderedStream(tokens[:, :-1], tokens[:, 1:])
     begin = torch.full_like(tokens[:, :1], config.begin)
     if order is None:
         targets = tokens.flip(1) if config.direction == "r2l" else tokens
-        return Stream(torch.cat([begin, targets[:, :-1]], 1), targets)
+        return OrderedStream(torch.cat([begin, targets[:, :-1]], 1), targets)
     require_permutations(order)
     targets = tokens.gather(1, order)
     places = torch.cat([torch.zeros_like(begin), order[:, :-1] + 1], 1)
-    return Stream(torch.cat([begin, targets[:, :-1]], 1), targets, places, order + 1)
+    return OrderedStream(torch.cat([begin, targets[:, :-1]], 1), targets, places, order + 1)
 
 
 def require_permutations(order: Int[Tensor, "b n"]) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.nn import border
-from tenfold.ordering.characters import CharacterTokenizer
-from tenfold.ordering.model import OrderLM
-from tenfold.ordering.streams import log_prob, stream_of
+from tenfold.ordering.models.characters import CharacterTokenizer
+from tenfold.ordering.models.model import OrderLM
+from tenfold.ordering.models.streams import log_prob, stream_of
 from tenfold.settings.arguments import read_arguments
 from tenfold.settings.values import read
 from tenfold.text.causal import CausalReader
