@@ -30,20 +30,20 @@ def exact(model: TextFlow, left: list[int], right: list[int], hole: int) -> torc
 
 
 def test_the_law_of_the_middle() -> None:
-    model, num = narrow(), 600
+    model, num = narrow(), 300
     for left, right in (([0, 2], [1, 1]), ([], [2])):
-        found = fill_between(model, left, right, 2, num, candidates=24, seed=1, batch=8000)
+        found = fill_between(model, left, right, 2, num, candidates=16, seed=1)
         assert found.tokens.shape == (num, len(left) + 2 + len(right))
         assert bool((found.tokens[:, : len(left)] == torch.tensor(left)).all())
         assert bool((found.tokens[:, len(left) + 2 :] == torch.tensor(right)).all())
         middle = found.tokens[:, len(left) : len(left) + 2]
         shares = torch.bincount(middle[:, 0] * V + middle[:, 1], minlength=V * V) / num
         expected = exact(model, left, right, 2)
-        assert 0.5 * float((shares - expected).abs().sum()) < 0.08
+        assert 0.5 * float((shares - expected).abs().sum()) < 0.1
         alone = exact(model, left, [], 2)  # what the left side alone would write is another law
         assert 0.5 * float((alone - expected).abs().sum()) > 0.15
         assert bool((found.effective >= 1).all())
-        assert bool((found.effective <= 24).all())
+        assert bool((found.effective <= 16).all())
 
 
 def test_a_text_has_its_own_draws() -> None:
