@@ -8,6 +8,8 @@ from .bounds import log_weights as log_weights
 from .config import TextFlowConfig as TextFlowConfig
 from .examples.tabular import MaskedMixtures as MaskedMixtures
 from .examples.tabular import tabular_flows as tabular_flows
+from .infilling import Filled as Filled
+from .infilling import fill_between as fill_between
 from .inversion import Inverted as Inverted
 from .inversion import invert_flow as invert_flow
 from .networks.conversion import from_autoregressive as from_autoregressive

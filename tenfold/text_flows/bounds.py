@@ -83,15 +83,22 @@ def collapsed(model: TextFlow, tokens: Values, noise: Values) -> Float[Tensor, "
     left out: given what was before, its own factor is integrated exactly. Shapes are those of ``TextFlow.forward``.
 
     Raises UsageError for another model, what is no text of it and noise of another shape."""
-    first = model.chain[0]
-    if len(model.chain) != 1 or not isinstance(first, MixMany) or first.codebook is not None or not _tied(model):
-        raise UsageError("the collapsed estimator is of one tied mix-d coupling with the tied decoder; use one_draw")
     tokens = model.rows(tokens)
     padded = model.padded(tokens)
     z = model.tokens.encode(padded, model.noise_of(padded, noise))
+    return collapsed_terms(model, z)[:, : tokens.shape[1]].sum(1)
+
+
+def collapsed_terms(model: TextFlow, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
+    """log Σ_k π_tk p(x = k | z_t) of each position, float64. Over z_t ~ q(z | x_t) its exponential has mean
+    p(x_t | z_<t).
+
+    Raises UsageError for another model than one tied Mix-d coupling with the tied decoder."""
+    first = model.chain[0]
+    if len(model.chain) != 1 or not isinstance(first, MixMany) or first.codebook is not None or not _tied(model):
+        raise UsageError("the collapsed estimator is of one tied mix-d coupling with the tied decoder; use one_draw")
     weights = first.log_weights(first.body(model.positions(z))).flatten(1, 2)
-    each = (weights + model.tokens.log_probs(z)).double().logsumexp(-1)
-    return each[:, : tokens.shape[1]].sum(1)
+    return (weights + model.tokens.log_probs(z)).double().logsumexp(-1)
 
 
 @read_arguments

@@ -64,6 +64,8 @@ class TextFlowSampling:
         edit: a text whose noise is changed in part, and decoded again.
         strength: s of its new noise √(1 − s²) u + s ε.
         prompt: a text that samples go on with, for flows of one coupling: those read it before they write.
+        suffix: a text that samples end in; what is between it and ``prompt`` is written with both in view.
+        candidates: continuations of ``prompt`` of which each sample is drawn by how well ``suffix`` goes on with them.
         decode: the likeliest token, or one drawn from p(x | z).
         batch: texts drawn together.
         seed: of the draws.
@@ -78,12 +80,14 @@ class TextFlowSampling:
     edit: str = ""
     strength: float = 0.3
     prompt: str = ""
+    suffix: str = ""
+    candidates: int = 64
     decode: Literal["argmax", "sample"] = "argmax"
     batch: int = 64
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(self, "", num=1, length=0, block=0, batch=1)
+        at_least(self, "", num=1, length=0, block=0, batch=1, candidates=1)
         if not 0 < self.tolerance < 1:
             raise UsageError(f"tolerance is {self.tolerance}; give a number between 0 and 1, such as 1e-4")
         if not 0 <= self.strength <= 1:
@@ -92,6 +96,11 @@ class TextFlowSampling:
             raise UsageError("the text that is edited has its own length; leave length out")
         if self.edit and self.prompt:
             raise UsageError("a text is edited or gone on with, not both; leave edit or prompt out")
+        if self.suffix and (self.edit or self.passes or self.solver != "sequential" or self.decode != "argmax"):
+            raise UsageError(
+                "between two sides texts are drawn one position after the other, token by token, as they are in the "
+                "end; leave edit, passes, solver and decode out"
+            )
         if self.block and self.solver != "jacobi":
             raise UsageError("blocks are of the solver 'jacobi'; set --solver jacobi, or leave block out")
 

@@ -24,6 +24,7 @@ from tenfold.text.scores import Rows, score_texts
 from tenfold.text_flows.analysis import study_states
 from tenfold.text_flows.bounds import elbo
 from tenfold.text_flows.evaluation import measure
+from tenfold.text_flows.infilling import write_filled
 from tenfold.text_flows.networks.conversion import AUTOREGRESSIVE, from_autoregressive
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
@@ -158,10 +159,14 @@ class TextFlowTask:
         return draw(self.model.eval(), self.data, directory)
 
     def sample(self, options: TextFlowSampling, folder: Path) -> list[Path]:
-        """Texts from noise, from a text's changed noise, or after a prompt: ``samples.txt`` and ``samples.json``."""
+        """Texts from noise, from a text's changed noise, after a prompt or between two sides: ``samples.txt`` and
+        ``samples.json``."""
         text = options.edit or options.prompt
+        tell_foreign([text, options.suffix], self.recipe.data)
+        if options.suffix:
+            left, right = (encode(side, self.recipe.data) for side in (options.prompt, options.suffix))
+            return write_filled(self.model, options, folder, self.name, left, right)
         given = torch.from_numpy(np.asarray(encode(text, self.recipe.data))) if text else None
-        tell_foreign([text], self.recipe.data)
         return write_texts(self.model, options, folder, self.name, given)
 
     def analyse(self, options: TextFlowAnalysis, figures: Path) -> Outcome:

@@ -47,6 +47,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any], tuple[str, ...], tu
         {"u": POINTS, "rows": INDEX}, ("rows",), (),
     ),
     "invert_flow": (lambda u: face.invert_flow(STACK, u, 0).latents, {"u": POINTS}, (), ()),
+    "fill_between": (
+        lambda left, right: face.fill_between(MODEL, left, right, 2, 2, candidates=3).tokens,
+        {"left": TOKENS[0, :2], "right": TOKENS[1, :2]}, (), (),
+    ),
     "MixtureCDF": (
         lambda logits, mean, scale, z: MixtureCDF(logits, mean, scale).forward(z),
         {"logits": LOGITS, "mean": MEAN, "scale": SCALE, "z": LINE}, (), ("logits", "mean", "scale", "z"),
@@ -63,7 +67,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any], tuple[str, ...], tu
 # Settings, results, the trainer, weights of folders; ``mixed`` and ``unmixed`` of anything are below.
 EXCUSED = {
     *("LikelihoodBound", "TextFlowConfig", "Inverted", "from_autoregressive", "to_autoregressive", "TextFlowTask"),
-    *("mixed", "unmixed", "MaskedMixtures", "tabular_flows"),
+    *("mixed", "unmixed", "MaskedMixtures", "tabular_flows", "Filled"),
 }
 
 
@@ -129,6 +133,12 @@ def test_nothing_but_an_empty_batch_is_empty() -> None:
         lambda: face.invert_flow(MODEL, POINTS, tolerance=math.nan),
         lambda: face.invert_flow(MODEL, POINTS, root=-1e-6),
         lambda: face.invert_flow(MODEL, POINTS, root=math.nan),
+        lambda: face.fill_between(MODEL, [0], [1], 0),
+        lambda: face.fill_between(MODEL, [0], [1], 5),
+        lambda: face.fill_between(MODEL, [0], [], 2),
+        lambda: face.fill_between(MODEL, [9], [1], 2),
+        lambda: face.fill_between(MODEL, [0], [1], 2, candidates=math.nan),
+        lambda: face.fill_between(STACK, [0], [1], 2),
         lambda: face.from_autoregressive("/nowhere", log_scale=math.nan),
         lambda: face.from_autoregressive("/nowhere", log_scale=-8.0),
         lambda: face.from_autoregressive("/nowhere/at/all"),

@@ -123,6 +123,14 @@ def test_texts_that_are_given(run: Any, tmp_path: Path) -> None:
     made = json.loads((tmp_path / "samples.json").read_text())["samples"]
     assert all(one.startswith("the cat ") for one in made)
     assert len(set(made)) == 4
+    run.task.sample(TextFlowSampling(num=2, prompt="the ", suffix=" sat", candidates=4, length=12), tmp_path)
+    told = json.loads((tmp_path / "samples.json").read_text())
+    assert all(one.startswith("the ") and one.endswith(" sat") and len(one) == 12 for one in told["samples"])
+    assert all(1 <= one <= 4 for one in told["effective"])
+    with pytest.raises(UsageError, match="both sides have 8 tokens"):
+        run.task.sample(TextFlowSampling(prompt="the ", suffix=" sat", length=8), tmp_path)
+    with pytest.raises(UsageError, match="leave edit, passes, solver and decode out"):
+        TextFlowSampling(suffix="x", passes=True)
 
 
 def test_scores(run: Any) -> None:

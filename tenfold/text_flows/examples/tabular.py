@@ -85,8 +85,8 @@ def fit(
     seed: int,
     clock: Callable[[], float] = time.process_time,
 ) -> int:
-    """Adam on −log p for ``seconds`` of processor time (or of another ``clock``), validation included; the weights that did
-    best on the validation rows are kept. The number of steps.
+    """Adam on −log p for ``seconds`` of processor time (or of another ``clock``), validation included; the weights
+    that did best on the validation rows are kept. The number of steps.
 
     A rate that falls with the time that is left needs no schedule in steps, which no two models do equally many of."""
     log_prob, optimizer = log_prob_of(model), torch.optim.Adam(model.parameters(), _RATE)
