@@ -40,7 +40,7 @@ HOLDS = {
     "README.md": Holds(20, 1, 13, 1),
     "architecture.md": Holds(0, 0, 1, 0),
     "coupled-grpo.md": Holds(6, 2, 1, 3),
-    "detection.md": Holds(14, 1, 0, 0),
+    "detection.md": Holds(16, 1, 0, 0),
     "discrete-diffusion-steering.md": Holds(8, 1, 7, 13),
     "discrete-diffusion.md": Holds(10, 1, 3, 7),
     "discrete-samplers.md": Holds(12, 1, 2, 3),

@@ -21,8 +21,9 @@ from tenfold.detection.assign import (
     audit_assignment,
     grid_priors,
 )
+from tenfold.detection.config import DetectorConfig
 from tenfold.detection.losses import focal_loss, rotated_iou_loss
-from tenfold.detection.models import DcflHead, decoded, priors_of
+from tenfold.detection.models import DcflHead, Detector, decoded, priors_of
 from tests.detection import polygons
 
 FIRST, SECOND = (torch.from_numpy(part).float() for part in polygons.random_pairs(60, seed=4))
@@ -109,3 +110,14 @@ def test_head(device: torch.device) -> None:
     assert there.moved.device.type == device.type
     assert torch.allclose(there.moved.cpu(), priors.moved, atol=1e-4)
     assert torch.allclose(decoded(found, there, 0, coder).boxes.cpu(), boxes, atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head", ["retina", "dcfl-fcos", "s2a", "dcfl-s2a"])
+def test_detectors(device: torch.device, head: str) -> None:
+    model = Detector(DetectorConfig(("a",), width=8, channels=8, strides=(8, 16), head=head, layers=1))
+    pictures = torch.arange(3 * 32 * 32).remainder(251).reshape(1, 3, 32, 32).float()
+    want, found = model(pictures), model.to(device)(pictures.to(device))
+    assert all(value.device.type == device.type for value in found if isinstance(value, Tensor))
+    assert torch.allclose(found.logits.cpu(), want.logits, atol=1e-3)
+    assert torch.allclose(found.boxes().cpu(), want.boxes(), atol=1e-2)
