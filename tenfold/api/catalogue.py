@@ -163,10 +163,7 @@ def jobs() -> dict[str, Job]:
 def rooms_of_jobs() -> dict[str, str]:
     """The folder of the room that each job of results is about."""
     return {
-        name: room
-        for room in ROOMS
-        for known in import_module(f"tenfold.{room}.system").SYSTEMS
-        for name in known.jobs
+        name: room for room in ROOMS for known in import_module(f"tenfold.{room}.system").SYSTEMS for name in known.jobs
     }
 
 

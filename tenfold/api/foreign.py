@@ -37,7 +37,9 @@ def refuse_foreign(source: str | os.PathLike[str], folder: Path) -> None:
 
 def refuse_file(source: Path) -> None:
     """Raise UsageError, which says how to convert it, for a file."""
-    raise UsageError(f"{source} is a file, not a run or a model folder; {_way('SYSTEM', source)}, if SYSTEM is {_any()}")
+    raise UsageError(
+        f"{source} is a file, not a run or a model folder; {_way('SYSTEM', source)}, if SYSTEM is {_any()}"
+    )
 
 
 def _way(system: str, source: str | os.PathLike[str]) -> str:

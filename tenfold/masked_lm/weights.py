@@ -39,8 +39,8 @@ def read_checkpoint(
     weights, the special numbers, whether the output at position i−1 predicts token i, and the tokenizer, if any."""
     folder = resolve(source, revision, PATTERNS)
     if (folder / ADAPTER).is_file():
-        network, special, shift, tokenizer = read_checkpoint(base_of(folder), mask_id, None, device, dtype)
-        return merged(network, folder), special, shift, tokenizer
+        base = read_checkpoint(base_of(folder), mask_id, None, device, dtype)
+        return merged(base[0], folder), *base[1:]
     settings = read_settings(folder)
     more = folder / "generation_config.json"
     generation = read_json(more) if more.is_file() else {}
