@@ -53,7 +53,13 @@ def trained(name: str, job: Training) -> dict[str, Any]:
         found = [folder / "provenance.json", *sorted(folder.glob("*/provenance.json"))]
         facts = json.loads(next(file for file in found if file.exists()).read_text())
     kept = {key: facts[key] for key in ("versions", "threads", "processes", "device") if key in facts}
-    return {"command": job.command, **kept, **commit_of(facts), "seeds": list(job.seeds), "metrics": averaged(evaluations)}
+    return {
+        "command": job.command,
+        **kept,
+        **commit_of(facts),
+        "seeds": list(job.seeds),
+        "metrics": averaged(evaluations),
+    }
 
 
 def arguments(job: Training, folder: Path, seed: int) -> list[str]:

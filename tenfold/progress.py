@@ -7,7 +7,8 @@
 
 Nothing is shown unless a caller asks for it with ``shown``, as every command does. Bars with a rate and the
 remaining time then appear on a terminal, one below the other where tasks are nested; elsewhere a line comes at most
-every ten seconds, in a notebook the first after one. All of it goes to standard error. Work that other threads begin is not shown.
+every ten seconds, in a notebook the first after one.
+All of it goes to standard error. Work that other threads begin is not shown.
 """
 
 import sys

@@ -14,7 +14,13 @@ QUICK = {"train": {"steps": 1, "tracker": "none"}, "model": {"width": 16, "block
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "ACCELERATE_MIXED_PRECISION"):
+    for name in (
+        "WORLD_SIZE",
+        "SLURM_STEP_NUM_TASKS",
+        "OMPI_COMM_WORLD_SIZE",
+        "PMI_SIZE",
+        "ACCELERATE_MIXED_PRECISION",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -32,7 +38,12 @@ def test_processes_that_know_nothing_of_each_other(name: str, program: str, monk
 
 
 def test_the_precision_of_accelerates_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for told, own, fits in (("no", "bf16", True), ("bf16", "bf16", True), ("bf16", "fp32", False), ("fp16", "bf16", False)):
+    for told, own, fits in (
+        ("no", "bf16", True),
+        ("bf16", "bf16", True),
+        ("bf16", "fp32", False),
+        ("fp16", "bf16", False),
+    ):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", told)
         if fits:
             require_own_precision(own)
@@ -54,6 +65,6 @@ def test_training_asks_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_evaluation_that_cannot_be_is_refused_before_training(tmp_path: Path) -> None:
     few = {"data": {"test": 100, "validation": 20}, "evaluation": {"samples": 5000}}
-    with pytest.raises(UsageError, match="evaluation.samples is 5000"):
+    with pytest.raises(UsageError, match=r"evaluation\.samples is 5000"):
         tenfold.train("tarflow-digits-noise", tmp_path / "a", **QUICK, **few)
     assert not (tmp_path / "a").exists()

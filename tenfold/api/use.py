@@ -117,8 +117,8 @@ def solve(
 
 
 def holds_outcome(folder: Run | str | os.PathLike[str]) -> bool:
-    """Whether a folder is of a worked example or of a verb of ``perform``: it has measurements and figures, but no model
-    that could be measured or drawn again."""
+    """Whether a folder is of a worked example or of a verb of ``perform``: it has measurements and figures, but no
+    model that could be measured or drawn again."""
     if isinstance(folder, Run):
         return False
     written = RunFolder(folder)
@@ -126,8 +126,8 @@ def holds_outcome(folder: Run | str | os.PathLike[str]) -> bool:
 
 
 def report(run: Run | str | os.PathLike[str], *, device: str = "auto") -> Path:
-    """Draw a run's figures and write ``report.html``; returns its path. Of a folder that a worked example or an analysis
-    wrote, the page is made of the figures that are there."""
+    """Draw a run's figures and write ``report.html``; returns its path. Of a folder that a worked example or an
+    analysis wrote, the page is made of the figures that are there."""
     if not isinstance(run, Run) and holds_outcome(run):
         return Path(write_report(run))
     run = open_run(run, device)

@@ -26,7 +26,7 @@ def run(argv: list[str]) -> int:
         "Compare speed and results with the reference algorithm; prints ratios (above 1: faster).",
         EXAMPLES,
     )
-    parser.add_argument("room", metavar="ROOM", help=", ".join(rooms))
+    parser.offer(parser.add_argument("room", metavar="ROOM", help=", ".join(rooms)), rooms)
     parser.switch("--quick", "small sizes, few repetitions")
     parser.add_argument("--json", metavar="FILE", help="write the records here")
     given = parser.parse_args(argv)

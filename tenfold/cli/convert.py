@@ -27,7 +27,7 @@ def run(argv: list[str]) -> int:
         EXAMPLES,
     )
     readable = [name for name, known in catalogue.systems().items() if known.published]
-    parser.add_argument("system", metavar="SYSTEM", help=", ".join(readable))
+    parser.offer(parser.add_argument("system", metavar="SYSTEM", help=", ".join(readable)), readable)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the published file")
     parser.add_argument("out", metavar="OUT_DIR", help="the model folder to write")
     parser.add_option("--sigma", float | None, None, help="Gaussian noise of its training, for sample --denoise")

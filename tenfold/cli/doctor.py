@@ -22,7 +22,7 @@ EXAMPLES = """\
   tenfold doctor
   tenfold doctor --json
 """
-_FOR_DEVELOPERS = ("dev", "benchmarks")
+_FOR_DEVELOPERS = ("dev", "benchmarks", "clients")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*([^;]*)(?:;\s*(.*))?")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
 

@@ -13,6 +13,7 @@ from typing import Any
 from tenfold.api import catalogue
 from tenfold.cli import bench, convert, doctor, evaluate, report, train, use
 from tenfold.cli import list as list_
+from tenfold.cli.completion import completes
 from tenfold.errors import TenfoldError, suggest
 from tenfold.runs.readers import open_readers_by
 from tenfold.runs.sampled_loss import SampledLoss, read_losses_by
@@ -93,6 +94,8 @@ def guarded(run: Callable[[list[str]], int], argv: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if completes(verbs(), (*FRAME, "-h", "-V")):
+        return 0
     if not arguments or arguments[0] in ("-h", "--help") or arguments == ["help"]:
         print(usage(), end="")
         return 0 if arguments else 2

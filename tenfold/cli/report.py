@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from tenfold import api, progress
+from tenfold import api, progress, reports
 from tenfold.cli import options
 from tenfold.errors import UsageError
 from tenfold.files import check_writable
-from tenfold.reports import comparison
 from tenfold.reports import console as show
 from tenfold.settings.command import CommandParser
 
@@ -44,12 +43,12 @@ def run(argv: list[str]) -> int:
         pages = [api.report(run) for run in found if not given.out or not (_path(run) / "figures").is_dir()]
         if given.out:
             pages = [api.joint_report(found, given.out, given.title or "tenfold")]
-    sides = [comparison.side_of(_path(run)) for run in found] if len(found) > 1 else []
+    sides = [reports.side_of(_path(run)) for run in found] if len(found) > 1 else []
     if given.json:
         told: dict[str, Any] = {"reports": [str(p) for p in pages]}
         show.as_json(told | (_compared(sides) if sides else {}))
         return 0
-    for table in comparison.comparison_tables(sides) if sides else []:
+    for table in reports.comparison_tables(sides) if sides else []:
         show.console().print(table)
     print("\n".join(str(p) for p in pages))
     return 0
@@ -59,7 +58,7 @@ def _path(run: api.Run | Path) -> Path:
     return run if isinstance(run, Path) else run.path
 
 
-def _compared(sides: list[comparison.Side]) -> dict[str, Any]:
+def _compared(sides: list[Any]) -> dict[str, Any]:
     measures = [
         {
             "name": line.measure,
@@ -68,7 +67,7 @@ def _compared(sides: list[comparison.Side]) -> dict[str, Any]:
             "runs": [None if row is None else row.to_dict() for row in line.rows],
             "difference": line.difference,
         }
-        for line in comparison.common_measures(sides)
+        for line in reports.common_measures(sides)
     ]
-    settings = {name: list(values) for name, values in comparison.settings_that_differ(sides).items()}
+    settings = {name: list(values) for name, values in reports.settings_that_differ(sides).items()}
     return {"runs": [side.name for side in sides], "measures": measures, "settings": settings}

@@ -79,7 +79,8 @@ def _settings_so_far(parser: CommandParser, named: list[str], told: dict[str, st
 def _parser() -> CommandParser:
     parser = CommandParser("train", "RECIPE [--out DIR] [options]", SUMMARY, EXAMPLES)
     known = ", ".join(catalogue.recipes())
-    parser.add_argument("recipe", nargs="?", help=f"{known}; 'tenfold train RECIPE --help' lists its settings")
+    recipe = parser.add_argument("recipe", nargs="?", help=f"{known}; 'tenfold train RECIPE --help' lists its settings")
+    parser.offer(recipe, catalogue.recipes())
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/RECIPE-TIME)")
     parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")

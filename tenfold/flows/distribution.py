@@ -20,9 +20,9 @@ Shape = Sequence[Any]
 
 
 class FlowDistribution(Distribution):
-    """p(x | condition) of a flow with ``event_shape`` that of x, in the flow's own scale. ``batch_shape`` is that of the
-    condition without its last axis for vectors and mixtures (a label has no axis of its own): (b,) for b labels, () for
-    one or none.
+    """p(x | condition) of a flow with ``event_shape`` that of x, in the flow's own scale. ``batch_shape`` is that of
+    the condition without its last axis for vectors and mixtures (a label has no axis of its own): (b,) for b labels,
+    () for one or none.
 
     Samples depend on ``torch.manual_seed`` alone; those of ``rsample`` are differentiable in the flow's parameters and
     a floating condition (``tenfold.flows.rsample``). Gradients of ``log_prob`` reach x, the parameters and the

@@ -1,4 +1,4 @@
-"""Adapters of ``peft``: low-rank updates in a folder of their own, merged into the network that they were trained for."""
+"""Adapters of ``peft``: low-rank updates in a folder of their own, merged into the network that they are for."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,9 @@ def merged(network: nn.Module, folder: Path) -> nn.Module:
     own = [name for name, parameter in wrapped.named_parameters() if "lora_" in name or "modules_to_save" in name]
     missing, extra = sorted(set(found.missing_keys) & set(own)), sorted(found.unexpected_keys)
     if missing or extra:
-        wrong = "; ".join(f"{what} {listed(names)}" for what, names in (("missing", missing), ("extra", extra)) if names)
+        wrong = "; ".join(
+            f"{what} {listed(names)}" for what, names in (("missing", missing), ("extra", extra)) if names
+        )
         raise UsageError(f"the adapter in {folder} does not fit {type(network).__name__}: {wrong}")
     merged: nn.Module = wrapped.merge_and_unload()
     return merged.requires_grad_(True)

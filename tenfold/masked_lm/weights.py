@@ -39,15 +39,15 @@ def read_checkpoint(
     weights, the special numbers, whether the output at position i−1 predicts token i, and the tokenizer, if any."""
     folder = resolve(source, revision, PATTERNS)
     if (folder / ADAPTER).is_file():
-        network, special, shift, tokenizer = read_checkpoint(base_of(folder), mask_id, None, device, dtype)
-        return merged(network, folder), special, shift, tokenizer
+        base = read_checkpoint(base_of(folder), mask_id, None, device, dtype)
+        return merged(base[0], folder), *base[1:]
     settings = read_settings(folder)
     more = folder / "generation_config.json"
     generation = read_json(more) if more.is_file() else {}
     ids = read_special({"mask_token_id": mask_id}, settings, generation if isinstance(generation, dict) else {})
     match settings.get(OURS):
         case {"config": {"tokenizer": "bytes"}}:
-            tokenizer: Tokenizer | None = ByteTokenizer()
+            tokenizer = ByteTokenizer()
         case _:
             tokenizer = read_tokenizer(folder, settings["model_type"])
     if ids["mask"] is None and isinstance(tokenizer, FileTokenizer):

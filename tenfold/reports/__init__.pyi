@@ -1,3 +1,7 @@
+from .comparison import common_measures as common_measures
+from .comparison import comparison_tables as comparison_tables
+from .comparison import settings_that_differ as settings_that_differ
+from .comparison import side_of as side_of
 from .html import write_joint_report as write_joint_report
 from .html import write_report as write_report
 from .tables import format_value as format_value

@@ -60,7 +60,8 @@ def side_of(folder: Path) -> Side:
 def settings_that_differ(sides: Sequence[Side]) -> dict[str, tuple[Any, ...]]:
     """The settings, by their dotted names, that are not the same in all runs; None where a run has none of the name.
 
-    >>> settings_that_differ([Side("a", {"train": {"steps": 1, "seed": 0}}, ()), Side("b", {"train": {"steps": 2}}, ())])
+    >>> first, second = ({"train": {"steps": 1, "seed": 0}}, {"train": {"steps": 2}})
+    >>> settings_that_differ([Side("a", first, ()), Side("b", second, ())])
     {'train.steps': (1, 2), 'train.seed': (0, None)}
     """
     flat = [_flat(side.settings) for side in sides]
@@ -74,9 +75,7 @@ def common_measures(sides: Sequence[Side]) -> list[Line]:
     keys = dict.fromkeys((row.name, row.split, row.unit) for side in sides for row in side.rows)
     lines = []
     for key in keys:
-        rows = tuple(
-            next((row for row in side.rows if (row.name, row.split, row.unit) == key), None) for side in sides
-        )
+        rows = tuple(next((row for row in side.rows if (row.name, row.split, row.unit) == key), None) for side in sides)
         if sum(row is not None for row in rows) > 1:
             lines.append(Line(*key, rows))
     return lines

@@ -1,16 +1,32 @@
 """The parser of one verb: ``argparse``, with the values read by ``values.read``."""
 
+import os
 import textwrap
 from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from tenfold.errors import UsageError
 from tenfold.settings.changes import checked
 from tenfold.settings.options import SPELLED, documentation, options_of
 from tenfold.settings.values import TRUTH, expected, nearest, read, write
 from tenfold.settings.yaml_files import read_yaml
+
+ASKED = "_ARGCOMPLETE"
+"""Set in the environment by a shell that asks how a line goes on."""
+
+
+def complete(parser: ArgumentParser, first: int) -> NoReturn:
+    """Tell the shell how its line, of which ``parser`` reads the words from number ``first`` on, goes on; ends the
+    process."""
+    try:
+        import argcomplete
+    except ImportError:
+        raise SystemExit(1) from None
+    os.environ[ASKED] = str(first)
+    argcomplete.autocomplete(parser)
+    raise SystemExit(0)
 
 
 class Given(Namespace):
@@ -67,9 +83,18 @@ class CommandParser(ArgumentParser):
         shown = f"{plain} {f'({about})' if about else ''}".strip().replace("%", "%%")
         word = "true|false" if hint is bool else name.rpartition(".")[2].replace("-", "_").upper()
         bare: dict[str, Any] = {"nargs": "?", "const": "true"} if hint is bool else {}
-        (group or self).add_argument(option, metavar=word, help=shown, **bare)
+        action = (group or self).add_argument(option, metavar=word, help=shown, **bare)
+        kinds = (hint, *get_args(hint))
+        self.offer(
+            action, TRUTH if hint is bool else [c for k in kinds if get_origin(k) is Literal for c in get_args(k)]
+        )
         self._typed[_plain(option)] = (option, hint)
         self._initial[_plain(option)] = default
+
+    def offer(self, action: Action, words: Iterable[object]) -> None:
+        """What the shell's completion offers as an argument's value; nothing for names of files."""
+        if offered := [str(word) for word in words]:
+            action.completer = lambda **_: offered  # type: ignore[attr-defined]  # argcomplete's name
 
     def add_options(self, documented: Any) -> None:
         """The options of a dataclass or of a reader, with its docstring as help; names already there stay."""
@@ -105,6 +130,8 @@ class CommandParser(ArgumentParser):
 
     def parse_args(self, argv: Sequence[str], namespace: Any = None) -> Given:  # type: ignore[override]
         """Read a line; ``--help`` prints the page and leaves."""
+        if ASKED in os.environ:
+            complete(self, len(self.prog.split()))
         arguments, options = self._split(argv)
         if any(option in ("-h", "--help") for option, _ in options):
             self.print_help()

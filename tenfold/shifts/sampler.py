@@ -199,8 +199,8 @@ class ShiftSampler(qmc.QMCEngine):
     def state_dict(self) -> dict[str, Any]:
         """How far ``next`` has come, and what the sampler is; JSON-able."""
         return {
-            "mode": self.mode, "dim": self.dim, "seed": self.seed, "batches": self._batches, "points": self.num_generated,
-            "shape": list(self._shape) if self._shape else None,
+            "mode": self.mode, "dim": self.dim, "seed": self.seed, "batches": self._batches,
+            "points": self.num_generated, "shape": list(self._shape) if self._shape else None,
         }  # fmt: skip
 
     def load_state_dict(self, state: Any) -> None:

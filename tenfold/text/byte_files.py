@@ -11,8 +11,8 @@ _PLAIN = ("single_word", "lstrip", "rstrip", "normalized")
 
 
 def write_byte_tokenizer(folder: Path, special: Mapping[str, int | None]) -> None:
-    """Write ``tokenizer.json`` and ``tokenizer_config.json`` of a model of bytes: one token a byte of UTF-8, numbered by
-    its value, and the ``special`` tokens (mask, pad, bos, eos) by their numbers. One that is a byte's number is left
+    """Write ``tokenizer.json`` and ``tokenizer_config.json`` of a model of bytes: one token a byte of UTF-8, numbered
+    by its value, and the ``special`` tokens (mask, pad, bos, eos) by their numbers. One that is a byte's number is left
     out: it is that byte to every reader."""
     named = {name: number for name, number in special.items() if number is not None and number > 255}
     contents = {number: f"<|{'|'.join(n for n in named if named[n] == number)}|>" for number in named.values()}

@@ -103,7 +103,8 @@ def test_adapters_are_read_strictly(adapter: Path, tmp_path: Path) -> None:
     def settings(old: str, new: str) -> Any:
         def apply(place: Path) -> None:
             file = place / "adapter_config.json"
-            assert old in (text := file.read_text())
+            text = file.read_text()
+            assert old in text
             file.write_text(text.replace(old, new))
 
         return apply

@@ -34,7 +34,16 @@ def test_mypy(program: Path) -> None:
 def test_pyright(program: Path) -> None:
     settings = {"typeCheckingMode": "strict", "include": [program.name], "extraPaths": [str(ROOT)]}
     (program.parent / "pyrightconfig.json").write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(program.parent)]
+    command = [
+        sys.executable,
+        "-m",
+        "pyright",
+        "--outputjson",
+        "--pythonpath",
+        sys.executable,
+        "-p",
+        str(program.parent),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     errors = [found for found in json.loads(done.stdout)["generalDiagnostics"] if found["severity"] == "error"]
     assert {found["range"]["start"]["line"] for found in errors} == {len(program.read_text().splitlines()) - 1}, errors

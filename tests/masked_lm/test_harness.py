@@ -130,7 +130,7 @@ def test_windows_score_every_token_once(before, after):
     found = list(windows(whole[:before], whole[before:], 8))
     assert [token for part in found for token in part.after] == whole[before:]
     for part in found:
-        assert 1 <= len(part.before)
+        assert len(part.before) >= 1
         start = part.after[0] - len(part.before)
         assert part.before == whole[max(0, start) : part.after[0]]
         assert len(part.before) == min(8 - len(part.after), part.after[0])

@@ -17,6 +17,7 @@ from tenfold.masked_lm.likelihood import mdm_nll
 from tenfold.masked_lm.model import MaskedLM
 from tenfold.settings.checks import at_least, settings
 from tenfold.settings.values import read
+from tenfold.text.networks import one_sentence
 from tenfold.text.tokenizer import FileTokenizer
 
 # Names of one number in the tasks of the harness; the first that is given counts.
@@ -179,17 +180,10 @@ def templated(tokenizer: Any, chat_history: list[dict[str, str]], open_answer: b
     no template, or it does not take the conversation."""
     if not isinstance(tokenizer, FileTokenizer) or not tokenizer.inner.chat_template:
         raise UsageError("the model's tokenizer has no chat template; evaluate it without apply_chat_template")
-    from jinja2.exceptions import TemplateError
-
-    try:
+    with one_sentence("the tokenizer's chat template does not take this conversation"):
         text = tokenizer.inner.apply_chat_template(
-            chat_history,
-            tokenize=False,
-            add_generation_prompt=open_answer,
-            continue_final_message=not open_answer,
+            chat_history, tokenize=False, add_generation_prompt=open_answer, continue_final_message=not open_answer
         )
-    except TemplateError as error:
-        raise UsageError(f"the chat template does not take this conversation: {error}") from None
     return str(text), tokenizer.encode_marked
 
 
