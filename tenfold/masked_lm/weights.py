@@ -47,7 +47,7 @@ def read_checkpoint(
     ids = read_special({"mask_token_id": mask_id}, settings, generation if isinstance(generation, dict) else {})
     match settings.get(OURS):
         case {"config": {"tokenizer": "bytes"}}:
-            tokenizer = ByteTokenizer()
+            tokenizer: Tokenizer | None = ByteTokenizer()
         case _:
             tokenizer = read_tokenizer(folder, settings["model_type"])
     if ids["mask"] is None and isinstance(tokenizer, FileTokenizer):
