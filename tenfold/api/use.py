@@ -76,7 +76,7 @@ def _told_once(stages: list[list[Measurement]]) -> list[Measurement]:
 
 def _same_measurement(row: Measurement, other: Measurement) -> bool:
     same = (row.name, row.split, row.unit) == (other.name, other.split, other.unit)
-    return same and math.isclose(row.value, other.value, rel_tol=1e-3)
+    return same and math.isclose(row.value, other.value, rel_tol=1e-5)
 
 
 def solve(
