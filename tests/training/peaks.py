@@ -70,6 +70,20 @@ def equations(folder: Path, **network: Any) -> dict[str, Any]:
     return {"model": {"order": "r2l_document", "width": 96, **network}, "data": {"test": 8, "validation": 8}}
 
 
+def backward(folder: Path) -> dict[str, Any]:
+    """A model of characters in an order."""
+    known = len(LETTERS)
+    marks = {"vocabulary": known + 3, "begin": known, "mask": known + 1, "end": known + 2}
+    return {"model": {"alphabet": LETTERS, "length": 96, **marks}, "data": text(folder)["data"]}
+
+
+def packed(folder: Path) -> dict[str, Any]:
+    """A model of packed documents."""
+    given = tokens(folder)
+    sizes = {"vocabulary": 258, "begin": 256, "end": 257, "width": 128, "layers": 2, "heads": 4, "intermediate": 384}
+    return {"model": {**sizes, "length": given["data"]["length"]}, "data": given["data"]}
+
+
 def steered(folder: Path, **objective: Any) -> dict[str, Any]:
     """One that starts from the masked model."""
     start = {"start": str(folder / "masked"), **objective}
@@ -183,7 +197,8 @@ CASES: dict[str, Case] = {
         "kjv-flow-patch2", 32, lambda p: text(p, local_mixing=7, components=[len(LETTERS), 8], layers=[1, 1])
     ),
     "equations from right to left": Case("arithmetic-2", 2048, equations),
-    "equations in any order": Case("arithmetic-2", 2048, lambda p: equations(p, order="permuted")),
+    "letters from right to left": Case("kjv-r2l", 192, backward),
+    "tokens from right to left": Case("fineweb-2b-r2l", 48, packed, train={"accumulate": 1, "precision": "fp32"}),
     "left to right": Case("kjv-ar", 32, lambda p: text(p, width=256)),
     "distilled": Case("kjv-distil", 32, lambda p: taught(p, sites=4)),
     "distilled to first order": Case(

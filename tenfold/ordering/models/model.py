@@ -103,7 +103,7 @@ class OrderLM(nn.Module):
     ) -> Float[Tensor, "b m"]:
         """The training computation: −log p of the targets in nats, float32."""
         logits = self.logits(inputs, places, after).float()
-        return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
 
     def require_order(self, direction: str) -> None:
         """Raises UsageError where the model was not trained to read in this direction, "l2r" or "r2l"."""
