@@ -200,7 +200,7 @@ CASES: dict[str, Case] = {
     # these batches it does, and what is measured is what is alive.
     "equations from right to left": Case("arithmetic-2", 10240, lambda p: equations(p, layers=1)),
     "letters from right to left": Case("kjv-r2l", 768, backward),
-    "tokens from right to left": Case("fineweb-2b-r2l", 256, packed, train={"accumulate": 1, "precision": "fp32"}),
+    "tokens from right to left": Case("fineweb-2b-r2l", 640, packed, train={"accumulate": 1, "precision": "fp32"}),
     "left to right": Case("kjv-ar", 32, lambda p: text(p, width=256)),
     "distilled": Case("kjv-distil", 32, lambda p: taught(p, sites=4)),
     "distilled to first order": Case(
