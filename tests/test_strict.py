@@ -253,7 +253,8 @@ def test_settings_are_checked_in_python_as_elsewhere(kind: Any) -> None:
         hint, value = hints[field.name], getattr(whole, field.name)
         wrong: list[Any] = []
         if get_origin(hint) is Literal:
-            wrong = [str(get_args(hint)[0]).swapcase() or "?", 17]
+            first = str(get_args(hint)[0])
+            wrong = [first.swapcase() if first.swapcase() != first else f"{first}?", 17]
         elif hint is bool:
             wrong = ["maybe", 2, None]
         elif hint is int:
