@@ -98,9 +98,10 @@ def _pair(
     evaluation: EnergyEvaluation,
     evolution: float = 0.0,
     levels: tuple[float, float] = (-1.2, 1.2),
+    forces: float = 0.0,
 ) -> EnergyPipeline:
     """A teacher, and an energy with its geometry, trained for ``steps``; with a weight of how it changes with noise, at
-    levels with this mean and standard deviation of ln σ."""
+    levels with this mean and standard deviation of ln σ, and of the forces and energies that are known."""
     mean, std = levels
     energy = EnergyConfig(**vars(model), gauge=evolution > 0)
     none = replace(evaluation, compositions=False, calibrate=0)
@@ -115,7 +116,9 @@ def _pair(
         energy=EnergyRecipe(
             model=energy,
             data=data,
-            objective=EnergyObjective(level_mean=mean, level_std=std, evolution=evolution),
+            objective=EnergyObjective(
+                level_mean=mean, level_std=std, evolution=evolution, target_score=forces, pinning=0.1 * forces
+            ),
             train=replace(train, steps=steps),
             evaluation=evaluation,
         ),
@@ -182,10 +185,11 @@ _DW4 = _pair(
     ),
     EnergyDataConfig(kind="dw4", samples=20_000),
     _PARTICLES_TRAIN,
-    3000,
+    2000,
     EnergyEvaluation(samples=0, compositions=False, rows=2000, steps=64, particles=256),
     evolution=0.1,
     levels=(-0.5, 1.6),
+    forces=1.0,
 )  # fmt: skip
 _LJ13 = _pair(
     DenoisingConfig(
@@ -197,6 +201,7 @@ _LJ13 = _pair(
     3000,
     EnergyEvaluation(samples=0, compositions=False, rows=1000, steps=64, particles=256, cooling=(2.5,)),
     evolution=0.1,
+    forces=1.0,
 )  # fmt: skip
 
 RECIPES: dict[str, Named] = {
