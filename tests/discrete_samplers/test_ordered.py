@@ -8,7 +8,9 @@ import torch
 
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
 from tenfold.discrete_samplers.exact.enumeration import all_states, enumerate_states
+from tenfold.discrete_samplers.ordered.config import OrderedConfig
 from tenfold.discrete_samplers.ordered.losses import free_energy_loss, masked_cross_entropy
+from tenfold.discrete_samplers.ordered.model import OrderedSampler
 from tenfold.discrete_samplers.ordered.network import CausalConditionals, MaskedConditionals
 from tenfold.discrete_samplers.ordered.sampling import (
     causal_log_prob,
@@ -116,3 +118,23 @@ def test_ordered_samplers_refuse() -> None:
         sample_causal(CausalConditionals(9, 2), Ising(3, 3, 0.2), 1)
     with pytest.raises(UsageError, match="heads divide"):
         MaskedConditionals(9, 2, 10, 4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [OrderedConfig(beta=0.3, field=0.2), OrderedConfig(target="potts", states=3, height=2, width=3, beta=0.4)],
+)
+def test_what_is_revealed_says_what_it_can_before_training(config: OrderedConfig) -> None:
+    """The last site is drawn from its exact conditional, and the first from the field alone."""
+    sampler = OrderedSampler(config)
+    target, sites = sampler.target(), config.height * config.width
+    x = torch.randint(config.states, (7, sites), generator=torch.Generator().manual_seed(0))
+    for site in range(sites):
+        hidden = x.index_fill(1, torch.tensor([site]), config.states)
+        wanted = target.neighbour_log_ratio(x)[:, site].log_softmax(-1)
+        torch.testing.assert_close(sampler(hidden)[:, site], wanted, rtol=1e-4, atol=1e-5)
+    if config.field:
+        first = sampler(torch.full_like(x, config.states))
+        torch.testing.assert_close(first[..., 1] - first[..., 0], torch.full((7, sites), 2 * config.field))
+    assert set(sampler.state_dict()) >= {"network.field.scale.values"}
+    assert not [name for name in sampler.state_dict() if name.endswith("field.matrix")]

@@ -4,18 +4,30 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold import hub
 from tenfold.discrete_samplers.model import lattice_target
 from tenfold.discrete_samplers.ordered.config import OrderedConfig
-from tenfold.discrete_samplers.ordered.network import CausalConditionals, MaskedConditionals
+from tenfold.discrete_samplers.ordered.network import CausalConditionals, MaskedConditionals, RevealedField
 from tenfold.discrete_samplers.ordered.sampling import sample_causal, sample_masked
 from tenfold.discrete_samplers.result import SamplerResult
+from tenfold.discrete_samplers.targets.binary import Ising
 from tenfold.errors import UsageError
 from tenfold.nn.border import Values
 from tenfold.settings.arguments import read_arguments
+
+_MOST_DENSE = 1024  # sites whose couplings are a matrix
+
+
+def field_of(config: OrderedConfig) -> RevealedField:
+    """What the revealed neighbours of a lattice's sites say of them."""
+    target = lattice_target(config)
+    if isinstance(target, Ising):
+        return RevealedField(target.couplings.matrix, target.linear[:, None], torch.tensor([[-1.0], [1.0]]))
+    return RevealedField(target.couplings.matrix, target.field, torch.eye(config.states))
 
 
 class OrderedSampler(nn.Module):
@@ -34,7 +46,8 @@ class OrderedSampler(nn.Module):
         sites, states, width = config.height * config.width, config.states, config.hidden
         self.network: MaskedConditionals | CausalConditionals
         if config.order == "any":
-            self.network = MaskedConditionals(sites, states, width, config.heads, config.layers)
+            field = field_of(config) if sites <= _MOST_DENSE else None
+            self.network = MaskedConditionals(sites, states, width, config.heads, config.layers, field)
         else:
             self.network = CausalConditionals(sites, states, width, width // config.heads, config.layers)
 
