@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tenfold import progress
 from tenfold.api import catalogue
@@ -28,7 +28,7 @@ def train(
     recipe: Recipe | str,
     out: str | os.PathLike[str] | None = None,
     *,
-    evaluate: bool = True,
+    evaluate: bool | Literal["later"] = True,
     device: str = "auto",
     **changes: Any,
 ) -> Run:
@@ -37,7 +37,8 @@ def train(
     Args:
         recipe: a recipe or its name (``tenfold list``).
         out: the run folder; ``runs/NAME-TIME`` without it.
-        evaluate: whether to measure and report after training.
+        evaluate: whether to measure and report after training; "later": the caller does, and what evaluation would
+            refuse is refused before training all the same.
         device: "auto" (the accelerator, or else the CPU), "cpu", "cuda", "cuda:1", "mps".
         changes: settings to change, by group: ``train={"steps": 100}, model={"width": 128}``.
 
@@ -59,7 +60,7 @@ def resume(
     run: Run | str | os.PathLike[str],
     *,
     allow_inexact: bool = False,
-    evaluate: bool = True,
+    evaluate: bool | Literal["later"] = True,
     device: str = "auto",
     **changes: Any,
 ) -> Run:
@@ -97,18 +98,18 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     return catalogue.task_of(recipe).describe(recipe)
 
 
-def _train(run: Run, evaluate_too: bool, resume: bool, allow_inexact: bool) -> Run:
+def _train(run: Run, evaluate: bool | str, resume: bool, allow_inexact: bool) -> Run:
     if run.recipe.is_pipeline:
-        _train_stages(run, resume, allow_inexact)
+        _train_stages(run, resume, allow_inexact, bool(evaluate))
     else:
-        _train_stage(run, resume, allow_inexact)
-    if evaluate_too and _is_main() and not run.is_measured:
+        _train_stage(run, resume, allow_inexact, bool(evaluate))
+    if evaluate is True and _is_main() and not run.is_measured:
         measure(run)
         report(run)
     return run
 
 
-def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
+def _train_stage(run: Run, resume: bool, allow_inexact: bool, check: bool) -> None:
     """The loop on the run's own task, which then holds the chosen weights."""
     from tenfold.training.loop import train as loop
 
@@ -116,7 +117,7 @@ def _train_stage(run: Run, resume: bool, allow_inexact: bool) -> None:
     _refuse_what_cannot_be(run)
     with progress.shown("reading the data") if _is_main() else nullcontext():
         task.train_source()
-        if not resume and isinstance(task, Checked):
+        if check and not resume and isinstance(task, Checked):
             task.check_evaluation()
     settings = settings_of(run.name, run.recipe)
     done = loop(
@@ -155,7 +156,7 @@ def _refuse_what_cannot_be(run: Run) -> None:
     require(0.75 * share, device_named(run.device), f"training {run.name} (a process, at the least)", fix)
 
 
-def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
+def _train_stages(run: Run, resume: bool, allow_inexact: bool, check: bool) -> None:
     """Train what is not finished yet of each stage, in order; interrupted, the run is resumed as any other."""
     from tenfold.training.interrupt import Interrupted
 
@@ -173,7 +174,7 @@ def _train_stages(run: Run, resume: bool, allow_inexact: bool) -> None:
             continue
         progress.note(f"{run.path}: {stage.path.name}")
         try:
-            _train_stage(stage, resume=started, allow_inexact=allow_inexact)
+            _train_stage(stage, resume=started, allow_inexact=allow_inexact, check=check)
         except UsageError:
             if _is_main() and not resume and not any(one.folder.holds_run() for one in run.stages):
                 run.folder.forget_start()

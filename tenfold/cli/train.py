@@ -59,7 +59,11 @@ def run(argv: list[str]) -> int:
         return 0
     if given.dry_run:
         return _describe(name, settings, given.json)
-    common: dict[str, Any] = {"evaluate": False, "device": given.device, **as_dict(settings)}
+    common: dict[str, Any] = {
+        "evaluate": False if given.skip_evaluation else "later",
+        "device": given.device,
+        **as_dict(settings),
+    }
     if earlier is not None:
         earlier.place(given.device)
         done = api.resume(earlier, allow_inexact=given.allow_inexact, **common)

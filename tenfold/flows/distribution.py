@@ -97,7 +97,8 @@ class FlowDistribution(Distribution):
         """log p(value | condition) in nats, summed over the event: value (*any, *batch_shape, *event_shape) or what
         broadcasts to it, to (*any, *batch_shape)."""
         x = as_tensor(value, "the value", self.flow.precision)
-        if self._validate_args and x.shape[x.ndim - len(self.event_shape) :] != self.event_shape:
+        missing = x.ndim < len(self.event_shape)  # looked at whatever is validated: torch's switch is for all libraries
+        if missing or x.shape[x.ndim - len(self.event_shape) :] != self.event_shape:
             raise UsageError(f"the value has shape {tuple(x.shape)}; its last axes must be {tuple(self.event_shape)}")
         leading = x.shape[: x.ndim - len(self.event_shape)]
         try:

@@ -45,7 +45,7 @@ def test_from_images_to_a_decoder(tenfold, run: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     models = {row["model"] for row in json.loads(done.out)["metrics"]}
     assert models == {"decoder-mnist", "plain decoder"}
-    assert json.loads((tmp_path / "d" / "model" / "config.json").read_text())["sigma"] == 0.3
+    assert json.loads((tmp_path / "d" / "model" / "config.json").read_text())["tenfold"]["sigma"] == 0.3
     assert torch.equal(api.load(tmp_path / "d").encoder.conv_in.weight, autoencoder.encoder.conv_in.weight)
     done = tenfold("train", "--resume", tmp_path / "d", "--train.steps", 3, "--skip-evaluation")
     assert done.code == 0, done.err
@@ -94,7 +94,7 @@ class TestConvert:
         assert done.code == 0, done.err
         assert "scale_factor 0.5" in done.out
         assert api.load(tmp_path / "out").config == small().config
-        assert json.loads((tmp_path / "out" / "config.json").read_text())["sigma"] == 0.3
+        assert json.loads((tmp_path / "out" / "config.json").read_text())["tenfold"]["sigma"] == 0.3
 
     @pytest.mark.parametrize(
         ("changes", "words"),

@@ -124,6 +124,7 @@ CASES = {
             "model": {"order": "r2l_document", "width": 16, "layers": 1, "heads": 2, "intermediate": 24},
             "data": {"digits": 1, "test": 8, "validation": 16},
         },
+        units=2,
         ways=("single", "fsdp"),
     ),
     "discrete diffusion by scores": Case("kjv-sedd", text, ways=("single", "fsdp")),

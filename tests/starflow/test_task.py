@@ -91,7 +91,7 @@ def test_the_gaussian_baseline_is_the_expectation_over_noise(run):
 
 def test_resuming_does_nothing_twice_and_can_extend(run, tmp_path):
     copied = api.train("starflow-mnist", tmp_path / "run", evaluate=False, **PIPELINE)
-    before = (copied.path / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns
+    before = (copied.path / "autoencoder" / "model" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns
     flow = (copied.path / "flow" / "model" / "model.safetensors").read_bytes()
     # The same settings in another folder give the same weights.
     assert flow == (run.path / "flow" / "model" / "model.safetensors").read_bytes()
@@ -100,13 +100,13 @@ def test_resuming_does_nothing_twice_and_can_extend(run, tmp_path):
     api.resume(copied, evaluate=False, flow={"train": {"steps": 6}})
     steps = [record["step"] for record in api.open_run(copied).main.folder.read_metrics()]
     assert max(steps) == 6
-    assert (copied.path / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    assert (copied.path / "autoencoder" / "model" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns == before
     # A run that was moved is finished all the same.
     after = copied.path.with_name("moved")
     copied.path.rename(after)
-    before = (after / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns
+    before = (after / "autoencoder" / "model" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns
     copied = api.resume(after, evaluate=False)
-    assert (after / "autoencoder" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    assert (after / "autoencoder" / "model" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns == before
     assert max(record["step"] for record in api.open_run(copied).main.folder.read_metrics()) == 6
     other = {"objective": {"sigma": 0.2}}
     with pytest.raises(UsageError, match="cannot change"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -56,8 +57,8 @@ class Predictions:
 
 @read_arguments
 def grid_priors(
-    sizes: Sequence[Sequence[int]],
-    strides: Sequence[int],
+    sizes: Sequence[Sequence[Any]],
+    strides: Sequence[Any],
     scale: float = 4.0,
     offset: float = 0.0,
     device: torch.device | str = "cpu",
