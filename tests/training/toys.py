@@ -254,16 +254,21 @@ def run(folder: Path, task: Any, **options: Any) -> TrainingResult:
     return train(task, task.config, RunFolder(folder), show=False, **options)
 
 
+def _weights_file(folder: Path) -> Path:
+    (found,) = (folder / "model").glob("*.safetensors")
+    return found
+
+
 def weights(folder: Path) -> dict[str, Tensor]:
     """The exported weights of a run."""
-    return load_file(folder / "model" / "model.safetensors")
+    return load_file(_weights_file(folder))
 
 
 def digest(folder: Path) -> str:
     """SHA-256 over the exported model file and over every tensor (optimisers, averages, task) of the last
     checkpoint; of the latter the values, as safetensors orders its header's metadata at random."""
     last = max((folder / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
-    found = hashlib.sha256((folder / "model" / "model.safetensors").read_bytes())
+    found = hashlib.sha256(_weights_file(folder).read_bytes())
     shards = sorted(last.glob("*.safetensors"))
     assert shards
     for shard in shards:
