@@ -219,7 +219,7 @@ CASES: dict[str, Case] = {
     "energy of bits": Case("plane-2spirals", 16384, lambda _: {"objective": {"particles": 64}}),
     "ratio": Case("kjv-ratio", 16, lambda p: steered(p, draws=2)),
     "detector": Case("aerotiny", 24, pictures),
-    "detector in two stages": Case("aerotiny-s2a", 24, pictures),
+    "detector in two stages": Case("aerotiny-s2a", 16, pictures),
 }
 
 
