@@ -1,13 +1,13 @@
 """Control groups: limits of all processes of a jail together, where this process may make such groups: below a group of
 version 2 that is delegated with its controllers, or of version 1 for root. Elsewhere there are none."""
 
+import atexit
 import os
 import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Set
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from tenfold.sandbox.limits import MIB, Limits
 Folders = Mapping[str, Path]
 CONTROLLERS = ("memory", "pids")
 _PREFIX = "tenfold-"
+_PATIENCE, _LAST_PATIENCE = 1.0, 5.0  # seconds
+_left: set[Path] = set()  # groups to be removed
 _REAPER = 1  # the jail's first process, which is not the program's
 
 
@@ -118,11 +120,21 @@ class ControlGroup:
         return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
 
     def remove(self) -> None:
-        """Remove it, as soon as its processes have gone."""
-        end = time.monotonic() + 1.0
-        for folder in self.folders:
-            while folder.is_dir() and not _removed(folder) and time.monotonic() < end:
-                time.sleep(0.001)
+        """Remove it, as soon as its processes have gone; what is busy for longer is removed with a later one, or at
+        the end of this process."""
+        _left.update(self.folders)
+        _remove(self.folders, _PATIENCE)
+
+
+def _remove(folders: Set[Path], patience: float) -> None:
+    """Remove groups, and those left over whose processes have gone since; wait some seconds for ``folders``."""
+    end, wait = time.monotonic() + patience, 0.001
+    while True:
+        _left.difference_update([folder for folder in [*_left] if _removed(folder)])
+        if _left.isdisjoint(folders) or time.monotonic() > end:
+            return
+        time.sleep(wait)
+        wait = min(2 * wait, 0.05)
 
 
 def _settings(limits: Limits) -> dict[str, int]:
@@ -138,7 +150,13 @@ def _settings(limits: Limits) -> dict[str, int]:
 
 
 def _removed(folder: Path) -> bool:
-    with suppress(OSError):
+    try:
         folder.rmdir()
+    except FileNotFoundError:
         return True
-    return False
+    except OSError:  # a process of the group has not gone yet
+        return False
+    return True
+
+
+atexit.register(_remove, _left, _LAST_PATIENCE)

@@ -95,6 +95,8 @@ class Jail:
         except OSError as error:
             os.close(told[0])
             os.close(held[1])
+            if self._group is not None:
+                self._group.remove()
             raise JailError(f"bubblewrap cannot be started: {error}") from None
         finally:
             os.close(filtered)
@@ -108,8 +110,12 @@ class Jail:
         try:
             self._open(told[0])
             os.write(held[1], b"1")
-        except BrokenPipeError:
-            raise JailError(f"bubblewrap made no jail: {self._why()}") from None
+        except BaseException as error:
+            told_why = self._why()
+            self.close()
+            if isinstance(error, BrokenPipeError | ProcessLookupError | Gone):
+                raise JailError(f"bubblewrap made no jail: {told_why}") from None
+            raise
         finally:
             os.close(told[0])
             os.close(held[1])
@@ -122,15 +128,12 @@ class Jail:
             ready, _, _ = select.select([told], [], [], max(0.0, end - time.monotonic()))
             part = os.read(told, 4096) if ready else b""
             if not part:
-                raise JailError(f"bubblewrap made no jail: {self._why()}")
+                raise Gone
             text += part
         number = json.loads(text)["child-pid"]
-        try:
-            self._init = os.pidfd_open(number)
-            if self._group is not None:
-                self._group.take(number)  # it waits, and has no children yet
-        except ProcessLookupError:
-            raise JailError(f"bubblewrap made no jail: {self._why()}") from None
+        self._init = os.pidfd_open(number)
+        if self._group is not None:
+            self._group.take(number)  # it waits, and has no children yet
 
     def _why(self) -> str:
         self._process.kill()

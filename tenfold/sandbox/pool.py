@@ -5,6 +5,7 @@ import queue
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from weakref import finalize
 
 from tenfold import progress
 from tenfold.errors import UsageError
@@ -44,6 +45,8 @@ class Sandbox:
         for bench in self._all:
             self._benches.put(bench)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="sandbox")
+        # Of one that is dropped, or open when this process ends: its processes and their control groups go as well.
+        self._end = finalize(self, _end, self._threads, self._all)
 
     def judge(self, submissions: Iterable[Submission]) -> list[Verdict]:
         """The verdicts, in order. Raises UsageError for what is no submission, before any runs, and of a sandbox that
@@ -66,9 +69,7 @@ class Sandbox:
     def close(self) -> None:
         """End all processes."""
         self._closed = True
-        self._threads.shutdown(cancel_futures=True)
-        for bench in self._all:
-            bench.close()
+        self._end()
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -77,3 +78,9 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _end(threads: ThreadPoolExecutor, benches: list[Bench]) -> None:
+    threads.shutdown(cancel_futures=True)
+    for bench in benches:
+        bench.close()

@@ -1,13 +1,15 @@
 """Control groups: where they are made, what they say, and that they hold."""
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
 from tenfold.cli.main import main
-from tenfold.sandbox import Limits, Sandbox, Submission, cgroups, layers
+from tenfold.sandbox import Limits, Sandbox, Submission, cgroups, jail, layers
 from tenfold.sandbox.cgroups import ControlGroup, delegated
+from tenfold.sandbox.inside import guest
 from tests.sandbox.machine import needs_jails
 
 GREEDY = """
@@ -75,7 +77,7 @@ def _made(folder: Path) -> None:
 @needs_jails
 @pytest.mark.skipif(not cgroups.swept(), reason="no control groups may be made here")
 def test_memory_of_all_processes_together() -> None:
-    places = set(cgroups.swept().values())
+    before = _groups()
     with Sandbox(Limits(seconds=5.0, memory=256, together=128), workers=1) as sandbox:
         (found,) = sandbox.judge([Submission(GREEDY, "assert f(1) == 9", ("f",))])
     # The kernel ends the largest: the program itself, or a child, which it tells.
@@ -83,7 +85,57 @@ def test_memory_of_all_processes_together() -> None:
     with Sandbox(Limits(seconds=2.0, memory=256, together=1024), workers=1) as sandbox:
         (found,) = sandbox.judge([Submission(GREEDY, "assert f(1) == 9", ("f",))])
     assert found.status == "timed out"
-    assert not [path for place in places for path in place.glob(f"tenfold-{os.getpid()}-*")]
+    assert not _groups() - before
+
+
+def _groups() -> set[Path]:
+    """Of this process: other sandboxes may be open."""
+    places = set(cgroups.swept().values())
+    return {path for place in places for path in place.glob(f"tenfold-{os.getpid()}-*")}
+
+
+@needs_jails
+@pytest.mark.skipif(not cgroups.swept(), reason="no control groups may be made here")
+def test_a_sandbox_that_is_dropped_leaves_nothing() -> None:
+    before = _groups()
+    sandbox = Sandbox(Limits(seconds=5.0), workers=1)
+    sandbox.judge([Submission("def f(x): return x", "assert f(1) == 1", ("f",))])
+    assert _groups() > before
+    del sandbox
+    gc.collect()
+    assert not _groups() - before
+
+
+@needs_jails
+@pytest.mark.skipif(not cgroups.swept(), reason="no control groups may be made here")
+@pytest.mark.parametrize("command", [["/nowhere/bwrap"], ["bwrap", "--no-such-option"], ["true"]])
+def test_a_jail_that_cannot_be_made_leaves_no_group(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = _groups(), set[Path]()
+
+    def given(*_: object) -> list[str]:
+        seen.update(_groups())
+        return command
+
+    monkeypatch.setattr(jail, "command", given)
+    with pytest.raises(jail.JailError, match="bubblewrap"):
+        jail.Jail(guest, Limits())
+    assert seen - before
+    assert not _groups() - before
+
+
+def test_a_busy_group_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "_PATIENCE", 0.01)
+    places = {name: tmp_path / name for name in ("memory", "pids")}
+    for place in places.values():
+        place.mkdir()
+    first, second = ControlGroup(Limits(), places), ControlGroup(Limits(), places)
+    busy = next(iter(first.folders)) / "busy"
+    busy.touch()
+    first.remove()
+    assert [folder for folder in first.folders if folder.exists()] == [busy.parent]
+    busy.unlink()
+    second.remove()
+    assert not [path for place in places.values() for path in place.iterdir()]
 
 
 @needs_jails
