@@ -26,6 +26,8 @@ def leaves(found: Any) -> Iterator[torch.Tensor]:
             yield from leaves(one)
     elif isinstance(found, dict):
         yield from leaves(list(found.values()))
+    elif isinstance(found, np.ndarray | np.generic):
+        yield torch.from_numpy(np.array(found))
     elif isinstance(found, float | int):
         yield torch.tensor(float(found))
 

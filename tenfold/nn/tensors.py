@@ -22,15 +22,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TensorHint(NamedTuple):
-    """What an annotation says: "float", "int" or "bool", the axes by name, and whether None will do."""
+    """What an annotation says: "float", "int" or "bool", the axes by name, whether None will do, and whether it asks
+    for an array of NumPy."""
 
     kind: str
     axes: tuple[str, ...]
     optional: bool
+    numpy: bool = False
+
+    @property
+    def given(self) -> str:
+        """What to give."""
+        return "an array" if self.numpy else "a tensor"
 
 
 def read_tensors(*, infinite: tuple[str, ...] = (), unknown: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """A border around a function whose parameters are annotated as ``Float``, ``Int`` or ``Bool`` tensors.
+    """A border around a function whose parameters are annotated as ``Float``, ``Int`` or ``Bool`` tensors or arrays.
 
     Args:
         infinite: parameters that may hold −∞, such as log-probabilities of what cannot be; NaN is refused.
@@ -55,8 +62,10 @@ def read_tensors(*, infinite: tuple[str, ...] = (), unknown: tuple[str, ...] = (
                 value = given[place] if place < len(given) else named.get(name)
                 if value is None and (told.optional or (place >= len(given) and name not in named)):
                     continue
-                value = _typed(value, name, told.kind, name in infinite, name in unknown)
+                value = _typed(value, name, told, name in infinite, name in unknown)
                 require_axes(value, name, told.axes, sizes)
+                if told.numpy:
+                    value = value.detach().cpu().numpy()
                 if place < len(given):
                     given[place] = value
                 else:
@@ -74,7 +83,7 @@ def expected(annotation: Any) -> TensorHint | None:
 
     >>> from jaxtyping import Bool
     >>> expected(Bool[Tensor, "b n"] | None)
-    TensorHint(kind='bool', axes=('b', 'n'), optional=True)
+    TensorHint(kind='bool', axes=('b', 'n'), optional=True, numpy=False)
     """
     options = get_args(annotation) or (annotation,)
     kinds = [one for one in options if inspect.isclass(one) and issubclass(one, AbstractArray)]
@@ -82,7 +91,7 @@ def expected(annotation: Any) -> TensorHint | None:
         return None
     names = str(kinds[0].dtypes)
     kind = "bool" if "bool" in names else "float" if "float" in names else "int"
-    return TensorHint(kind, tuple(kinds[0].dim_str.split()), type(None) in options)
+    return TensorHint(kind, tuple(kinds[0].dim_str.split()), type(None) in options, kinds[0].array_type is np.ndarray)
 
 
 def require_axes(
@@ -130,20 +139,20 @@ def truths(values: Values, name: str) -> Tensor:
     return tensor
 
 
-def _typed(value: object, name: str, kind: str, infinite: bool, unknown: bool) -> Tensor:
+def _typed(value: object, name: str, told: TensorHint, infinite: bool, unknown: bool) -> Tensor:
     if not isinstance(value, Tensor | np.ndarray | Sequence):
-        raise UsageError(f"{name} is no array of numbers but {type(value).__name__}; give a tensor")
-    if kind == "bool":
+        raise UsageError(f"{name} is no array of numbers but {type(value).__name__}; give {told.given}")
+    if told.kind == "bool":
         return truths(value, name)
-    if kind == "int":
+    if told.kind == "int":
         return whole(value, name)
+    least = torch.float64 if told.numpy else torch.float32
     if not infinite and not unknown:
-        return floats(value, name)
-    tensor = as_tensor(value, name)
+        return floats(value, name, least)
+    tensor = as_tensor(value, name, least)
     if not tensor.is_floating_point():
         raise UsageError(f"{name} has dtype {tensor.dtype}; give floating-point values")
-    if tensor.itemsize < 4:
-        tensor = tensor.float()
+    tensor = tensor.to(torch.promote_types(tensor.dtype, least) if tensor.itemsize > 1 else least)
     # The largest value is NaN where one is: a single pass over what may be rows of a whole vocabulary.
     if infinite and tensor.numel() and visible(tensor) and not float(tensor.detach().amax()) < torch.inf:
         raise UsageError(f"{name} holds NaN or +infinity; give finite values, or -infinity for what cannot be")

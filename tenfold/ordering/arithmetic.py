@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tenfold.errors import UsageError
+from tenfold.nn.tensors import read_tensors
 from tenfold.ordering.choices.items import ChoiceItem
 from tenfold.runs.machine import require_memory
 from tenfold.settings.arguments import read_arguments
@@ -54,10 +55,12 @@ class Arithmetic:
         """How many ordered pairs of operands there are, all equally likely."""
         return (10**self.digits - self.lowest) ** 2
 
+    @read_tensors()
     def result(self, first: Int64[np.ndarray, "*n"], second: Int64[np.ndarray, "*n"]) -> Int64[np.ndarray, "*n"]:
         """The product or the sum."""
         return first * second if self.operation == "*" else first + second
 
+    @read_arguments
     def text(self, first: int, second: int, layout: str = "forward") -> tuple[str, str]:
         """Question and answer, their digits set apart by blanks.
 
@@ -71,6 +74,7 @@ class Arithmetic:
         return (f"{operands} =", result) if layout == "forward" else (f"{result} =", operands)
 
 
+@read_arguments
 def operand_entropy(task: Arithmetic) -> float:
     """H(m, n | result) in nats: (1/N) Σ_p c_p ln c_p, c_p the pairs whose result is p.
 
@@ -93,6 +97,7 @@ def operand_entropy(task: Arithmetic) -> float:
     return total / task.pairs
 
 
+@read_arguments
 def mean_pairs(task: Arithmetic) -> float:
     """ln(N / distinct results), in nats: the paper's "theoretical" figure, which is no conditional entropy."""
     require_memory(16 * task.pairs, f"listing {task.pairs:,} pairs", "ask for fewer digits")
@@ -154,6 +159,7 @@ def _prefix_entropy(codes: Int64[np.ndarray, " n"]) -> float:
 
 
 @read_arguments
+@read_tensors()
 def arithmetic_items(
     task: Arithmetic,
     pairs: Int64[np.ndarray, "items 2"],

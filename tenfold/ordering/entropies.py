@@ -8,12 +8,18 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float64, Int64
+from torch import Tensor
 
 from tenfold.errors import UsageError
+from tenfold.nn.border import as_tensor, whole
+from tenfold.nn.tensors import read_tensors, require_axes
+from tenfold.runs.machine import require_memory
 from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import numpy_generator
 
+_GIVEN = "what next_token gives"
 NextToken = Callable[[Int64[np.ndarray, "rows tokens"]], Float64[np.ndarray, "rows vocabulary"]]
 """Log-probabilities of the token that follows each row."""
 
@@ -28,6 +34,7 @@ class Rollouts(NamedTuple):
     path: Float64[np.ndarray, "items rollouts"]
 
     @staticmethod
+    @read_tensors()
     def mean(values: Float64[np.ndarray, "items rollouts"]) -> tuple[float, float]:
         """The mean over items, and its standard error over items (NaN for one item)."""
         each = values.mean(1)
@@ -59,8 +66,12 @@ def rollout_entropy(
     distribution, and a token to suppress that does not exist."""
     if length < 1 or rollouts < 1:
         raise UsageError(f"length is {length} and rollouts is {rollouts}; give at least 1 of both")
-    if not contexts or not all(map(len, contexts)):
-        raise UsageError("contexts are none, or one has no tokens; give each at least one, BOS say")
+    if not callable(next_token):
+        raise UsageError(f"next_token is no function but {type(next_token).__name__}; give one of rows of tokens")
+    contexts = _read_contexts(contexts)
+    require_memory(
+        8 * len(contexts) * rollouts * (length + 2), f"{rollouts:,} roll-outs of {length:,} tokens", "ask for fewer"
+    )
     surprise, path = (np.empty((len(contexts), rollouts)) for _ in range(2))
     sizes = np.array([len(context) for context in contexts])
     for size in np.unique(sizes):  # rows of one length at a time
@@ -71,6 +82,15 @@ def rollout_entropy(
         for table, values in zip((surprise, path), found, strict=True):
             table[items] = values.reshape(len(items), rollouts)
     return Rollouts(surprise, path)
+
+
+def _read_contexts(contexts: Sequence[Sequence[int]]) -> list[list[int]]:
+    if not isinstance(contexts, Sequence | np.ndarray | Tensor) or isinstance(contexts, str | bytes):
+        raise UsageError(f"contexts is no list but {type(contexts).__name__}; give the tokens of each context")
+    rows = [whole(context, f"contexts[{i}]") for i, context in enumerate(contexts)]
+    if not rows or not all(row.ndim == 1 and len(row) for row in rows):
+        raise UsageError("contexts are none, or one has no tokens; give each at least one, BOS say")
+    return [list(map(int, row.tolist())) for row in rows]
 
 
 def _uniform(
@@ -89,7 +109,9 @@ def _continued(
 ) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
     surprise, path = np.zeros(len(rows)), np.zeros(len(rows))
     for step in range(uniform.shape[1]):
-        p = _distribution(next_token(rows), suppress)
+        given = as_tensor(next_token(rows), _GIVEN, torch.float64).detach().cpu().double()
+        require_axes(given, _GIVEN, ("rows", "vocabulary"), {"rows": (len(rows), "the rows")})
+        p = _distribution(np.exp(given.numpy()), suppress)
         log_p = np.log(np.where(p > 0, p, 1.0))
         path -= (p * log_p).sum(1)
         below = p.cumsum(1)
@@ -101,9 +123,8 @@ def _continued(
 
 
 def _distribution(
-    log_p: Float64[np.ndarray, "rows vocabulary"], suppress: int | None
+    p: Float64[np.ndarray, "rows vocabulary"], suppress: int | None
 ) -> Float64[np.ndarray, "rows vocabulary"]:
-    p = np.exp(log_p)
     total = p.sum(1)
     if not (np.abs(total - 1) < 1e-3).all():  # NaN too
         raise UsageError(f"next_token gives probabilities that add up to {total[np.argmax(np.abs(total - 1))]}, not 1")

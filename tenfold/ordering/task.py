@@ -17,7 +17,7 @@ from tenfold.ordering.evaluation import counting, measure_equations, measure_tex
 from tenfold.ordering.models.corpus import Characters, Corpus, Documents, EquationCorpus, Equations
 from tenfold.ordering.models.model import OrderLM
 from tenfold.ordering.models.reading import reader_of
-from tenfold.ordering.models.streams import hide, masked_bound, stream_of
+from tenfold.ordering.models.streams import hide_by, masked_bound, stream_of
 from tenfold.ordering.recipes import ArithmeticRecipe, OrderRecipe, OrderTokenRecipe
 from tenfold.runs.measurement import Measurement
 from tenfold.text.language_model import LanguageModel
@@ -95,7 +95,7 @@ class OrderTask:
         if config.mask is not None and config.order == "masked":
             places = draws.uniform(f"{purpose}places", index, (tokens.shape[1],))
             share = draws.uniform(f"{purpose}share", index)
-            return masked_bound(module, tokens, hide(tokens, config.mask, places, share)) / tokens.shape[1]
+            return masked_bound(module, tokens, hide_by(tokens, config.mask, places, share)) / tokens.shape[1]
         order = None
         if config.order == "permuted":
             order = draws.uniform(f"{purpose}order", index, (tokens.shape[1],)).argsort(1)

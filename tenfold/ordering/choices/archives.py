@@ -6,11 +6,13 @@ import zipfile
 from pathlib import Path
 
 from tenfold.errors import UsageError
+from tenfold.settings.arguments import read_arguments
 
 _ARCHIVE = re.compile(r"(?P<archive>.+?(?:\.whl|\.zip|\.tar\.gz|\.tgz|\.tar)):(?P<member>.+)")
 _MOST = 2**30  # bytes of a member
 
 
+@read_arguments
 def read_text(source: str | Path) -> str:
     """The text of a file in UTF-8, or of a member of a .whl, .zip or .tar(.gz) archive, as ARCHIVE:MEMBER; the end of a
     member's path is enough where there is one such member.

@@ -10,9 +10,12 @@ from jaxtyping import Bool, Float64, Int64
 from scipy.stats import binomtest
 
 from tenfold.errors import UsageError
+from tenfold.nn.tensors import read_tensors
+from tenfold.ordering.choices.rules import require_answers
 from tenfold.settings.arguments import read_arguments
 from tenfold.training.streams import numpy_generator
 
+_MOST = 10**7  # resamples, or bins
 _AT_ONCE = 2**22  # drawn indices that are held at a time
 
 
@@ -25,14 +28,17 @@ class MeanInterval(NamedTuple):
 
 
 @read_arguments
+@read_tensors()
 def bootstrap(values: Float64[np.ndarray, " items"], *, seed: int = 0, resamples: int = 1000) -> MeanInterval:
     """The mean of a value per item, with the interval that holds 95 % of its means over items drawn with replacement.
 
     Raises UsageError for no items, values that are not finite, and fewer than 100 resamples."""
     if not len(values) or not np.isfinite(values).all():
         raise UsageError("values must be finite, one for each of at least one item")
-    if resamples < 100:
-        raise UsageError(f"resamples is {resamples}; give at least 100, or an interval of 95 % means nothing")
+    if not 100 <= resamples <= _MOST:
+        raise UsageError(
+            f"resamples is {resamples}; give at least 100, or an interval of 95 % means nothing, and at most {_MOST:,}"
+        )
     count = len(values)
     rows = max(1, _AT_ONCE // count)
     means = np.concatenate(
@@ -67,6 +73,7 @@ class Difference(NamedTuple):
 
 
 @read_arguments
+@read_tensors()
 def compare(
     first: Bool[np.ndarray, " items"], second: Bool[np.ndarray, " items"], *, seed: int = 0, resamples: int = 1000
 ) -> Difference:
@@ -78,12 +85,28 @@ def compare(
     return Difference(*mean, one, two, p_value)
 
 
+@read_tensors()
 def brier(
     probabilities: Float64[np.ndarray, "items options"], answer: Int64[np.ndarray, " items"]
 ) -> Float64[np.ndarray, " items"]:
-    """Σ_i (p_i − [i is right])² for each item: 0 is certain and right, 2 certain and wrong. Items may be ragged."""
+    """Σ_i (p_i − [i is right])² for each item: 0 is certain and right, 2 certain and wrong. Items may be ragged.
+
+    Raises UsageError for rows that are no probabilities, and answers that are no option."""
+    _require_probabilities(probabilities, answer)
     right = np.arange(probabilities.shape[1]) == answer[:, None]
     return np.asarray(((probabilities - right) ** 2).sum(1), np.float64)
+
+
+def _require_probabilities(
+    probabilities: Float64[np.ndarray, "items options"], answer: Int64[np.ndarray, " items"]
+) -> None:
+    wrong = (probabilities < 0).any(1) | (np.abs(probabilities.sum(1) - 1) > 1e-6)
+    if wrong.any():
+        row = int(wrong.argmax())
+        total = probabilities[row].sum()
+        raise UsageError(f"row {row} of probabilities adds up to {total:g}; give a softmax over options")
+
+    require_answers(answer, probabilities.shape[1])
 
 
 class Reliability(NamedTuple):
@@ -103,14 +126,17 @@ class Reliability(NamedTuple):
 
 
 @read_arguments
+@read_tensors()
 def reliability(
     probabilities: Float64[np.ndarray, "items options"], answer: Int64[np.ndarray, " items"], *, bins: int = 10
 ) -> Reliability:
     """How often items whose pick has a given probability are right (Guo et al., arXiv:1706.04599, equation 3).
 
-    Bins are (edge, next edge]. Raises UsageError for fewer than one bin, and for no items."""
-    if bins < 1 or not len(answer):
+    Bins are (edge, next edge]. Raises UsageError for fewer than one bin, for no items, rows that are no probabilities,
+    and answers that are no option."""
+    if not 1 <= bins <= _MOST or not len(answer):
         raise UsageError(f"bins is {bins} and there are {len(answer)} items; give at least one of both")
+    _require_probabilities(probabilities, answer)
     confidence = probabilities.max(1)
     right = probabilities.argmax(1) == answer
     edges = np.linspace(0.0, 1.0, bins + 1)

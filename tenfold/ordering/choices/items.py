@@ -14,6 +14,7 @@ from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.files import read_json
 from tenfold.ordering.choices.archives import read_text
+from tenfold.settings.arguments import read_arguments
 from tenfold.settings.checks import settings
 from tenfold.settings.values import shown
 
@@ -60,6 +61,7 @@ class ChoiceItem:
         return self.choices[self.answer]
 
 
+@read_arguments
 def read_items(path: str | Path) -> list[ChoiceItem]:
     """The items of a file, or of a member of an archive (``evals-3.0.1.whl:logiqa/logiqa.jsonl``; see ``read_text``),
     whose kind is told from what it holds:
@@ -95,8 +97,13 @@ def read_items(path: str | Path) -> list[ChoiceItem]:
     return found
 
 
+@read_arguments
 def some_items(items: Sequence[ChoiceItem], count: int) -> list[ChoiceItem]:
-    """At most ``count`` of the items, evenly spread over the file; all of them for 0."""
+    """At most ``count`` of the items, evenly spread over the file; all of them for 0.
+
+    Raises UsageError for a count below 0, and what is no list of items."""
+    if count < 0:
+        raise UsageError(f"count is {count}; give a number of items, or 0 for all of them")
     if not 0 < count < len(items):
         return list(items)
     return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]

@@ -13,6 +13,7 @@ from tenfold.ordering.choices import comparison, rules
 from tenfold.ordering.choices.comparison import Difference, MeanInterval, Reliability
 from tenfold.ordering.choices.scoring import ChoiceScores
 from tenfold.runs.measurement import Measurement
+from tenfold.settings.arguments import read_arguments
 
 NORMALISERS = {
     "sum": "log p(a | q)",
@@ -96,6 +97,7 @@ def _as_dict(found: RuleResult) -> dict[str, Any]:
     return {**kept, "groups": groups} if groups else kept
 
 
+@read_arguments
 def measure_choices(scores: ChoiceScores, *, seed: int = 0, resamples: int = 1000) -> ChoiceResults:
     """Accuracy with bootstrap intervals over items, calibration and entropies of every rule, and every two compared.
 

@@ -11,8 +11,10 @@ from tenfold.ordering.choices.measuring import ChoiceResults, draw_choices
 from tenfold.ordering.choices.scoring import ChoiceScores
 from tenfold.reports import write_report
 from tenfold.runs.run_folder import RunFolder, provenance
+from tenfold.settings.arguments import read_arguments
 
 
+@read_arguments
 def report_choices(
     scores: ChoiceScores, results: ChoiceResults, out: str | os.PathLike[str], facts: Mapping[str, Any] | None = None
 ) -> Path:

@@ -85,6 +85,7 @@ class Losses:
             )
 
 
+@read_arguments
 def forward_scores(
     model: LanguageModel, item: ChoiceItem, template: str, losses: Losses, *, stop: bool = True, alone: bool = True
 ) -> Forward:
@@ -116,6 +117,7 @@ def forward_scores(
     return Forward(total, stopped, prior, np.array([len(reading.scored) for reading in found]), greedy)
 
 
+@read_arguments
 def backward_scores(model: LanguageModel, item: ChoiceItem, template: str, losses: Losses) -> Backward:
     """log p(q | a) and log p(a) of every option, from one pass over [BOS] a q in the model's order.
 

@@ -16,6 +16,7 @@ from tenfold.files import disk_errors, plain, write_json
 from tenfold.hub.checkpoints import read_safetensors, tensor_index, write_safetensors
 from tenfold.hub.fetch import CONFIG, WEIGHTS, resolve
 from tenfold.hub.folders import OURS, header, load_strict, read_config
+from tenfold.nn.tensors import read_tensors, within
 from tenfold.ordering.config import ORDER_WORDS, OrderLMConfig
 from tenfold.runs.machine import require_weights
 from tenfold.settings.values import build
@@ -77,6 +78,7 @@ class OrderLM(nn.Module):
         """What FSDP2 shards, and activation checkpointing recomputes, one by one."""
         return list(self.network.model.layers)
 
+    @read_tensors()
     def logits(
         self,
         inputs: Int[Tensor, "b m"],
@@ -84,16 +86,29 @@ class OrderLM(nn.Module):
         after: Int[Tensor, "b m"] | None = None,
     ) -> Float[Tensor, "b m k"]:
         """Logits after each input. ``places`` of the inputs in the text, and of what comes ``after`` each, counted from
-        1 with the begin at 0, are told to a model of any order, and to no other."""
+        1 with the begin at 0, are told to a model of any order, and to no other.
+
+        Raises UsageError for texts without tokens, longer ones than the model reads, and, on the CPU, tokens that it
+        does not have."""
+        longest = self.config.length + 1
+        if not 1 <= inputs.shape[1] <= longest:
+            raise UsageError(f"inputs has shape {tuple(inputs.shape)}; the model reads 1 to {longest} tokens of a text")
+        known = ((inputs, "inputs", self.config.vocabulary), (places, "places", longest), (after, "after", longest))
+        for values, name, most in known:
+            if values is not None and values.device.type == "cpu":
+                within(values, name, 0, most)
         if (places is None) != (self.places is None) or (after is None) != (self.targets is None):
             raise UsageError(
                 f"places are told to models of order permuted, and only to them; this is {self.config.order}"
             )
+        if not len(inputs):  # the stock network cannot tell the shapes of no texts
+            return self.network.lm_head.weight.new_zeros(0, inputs.shape[1], self.config.vocabulary)
         if self.places is None or self.targets is None:
             return self.network(input_ids=inputs, use_cache=False).logits
         vectors = self.network.get_input_embeddings()(inputs) + self.places(places) + self.targets(after)
         return self.network(inputs_embeds=vectors, use_cache=False).logits
 
+    @read_tensors()
     def forward(
         self,
         inputs: Int[Tensor, "b m"],
@@ -102,6 +117,8 @@ class OrderLM(nn.Module):
         after: Int[Tensor, "b m"] | None = None,
     ) -> Float[Tensor, "b m"]:
         """The training computation: −log p of the targets in nats, float32."""
+        if targets.device.type == "cpu":
+            within(targets, "targets", 0, self.config.vocabulary)
         logits = self.logits(inputs, places, after).float()
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
 

@@ -12,9 +12,12 @@ import numpy as np
 from jaxtyping import Int, Int64
 
 from tenfold.errors import UsageError
+from tenfold.nn.border import whole
+from tenfold.nn.tensors import read_tensors
 from tenfold.settings.arguments import read_arguments
 from tenfold.settings.values import read
 
+_LONGEST = 2**31
 Order = Literal["l2r", "r2l_document", "r2l_block"]
 
 
@@ -26,6 +29,7 @@ def reversed_spans(tokens: Int[np.ndarray, " tokens"], ends: Int[np.ndarray, " s
 
 
 @read_arguments
+@read_tensors()
 def pack(
     tokens: Int[np.ndarray, " tokens"],
     lengths: Int[np.ndarray, " documents"],
@@ -46,8 +50,8 @@ def pack(
     Raises UsageError for an unknown order, a block below two tokens, and lengths that are not those of the tokens.
     The orders differ where a block's border cuts a document: see arXiv:2502.18435, which leaves the case open."""
     read(Order, order, "order")
-    if block < 2:
-        raise UsageError(f"block is {block}; give at least 2 tokens")
+    if not 2 <= block <= _LONGEST:
+        raise UsageError(f"block is {block}; give 2 to {_LONGEST:,} tokens")
     if (lengths < 0).any() or lengths.sum() != len(tokens):
         raise UsageError(
             f"lengths add up to {int(lengths.sum())}, but there are {len(tokens)} tokens; give each its own"
@@ -65,6 +69,7 @@ def pack(
     return np.ascontiguousarray(packed[:, ::-1]) if order == "r2l_block" else packed
 
 
+@read_arguments
 def request(
     question: Sequence[int], answer: Sequence[int], *, bos: int, right_to_left: bool = False
 ) -> tuple[list[int], list[int]]:
@@ -74,6 +79,7 @@ def request(
     >>> request([5, 6], [7, 8], bos=1, right_to_left=True)
     ([1, 8, 7], [6, 5])
     """
+    question, answer = _tokens(question, "question"), _tokens(answer, "answer")
     if not question or not answer:
         raise UsageError("question or answer has no tokens; both need at least one")
     if right_to_left:
@@ -81,6 +87,14 @@ def request(
     return [bos, *question], list(answer)
 
 
+def _tokens(values: Sequence[int], name: str) -> list[int]:
+    tokens = whole(values, name)
+    if tokens.ndim != 1:
+        raise UsageError(f"{name} has shape {tuple(tokens.shape)}; give the tokens of one text")
+    return list(map(int, tokens.tolist()))
+
+
+@read_arguments
 def request_of_first(
     question: Sequence[int], answer: Sequence[int], first: int, *, bos: int
 ) -> tuple[list[int], list[int]]:

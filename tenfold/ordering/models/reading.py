@@ -12,6 +12,7 @@ from tenfold.nn import border
 from tenfold.ordering.models.characters import CharacterTokenizer
 from tenfold.ordering.models.model import OrderLM
 from tenfold.ordering.models.streams import log_prob, stream_of
+from tenfold.runs.machine import require_memory
 from tenfold.settings.arguments import read_arguments
 from tenfold.settings.values import read
 from tenfold.text.causal import CausalReader
@@ -27,6 +28,7 @@ from tenfold.training.streams import Draws
 from tenfold.training.task import device_of
 
 
+@read_arguments
 def reader_of(model: OrderLM, order: str | None = None, name: str = "model") -> LanguageModel:
     """The model as a ``LanguageModel``.
 
@@ -37,6 +39,8 @@ def reader_of(model: OrderLM, order: str | None = None, name: str = "model") -> 
 
     Raises UsageError for an order in which the model was not trained, and a model without a tokenizer."""
     config = model.config
+    if order is not None:
+        read(ReadingOrder, order, "order")
     model.require_order(order or ("r2l" if config.direction == "r2l" else "l2r"))
     direction = order or ("l2r" if config.direction == "any" else config.direction)
     tokenizer: Any = CharacterTokenizer(config) if config.alphabet else model.tokenizer
@@ -136,6 +140,7 @@ def over_orders(model: OrderLM, tokens: Any, *, orders: int = 8, seed: int = 0, 
     x = _texts(model, tokens)
     if orders < 1 or batch < 1:
         raise UsageError(f"orders is {orders} and batch {batch}; give at least 1 of both")
+    require_memory(8 * len(x) * orders, f"scores of {len(x):,} texts in {orders:,} orders", "ask for fewer orders")
     index = torch.arange(len(x), device=x.device)
     found = torch.empty(len(x), orders, dtype=torch.float64)
     for m in range(orders):
