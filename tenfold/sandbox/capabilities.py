@@ -128,8 +128,8 @@ def _called(program: str, function: str, given: list[int], limits: Limits) -> An
         jail.receive(end)
         jail.send(wire.encode([function, given, {}]), end)
         answer: Any = wire.decode(jail.receive(end))
-    except (Late, Gone, TooLong) as error:
-        raise TenfoldError(f"the sandbox's jail does not work on this machine ({type(error).__name__})") from None
+    except (Late, Gone, TooLong):
+        raise TenfoldError(f"the sandbox's jail does not work on this machine: {jail.complaint()}") from None
     finally:
         jail.close()
     if "value" not in answer:

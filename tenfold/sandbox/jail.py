@@ -111,7 +111,7 @@ class Jail:
             self._open(told[0])
             os.write(held[1], b"1")
         except BaseException as error:
-            told_why = self._why()
+            told_why = self.complaint()
             self.close()
             if isinstance(error, BrokenPipeError | ProcessLookupError | Gone):
                 raise JailError(f"bubblewrap made no jail: {told_why}") from None
@@ -135,7 +135,8 @@ class Jail:
         if self._group is not None:
             self._group.take(number)  # it waits, and has no children yet
 
-    def _why(self) -> str:
+    def complaint(self) -> str:
+        """What bubblewrap or the interpreter in it said; it is ended."""
         self._process.kill()
         error = self._process.communicate()[1] or b""
         return " ".join(error.decode(errors="replace").split())[:300] or "it said nothing"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.cli.main import main
+from tenfold.errors import TenfoldError
 from tenfold.sandbox import Limits, Sandbox, Submission, cgroups, jail, layers
 from tenfold.sandbox.cgroups import ControlGroup, delegated
 from tenfold.sandbox.inside import guest
@@ -121,6 +122,19 @@ def test_a_jail_that_cannot_be_made_leaves_no_group(command: list[str], monkeypa
         jail.Jail(guest, Limits())
     assert seen - before
     assert not _groups() - before
+
+
+@needs_jails
+def test_a_jail_without_an_interpreter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenfold.sandbox.bubblewrap.interpreter", lambda: ("/nowhere/python3", ()))
+    layers.cache_clear()
+    try:
+        with pytest.raises(
+            TenfoldError, match="does not work on this machine: bwrap: execvp /nowhere/python3: No such"
+        ):
+            layers()
+    finally:
+        layers.cache_clear()
 
 
 def test_a_busy_group_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
