@@ -319,10 +319,12 @@ def _give_up(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _collect(own: nn.Module, trained: nn.Module, world: World, everywhere: bool = False) -> None:
-    full = {key: full_tensor(p) for key, p in trained.named_parameters()}
-    if world.main or everywhere:
-        for key, parameter in own.named_parameters():
-            parameter.data = full[key].to(world.device)
+    kept = dict(own.named_parameters()) if world.main or everywhere else {}
+    for key, parameter in trained.named_parameters():
+        full = full_tensor(parameter)  # collective: every process takes part, one parameter at a time
+        if key in kept:
+            kept[key].data = full.to(world.device)
+    if kept:
         for buffer, source in zip(own.buffers(), trained.buffers(), strict=True):
             buffer.copy_(source)
 

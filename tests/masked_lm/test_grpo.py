@@ -6,6 +6,7 @@ import shutil
 import signal
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,11 @@ def test_pipeline_and_verbs(tmp_path: Path) -> None:
     assert {("mean_reward", "start"), ("mean_reward", "masked-grpo"), ("global_ar", "start")} <= rows
     made = api.sample(tmp_path / "run", tmp_path / "out", prompt="([{", tokens=6, num=2, device="cpu")
     assert all(path.exists() for path in made)
-    assert api.describe(recipe)["tuned"]["parameters"] == api.describe(recipe)["start"]["parameters"]
+    told = api.describe(recipe)["tuned"]
+    assert told["parameters"] == api.describe(recipe)["start"]["parameters"]
+    assert "gathered_bytes_per_process" not in told
+    sharded = replace(recipe, tuned=replace(recipe.tuned, train=replace(recipe.tuned.train, parallel="fsdp")))
+    assert api.describe(sharded)["tuned"]["gathered_bytes_per_process"] == 4 * told["parameters"]
 
 
 def test_bracket_rewards(start: str) -> None:

@@ -251,6 +251,8 @@ class CoupledGrpoTask(MaskedLMTask):
         found = rehearsed(task, modules, batch, recipe.train, (), _share(recipe))
         passes = recipe.objective.steps or recipe.data.tokens
         rows = recipe.train.batch_size * recipe.objective.group
+        # Completions are drawn with whole weights, which FSDP2 gathers in every process beside its own shard.
+        gathered = {"gathered_bytes_per_process": 4 * parameters} if recipe.train.parallel == "fsdp" else {}
         return {
             "parameters": parameters,
             "trained_parameters": trained,
@@ -258,6 +260,7 @@ class CoupledGrpoTask(MaskedLMTask):
             "rollout_flops_per_step": forward * passes * rows,
             "bf16_weights_bytes": 2 * parameters,
             **found,
+            **gathered,
             "row_tokens": size,
             "batch_size": recipe.train.batch_size,
         }
