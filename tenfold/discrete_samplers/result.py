@@ -187,7 +187,7 @@ def one_mode(samples: Int[Tensor, "n d"], states: int) -> str | None:
     more than half of its sites, and it is the same one in all."""
     if len(samples) < 2:
         return None
-    counts = torch.nn.functional.one_hot(samples, states).sum(1)
+    counts = torch.stack([(samples == token).sum(1) for token in range(states)], 1)
     most = counts.amax(1) > 0.5 * samples.shape[1]
     leading = counts.argmax(1)
     if bool(most.all()) and bool((leading == leading[0]).all()):
