@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +126,7 @@ def compare(
     names: tuple[str, ...] = (),
     flow: FlowProcess | None = None,
     seed: int = 0,
+    more: Mapping[str, Run] | None = None,
 ) -> list[Compared]:
     """Run the samplers that fit, each for about as many seconds: the work is doubled until the next doubling would
     exceed them, and the last run, made for the whole remaining time at once, is what is told.
@@ -136,6 +137,7 @@ def compare(
         chains: of each sampler (ladders and populations share them).
         names: of the samplers; all by default.
         flow: a trained process to the target.
+        more: functions of (work, seed) by name, which are compared too (``trained_runs``).
 
     Raises:
         UsageError: names of samplers that there are not or that do not fit, a time that is not positive.
@@ -144,7 +146,7 @@ def compare(
         raise UsageError(f"seconds is {seconds}; give a positive number")
     check_law(target)
     check_function(observable, "observable")
-    known = samplers_for(target, chains, flow, observable)
+    known = {**samplers_for(target, chains, flow, observable), **(more or {})}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"{unknown[0]!r} does not fit this target; choose of {', '.join(known)}")

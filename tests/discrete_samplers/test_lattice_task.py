@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ from tenfold.discrete_samplers.exact.enumeration import enumerate_states
 from tenfold.discrete_samplers.exact.lattice import ising_lattice
 from tenfold.discrete_samplers.flow.simulation import Trajectories, times
 from tenfold.discrete_samplers.model import LatticeFlow, RateNetwork, exact_values, lattice_target, share_of_coupling
+from tenfold.discrete_samplers.ordered.config import OrderedConfig
+from tenfold.discrete_samplers.ordered.model import OrderedSampler
 from tenfold.discrete_samplers.recipes import RECIPES, LatticeFlowRecipe
 from tenfold.discrete_samplers.replay import Replay
 from tenfold.discrete_samplers.solving import solve
 from tenfold.discrete_samplers.targets.graphs import MaximumIndependentSet, graph_of
 from tenfold.discrete_samplers.targets.potts import potts_lattice
 from tenfold.discrete_samplers.task import LatticeFlowTask
+from tenfold.discrete_samplers.trained import read_samplers, trained_runs
 from tenfold.errors import UsageError
 from tenfold.training.config import TrainingConfig
 from tenfold.training.streams import Draws
@@ -235,6 +239,33 @@ def test_compare(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "ising", "--samplers", "gibs"]) == 2
     assert main(["compare", "ising", "--states", "3"]) == 2
     assert main(["compare", "glass"]) == 2
+
+
+def test_trained_samplers_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    lattice = {"beta": 0.1}
+    LatticeFlow(LatticeFlowConfig(**lattice)).save_pretrained(tmp_path / "flow")
+    OrderedSampler(OrderedConfig(**lattice, hidden=8, heads=1, layers=1)).save_pretrained(tmp_path / "masked")
+    causal = OrderedConfig(**lattice, hidden=8, heads=1, layers=1, order="raster")
+    OrderedSampler(causal).save_pretrained(tmp_path / "causal")
+    runs = ",".join(str(tmp_path / name) for name in ("flow", "masked", "causal"))
+    line = ["compare", "ising", "--run", runs, "--seconds", "0.2", "--chains", "64", "--json"]
+    names = ["neural flow", "neural flow + gibbs", "masked", "autoregressive", "gibbs"]
+    assert main([*line, "--samplers", ",".join(names)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["sampler"] for row in found["rows"]] == names
+    assert found["target"]["beta"] == 0.1
+    assert all(abs(row["bias"]) < 5 for row in found["rows"])
+    assert all(abs(row["log_z"] - found["exact"]["log_z"]) < 0.5 for row in found["rows"][:4])
+    two = trained_runs(read_samplers([tmp_path / "masked", tmp_path / "masked"]), 16)
+    assert list(two) == ["masked", "masked #2"]
+    one, parts = (two["masked"](work, 3).samples for work in (1, 3))
+    assert (parts[:16] == one).all()
+    OrderedSampler(replace(causal, beta=0.3)).save_pretrained(tmp_path / "other")
+    for words in (["--size", "6"], ["--run", f"{tmp_path / 'flow'},{tmp_path / 'other'}"], ["--run", str(tmp_path)]):
+        assert main([*line, *words]) == 2
+    assert main(["compare", "potts", "--run", str(tmp_path / "flow")]) == 2
+    assert main(["compare", "ising", "--apart", "3"]) == 2
 
 
 def test_samplers_fit_their_targets() -> None:

@@ -18,6 +18,7 @@ EXAMPLES = """\
   tenfold compare ising --size 10 --beta 0.4407 --seconds 5
   tenfold compare ising --size 24 --samplers gibbs,swendsen-wang --json
   tenfold compare potts --size 8 --states 3 --beta 1.005
+  tenfold compare ising --run runs/i,runs/masked --seconds 10
 """
 
 
@@ -36,16 +37,25 @@ def run_compare(argv: list[str]) -> int:
         raise UsageError(f"{given.target} does not use --{idle}; leave it away")
     options = CompareOptions(**given.options(CompareOptions))
 
+    if options.run and (told := [name for name in ("size", "beta", "field", "states") if name in said]):
+        raise UsageError(f"the lattice is that of the runs; leave --{told[0]} away")
+    if "apart" in said and not options.run:
+        raise UsageError("--apart is for trained jump processes; give one as --run")
+
     from tenfold.discrete_samplers.comparison import compare
-    from tenfold.discrete_samplers.config import LatticeFlowConfig
+    from tenfold.discrete_samplers.config import Lattice, LatticeFlowConfig
     from tenfold.discrete_samplers.evaluation import bond_energy
     from tenfold.discrete_samplers.model import exact_values, lattice_target
+    from tenfold.discrete_samplers.trained import lattice_facts, read_samplers, trained_runs
 
-    config = LatticeFlowConfig(
+    models = read_samplers(options.run)
+    config: Lattice = models[0].config if models else LatticeFlowConfig(
         target=given.target, height=options.size, width=options.size, beta=options.beta, network="none",
         field=options.field if given.target == "ising" else 0.0,
         states=2 if given.target == "ising" else options.states,
     )  # fmt: skip
+    if config.target != given.target:
+        raise UsageError(f"{options.run[0]} samples {config.target}; say compare {config.target}")
     exact = exact_values(config)
     with show.busy("compare"):
         rows = compare(
@@ -56,14 +66,15 @@ def run_compare(argv: list[str]) -> int:
             options.chains,
             options.samplers,
             seed=options.seed,
+            more=trained_runs(models, options.chains, options.apart),
         )
     if given.json:
         known = None if exact is None else {"log_z": exact[0], "energy": exact[1]}
-        show.as_json({"target": vars(config), "exact": known, "rows": [asdict(row) for row in rows]})
+        show.as_json({"target": lattice_facts(config), "exact": known, "rows": [asdict(row) for row in rows]})
         return 0
     from rich.table import Table
 
-    title = f"{given.target} {options.size} x {options.size}, beta {options.beta}"
+    title = f"{config.target} {config.height} x {config.width}, beta {config.beta:g}"
     if exact is not None:
         title += f": exact energy {exact[1]:.4f}, log Z {exact[0]:.4f}"
     table = Table(title=title, title_justify="left")

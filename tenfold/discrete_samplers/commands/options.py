@@ -18,6 +18,9 @@ class CompareOptions:
         seconds: of every sampler.
         chains: of every sampler.
         samplers: their names; all that fit by default.
+        run: folders of trained samplers of one lattice, which is then the target: jump processes (ising-4x4 and its
+            like), masked and autoregressive ones.
+        apart: sites that leap together in a jump process are more than so many bonds apart.
         seed: of all draws.
     """
 
@@ -28,10 +31,12 @@ class CompareOptions:
     seconds: float = 5.0
     chains: int = 256
     samplers: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+    apart: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(self, "", size=1, chains=16, states=2)
+        at_least(self, "", size=1, chains=16, states=2, apart=1)
         if not self.seconds > 0:
             raise UsageError(f"seconds is {self.seconds}; give a positive number")
 
