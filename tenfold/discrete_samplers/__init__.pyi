@@ -20,6 +20,7 @@ from .config import LatticeEvaluation as LatticeEvaluation
 from .config import LatticeFlowConfig as LatticeFlowConfig
 from .config import LatticeSampling as LatticeSampling
 from .config import ResidualObjective as ResidualObjective
+from .config import SamplerStudy as SamplerStudy
 from .exact.enumeration import enumerate_states as enumerate_states
 from .exact.enumeration import machine_log_z as machine_log_z
 from .exact.lattice import ising_lattice as ising_lattice
@@ -96,3 +97,6 @@ from .targets.potts import Potts as Potts
 from .targets.potts import potts_lattice as potts_lattice
 from .targets.protocol import DiscreteTarget as DiscreteTarget
 from .task import LatticeFlowTask as LatticeFlowTask
+from .trained import read_samplers as read_samplers
+from .trained import study_samplers as study_samplers
+from .trained import trained_runs as trained_runs

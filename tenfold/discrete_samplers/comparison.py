@@ -27,6 +27,7 @@ from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
 from tenfold.discrete_samplers.targets.potts import Potts
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget, check_function, check_law
 from tenfold.errors import UsageError
+from tenfold.runs.measurement import Measurement
 from tenfold.settings.arguments import read_arguments
 
 _SMALLEST = 4
@@ -185,6 +186,37 @@ def _timed(
     return Compared(
         name, last, work, mean, error, bias, draws, found.log_z, found.log_z_standard_error, calls, found.notes
     )
+
+
+def compared_rows(
+    name: str, found: list[Compared], exact: float | None = None, log_z: float | None = None
+) -> list[Measurement]:
+    """What each sampler says of a law; draws a second of those that are within four standard errors of the ``exact``
+    mean, where it is known, and at the end which has most of them."""
+    rows = []
+    for row in found:
+        away = "" if row.bias is None else f"{row.bias:+.1f} s.e. from exact"
+        note = "; ".join(part for part in (f"{row.seconds:.1f} s, {row.work} moves", away, *row.notes) if part)
+        rows.append(Measurement("mean", row.mean, "", name, row.sampler, row.error, note=note))
+        if row.log_z is not None:
+            rows.append(Measurement("log_z", row.log_z, "nats", name, row.sampler, row.log_z_error))
+    right = [row for row in found if row.error > 0 and (exact is None or abs(row.mean - exact) < 4 * row.error)]
+    rows += [Measurement("draws_a_second", row.draws_per_second, "", name, row.sampler) for row in right]
+    if exact is not None:
+        rows.append(Measurement("mean", exact, "", name, "exact"))
+    if log_z is not None:
+        rows.append(Measurement("log_z", log_z, "nats", name, "exact"))
+    if right:
+        best = max(right, key=lambda row: row.draws_per_second)
+        rows.append(
+            Measurement("best", best.draws_per_second, "draws a second", name, best.sampler, note=_beaten(best, found))
+        )
+    return rows
+
+
+def _beaten(best: Compared, found: list[Compared]) -> str:
+    wrong = [row.sampler for row in found if row.bias is not None and abs(row.bias) >= 4]
+    return f"{best.mean:.4g} ± {best.error:.2g}" + (f"; off by 4 s.e. or more: {', '.join(wrong)}" if wrong else "")
 
 
 def magnetisation(x: Tensor) -> Float[Tensor, " n"]:

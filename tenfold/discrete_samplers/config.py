@@ -190,6 +190,32 @@ class LatticeEvaluation:
 
 
 @settings
+class SamplerStudy:
+    """Options of ``analyse`` for samplers of lattices: all that fit, at equal seconds.
+
+    Attributes:
+        seconds: of every sampler.
+        chains: of every sampler.
+        samplers: their names; all that fit by default.
+        beside: folders of other trained samplers of the same lattice.
+        apart: sites that leap together in a jump process are more than so many bonds apart.
+        seed: of all draws.
+    """
+
+    seconds: float = 5.0
+    chains: int = 256
+    samplers: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    apart: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "", chains=16, apart=1)
+        if not 0 < self.seconds < math.inf:
+            raise UsageError(f"seconds is {self.seconds}; give a positive number")
+
+
+@settings
 class LatticeSampling:
     """Options of ``sample``.
 

@@ -1,7 +1,7 @@
 """What is measured for the guide of the samplers of discrete laws, and how."""
 
 from tenfold.discrete_samplers.learning.config import DENSITIES
-from tenfold.runs.jobs import Benchmark, Comparison, Job, Training, Worked
+from tenfold.runs.jobs import Analysis, Benchmark, Comparison, Job, Training, Worked
 
 JOBS: dict[str, Job] = {
     "ising-4x4": Training("ising-4x4"),
@@ -29,6 +29,9 @@ JOBS: dict[str, Job] = {
     ),
     **{f"plane-{name}": Training(f"plane-{name}", seeds=(0,)) for name in DENSITIES},
     "graphs-mis": Training("graphs-mis", seeds=(0,)),
+    "ising-10x10-samplers": Analysis(
+        "ising-10x10-critical-0", ("--seconds", "20", "--apart", "3"), ("draws.png",), after="ising-10x10-critical"
+    ),
     "sampler-comparison": Worked("analyse", "sampler-comparison"),
     "graph-sets": Worked("analyse", "graph-sets"),
     "benchmark-discrete-samplers": Benchmark("discrete_samplers"),

@@ -2,7 +2,7 @@
 
 from tenfold import discrete_samplers
 from tenfold.discrete_samplers import commands
-from tenfold.discrete_samplers.config import LatticeSampling
+from tenfold.discrete_samplers.config import LatticeSampling, SamplerStudy
 from tenfold.discrete_samplers.graphs.config import GraphSampling
 from tenfold.discrete_samplers.graphs.recipes import RECIPES as GRAPH_RECIPES
 from tenfold.discrete_samplers.graphs.recipes import GraphFlowRecipe
@@ -24,7 +24,7 @@ SYSTEMS = (
         state="works; some results are not measured yet",
         task=lambda: discrete_samplers.LatticeFlowTask,
         model=lambda: discrete_samplers.LatticeFlow,
-        options={"sample": LatticeSampling},
+        options={"sample": LatticeSampling, "analyse": SamplerStudy},
         examples={
             "sampler-comparison": Example(
                 "analyse",
@@ -56,7 +56,7 @@ SYSTEMS = (
         part_of="dnfs",
         task=lambda: discrete_samplers.OrderedTask,
         model=lambda: discrete_samplers.OrderedSampler,
-        options={"sample": OrderedSampling},
+        options={"sample": OrderedSampling, "analyse": SamplerStudy},
         recipes=ORDERED_RECIPES,
         plain=OrderedRecipe(),
     ),

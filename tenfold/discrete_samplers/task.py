@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.classical.kernels import ChainDraws
-from tenfold.discrete_samplers.config import LatticeSampling
+from tenfold.discrete_samplers.config import LatticeSampling, SamplerStudy
 from tenfold.discrete_samplers.evaluation import bond_energy, measure
 from tenfold.discrete_samplers.flow.residual import joint_loss, residual_loss
 from tenfold.discrete_samplers.flow.simulation import sample_flow, times, trajectories
@@ -25,11 +25,13 @@ from tenfold.discrete_samplers.model import (
 from tenfold.discrete_samplers.recipes import LatticeFlowRecipe
 from tenfold.discrete_samplers.replay import Replay
 from tenfold.discrete_samplers.saving import write_samples
+from tenfold.discrete_samplers.trained import study_samplers
 from tenfold.figures import histograms, lines, write_captions
 from tenfold.files import check_writable
 from tenfold.nn.cost import traced
 from tenfold.nn.memory import require
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
@@ -185,6 +187,11 @@ class LatticeFlowTask:
         }
         write_captions(directory, captions)
         return files
+
+    def analyse(self, options: SamplerStudy, figures: Path) -> Outcome:
+        """This sampler and all that fit, at equal seconds."""
+        self.model.couple(1.0)
+        return study_samplers(self.model.eval(), options, figures)
 
     def sample(self, options: LatticeSampling, folder: Path) -> list[Path]:
         """``samples.npz`` (tokens and log weights) and ``samples.json`` (log Z and what it cost)."""

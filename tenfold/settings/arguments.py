@@ -49,7 +49,7 @@ class HouseHint(NamedTuple):
             require_kind(value, name, self.kinds, optional=self.optional)
         elif not (value is None and self.optional):
             if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-                names = " or ".join(kind.__name__ for kind in self.kinds)
+                names = "paths" if str in self.kinds else " or ".join(kind.__name__ for kind in self.kinds)
                 raise UsageError(f"{name} is no list but {type(value).__name__}; give a list of {names}")
             for i, one in enumerate(value):
                 require_kind(one, f"{name}[{i}]", self.kinds)
@@ -67,13 +67,12 @@ def house_arguments(function: Callable[..., Any]) -> dict[str, HouseHint]:
     for name, parameter in inspect.signature(function).parameters.items():
         kinds = _alternatives(parameter.annotation)
         ours = tuple(kind for kind in kinds if kind is not NoneType)
-        if ours and any(map(_is_path, ours)) and all(kind is str or _is_path(kind) for kind in ours):
-            found[name] = HouseHint((str, os.PathLike), NoneType in kinds, listed=False)
-            continue
         listed = len(ours) == 1 and get_origin(ours[0]) in (Sequence, list)
         if listed:
             ours = _alternatives(get_args(ours[0])[0])
-        if ours and all(_of_the_house(kind) for kind in ours):
+        if any(map(_is_path, ours)) and all(kind is str or _is_path(kind) for kind in ours):
+            found[name] = HouseHint((str, os.PathLike), NoneType in kinds, listed)
+        elif ours and all(_of_the_house(kind) for kind in ours):
             found[name] = HouseHint(ours, NoneType in kinds, listed)
     return found
 

@@ -279,3 +279,21 @@ def test_every_name_of_the_face_is_swept_or_excused() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     assert {name for name in told if f"face.{name}" not in source} == set()
     assert set(face.__all__) >= EXCUSED
+
+
+def test_trained_samplers(tmp_path: Path) -> None:
+    model, study = face.OrderedSampler(face.OrderedConfig()), face.SamplerStudy(seconds=0.1)
+    for wrong in (None, "text", 5, object(), {"a": 1}):
+        refused(lambda wrong=wrong: face.read_samplers(wrong))
+        refused(lambda wrong=wrong: face.read_samplers([wrong]))
+        refused(lambda wrong=wrong: face.trained_runs(wrong, 16))
+        refused(lambda wrong=wrong: face.trained_runs([wrong], 16))
+        refused(lambda wrong=wrong: face.study_samplers(wrong, study, tmp_path))
+        refused(lambda wrong=wrong: face.study_samplers(model, wrong, tmp_path))
+    for number in (2.5, math.nan, True, None, 0, -1):
+        refused(lambda number=number: face.trained_runs([model], number))
+        refused(lambda number=number: face.trained_runs([model], 16, number))
+        refused(lambda number=number: face.SamplerStudy(chains=number))
+    for seconds in (0.0, -1.0, math.nan, math.inf, "soon"):
+        refused(lambda seconds=seconds: face.SamplerStudy(seconds=seconds))
+    assert face.read_samplers([]) == []

@@ -19,6 +19,7 @@ from tenfold.discrete_samplers.config import (
     LatticeFlowConfig,
     LatticeSampling,
     ResidualObjective,
+    SamplerStudy,
 )
 from tenfold.discrete_samplers.distances import distance_rows, distances
 from tenfold.discrete_samplers.evaluation import bond_energy, measure
@@ -34,7 +35,7 @@ from tenfold.discrete_samplers.solving import solve
 from tenfold.discrete_samplers.targets.graphs import MaximumIndependentSet, graph_of
 from tenfold.discrete_samplers.targets.potts import potts_lattice
 from tenfold.discrete_samplers.task import LatticeFlowTask
-from tenfold.discrete_samplers.trained import read_samplers, trained_runs
+from tenfold.discrete_samplers.trained import read_samplers, study_samplers, trained_runs
 from tenfold.errors import UsageError
 from tenfold.training.config import TrainingConfig
 from tenfold.training.streams import Draws
@@ -248,6 +249,7 @@ def test_trained_samplers_are_compared(tmp_path: Path, capsys: pytest.CaptureFix
     OrderedSampler(OrderedConfig(**lattice, hidden=8, heads=1, layers=1)).save_pretrained(tmp_path / "masked")
     causal = OrderedConfig(**lattice, hidden=8, heads=1, layers=1, order="raster")
     OrderedSampler(causal).save_pretrained(tmp_path / "causal")
+    masked = str(tmp_path / "masked")
     runs = ",".join(str(tmp_path / name) for name in ("flow", "masked", "causal"))
     line = ["compare", "ising", "--run", runs, "--seconds", "0.2", "--chains", "64", "--json"]
     names = ["neural flow", "neural flow + gibbs", "masked", "autoregressive", "gibbs"]
@@ -257,11 +259,19 @@ def test_trained_samplers_are_compared(tmp_path: Path, capsys: pytest.CaptureFix
     assert found["target"]["beta"] == 0.1
     assert all(abs(row["bias"]) < 5 for row in found["rows"])
     assert all(abs(row["log_z"] - found["exact"]["log_z"]) < 0.5 for row in found["rows"][:4])
+    study = SamplerStudy(seconds=0.2, chains=32, samplers=("neural flow", "masked", "gibbs"), beside=(masked,))
+    told = study_samplers(LatticeFlow.from_pretrained(tmp_path / "flow"), study, tmp_path)
+    assert {row.model for row in told.rows if row.name == "mean"} == {"neural flow", "masked", "gibbs", "exact"}
+    assert all((tmp_path / name).exists() for name in told.captions)
     two = trained_runs(read_samplers([tmp_path / "masked", tmp_path / "masked"]), 16)
     assert list(two) == ["masked", "masked #2"]
     one, parts = (two["masked"](work, 3).samples for work in (1, 3))
     assert (parts[:16] == one).all()
     OrderedSampler(replace(causal, beta=0.3)).save_pretrained(tmp_path / "other")
+    with pytest.raises(UsageError, match="of another lattice"):
+        study_samplers(
+            LatticeFlow.from_pretrained(tmp_path / "flow"), replace(study, beside=(str(tmp_path / "other"),)), tmp_path
+        )
     for words in (["--size", "6"], ["--run", f"{tmp_path / 'flow'},{tmp_path / 'other'}"], ["--run", str(tmp_path)]):
         assert main([*line, *words]) == 2
     assert main(["compare", "potts", "--run", str(tmp_path / "flow")]) == 2

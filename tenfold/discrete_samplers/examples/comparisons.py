@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenfold.discrete_samplers.comparison import Compared, compare
+from tenfold.discrete_samplers.comparison import compare, compared_rows
 from tenfold.discrete_samplers.config import LatticeFlowConfig
 from tenfold.discrete_samplers.evaluation import bond_energy
 from tenfold.discrete_samplers.exact.enumeration import all_states, enumerate_states
@@ -21,7 +21,6 @@ from tenfold.discrete_samplers.targets.binary import spin_glass
 from tenfold.discrete_samplers.targets.graphs import MaximumIndependentSet
 from tenfold.discrete_samplers.targets.machines import BoltzmannMachine
 from tenfold.discrete_samplers.targets.protocol import DiscreteTarget
-from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 
 SECONDS, QUICK_SECONDS = 4.0, 0.1
@@ -114,33 +113,6 @@ def laws(quick: bool) -> dict[str, Callable[[], Law]]:
     }
 
 
-def compared_rows(name: str, law: Law, found: list[Compared]) -> list[Measurement]:
-    """What each sampler says; draws a second of those that are within four standard errors of the exact mean, and at
-    the end which has most of them."""
-    rows = []
-    for row in found:
-        away = "" if row.bias is None else f"{row.bias:+.1f} s.e. from exact"
-        note = "; ".join(part for part in (f"{row.seconds:.1f} s, {row.work} moves", away, *row.notes) if part)
-        rows.append(Measurement("mean", row.mean, "", name, row.sampler, row.error, note=note))
-        if row.log_z is not None:
-            rows.append(Measurement("log_z", row.log_z, "nats", name, row.sampler, row.log_z_error))
-    right = [row for row in found if row.error > 0 and abs(row.mean - law.mean) < 4 * row.error]
-    rows += [Measurement("draws_a_second", row.draws_per_second, "", name, row.sampler) for row in right]
-    rows.append(Measurement("mean", law.mean, "", name, "exact"))
-    rows.append(Measurement("log_z", law.log_z, "nats", name, "exact"))
-    if right:
-        best = max(right, key=lambda row: row.draws_per_second)
-        rows.append(
-            Measurement("best", best.draws_per_second, "draws a second", name, best.sampler, note=_beaten(best, found))
-        )
-    return rows
-
-
-def _beaten(best: Compared, found: list[Compared]) -> str:
-    wrong = [row.sampler for row in found if row.bias is not None and abs(row.bias) >= 4]
-    return f"{best.mean:.4g} ± {best.error:.2g}" + (f"; off by 4 s.e. or more: {', '.join(wrong)}" if wrong else "")
-
-
 def sampler_comparison(
     figures: Path, quick: bool = False, progress: Callable[[float], None] = lambda done: None
 ) -> Outcome:
@@ -150,6 +122,6 @@ def sampler_comparison(
     for done, (name, made) in enumerate(known.items()):
         law = made()
         found = compare(law.target, law.observable, law.mean, seconds, chains)
-        rows += compared_rows(name, law, found)
+        rows += compared_rows(name, found, law.mean, law.log_z)
         progress((done + 1) / len(known))
     return Outcome(rows, {}, {"system": "dnfs", "seconds": seconds, "chains": chains})

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tenfold.discrete_samplers.config import SamplerStudy
 from tenfold.discrete_samplers.evaluation import bond_energy, rows_beside, rows_of
 from tenfold.discrete_samplers.model import check_same_target, lattice_state, share_of_coupling
 from tenfold.discrete_samplers.ordered.config import OrderedSampling
@@ -18,11 +19,13 @@ from tenfold.discrete_samplers.ordered.recipes import OrderedRecipe
 from tenfold.discrete_samplers.ordered.sampling import causal_log_prob, masked_smc, orders_of, path_log_prob
 from tenfold.discrete_samplers.result import Counts, SamplerResult
 from tenfold.discrete_samplers.saving import write_samples
+from tenfold.discrete_samplers.trained import study_samplers
 from tenfold.errors import UsageError
 from tenfold.figures import histograms, write_captions
 from tenfold.nn.cost import traced
 from tenfold.nn.memory import require
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.smc.weights import normalised_weights
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
@@ -165,6 +168,10 @@ class OrderedTask:
         }
         write_captions(directory, captions)
         return files
+
+    def analyse(self, options: SamplerStudy, figures: Path) -> Outcome:
+        """This sampler and all that fit, at equal seconds."""
+        return study_samplers(self.model.eval(), options, figures)
 
     def sample(self, options: OrderedSampling, folder: Path) -> list[Path]:
         """``samples.npz`` (tokens and log weights) and ``samples.json`` (log Z and what it cost)."""
