@@ -14,7 +14,6 @@ SYSTEMS = (
         name="diffucoder",
         title="DiffuCoder: masked diffusion for code",
         paper="arXiv:2506.20639",
-        state="works; coupled-GRPO on real programs is not measured yet",
         jobs=JOBS,
         benchmarks=("masked_lm", "masked_lm_loading", "coupled_grpo"),
         commands={
