@@ -50,7 +50,7 @@ _FIELD = LatticeFlowRecipe(
     model=LatticeFlowConfig(beta=0.6, field=0.06),
     objective=ResidualObjective(curriculum=0.5, start=0.3),
     train=replace(_TRAIN, steps=3000, ema=0.995),
-    evaluation=LatticeEvaluation(samples=8192, steps=64, distances=2**13),
+    evaluation=LatticeEvaluation(samples=8192, steps=64, distances=2**15),
 )
 _LARGE = LatticeFlowRecipe(
     model=LatticeFlowConfig(height=10, width=10),
