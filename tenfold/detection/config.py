@@ -24,10 +24,12 @@ class DetectorConfig:
         channels: of the pyramid and the head.
         strides: of the levels, each twice the last; from 4 on.
         head: "dcfl", whose priors move, or "retina"; "fcos", which predicts distances from points, or "dcfl-fcos",
-            whose points move; "s2a", two stages, or "dcfl-s2a", the first of which is DCFL's.
+            whose points move; "s2a", two stages, or "dcfl-s2a", the first of which is DCFL's;
+            "oriented-rcnn", which proposes regions and looks at each, or "dcfl-oriented-rcnn", whose priors move.
         layers: convolutions in each tower of the heads whose priors stand still.
         norm: "group" normalises the towers' convolutions in groups of 8 channels; "none" is as published but for FCOS.
         scale: sides of the priors, in strides.
+        proposals: regions of a picture that Oriented R-CNN looks at.
     """
 
     classes: tuple[str, ...] = AITODR_CLASSES
@@ -35,13 +37,16 @@ class DetectorConfig:
     width: int = 24
     channels: int = 48
     strides: tuple[int, ...] = (4, 8, 16)
-    head: Literal["dcfl", "retina", "fcos", "dcfl-fcos", "s2a", "dcfl-s2a"] = "dcfl"
+    head: Literal["dcfl", "retina", "fcos", "dcfl-fcos", "s2a", "dcfl-s2a", "oriented-rcnn", "dcfl-oriented-rcnn"] = (
+        "dcfl"
+    )
     layers: int = 4
     norm: Literal["none", "group"] = "none"
     scale: float = 4.0
+    proposals: int = 256
 
     def __post_init__(self) -> None:
-        at_least(self, "model", width=8, channels=8, layers=1)
+        at_least(self, "model", width=8, channels=8, layers=1, proposals=1)
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise UsageError(f"model.classes are {', '.join(self.classes) or 'none'}; name each class once")
         twice = all(b == 2 * a for a, b in zip(self.strides, self.strides[1:], strict=False))
@@ -69,6 +74,7 @@ class PictureData:
         labels: how they are read; the split is set below.
         train_split: subfolder to learn from.
         test_split: subfolder to measure on.
+        upright: learn from the upright boxes around objects alone; what is measured stays oriented.
         validation: pictures that choose the checkpoint; of a folder those are held out of the training split.
         test: pictures that are rendered to measure on.
     """
@@ -80,6 +86,7 @@ class PictureData:
     labels: LabelReading = field(default_factory=LabelReading)
     train_split: str = "trainval"
     test_split: str = "test"
+    upright: bool = False
     validation: int = 50
     test: int = 150
 
@@ -121,22 +128,26 @@ class DetectionObjective:
         assigner: which priors learn which objects: dcfl, max-iou, atss, tal, gaussians, wasserstein or points.
         dcfl: settings of that assigner.
         max_iou: settings of that one.
-        box_loss: of the boxes: iou is −ln IoU; the others are distances of Gaussians.
+        box_loss: of the boxes: iou is −ln IoU; outline that of the upright boxes around both, which does not tell
+            angles; the others are distances of Gaussians.
         box_weight: of the boxes' loss beside that of the classes (focal).
+        symmetry: weight of the agreement of angles with those of the turned picture (H2RBox-v2), for upright boxes; 0
+            looks at no second view.
         backbone: a file with torchvision's weights of ResNet-50 to begin with; "" begins with random ones.
     """
 
     assigner: str = "dcfl"
     dcfl: DcflOptions = field(default_factory=DcflOptions)
     max_iou: MaxIouOptions = field(default_factory=MaxIouOptions)
-    box_loss: Literal["iou", "kl", "wasserstein", "kalman", "probiou", "bhattacharyya"] = "iou"
+    box_loss: Literal["iou", "outline", "kl", "wasserstein", "kalman", "probiou", "bhattacharyya"] = "iou"
     box_weight: float = 1.0
+    symmetry: float = 0.0
     backbone: str = ""
 
     def __post_init__(self) -> None:
         if self.assigner not in ASSIGNERS:
             raise UsageError(f"objective.assigner is {self.assigner!r}{suggest(self.assigner, ASSIGNERS)}")
-        at_least(self, "objective", box_weight=0)
+        at_least(self, "objective", box_weight=0, symmetry=0)
 
 
 @settings

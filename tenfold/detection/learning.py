@@ -17,6 +17,8 @@ from tenfold.detection.losses import box_losses, focal_loss
 from tenfold.detection.models.output import DenseOutput
 
 _VERY_TINY = 64.0  # square pixels
+_ALIGNED = MaxIouOptions()  # S2A-Net's second stage (arXiv 2008.09397)
+_REGIONS = MaxIouOptions(0.5, 0.5, match_best=False)  # Oriented R-CNN's (arXiv 2108.05699)
 
 
 class DetectionLosses(NamedTuple):
@@ -43,7 +45,11 @@ class DetectionLosses(NamedTuple):
 def assigned_objects(
     output: DenseOutput, boxes: Float[Tensor, "b m 5"], labels: Int[Tensor, "b m"], assigner: AssignerOptions
 ) -> list[Int[Tensor, " n"]]:
-    """For each picture the row of its object at each prior, BACKGROUND or IGNORED. Nothing is differentiated."""
+    """For each picture the row of its object at each prior, BACKGROUND or IGNORED. Nothing is differentiated.
+
+    Objects that are among the proposals are their own.
+    """
+    labels = output.classes_of(labels)
     with torch.no_grad():
         detached = output._replace(logits=output.logits.float())
         decoded = detached.boxes()
@@ -52,7 +58,12 @@ def assigned_objects(
             rows = (labels[picture] != NOBODY).nonzero()[:, 0]
             priors, predictions = detached.of(picture, decoded)
             owner = priors_of_objects(boxes[picture, rows], labels[picture, rows], priors, assigner, predictions)
-            found.append(torch.where(owner >= 0, rows[owner.clamp(min=0)], owner) if len(rows) else owner)
+            owner = torch.where(owner >= 0, rows[owner.clamp(min=0)], owner) if len(rows) else owner
+            if output.given:
+                real = labels[picture] != NOBODY
+                own = torch.where(real, torch.arange(output.given, device=owner.device), IGNORED)
+                owner = torch.cat([owner[: -output.given], own])
+            found.append(owner)
     return found
 
 
@@ -65,12 +76,19 @@ def stage_losses(
     box_loss: str = "iou",
 ) -> list[DetectionLosses]:
     """Losses of each stage: of the first by the ``assigner``; of a second, whose anchors are the first one's boxes, by
-    IoU of 0.5, as S2A-Net has it (arXiv 2008.09397)."""
+    IoU of 0.5, each as published: S2A-Net ignores those between 0.4 and 0.5, and gives each object its best."""
     found = []
-    for place, stage in enumerate(output.stages()):
-        owners = assigned_objects(stage, boxes, labels, MaxIouOptions() if place else assigner)
+    for stage in output.stages():
+        owners = assigned_objects(stage, boxes, labels, stage_assigner(stage, assigner))
         found.append(detection_losses(stage, boxes, labels, owners, number, box_loss))
     return found
+
+
+def stage_assigner(stage: DenseOutput, assigner: AssignerOptions) -> AssignerOptions:
+    """Of a first or only stage the ``assigner``, of a second one the published IoU of 0.5."""
+    if stage.first is None:
+        return assigner
+    return _REGIONS if stage.first.proposes else _ALIGNED
 
 
 def detection_losses(
@@ -87,7 +105,7 @@ def detection_losses(
     All are sums over the batch, divided by ``number``. That is the number of objects and not, as published, of
     positive priors: those are the predictions' doing, so that a batch in several parts would be another one.
     """
-    owner = torch.stack(list(owners))
+    owner, labels = torch.stack(list(owners)), output.classes_of(labels)
     picture, prior = (owner >= 0).nonzero(as_tuple=True)
     row = owner[picture, prior]
     target = torch.full_like(owner, NOBODY).index_put((picture, prior), labels[picture, row])

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from tenfold.detection.geometry.boxes import outlines
 from tenfold.detection.geometry.gaussian_losses import (
     bhattacharyya_loss,
     kalman_loss,
@@ -48,9 +49,12 @@ def focal_loss(
 
 
 def box_losses(predicted: Float[Tensor, "n 5"], target: Float[Tensor, "n 5"], kind: str) -> Float[Tensor, ""]:
-    """The sum over aligned pairs of −ln IoU ("iou"), or of a distance of their Gaussians in its published shape."""
+    """The sum over aligned pairs of −ln IoU ("iou"), of that of the upright boxes around both ("outline"), or of a
+    distance of their Gaussians in its published shape."""
     if kind == "iou":
         return rotated_iou_loss(predicted, target)
+    if kind == "outline":
+        return rotated_iou_loss(outlines(predicted), outlines(target))
     return _GAUSSIAN[kind](predicted, target).sum()
 
 

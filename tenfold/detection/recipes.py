@@ -3,7 +3,7 @@
 from dataclasses import field, replace
 from typing import ClassVar
 
-from tenfold.detection.assign.options import DcflOptions
+from tenfold.detection.assign.options import DcflOptions, MaxIouOptions
 from tenfold.detection.config import BoxFinding, DetectionObjective, DetectorConfig, PictureChanges, PictureData
 from tenfold.detection.data.aerotiny.config import AeroTinyConfig
 from tenfold.errors import UsageError
@@ -91,10 +91,28 @@ _ALIGNED = replace(
     objective=DetectionObjective(assigner="max-iou"),
 )
 
+_PROPOSING = replace(
+    _AEROTINY,
+    model=replace(_AEROTINY.model, head="oriented-rcnn"),
+    objective=DetectionObjective(assigner="max-iou", max_iou=MaxIouOptions(0.7, 0.3, upright=True)),
+)
+
+_UPRIGHT = replace(
+    _AEROTINY,
+    data=replace(_AEROTINY.data, upright=True),
+    objective=DetectionObjective(box_loss="outline", symmetry=1.0),
+)
+
 RECIPES = {
     "aerotiny": Named("rendered pictures with tiny objects, DCFL, minutes on a CPU", _AEROTINY),
     "aerotiny-max-iou": Named("the same by RetinaNet, whose priors learn by IoU", _assigned("max-iou")),
     "aerotiny-fcos": Named("the same by FCOS, which predicts from points without priors", _FCOS),
     "aerotiny-s2a": Named("the same by S2A-Net, whose second stage looks along the boxes of the first", _ALIGNED),
+    "aerotiny-oriented-rcnn": Named(
+        "the same by Oriented R-CNN, which proposes regions and looks at the features of each", _PROPOSING
+    ),
+    "aerotiny-upright": Named(
+        "the same from upright boxes alone, angles by symmetry in the manner of H2RBox-v2", _UPRIGHT
+    ),
     "aitodr": Named("AI-TOD-R from a folder, ResNet-50 and DCFL as published but for the optimiser", _AITODR),
 }

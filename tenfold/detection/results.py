@@ -10,8 +10,21 @@ _PARADIGMS = {
     "RetinaNet with DCFL": ("aerotiny", ()),
     "FCOS": ("aerotiny-fcos", ()),
     "FCOS with DCFL": ("aerotiny-fcos", ("--model.head", "dcfl-fcos", "--objective.assigner", "dcfl")),
+    "Oriented R-CNN": ("aerotiny-oriented-rcnn", ()),
+    "Oriented R-CNN with DCFL": (
+        "aerotiny-oriented-rcnn",
+        ("--model.head", "dcfl-oriented-rcnn", "--objective.assigner", "dcfl", "--objective.dcfl.threshold", "1"),
+    ),
     "S2A-Net": ("aerotiny-s2a", ()),
     "S2A-Net with DCFL": ("aerotiny-s2a", ("--model.head", "dcfl-s2a", "--objective.assigner", "dcfl")),
+}
+
+_LABELS = {
+    "all labels": ("aerotiny", ()),
+    "a tenth of the labels": ("aerotiny", ("--data.aerotiny.pictures", "100")),
+    "upright boxes": ("aerotiny-upright", ()),
+    "upright boxes, without symmetry": ("aerotiny-upright", ("--objective.symmetry", "0")),
+    "upright boxes as if oriented": ("aerotiny", ("--data.upright", "true")),
 }
 
 JOBS: dict[str, Job] = {
@@ -40,6 +53,11 @@ JOBS: dict[str, Job] = {
             ("as published", "one positive at least", "overlap", "no constraint", "no posterior", "static priors"),
             "aerotiny",
         ),
+    ),
+    "aerotiny-labels": Comparison(
+        {name: Training(recipe, options) for name, (recipe, options) in _LABELS.items()},
+        (*_METRICS, "AP75"),
+        models={name: recipe for name, (recipe, _) in _LABELS.items()},
     ),
     "aerotiny-paradigms": Comparison(
         {name: Training(recipe, options) for name, (recipe, options) in _PARADIGMS.items()},

@@ -13,12 +13,15 @@ from tenfold.detection.data.augment import changed
 from tenfold.detection.data.pictures import NOBODY, LabelledPictures, PictureSplits, read_splits
 from tenfold.detection.finding.drawing import draw_found
 from tenfold.detection.finding.files import detect_files
+from tenfold.detection.geometry.boxes import outlines
 from tenfold.detection.learning import stage_losses
 from tenfold.detection.measuring import average_precision_50, detect_all, measure, padded_rows
 from tenfold.detection.models.backbones import ResNet50
 from tenfold.detection.models.detector import Detector
+from tenfold.detection.models.output import DenseOutput
 from tenfold.detection.options import PictureDetection
 from tenfold.detection.recipes import DetectorRecipe
+from tenfold.detection.symmetry import agreement, second_view
 from tenfold.detection.weights import load_backbone
 from tenfold.figures import write_captions
 from tenfold.nn.cost import traced, training_bytes
@@ -30,7 +33,7 @@ from tenfold.training.task import Batch, Metric, Update, mean_count
 
 
 class DetectorTask:
-    """A one-stage detector, its pictures and its assigner; AP50 on the validation pictures chooses the checkpoint."""
+    """A detector, its pictures and its assigner; AP50 on the validation pictures chooses the checkpoint."""
 
     def __init__(self, recipe: DetectorRecipe, name: str = "detection") -> None:
         self.recipe, self.name, self._device = recipe, name, torch.device("cpu")
@@ -75,17 +78,25 @@ class DetectorTask:
 
     def step(self, modules: Mapping[str, nn.Module], batch: Batch, draws: Draws) -> Iterator[Update]:
         """One update: priors are assigned by what the network says now, and learn their objects."""
+        given = outlines(batch["boxes"]) if self.recipe.data.upright else batch["boxes"]
+        index, objective = batch["index"], self.recipe.objective
         pictures, boxes, labels = changed(
-            batch["image"].float(), batch["boxes"], batch["label"], batch["index"], draws, self.recipe.augmentation
+            batch["image"].float(), given, batch["label"], index, draws, self.recipe.augmentation
         )
-        output = modules["detector"](pictures)
         number = mean_count(batch, "objects", self.counts(batch, draws)["objects"])
-        objective = self.recipe.objective
+        if objective.symmetry:
+            view = second_view(pictures, boxes, labels, index, draws)
+            both = self._said(modules, torch.cat([pictures, view.pictures]), torch.cat([boxes, view.boxes]))
+            output = both.half(0)
+            agreed = objective.symmetry * agreement(both, boxes, labels, view, self.assigner) / number
+        else:
+            output = self._said(modules, pictures, boxes)
+            agreed = number.new_zeros(())
         stages = stage_losses(output, boxes, labels, self.assigner, number, objective.box_loss)
         of_classes = torch.stack([stage.classes for stage in stages]).sum()
         of_boxes = torch.stack([stage.boxes for stage in stages]).sum()
         of_quality = torch.stack([stage.quality for stage in stages]).sum()
-        loss = of_classes + objective.box_weight * of_boxes + of_quality
+        loss = of_classes + objective.box_weight * of_boxes + of_quality + agreed
         found = stages[0]  # the one that the assigner is for
         told = {
             "loss_classes": of_classes.detach(),
@@ -96,6 +107,12 @@ class DetectorTask:
             "confidence_larger": found.confidence[1],
         }
         yield Update("detector", loss, told, {"classes": of_classes.detach(), "boxes": of_boxes.detach()})
+
+    def _said(self, modules: Mapping[str, nn.Module], pictures: Tensor, boxes: Tensor) -> DenseOutput:
+        """What the network says; Oriented R-CNN looks at the objects beside its proposals."""
+        proposes = self.recipe.model.head in ("oriented-rcnn", "dcfl-oriented-rcnn")
+        output: DenseOutput = modules["detector"](pictures, boxes) if proposes else modules["detector"](pictures)
+        return output
 
     def counts(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Objects, which losses are means over."""
@@ -163,13 +180,14 @@ class DetectorTask:
         train, data = recipe.train, recipe.data
         side = 32 * -(-data.aerotiny.size // 32) if data.source == "aerotiny" else 800
         rows = train.batch_size // train.accumulate
+        seen = 2 * rows if recipe.objective.symmetry else rows
         model = DetectorTask(recipe).model.to("meta")
-        flops, kept = traced(lambda: model(torch.zeros(rows, 3, side, side, device="meta")))
+        flops, kept = traced(lambda: model(torch.zeros(seen, 3, side, side, device="meta")))
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         count = sum(p.numel() for p in model.parameters())
         return {
             "parameters": count,
-            "forward_flops_per_picture": flops // rows,
+            "forward_flops_per_picture": flops // seen,
             "flops_per_step": 3 * flops * train.accumulate,
             **training_bytes(count, trained, kept, 1, train.ema is not None),
             "batch_size": train.batch_size,

@@ -113,7 +113,7 @@ def test_head(device: torch.device) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("head", ["retina", "dcfl-fcos", "s2a", "dcfl-s2a"])
+@pytest.mark.parametrize("head", ["retina", "dcfl-fcos", "s2a", "dcfl-s2a", "dcfl-oriented-rcnn"])
 def test_detectors(device: torch.device, head: str) -> None:
     model = Detector(DetectorConfig(("a",), width=8, channels=8, strides=(8, 16), head=head, layers=1))
     pictures = torch.arange(3 * 32 * 32).remainder(251).reshape(1, 3, 32, 32).float()

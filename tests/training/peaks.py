@@ -220,6 +220,7 @@ CASES: dict[str, Case] = {
     "ratio": Case("kjv-ratio", 16, lambda p: steered(p, draws=2)),
     "detector": Case("aerotiny", 24, pictures),
     "detector in two stages": Case("aerotiny-s2a", 16, pictures),
+    "detector of regions": Case("aerotiny-oriented-rcnn", 16, pictures),
 }
 
 

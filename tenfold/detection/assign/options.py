@@ -60,11 +60,13 @@ class MaxIouOptions:
         positive: IoU from which a prior learns its object.
         negative: IoU below which it is background; ignored between the two.
         match_best: whether the best priors of an object learn it however little they overlap.
+        upright: IoU with the upright boxes around objects, as where regions are proposed.
     """
 
     positive: float = 0.5
     negative: float = 0.4
     match_best: bool = True
+    upright: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.negative <= self.positive <= 1:

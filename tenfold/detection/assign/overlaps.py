@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tenfold.detection.assign.options import AtssOptions, MaxIouOptions, TaskAlignedOptions
 from tenfold.detection.assign.priors import BACKGROUND, IGNORED, Predictions, Priors
+from tenfold.detection.geometry.boxes import outlines
 from tenfold.detection.geometry.overlap import aligned_iou, box_iou
 
 
@@ -19,7 +20,7 @@ def by_max_iou(objects: Float[Tensor, "g 5"], priors: Priors, options: MaxIouOpt
     (of several objects the last), unless none touches it."""
     if not len(objects):
         return _none(priors)
-    iou = box_iou(objects, priors.boxes)
+    iou = box_iou(outlines(objects) if options.upright else objects, priors.boxes)
     most, owner = iou.max(0)
     assigned = torch.where(most >= options.negative, IGNORED, BACKGROUND)
     assigned = torch.where(most >= options.positive, owner, assigned)

@@ -45,9 +45,13 @@ def similarity_of(
 
 
 def moved_pictures(
-    pictures: Float[Tensor, "b 3 h w"], linear: Float[Tensor, "b 2 2"], shift: Float[Tensor, "b 2"]
+    pictures: Float[Tensor, "b 3 h w"],
+    linear: Float[Tensor, "b 2 2"],
+    shift: Float[Tensor, "b 2"],
+    beyond: str = "zeros",
 ) -> Float[Tensor, "b 3 h w"]:
-    """p → A p + shift about the middles, black where nothing was; to the pixel where A turns and mirrors alone."""
+    """p → A p + shift about the middles, black where nothing was, or of another kind ``beyond`` the
+    picture (of ``grid_sample``); to the pixel where A turns by quarters and mirrors alone."""
     height, width = pictures.shape[2:]
     half = pictures.new_tensor([width / 2, height / 2])
     back = torch.linalg.inv(linear)
@@ -55,7 +59,7 @@ def moved_pictures(
     matrix = back * (half[None, :] / half[:, None])
     offset = -torch.einsum("bij,bj->bi", back, shift) / half
     grid = functional.affine_grid(torch.cat([matrix, offset[..., None]], 2), list(pictures.shape), align_corners=False)
-    return functional.grid_sample(pictures, grid, "bilinear", "zeros", align_corners=False)
+    return functional.grid_sample(pictures, grid, "bilinear", beyond, align_corners=False)
 
 
 def moved_boxes(

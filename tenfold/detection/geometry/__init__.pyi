@@ -21,6 +21,7 @@ from .gaussians import kl_divergence as kl_divergence
 from .gaussians import probiou as probiou
 from .gaussians import squared_wasserstein as squared_wasserstein
 from .intersection import intersection_areas as intersection_areas
+from .midpoints import MidpointCoder as MidpointCoder
 from .moves import flip_boxes as flip_boxes
 from .moves import quarter_turn_boxes as quarter_turn_boxes
 from .moves import resize_boxes as resize_boxes

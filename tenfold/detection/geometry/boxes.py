@@ -48,6 +48,12 @@ def horizontal(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 4"]:
     return torch.cat([boxes[..., :2] - extent, boxes[..., :2] + extent], -1)
 
 
+def outlines(boxes: Float[Tensor, "*n 5"]) -> Float[Tensor, "*n 5"]:
+    """The upright boxes around boxes, at angle 0, differentiable; not looked at, so that a loss does not wait."""
+    u, v = half_axes(boxes)
+    return torch.cat([boxes[..., :2], 2 * (u.abs() + v.abs()), torch.zeros_like(boxes[..., :1])], -1)
+
+
 @takes(edges="numbers *n 4")
 def from_horizontal(edges: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 5"]:
     """Boxes at angle 0 from (x0, y0, x1, y1).

@@ -10,6 +10,11 @@ from .detector import Detector as Detector
 from .fcos_head import FcosHead as FcosHead
 from .fcos_head import PointOutput as PointOutput
 from .output import DenseOutput as DenseOutput
+from .proposal_head import OrientedRcnnHead as OrientedRcnnHead
+from .proposal_head import ProposalHead as ProposalHead
+from .proposal_head import ProposalOutput as ProposalOutput
+from .proposal_head import RegionHead as RegionHead
 from .pyramid import FeaturePyramid as FeaturePyramid
+from .region_features import rotated_roi_align as rotated_roi_align
 from .retina_head import PlainOutput as PlainOutput
 from .retina_head import RetinaHead as RetinaHead

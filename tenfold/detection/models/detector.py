@@ -1,4 +1,4 @@
-"""A one-stage detector: backbone, pyramid, head; and what it says of all priors of a batch."""
+"""A detector: backbone, pyramid, head; and what it says of all priors of a batch."""
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from tenfold.detection.models.backbones import ResNet50, SmallBackbone
 from tenfold.detection.models.dcfl_head import DcflHead
 from tenfold.detection.models.fcos_head import FcosHead
 from tenfold.detection.models.output import DenseOutput, dense_output
+from tenfold.detection.models.proposal_head import OrientedRcnnHead
 from tenfold.detection.models.pyramid import FeaturePyramid
 from tenfold.detection.models.retina_head import RetinaHead
 from tenfold.errors import UsageError
@@ -65,7 +66,7 @@ class Detector(nn.Module):
         self.neck = FeaturePyramid(self.backbone.widths[self._used], config.channels, len(config.strides))
         classes, width = len(config.classes), config.channels
         normalised = config.norm == "group"
-        self.bbox_head: DcflHead | RetinaHead | FcosHead | AlignedHead
+        self.bbox_head: DcflHead | RetinaHead | FcosHead | AlignedHead | OrientedRcnnHead
         if config.head == "dcfl":
             self.bbox_head = DcflHead(classes, width, width, normalised=normalised)
         elif config.head == "retina":
@@ -73,15 +74,19 @@ class Detector(nn.Module):
         elif config.head in ("s2a", "dcfl-s2a"):
             moving = config.head == "dcfl-s2a"
             self.bbox_head = AlignedHead(classes, width, width, config.layers, moving, normalised)
+        elif config.head in ("oriented-rcnn", "dcfl-oriented-rcnn"):
+            moving = config.head == "dcfl-oriented-rcnn"
+            self.bbox_head = OrientedRcnnHead(classes, width, width, moving, config.proposals)
         else:
             moving = config.head == "dcfl-fcos"
             self.bbox_head = FcosHead(classes, width, width, len(config.strides), config.layers, moving, normalised)
 
-    def forward(self, pictures: Values) -> DenseOutput:
+    def forward(self, pictures: Values, objects: Float[Tensor, "b m 5"] | None = None) -> DenseOutput:
         """What is said of every prior.
 
         Args:
             pictures: (b, 3, h, w), of any real type; values from 0 to 255.
+            objects: in training, boxes that join the proposals of Oriented R-CNN; other heads take none.
 
         Raises:
             UsageError: for other shapes, no pixels, NaN, and values of another scale.
@@ -96,6 +101,8 @@ class Detector(nn.Module):
             anchors = first.boxes().detach()
             second = dense_output(head.second(levels, anchors, strides), strides, scale)
             return second._replace(anchors=anchors, first=first)
+        if isinstance(head, OrientedRcnnHead):
+            return head(levels, strides, scale, objects)
         said = head(levels)
         if not isinstance(head, FcosHead):
             return dense_output(said, strides, scale)

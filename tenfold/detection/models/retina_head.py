@@ -30,7 +30,7 @@ class PlainOutput(NamedTuple):
         return self.deltas.new_zeros(b, h, w, 2)
 
 
-def start_outputs(classes: nn.Conv2d, boxes: nn.Conv2d) -> None:
+def start_outputs(classes: nn.Conv2d | nn.Linear, boxes: nn.Conv2d | nn.Linear) -> None:
     """Small weights, and a probability of 1 % for every class."""
     for layer in (classes, boxes):
         nn.init.normal_(layer.weight, std=0.01)

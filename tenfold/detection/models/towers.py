@@ -43,18 +43,19 @@ class CapturingConvolution(nn.Module):
 
     conv_offset: nn.Conv2d
 
-    def __init__(self, width: int, with_offsets: bool) -> None:
+    def __init__(self, width: int, with_offsets: bool, inputs: int = 0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, width, 3, 3))
+        inputs = inputs or width
+        self.weight = nn.Parameter(torch.empty(width, inputs, 3, 3))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if with_offsets:
-            self.conv_offset = nn.Conv2d(width, 3 * TAPS, 3, padding=1)
+            self.conv_offset = nn.Conv2d(inputs, 3 * TAPS, 3, padding=1)
             nn.init.zeros_(self.conv_offset.weight)
             nn.init.zeros_(self.conv_offset.bias)  # type: ignore[arg-type]
 
     def forward(
         self, x: Float[Tensor, "b c h w"], offsets: Float[Tensor, "b 18 h w"], mask: Float[Tensor, "b 9 h w"]
-    ) -> Float[Tensor, "b c h w"]:
+    ) -> Float[Tensor, "b o h w"]:
         return deformed(x, offsets, mask, self.weight)
 
 
