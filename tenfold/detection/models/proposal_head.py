@@ -142,6 +142,7 @@ def proposed(output: DenseOutput, most: int) -> Float[Tensor, "b p 5"]:
     """Of each picture the ``most`` probable boxes, fewer if there are fewer priors. Those which a better one overlaps
     come behind all others, so that every picture has as many."""
     count = min(most, output.logits.shape[1])
+    # Of weights that diverged: NaN is proposed last, and the loss, which is NaN too, ends the training.
     scores, boxes = output.logits[..., 0].float().nan_to_num(-torch.inf), output.boxes().nan_to_num()
     scores, order = scores.topk(min(4 * count, scores.shape[1]), 1)
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 5))

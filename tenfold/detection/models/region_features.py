@@ -57,7 +57,7 @@ def region_features(
     b, p = regions.shape[:2]
     channels, device = levels[0].shape[1], regions.device
     dtype = torch.promote_types(levels[0].dtype, torch.float32)  # half precision does not tell pixels apart
-    regions = regions.detach().to(dtype).nan_to_num()
+    regions = regions.detach().to(dtype).nan_to_num()  # indices of cells are made of them; the loss tells of NaN
     cells = torch.cat([level.flatten(2).mT for level in levels], 1).to(dtype)  # (b, s, c)
     sizes = torch.tensor([level.shape[2:] for level in levels], device=device)
     starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
