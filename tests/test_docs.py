@@ -58,7 +58,7 @@ HOLDS = {
     "shifts.md": Holds(4, 1, 0, 1),
     "starflow.md": Holds(10, 1, 1, 10),
     "tarflow.md": Holds(7, 1, 0, 6),
-    "text-flows.md": Holds(10, 1, 3, 0),
+    "text-flows.md": Holds(10, 1, 3, 1),
 }
 
 
