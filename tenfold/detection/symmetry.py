@@ -1,5 +1,5 @@
-"""Angles from upright boxes alone (in the manner of H2RBox-v2, arXiv 2304.04403): where a picture is turned or mirrored,
-so must be what is predicted of it."""
+"""Angles from upright boxes alone (in the manner of H2RBox-v2, arXiv 2304.04403): what is predicted turns
+with the picture, and is mirrored with it."""
 
 import math
 from collections.abc import Sequence
