@@ -45,7 +45,7 @@ HOLDS = {
     "discrete-diffusion-steering.md": Holds(8, 1, 7, 13),
     "discrete-diffusion.md": Holds(10, 1, 3, 7),
     "discrete-samplers-tables.md": Holds(0, 0, 1, 10),
-    "discrete-samplers.md": Holds(12, 1, 3, 7),
+    "discrete-samplers.md": Holds(12, 1, 3, 8),
     "energy.md": Holds(4, 1, 3, 0),
     "factorization-order.md": Holds(8, 1, 2, 0),
     "masked-lm-generation.md": Holds(5, 1, 4, 4),
