@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.figures.theme import INK_ALONE
 from tenfold.files import write_output
 
 PALETTE = ("#2f6fdb", "#e07b39", "#3a9b6b", "#b4488e", "#7a68c9", "#8a8f98", "#c2a12e", "#2aa5b5")
@@ -58,8 +59,13 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: Path_) -> Path:
+    from matplotlib.collections import QuadMesh
+    from matplotlib.image import AxesImage
+
     content = io.BytesIO()
-    figure.savefig(content, dpi=130, format="png")
+    # A page in dark colours may turn the lightness of a chart round, but not that of images and maps.
+    metadata = {} if figure.findobj(lambda part: isinstance(part, AxesImage | QuadMesh)) else {"Comment": INK_ALONE}
+    figure.savefig(content, dpi=130, format="png", metadata=metadata)
     return write_output(Path(path), content.getvalue())
 
 

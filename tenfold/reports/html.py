@@ -15,14 +15,17 @@ from typing import Any
 
 from tenfold.errors import UsageError
 from tenfold.figures import curves
+from tenfold.figures.theme import INK_ALONE
 from tenfold.files import write_output
+from tenfold.reports.measures import Headline, headlines
 from tenfold.reports.style import STYLE
-from tenfold.reports.tables import format_value, group_rows, metric_html, title_of
+from tenfold.reports.tables import format_value, metric_html, title_of
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.run_folder import RunFolder
 
 CURVES = "training-curves.png"
 _MOST_RECORDS = 5000  # of a kind: more than a picture has pixels
+_HEAD = 1024  # bytes of a PNG before its pixels: what it says of itself
 
 
 @dataclass
@@ -42,6 +45,8 @@ class RunFiles:
     def own(self) -> set[str]:
         """Names of the models that the run itself trained, as its rows call them."""
         models = {row.model for row in self.rows}
+        if models == {""}:  # rows of one model need not name it
+            return models
         return {self.name} & models or {next((row.model for row in self.rows if row.model), "")} - {""}
 
 
@@ -152,7 +157,7 @@ def _page(title: str, lead: str, runs: list[RunFiles]) -> str:
     own = set().union(*(run.own for run in runs))
     body = [_headline(run, joint) for run in runs] if any(run.rows for run in runs) else []
     if rows:
-        body.append(f'<section id="results"><h2>Results</h2>{metric_html(rows, own)}</section>')
+        body.append(f'<section id="results"><h2>Results</h2>{_spread(rows)}{metric_html(rows, own)}</section>')
     for i, run in enumerate(runs):
         heading = f"<h2>{escape(run.name)}<small>{escape(_lead(run))}</small></h2>" if joint else ""
         body.append(f'<section id="run-{i}">{heading}{_pictures(run, joint)}{_background(run)}</section>')
@@ -165,6 +170,15 @@ def _page(title: str, lead: str, runs: list[RunFiles]) -> str:
         f'<header class="top"><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>{nav}</header>\n'
         f"<main>{''.join(body)}</main>\n"
         f"<footer>{escape(_footer(runs))}</footer></body></html>\n"
+    )
+
+
+def _spread(rows: list[Measurement]) -> str:
+    if all(row.standard_error is None for row in rows):
+        return ""
+    return (
+        '<p class="lead">± is one standard error over what a value is the mean of (test samples, draws or repeats) for '
+        "one trained model; how much another seed would change it is not in it.</p>"
     )
 
 
@@ -187,23 +201,29 @@ def _lead(run: RunFiles) -> str:
 
 
 def _headline(run: RunFiles, joint: bool) -> str:
-    cards = []
-    for group in group_rows(run.rows):
-        # The first in the file: the best of several splits would be a choice made after seeing them.
-        ours = next((row for row in run.rows if row in group.rows and row.model in run.own), None)
-        if ours is None:
-            continue
-        others = [row for row in group.rows if row.model not in run.own and row.split == ours.split]
-        note = ours.split + (f"; {others[0].model}: {format_value(others[0].value)}" if others else "")
-        value, _, error = format_value(ours.value, ours.standard_error).partition(" ± ")
-        cards.append(
-            f'<div class="card stat"><span class="name">{escape(group.title)}</span><b>{escape(value)}</b>'
-            f'<span class="note">{escape(f"± {error}, " if error else "")}{escape(note)}</span></div>'
-        )
+    cards = [_card(found) for found in headlines(run.rows, run.own)]
     if not cards:
         return ""
     heading = f"<h2>{escape(run.name)}</h2>" if joint else ""
-    return f'{heading}<div class="cards">{"".join(cards[:4])}</div>'
+    return f'{heading}<div class="cards">{"".join(cards)}</div>'
+
+
+def _card(found: Headline) -> str:
+    row, other = found.row, found.baseline
+    value, _, error = format_value(row.value, row.standard_error).partition(" ± ")
+    title = title_of(row.name) + (", the worst" if found.worst else "")
+    notes = [f"± {error}"] if error else []
+    notes += [row.split] if row.split else []
+    beside = ""
+    if other is not None:
+        # An exact value has as many digits as the estimate that it stands beside.
+        number = format_value(other.value, other.standard_error or row.standard_error).partition(" ± ")[0]
+        beside = f'<span class="note">{escape(f"{other.model}: {number}")}</span>'
+    unit = f' <span class="unit">{escape(row.unit)}</span>' if row.unit else ""
+    return (
+        f'<div class="card stat"><span class="name">{escape(title)}</span><b>{escape(value)}{unit}</b>'
+        f'<span class="note">{escape(", ".join(notes))}</span>{beside}</div>'
+    )
 
 
 def _pictures(run: RunFiles, joint: bool) -> str:
@@ -218,9 +238,11 @@ def _pictures(run: RunFiles, joint: bool) -> str:
         data = path.read_bytes()
         width, height = _png_size(data)
         mark = ' class="wide"' if width > max(1000, 1.3 * height) else ""
+        # Lines and letters may change their lightness with the theme; pixels of data and their colours may not.
+        kind = ' class="ink"' if INK_ALONE.encode() in data[:_HEAD] else ""
         figures.append(
-            f'<figure{mark}><img alt="{escape(caption)}" width="{width}" height="{height}" '
-            f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+            f'<figure{mark}><div class="scroll"><img{kind} alt="{escape(caption)}" width="{width}" height="{height}" '
+            f'src="data:image/png;base64,{base64.b64encode(data).decode()}"></div>'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
     heading = "" if joint else "<h2>Pictures</h2>"

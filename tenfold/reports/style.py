@@ -21,14 +21,18 @@ nav { display:flex; flex-wrap:wrap; gap:8px; margin-top:16px; }
 nav a { color:var(--accent); text-decoration:none; border:1px solid var(--line); background:var(--card);
   border-radius:999px; padding:3px 14px; font-size:.92rem; }
 nav a:hover { border-color:var(--accent); }
-.cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(190px,1fr)); gap:14px; margin:18px 0 6px; }
+.cards { display:flex; flex-wrap:wrap; gap:14px; margin:18px 0 6px; }
+.cards .card { flex:1 1 230px; }
 .card { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px 18px; min-width:0; }
 .stat b { display:block; font-size:1.75rem; line-height:1.25; letter-spacing:-.02em;
   font-variant-numeric:tabular-nums; }
 .stat .name { font-size:.9rem; color:var(--soft); }
 .stat .note { font-size:.84rem; margin-top:4px; }
-.metrics { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr)); gap:14px;
-  align-items:start; }
+.stat .unit { font-size:.85rem; letter-spacing:0; color:var(--soft); }
+.metrics, .figures { columns:2 440px; column-gap:14px; }
+.metrics .card, figure { break-inside:avoid; margin:0 0 14px; }
+.metrics .card:only-child, figure.wide { column-span:all; }
+figure.wide { margin:14px 0; }
 .scroll { overflow-x:auto; }
 table { border-collapse:collapse; width:100%; font-size:.93rem; }
 th, td { padding:7px 0; border-top:1px solid var(--line); text-align:left; vertical-align:top; font-weight:400; }
@@ -46,11 +50,8 @@ tr.own td.bar i { background:var(--own); }
 .note { display:block; font-size:.82rem; }
 .better { font-size:.82rem; margin:0 0 8px; }
 .unit { font-weight:400; font-size:.85rem; }
-.figures { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr)); gap:14px;
-  align-items:start; }
-figure { margin:0; background:var(--card); border:1px solid var(--line); border-radius:12px; padding:14px;
+figure { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:14px;
   min-width:0; }
-figure.wide { grid-column:1/-1; }
 figure img { display:block; max-width:100%; height:auto; margin:0 auto; background:#fff; border-radius:6px; }
 figcaption { font-size:.9rem; margin-top:10px; }
 details { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:10px 18px;
@@ -61,7 +62,10 @@ dl { display:grid; grid-template-columns:max-content 1fr; gap:4px 18px; font-siz
 dt { color:var(--soft); }
 dd { margin:0; overflow-wrap:anywhere; }
 footer { color:var(--soft); font-size:.85rem; padding:34px 20px 40px; }
-@media (max-width:560px) { h1 { font-size:1.6rem; } td.bar { display:none; } dl { grid-template-columns:1fr; }
+@media (prefers-color-scheme: dark) { figure img.ink { filter:invert(.9) hue-rotate(180deg); background:none; } }
+@media (max-width:560px) { main, .top, footer { padding:0 12px; } figure img[width] { max-width:none; }
+  figure img.ink { width:max(100%,560px); } figure img:not(.ink) { max-width:max(100%,560px); }
+  h1 { font-size:1.6rem; } td.bar { display:none; } dl { grid-template-columns:1fr; }
   dt { margin-top:6px; } }
 @media print { body { background:#fff; } .card, figure { break-inside:avoid; } }
 """

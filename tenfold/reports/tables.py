@@ -3,9 +3,11 @@
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
+from tenfold.reports.measures import HIGHER, LOWER, better_of, measure_of
 from tenfold.runs.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -21,8 +23,7 @@ _ACRONYMS = {
     "auroc": "AUROC",
 }
 _ACRONYMS |= {"ar": "AR", "dim": "dimension", "std": "s.d.", "bpd": "bits/dim", "map": "mAP", "ess": "ESS", "kl": "KL"}
-_HIGHER: tuple[str, ...] = ("log_prob", "accuracy", "precision", "recall", "auroc", "psnr", "ess")
-_HIGHER += ("average_precision", "agreement", "diversity")
+_ACRONYMS |= {"elbo": "ELBO", "z": "Z"}
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,6 @@ def title_of(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def higher_is_better(name: str) -> bool:
-    """Whether larger values of a metric are better; most are losses, errors and distances."""
-    return any(word in name for word in _HIGHER)
-
-
 def format_value(value: float, standard_error: float | None = None) -> str:
     """A number with the digits that its standard error (two of its digits are kept) supports, else four.
 
@@ -75,16 +71,22 @@ def format_value(value: float, standard_error: float | None = None) -> str:
 
 
 def group_rows(rows: Iterable[Measurement]) -> list[Group]:
-    """Rows by metric and unit, in order of first appearance; within a group the best value first."""
+    """Rows by metric and unit, in order of first appearance; within a group the best value first,
+    where one way is better."""
     found: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
         found.setdefault((row.name, row.unit), []).append(row)
     groups = []
     for (name, unit), members in found.items():
-        sign = -1.0 if higher_is_better(name) else 1.0
-        members.sort(key=lambda row: sign * row.value if math.isfinite(row.value) else math.inf)
+        sign = {HIGHER: -1.0, LOWER: 1.0}.get(better_of(name))
+        if sign is not None:  # else none is better, and the order of the file stays
+            members.sort(key=partial(_rank, sign))
         groups.append(Group(name, unit, tuple(members)))
     return groups
+
+
+def _rank(sign: float, row: Measurement) -> float:
+    return sign * row.value if math.isfinite(row.value) else math.inf
 
 
 def metric_table(rows: Sequence[Measurement], own: Collection[str] = (), title: str = "") -> "Table":
@@ -136,6 +138,13 @@ def _details(row: Measurement) -> str:
     return escape(", ".join(parts))
 
 
+def _sentence(name: str) -> str:
+    known, better = measure_of(name), better_of(name)
+    parts = [known.sentence] if known else []
+    parts += [f"{better.capitalize()} is better."] if better else []
+    return f'<p class="better">{escape(" ".join(parts))}</p>' if parts else ""
+
+
 def _compared(group: Group, own: Collection[str]) -> str:
     values = [abs(row.value) for row in group.rows if math.isfinite(row.value)]
     largest = max(values, default=0.0)
@@ -152,9 +161,8 @@ def _compared(group: Group, own: Collection[str]) -> str:
             f'<td class="bar" aria-hidden="true"><i style="width:{share:.1f}%"></i></td></tr>'
         )
     unit = f' <span class="unit">{escape(group.unit)}</span>' if group.unit else ""
-    better = "higher is better" if higher_is_better(group.name) else "lower is better"
     return (
-        f'<div class="card"><h3>{escape(group.title)}{unit}</h3><p class="better">{better}</p>'
+        f'<div class="card"><h3>{escape(group.title)}{unit}</h3>{_sentence(group.name)}'
         f'<div class="scroll"><table>{"".join(body)}</table></div></div>'
     )
 
@@ -166,7 +174,7 @@ def _single(rows: Sequence[Measurement]) -> str:
         about = " · ".join(escape(part) for part in (row.model, row.split) if part)
         details = _details(row)
         body.append(
-            f'<tr><th scope="row">{escape(title_of(row.name))}<span class="note">{about}</span>'
+            f'<tr><th scope="row">{escape(title_of(row.name))}{_sentence(row.name)}<span class="note">{about}</span>'
             + (f'<span class="note">{details}</span>' if details else "")
             + f'</th><td class="num">{_value_html(row)} {unit}</td></tr>'
         )
