@@ -67,6 +67,13 @@ def test_the_blocker_blocks() -> None:
     assert "torch was imported" in done.stderr
 
 
+def test_rooms_open_the_models_of_others_once_the_verbs_are_imported() -> None:
+    """From Python, too: not only where the command is."""
+    asked = "from tenfold.runs import readers, sampled_loss\nprint(readers._open is None, sampled_loss._reader is None)"
+    assert run(asked).stdout.split() == ["True", "True"]
+    assert run(f"import tenfold.api\n{asked}").stdout.split() == ["False", "False"]
+
+
 def test_shifts_import_no_torch() -> None:
     assert run("import tenfold.shifts", ("torch",)).returncode == 0
 

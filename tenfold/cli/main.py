@@ -15,8 +15,6 @@ from tenfold.cli import bench, convert, doctor, evaluate, report, train, use
 from tenfold.cli import list as list_
 from tenfold.cli.completion import completes
 from tenfold.errors import TenfoldError, suggest
-from tenfold.runs.readers import open_readers_by
-from tenfold.runs.sampled_loss import SampledLoss, read_losses_by
 from tenfold.version import __version__
 
 # verb -> (what runs it: arguments to exit code, what it does)
@@ -113,22 +111,6 @@ def _dispatch(arguments: list[str]) -> int:
         )
     run, _ = known[name]
     return run(rest)
-
-
-def _losses_of(run: str) -> list[SampledLoss]:
-    from tenfold.api.examples import losses_of
-
-    return losses_of(run)
-
-
-def _open_reader(source: str, order: str | None, device: str, dtype: str) -> Any:
-    from tenfold.api.reading import open_language_model
-
-    return open_language_model(source, order, device, dtype)
-
-
-read_losses_by(_losses_of)
-open_readers_by(_open_reader)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -52,6 +52,7 @@ from .learning.config import EnergySampleOptions as EnergySampleOptions
 from .learning.config import LikelihoodEvaluation as LikelihoodEvaluation
 from .learning.config import LikelihoodObjective as LikelihoodObjective
 from .learning.densities import bits_of as bits_of
+from .learning.densities import plane_entropy as plane_entropy
 from .learning.densities import plane_points as plane_points
 from .learning.densities import points_of as points_of
 from .learning.model import DiscreteEnergy as DiscreteEnergy

@@ -159,6 +159,7 @@ def _samplers() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         ),
         "solve": (face.solve, {"graph": GRAPH, "problem": "mis"}),
         "plane_points": (face.plane_points, {"name": "moons", "count": 4}),
+        "plane_entropy": (face.plane_entropy, {"name": "moons", "count": 4}),
         "spread_sites": (face.spread_sites, {"height": 4, "width": 4, "apart": 2}),
     }
 
@@ -171,7 +172,8 @@ WHOLE = {
     "way": ("steps", "apart", "seed"), "draw": ("num", "at_once", "seed"),
     "masked_smc": ("particles", "populations", "seed"), "flow_choices": ("steps", "moves", "seed"),
     "moved_choices": ("steps", "moves", "seed"), "simulated_annealing": ("chains", "sweeps", "seed"),
-    "solve": ("chains", "sweeps", "seed"), "plane_points": ("count", "seed"), "spread_sites": ("height", "apart"),
+    "solve": ("chains", "sweeps", "seed"), "plane_points": ("count", "seed"),
+    "plane_entropy": ("count", "cells", "bits"), "spread_sites": ("height", "apart"),
 }  # fmt: skip
 
 

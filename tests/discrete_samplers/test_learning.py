@@ -28,7 +28,7 @@ from tenfold.discrete_samplers.learning.config import (
     LikelihoodObjective,
 )
 from tenfold.discrete_samplers.learning.data import load_bits
-from tenfold.discrete_samplers.learning.densities import SPAN, bits_of, plane_points, points_of
+from tenfold.discrete_samplers.learning.densities import SPAN, bits_of, plane_entropy, plane_points, points_of
 from tenfold.discrete_samplers.learning.model import BitNetwork, DiscreteEnergy, LearnedCouplings
 from tenfold.discrete_samplers.learning.phase import NegativePhase, hamming_mmd, likelihood_loss
 from tenfold.discrete_samplers.learning.recipes import RECIPES, DiscreteEnergyRecipe
@@ -47,10 +47,10 @@ def machine(sites: int, hidden: int, size: float = 1.0) -> BoltzmannMachine:
     return BoltzmannMachine(size * torch.randn(hidden, sites), size * torch.randn(sites), size * torch.randn(hidden))
 
 
-@pytest.mark.parametrize("kind", ["machine", "network", "couplings"])
+@pytest.mark.parametrize("kind", ["machine", "perceptron", "couplings"])
 def test_odds_of_sites_are_those_of_all(kind: str) -> None:
     torch.manual_seed(0)
-    law: Any = {"machine": machine(5, 3), "network": NeuralEnergy(BitNetwork(5, 8, 1), 5)}.get(kind)
+    law: Any = {"machine": machine(5, 3), "perceptron": NeuralEnergy(BitNetwork(5, 8, 1), 5)}.get(kind)
     if law is None:
         law = LearnedCouplings(5)
         torch.nn.init.normal_(law.upper)
@@ -216,8 +216,8 @@ def test_recipes_describe_themselves() -> None:
 
 
 def test_models_are_folders(tmp_path: Path) -> None:
-    for kind in ("machine", "couplings", "network"):
-        model = DiscreteEnergy(DiscreteEnergyConfig(sites=6, kind=kind, hidden=4, layers=1))  # type: ignore[arg-type]
+    for kind in ("machine", "couplings", "perceptron"):
+        model = DiscreteEnergy(DiscreteEnergyConfig(sites=6, kind=kind, hidden=4, layers=1))
         model.save_pretrained(tmp_path / kind)
         x = torch.randint(2, (4, 6))
         torch.testing.assert_close(DiscreteEnergy.from_pretrained(tmp_path / kind)(x), model(x))
@@ -235,3 +235,15 @@ def test_models_are_folders(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit(make: Any) -> None:
     with pytest.raises(UsageError):
         make()
+
+
+def test_no_energy_is_below_the_entropy_of_its_density() -> None:
+    """Half of a square of side 8, by hand, and eight Gaussians that hardly overlap."""
+    cell = 2 * math.log(SPAN / 2**15)
+    assert plane_entropy("checkerboard") == pytest.approx(math.log(32) - cell, abs=2e-3)
+    gaussians = math.log(8) + math.log(2 * math.pi * math.e * 0.125) - cell
+    assert plane_entropy("8gaussians") == pytest.approx(gaussians, abs=0.01)
+    assert plane_entropy("moons", 16) == pytest.approx(plane_entropy("moons", 32) - 16 * math.log(2), abs=1e-9)
+    for wrong in ({"count": 0}, {"cells": 0}, {"name": "moon"}, {"bits": 3}):
+        with pytest.raises(UsageError):
+            plane_entropy(**{"name": "moons", **wrong})  # type: ignore[arg-type]

@@ -49,13 +49,14 @@ class DiscreteEnergyConfig:
 
     Attributes:
         sites: bits.
-        kind: "machine", a restricted Boltzmann machine, "couplings", s'Js + b's of spins, or "network", a perceptron.
+        kind: "machine", a restricted Boltzmann machine, "couplings", s'Js + b's of spins, or "perceptron", a network
+            of signs.
         hidden: hidden bits of the machine, or width of the network.
         layers: of the network.
     """
 
     sites: int = 64
-    kind: Literal["machine", "couplings", "network"] = "machine"
+    kind: Literal["machine", "couplings", "perceptron"] = "machine"
     hidden: int = 16
     layers: int = 3
 

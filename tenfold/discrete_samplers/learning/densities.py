@@ -87,6 +87,24 @@ def plane_points(name: str, count: int, seed: int = 0) -> Points:
 
 
 @read_arguments
+def plane_entropy(name: str, bits: int = 32, count: int = 1_000_000, cells: int = 384) -> float:
+    """The entropy of a density's bits in nats, below which no model's negative log-likelihood lies: that of the shares
+    of ``count`` draws in cells² squares (with the correction of Miller and Madow), in which the density counts as
+    level; so it is high where it bends within a square, by at most 0.03 for all seven. Raises UsageError for a density
+    that there is not, no draws, no cells, and numbers of bits that ``bits_of`` refuses."""
+    _check_bits(bits)
+    for what, given in (("count", count), ("cells", cells)):
+        if given < 1:
+            raise UsageError(f"{what} is {given}; give 1 or more")
+    points = plane_points(name, count)
+    columns = np.clip(((points + SPAN) * (cells / (2 * SPAN))).astype(np.int64), 0, cells - 1)
+    found = np.bincount(columns[:, 0] * cells + columns[:, 1])
+    shares = found[found > 0] / count
+    within = 2 * math.log(2 ** (bits // 2) / cells)
+    return float(-(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * count)) + within
+
+
+@read_arguments
 def bits_of(points: Values, bits: int) -> Int[Tensor, "n d"]:
     """Both coordinates as a sign (1 where negative) and the Gray code of |x| in steps of SPAN/2^(bits/2 − 1): points
     next to each other differ in one bit. Raises UsageError for other shapes than (n, 2), NaN, and odd numbers of
@@ -94,8 +112,7 @@ def bits_of(points: Values, bits: int) -> Int[Tensor, "n d"]:
     given = floats(points, "points", torch.float64)
     if given.ndim != 2 or given.shape[1] != 2:
         raise UsageError(f"points have shape {tuple(given.shape)}; give (number, 2) coordinates")
-    if bits % 2 or not 4 <= bits <= _MOST_BITS:
-        raise UsageError(f"bits is {bits}; give an even number from 4 to {_MOST_BITS}, half for each coordinate")
+    _check_bits(bits)
     points = given.cpu().numpy()
     size = bits // 2 - 1
     steps = np.minimum((np.abs(points) * (2**size / SPAN)).astype(np.int64), 2**size - 1)
@@ -103,6 +120,11 @@ def bits_of(points: Values, bits: int) -> Int[Tensor, "n d"]:
     digits = gray[..., None] >> np.arange(size - 1, -1, -1) & 1
     coded = np.concatenate([(points < 0)[..., None].astype(np.int64), digits], -1)
     return torch.from_numpy(coded.reshape(len(points), bits))
+
+
+def _check_bits(bits: int) -> None:
+    if bits % 2 or not 4 <= bits <= _MOST_BITS:
+        raise UsageError(f"bits is {bits}; give an even number from 4 to {_MOST_BITS}, half for each coordinate")
 
 
 def points_of(x: Values) -> Points:

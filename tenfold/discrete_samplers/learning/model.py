@@ -56,19 +56,23 @@ class LearnedCouplings(nn.Module):
 
 
 class BitNetwork(nn.Module):
-    """A perceptron from one-hot bits to an energy."""
+    """A perceptron from bits to an energy.
+
+    Bits come in as signs and layers begin with the variance that ReLU keeps (He et al. 2015): from small weights, of
+    bits as 0 and 1, a network stays near a linear one, and densities whose bits count only together are not found."""
 
     def __init__(self, sites: int, hidden: int, layers: int) -> None:
         super().__init__()
-        widths = [2 * sites, *[hidden] * layers]
         parts: list[nn.Module] = [nn.Flatten()]
-        for before, after in pairwise(widths):
-            parts += [nn.Linear(before, after), nn.SiLU()]
+        for before, after in pairwise([2 * sites, *[hidden] * layers]):
+            linear = nn.Linear(before, after)
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            parts += [linear, nn.ReLU()]
         self.layers = nn.Sequential(*parts, nn.Linear(hidden, 1))
 
     def forward(self, one_hot: Float[Tensor, "b d 2"]) -> Float[Tensor, "b 1"]:
         """E."""
-        return self.layers(one_hot)
+        return self.layers(2 * one_hot - 1)
 
 
 @reads_tokens

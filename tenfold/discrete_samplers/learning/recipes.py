@@ -51,11 +51,11 @@ _COUPLINGS = DiscreteEnergyRecipe(
 
 def _plane(source: str) -> DiscreteEnergyRecipe:
     return DiscreteEnergyRecipe(
-        model=DiscreteEnergyConfig(sites=32, kind="network", hidden=128, layers=3),
-        data=EnergyDataSettings(source=source, rows=20000, test=4000),  # type: ignore[arg-type]
-        objective=LikelihoodObjective(particles=128),
+        model=DiscreteEnergyConfig(sites=32, kind="perceptron", hidden=256, layers=3),
+        data=EnergyDataSettings(source=source, rows=100_000, test=10_000),  # type: ignore[arg-type]
+        objective=LikelihoodObjective(particles=256),
         train=TrainingConfig(
-            steps=4000, batch_size=128, learning_rate=1e-3, weight_decay=0.0, ema=0.999, validate_every=0
+            steps=5000, batch_size=256, learning_rate=2e-3, weight_decay=0.0, ema=0.999, validate_every=0
         ),
         evaluation=LikelihoodEvaluation(samples=1000, steps=100),
     )

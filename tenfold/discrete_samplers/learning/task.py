@@ -15,6 +15,7 @@ from tenfold.discrete_samplers.classical.gibbs import Gibbs
 from tenfold.discrete_samplers.exact.enumeration import machine_log_z
 from tenfold.discrete_samplers.learning.config import DENSITIES, EnergySampleOptions
 from tenfold.discrete_samplers.learning.data import BitRows, BitSplits, load_bits
+from tenfold.discrete_samplers.learning.densities import plane_entropy
 from tenfold.discrete_samplers.learning.model import DiscreteEnergy, LearnedCouplings
 from tenfold.discrete_samplers.learning.phase import NegativePhase, hamming_mmd, likelihood_loss
 from tenfold.discrete_samplers.learning.recipes import DiscreteEnergyRecipe
@@ -139,6 +140,8 @@ class DiscreteEnergyTask:
             spread = math.hypot(float(values.std()) / math.sqrt(len(values)), error)
             rows.append(Measurement("nll", log_z - float(values.mean()), "nats", split, name, spread, len(values)))
         if self.recipe.data.source in DENSITIES:
+            floor = plane_entropy(self.recipe.data.source, self.recipe.data.bits)
+            rows.append(Measurement("nll", floor, "nats", "test", "entropy of the density"))
             drawn = found.samples[found.log_weights.exp().cpu().multinomial(len(found.samples), True)].cpu()
             rows.append(Measurement("mmd", float(hamming_mmd(drawn, self.bits.test.rows)), "", "test", name))
         if isinstance(law, LearnedCouplings) and self.recipe.data.source == "ising":
@@ -189,7 +192,7 @@ class DiscreteEnergyTask:
         task.phase.log_weights = torch.zeros(recipe.objective.particles, dtype=torch.float64, device="meta")
         task.phase.log_z = torch.zeros((), dtype=torch.float64, device="meta")
         flops, _ = traced(lambda: task.model(x))
-        asked = 2 if recipe.model.kind == "network" else 1  # for each site of a sweep, with both its tokens
+        asked = 2 if recipe.model.kind == "perceptron" else 1  # for each site of a sweep, with both its tokens
         moved = recipe.objective.particles * recipe.objective.moves * sites * asked
 
         def batch(rows: int) -> Batch:
