@@ -1,7 +1,7 @@
 """Stock causal networks of transformers as language models: what texts share is read once, through the cache."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from tenfold.text.language_model import ReadingOrder, TokenScores, require_finit
 from tenfold.text.tokenizer import FileTokenizer, Tokenizer
 
 _LOGITS_AT_ONCE = 2**25  # 128 MiB in float32
+_LOGITS_IN_CACHE = 2**19  # of a processor: what is summed there again and again stays near
 
 
 class CausalReader:
@@ -77,11 +78,8 @@ class CausalReader:
         found: list[TokenScores | None] = [None] * len(rows)
         with torch.inference_mode():
             after, cache = self._prefill(stem)
-            start = 0
-            while start < len(order):
-                some = order[start : start + max(1, _LOGITS_AT_ONCE // (len(rows[order[-1]]) * self.vocabulary))]
-                start += len(some)
-                last = start == len(order)
+            for some in _batches(order, [len(rows[i]) for i in order], _LOGITS_AT_ONCE // self.vocabulary):
+                last = some[-1] == order[-1]
                 part = [rows[i] for i in some]
                 for i, scores in zip(some, self._batch(part, after, cache, keep=not last), strict=True):
                     found[i] = scores
@@ -125,21 +123,37 @@ class CausalReader:
         self, rows: Sequence[Sequence[int]], after: Float[Tensor, "1 k"], cache: Any, *, keep: bool
     ) -> list[TokenScores]:
         """Rows that are continued from one cache, which is left as it is where somebody ``keep``s it."""
-        width = max(map(len, rows))
+        sizes = [len(row) for row in rows]
+        width = max(sizes)
         targets = self._ids([[*row, *[0] * (width - len(row))] for row in rows])
-        first = after.expand(len(rows), -1)[:, None]
-        log_p, greedy = _scored(first, targets[:, :1])
+        found = [_scored(after.expand(len(rows), -1), targets[:, 0])]
         if width > 1:
             grown = copy.deepcopy(cache) if keep else cache
             grown.batch_repeat_interleave(len(rows))
             self.computed += targets[:, 1:].numel()
-            logits = self.network(input_ids=targets[:, :-1], cache=grown, use_cache=True).logits
-            more = _scored(logits, targets[:, 1:])
-            log_p, greedy = torch.cat([log_p, more[0]], 1), torch.cat([greedy, more[1]], 1)
-        values, likeliest = log_p.double().cpu().numpy(), greedy.cpu().numpy()
-        scores = [TokenScores(values[i, : len(row)], likeliest[i, : len(row)]) for i, row in enumerate(rows)]
+            counts = torch.tensor(sizes, device=targets.device)
+            scored = torch.arange(1, width, device=targets.device) < counts[:, None]
+            logits = self._logits(scored, input_ids=targets[:, :-1], cache=grown, use_cache=True)
+            found.append(_scored(logits, targets[:, 1:][scored]))
+        log_p, greedy = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
+        # First tokens stand before all others, which follow row by row.
+        ends = len(rows) + np.cumsum([0, *sizes]) - np.arange(len(rows) + 1)
+        scores = []
+        for i in range(len(rows)):
+            places = np.r_[i, ends[i] : ends[i + 1]]
+            scores.append(TokenScores(log_p[places].astype(np.float64), greedy[places]))
         require_finite_scores(self.name, scores)
         return scores
+
+    def _logits(self, scored: Bool[Tensor, "b n"], **inputs: Any) -> Float[Tensor, "t k"]:
+        """Logits at the places ``scored``, row by row: the vocabulary is projected there alone."""
+        head = self.network.get_output_embeddings()
+        # What stands behind the head (scales, soft caps) is the network's own, so the head is told what it reads.
+        hook = head.register_forward_pre_hook(lambda module, given: (given[0][scored][None],))
+        try:
+            return cast(Tensor, self.network(**inputs).logits[0])
+        finally:
+            hook.remove()
 
 
 class Continuation:
@@ -207,26 +221,45 @@ class Continuation:
                 use_cache=True,
             ).logits
             before = torch.cat([self._after[:, None], logits[:, :-1]], 1)
-            log_p, _ = _scored(before, given)
+            log_p, _ = _scored(before.flatten(0, 1), given.flatten())
             self._next, self._after = self._next + count, logits[:, -1]
         self.read = [size + count for size in self.read]
-        found = log_p.double().cpu().numpy()
+        found = log_p.view(given.shape).double().cpu().numpy()
         if not np.isfinite(found).all():
             raise UsageError(f"{model.name} gives log-probabilities that are not finite; its weights are damaged")
         return found
+
+
+def _batches(order: list[int], sizes: list[int], most: int) -> Iterator[list[int]]:
+    """Rows in the order of their rising ``sizes``, cut into batches of at most so many tokens, filling included."""
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or (end + 1 - start) * sizes[end] > most:
+            yield order[start:end]
+            start = end
 
 
 def _wide(logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _scored(
-    logits: Float[Tensor, "b n k"], targets: Int[Tensor, "b n"]
-) -> tuple[Float[Tensor, "b n"], Bool[Tensor, "b n"]]:
-    """log p of the targets, and whether each is the likeliest token."""
-    wide = _wide(logits)
-    log_p = wide.gather(-1, targets[..., None])[..., 0] - wide.logsumexp(-1)
-    return log_p, wide.argmax(-1) == targets
+def _scored(logits: Float[Tensor, "t k"], targets: Int[Tensor, " t"]) -> tuple[Float[Tensor, " t"], Bool[Tensor, " t"]]:
+    """log p of the targets, and whether each is the likeliest token (the first of equals)."""
+    rows = len(targets) if logits.is_cuda else max(1, _LOGITS_IN_CACHE // logits.shape[-1])
+    found = [_scored_piece(_wide(a), b) for a, b in zip(logits.split(rows), targets.split(rows), strict=True)]
+    log_p, greedy = zip(*found, strict=True)
+    return torch.cat(log_p), torch.cat(greedy)
+
+
+def _scored_piece(
+    logits: Float[Tensor, "t k"], targets: Int[Tensor, " t"]
+) -> tuple[Float[Tensor, " t"], Bool[Tensor, " t"]]:
+    top, at = logits.amax(-1), logits.gather(-1, targets[:, None])[:, 0]
+    log_p = at - top - (logits - top[:, None]).exp_().sum(-1).log()
+    greedy = at == top
+    equal = greedy.nonzero()[:, 0]  # argmax is slow, and asked only of these
+    greedy[equal] = logits[equal].argmax(-1) == targets[equal]
+    return log_p, greedy
 
 
 def open_causal(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tenfold.errors import UsageError
-from tenfold.text.causal import CausalReader
+from tenfold.text.causal import CausalReader, _scored
 from tenfold.text.language_model import LanguageModel, beginning, split_tokens
 from tenfold.text.tokenizer import ByteTokenizer
 
@@ -54,6 +54,42 @@ def test_a_shared_stem_is_what_separate_texts_are(model: CausalReader, monkeypat
     for one, other in zip(model.token_scores(stem, ROWS), found, strict=True):
         np.testing.assert_allclose(one.log_p, other.log_p, atol=1e-9)
         assert (one.greedy == other.greedy).all()
+
+
+def test_the_vocabulary_is_projected_where_something_is_scored(model: CausalReader) -> None:
+    read: list[int] = []
+    hook = model.network.lm_head.register_forward_hook(lambda module, given, out: read.append(out.shape[:-1].numel()))
+    model.token_scores([256, 65, 66], ROWS)
+    hook.remove()
+    assert read == [1, sum(len(row) - 1 for row in ROWS)]
+
+
+def test_what_stands_behind_the_head_counts() -> None:
+    """Gemma caps its logits after the projection."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=258, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        intermediate_size=16, final_logit_softcapping=0.5, max_position_embeddings=64,
+    )  # fmt: skip
+    network = Gemma2ForCausalLM(config).double().eval().requires_grad_(False)
+    network.lm_head.weight.mul_(200.0)
+    reader = CausalReader(network, ByteTokenizer(), begin=(256,))
+    for row, scores in zip(ROWS, reader.token_scores([256, 7], ROWS), strict=True):
+        np.testing.assert_allclose(scores.log_p, anew(reader, [256, 7], row), atol=1e-9)
+
+
+def test_pieces_of_scores_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties, too: of equal tokens the first is the likeliest."""
+    draws = torch.Generator().manual_seed(0)
+    logits = torch.randint(-3, 3, (40, 7), generator=draws).double()
+    targets = torch.randint(0, 7, (40,), generator=draws)
+    monkeypatch.setattr("tenfold.text.causal._LOGITS_IN_CACHE", 20)
+    log_p, greedy = _scored(logits, targets)
+    torch.testing.assert_close(log_p, logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0])
+    assert torch.equal(greedy, logits.argmax(-1) == targets)
+    assert 0 < greedy.sum() < (logits.amax(-1) == logits.gather(-1, targets[:, None])[:, 0]).sum()
 
 
 def test_greedy_tokens_are_the_likeliest(model: CausalReader) -> None:

@@ -16,9 +16,12 @@ from tenfold.errors import UsageError
 from tenfold.ordering.choices import rules
 from tenfold.ordering.choices.items import ChoiceItem
 from tenfold.ordering.choices.layout import TextParts, parts_of
+from tenfold.ordering.choices.texts import Read, Text, read_texts, text_of
 from tenfold.ordering.options import BACKWARD, FORWARD, ChoiceScoring
 from tenfold.settings.arguments import read_arguments
 from tenfold.text.language_model import LanguageModel, beginning, split_tokens
+
+_AT_ONCE = 2**13  # tokens of items that wait to be read together
 
 
 class Forward(NamedTuple):
@@ -92,29 +95,52 @@ def forward_scores(
     """log p(a | q) of every option: the question is read once for all options that share its tokens.
 
     Where the whole is longer than the model reads, the oldest tokens of the question go: never those of an option."""
+    texts = _forward_texts(model, item, template, losses, stop=stop, alone=alone)
+    return texts.scores(read_texts(model, texts.needed()))
+
+
+class _ForwardTexts(NamedTuple):
+    """What ``Forward`` is made of: options after the question, with the stop token where ``stopped``, and by
+    themselves (none where they are not asked for)."""
+
+    asked: list[Text]
+    alone: list[Text]
+    tokens: list[int]
+    stopped: bool
+
+    def needed(self) -> list[Text]:
+        return [*self.asked, *self.alone]
+
+    def scores(self, read: Read) -> Forward:
+        rows = [read[text] for text in self.asked]
+        total = np.array([row.log_p[:size].sum() for row, size in zip(rows, self.tokens, strict=True)])
+        none = np.full(len(rows), np.nan)
+        return Forward(
+            total,
+            np.array([row.log_p.sum() for row in rows]) if self.stopped else none,
+            np.array([read[text].log_p.sum() for text in self.alone]) if self.alone else none.copy(),
+            np.array(self.tokens),
+            np.array([bool(row.greedy[:size].all()) for row, size in zip(rows, self.tokens, strict=True)]),
+        )
+
+
+def _forward_texts(
+    model: LanguageModel, item: ChoiceItem, template: str, losses: Losses, *, stop: bool, alone: bool
+) -> _ForwardTexts:
     found = readings(model, item, template, answer_last=model.order == "l2r")
     losses.apart += sum(not reading.joined for reading in found)
-    ended = stop and model.stop is not None
-    rows = [[*reading.scored, *([model.stop] if ended and model.stop is not None else [])] for reading in found]
-    room = model.longest - len(model.begin) - max(map(len, rows))
+    end = [model.stop] if stop and model.stop is not None else []
+    most = max(len(reading.scored) for reading in found) + len(end)
+    room = model.longest - len(model.begin) - most
     if room < 1:
-        raise UsageError(
-            f"an option of {max(map(len, rows))} tokens leaves no room in the {model.longest} of {model.name}"
-        )
+        raise UsageError(f"an option of {most} tokens leaves no room in the {model.longest} of {model.name}")
     losses.cut += any(len(reading.given) > room for reading in found)
-    count = len(found)
-    total, stopped, prior = np.empty(count), np.full(count, np.nan), np.full(count, np.nan)
-    greedy = np.empty(count, bool)
-    for stem, which in _shared([[*model.begin, *_kept(model, reading.given, room)] for reading in found]):
-        for i, scores in zip(which, model.token_scores(stem, [rows[i] for i in which]), strict=True):
-            size = len(found[i].scored)
-            total[i], greedy[i] = scores.log_p[:size].sum(), bool(scores.greedy[:size].all())
-            if ended:
-                stopped[i] = scores.log_p.sum()
-    if alone:
-        own = model.token_scores(beginning(model), [reading.scored for reading in found])
-        prior = np.array([scores.log_p.sum() for scores in own])
-    return Forward(total, stopped, prior, np.array([len(reading.scored) for reading in found]), greedy)
+    return _ForwardTexts(
+        [text_of([*model.begin, *_kept(model, r.given, room)], [*r.scored, *end]) for r in found],
+        [text_of(beginning(model), reading.scored) for reading in found] if alone else [],
+        [len(reading.scored) for reading in found],
+        bool(end),
+    )
 
 
 @read_arguments
@@ -123,6 +149,30 @@ def backward_scores(model: LanguageModel, item: ChoiceItem, template: str, losse
 
     There is no shared beginning. Where a text is longer than the model reads, the oldest tokens of the question go, as
     many of every option's: never those of an option."""
+    texts = _backward_texts(model, item, template, losses)
+    return texts.scores(read_texts(model, texts.needed()))
+
+
+class _BackwardTexts(NamedTuple):
+    """What ``Backward`` is made of: each option with the question behind it, and the options' tokens."""
+
+    asked: list[Text]
+    tokens: list[int]
+
+    def needed(self) -> list[Text]:
+        return self.asked
+
+    def scores(self, read: Read) -> Backward:
+        rows = [(read[text].log_p, size) for text, size in zip(self.asked, self.tokens, strict=True)]
+        return Backward(
+            np.array([log_p[n:].sum() for log_p, n in rows]),
+            np.array([log_p[:n].sum() for log_p, n in rows]),
+            np.array([len(log_p) - n for log_p, n in rows]),
+            np.array(self.tokens),
+        )
+
+
+def _backward_texts(model: LanguageModel, item: ChoiceItem, template: str, losses: Losses) -> _BackwardTexts:
     found = readings(model, item, template, answer_last=model.order == "r2l")
     losses.apart += sum(not reading.joined for reading in found)
     stem = beginning(model)
@@ -130,29 +180,14 @@ def backward_scores(model: LanguageModel, item: ChoiceItem, template: str, losse
     if room < 1:
         raise UsageError(f"the longest option leaves no room for a question in the {model.longest} of {model.name}")
     losses.cut += any(len(reading.scored) > room for reading in found)
-    asked = [_kept(model, reading.scored, room) for reading in found]
-    scores = model.token_scores(stem, [[*r.given, *q] for r, q in zip(found, asked, strict=True)])
-    sizes = [len(reading.given) for reading in found]
-    return Backward(
-        np.array([row.log_p[n:].sum() for row, n in zip(scores, sizes, strict=True)]),
-        np.array([row.log_p[:n].sum() for row, n in zip(scores, sizes, strict=True)]),
-        np.array([len(q) for q in asked]),
-        np.array(sizes),
+    return _BackwardTexts(
+        [text_of(stem, [*r.given, *_kept(model, r.scored, room)]) for r in found], [len(r.given) for r in found]
     )
 
 
 def _kept(model: LanguageModel, question: list[int], room: int) -> list[int]:
     """The newest ``room`` tokens of a question: of a model that reads right to left those that it reads first."""
     return question[-room:] if model.order == "l2r" else question[:room]
-
-
-def _shared(stems: list[list[int]]) -> Iterator[tuple[list[int], list[int]]]:
-    """Different stems, and the options that go on from each."""
-    places: dict[tuple[int, ...], list[int]] = {}
-    for i, stem in enumerate(stems):
-        places.setdefault(tuple(stem), []).append(i)
-    for shared, which in places.items():
-        yield list(shared), which
 
 
 @dataclass(frozen=True)
@@ -249,13 +284,31 @@ def score_choices(
     answer_first = scoring.reverse if model.order == "l2r" else scoring.natural
     forward: list[Forward] = []
     backward: list[Backward] = []
+    ahead_texts: list[_ForwardTexts] = []
+    back_texts: list[_BackwardTexts] = []
+    waiting = 0
     losses = Losses()
+
+    def flush() -> None:
+        read = read_texts(model, (text for one in (*ahead_texts, *back_texts) for text in one.needed()))
+        forward.extend(one.scores(read) for one in ahead_texts)
+        backward.extend(one.scores(read) for one in back_texts)
+        ahead_texts.clear()
+        back_texts.clear()
+
     for item in progress.track(items, "scoring", "items"):
         if ahead:
-            one = forward_scores(model, item, answer_last, losses, stop="stop" in wanted, alone="pmi" in wanted)
-            forward.append(one)
+            one = _forward_texts(model, item, answer_last, losses, stop="stop" in wanted, alone="pmi" in wanted)
+            ahead_texts.append(one)
+            waiting += sum(len(text.row) for text in one.needed())
         if back:
-            backward.append(backward_scores(model, item, answer_first, losses))
+            back_texts.append(_backward_texts(model, item, answer_first, losses))
+            waiting += sum(len(text.row) for text in back_texts[-1].needed())
+        if waiting >= _AT_ONCE:
+            flush()
+            waiting = 0
+    if waiting:
+        flush()
     losses.tell(model.name)
     if "stop" in wanted and model.stop is None:
         progress.note(f"{model.name} has no stop token; the rule stop is left out")
