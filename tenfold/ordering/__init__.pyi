@@ -11,6 +11,8 @@ from .choices.comparison import bootstrap as bootstrap
 from .choices.comparison import brier as brier
 from .choices.comparison import compare as compare
 from .choices.comparison import reliability as reliability
+from .choices.directions import DirectionEntropy as DirectionEntropy
+from .choices.directions import direction_entropies as direction_entropies
 from .choices.items import ChoiceItem as ChoiceItem
 from .choices.items import read_items as read_items
 from .choices.items import some_items as some_items
@@ -20,6 +22,10 @@ from .choices.measuring import measure_choices as measure_choices
 from .choices.pruning import Pruned as Pruned
 from .choices.pruning import pruned_pick as pruned_pick
 from .choices.report import report_choices as report_choices
+from .choices.reranking import Reranked as Reranked
+from .choices.reranking import RerankWeights as RerankWeights
+from .choices.reranking import bidirectional as bidirectional
+from .choices.reranking import rerank as rerank
 from .choices.rules import correct as correct
 from .choices.rules import lengths as lengths
 from .choices.rules import mutual_information as mutual_information
@@ -40,6 +46,7 @@ from .choices.scoring import score_choices as score_choices
 from .config import ArithmeticDataConfig as ArithmeticDataConfig
 from .config import OrderLMConfig as OrderLMConfig
 from .entropies import Rollouts as Rollouts
+from .entropies import reader_entropy as reader_entropy
 from .entropies import rollout_entropy as rollout_entropy
 from .examples import smollm2_choices as smollm2_choices
 from .models.model import OrderLM as OrderLM

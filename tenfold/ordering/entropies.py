@@ -4,7 +4,7 @@ Arrays of (items, rollouts); what is estimated is the entropy of the model, not 
 an exact model the two agree. Source: arXiv:2502.18435, which takes one roll-out of ten tokens for each item.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +12,17 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from tenfold import progress
 from tenfold.errors import UsageError
 from tenfold.nn.border import as_tensor, whole
 from tenfold.nn.tensors import read_tensors, require_axes
 from tenfold.runs.machine import require_memory
 from tenfold.settings.arguments import read_arguments
+from tenfold.text.causal import CausalReader, Continuation
 from tenfold.training.streams import numpy_generator
 
+_TOGETHER = 16  # contexts that are read at a time
+_PROBABILITIES = 2**23  # at a time: 64 MiB
 _GIVEN = "what next_token gives"
 NextToken = Callable[[Int64[np.ndarray, "rows tokens"]], Float64[np.ndarray, "rows vocabulary"]]
 """Log-probabilities of the token that follows each row."""
@@ -78,10 +82,51 @@ def rollout_entropy(
         items = np.flatnonzero(sizes == size)
         rows = np.repeat(np.array([contexts[int(i)] for i in items], np.int64), rollouts, 0)
         uniform = _uniform(seed, items, rollouts, length)
-        found = _continued(next_token, rows, uniform, suppress)
+        found = _continued(_Rows(next_token, rows), uniform, suppress)
         for table, values in zip((surprise, path), found, strict=True):
             table[items] = values.reshape(len(items), rollouts)
     return Rollouts(surprise, path)
+
+
+@read_arguments
+def reader_entropy(
+    model: CausalReader,
+    contexts: Sequence[Sequence[int]],
+    *,
+    length: int = 10,
+    rollouts: int = 1,
+    seed: int = 0,
+    suppress: int | None = None,
+) -> Rollouts:
+    """``rollout_entropy`` of a causal network, which keeps what it has read in its cache: the same draws, less work.
+
+    Contexts are read as they stand, the token of the begin included. Raises UsageError as ``rollout_entropy`` does, and
+    for contexts that leave no room for the continuation."""
+    if length < 1 or rollouts < 1:
+        raise UsageError(f"length is {length} and rollouts is {rollouts}; give at least 1 of both")
+    rows = _read_contexts(contexts)
+    surprise, path = (np.empty((len(rows), rollouts)) for _ in range(2))
+    for some, read in read_together(model, rows, copies=rollouts, room=length):
+        uniform = _uniform(seed, np.array(some), rollouts, length)
+        for table, values in zip((surprise, path), _continued(read, uniform, suppress), strict=True):
+            table[some] = values.reshape(len(some), rollouts)
+    return Rollouts(surprise, path)
+
+
+def read_together(
+    model: CausalReader, rows: Sequence[list[int]], *, copies: int = 1, room: int = 0
+) -> Iterator[tuple[list[int], Continuation]]:
+    """Rows of like lengths, a few at a time, read once and then standing ``copies`` times each, one after another.
+
+    Raises UsageError for a row that leaves no room for so many tokens more."""
+    if (longest := max(map(len, rows)) + room) > model.longest:
+        raise UsageError(f"a context with {room} tokens more has {longest}; {model.name} reads {model.longest}")
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    size = max(1, min(_TOGETHER, _PROBABILITIES // (model.vocabulary * copies)))
+    for start in progress.track(range(0, len(order), size), "reading", "batches"):
+        some = order[start : start + size]
+        read = model.continued([rows[i] for i in some])
+        yield some, read.fork([i for i in range(len(some)) for _ in range(copies)]) if copies > 1 else read
 
 
 def _read_contexts(contexts: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -101,24 +146,35 @@ def _uniform(
     return np.stack(draws)
 
 
+class _Rows:
+    """Rows that a function of whole rows continues."""
+
+    def __init__(self, next_token: NextToken, rows: Int64[np.ndarray, "rows tokens"]) -> None:
+        self._next_token, self._rows = next_token, rows
+
+    def next_log_p(self) -> Float64[np.ndarray, "rows vocabulary"]:
+        given = as_tensor(self._next_token(self._rows), _GIVEN, torch.float64).detach().cpu().double()
+        require_axes(given, _GIVEN, ("rows", "vocabulary"), {"rows": (len(self._rows), "the rows")})
+        return given.numpy()
+
+    def follow(self, tokens: Int64[np.ndarray, " rows"]) -> None:
+        self._rows = np.concatenate([self._rows, tokens[:, None]], 1)
+
+
 def _continued(
-    next_token: NextToken,
-    rows: Int64[np.ndarray, "rows tokens"],
-    uniform: Float64[np.ndarray, "rows length"],
-    suppress: int | None,
+    rows: _Rows | Continuation, uniform: Float64[np.ndarray, "rows length"], suppress: int | None
 ) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
-    surprise, path = np.zeros(len(rows)), np.zeros(len(rows))
+    surprise, path = np.zeros(len(uniform)), np.zeros(len(uniform))
     for step in range(uniform.shape[1]):
-        given = as_tensor(next_token(rows), _GIVEN, torch.float64).detach().cpu().double()
-        require_axes(given, _GIVEN, ("rows", "vocabulary"), {"rows": (len(rows), "the rows")})
-        p = _distribution(np.exp(given.numpy()), suppress)
+        p = _distribution(np.exp(rows.next_log_p()), suppress)
         log_p = np.log(np.where(p > 0, p, 1.0))
         path -= (p * log_p).sum(1)
         below = p.cumsum(1)
         # The draw is below the row's own total, so that rounding never chooses a token of probability 0.
         drawn = (uniform[:, step, None] * below[:, -1:] >= below).sum(1)
-        surprise -= log_p[np.arange(len(rows)), drawn]
-        rows = np.concatenate([rows, drawn[:, None]], 1)
+        surprise -= log_p[np.arange(len(drawn)), drawn]
+        if step + 1 < uniform.shape[1]:
+            rows.follow(drawn)
     return surprise, path
 
 

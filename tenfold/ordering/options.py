@@ -46,15 +46,43 @@ class ChoiceVerb:
         num: items, evenly spread over the file; 0 for all.
         seed: of the bootstrap.
         resamples: of the bootstrap.
+        fit: share of the items on which weights of both directions are fitted, to be tried on the rest; 0 for none.
     """
 
     order: str | None = None
     num: int = 0
     seed: int = 0
     resamples: int = 1000
+    fit: float = 0.0
 
     def __post_init__(self) -> None:
         at_least(self, "", num=0, resamples=100)
+        if not 0 <= self.fit < 1:
+            raise UsageError(f"fit is {self.fit}; give a share of the items from 0 (no fit) to below 1")
+        if self.order not in (None, "l2r", "r2l"):
+            raise UsageError(f"order is {self.order!r}; expected l2r or r2l")
+
+
+@settings
+class EntropyVerb:
+    """How ``tenfold entropy`` reads items and what it draws.
+
+    Attributes:
+        order: l2r or r2l, for a stock model that was trained in another order than it says; none for the model's own.
+        num: items, evenly spread over the file; 0 for all.
+        rollouts: continuations of each item in each direction.
+        length: tokens of a continuation, and positions of the excess.
+        seed: of the continuations and the bootstrap.
+    """
+
+    order: str | None = None
+    num: int = 0
+    rollouts: int = 1
+    length: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "", num=0, rollouts=1, length=1)
         if self.order not in (None, "l2r", "r2l"):
             raise UsageError(f"order is {self.order!r}; expected l2r or r2l")
 

@@ -31,6 +31,10 @@ _ORDERING = System(
             "multiple-choice items under any model of texts, by every rule",
             lambda argv: commands.run_score_choices(argv),
         ),
+        "entropy": Command(
+            "how uncertain a causal model is of answers given questions, and the other way round",
+            lambda argv: commands.run_entropy(argv),
+        ),
     },
 )
 

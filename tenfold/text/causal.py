@@ -203,31 +203,53 @@ class Continuation:
 
         Raises UsageError for no tokens, and for more than the model reads."""
         model, count = self.model, len(tokens)
-        if not count or max(self.read) + count > model.longest:
-            raise UsageError(
-                f"{count} tokens after {max(self.read)} cannot be read; give at least one, and at most {model.longest} "
-                "in all"
-            )
+        if not count:
+            raise UsageError("no tokens are given; give at least one to go on with")
+        before = self._after
         given = model._ids([list(tokens)] * len(self))
+        logits = self._read(given)
+        with torch.inference_mode():
+            after = torch.cat([before[:, None], logits[:, :-1]], 1)
+            log_p, _ = _scored(after.flatten(0, 1), given.flatten())
+        found = log_p.view(given.shape).double().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise UsageError(f"{model.name} gives log-probabilities that are not finite; its weights are damaged")
+        return found
+
+    def next_log_p(self) -> Float64[np.ndarray, "rows vocabulary"]:
+        """Log-probabilities of the token after each row that is left."""
+        with torch.inference_mode():
+            return np.asarray(_wide(self._after).log_softmax(-1).double().cpu().numpy())
+
+    def follow(self, tokens: Int[np.ndarray, " rows"]) -> None:
+        """Read one token of its own in every row that is left.
+
+        Raises UsageError for another number of tokens than rows, and for more than the model reads."""
+        if len(tokens) != len(self):
+            raise UsageError(f"{len(tokens)} tokens are given for {len(self)} rows; give one for each")
+        self._read(self.model._ids([[int(token)] for token in tokens]))
+
+    def _read(self, given: Int[Tensor, "rows n"]) -> Float[Tensor, "rows n k"]:
+        """The logits after each of these tokens."""
+        model, count = self.model, given.shape[1]
+        if max(self.read) + count > model.longest:
+            raise UsageError(
+                f"{count} tokens after {max(self.read)} cannot be read; at most {model.longest} in all can"
+            )
         model.computed += given.numel()
         with torch.inference_mode():
             self._mask = torch.cat([self._mask, torch.ones_like(given)], 1)
             positions = self._next[:, None] + torch.arange(count, device=given.device)
-            logits = model.network(
+            logits: Tensor = model.network(
                 input_ids=given,
                 attention_mask=self._mask,
                 position_ids=positions,
                 cache=self._cache,
                 use_cache=True,
             ).logits
-            before = torch.cat([self._after[:, None], logits[:, :-1]], 1)
-            log_p, _ = _scored(before.flatten(0, 1), given.flatten())
             self._next, self._after = self._next + count, logits[:, -1]
         self.read = [size + count for size in self.read]
-        found = log_p.view(given.shape).double().cpu().numpy()
-        if not np.isfinite(found).all():
-            raise UsageError(f"{model.name} gives log-probabilities that are not finite; its weights are damaged")
-        return found
+        return logits
 
 
 def _batches(order: list[int], sizes: list[int], most: int) -> Iterator[list[int]]:

@@ -65,6 +65,31 @@ def test_every_rule_in_a_table_and_in_json(tenfold, model, items):
     )
 
 
+def test_fitted_weights(tenfold, refused, model, items, tmp_path):
+    done = tenfold("score-choices", items, "--model", model, "--fit", 0.5, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "fitted on 3 items" in done.out
+    assert "re-ranked, on the other 3: " in done.out
+    data = json.loads((tmp_path / "out/data.json").read_text())
+    assert data["reranked"]["tested"]["items"] == 3
+    rows = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert "re-ranked" in json.dumps(rows)
+    assert "fit is 1.0" in refused("score-choices", items, "--model", model, "--fit", 1)
+    assert "both directions" in refused("score-choices", items, "--model", model, "--fit", 0.5, "--rules", "sum")
+
+
+def test_entropies_of_both_directions(tenfold, refused, model, items):
+    done = tenfold("entropy", items, "--model", model, "--num", 4, "--length", 2, "--rollouts", 2)
+    assert done.code == 0, done.err
+    for word in ("entropy of answer given question: ", "entropy of question given answer: ", "ECE", "2 roll-outs"):
+        assert word in done.out
+    found = json.loads(tenfold("entropy", items, "--model", model, "--num", 4, "--length", 2, "--json").out)
+    assert [one["what"] for one in found["directions"]] == ["answer given question", "question given answer"]
+    assert len(found["directions"][0]["positions"]["excess"]) == 2
+    assert "rollouts" in refused("entropy", items, "--model", model, "--rollouts", 0)
+    assert "--model is missing" in refused("entropy", items)
+
+
 def test_a_report_and_its_log(tenfold, refused, model, items, tmp_path):
     out = tmp_path / "out"
     done = tenfold("score-choices", items, "--model", model, "--order", "r2l", "--out", out)

@@ -33,6 +33,7 @@ P = torch.tensor([[0.25, 0.25, 0.5], [0.5, 0.25, 0.25]], dtype=torch.float64)
 ITEMS = [face.ChoiceItem("ab", ("ac", "ba"), 0), face.ChoiceItem("bb", ("ca", "cb"), 1)]
 PLAIN = face.ChoiceScoring(reverse="{answer} {question}")
 TASK = face.Arithmetic(1)
+READER = tiny()
 NO_OBJECTS: tuple[Any, ...] = (None, "text", 5, object(), {"a": 1}, face.ChoiceItem)
 NO_NUMBERS: tuple[Any, ...] = (2.5, math.nan, True, "three", None, [1], 10**30, -1)
 
@@ -74,6 +75,10 @@ TENSORS: dict[str, tuple[Callable[..., Any], dict[str, torch.Tensor]]] = {
         face.rule_scores,
         {"total": SCORES, "tokens": COUNTS, "characters": COUNTS, "utf8": COUNTS, "alone": SCORES / 2},
     ),
+    "bidirectional": (
+        face.bidirectional,
+        {"forward": SCORES, "backward": SCORES, "prior": SCORES, "answer_tokens": COUNTS, "question_tokens": COUNTS},
+    ),
     "bootstrap": (face.bootstrap, {"values": SCORES[0]}),
     "compare": (face.compare, {"first": SCORES[0] > -1, "second": SCORES[0] < -1}),
     "brier": (face.brier, {"probabilities": P, "answer": ANSWER}),
@@ -87,6 +92,8 @@ def test_arrays(name: str) -> None:
     function, given = TENSORS[name]
     if name == "pack":
         function = _packed
+    if name == "bidirectional":
+        function = _weighed
     if name == "reliability":
         function = _calibration
     sweep(function, given)
@@ -94,6 +101,11 @@ def test_arrays(name: str) -> None:
 
 def _packed(tokens: Any, lengths: Any) -> Any:
     return face.pack(tokens, lengths, block=2)
+
+
+def _weighed(forward: Any, backward: Any, prior: Any, answer_tokens: Any, question_tokens: Any) -> Any:
+    weights = face.RerankWeights(0.5, 1.0, 0.5, -1.0)
+    return face.bidirectional(forward, backward, prior, answer_tokens, question_tokens, weights)
 
 
 def _calibration(probabilities: Any, answer: Any) -> Any:
@@ -166,6 +178,10 @@ def test_numbers_of_texts(models: dict[str, face.OrderLM]) -> None:
             refused(lambda number=number: face.some_items(ITEMS, number), number)
         refused(lambda number=number: face.measure_choices(_scores(), resamples=number), number)
         refused(lambda number=number: face.rollout_entropy(_uniform, [[0]], length=number), number)
+        refused(lambda number=number: face.reader_entropy(READER, [[0]], length=number), number)
+        refused(lambda number=number: face.direction_entropies(READER, ITEMS, length=number), number)
+        refused(lambda number=number: face.rerank(_scores(), share=number), number)
+        refused(lambda number=number: face.RerankWeights(backward=number), number)
         if number not in (-1, 10**30):
             refused(lambda number=number: face.measure_choices(_scores(), seed=number), number)
     assert face.log_prob(models["l2r"], X[:0]).shape == (0, 4)
@@ -194,6 +210,15 @@ def test_objects(models: dict[str, face.OrderLM], exact: ExactModel, tmp_path: P
         lambda o: face.measure_choices(o),
         lambda o: face.report_choices(o, results, tmp_path / "a"),
         lambda o: face.report_choices(scores, o, tmp_path / "b"),
+        lambda o: face.rerank(o),
+        lambda o: face.rerank(scores, o) if o is not None else _no(),
+        lambda o: face.bidirectional(P, P, P, COUNTS, COUNTS, o),
+        lambda o: face.direction_entropies(o, ITEMS),
+        lambda o: face.direction_entropies(reader, o),
+        lambda o: face.direction_entropies(reader, [o]),
+        lambda o: face.reader_entropy(o, [[0]]),
+        lambda o: face.reader_entropy(reader, o),
+        lambda o: face.reader_entropy(reader, [o]),
         lambda o: face.pruned_pick(o, ITEMS[0]),
         lambda o: face.pruned_pick(reader, o),
         lambda o: face.forward_scores(o, ITEMS[0], "{question}{answer}", losses),
@@ -238,7 +263,16 @@ def test_every_name_of_the_face_is_swept_or_excused() -> None:
     functions = {name for name in face.__all__ if inspect.isfunction(getattr(face, name))}
     assert {name for name in functions if f"face.{name}" not in text} == {"smollm2_choices"}
     # Settings are read by the one reader of settings; the others are results, or made by the functions above.
-    results = {"ChoiceResults", "ChoiceScores", "Difference", "MeanInterval", "OverOrders", "Pruned", "Reliability"}
+    results = {
+        "ChoiceResults",
+        "ChoiceScores",
+        "Difference",
+        "DirectionEntropy",
+        "MeanInterval",
+        "OverOrders",
+        "Pruned",
+    }
+    results |= {"Pruned", "Reliability", "Reranked"}
     classes = {name for name in face.__all__ if inspect.isclass(getattr(face, name))}
     settings = {name for name in classes if hasattr(getattr(face, name), "__dataclass_fields__")}
     assert classes - settings - results == {"OrderLM", "OrderTask", "Rollouts"}

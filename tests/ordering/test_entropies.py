@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.ordering.entropies import Rollouts, rollout_entropy
+from tenfold.ordering.choices.directions import direction_entropies
+from tenfold.ordering.choices.items import ChoiceItem
+from tenfold.ordering.entropies import Rollouts, reader_entropy, rollout_entropy
+from tests.text.test_causal import tiny
 
 FILE = Path(__file__).parent.parent / "fixtures/factorization_order/tiny_joint.npz"
 
@@ -84,3 +87,39 @@ def test_bad_input(joint: dict[str, np.ndarray]) -> None:
         rollout_entropy(lambda rows: np.full((len(rows), 3), np.nan), [[0]])
     with pytest.raises(UsageError, match="token 1 is certain"):
         rollout_entropy(lambda rows: np.array([[-np.inf, 0.0]]), [[0]], suppress=1)
+
+
+def test_the_cache_changes_nothing() -> None:
+    model = tiny()
+    contexts = [[256, 65, 66, 67], [256], [256, 99, 100], [256, 1, 2, 3]]
+    cached = reader_entropy(model, contexts, length=3, rollouts=2, seed=5, suppress=257)
+    whole = rollout_entropy(model.next_token, contexts, length=3, rollouts=2, seed=5, suppress=257)
+    for mine, theirs in zip(cached, whole, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    with pytest.raises(UsageError, match="tokens more has"):
+        reader_entropy(model, contexts, length=model.longest)
+
+
+@pytest.mark.parametrize("order", ["l2r", "r2l"])
+def test_both_directions_of_items(order: str) -> None:
+    """Surprise and entropy of the real tokens are those of a model that reads each text from the start."""
+    model = tiny(order=order)
+    items = [ChoiceItem("Where", ("in", "out"), 1), ChoiceItem("Who is it", ("a", "é"), 1)]
+    found = direction_entropies(model, items, length=3, rollouts=2)
+    assert [one.what for one in found] == ["answer given question", "question given answer"]
+    natural = found[0] if order == "l2r" else found[1]
+    texts, given = [[*b"Where", *b" out"], [*b"Who is it", *" é".encode()]], [len(b"Where"), len(b"Who is it")]
+    if order == "r2l":
+        texts, given = [text[::-1] for text in texts], [len(b" out"), len(" é".encode())]
+    surprise, entropy = np.full((2, 3), np.nan), np.full((2, 3), np.nan)
+    for i, (text, start) in enumerate(zip(texts, given, strict=True)):
+        for step in range(min(3, len(text) - start)):
+            log_p = model.next_token(np.array([[256, *text[: start + step]]]))[0]
+            surprise[i, step] = -log_p[text[start + step]]
+            entropy[i, step] = -(np.exp(log_p) * log_p).sum()
+    np.testing.assert_allclose(natural.excess.surprise, np.nanmean(surprise, 0), atol=1e-6)
+    np.testing.assert_allclose(natural.excess.entropy, np.nanmean(entropy, 0), atol=1e-6)
+    assert natural.excess.items.tolist() == np.isfinite(surprise).sum(0).tolist()
+    rows = {row.name: row.value for one in found for row in one.measurements("tiny")}
+    assert rows["answer_entropy"] == pytest.approx(Rollouts.mean(found[0].rollouts.surprise)[0])
+    assert rows["question_excess_01"] == pytest.approx(found[1].excess.excess[0])

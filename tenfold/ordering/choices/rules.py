@@ -90,11 +90,12 @@ def normalised(total: Scores, length: Counts) -> Scores:
     """(1/N_i) log p(a_i | q): the forward score, by tokens, characters or bytes as ``length`` counts them.
 
     Raises UsageError for a length below 1."""
-    _require_lengths(length)
+    require_lengths(length)
     return total / length
 
 
-def _require_lengths(length: Counts) -> None:
+def require_lengths(length: Counts) -> None:
+    """Raises UsageError for a length below 1."""
     if length.size and length.min() < 1:
         raise UsageError(f"length holds {length.min()}; options have at least one token and one character")
 
@@ -111,7 +112,7 @@ def paradigm_1(question: Scores, answer: Scores, length: Counts) -> Scores:
 
     The first term is a mean over tokens and the second a sum, so that for long questions it ranks almost by the
     prior log p(a_i), for short and frequent options."""
-    _require_lengths(length)
+    require_lengths(length)
     return question / length + answer
 
 

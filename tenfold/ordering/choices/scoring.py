@@ -290,8 +290,9 @@ def score_choices(
     losses = Losses()
 
     def flush() -> None:
-        ahead_needed = [text for one in ahead_texts for text in one.needed()]
-        read = read_texts(model, [*ahead_needed, *(text for one in back_texts for text in one.needed())])
+        needed: list[Text] = [text for one in ahead_texts for text in one.needed()]
+        needed += [text for one in back_texts for text in one.needed()]
+        read = read_texts(model, needed)
         forward.extend(one.scores(read) for one in ahead_texts)
         backward.extend(one.scores(read) for one in back_texts)
         ahead_texts.clear()

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from tenfold.errors import UsageError
 from tenfold.files import check_writable
-from tenfold.ordering.options import ChoiceScoring, ChoiceVerb
+from tenfold.ordering.options import BACKWARD, FORWARD, ChoiceScoring, ChoiceVerb
 from tenfold.reports import console as show
 from tenfold.runs.readers import open_reader
 from tenfold.settings.command import CommandParser
 
 if TYPE_CHECKING:
     from tenfold.ordering.choices.measuring import ChoiceResults
+    from tenfold.ordering.choices.reranking import Reranked
 
 SUMMARY = (
     "Score multiple-choice items under a model of texts by every rule at once: accuracy with its 95 % interval, "
@@ -25,6 +26,7 @@ EXAMPLES = """\
   tenfold score-choices items.jsonl --model smollm2
   tenfold score-choices items.jsonl --model runs/kjv-r2l --out runs/choices
   tenfold score-choices evals-3.0.1.post1-py3-none-any.whl:logiqa/logiqa.jsonl --model smollm2 --num 300 --json
+  tenfold score-choices items.jsonl --model smollm2 --fit 0.5
 """
 
 
@@ -44,12 +46,15 @@ def run_score_choices(argv: list[str]) -> int:
         raise UsageError("--model is missing; name a run, a model folder, smollm2, or a hub id")
     options = ChoiceVerb(**given.options(ChoiceVerb))
     scoring = ChoiceScoring(**given.options(ChoiceScoring))
+    if options.fit and not (set(scoring.rules) & set(FORWARD) and set(scoring.rules) & set(BACKWARD)):
+        raise UsageError("--fit weighs both directions; ask for a forward rule and for a paradigm in --rules")
     if given.out is not None:
         check_writable(given.out, "report", folder=True)
 
     from tenfold.ordering.choices.items import read_items, some_items
     from tenfold.ordering.choices.measuring import measure_choices
     from tenfold.ordering.choices.report import report_choices
+    from tenfold.ordering.choices.reranking import rerank
     from tenfold.ordering.choices.scoring import score_choices
 
     with show.busy("score choices"):
@@ -57,14 +62,21 @@ def run_score_choices(argv: list[str]) -> int:
         model = open_reader(given.model, options.order, given.device, given.dtype)
         scores = score_choices(model, items, scoring)
         results = measure_choices(scores, seed=options.seed, resamples=options.resamples)
+        mixed = None
+        if options.fit:
+            mixed = rerank(scores, share=options.fit, seed=options.seed, resamples=options.resamples)
         page: Path | None = None
         if given.out is not None:
-            page = report_choices(scores, results, given.out, {"items": given.items, "model": given.model})
+            facts = {"items": given.items, "model": given.model}
+            page = report_choices(scores, results, given.out, facts, mixed)
     if given.json:
         where = {} if page is None else {"report": str(page)}
-        show.as_json({**results.to_dict(), "scoring": vars(scoring), **where})
+        fitted = {} if mixed is None else {"reranked": mixed.to_dict()}
+        show.as_json({**results.to_dict(), **fitted, "scoring": vars(scoring), **where})
         return 0
     print_choices(results)
+    if mixed is not None:
+        print_reranked(mixed)
     if page is not None:
         print(f"report: {page}")
     return 0
@@ -95,3 +107,21 @@ def print_choices(results: ChoiceResults) -> None:
         better, worse, sign = (one, two, 1) if difference.value > 0 else (two, one, -1)
         low, high = sorted((100 * sign * difference.low, 100 * sign * difference.high))
         print(f"{better} is above {worse} by {100 * abs(difference.value):.1f} points ({low:.1f} to {high:.1f})")
+
+
+def print_reranked(found: Reranked) -> None:
+    """The weights, and what they are worth on items that no fit saw."""
+    w, tested = found.weights, found.tested
+    print(
+        f"re-ranked: {1 - w.backward:g} log p(a | q) / N^{w.answer_power:g} + {w.backward:g} log p(q | a) / "
+        f"M^{w.question_power:g} + {w.prior:g} log p(a), fitted on {found.fitted_items} items "
+        f"({100 * found.fitted.value:.1f} % there)"
+    )
+    print(
+        f"re-ranked, on the other {found.tested_items}: {100 * tested.value:.1f} % ({100 * tested.low:.1f} to "
+        f"{100 * tested.high:.1f})"
+    )
+    for name, difference in found.differences.items():
+        if difference.beyond_noise:
+            low, high = 100 * difference.low, 100 * difference.high
+            print(f"re-ranked less {name}: {100 * difference.value:+.1f} points ({low:+.1f} to {high:+.1f})")
