@@ -26,7 +26,7 @@ from tenfold.runs.measurement import Measurement
 from tenfold.runs.scores import Scores
 from tenfold.text.scores import Rows as ScoredRows
 from tenfold.text.scores import score_texts
-from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
+from tenfold.text.tokenizer import FileTokenizer, end_of, find_tokenizer
 from tenfold.training.streams import key_of
 from tenfold.training.task import device_of
 
@@ -106,15 +106,10 @@ class TokenCorpus:
         Raises UsageError where no texts are named, and for a tokenizer without such a token."""
         if not self.config.path:
             raise UsageError(
-                "data.path is empty: OpenWebText does not come with tenfold; write it (or other texts) as JSON lines, "
-                "one object with 'text' a line, and name the file or folder"
+                "data.path is empty: OpenWebText does not come with tenfold; name it (or other texts) as JSON lines, "
+                "text files, or a data set of Hugging Face"
             )
-        end = self.tokenizer.inner.eos_token_id
-        if end is None:
-            raise UsageError(
-                f"the tokenizer of {self.config.tokenizer} has no token of the end to put between texts; set its "
-                "eos_token"
-            )
+        end = end_of(self.tokenizer, self.config.tokenizer)
         return TokenSplits(**read_packed(self.config, self.tokenizer.encode, end))
 
     def export(self, model: DiscreteDiffusion, folder: Path, extra: Mapping[str, Any]) -> None:

@@ -169,9 +169,9 @@ class TokenRecipe(Recipe):
 
 
 TOKEN_RECIPES: dict[str, Named] = {
-    "mdlm-owt": Named("MDLM small as published, on your OpenWebText as JSON lines (--data.path)", TokenRecipe()),
+    "mdlm-owt": Named("MDLM small as published, on your OpenWebText (--data.path)", TokenRecipe()),
     "sedd-owt": Named(
-        "SEDD small as published (masks), on your OpenWebText as JSON lines (--data.path)",
+        "SEDD small as published (masks), on your OpenWebText (--data.path)",
         TokenRecipe(
             model=replace(_PUBLISHED, output="scores", time=True),
             objective=DiffusionObjective(loss="sedd"),

@@ -5,9 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.files import write_json
-from tenfold.text.tokenizer import byte_characters
 
 _PLAIN = ("single_word", "lstrip", "rstrip", "normalized")
+# Vocabularies of bytes write each as a character that can be seen.
+_SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_BYTES = {chr(b): b for b in _SEEN} | {chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in _SEEN)}
+
+
+def byte_characters() -> dict[str, int]:
+    """The character that vocabularies of bytes write for each of the 256.
+
+    >>> byte_characters()["A"], byte_characters()["Ġ"]
+    (65, 32)
+    """
+    return dict(_BYTES)
 
 
 def write_byte_tokenizer(folder: Path, special: Mapping[str, int | None]) -> None:

@@ -1,6 +1,7 @@
 """Text to tokens and back: UTF-8 bytes, or a tokenizer of transformers."""
 
 import re
+import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,25 +11,16 @@ import numpy as np
 
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import resolve
+from tenfold.text.byte_files import byte_characters, write_byte_tokenizer
 from tenfold.text.networks import library, one_sentence, quiet
 
 _FILES = (
     "tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt",
     "tokenizer_config.json",
 )  # fmt: skip
+BYTES = "bytes"
+_BYTES = byte_characters()
 _ALONE: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-# Vocabularies of bytes write each as a character that can be seen.
-_SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
-_BYTES = {chr(b): b for b in _SEEN} | {chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in _SEEN)}
-
-
-def byte_characters() -> dict[str, int]:
-    """The character that vocabularies of bytes write for each of the 256.
-
-    >>> byte_characters()["A"], byte_characters()["Ġ"]
-    (65, 32)
-    """
-    return dict(_BYTES)
 
 
 @runtime_checkable
@@ -176,16 +168,30 @@ def read_tokenizer(folder: Path, model_type: str = "", source: str = "") -> File
 
 
 def find_tokenizer(source: str, vocabulary: int) -> FileTokenizer:
-    """The tokenizer of a local folder or a hub repository, of which the weights are not fetched.
+    """The tokenizer of a local folder or a hub repository, of which the weights are not fetched; that of UTF-8 bytes,
+    with 256 for the end of a text, by the name "bytes".
 
     Raises UsageError where transformers is missing, for a folder without a tokenizer that it can load, and for one of
     more tokens than the ``vocabulary``; TenfoldError where the hub cannot be reached."""
     library("a tokenizer needs")  # before anything is fetched
-    found = read_tokenizer(resolve(source, wanted=("*.json", "*.txt", "*.model")), source=source)
+    if source == BYTES:
+        with tempfile.TemporaryDirectory() as folder:
+            write_byte_tokenizer(Path(folder), {"eos": 256})
+            found = read_tokenizer(Path(folder), source=source)
+    else:
+        found = read_tokenizer(resolve(source, wanted=("*.json", "*.txt", "*.model")), source=source)
     if found is None:
         raise UsageError(f"{source} has no tokenizer: none of {', '.join(_FILES)} is there")
     require_room(found, vocabulary, source)
     return found
+
+
+def end_of(tokenizer: FileTokenizer, source: str) -> int:
+    """The token that goes between two texts. Raises UsageError for a tokenizer without one."""
+    end = tokenizer.inner.eos_token_id
+    if end is None:
+        raise UsageError(f"the tokenizer of {source} has no token of the end to put between texts; set its eos_token")
+    return int(end)
 
 
 def require_room(tokenizer: FileTokenizer, vocabulary: int, source: str) -> None:

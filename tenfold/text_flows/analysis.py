@@ -7,32 +7,35 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tenfold.data.text.characters import CharacterSplits
 from tenfold.errors import UsageError
 from tenfold.figures import lines, write_captions
 from tenfold.runs.measurement import Measurement
 from tenfold.runs.outcome import Outcome
 from tenfold.text_flows.bounds import elbo
+from tenfold.text_flows.corpus import FlowSplits, texts_of
 from tenfold.text_flows.diagnostics import flow_flops, state_numbers
 from tenfold.text_flows.evaluation import chosen_rows
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
-from tenfold.text_flows.sampling import base_noise, decode_noise, letters_of
+from tenfold.text_flows.sampling import base_noise, decode_noise
 from tenfold.training.streams import Draws
 from tenfold.training.task import device_of
 
 
 @torch.no_grad()
 def study_states(
-    model: TextFlow, judge: TextFlow | None, data: CharacterSplits, options: TextFlowAnalysis, figures: Path, name: str
+    model: TextFlow, judge: TextFlow | None, data: FlowSplits, options: TextFlowAnalysis, figures: Path, name: str
 ) -> Outcome:
     """Diagnostics of every state of test rows, and of every state of samples the perplexity by a judge (the limit of a
     discrete model as a flow) and the entropy of its characters, beside those of test rows.
 
     Raises UsageError for a judge of other characters, or of shorter texts."""
     config = model.config
-    if judge is not None and (judge.config.alphabet != config.alphabet or judge.config.length < config.length):
-        raise UsageError("the judge reads other characters or shorter texts than the model writes; train both alike")
+    other = judge is not None and (
+        judge.config.alphabet != config.alphabet or judge.config.vocabulary != config.vocabulary
+    )
+    if judge is not None and (other or judge.config.length < config.length):
+        raise UsageError("the judge reads other tokens or shorter texts than the model writes; train both alike")
     tokens = chosen_rows(data.test, options.num).to(device_of(model))
     rows, curves = _of_text(model, tokens, name)
     rows += [
@@ -51,7 +54,7 @@ def study_states(
     for place, written in enumerate(states):
         label = f"{name}, h{len(states) - 1 - place}"
         rows += _judged(judge, written, label, options.batch)
-        texts[label] = letters_of(model, written[:4])
+        texts[label] = texts_of(model, written[:4])
     rows += _judged(judge, tokens, "held-out text", options.batch)
     captions = {"states.png": "Lengths and used directions of the states of test text, from latents (0) to noise."}
     lines(curves, figures / "states.png", "state", "mean over texts")

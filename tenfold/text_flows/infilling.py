@@ -21,10 +21,11 @@ from tenfold.files import json_text, write_output
 from tenfold.nn.border import Values
 from tenfold.settings.arguments import read_arguments
 from tenfold.text_flows.bounds import collapsed_terms
+from tenfold.text_flows.corpus import texts_of
 from tenfold.text_flows.inversion import invert_flow
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.text_flows.options import TextFlowSampling
-from tenfold.text_flows.sampling import base_noise, continued, letters_of
+from tenfold.text_flows.sampling import base_noise, continued
 from tenfold.training.streams import Draws
 
 
@@ -124,7 +125,7 @@ def write_filled(
         model.eval(), left, right, hole, options.num, candidates=options.candidates, seed=options.seed,
         batch=max(options.batch, options.candidates),
     )  # fmt: skip
-    texts = letters_of(model, found.tokens)
+    texts = texts_of(model, found.tokens)
     record = {"model": name, "options": asdict(options), "samples": texts, "effective": found.effective.tolist()}
     return [
         write_output(folder / "samples.txt", "".join(text + "\n" for text in texts)),

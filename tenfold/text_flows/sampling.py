@@ -15,6 +15,7 @@ from tenfold.files import json_text, write_output
 from tenfold.nn.border import Values
 from tenfold.settings.arguments import read_arguments
 from tenfold.text_flows.bounds import sample_numbers
+from tenfold.text_flows.corpus import texts_of
 from tenfold.text_flows.inversion import invert_flow
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.text_flows.options import TextFlowSampling
@@ -75,13 +76,6 @@ def _read(model: TextFlow, h: Tensor, options: TextFlowSampling, rows: Tensor) -
     return categorical(log_probs.double().exp(), uniforms)
 
 
-def letters_of(model: TextFlow, tokens: Int[Tensor, "b n"]) -> list[str]:
-    """Tokens as text. Raises UsageError for a model whose tokens are no characters."""
-    if not model.config.alphabet:
-        raise UsageError("the model's tokens are no characters, so its samples are no text; see sampling.decode_noise")
-    return ["".join(model.config.alphabet[i] for i in row) for row in tokens.tolist()]
-
-
 def continued(
     model: TextFlow, prompt: Int[Tensor, " n"], u: Float[Tensor, "b m d"], seed: int, rows: Int[Tensor, " b"]
 ) -> Float[Tensor, "b m d"]:
@@ -130,7 +124,7 @@ def write_texts(
             u = continued(model, given, u, options.seed, rows)
         found = decode_noise(model, u, options, rows)
         calls, residual = calls + found.calls, max(residual, found.residual)
-        states = [letters_of(model, tokens[:, :length]) for tokens in found.states]
+        states = [texts_of(model, tokens[:, :length]) for tokens in found.states]
         texts += [list(of_one) for of_one in zip(*states, strict=True)]
     record: dict[str, Any] = {
         "model": name,

@@ -4,7 +4,7 @@ from tenfold import text_flows
 from tenfold.data.text.texts import TextScoring
 from tenfold.runs.system import Example, System
 from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
-from tenfold.text_flows.recipes import RECIPES, TextFlowRecipe
+from tenfold.text_flows.recipes import RECIPES, TOKEN_RECIPES, TextFlowRecipe
 from tenfold.text_flows.results import JOBS
 
 SYSTEMS = (
@@ -12,7 +12,7 @@ SYSTEMS = (
         name="tarflowlm",
         title="TarFlowLM: language modelling with continuous flows",
         paper="arXiv:2507.00425",
-        state="letters work; recorded results and tokens of a tokenizer are missing",
+        state="works; results of letters alone are recorded",
         task=lambda: text_flows.TextFlowTask,
         model=lambda: text_flows.TextFlow,
         options={"sample": TextFlowSampling, "score": TextScoring, "analyse": TextFlowAnalysis},
@@ -27,5 +27,15 @@ SYSTEMS = (
         plain=TextFlowRecipe(),
         jobs=JOBS,
         benchmarks=("text_flows",),
+    ),
+    System(
+        name="tarflowlm-tokens",
+        title="TarFlowLM of bytes and of a tokenizer's tokens",
+        paper="arXiv:2507.00425",
+        state="works; no results are recorded",
+        task=lambda: text_flows.TextFlowTask,
+        model=lambda: text_flows.TextFlow,
+        options={"sample": TextFlowSampling, "score": TextScoring, "analyse": TextFlowAnalysis},
+        recipes=TOKEN_RECIPES,
     ),
 )

@@ -5,13 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tenfold.data.text.characters import CharacterSplits, encode, read_characters, tell_foreign
 from tenfold.data.text.texts import TextScoring, read_texts
-from tenfold.data.text.token_rows import TokenRows
+from tenfold.data.text.token_rows import PackedRows, TokenRows
 from tenfold.errors import UsageError
 from tenfold.hub.fetch import model_folder
 from tenfold.hub.folders import read_config
@@ -23,13 +21,14 @@ from tenfold.settings.values import shown
 from tenfold.text.scores import Rows, score_texts
 from tenfold.text_flows.analysis import study_states
 from tenfold.text_flows.bounds import elbo
+from tenfold.text_flows.corpus import FlowCharacters, FlowCorpus, FlowDocuments, FlowSplits, reading_of
 from tenfold.text_flows.evaluation import measure
 from tenfold.text_flows.infilling import write_filled
 from tenfold.text_flows.networks.conversion import AUTOREGRESSIVE, from_autoregressive
 from tenfold.text_flows.networks.model import TextFlow
 from tenfold.text_flows.options import TextFlowAnalysis, TextFlowSampling
 from tenfold.text_flows.pictures import draw
-from tenfold.text_flows.recipes import TextFlowRecipe
+from tenfold.text_flows.recipes import TextFlowRecipe, TokenFlowRecipe
 from tenfold.text_flows.sampling import write_texts
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
@@ -45,16 +44,13 @@ class TextFlowTask:
 
     metric = LOSS
 
-    def __init__(self, recipe: TextFlowRecipe, name: str = _SYSTEM) -> None:
-        model, data = recipe.model, recipe.data
-        if model.alphabet != data.alphabet and model.alphabet:
-            raise UsageError(
-                f"model.alphabet {model.alphabet!r} and data.alphabet {data.alphabet!r} must be the same, of "
-                f"model.vocabulary ({model.vocabulary}) characters"
-            )
-        if data.length > model.length:
-            raise UsageError(f"data.length {data.length} exceeds model.length {model.length}; shorten the rows")
+    def __init__(self, recipe: TextFlowRecipe | TokenFlowRecipe, name: str = _SYSTEM) -> None:
         self.recipe, self.name = recipe, name
+        self.corpus: FlowCorpus = (
+            FlowDocuments(recipe.model, recipe.data)
+            if isinstance(recipe, TokenFlowRecipe)
+            else FlowCharacters(recipe.model, recipe.data)
+        )
         self.device: torch.device | None = None
         self.dtype: torch.dtype | None = None
 
@@ -65,14 +61,10 @@ class TextFlowTask:
             torch.manual_seed(self.recipe.train.seed)
             return self._placed(started(self.recipe))
 
-    @cached_property
-    def data(self) -> CharacterSplits:
-        """The text as rows.
-
-        Raises UsageError for a model whose tokens are no characters."""
-        if not self.recipe.model.alphabet:
-            raise UsageError("the model's tokens are no characters (model.alphabet is empty); its text cannot be read")
-        return read_characters(self.recipe.data)
+    @property
+    def data(self) -> FlowSplits:
+        """The text as rows."""
+        return self.corpus.splits
 
     def _placed(self, model: TextFlow) -> TextFlow:
         return model if self.device is None else model.to(self.device, self.dtype)
@@ -92,11 +84,11 @@ class TextFlowTask:
         trained = [p for p in modules["model"].parameters() if p.requires_grad]
         return {"model": adamw_of_matrices(trained, self.recipe.train)}
 
-    def train_source(self) -> TokenRows:
+    def train_source(self) -> TokenRows | PackedRows:
         """Rows of the training text."""
         return self.data.train
 
-    def validation_source(self) -> TokenRows:
+    def validation_source(self) -> TokenRows | PackedRows:
         """Rows of the validation text, not more than the data's settings say."""
         return self.data.validation.some(self.recipe.data.validation_rows)
 
@@ -133,8 +125,7 @@ class TextFlowTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, with how text is read."""
-        read = {name: getattr(self.recipe.data, name) for name in ("alphabet", "lower", "others", "length")}
-        self.model.save_pretrained(folder, {"name": self.name, "recipe": {"data": read}})
+        self.corpus.export(self.model, folder, {"name": self.name})
 
     def load(self, folder: Path | str) -> None:
         """Take the flow of a folder; raises UsageError where its settings differ from the run's."""
@@ -144,7 +135,7 @@ class TextFlowTask:
         self.model = self._placed(model)
 
     def evaluate(self) -> list[Measurement]:
-        """Bounds in bits per character of the test split, beside models that count."""
+        """Bounds in bits per character or token of the test split, beside models that count."""
         frozen = self.recipe.objective.freeze
         return measure(self.model.eval(), self.data, self.recipe.evaluation, self._label, frozen)
 
@@ -162,12 +153,13 @@ class TextFlowTask:
         """Texts from noise, from a text's changed noise, after a prompt or between two sides: ``samples.txt`` and
         ``samples.json``."""
         text = options.edit or options.prompt
-        tell_foreign([text, options.suffix], self.recipe.data)
+        if not text and not options.suffix:
+            return write_texts(self.model, options, folder, self.name)
+        encode = reading_of(self.model, self.recipe.data, [text, options.suffix]).encode
         if options.suffix:
-            left, right = (encode(side, self.recipe.data) for side in (options.prompt, options.suffix))
+            left, right = (torch.tensor(encode(side), dtype=torch.int64) for side in (options.prompt, options.suffix))
             return write_filled(self.model, options, folder, self.name, left, right)
-        given = torch.from_numpy(np.asarray(encode(text, self.recipe.data))) if text else None
-        return write_texts(self.model, options, folder, self.name, given)
+        return write_texts(self.model, options, folder, self.name, torch.tensor(encode(text), dtype=torch.int64))
 
     def analyse(self, options: TextFlowAnalysis, figures: Path) -> Outcome:
         """The flow state by state: measurements, and a picture in the folder ``figures``."""
@@ -179,15 +171,12 @@ class TextFlowTask:
     def score(self, options: TextScoring, source: Any, picture: Path | None = None) -> Scores:
         """log p of a user's texts, at least this, from the least likely one.
 
-        Raises UsageError, before any work, for what is no text in the model's characters."""
-        model, data = self.model.eval(), self.recipe.data
-        if not model.config.alphabet:
-            raise UsageError("the model's tokens are no characters (model.alphabet is empty); its text cannot be read")
-        texts = read_texts(source, options.lines)
-        tell_foreign((text.text for text in texts), data)
+        Raises UsageError, before any work, for what is no text in the model's tokens."""
+        model, texts = self.model.eval(), read_texts(source, options.lines)
+        reading = reading_of(model, self.recipe.data, (text.text for text in texts))
         note = (
             f"log p is at least this: the ELBO, {options.draws} draws of latents a row; rows of up to "
-            f"{model.config.length} characters, which know nothing of each other"
+            f"{model.config.length} tokens, which know nothing of each other"
         )
 
         def nats(rows: Tensor) -> Rows:
@@ -198,12 +187,12 @@ class TextFlowTask:
             return Rows(found.nats, found.standard_error)
 
         return score_texts(
-            texts, lambda text: encode(text, data).tolist(), lambda tokens: [1] * len(tokens), nats,
-            model.config.length, "char", self.name, note,
+            texts, reading.encode, reading.sizes, nats, model.config.length, reading.unit, self.name, note,
+            of_text=reading.sizes,
         )  # fmt: skip
 
     @classmethod
-    def describe(cls, recipe: TextFlowRecipe) -> dict[str, Any]:
+    def describe(cls, recipe: TextFlowRecipe | TokenFlowRecipe) -> dict[str, Any]:
         """Size and cost of a recipe in training, from a flow on the meta device: parameters, bytes (see
         ``tenfold.training.rehearsal``) and floating-point operations, a step being three forward passes."""
         task, train, length = cls(recipe), recipe.train, recipe.data.length
@@ -228,7 +217,7 @@ class TextFlowTask:
         }
 
 
-def started(recipe: TextFlowRecipe) -> TextFlow:
+def started(recipe: TextFlowRecipe | TokenFlowRecipe) -> TextFlow:
     """The flow that a recipe trains: fresh weights, and those of ``objective.start`` where it has some.
 
     Raises UsageError for a start whose couplings are not the first ones of the recipe's flow."""

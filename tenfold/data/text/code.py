@@ -130,7 +130,8 @@ def json_lines(path: str) -> Iterator[tuple[str, Document]]:
     if not path:
         raise UsageError("data.path is empty; name a .jsonl file, or a folder of them, for data.source jsonl")
     place = Path(path)
-    files = sorted(place.glob("*.jsonl")) if place.is_dir() else [place]
+    named = (*place.glob("*.jsonl"), *place.glob("*.jsonl.gz"))
+    files = sorted(named) if place.is_dir() else [place]
     if not files or not all(file.is_file() for file in files):
         raise UsageError(f"{path} does not exist or holds no .jsonl file; give --data.path a file, or a folder of them")
     for file in progress.track(files, "reading texts", "files"):

@@ -147,19 +147,23 @@ class CodeDataConfig:
 
 @settings
 class TokenTextConfig:
-    """JSON lines as rows of equally many tokens, held in memory.
+    """Texts as rows of equally many tokens, held in memory.
 
     Attributes:
-        path: a .jsonl file, or a folder of them; each line an object with "text".
+        path: JSON lines (.jsonl, each an object with "text"), text files (.txt) or .parquet, a file or a folder of
+            them; a data set of Hugging Face as save_to_disk writes it, or its name on the hub.
+        column: of a data set of Hugging Face, that of the texts.
         tokenizer: folder or hub id of a tokenizer of transformers; its token of the end goes between two texts.
+            "bytes" for UTF-8 bytes (257 tokens).
         length: tokens of a row.
-        validation: share of the lines that is held out to choose the best checkpoint.
+        validation: share of the texts that is held out to choose the best checkpoint.
         test: share that is measured on at the end.
         validation_rows: most validation rows that are looked at in training, evenly spread; 0 for all.
         split_seed: seed of the split.
     """
 
     path: str = ""
+    column: str = "text"
     tokenizer: str = "openai-community/gpt2"
     length: int = 1024
     validation: float = 0.01
@@ -174,6 +178,6 @@ class TokenTextConfig:
 
     @property
     def texts(self) -> CodeDataConfig:
-        """The same for the reader of JSON lines."""
-        shared = {name: value for name, value in vars(self).items() if name != "tokenizer"}
+        """The same for what puts texts into splits."""
+        shared = {name: value for name, value in vars(self).items() if name not in ("tokenizer", "column")}
         return CodeDataConfig(source="jsonl", most_characters=0, **shared)

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.text.code import json_lines, place_of
+from tenfold.data.text.code import place_of
 from tenfold.data.text.config import TokenTextConfig
+from tenfold.data.text.documents import read_documents
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 
@@ -178,13 +179,13 @@ class PackedRows(TokenRows):
 
 
 def read_packed(config: TokenTextConfig, encode: Callable[[str], list[int]], end: int) -> dict[str, PackedRows]:
-    """Rows of "train", "validation" and "test" of JSON lines, the token ``end`` after each text; what does not fill a
+    """Rows of "train", "validation" and "test" of texts, the token ``end`` after each text; what does not fill a
     row at the end of a split is left out. A text that occurs again is left out, so that none is in two splits.
 
     Raises UsageError for files that are missing or are not as described, and for a split without a row."""
     streams = {name: array("i") for name in ("train", "validation", "test")}
     seen: set[bytes] = set()
-    for place, document in progress.track(json_lines(config.path), "tokens", "texts"):
+    for place, document in progress.track(read_documents(config.path, config.column), "tokens", "texts"):
         digest = hashlib.blake2b(document.text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         if digest in seen:
             continue

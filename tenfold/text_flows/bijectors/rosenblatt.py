@@ -2,6 +2,7 @@
 arXiv:2507.00425)."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,8 +17,10 @@ from tenfold.text_flows.bijectors.mixture import checked_mixture, checked_outer,
 from tenfold.text_flows.bijectors.normal import log_pdf
 from tenfold.text_flows.bijectors.scalar import Mapped, from_logistic, log_tails, to_base
 
+Made = TypeVar("Made")
 CHUNK = 2**21
-"""Numbers of the buffers (rows, d, k) that a gradient keeps: more rows go in chunks, and are computed anew for it."""
+"""Numbers of the buffers (rows, d, k) that a gradient keeps: more rows go in chunks, and are computed anew for it. On
+an accelerator, whose kernels want more work each, 64 times as many."""
 
 
 @read_all_arguments
@@ -132,10 +135,16 @@ def _in_chunks(
         ) from None
     rows = points.expand(*leading, dims).reshape(-1, dims)
     logs = log_weights.to(points).expand(*leading, count).reshape(-1, count)
-    size = max(1, CHUNK // (dims * count))
-    if len(rows) <= size:
-        parts = [work(rows, logs)]
-    else:
-        pairs = zip(rows.split(size), logs.split(size), strict=True)
-        parts = [checkpoint(work, row, log, use_reentrant=False, preserve_rng_state=False) for row, log in pairs]
+    parts = mapped_in_chunks(work, rows, logs, dims * count)
     return tuple(torch.cat(found).reshape((*leading, *found[0].shape[1:])) for found in zip(*parts, strict=True))
+
+
+def mapped_in_chunks(work: Callable[[Tensor, Tensor], Made], rows: Tensor, logs: Tensor, numbers: int) -> list[Made]:
+    """``work`` on as many rows at a time as their buffers of so many ``numbers`` each allow; for the gradient each part
+    is computed again. Tensors without data are one part: nothing is kept of its buffers either."""
+    size = max(1, (CHUNK if rows.device.type in ("cpu", "meta") else 64 * CHUNK) // numbers)
+    if len(rows) <= size:
+        return [work(rows, logs)]
+    size = len(rows) if rows.is_meta else size
+    pairs = zip(rows.split(size), logs.split(size), strict=True)
+    return [checkpoint(work, row, log, use_reentrant=False, preserve_rng_state=False) for row, log in pairs]

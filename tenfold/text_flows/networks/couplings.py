@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from tenfold.nn.precision import at_least_single
 from tenfold.text_flows.bijectors.inverse import invert
-from tenfold.text_flows.bijectors.rosenblatt import CHUNK, MixtureRosenblatt
+from tenfold.text_flows.bijectors.rosenblatt import MixtureRosenblatt, mapped_in_chunks
 from tenfold.text_flows.bijectors.scalar import log_density, log_tails, to_base
 from tenfold.text_flows.config import TextFlowConfig
 from tenfold.text_flows.networks.body import CausalBody
@@ -135,13 +134,7 @@ def _log_mixture(
         return (weights + gaussian(points[:, None], mean, scale)).logsumexp(-1)
 
     rows, logs = z.flatten(0, 2), log_weights.flatten(0, 2).to(z.dtype)
-    size = max(1, CHUNK // mean.numel())
-    if len(rows) <= size:
-        found = work(rows, logs)
-    else:
-        pairs = zip(rows.split(size), logs.split(size), strict=True)
-        found = torch.cat([checkpoint(work, *pair, use_reentrant=False, preserve_rng_state=False) for pair in pairs])
-    return found.unflatten(0, z.shape[:3])
+    return torch.cat(mapped_in_chunks(work, rows, logs, mean.numel())).unflatten(0, z.shape[:3])
 
 
 def log_normal(u: Float[Tensor, "b n c"]) -> Float[Tensor, "b n"]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +15,12 @@ from tenfold import hub
 from tenfold.errors import UsageError
 from tenfold.nn.border import Values, as_tensor, floats, visible, whole
 from tenfold.settings.values import read
+from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
 from tenfold.text_flows.config import TextFlowConfig
 from tenfold.text_flows.networks.codebook import TokenAutoencoder
 from tenfold.text_flows.networks.couplings import Coupling, MixMany, MixOne
+
+TOKENIZER = "tokenizer"  # the folder inside a model folder
 
 
 class Terms(NamedTuple):
@@ -37,7 +41,8 @@ class TextFlow(nn.Module):
 
     Coupling l reads positions from left to right for even l (counted from 0) and from right to left for odd l, and
     channels in the l-th power of the order "even ones, then odd ones" where they are mixed. All states h^0 = z, …,
-    h^L = u are in the order of the text.
+    h^L = u are in the order of the text. ``tokenizer`` is what made the tokens, where they are no characters and it is
+    known.
 
     >>> model = TextFlow(TextFlowConfig(vocabulary=4, components=(4,), dim=2, width=16, heads=2, length=8))
     >>> model(torch.tensor([[0, 3, 1]]), torch.zeros(1, 3, 2)).bound().shape
@@ -54,6 +59,7 @@ class TextFlow(nn.Module):
         kinds = {"affine": MixOne, "mix-1": MixOne, "mix-d": MixMany}
         self.couplings = nn.ModuleList(kinds[kind](config, place) for place, kind in enumerate(config.couplings))
         self.frozen = 0
+        self.tokenizer: FileTokenizer | None = None
 
     @property
     def shard_units(self) -> list[nn.Module]:
@@ -85,7 +91,7 @@ class TextFlow(nn.Module):
         )
         with torch.device("meta"):
             found = TextFlow(first)
-        found.tokens, found.couplings = self.tokens, self.couplings[:count]
+        found.tokens, found.couplings, found.tokenizer = self.tokens, self.couplings[:count], self.tokenizer
         return found.train(self.training)
 
     def forward(self, tokens: Values, noise: Values) -> Terms:
@@ -229,10 +235,19 @@ class TextFlow(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write ``config.json`` and ``model.safetensors``; of characters, also how text is read."""
+        """Write ``config.json`` and ``model.safetensors``; of characters, also how text is read; of a tokenizer's
+        tokens, the tokenizer."""
         config = self.config
-        read = {"data": {"alphabet": config.alphabet, "length": config.length}} if config.alphabet else {}
+        data = {"alphabet": config.alphabet} if config.alphabet else {}
+        read = {"data": {**data, "length": config.length}}
         hub.save_pretrained(self, folder, {"recipe": read, **(extra or {})})
+        if self.tokenizer is not None:
+            self.tokenizer.save(Path(folder) / TOKENIZER)
+
+    def read_extras(self, folder: Path) -> None:
+        """Read the tokenizer of a model folder that has one."""
+        if (folder / TOKENIZER).is_dir():
+            self.tokenizer = find_tokenizer(str(folder / TOKENIZER), self.config.vocabulary)
 
 
 def mixed(x: Values) -> Tensor:
