@@ -16,6 +16,11 @@ _EQUATIONS = {
     "p = m * n, left to right": Training("arithmetic-2-reverse"),
     "p = m * n, right to left": Training("arithmetic-2-reverse", _BACKWARD),
 }
+# One seed: each takes hours.
+_CONTINUED = {
+    "right to left": Training("smollm2-r2l", seeds=(0,)),
+    "left to right": Training("smollm2-l2r", seeds=(0,)),
+}
 _ENTROPIES = (
     "equation_cross_entropy",
     "equation_model_entropy",
@@ -38,6 +43,13 @@ JOBS: dict[str, Job] = {
         _ENTROPIES,
         models={name: training.recipe for name, training in _EQUATIONS.items()},
         baselines=("exact",),
+    ),
+    "smollm2-orders": Comparison(
+        _CONTINUED,
+        ("bits_per_token",),
+        models={name: training.recipe for name, training in _CONTINUED.items()},
+        compute="step",
+        unit="token",
     ),
     "smollm2-choices": Worked("analyse", "smollm2-choices", "rules.png"),
     "benchmark-ordering": Benchmark("ordering"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tenfold import ordering
 from tenfold.ordering import commands
-from tenfold.ordering.recipes import ARITHMETIC_RECIPES, RECIPES, TOKEN_RECIPES, OrderRecipe
+from tenfold.ordering.recipes import ARITHMETIC_RECIPES, CONTINUED_RECIPES, RECIPES, TOKEN_RECIPES, OrderRecipe
 from tenfold.ordering.results import JOBS
 from tenfold.runs.system import Command, Example, Named, System
 
@@ -48,5 +48,6 @@ def _part(name: str, title: str, recipes: Mapping[str, Named]) -> System:
 SYSTEMS = (
     _ORDERING,
     _part("ordering-tokens", "Models in an order of a tokenizer's tokens", TOKEN_RECIPES),
+    _part("ordering-continued", "Published models trained on in another order", CONTINUED_RECIPES),
     _part("ordering-arithmetic", "Models in an order of equations", ARITHMETIC_RECIPES),
 )

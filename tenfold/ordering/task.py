@@ -17,8 +17,9 @@ from tenfold.ordering.evaluation import counting, measure_equations, measure_tex
 from tenfold.ordering.models.corpus import Characters, Corpus, Documents, EquationCorpus, Equations
 from tenfold.ordering.models.model import OrderLM
 from tenfold.ordering.models.reading import reader_of
+from tenfold.ordering.models.starting import start_from
 from tenfold.ordering.models.streams import hide_by, masked_bound, stream_of
-from tenfold.ordering.recipes import ArithmeticRecipe, OrderRecipe, OrderTokenRecipe
+from tenfold.ordering.recipes import ArithmeticRecipe, ContinuedRecipe, OrderRecipe, OrderTokenRecipe
 from tenfold.runs.measurement import Measurement
 from tenfold.text.language_model import LanguageModel
 from tenfold.training.optimizers import adamw_of_matrices
@@ -26,7 +27,7 @@ from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
 from tenfold.training.task import LOSS, Batch, MapSource, Task, Update
 
-AnyRecipe = OrderRecipe | OrderTokenRecipe | ArithmeticRecipe
+AnyRecipe = OrderRecipe | OrderTokenRecipe | ContinuedRecipe | ArithmeticRecipe
 
 
 class OrderTask:
@@ -47,14 +48,19 @@ class OrderTask:
             return Characters(recipe.model, recipe.data)
         if isinstance(recipe, OrderTokenRecipe):
             return Documents(recipe.model, recipe.data)
+        if isinstance(recipe, ContinuedRecipe):
+            return Documents(recipe.model, recipe.data, recipe.start)
         return EquationCorpus(recipe.model, recipe.data)
 
     @cached_property
     def model(self) -> OrderLM:
-        """The network: fresh, or what ``load`` read."""
+        """The network: fresh, with the weights of a published one, or what ``load`` read."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.train.seed)
-            return self._placed(OrderLM(self.recipe.model))
+            made = OrderLM(self.recipe.model)
+        if isinstance(self.recipe, ContinuedRecipe):
+            start_from(made, self.recipe.start)
+        return self._placed(made)
 
     def _placed(self, model: OrderLM) -> OrderLM:
         return model if self.device is None else model.to(self.device, self.dtype)
