@@ -3,13 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tenfold import progress as progresses
-from tenfold.figures import bars
-from tenfold.ordering.choices.items import read_items, some_items
-from tenfold.ordering.choices.measuring import draw_choices, measure_choices
-from tenfold.ordering.choices.scoring import score_choices
 from tenfold.ordering.choices.sets import SETS, place_of
-from tenfold.runs.measurement import Measurement
+from tenfold.ordering.choices.study import study_sets
 from tenfold.runs.outcome import Outcome
 from tenfold.runs.readers import open_reader
 
@@ -34,30 +29,4 @@ def smollm2_choices(
 
     Raises UsageError, before any work, for a set that is not at hand."""
     places = {name: place_of(name) for name in sets}
-    reader = open_reader(model)
-    rows: list[Measurement] = []
-    data, captions = {}, {}
-    for number, (name, place) in enumerate(places.items()):
-        items = some_items(read_items(place), QUICK_ITEMS if quick else ITEMS)
-        scores = score_choices(reader, items)
-        results = measure_choices(scores)
-        progresses.note(f"{name}: {len(items)} items")
-        rows += [replaced(row, name) for row in results.measurements()]
-        data[name] = results.to_dict()
-        folder = figures / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for picture, caption in draw_choices(results, folder).items():
-            (folder / picture).rename(figures / f"{name}-{picture}")
-            captions[f"{name}-{picture}"] = f"{name}: {caption}"
-        folder.rmdir()
-        progress((number + 1) / len(places))
-    rules = [found.rule for found in results.rules]
-    means = [sum(r.value for r in rows if r.name == "accuracy" and r.model == rule) / len(places) for rule in rules]
-    bars(rules, means, figures / "rules.png", "accuracy, the mean over sets")
-    captions = {"rules.png": f"Accuracy of each rule, the mean over {', '.join(places)}.", **captions}
-    return Outcome(rows, captions, {"model": model, "sets": list(places)}, data)
-
-
-def replaced(row: Measurement, split: str) -> Measurement:
-    """The row of a set."""
-    return Measurement(**{**vars(row), "split": split})
+    return study_sets(open_reader(model), places, QUICK_ITEMS if quick else ITEMS, figures, progress)

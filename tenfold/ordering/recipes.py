@@ -140,8 +140,8 @@ _FINEWEB = OrderTokenRecipe(
 _CONTINUED = ContinuedRecipe(
     data=ContinuedTextConfig(items=("logiqa", "social_iqa", "riddle_sense", "strategyqa", "physics")),
     train=TrainingConfig(
-        steps=600, batch_size=4, learning_rate=3e-4, warmup_steps=20, final_fraction=0.1, weight_decay=0.01,
-        betas=(0.9, 0.95), ema=None, log_every=10, validate_every=50, checkpoint_every=50, keep_last=1,
+        steps=300, batch_size=4, learning_rate=3e-4, warmup_steps=20, final_fraction=0.1, weight_decay=0.01,
+        betas=(0.9, 0.95), ema=None, log_every=5, validate_every=25, checkpoint_every=25, keep_last=1,
     ),
     evaluation=OrderEvaluation(rows=64, batch=4, baselines=False),
 )  # fmt: skip

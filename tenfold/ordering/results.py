@@ -1,6 +1,6 @@
 """What is measured for the guide of factorization order, and how."""
 
-from tenfold.runs.jobs import Benchmark, Comparison, Job, Training, Worked
+from tenfold.runs.jobs import Analysis, Benchmark, Comparison, Job, Training, Worked
 
 # The same body on the King James text in every order, beside models that count.
 _KJV = {
@@ -18,8 +18,8 @@ _EQUATIONS = {
 }
 # One seed: each takes hours.
 _CONTINUED = {
-    "right to left": Training("smollm2-r2l", seeds=(0,)),
-    "left to right": Training("smollm2-l2r", seeds=(0,)),
+    "backward": Training("smollm2-r2l", seeds=(0,)),
+    "forward": Training("smollm2-l2r", seeds=(0,)),
 }
 _ENTROPIES = (
     "equation_cross_entropy",
@@ -51,6 +51,10 @@ JOBS: dict[str, Job] = {
         compute="step",
         unit="token",
     ),
+    **{
+        f"smollm2-{name}-choices": Analysis(f"smollm2-orders-{name}-0", (), ("rules.png",), "smollm2-orders")
+        for name in _CONTINUED
+    },
     "smollm2-choices": Worked("analyse", "smollm2-choices", "rules.png"),
     "benchmark-ordering": Benchmark("ordering"),
 }

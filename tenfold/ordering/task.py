@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError
 from tenfold.figures import lines, write_captions
 from tenfold.nn.cost import traced
+from tenfold.ordering.choices.sets import SETS, place_of
+from tenfold.ordering.choices.study import study_sets
 from tenfold.ordering.evaluation import counting, measure_equations, measure_texts, position_table, unit_of
 from tenfold.ordering.models.corpus import Characters, Corpus, Documents, EquationCorpus, Equations
 from tenfold.ordering.models.model import OrderLM
 from tenfold.ordering.models.reading import reader_of
 from tenfold.ordering.models.starting import start_from
 from tenfold.ordering.models.streams import hide_by, masked_bound, stream_of
+from tenfold.ordering.options import SetsAnalysis
 from tenfold.ordering.recipes import ArithmeticRecipe, ContinuedRecipe, OrderRecipe, OrderTokenRecipe
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.text.language_model import LanguageModel
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
@@ -151,6 +155,18 @@ class OrderTask:
         if isinstance(self.corpus, Characters) and recipe.evaluation.baselines:
             rows += counting(self.corpus.characters, tokens)
         return rows
+
+    def analyse(self, options: SetsAnalysis, figures: Path) -> Outcome:
+        """Every rule on sets of items, those that the training knew of where none is named.
+
+        Raises UsageError, before any work, for a set that is not known or not at hand."""
+        named = options.sets
+        if not named and isinstance(self.recipe, ContinuedRecipe):
+            named = tuple(name for name in self.recipe.data.items if name in SETS)
+        for name in named:
+            if name not in SETS:
+                raise UsageError(f"there is no set {name!r}; known are {', '.join(SETS)}")
+        return study_sets(self.reader(), {name: place_of(name) for name in named}, options.num, figures)
 
     def _test(self, count: int) -> Tensor:
         test = self.corpus.splits.test

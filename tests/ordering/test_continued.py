@@ -12,6 +12,7 @@ from tenfold import api
 from tenfold.errors import UsageError
 from tenfold.ordering import ContinuedRecipe, OrderLM, item_runs, read_items, shares_run, start_from
 from tenfold.ordering.models.corpus import Documents
+from tenfold.ordering.options import SetsAnalysis
 from tenfold.ordering.recipes import CONTINUED_RECIPES
 from tenfold.settings.changes import change
 from tests.text.tokenizers_of_kinds import byte_level
@@ -95,6 +96,19 @@ def test_a_run_is_resumed_saved_and_read_backwards(recipe: ContinuedRecipe, tmp_
     reader = api.open_language_model(whole.path)
     assert (reader.order, reader.stop, reader.begin) == ("r2l", 257, (256,))
     assert whole.measurements[0].name == "bits_per_token"
+
+
+def test_a_run_is_tried_on_named_sets(recipe: ContinuedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenfold.ordering.task.place_of", lambda name: recipe.data.items[0])
+    task = api.make_task("ordering-continued", recipe)
+    task.model.tokenizer = task.corpus.tokenizer
+    found = task.analyse(SetsAnalysis(sets=("physics",)), tmp_path)
+    assert {row.split for row in found.rows} == {"physics"}
+    assert {path.name for path in tmp_path.iterdir()} == set(found.captions)
+    with pytest.raises(UsageError, match="no set 'chemistry'"):
+        task.analyse(SetsAnalysis(sets=("chemistry",)), tmp_path)
+    with pytest.raises(UsageError, match="no set of items is named"):
+        task.analyse(SetsAnalysis(), tmp_path)
 
 
 def test_texts_that_share_a_run_are_left_out(recipe: ContinuedRecipe) -> None:
