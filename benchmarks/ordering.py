@@ -34,7 +34,7 @@ from tenfold.ordering import (
     score_choices,
     some_items,
 )
-from tenfold.ordering.examples import place_of
+from tenfold.ordering.choices.sets import place_of
 from tenfold.text.causal import CausalReader
 from tenfold.text.tokenizer import ByteTokenizer
 from tenfold.training.streams import numpy_generator

@@ -50,6 +50,8 @@ from .entropies import reader_entropy as reader_entropy
 from .entropies import rollout_entropy as rollout_entropy
 from .examples import smollm2_choices as smollm2_choices
 from .models.model import OrderLM as OrderLM
+from .models.overlap import item_runs as item_runs
+from .models.overlap import shares_run as shares_run
 from .models.packing import pack as pack
 from .models.packing import request as request
 from .models.packing import request_of_first as request_of_first
@@ -57,6 +59,7 @@ from .models.reading import OverOrders as OverOrders
 from .models.reading import over_orders as over_orders
 from .models.reading import reader_of as reader_of
 from .models.reading import score_subset as score_subset
+from .models.starting import start_from as start_from
 from .models.streams import hide as hide
 from .models.streams import log_prob as log_prob
 from .models.streams import masked_bound as masked_bound
@@ -65,6 +68,7 @@ from .options import ArithmeticEvaluation as ArithmeticEvaluation
 from .options import ChoiceScoring as ChoiceScoring
 from .options import OrderEvaluation as OrderEvaluation
 from .recipes import ArithmeticRecipe as ArithmeticRecipe
+from .recipes import ContinuedRecipe as ContinuedRecipe
 from .recipes import OrderRecipe as OrderRecipe
 from .recipes import OrderTokenRecipe as OrderTokenRecipe
 from .task import OrderTask as OrderTask

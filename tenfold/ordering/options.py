@@ -88,6 +88,23 @@ class EntropyVerb:
 
 
 @settings
+class SetsAnalysis:
+    """On which items ``tenfold analyse`` tries a model that was trained on.
+
+    Attributes:
+        sets: names of sets (logiqa, social_iqa, riddle_sense, strategyqa, physics); none for those whose words its
+            training left out.
+        num: items of each, evenly spread; 0 for all.
+    """
+
+    sets: tuple[str, ...] = ()
+    num: int = 300
+
+    def __post_init__(self) -> None:
+        at_least(self, "", num=0)
+
+
+@settings
 class OrderEvaluation:
     """What is measured on the test split after training.
 

@@ -1,6 +1,6 @@
 """What is measured for the guide of factorization order, and how."""
 
-from tenfold.runs.jobs import Benchmark, Comparison, Job, Training, Worked
+from tenfold.runs.jobs import Analysis, Benchmark, Comparison, Job, Training, Worked
 
 # The same body on the King James text in every order, beside models that count.
 _KJV = {
@@ -15,6 +15,11 @@ _EQUATIONS = {
     "m * n = p, right to left": Training("arithmetic-2", _BACKWARD),
     "p = m * n, left to right": Training("arithmetic-2-reverse"),
     "p = m * n, right to left": Training("arithmetic-2-reverse", _BACKWARD),
+}
+# One seed: each takes hours.
+_CONTINUED = {
+    "backward": Training("smollm2-r2l", seeds=(0,)),
+    "forward": Training("smollm2-l2r", seeds=(0,)),
 }
 _ENTROPIES = (
     "equation_cross_entropy",
@@ -39,6 +44,17 @@ JOBS: dict[str, Job] = {
         models={name: training.recipe for name, training in _EQUATIONS.items()},
         baselines=("exact",),
     ),
+    "smollm2-orders": Comparison(
+        _CONTINUED,
+        ("bits_per_token",),
+        models={name: training.recipe for name, training in _CONTINUED.items()},
+        compute="step",
+        unit="token",
+    ),
+    **{
+        f"smollm2-{name}-choices": Analysis(f"smollm2-orders-{name}-0", (), ("rules.png",), "smollm2-orders")
+        for name in _CONTINUED
+    },
     "smollm2-choices": Worked("analyse", "smollm2-choices", "rules.png"),
     "benchmark-ordering": Benchmark("ordering"),
 }

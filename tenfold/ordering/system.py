@@ -1,10 +1,12 @@
 """What the system is, and its parts by what is read. Imports nothing heavy."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tenfold import ordering
 from tenfold.ordering import commands
-from tenfold.ordering.recipes import ARITHMETIC_RECIPES, RECIPES, TOKEN_RECIPES, OrderRecipe
+from tenfold.ordering.options import SetsAnalysis
+from tenfold.ordering.recipes import ARITHMETIC_RECIPES, CONTINUED_RECIPES, RECIPES, TOKEN_RECIPES, OrderRecipe
 from tenfold.ordering.results import JOBS
 from tenfold.runs.system import Command, Example, Named, System
 
@@ -48,5 +50,9 @@ def _part(name: str, title: str, recipes: Mapping[str, Named]) -> System:
 SYSTEMS = (
     _ORDERING,
     _part("ordering-tokens", "Models in an order of a tokenizer's tokens", TOKEN_RECIPES),
+    replace(
+        _part("ordering-continued", "Published models trained on in another order", CONTINUED_RECIPES),
+        options={"analyse": SetsAnalysis},
+    ),
     _part("ordering-arithmetic", "Models in an order of equations", ARITHMETIC_RECIPES),
 )

@@ -13,20 +13,25 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError
 from tenfold.figures import lines, write_captions
 from tenfold.nn.cost import traced
+from tenfold.ordering.choices.sets import SETS, place_of
+from tenfold.ordering.choices.study import study_sets
 from tenfold.ordering.evaluation import counting, measure_equations, measure_texts, position_table, unit_of
 from tenfold.ordering.models.corpus import Characters, Corpus, Documents, EquationCorpus, Equations
 from tenfold.ordering.models.model import OrderLM
 from tenfold.ordering.models.reading import reader_of
+from tenfold.ordering.models.starting import start_from
 from tenfold.ordering.models.streams import hide_by, masked_bound, stream_of
-from tenfold.ordering.recipes import ArithmeticRecipe, OrderRecipe, OrderTokenRecipe
+from tenfold.ordering.options import SetsAnalysis
+from tenfold.ordering.recipes import ArithmeticRecipe, ContinuedRecipe, OrderRecipe, OrderTokenRecipe
 from tenfold.runs.measurement import Measurement
+from tenfold.runs.outcome import Outcome
 from tenfold.text.language_model import LanguageModel
 from tenfold.training.optimizers import adamw_of_matrices
 from tenfold.training.rehearsal import rehearsed
 from tenfold.training.streams import Draws
 from tenfold.training.task import LOSS, Batch, MapSource, Task, Update
 
-AnyRecipe = OrderRecipe | OrderTokenRecipe | ArithmeticRecipe
+AnyRecipe = OrderRecipe | OrderTokenRecipe | ContinuedRecipe | ArithmeticRecipe
 
 
 class OrderTask:
@@ -47,14 +52,19 @@ class OrderTask:
             return Characters(recipe.model, recipe.data)
         if isinstance(recipe, OrderTokenRecipe):
             return Documents(recipe.model, recipe.data)
+        if isinstance(recipe, ContinuedRecipe):
+            return Documents(recipe.model, recipe.data, recipe.start)
         return EquationCorpus(recipe.model, recipe.data)
 
     @cached_property
     def model(self) -> OrderLM:
-        """The network: fresh, or what ``load`` read."""
+        """The network: fresh, with the weights of a published one, or what ``load`` read."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.train.seed)
-            return self._placed(OrderLM(self.recipe.model))
+            made = OrderLM(self.recipe.model)
+        if isinstance(self.recipe, ContinuedRecipe):
+            start_from(made, self.recipe.start)
+        return self._placed(made)
 
     def _placed(self, model: OrderLM) -> OrderLM:
         return model if self.device is None else model.to(self.device, self.dtype)
@@ -145,6 +155,18 @@ class OrderTask:
         if isinstance(self.corpus, Characters) and recipe.evaluation.baselines:
             rows += counting(self.corpus.characters, tokens)
         return rows
+
+    def analyse(self, options: SetsAnalysis, figures: Path) -> Outcome:
+        """Every rule on sets of items, those that the training knew of where none is named.
+
+        Raises UsageError, before any work, for a set that is not known or not at hand."""
+        named = options.sets
+        if not named and isinstance(self.recipe, ContinuedRecipe):
+            named = tuple(name for name in self.recipe.data.items if name in SETS)
+        for name in named:
+            if name not in SETS:
+                raise UsageError(f"there is no set {name!r}; known are {', '.join(SETS)}")
+        return study_sets(self.reader(), {name: place_of(name) for name in named}, options.num, figures)
 
     def _test(self, count: int) -> Tensor:
         test = self.corpus.splits.test

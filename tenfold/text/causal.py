@@ -202,10 +202,7 @@ class Continuation:
         """log p of these tokens in every row that is left, given all that it has read; they are read then.
 
         Raises UsageError for no tokens, and for more than the model reads."""
-        model, count = self.model, len(tokens)
-        if not count:
-            raise UsageError("no tokens are given; give at least one to go on with")
-        before = self._after
+        model, before = self.model, self._after
         given = model._ids([list(tokens)] * len(self))
         logits = self._read(given)
         with torch.inference_mode():
@@ -232,9 +229,10 @@ class Continuation:
     def _read(self, given: Int[Tensor, "rows n"]) -> Float[Tensor, "rows n k"]:
         """The logits after each of these tokens."""
         model, count = self.model, given.shape[1]
-        if max(self.read) + count > model.longest:
+        if not count or max(self.read) + count > model.longest:
             raise UsageError(
-                f"{count} tokens after {max(self.read)} cannot be read; at most {model.longest} in all can"
+                f"{count} tokens after {max(self.read)} cannot be read; give at least one, and at most {model.longest} "
+                "in all"
             )
         model.computed += given.numel()
         with torch.inference_mode():

@@ -141,6 +141,16 @@ def load_causal(found: TextFiles) -> tuple[Any, nn.Module]:
     return tokenizer, network
 
 
+def load_tokenizer(found: TextFiles) -> Any:
+    """The tokenizer beside a network, or inside of its GGUF file; the weights are not read.
+
+    Raises UsageError where a package is missing, and for files without a tokenizer."""
+    transformers = library("a tokenizer needs", bool(found.gguf))
+    options: dict[str, Any] = {"trust_remote_code": False} | ({"gguf_file": found.gguf} if found.gguf else {})
+    with quiet(transformers), one_sentence(f"{str(found.folder / found.gguf)!r} has no tokenizer"):
+        return transformers.AutoTokenizer.from_pretrained(str(found.folder), **options)
+
+
 def causal_on_meta(found: TextFiles) -> nn.Module:
     """The network of ``load_causal`` on the meta device: its sizes, without its weights.
 

@@ -83,7 +83,9 @@ def test_entropies_of_both_directions(tenfold, refused, model, items):
     assert done.code == 0, done.err
     for word in ("entropy of answer given question: ", "entropy of question given answer: ", "ECE", "2 roll-outs"):
         assert word in done.out
-    found = json.loads(tenfold("entropy", items, "--model", model, "--num", 4, "--length", 2, "--json").out)
+    done = tenfold("entropy", items, "--model", model, "--num", 4, "--length", 2, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
     assert [one["what"] for one in found["directions"]] == ["answer given question", "question given answer"]
     assert len(found["directions"][0]["positions"]["excess"]) == 2
     assert "rollouts" in refused("entropy", items, "--model", model, "--rollouts", 0)

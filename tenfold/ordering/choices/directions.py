@@ -52,7 +52,7 @@ class DirectionEntropy(NamedTuple):
             "standard_error": _number(error),
             "entropy_along_paths": path,
             "standard_error_along_paths": _number(path_error),
-            "positions": {name: [_number(x) for x in table] for name, table in self.excess._asdict().items()},
+            "positions": {name: [_number(float(x)) for x in table] for name, table in self.excess._asdict().items()},
         }
 
     def measurements(self, name: str) -> list[Measurement]:

@@ -16,7 +16,7 @@ from tenfold.errors import UsageError
 from tenfold.ordering.choices import rules
 from tenfold.ordering.choices.items import ChoiceItem
 from tenfold.ordering.choices.layout import TextParts, parts_of
-from tenfold.ordering.choices.texts import Read, Text, read_texts, text_of
+from tenfold.ordering.choices.texts import Read, ScoredText, read_texts, text_of
 from tenfold.ordering.options import BACKWARD, FORWARD, ChoiceScoring
 from tenfold.settings.arguments import read_arguments
 from tenfold.text.language_model import LanguageModel, beginning, split_tokens
@@ -103,12 +103,12 @@ class _ForwardTexts(NamedTuple):
     """What ``Forward`` is made of: options after the question, with the stop token where ``stopped``, and by
     themselves (none where they are not asked for)."""
 
-    asked: list[Text]
-    alone: list[Text]
+    asked: list[ScoredText]
+    alone: list[ScoredText]
     tokens: list[int]
     stopped: bool
 
-    def needed(self) -> list[Text]:
+    def needed(self) -> list[ScoredText]:
         return [*self.asked, *self.alone]
 
     def scores(self, read: Read) -> Forward:
@@ -156,10 +156,10 @@ def backward_scores(model: LanguageModel, item: ChoiceItem, template: str, losse
 class _BackwardTexts(NamedTuple):
     """What ``Backward`` is made of: each option with the question behind it, and the options' tokens."""
 
-    asked: list[Text]
+    asked: list[ScoredText]
     tokens: list[int]
 
-    def needed(self) -> list[Text]:
+    def needed(self) -> list[ScoredText]:
         return self.asked
 
     def scores(self, read: Read) -> Backward:
@@ -290,7 +290,7 @@ def score_choices(
     losses = Losses()
 
     def flush() -> None:
-        needed: list[Text] = [text for one in ahead_texts for text in one.needed()]
+        needed: list[ScoredText] = [text for one in ahead_texts for text in one.needed()]
         needed += [text for one in back_texts for text in one.needed()]
         read = read_texts(model, needed)
         forward.extend(one.scores(read) for one in ahead_texts)

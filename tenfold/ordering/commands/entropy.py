@@ -55,7 +55,7 @@ def run_entropy(argv: list[str]) -> int:
         found = direction_entropies(model, items, rollouts=options.rollouts, length=options.length, seed=options.seed)
         results = measure_choices(score_choices(model, items, ChoiceScoring(rules=_RULES)), seed=options.seed)
     if given.json:
-        show.as_json({**results.to_dict(), **vars(options), "directions": [one.to_dict() for one in found]})
+        show.as_json({**results.to_dict(), "options": vars(options), "directions": [one.to_dict() for one in found]})
         return 0
     print_entropies(found, results, options)
     return 0

@@ -1,6 +1,7 @@
 """What a model reads: rows of characters, blocks of packed documents, or equations."""
 
 from array import array
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -10,20 +11,27 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from tenfold import progress
-from tenfold.data.text.characters import CharacterSplits, read_characters
-from tenfold.data.text.code import json_lines, place_of
+from tenfold.data.text.characters import CharacterSplits, king_james, read_characters
+from tenfold.data.text.code import Document, json_lines
+from tenfold.data.text.code import place_of as split_of
 from tenfold.data.text.config import CharacterDataConfig, TokenTextConfig
 from tenfold.data.text.token_rows import PackedRows
 from tenfold.errors import UsageError
 from tenfold.files import sha256
 from tenfold.ordering.arithmetic import Arithmetic
-from tenfold.ordering.config import ArithmeticDataConfig, OrderLMConfig
+from tenfold.ordering.choices.items import read_items
+from tenfold.ordering.choices.sets import SETS, place_of
+from tenfold.ordering.config import ArithmeticDataConfig, ContinuedTextConfig, OrderLMConfig
 from tenfold.ordering.models.characters import CharacterTokenizer
 from tenfold.ordering.models.model import tokenizer_hash
+from tenfold.ordering.models.overlap import item_runs, shares_run
 from tenfold.ordering.models.packing import pack
-from tenfold.text.tokenizer import FileTokenizer, find_tokenizer
+from tenfold.text import networks
+from tenfold.text.tokenizer import FileTokenizer, find_tokenizer, require_room
 from tenfold.training.streams import numpy_generator
 from tenfold.training.task import MapSource
+
+_VERSES = 24  # of a document of the King James Bible: some 900 tokens
 
 
 class OrderSplits(NamedTuple):
@@ -66,15 +74,20 @@ class Characters:
 
 
 class Documents:
-    """JSON lines in a tokenizer's tokens, packed in the model's order."""
+    """Texts in a tokenizer's tokens, packed in the model's order: of JSON lines in the tokens that their settings name,
+    or of a published network's text in those of the network, ``start``."""
 
-    def __init__(self, model: OrderLMConfig, config: TokenTextConfig) -> None:
-        self.model, self.config = model, config
+    def __init__(self, model: OrderLMConfig, config: TokenTextConfig | ContinuedTextConfig, start: str = "") -> None:
+        self.model, self.config, self.start = model, config, start
 
     @cached_property
     def tokenizer(self) -> FileTokenizer:
         """The tokenizer."""
-        return find_tokenizer(self.config.tokenizer, self.model.vocabulary)
+        if isinstance(self.config, TokenTextConfig):
+            return find_tokenizer(self.config.tokenizer, self.model.vocabulary)
+        found = FileTokenizer(networks.load_tokenizer(networks.find(self.start, what="language model")))
+        require_room(found, self.model.vocabulary, self.start)
+        return found
 
     @cached_property
     def hash(self) -> str:
@@ -87,16 +100,14 @@ class Documents:
 
         Raises UsageError where no texts are named, and for a split without a block."""
         data = self.config
-        if not data.path:
-            raise UsageError("data.path is empty; name a file or a folder of JSON lines, one object with 'text' a line")
         tokens = {name: array("i") for name in ("train", "validation", "test")}
         lengths: dict[str, list[int]] = {name: [] for name in tokens}
         seen: set[str] = set()
-        for place, document in progress.track(json_lines(data.path), "tokens", "texts"):
+        for place, document in progress.track(_documents(data), "tokens", "texts"):
             digest = sha256(document.text)
             if digest not in seen:
                 seen.add(digest)
-                split, made = place_of(place, data.texts), self.tokenizer.encode(document.prompt + document.text)
+                split, made = split_of(place, data.texts), self.tokenizer.encode(document.prompt + document.text)
                 tokens[split].extend(made)
                 lengths[split].append(len(made))
         found = {}
@@ -104,8 +115,8 @@ class Documents:
             found[name] = self._rows(np.frombuffer(stream, np.int32), np.array(lengths[name], np.int64))
             if not len(found[name]):
                 raise UsageError(
-                    f"the {name} split of {data.path} has {len(stream)} tokens, less than one row of {data.length}; "
-                    "give more texts, a larger share, or a smaller data.length"
+                    f"the {name} split of {data.path or 'the text'} has {len(stream)} tokens, less than one row of "
+                    f"{data.length}; give more texts, a larger share, or a smaller data.length"
                 )
         return OrderSplits(found["train"], found["validation"].some(data.validation_rows), found["test"])
 
@@ -115,6 +126,32 @@ class Documents:
         order = model.order if model.packing == "documents" else "l2r"
         blocks = pack(stream, lengths, order=order, block=size, bos=model.begin, eos=end)
         return PackedRows(np.ascontiguousarray(blocks.astype(np.int32)).reshape(-1), size)
+
+
+def _documents(data: TokenTextConfig | ContinuedTextConfig) -> Iterator[tuple[str, Document]]:
+    """Each document under a name that says its split."""
+    if isinstance(data, TokenTextConfig):
+        if not data.path:
+            raise UsageError("data.path is empty; name a file or a folder of JSON lines, one object with 'text' a line")
+        yield from json_lines(data.path)
+        return
+    sets = [read_items(place_of(name) if name in SETS else name) for name in data.items]
+    items = [item for found in sets for item in found]
+    runs = item_runs(items, length=data.overlap) if items else frozenset()
+    left_out = 0
+    for place, document in json_lines(data.path) if data.path else _verses():
+        if shares_run(document.prompt + document.text, runs, length=data.overlap):
+            left_out += 1
+        else:
+            yield place, document
+    if items:
+        progress.note(f"{left_out} documents share {data.overlap} words in a row with an item, and are left out")
+
+
+def _verses() -> Iterator[tuple[str, Document]]:
+    verses = king_james().split("\n")
+    for start in range(0, len(verses), _VERSES):
+        yield str(start), Document("\n".join(verses[start : start + _VERSES]))
 
 
 class Equations:

@@ -23,6 +23,7 @@ from tenfold.settings.values import build
 from tenfold.text.networks import library
 from tenfold.text.tokenizer import Tokenizer, read_tokenizer
 
+_HEAD, _TABLE = "lm_head.weight", "model.embed_tokens.weight"  # one tensor where they are tied
 _NEEDS = "models that read in an order need"
 
 
@@ -58,7 +59,7 @@ class OrderLM(nn.Module):
             rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
             bos_token_id=config.begin,
             eos_token_id=config.end,
-            tie_word_embeddings=False,
+            tie_word_embeddings=config.tied,
             is_causal=config.is_causal,
             use_cache=False,
             attn_implementation="sdpa",
@@ -141,6 +142,8 @@ class OrderLM(nn.Module):
             if self.tokenizer is not None and not self.config.alphabet:
                 self.tokenizer.save(path)
             tensors = {name.removeprefix("network."): value for name, value in self.state_dict().items()}
+            if self.config.tied:
+                del tensors[_HEAD]
             write_safetensors(path / WEIGHTS, tensors, {"format": "pt"})
             write_json(path / CONFIG, plain({**self.network.config.to_dict(), OURS: ours}))
 
@@ -177,6 +180,8 @@ class OrderLM(nn.Module):
             for place in files
             for name, tensor in read_safetensors(place).items()
         }
+        if config.tied and (table := tensors.get(f"network.{_TABLE}")) is not None:
+            tensors[f"network.{_HEAD}"] = table
         load_strict(model, tensors, str(folder))
         return model.to(device).eval()
 
