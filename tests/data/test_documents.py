@@ -33,7 +33,7 @@ def test_json_lines_and_data_sets_say_the_same(tmp_path: Path) -> None:
         assert len({place for place, _ in read_documents(str(tmp_path / name))}) == 3
     with pytest.raises(UsageError, match="has no column 'content'; it has 'text', 'number'"):
         texts(tmp_path / "saved", "content")
-    with pytest.raises(UsageError, match="row 0 of .* has no text in 'number'; it is int"):
+    with pytest.raises(UsageError, match=r"row 0 of .* has no text in 'number'; it is int"):
         texts(tmp_path / "saved", "number")
 
 
