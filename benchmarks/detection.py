@@ -44,7 +44,7 @@ def coarse_metric(emit: Emit, objects: int, repeats: int) -> None:
         lambda: gjsd(boxes.float(), priors), lambda: reference.published_gjsd(boxes.float(), priors), repeats
     )
     errors = [float(((found - exact).abs() / (1 + exact)).max()) for found in (ours, other)]
-    details = {"error_ours": errors[0], "error_other": errors[1]}
+    details = {"ours_error": errors[0], "other_error": errors[1]}
     emit(Record("gjsd", *seconds, "seconds", errors[0], {"objects": objects, "priors": len(priors)}, details))
 
 

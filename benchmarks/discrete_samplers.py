@@ -135,7 +135,7 @@ def log_z(emit: Emit, side: int, steps: int, scale: int, repeats: int) -> None:
 
     errors = [math.sqrt(sum((run(seed) - exact) ** 2 for seed in range(4)) / 4) for run in (ours, other)]
     sizes = {"sites": side**2, "steps": steps, "particles": 256 * scale, "other_particles": 512 * scale}
-    details = {"error_nats": errors[0], "other_error_nats": errors[1]}
+    details = {"ours_error": errors[0], "other_error": errors[1]}
     emit(Record("logz-ais", *paired(ours, other, repeats), "seconds", errors[0], sizes, details))
 
 

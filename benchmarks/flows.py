@@ -74,8 +74,8 @@ def sequential(emit: Emit, flow: TarFlow, repeats: int) -> None:
         exact = sample(flow.double(), batch, labels, noise=noise.double(), guidance=weight)
         flow.float()
         details = {
-            "ours_error_to_double": difference(ours(), exact),
-            "other_error_to_double": difference(other(), exact),
+            "ours_error": difference(ours(), exact),
+            "other_error": difference(other(), exact),
         }
         emit(Record(name, *seconds, "seconds", error, sizes(flow, batch, guidance=weight), details, CHECKED))
 
@@ -223,8 +223,8 @@ class LatentCase:
             "tokens": info.tokens,
             "other_calls": reference.calls,
             "other_tokens": reference.tokens,
-            "error_to_double": difference(x.double(), self.exact),
-            "other_error_to_double": difference(other.double(), self.exact),
+            "ours_error": difference(x.double(), self.exact),
+            "other_error": difference(other.double(), self.exact),
             **solver,
         }
         seconds = paired(lambda: self.ours(**solver), lambda: self.published(jacobi), repeats)

@@ -27,7 +27,9 @@ class Record:
 
     ``ours`` and ``other`` are in ``unit``; ``ratio`` = other / ours, above 1 where ours is better (less
     is better in every unit). ``max_error`` is the largest difference between the two results; ``sizes`` and
-    ``details`` say what ran; ``note`` anything that a reader must know.
+    ``details`` say what ran; ``note`` anything that a reader must know. Where each side has an error of its own
+    (against float64, or a closed form), the details hold ``ours_error`` and ``other_error``, and what was not run but
+    scaled up says "extrapolated" there: the tables of the docs show both.
     """
 
     name: str

@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- (table|texts|systems)(?:: ?([^\n]*?))? ?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 METRIC_COLUMNS = ("name", "model", "split", "value", "unit", "draws", "seeds", "note")
-RECORD_COLUMNS = ("name", "ours", "other", "unit", "ratio", "max_error", "sizes")
+RECORD_COLUMNS = ("name", "ours", "other", "unit", "ratio", "max_error", "ours_error", "other_error", "sizes")
 
 
 def documents() -> list[Path]:
@@ -49,9 +49,75 @@ def table(instruction: str) -> str:
     rows = [r for r in content[kind] if all(chosen(r, key, value) for key, value in wanted.items())]
     if not rows:
         raise SystemExit(f"{instruction}: no such rows")
-    lines = markdown(columns, rows)
+    if kind == "records":
+        rows, said = [{**errors_of(row), **row} for row in rows], remarks(rows, bool(content.get("quick")))
+    else:
+        said = spread(rows, own_spread(Path(name).stem))
     command = content.get("command")
-    return lines + (f"\nMeasured by `{command}`.\n" if command else "")
+    sentences = ([f"Measured by `{command}`."] if command else []) + said
+    return markdown(columns, rows) + (f"\n{' '.join(sentences)}\n" if sentences else "")
+
+
+def spread(rows: Sequence[Mapping[str, Any]], own: str = "") -> list[str]:
+    """What ± is over in a table, and which of its rows one training stands for: sentences to write below it.
+
+    ``own`` is what the job itself says of its ±. Rows that ``results/run.py`` averaged carry their number of seeds.
+
+    >>> spread([{"value": 1.0, "standard_error": 0.1, "seeds": 3}])
+    ['± is the standard error between 3 seeds.']
+    >>> spread([{"value": 1.0, "seeds": 1}])
+    ['One seed: what another training would give is not measured.']
+    >>> spread([{"value": 1.0}])
+    []
+    """
+    told = [row for row in rows if row.get("standard_error") is not None]
+    trained = {row["seeds"] for row in rows if "seeds" in row}
+    within = own or "over what one run averages (test samples, draws or repeats)"
+    if not trained:
+        return [f"± is the standard error {within}."] if told else []
+    between = sorted({row["seeds"] for row in told if row.get("seeds", 1) > 1})
+    counts = " or ".join(map(str, between))
+    alone = any(row.get("seeds", 1) == 1 for row in told)
+    said = []
+    if between:
+        rest = f"; with one seed, {within}" if alone else ""
+        said = [f"± is the standard error between {counts} seeds{rest}."]
+    elif told:
+        said = [f"± is the standard error {within}."]
+    if trained == {1}:
+        said.append("One seed: what another training would give is not measured.")
+    return said
+
+
+def own_spread(job: str) -> str:
+    """What a job says that its ± is over; empty where it leaves that to its seeds."""
+    from tenfold.api.catalogue import jobs
+
+    return str(getattr(jobs().get(job), "spread", ""))
+
+
+def errors_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The errors of both sides of a benchmark's record, by the names of the columns.
+
+    >>> errors_of({"details": {"ours_error": 1e-9, "other_error": 1e-6, "calls": 3}})
+    {'ours_error': 1e-09, 'other_error': 1e-06}
+    """
+    details = row.get("details", {})
+    return {side: details[side] for side in ("ours_error", "other_error") if side in details}
+
+
+def remarks(rows: Sequence[Mapping[str, Any]], quick: bool = False) -> list[str]:
+    """What a reader of benchmarks must know: rows that were not run at the size they stand for, and short runs.
+
+    >>> remarks([{"name": "count", "details": {"other": "extrapolated from N = 1e+07"}}, {"name": "b"}])
+    ['Not run but extrapolated: `count` (other: extrapolated from N = 1e+07).']
+    """
+    found = []
+    for row in rows:
+        details = {"note": row.get("note", ""), **row.get("details", {})}
+        found += [f"`{row['name']}` ({k}: {v})" for k, v in details.items() if "extrapolated" in str(v)]
+    said = [f"Not run but extrapolated: {', '.join(found)}."] if found else []
+    return said + (["Short run (`--quick`): numbers are rough."] if quick else [])
 
 
 def texts(instruction: str) -> str:

@@ -115,6 +115,33 @@ def test_a_wrong_table_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert tables.main(["--check"]) == 1
 
 
+def test_what_a_spread_is_over_stands_below_each_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    rows = [{"name": "a", "value": 2.0, "standard_error": 0.1, "seeds": 3, "split": "test"}]
+    rows += [{"name": "b", "value": 1.0, "standard_error": 0.2, "seeds": 1}, {"name": "c", "value": 1.0, "seeds": 1}]
+    (tmp_path / "graph-sets.json").write_text(json.dumps({"metrics": rows}))
+    (tmp_path / "x.json").write_text(json.dumps({"metrics": rows}))
+    over = "over what one run averages (test samples, draws or repeats)"
+    assert f"± is the standard error between 3 seeds; with one seed, {over}.\n" in tables.table("x.json")
+    alone = tables.table("x.json name=b")
+    assert f"± is the standard error {over}. One seed: what another training would give is not measured." in alone
+    assert "±" not in tables.table("x.json name=c")
+    assert "One seed:" in tables.table("x.json name=c")
+    assert "One seed" not in tables.table("x.json split=test")
+    assert "± is the standard error over graphs." in tables.table("graph-sets.json name=b")
+
+
+def test_benchmarks_show_both_errors_and_what_was_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    rows = [{"name": "a", "ours": 1.0, "other": 2.0, "details": {"ours_error": 1e-9, "other_error": 1e-3}}]
+    rows += [{"name": "b", "ours": 1.0, "other": 9.0, "details": {"other": "extrapolated from N = 10"}}]
+    (tmp_path / "x.json").write_text(json.dumps({"command": "run", "quick": True, "records": rows}))
+    made = tables.table("x.json")
+    assert "| a | 1 | 2 | 1.00e-09 | 0.001 |" in made
+    assert "Not run but extrapolated: `b` (other: extrapolated from N = 10). Short run" in made
+    assert "extrapolated" not in tables.table("x.json name=a")
+
+
 def test_texts_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     (tmp_path / "x.json").write_text(json.dumps({"command": "make it", "texts": ["a\n", "def f():\n    b\n"]}))

@@ -143,6 +143,7 @@ JOBS: dict[str, Job] = {
         ),
         ("perplexity.png", "entropy.png"),
         after="kjv-flagship",
+        spread="over samples of one model",
     ),
     "example-tcsm-worlds": Worked("analyse", "tcsm-worlds", "mean-reward.png"),
     "benchmark-discrete-diffusion": Benchmark("discrete_diffusion"),

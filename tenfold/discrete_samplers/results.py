@@ -33,6 +33,6 @@ JOBS: dict[str, Job] = {
         "ising-10x10-critical-0", ("--seconds", "20", "--apart", "3"), ("draws.png",), after="ising-10x10-critical"
     ),
     "sampler-comparison": Worked("analyse", "sampler-comparison"),
-    "graph-sets": Worked("analyse", "graph-sets"),
+    "graph-sets": Worked("analyse", "graph-sets", spread="over graphs"),
     "benchmark-discrete-samplers": Benchmark("discrete_samplers"),
 }

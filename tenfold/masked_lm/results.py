@@ -37,6 +37,7 @@ JOBS: dict[str, Job] = {
         ("--holes", "400", "--autoregressive", "runs/results/code-bytes-flagship-0/autoregressive"),
         ("ar-ness.png", "orders.png", "first-pass.png"),
         after="code-bytes-flagship",
+        spread="over prompts, or over holes",
     ),
     "smollm2-infilling": Analysis(
         "smollm2-code-0",
@@ -46,6 +47,7 @@ JOBS: dict[str, Job] = {
             *("--autoregressive", "smollm2"),
         ),
         after="smollm2-code",
+        spread="over prompts, holes or lines",
     ),
     "benchmark-masked-lm": Benchmark(
         "masked_lm", ("--adapted", "none", "--figure", "docs/images/masked-lm-quality.png")
@@ -63,6 +65,6 @@ JOBS: dict[str, Job] = {
         curve="tuned/reward",
     ),
     "grpo-functions": Training("grpo-functions", seeds=(0,)),
-    "grpo-estimators": Analysis("grpo-brackets-0", (), after="grpo-brackets"),
+    "grpo-estimators": Analysis("grpo-brackets-0", (), after="grpo-brackets", spread="over completions of one model"),
     "benchmark-coupled-grpo": Benchmark("coupled_grpo"),
 }

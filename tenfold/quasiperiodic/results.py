@@ -17,6 +17,6 @@ JOBS: dict[str, Job] = {
     "benchmark-quasiperiodic": Benchmark("quasiperiodic"),
     "quasiperiodic-expected": Worked("dynamics", "expected"),
     "quasiperiodic-scale": Worked("dynamics", "scale", "scale.png"),
-    "quasiperiodic-transition": Worked("dynamics", "aubry-andre", "transition.png"),
-    "quasiperiodic-log-power": Worked("dynamics", "log-power", "log-power.png"),
+    "quasiperiodic-transition": Worked("dynamics", "aubry-andre", "transition.png", spread="of the fitted slope"),
+    "quasiperiodic-log-power": Worked("dynamics", "log-power", "log-power.png", spread="of the fitted slope"),
 }

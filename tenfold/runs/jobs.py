@@ -72,13 +72,15 @@ class Benchmark:
 class Worked:
     """A worked example of ``tenfold VERB --example NAME``; its rows are kept, and a picture goes into the docs.
 
-    ``after`` names the jobs whose runs the ``options`` speak of."""
+    ``after`` names the jobs whose runs the ``options`` speak of; ``spread`` tells what ± is over, after the words "the
+    standard error"."""
 
     verb: str
     example: str
     picture: str = ""
     options: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    spread: str = ""
 
     @property
     def command(self) -> str:
@@ -90,12 +92,14 @@ class Worked:
 @dataclass(frozen=True)
 class Analysis:
     """``tenfold analyse`` of a run that the job ``after`` trained: its rows are kept, with the function bodies or the
-    samples that it shows, and pictures go into the docs."""
+    samples that it shows, and pictures go into the docs. ``spread`` tells what ± is over, after the words "the standard
+    error"."""
 
     run: str
     options: tuple[str, ...]
     pictures: tuple[str, ...] = ()
     after: str = ""
+    spread: str = ""
 
     @property
     def command(self) -> str:

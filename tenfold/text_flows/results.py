@@ -46,9 +46,13 @@ JOBS: dict[str, Job] = {
     "kjv-flow-flagship": Training("kjv-flow-flagship", seeds=(0,)),
     # Generative perplexity under the discrete model and entropy, state by state, with text; of P tokens a step.
     **{
-        f"kjv-flow-states-{run}": Analysis(f"kjv-flows-{run}-0", _JUDGE, ("states.png",), after="kjv-flows")
+        f"kjv-flow-states-{run}": Analysis(
+            f"kjv-flows-{run}-0", _JUDGE, ("states.png",), after="kjv-flows", spread="over samples"
+        )
         for run in ("stages", "patch-1", "patch-2", "patch-4")
     },
-    "example-tabular-flows": Worked("analyse", "tabular-flows"),
+    "example-tabular-flows": Worked(
+        "analyse", "tabular-flows", spread="between three seeds, which split the rows anew"
+    ),
     "benchmark-text-flows": Benchmark("text_flows"),
 }

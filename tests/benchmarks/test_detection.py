@@ -32,7 +32,7 @@ def test_all_records() -> None:
     detection.benchmarks(True, records.append)
     found = {record.name: record for record in records}
     assert {"gjsd", "assigner", "evaluator"} <= set(found)
-    assert found["gjsd"].details["error_ours"] < 1e-4 < found["gjsd"].details["error_other"]
+    assert found["gjsd"].details["ours_error"] < 1e-4 < found["gjsd"].details["other_error"]
     assert found["assigner"].details["agreement"] > 0.99
     assert found["evaluator"].max_error == 0
     assert all((record.max_error or 0) < 1e-4 for record in records)
