@@ -33,6 +33,7 @@ SYSTEMS = (
         title="TarFlowLM of bytes and of a tokenizer's tokens",
         paper="arXiv:2507.00425",
         state="works; no results are recorded",
+        part_of="tarflowlm",
         task=lambda: text_flows.TextFlowTask,
         model=lambda: text_flows.TextFlow,
         options={"sample": TextFlowSampling, "score": TextScoring, "analyse": TextFlowAnalysis},
