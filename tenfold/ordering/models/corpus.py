@@ -12,9 +12,10 @@ from torch import Tensor
 
 from tenfold import progress
 from tenfold.data.text.characters import CharacterSplits, king_james, read_characters
-from tenfold.data.text.code import Document, json_lines
+from tenfold.data.text.code import Document
 from tenfold.data.text.code import place_of as split_of
 from tenfold.data.text.config import CharacterDataConfig, TokenTextConfig
+from tenfold.data.text.documents import read_documents
 from tenfold.data.text.token_rows import PackedRows
 from tenfold.errors import UsageError
 from tenfold.files import sha256
@@ -74,7 +75,7 @@ class Characters:
 
 
 class Documents:
-    """Texts in a tokenizer's tokens, packed in the model's order: of JSON lines in the tokens that their settings name,
+    """Texts in a tokenizer's tokens, packed in the model's order: of any files in the tokens that their settings name,
     or of a published network's text in those of the network, ``start``."""
 
     def __init__(self, model: OrderLMConfig, config: TokenTextConfig | ContinuedTextConfig, start: str = "") -> None:
@@ -132,14 +133,14 @@ def _documents(data: TokenTextConfig | ContinuedTextConfig) -> Iterator[tuple[st
     """Each document under a name that says its split."""
     if isinstance(data, TokenTextConfig):
         if not data.path:
-            raise UsageError("data.path is empty; name a file or a folder of JSON lines, one object with 'text' a line")
-        yield from json_lines(data.path)
+            raise UsageError("data.path is empty; name JSON lines, text files, or a data set of Hugging Face")
+        yield from read_documents(data.path, data.column)
         return
     sets = [read_items(place_of(name) if name in SETS else name) for name in data.items]
     items = [item for found in sets for item in found]
     runs = item_runs(items, length=data.overlap) if items else frozenset()
     left_out = 0
-    for place, document in json_lines(data.path) if data.path else _verses():
+    for place, document in read_documents(data.path) if data.path else _verses():
         if shares_run(document.prompt + document.text, runs, length=data.overlap):
             left_out += 1
         else:
