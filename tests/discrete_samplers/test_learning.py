@@ -154,6 +154,19 @@ def test_the_distance_of_samples() -> None:
     )
     assert abs(float(hamming_mmd(x, y))) < 2e-3
     assert float(hamming_mmd(x, z)) > 5e-3
+    # Weights stand for copies, which are not compared with themselves.
+    draws = torch.Generator().manual_seed(5)
+    copies = torch.randint(1, 4, (40,), generator=draws)
+    few, one = x[:40], torch.full((40,), 1 / 40, dtype=torch.float64)
+    assert float(hamming_mmd(few, y, log_weights=one.log())) == pytest.approx(float(hamming_mmd(few, y)), abs=1e-12)
+    w = copies.double() / copies.sum()
+    kernel = torch.exp(-(few[:, None] != few).double().mean(-1) / 0.1)
+    other = torch.exp(-(y[:, None] != few).double().mean(-1) / 0.1)
+    mine = torch.exp(-(y[:, None] != y).double().mean(-1) / 0.1)
+    pairs = 1 - torch.eye(40)
+    expected = (w @ (kernel * pairs) @ w) / (w @ pairs.double() @ w) - 2 * (other @ w).mean()
+    expected = expected + (mine.sum() - len(y)) / (len(y) * (len(y) - 1))
+    assert float(hamming_mmd(few, y, log_weights=copies.double().log())) == pytest.approx(float(expected), abs=1e-9)
 
 
 def test_digits_and_lattices_are_bits() -> None:

@@ -80,13 +80,23 @@ def likelihood_loss(
     return (weights.to(particles) * particles).sum() - data.mean()
 
 
-def hamming_mmd(x: Int[Tensor, "n d"], y: Int[Tensor, "m d"], bandwidth: float = 0.1) -> Float[Tensor, ""]:
-    """The unbiased squared maximum mean discrepancy with the kernel exp(−(share of bits that differ)/bandwidth)."""
+def hamming_mmd(
+    x: Int[Tensor, "n d"],
+    y: Int[Tensor, "m d"],
+    bandwidth: float = 0.1,
+    *,
+    log_weights: Float[Tensor, " n"] | None = None,
+) -> Float[Tensor, ""]:
+    """The squared maximum mean discrepancy with the kernel exp(−(share of bits that differ)/bandwidth); x may be
+    weighted. A bit vector is not compared with itself, so that the estimate is unbiased for equal weights, and nearly
+    so for others; resampled rows in the place of weights would count their copies."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         agree = a.double() @ b.double().T + (1.0 - a) @ (1.0 - b).T
         return torch.exp(-(1 - agree / a.shape[1]) / bandwidth)
 
-    n, m = len(x), len(y)
-    within = (kernel(x, x).sum() - n) / (n * (n - 1)) + (kernel(y, y).sum() - m) / (m * (m - 1))
-    return within - 2 * kernel(x, y).mean()
+    m = len(y)
+    w = (torch.zeros(len(x), device=x.device) if log_weights is None else log_weights).double().softmax(0)
+    own = w.square().sum()
+    within = (w @ kernel(x, x) @ w - own) / (1 - own) + (kernel(y, y).sum() - m) / (m * (m - 1))
+    return within - 2 * (w @ kernel(x, y)).mean()

@@ -57,7 +57,7 @@ def _plane(source: str) -> DiscreteEnergyRecipe:
         train=TrainingConfig(
             steps=5000, batch_size=256, learning_rate=2e-3, weight_decay=0.0, ema=0.999, validate_every=0
         ),
-        evaluation=LikelihoodEvaluation(samples=1000, steps=100),
+        evaluation=LikelihoodEvaluation(samples=4000, steps=100),
     )
 
 
