@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- (table|texts|systems)(?:: ?([^\n]*?))? ?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 METRIC_COLUMNS = ("name", "model", "split", "value", "unit", "draws", "seeds", "note")
+_NUMBERS = ("value", "ours", "other", "ratio", "max_error", "ours_error", "other_error")
 RECORD_COLUMNS = ("name", "ours", "other", "unit", "ratio", "max_error", "ours_error", "other_error", "sizes")
 
 
@@ -54,8 +55,27 @@ def table(instruction: str) -> str:
     else:
         said = spread(rows, own_spread(Path(name).stem))
     command = content.get("command")
-    sentences = ([f"Measured by `{command}`."] if command else []) + said
-    return markdown(columns, rows) + (f"\n{' '.join(sentences)}\n" if sentences else "")
+    shown, same = varying(columns, rows)
+    sentences = same + ([f"Measured by `{command}`."] if command else []) + said
+    return markdown(shown, rows) + (f"\n{' '.join(sentences)}\n" if sentences else "")
+
+
+def varying(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """The columns in which rows differ, with those of numbers, and a sentence of what is the same in all of them.
+
+    >>> varying(("name", "model", "value"), [{"name": "a", "model": m, "value": 1.0} for m in "xy"])
+    (['model', 'value'], ['In every row: name a.'])
+    >>> varying(("name", "value"), [{"name": "a", "value": 1.0}])
+    (['name', 'value'], [])
+    """
+    filled = [column for column in columns if any(row.get(column) not in (None, "") for row in rows)]
+    same = {c for c in filled if c not in _NUMBERS and len({figure(row.get(c)) for row in rows}) == 1}
+    if len(rows) < 2 or not same:
+        return filled, []
+    if not [c for c in filled if c not in same and c not in _NUMBERS]:  # something must tell the rows apart
+        same.discard(filled[0])
+    told = ", ".join(f"{c.replace('_', ' ')} {figure(rows[0].get(c))}" for c in filled if c in same)
+    return [c for c in filled if c not in same], [f"In every row: {told}."] if told else []
 
 
 def spread(rows: Sequence[Mapping[str, Any]], own: str = "") -> list[str]:
@@ -137,11 +157,11 @@ def content_of(name: str) -> dict[str, Any]:
 
 
 def chosen(row: dict[str, Any], key: str, value: str) -> bool:
-    """Whether a row passes one filter: ``key=value``, with _ for spaces in the value, or ``prefix=`` and ``without=``
-    of the beginning of its name."""
+    """Whether a row passes one filter: ``key=value``, with _ for spaces in the value and || between values of which one
+    will do, or ``prefix=`` and ``without=`` of the beginning of its name."""
     if key in ("prefix", "without"):
         return row["name"].startswith(value) is (key == "prefix")
-    return str(row.get(key)).replace(" ", "_") == value.replace(" ", "_")
+    return str(row.get(key)).replace(" ", "_") in value.replace(" ", "_").split("||")
 
 
 def systems() -> str:
@@ -156,8 +176,8 @@ def systems() -> str:
 
 
 def markdown(columns: Iterable[str], rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table of the columns that any row fills."""
-    shown = [c for c in columns if any(c in row for row in rows)]
+    """Rows as a Markdown table."""
+    shown = list(columns)
     titles = [c.replace("_", " ") for c in shown]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(shown)]
     lines += [f"| {' | '.join(cell(row, column) for column in shown)} |" for row in rows]
