@@ -84,6 +84,21 @@ def packed(folder: Path) -> dict[str, Any]:
     return {"model": {**sizes, "length": given["data"]["length"]}, "data": given["data"]}
 
 
+def bytes_of_texts(folder: Path) -> dict[str, Any]:
+    """A flow of bytes."""
+    data = {"path": str(folder / "texts.jsonl"), "length": 96, "validation": 0.1, "test": 0.1}
+    return {"model": {"components": [257], "layers": [2], "dim": 8, "local_mixing": 7, "length": 96}, "data": data}
+
+
+def turned(folder: Path) -> dict[str, Any]:
+    """A small Llama network that is trained in another order."""
+    found = {"path": str(folder / "texts.jsonl"), "source": "files", "items": []}
+    data = {**found, "length": 128, "validation": 0.1, "test": 0.1}
+    sizes = {"width": 128, "layers": 2, "heads": 4, "kv_heads": 2, "intermediate": 384, "length": 128}
+    ends = {"vocabulary": 64, "begin": 2, "end": 3, "rope_theta": 1e4}
+    return {"model": {**sizes, **ends}, "data": data, "start": str(folder / "llama")}
+
+
 def steered(folder: Path, **objective: Any) -> dict[str, Any]:
     """One that starts from the masked model."""
     start = {"start": str(folder / "masked"), **objective}
@@ -196,9 +211,11 @@ CASES: dict[str, Case] = {
     "flow of text in patches": Case(
         "kjv-flow-patch2", 32, lambda p: text(p, local_mixing=7, components=[len(LETTERS), 8], layers=[1, 1])
     ),
+    "flow of bytes": Case("bytes-flow", 8, bytes_of_texts),
     "equations from right to left": Case("arithmetic-2", 2048, equations),
     "letters from right to left": Case("kjv-r2l", 192, backward),
     "tokens from right to left": Case("fineweb-2b-r2l", 48, packed, train={"accumulate": 1, "precision": "fp32"}),
+    "network turned around": Case("smollm2-r2l", 48, turned, train={"accumulate": 1}),
     "left to right": Case("kjv-ar", 32, lambda p: text(p, width=256)),
     "distilled": Case("kjv-distil", 32, lambda p: taught(p, sites=4)),
     "distilled to first order": Case(
@@ -216,7 +233,9 @@ CASES: dict[str, Case] = {
     "lattice flow": Case("ising-10x10", 512, lambda _: {"objective": {"trajectories": 8, "buffer": 16}}),
     "flow on graphs": Case("graphs-mis", 512, lambda _: {"objective": {"graphs": 2, "copies": 4, "buffer": 16}}),
     "masked sampler": Case("ising-10x10-masked", 96, lambda _: {"objective": {"samples": 16}}),
-    "energy of bits": Case("plane-2spirals", 16384, lambda _: {"objective": {"particles": 64}}),
+    "energy of bits": Case(
+        "plane-2spirals", 16384, lambda _: {"objective": {"particles": 64}, "data": {"rows": 17000, "test": 100}}
+    ),
     "ratio": Case("kjv-ratio", 16, lambda p: steered(p, draws=2)),
     "detector": Case("aerotiny", 24, pictures),
     "detector in two stages": Case("aerotiny-s2a", 16, pictures),
@@ -245,6 +264,7 @@ def write_sources(folder: Path) -> None:
         folder / "autoregressive"
     )  # type: ignore[attr-defined]
     _write_text_encoder(folder / "text")
+    _write_llama(folder / "llama", folder / "text")
     DenoisingModel(catalogue.recipe("energy-digits-teacher").model).save_pretrained(folder / "teacher")  # type: ignore[attr-defined]
 
 
@@ -261,6 +281,18 @@ def _write_text_encoder(folder: Path) -> None:
     ).save_pretrained(folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     transformers.BertModel(transformers.BertConfig(vocab_size=len(names), **sizes)).save_pretrained(folder)
+
+
+def _write_llama(folder: Path, tokenizer: Path) -> None:
+    """A causal network of the words that the text encoder reads."""
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=384, max_position_embeddings=128, tie_word_embeddings=True, rms_norm_eps=1e-5,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
 
 
 class Words:
